@@ -1,0 +1,1 @@
+"""The only importers of SDKs: thin, typed, injected; waits and error translation live here."""

@@ -1,0 +1,1 @@
+"""One use case a file; each returns a value and prints nothing."""

@@ -1,0 +1,98 @@
+"""The words of the engine: Step, Gap, Outcome, Result."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+Say = Callable[[str], None]
+"""Told, in a short phrase, what is being waited for right now."""
+
+
+class Outcome(Enum):
+    """How a step ended."""
+
+    HELD = "held"
+    """`check` found nothing to do."""
+    CHANGED = "changed"
+    """`apply` returned and a second `check` agreed."""
+    FAILED = "failed"
+    """`check` or `apply` raised, or `apply` returned but the step still does not hold."""
+    BLOCKED = "blocked"
+    """A prerequisite failed, so this never started."""
+    STOPPED = "stopped"
+    """The run was interrupted before this started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What is missing for a step to hold, in one line: `peering eastus-westus is Initiated, not Connected`."""
+
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step(ABC):
+    """One thing that must hold.
+
+    Attributes:
+        name: unique in a plan, `<region>/<thing>` or `mesh/<thing>`; shown to users, so it is interface.
+        after: names of the steps that must hold first.
+        exclusive: names of things that only one step at a time may write (a VNet, say).
+    """
+
+    name: str
+    after: frozenset[str] = frozenset()
+    exclusive: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def check(self) -> Gap | None:
+        """Look, without changing anything. None means that the step holds.
+
+        Raises:
+            RefusedError: there is a gap that cannot be closed in place.
+            CrdbmeshError: the world could not be read.
+        """
+
+    @abstractmethod
+    def apply(self, gap: Gap, say: Say) -> None:
+        """Close the gap and wait until it is closed; safe to repeat after a crash at any point.
+
+        Raises:
+            CrdbmeshError: it could not be closed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one step ended, and why.
+
+    Attributes:
+        detail: the gap that was closed, the error, or what blocks it; empty when the step simply held.
+        hint: what the operator does next, when the step failed and there is something to say.
+        culprit: the failed step that blocks this one, or None.
+        seconds: real time from start to end.
+    """
+
+    step: str
+    outcome: Outcome
+    detail: str = ""
+    hint: str | None = None
+    culprit: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a run: a step started, waits for something, or ended."""
+
+    step: str
+    kind: str
+    """`checking`, `applying`, `waiting`, `applied` or `ended`."""
+    text: str = ""
+    result: Result | None = None
+
+
+Notify = Callable[[Event], None]

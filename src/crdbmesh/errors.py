@@ -1,0 +1,161 @@
+"""Every error crdbmesh raises on purpose.
+
+    CrdbmeshError
+    ├── ConfigError          the spec, a flag or a file is wrong; carries every finding at once
+    ├── PreflightError       something foreseeable would make `up` fail; nothing was created
+    ├── PlanError            the steps do not form a plan (a bug in a catalog)
+    ├── RefusedError         a change that cannot be made in place; says why and what to do instead
+    ├── WaitError            a deadline passed; says what was awaited and what was last seen
+    ├── CloudError           Azure Resource Manager answered with an error
+    │   ├── CredentialError  no credential, or one Azure does not accept
+    │   ├── ForbiddenError   the credential lacks a permission
+    │   ├── QuotaError       quota, capacity or SKU
+    │   └── ConflictError    another operation is in the way
+    ├── HostError            SSH
+    │   ├── UnreachableError no answer, or the host key is not the one we gave
+    │   └── CommandError     a command ended with a non-zero status
+    └── KubeError            the Kubernetes API answered with an error, or exec failed
+
+Each carries `hint`: what the operator does next. No message ever contains a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class CrdbmeshError(Exception):
+    """Base of all errors raised on purpose.
+
+    Attributes:
+        hint: what the operator does next, one sentence, or None.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong with what the user gave, or with the world before `up`."""
+
+    field: str
+    value: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.field} = {self.value}: {self.reason}. {self.remedy}."
+
+
+class _FindingsError(CrdbmeshError):
+    def __init__(self, findings: list[Finding]) -> None:
+        super().__init__("\n".join(str(finding) for finding in findings))
+        self.findings = findings
+
+
+class ConfigError(_FindingsError):
+    """The spec is wrong; `findings` holds every mistake, not just the first."""
+
+
+class PreflightError(_FindingsError):
+    """`up` would fail for a foreseeable reason; nothing was created."""
+
+
+class PlanError(CrdbmeshError):
+    """The steps do not form a plan: a duplicate name, an unknown prerequisite or a cycle."""
+
+
+class RefusedError(CrdbmeshError):
+    """A change that Azure, k3s, Cilium or CockroachDB cannot make in place."""
+
+
+class WaitError(CrdbmeshError):
+    """A deadline passed."""
+
+    def __init__(self, awaited: str, *, seconds: float, last_seen: str, hint: str | None = None) -> None:
+        super().__init__(f"waited {seconds:.0f} s for {awaited}; last seen: {last_seen}", hint=hint)
+        self.awaited = awaited
+        self.last_seen = last_seen
+
+
+class CloudError(CrdbmeshError):
+    """Azure Resource Manager answered with an error.
+
+    Attributes:
+        code: ARM's error code, such as `VnetAddressSpacesOverlap`.
+        status: HTTP status, or None when the error came from a finished operation.
+        request_id: `x-ms-correlation-request-id`, for a support case.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        status: int | None = None,
+        request_id: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+
+
+class CredentialError(CloudError):
+    """No credential, or one that Azure does not accept."""
+
+
+class ForbiddenError(CloudError):
+    """The credential lacks a permission."""
+
+
+class QuotaError(CloudError):
+    """Quota, capacity or SKU: Azure cannot give what was asked."""
+
+
+class ConflictError(CloudError):
+    """Another operation is in the way; trying again later may work."""
+
+
+class HostError(CrdbmeshError):
+    """Something about a machine reached over SSH."""
+
+
+class UnreachableError(HostError):
+    """The host does not answer, refuses the login key, or shows another host key."""
+
+
+class CommandError(HostError):
+    """A command on a host ended with a non-zero exit status.
+
+    Attributes:
+        command: what was run, free of secrets.
+        status: exit status, or None when the connection broke first.
+        tail: the last lines the command printed.
+    """
+
+    def __init__(self, command: str, *, host: str, status: int | None, tail: str) -> None:
+        ending = "lost its connection" if status is None else f"exited {status}"
+        super().__init__(f"{host}: `{command}` {ending}: {tail.strip() or '(no output)'}")
+        self.command = command
+        self.status = status
+        self.tail = tail
+
+
+class KubeError(CrdbmeshError):
+    """The Kubernetes API answered with an error.
+
+    Attributes:
+        status: HTTP status, or None when there was no answer.
+        reason: the Status object's reason, such as `Conflict`.
+    """
+
+    def __init__(
+        self, message: str, *, status: int | None = None, reason: str = "", hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason

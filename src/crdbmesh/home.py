@@ -1,0 +1,155 @@
+"""A mesh's local folder: spec, keys, certificates, kubeconfigs, run journals.
+
+The world is the state; what lies here are the secrets that made it, the spec last used, and what happened when. The
+folder is 0700 and every file in it 0600. Losing it loses the login key and the CA keys (so `up` cannot continue),
+while `status` of Azure and `down` still work from the mesh's tag.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import secrets
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import platformdirs
+
+from crdbmesh.errors import ConfigError, Finding
+
+SPEC = "mesh.yaml"
+JOURNALS = "journals"
+
+
+def root(environ: Mapping[str, str]) -> Path:
+    """Where all meshes' folders are: `CRDBMESH_HOME`, or the platform's place for application data."""
+    if given := environ.get("CRDBMESH_HOME"):
+        return Path(given)
+    return Path(platformdirs.user_data_dir("crdbmesh"))
+
+
+def list_meshes(folder: Path) -> list[str]:
+    """The names of the meshes known locally."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.parent.name for entry in folder.glob(f"*/{SPEC}"))
+
+
+class Home:
+    """The folder of one mesh.
+
+    Args:
+        folder: its path; made on the first write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+
+    def exists(self) -> bool:
+        """Whether a spec has been kept here."""
+        return (self.folder / SPEC).is_file()
+
+    def read(self, name: str) -> str | None:
+        """A file's text, or None when it is absent.
+
+        Raises:
+            ConfigError: others can read it, or it cannot be read.
+        """
+        path = self.folder / name
+        try:
+            mode = path.stat().st_mode
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _wrong(path, f"cannot be read ({error.strerror})", "make it readable by you") from error
+        if stat.S_IMODE(mode) & 0o077:
+            raise _wrong(path, f"can be read by others (mode {stat.S_IMODE(mode):o})", f"run chmod 600 {path}")
+        return text
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file whole: readers see the old text or the new, and nobody else ever sees either."""
+        path = self.folder / name
+        self._make(path.parent)
+        scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                scratch.unlink()
+            raise
+
+    def find_or_make(self, name: str, make: Callable[[], str]) -> str:
+        """A file's text; when it is absent, what `make` returns is written first and returned."""
+        with self._lock:
+            found = self.read(name)
+            if found is None:
+                found = make()
+                self.write(name, found)
+            return found
+
+    def delete(self, name: str) -> None:
+        """Remove a file; absent is done."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / name).unlink()
+
+    def remove(self) -> None:
+        """Remove the whole folder; absent is done."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+
+    def journal(self, command: str, now: datetime.datetime) -> Journal:
+        """Start the journal of a run."""
+        self._make(self.folder / JOURNALS)
+        path = self.folder / JOURNALS / f"{now:%Y%m%dT%H%M%S.%f}-{command}.jsonl"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return Journal(path, os.fdopen(descriptor, "a", encoding="utf-8"))
+
+    def _make(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for level in (self.folder, folder):
+            level.chmod(0o700)
+
+
+class Journal:
+    """What a run did, a JSON object a line, written as it happens."""
+
+    def __init__(self, path: Path, file: IO[str]) -> None:
+        self.path = path
+        self._file = file
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def record(self, **fields: Any) -> None:
+        """Append one line; `at` is added."""
+        line = json.dumps({"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"), **fields})
+        with self._lock:
+            if not self._file.closed:
+                self._file.write(f"{line}\n")
+                self._file.flush()
+
+    def close(self) -> None:
+        """No more lines."""
+        with self._lock:
+            self._file.close()
+
+
+def _wrong(path: Path, reason: str, remedy: str) -> ConfigError:
+    return ConfigError([Finding("file", str(path), reason, remedy)])

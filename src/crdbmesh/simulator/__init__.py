@@ -1,0 +1,1 @@
+"""An embedded world to run crdbmesh in: Azure Resource Manager, SSH hosts and Kubernetes APIs on loopback."""

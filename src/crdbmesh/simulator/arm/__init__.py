@@ -1,0 +1,1 @@
+"""HTTPS door: Azure Resource Manager."""

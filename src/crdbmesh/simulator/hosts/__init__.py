@@ -1,0 +1,1 @@
+"""SSH door: one host a machine."""

@@ -1,0 +1,1 @@
+"""Everything that must hold for a mesh to stand; start at `catalog`."""

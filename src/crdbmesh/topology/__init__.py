@@ -1,0 +1,1 @@
+"""What a mesh is: pure values, no I/O."""
