@@ -30,9 +30,7 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _wrong(
-            "--config", path, f"cannot be read ({error.strerror})", "give a readable YAML file"
-        ) from error
+        raise _wrong("--config", path, f"cannot be read ({error.strerror})", "give a readable YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise _wrong("--config", path, f"is not YAML ({reason})", "correct it") from error

@@ -18,8 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from crdbmesh.topology import addressing, names
 
 _RESERVED = tuple(
-    IPv4Network(text)
-    for text in ("127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "224.0.0.0/4", "240.0.0.0/4")
+    IPv4Network(text) for text in ("127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "224.0.0.0/4", "240.0.0.0/4")
 )
 
 
@@ -46,16 +45,12 @@ def _source(value: Any) -> Any:
 MeshName = Annotated[
     str,
     Field(min_length=1, max_length=24),
-    _checked(
-        r"[a-z]([-a-z0-9]*[a-z0-9])?", "must be lower-case letters, digits and hyphens, starting with a letter"
-    ),
+    _checked(r"[a-z]([-a-z0-9]*[a-z0-9])?", "must be lower-case letters, digits and hyphens, starting with a letter"),
 ]
 RegionName = Annotated[
     str,
     Field(min_length=1, max_length=32),
-    _checked(
-        r"[a-z][a-z0-9]*", "must be an Azure region's short name such as eastus: lower-case letters and digits"
-    ),
+    _checked(r"[a-z][a-z0-9]*", "must be an Azure region's short name such as eastus: lower-case letters and digits"),
 ]
 Source = Annotated[str, BeforeValidator(_source)]
 

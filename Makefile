@@ -1,0 +1,45 @@
+# Names commands; the logic is in what they call. `make` shows them.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt test-azure wheel clean
+
+help:  ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make .venv with everything pinned in requirements.txt
+
+$(STAMP): requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP)  ## Three simulated regions: up, status, up again, down
+	$(BIN)/crdbmesh demo
+
+test: $(STAMP)  ## The whole default suite
+	$(BIN)/pytest -n 2 --dist worksteal
+
+check: $(STAMP)  ## Lint, types, layers, spelling
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell src tests docs examples README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md
+
+fmt: $(STAMP)  ## Format
+	$(BIN)/ruff check --fix --quiet src tests
+	$(BIN)/ruff format src tests
+
+test-azure: $(STAMP)  ## The Azure contract tests against a real subscription (AZURE_SUBSCRIPTION_ID); costs a little
+	CRDBMESH_TEST_AZURE=1 $(BIN)/pytest tests/contract/azure
+
+wheel: $(STAMP)  ## Build the wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean:  ## Remove the environment and caches
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,209 @@
+"""How the steps and probes of one run reach the world: Azure, the machines, the clusters.
+
+Everything is found by name when it is asked for, and kept for the run: an SSH connection per machine, a Kubernetes
+client per region. Secrets come from the mesh's local folder and are made there when they are first needed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+from crdbmesh.clients import kubeconfig
+from crdbmesh.clients.azure import compute, network
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.clients.cloud import Cloud
+from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.ssh import Host
+from crdbmesh.errors import KubeError, RefusedError, UnreachableError
+from crdbmesh.home import Home
+from crdbmesh.topology import names, pki, resources
+from crdbmesh.topology.mesh import Machine, Mesh
+
+T = TypeVar("T")
+
+LOST_FOLDER = "restore the mesh's local folder, or run `crdbmesh down` and start again"
+
+
+class Access:
+    """The world as one mesh sees it.
+
+    Args:
+        mesh: the spec.
+        session: Azure.
+        home: the mesh's local folder.
+    """
+
+    def __init__(self, mesh: Mesh, session: Session, home: Home) -> None:
+        self.mesh = mesh
+        self.session = session
+        self.home = home
+        self._lock = threading.Lock()
+        self._kept: dict[str, Any] = {}
+        self._locks: dict[str, threading.Lock] = {}
+
+    @classmethod
+    def open(cls, mesh: Mesh, cloud: Cloud, home: Home) -> Self:
+        """Access through a new session. Call it in the main thread: the SDK's first imports must not race."""
+        return cls(mesh, Session(cloud), home)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            kept, self._kept = self._kept, {}
+        for thing in kept.values():
+            if isinstance(thing, Host | Kube):
+                thing.close()
+        self.session.close()
+
+    @property
+    def group(self) -> str:
+        """The resource group's name."""
+        return self.mesh.group_name
+
+    def login_key(self) -> pki.SSHKey:
+        """The key pair that crdbmesh logs in with, made for this mesh."""
+        return self._ssh_key("login.key", pki.make_login_key, f"crdbmesh-{self.mesh.name}")
+
+    def host_key(self, machine: Machine) -> pki.SSHKey:
+        """The host key pair that a machine gets from us."""
+        return self._ssh_key(f"host-keys/{machine.node}.key", pki.make_host_key, machine.node)
+
+    def token(self, region: str) -> str:
+        """The secret with which machines join a region's cluster."""
+        return self.home.find_or_make(f"tokens/{region}", lambda: pki.make_token(32)).strip()
+
+    def cilium_ca(self) -> pki.KeyPair:
+        """The CA of every cluster's Cilium."""
+        return self._key_pair("ca/cilium.pem", pki.make_cilium_ca)
+
+    def cockroach_ca(self) -> pki.KeyPair:
+        """The CA of CockroachDB. Its key never leaves the local folder."""
+        return self._key_pair("ca/cockroach.pem", pki.make_cockroach_ca)
+
+    def public_address(self, machine: Machine) -> str | None:
+        """A machine's public address, or None while it has none."""
+        found = network.find_public_ip(
+            self.session, self.group, names.address(self.mesh.name, machine.region, machine.number)
+        )
+        address = (found or {}).get("properties", {}).get("ipAddress")
+        return str(address) if address else None
+
+    def zones(self, location: str, size: str) -> tuple[str, ...]:
+        """The availability zones in which Azure offers this VM size to this subscription; empty when in none."""
+
+        def find() -> tuple[str, ...]:
+            for sku in compute.list_skus(self.session, location):
+                if sku.get("resourceType") == "virtualMachines" and str(sku.get("name", "")).lower() == size.lower():
+                    return resources.usable_zones(sku, location)
+            return ()
+
+        return self._once(f"zones/{location}/{size}", find)
+
+    def zone_of(self, machine: Machine) -> str | None:
+        """The zone a machine is in, or should be made in."""
+        if machine.zone is not None:
+            return machine.zone
+        if self.mesh.region(machine.region).zones is not None:
+            return None
+        offered = self.zones(machine.region, machine.size)
+        return offered[(machine.number - 1) % len(offered)] if offered else None
+
+    def host(self, machine: Machine) -> Host:
+        """A machine over SSH.
+
+        Raises:
+            UnreachableError: it has no public address.
+        """
+        address = self.public_address(machine)
+        if address is None:
+            raise UnreachableError(f"{machine.node} has no public address")
+
+        def connect() -> Host:
+            return Host(
+                address,
+                port=self.mesh.ssh.port,
+                user=self.mesh.ssh.user,
+                login_key=self.login_key().private,
+                host_key=self.host_key(machine).public,
+                name=machine.node,
+            )
+
+        return self._once(f"host/{machine.node}/{address}", connect)
+
+    def kubeconfig_file(self, region: str) -> str:
+        """Where, in the local folder, a region's kubeconfig is kept."""
+        return f"kubeconfigs/{region}.yaml"
+
+    def kube(self, region: str) -> Kube:
+        """A region's Kubernetes API, through the first of its servers that answers.
+
+        Raises:
+            KubeError: there is no kubeconfig yet, or no server answers.
+        """
+        text = self.home.read(self.kubeconfig_file(region))
+        if text is None:
+            raise KubeError(f"{region}: no kubeconfig in {self.home.folder}", hint=LOST_FOLDER)
+        return self._once(f"kube/{region}/{hash(text)}", lambda: self._answering(region, text))
+
+    def forget_kube(self, region: str) -> None:
+        """Drop a region's client, so that the next use looks for a server that answers."""
+        with self._lock:
+            forgotten = [self._kept.pop(key) for key in list(self._kept) if key.startswith(f"kube/{region}/")]
+        for kube in forgotten:
+            kube.close()
+
+    def _answering(self, region: str, text: str) -> Kube:
+        config = kubeconfig.parse(text)
+        seen = "no server has a public address"
+        for server in self.mesh.region(region).servers:
+            address = self.public_address(server)
+            if address is None:
+                continue
+            url = f"https://{address}:{resources.KUBE_PORT}"
+            kube = Kube(kubeconfig.rewrite(config, server=url, context=names.context(region)), name=region)
+            try:
+                kube.version()
+            except KubeError as error:
+                kube.close()
+                seen = f"{server.node} at {url}: {error}"
+                continue
+            return kube
+        raise KubeError(f"{region}: the Kubernetes API does not answer ({seen})")
+
+    def _ssh_key(self, name: str, make: Callable[[str], pki.SSHKey], comment: str) -> pki.SSHKey:
+        return self._once(
+            name, lambda: pki.read_ssh_key(self.home.find_or_make(name, lambda: make(comment).private), comment)
+        )
+
+    def _key_pair(self, name: str, make: Callable[[], pki.KeyPair]) -> pki.KeyPair:
+        def text() -> str:
+            pair = make()
+            return f"{pair.cert_pem}{pair.key_pem}"
+
+        return self._once(name, lambda: pki.read_key_pair(self.home.find_or_make(name, text)))
+
+    def _once(self, key: str, make: Callable[[], T]) -> T:
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            with self._lock:
+                if key in self._kept:
+                    kept: T = self._kept[key]
+                    return kept
+            made = make()
+            with self._lock:
+                self._kept[key] = made
+            return made
+
+
+def lost_folder(what: str) -> RefusedError:
+    """The world holds something made with secrets that the local folder no longer has."""
+    return RefusedError(f"{what} was made with secrets that are not in the local folder", hint=LOST_FOLDER)

@@ -1,0 +1,296 @@
+"""Azure's errors as crdbmesh's own, and the retries that the SDK does not make.
+
+The SDK's exception types say little: every 409 is a `ResourceExistsError`, and a long-running operation that failed
+is an `HttpResponseError` with status 200 (azure-core 1.41). What counts is `error.code`, at any depth of `details`:
+Microsoft.Network wraps the reason in `RetryableError`, `Canceled` or `ResourceDeploymentFailure`.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from crdbmesh.clients.waiting import Say, jittered
+from crdbmesh.errors import (
+    CloudError,
+    ConflictError,
+    CredentialError,
+    ForbiddenError,
+    QuotaError,
+    WaitError,
+)
+
+if TYPE_CHECKING:
+    from azure.core.exceptions import AzureError, HttpResponseError
+
+T = TypeVar("T")
+
+ABSENT = frozenset({"resourcenotfound", "resourcegroupnotfound", "parentresourcenotfound", "notfound"})
+"""Codes of a 404 that means: there is no such thing. `SubscriptionNotFound`, say, means something else."""
+
+_TRANSIENT = frozenset(
+    {
+        "anotheroperationinprogress",
+        "referencedresourcenotprovisioned",
+        "retryableerror",
+        "retryableerrorduetoanotheroperation",
+        "canceledandsupersededduetoanotheroperation",
+        "nicreservedforanothervm",
+        "resourcegroupbeingdeleted",
+    }
+)
+"""Something else is happening to the resource, or to one it depends on; it ends by itself."""
+
+_SHAKY = frozenset(
+    {"internalservererror", "networkinginternaloperationerror", "servertimeout", "gatewaytimeout", "serviceunavailable"}
+)
+"""Azure stumbled; the same request may well pass, but not for ever."""
+_SHAKY_TRIES = 4
+
+_QUOTA = {
+    "skunotavailable": "choose another machine size or region, or other zones",
+    "quotaexceeded": "ask Azure for more quota (portal: Quotas), or use fewer or smaller machines",
+    "allocationfailed": "Azure has no room for this size there right now: try again later, or take another size or region",
+    "zonalallocationfailed": "Azure has no room for this size in that zone right now: set other zones, or none",
+    "overconstrainedallocationrequest": "no room for this size with these constraints: take another size or region",
+    "overconstrainedzonalallocationrequest": "no room for this size in that zone: set other zones, or another size",
+    "publicipcountlimitreached": "ask Azure for more public IP addresses in this region (portal: Quotas)",
+    "ipv4basicskupublicipcountlimitreached": "Basic public IPs are retired; use the Standard SKU",
+}
+_VM_SIZE = "choose a machine size that the region offers (`az vm list-skus --location <region>` lists them)"
+
+_CREDENTIAL = {
+    "subscriptionnotfound": "set AZURE_SUBSCRIPTION_ID to a subscription that this login can see",
+    "invalidsubscriptionid": "set AZURE_SUBSCRIPTION_ID to a subscription's id",
+    "invalidauthenticationtokentenant": "log in to the tenant of the subscription (`az login --tenant <tenant>`)",
+}
+_LOG_IN = "log in with `az login`, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET"
+
+_FORBIDDEN = {
+    "requestdisallowedbypolicy": "an Azure Policy forbids it: ask who looks after the subscription's policies",
+    "scopelocked": "remove the lock on the resource or its group",
+    "readonlydisabledsubscription": "the subscription is disabled: see its state in the portal",
+}
+
+_HINTS = {
+    "missingsubscriptionregistration": "register the resource provider (`az provider register --namespace ...`)",
+    "vnetaddressspacesoverlap": "give the regions disjoint address ranges",
+    "vnetaddressspaceoverlapswithalreadypeeredvnet": "give the regions disjoint address ranges",
+    "remotepeeringisdisconnected": "delete the peering on the other side, then run again",
+    "anotherpeeringalreadyreferencesremotevnet": "delete the other peering between these two networks",
+    "invalidresourcegrouplocation": "delete that group, or choose another name",
+    "resourcegroupdeletionblocked": "see what blocks it (locks, resources used from outside), then run again",
+}
+
+_ACTION = re.compile(
+    r"perform (?:the )?action(?:\(s\))? '(?P<action>[^']+)'.{0,20}?(?:over|on)(?: the)?(?: linked)? scope(?:\(s\))? '(?P<scope>[^']+)'",
+    re.DOTALL,
+)
+_RETRIED_IN = re.compile(r"can be retried in (\d+) seconds?", re.IGNORECASE)
+_SECRETS = (
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+    re.compile(r"\bBearer\s+\S+", re.IGNORECASE),
+    re.compile(r"\beyJ[\w.=-]{20,}"),
+    re.compile(r"[A-Za-z0-9+=_]{100,}[A-Za-z0-9+/=_]*"),
+)
+"""Tokens, keys, and runs of base64 such as customData: no error of Azure's should quote them, and none of ours will."""
+_LONGEST = 700
+
+_FIRST_PAUSE_S = 0.5
+_GROWTH = 1.6
+_LONGEST_PAUSE_S = 15.0
+_LONGEST_HINT_S = 60.0
+
+
+def retrying(
+    call: Callable[[], T],
+    *,
+    doing: str,
+    say: Say,
+    deadline_s: float,
+    stop: threading.Event | None = None,
+) -> T:
+    """`call`, again and again while Azure says that something else is in the way.
+
+    A pause is as long as the answer's Retry-After says, and else grows; it is jittered.
+
+    Args:
+        call: starts an operation and waits for it. Safe to repeat.
+        doing: for messages: `PUT virtualNetworks/x`.
+        say: told what is in the way.
+        deadline_s: after which the last answer counts.
+        stop: once set, no further try.
+
+    Raises:
+        WaitError: it was still in the way at the deadline.
+        CloudError: anything else went wrong.
+    """
+    from azure.core.exceptions import AzureError
+
+    stop = stop or threading.Event()
+    started = time.monotonic()
+    pause_s, shaky = _FIRST_PAUSE_S, 0
+    while True:
+        try:
+            return call()
+        except AzureError as cause:
+            error = translate(cause, doing)
+            codes = _codes(cause)
+            if _is_shaky(cause, codes):
+                shaky += 1
+            elif not codes & _TRANSIENT and error.status != 429:
+                raise error from cause
+            if shaky >= _SHAKY_TRIES:
+                raise error from cause
+            elapsed_s = time.monotonic() - started
+            wait_s = max(_server_pause(cause), 0.0) or jittered(pause_s)
+            if elapsed_s + wait_s > deadline_s or stop.is_set():
+                raise WaitError(doing, seconds=elapsed_s, last_seen=str(error), hint=error.hint) from cause
+            reason = error.code or type(cause).__name__
+        say(f"{doing}: {reason}, trying again ({elapsed_s:.0f} s)")
+        stop.wait(wait_s)
+        pause_s = min(pause_s * _GROWTH, _LONGEST_PAUSE_S)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn what the SDK raises inside into a CloudError."""
+    from azure.core.exceptions import AzureError
+
+    try:
+        yield
+    except AzureError as error:
+        raise translate(error, doing) from error
+
+
+def is_absent(error: AzureError) -> bool:
+    """Whether Azure says that the thing asked for, or its group, does not exist."""
+    return getattr(error, "status_code", None) == 404 and bool(_codes(error) & ABSENT)
+
+
+def translate(error: AzureError, doing: str) -> CloudError:
+    """What went wrong, as a CloudError of the right kind, free of secrets.
+
+    Args:
+        error: from the SDK.
+        doing: what was asked: `PUT virtualNetworks/x`.
+    """
+    from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+
+    if not isinstance(error, HttpResponseError):
+        return CloudError(
+            f"{doing}: Azure does not answer: {_clean(str(error))}",
+            code=type(error).__name__,
+            hint="check the network connection and proxy settings",
+        )
+    codes = _codes(error)
+    kind, hint = _kind(error, codes)
+    if isinstance(error, ClientAuthenticationError) and error.response is None:
+        # azure-identity: one line per credential it tried.
+        return CredentialError(
+            f"{doing}: {_clean(' '.join(str(error.message).split()))}", code=_code(error), hint=_LOG_IN
+        )
+    request_id = _header(error, "x-ms-correlation-request-id") or _header(error, "x-ms-request-id")
+    tracing = f" (correlation id {request_id})" if request_id and hint is None else ""
+    code = _code(error)
+    return kind(
+        f"{doing}: {code + ': ' if code else ''}{_message(error)}{tracing}",
+        code=code,
+        status=None if error.status_code == 200 else error.status_code,
+        request_id=request_id,
+        hint=hint,
+    )
+
+
+def _kind(error: HttpResponseError, codes: frozenset[str]) -> tuple[type[CloudError], str | None]:
+    text = _message(error)
+    if known := codes & _QUOTA.keys():
+        return QuotaError, _QUOTA[min(known)]
+    if "operationnotallowed" in codes and "quota" in text.lower():
+        return QuotaError, _QUOTA["quotaexceeded"]
+    if any(code.endswith("countlimitreached") for code in codes):
+        return QuotaError, "ask Azure for a higher limit (portal: Quotas), or delete what is not needed"
+    if "invalidparameter" in codes and "vm size" in text.lower():
+        return QuotaError, _VM_SIZE
+    if known := codes & _CREDENTIAL.keys():
+        return CredentialError, _CREDENTIAL[min(known)]
+    if error.status_code == 401:
+        return CredentialError, _LOG_IN
+    if known := codes & _FORBIDDEN.keys():
+        return ForbiddenError, _FORBIDDEN[min(known)]
+    if error.status_code == 403:
+        return ForbiddenError, _permission_hint(text)
+    if codes & _TRANSIENT or error.status_code == 429 or "conflict" in codes:
+        return ConflictError, "try again in a few minutes"
+    return CloudError, next((_HINTS[code] for code in sorted(codes) if code in _HINTS), None)
+
+
+def _permission_hint(text: str) -> str:
+    found = _ACTION.search(text)
+    if found is None:
+        return "ask for the role Contributor on the subscription or the resource group"
+    return f"ask for a role with {found['action']} on {found['scope']} (Contributor has it), then log in again"
+
+
+def _is_shaky(error: AzureError, codes: frozenset[str]) -> bool:
+    from azure.core.exceptions import IncompleteReadError, ServiceResponseError
+
+    if isinstance(error, ServiceResponseError | IncompleteReadError):
+        return True
+    return bool(codes & _SHAKY) or (getattr(error, "status_code", None) or 0) >= 500
+
+
+def _server_pause(error: AzureError) -> float:
+    """How long the server asks to wait, in seconds; 0 when it does not say."""
+    for header, scale in (("retry-after", 1.0), ("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001)):
+        try:
+            asked_s = float(_header(error, header) or 0) * scale
+        except ValueError:
+            continue
+        if asked_s > 0:
+            return min(asked_s, _LONGEST_HINT_S)
+    found = _RETRIED_IN.search(str(error))
+    return min(float(found[1]), _LONGEST_HINT_S) if found else 0.0
+
+
+def _code(error: AzureError) -> str:
+    return str(getattr(getattr(error, "error", None), "code", None) or "")
+
+
+def _codes(error: AzureError) -> frozenset[str]:
+    """Every code in the error's body, at any depth, in lower case."""
+
+    def collect(node: Any) -> Iterator[str]:
+        if code := getattr(node, "code", None):
+            yield str(code).lower()
+        for detail in getattr(node, "details", None) or ():
+            yield from collect(detail)
+
+    return frozenset(collect(getattr(error, "error", None)))
+
+
+def _message(error: HttpResponseError) -> str:
+    def collect(node: Any) -> Iterator[str]:
+        if message := getattr(node, "message", None):
+            yield " ".join(str(message).split())
+        for detail in getattr(node, "details", None) or ():
+            yield from collect(detail)
+
+    parts = list(dict.fromkeys(collect(error.error)))
+    return _clean(" ".join(parts) or f"HTTP {error.status_code} {error.reason or ''}".rstrip())
+
+
+def _header(error: AzureError, name: str) -> str | None:
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    value = headers.get(name) if headers is not None else None
+    return str(value) if value else None
+
+
+def _clean(text: str) -> str:
+    for secret in _SECRETS:
+        text = secret.sub("(not shown)", text)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,0 +1,149 @@
+"""CockroachDB through its pods: readiness, reach, initialisation, node status.
+
+No port of the database is open to the outside: commands run in pods, through the Kubernetes API. Health texts and
+`node status` columns: CockroachDB docs v26.2 (`monitoring-and-alerting`, `cockroach-node`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+
+from crdbmesh.clients.kube import Kube
+from crdbmesh.errors import KubeError
+from crdbmesh.topology import names
+
+CERTS = "/cockroach/cockroach-certs"
+BINARY = "/cockroach/cockroach"
+ALREADY = "cluster has already been initialized"
+
+REACH_SCRIPT = """\
+for name in {pods}; do
+  getent ahostsv4 "$name" >/dev/null || {{ echo "does not resolve: $name"; exit 0; }}
+  timeout 5 bash -c "</dev/tcp/$name/{port}" 2>/dev/null || {{ echo "resolves but does not connect: $name:{port}"; exit 0; }}
+done
+echo reached
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as `cockroach node status` shows it."""
+
+    number: int
+    address: str
+    locality: dict[str, str]
+    live: bool
+    available: bool
+
+
+def read_readiness(kube: Kube, namespace: str, pod: str) -> str | None:
+    """None when the node is part of an initialised cluster and ready, else what it says.
+
+    Raises:
+        KubeError: the pod does not answer at all.
+    """
+    status, body = kube.proxy_get(namespace, pod, names.COCKROACH_HTTP_PORT, "/health?ready=1", tls=True)
+    if status == 200:
+        return None
+    text = body.decode(errors="replace")
+    try:
+        return str(json.loads(text).get("error") or text)
+    except (ValueError, AttributeError):
+        return text.strip() or f"HTTP {status}"
+
+
+def read_reach(kube: Kube, region: str, remotes: list[str]) -> dict[str, str | None]:
+    """By remote region: None when its first pod resolves and connects from this region's first pod, else why not."""
+    reached: dict[str, str | None] = {}
+    for remote in remotes:
+        script = REACH_SCRIPT.format(pods=names.cockroach_pod(remote, 0), port=names.COCKROACH_PORT)
+        try:
+            answer = kube.exec(region, f"{names.COCKROACH}-0", ["bash", "-c", script], container="db", timeout_s=60)
+        except KubeError as error:
+            reached[remote] = str(error)
+            continue
+        said = answer.stdout.decode(errors="replace").strip().splitlines()
+        if answer.status == 0 and said[-1:] == ["reached"]:
+            reached[remote] = None
+        else:
+            reached[remote] = (said or [answer.stderr.decode(errors="replace").strip() or f"exit {answer.status}"])[-1]
+    return reached
+
+
+def initialise(kube: Kube, namespace: str, *, target: str, cluster_name: str) -> None:
+    """Initialise the cluster on `target`; a target that already is counts as done.
+
+    Raises:
+        KubeError: it could not be initialised.
+    """
+    argv = [BINARY, "init", f"--certs-dir={CERTS}", f"--host={target}", f"--cluster-name={cluster_name}"]
+    status, stdout, stderr = _run(kube, namespace, argv, timeout_s=120)
+    if status != 0 and ALREADY not in stderr and ALREADY not in stdout:
+        raise KubeError(f"cockroach init failed: {_last(stderr) or _last(stdout)}")
+
+
+def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node]:
+    """Every node the cluster knows.
+
+    Raises:
+        KubeError: the database does not answer.
+    """
+    target = host or f"{names.COCKROACH_PUBLIC}.{names.zone(namespace)}:{names.COCKROACH_PORT}"
+    argv = [BINARY, "node", "status", f"--certs-dir={CERTS}", f"--host={target}", "--format=csv"]
+    status, stdout, stderr = _run(kube, namespace, argv)
+    if status != 0:
+        raise KubeError(f"cockroach node status failed: {_last(stderr) or _last(stdout)}")
+    return [
+        Node(
+            number=int(row["id"]),
+            address=row["address"],
+            locality=_tiers(row.get("locality", "")),
+            live=row.get("is_live") == "true",
+            available=row.get("is_available") == "true",
+        )
+        for row in csv.DictReader(io.StringIO(stdout))
+    ]
+
+
+def read_cluster_id(kube: Kube, namespace: str, host: str) -> str:
+    """The id of the cluster that the node at `host` belongs to.
+
+    Raises:
+        KubeError: the node does not answer.
+    """
+    argv = [
+        BINARY,
+        "sql",
+        f"--certs-dir={CERTS}",
+        f"--host={host}",
+        "--format=csv",
+        # From v26.1 on, crdb_internal is closed to sessions that do not ask for it.
+        "--execute=SET allow_unsafe_internals = true",
+        "--execute=SELECT crdb_internal.cluster_id() AS id",
+    ]
+    status, stdout, stderr = _run(kube, namespace, argv)
+    found = [line.strip() for line in stdout.splitlines() if line.count("-") == 4]
+    if status != 0 or not found:
+        raise KubeError(f"{host} does not tell its cluster's id: {_last(stderr) or _last(stdout)}")
+    return found[-1]
+
+
+def _run(kube: Kube, namespace: str, argv: list[str], *, timeout_s: float = 60) -> tuple[int, str, str]:
+    pods = kube.list("v1", "Pod", namespace, labels=f"app={names.COCKROACH_CLIENT}")
+    running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
+    if not running:
+        raise KubeError(f"{namespace}: no CockroachDB client pod runs")
+    answer = kube.exec(namespace, running[0]["metadata"]["name"], argv, container="client", timeout_s=timeout_s)
+    return answer.status, answer.stdout.decode(errors="replace"), answer.stderr.decode(errors="replace")
+
+
+def _tiers(locality: str) -> dict[str, str]:
+    return dict(tier.split("=", 1) for tier in locality.split(",") if "=" in tier)
+
+
+def _last(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""

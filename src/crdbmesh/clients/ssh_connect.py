@@ -1,0 +1,188 @@
+"""Opening an SSH connection to a machine whose host key is known beforehand.
+
+Only the given host key is accepted, from the first connection on, and only the given login key is offered: no agent,
+no password, no keyboard-interactive, no keys found in the user's home. Protocol: RFC 4251 to 4254; paramiko speaks it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import io
+import logging
+import socket
+from dataclasses import dataclass, field
+
+import paramiko
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from crdbmesh.errors import HostError, UnreachableError
+
+KEEPALIVE_S = 15
+"""How often something is sent on a quiet connection, so that its death is noticed."""
+_DEAD_AFTER_S = 60
+"""How long sent bytes may stay unacknowledged before the kernel gives the connection up."""
+
+_LOG = "crdbmesh.ssh"
+# paramiko logs whole tracebacks of what is raised here as an error anyway.
+logging.getLogger(_LOG).addHandler(logging.NullHandler())
+logging.getLogger(_LOG).propagate = False
+
+
+class HostKeyError(UnreachableError):
+    """The host shows another host key than the one we gave it."""
+
+
+class LoginError(UnreachableError):
+    """The host refuses the login key."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """A host's public key: algorithm name and wire format."""
+
+    algorithm: str
+    blob: bytes
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """The signature algorithms to negotiate for this key."""
+        return ("rsa-sha2-512", "rsa-sha2-256") if self.algorithm == "ssh-rsa" else (self.algorithm,)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to log in, as whom, and what proves that it is the right host."""
+
+    name: str
+    address: str
+    port: int
+    user: str
+    login_key: paramiko.PKey = field(repr=False)
+    host_key: HostKey
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.address}:{self.port})"
+
+
+def read_host_key(line: str) -> HostKey:
+    """The key of a public key line, `ssh-ed25519 AAAA… comment`.
+
+    Raises:
+        HostError: it is not such a line.
+    """
+    algorithm, _, rest = line.strip().partition(" ")
+    try:
+        blob = base64.b64decode(rest.split()[0], validate=True)
+        named = blob[4 : 4 + int.from_bytes(blob[:4], "big")].decode("ascii")
+    except (IndexError, binascii.Error, UnicodeDecodeError):
+        named = None
+    if not algorithm or named != algorithm:
+        raise HostError("the host key given is not a public key line such as `ssh-ed25519 AAAA…`")
+    return HostKey(algorithm, blob)
+
+
+def read_login_key(text: str) -> paramiko.PKey:
+    """The private key in an OpenSSH PEM text.
+
+    Raises:
+        HostError: it is not one; nothing of the text is in the message.
+    """
+    with contextlib.suppress(Exception):
+        key = serialization.load_ssh_private_key(text.encode(), password=None)
+        match key:
+            case ed25519.Ed25519PrivateKey():
+                return paramiko.Ed25519Key.from_private_key(io.StringIO(text))
+            case rsa.RSAPrivateKey():
+                return paramiko.RSAKey.from_private_key(io.StringIO(text))
+            case ec.EllipticCurvePrivateKey():
+                return paramiko.ECDSAKey.from_private_key(io.StringIO(text))
+    raise HostError("the login key given is not an unencrypted OpenSSH private key")
+
+
+def connect(target: Target, *, timeout_s: float) -> paramiko.Transport:
+    """A connection, host verified, logged in.
+
+    Args:
+        target: where to.
+        timeout_s: for each of: the TCP connection, the key exchange, the login.
+
+    Raises:
+        HostKeyError: the host shows another host key; nothing was sent to it but the protocol's greeting.
+        LoginError: the login key is refused.
+        UnreachableError: no answer, or none that is SSH.
+    """
+    connection = _dial(target, timeout_s)
+    try:
+        transport = paramiko.Transport(connection)
+    except BaseException:
+        connection.close()
+        raise
+    try:
+        transport.set_log_channel(_LOG)
+        transport.banner_timeout = timeout_s
+        transport.auth_timeout = timeout_s
+        _verify(transport, target, timeout_s)
+        _log_in(transport, target)
+        transport.set_keepalive(KEEPALIVE_S)
+    except BaseException:
+        transport.close()
+        raise
+    return transport
+
+
+def _dial(target: Target, timeout_s: float) -> socket.socket:
+    try:
+        connection = socket.create_connection((target.address, target.port), timeout=timeout_s)
+    except TimeoutError:
+        raise UnreachableError(f"{target} does not answer: connection timed out", hint=_FIREWALL) from None
+    except OSError as error:
+        raise UnreachableError(f"{target} does not answer: {_reason(error)}") from error
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_S * 1000)
+    return connection
+
+
+def _verify(transport: paramiko.Transport, target: Target, timeout_s: float) -> None:
+    try:
+        transport.get_security_options().key_types = target.host_key.signatures
+        transport.start_client(timeout=timeout_s)
+        shown = transport.get_remote_server_key()
+    except paramiko.ssh_exception.IncompatiblePeer as error:
+        if "host key" not in str(error):
+            raise UnreachableError(f"{target} and crdbmesh have no SSH algorithms in common: {error}") from error
+        raise HostKeyError(
+            f"{target}: the host key is not the one we gave: it has no {target.host_key.algorithm} key",
+            hint=_IMPOSTOR,
+        ) from error
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise UnreachableError(f"{target} answers, but not as an SSH server: {_reason(error)}") from error
+    if shown.asbytes() != target.host_key.blob:
+        raise HostKeyError(f"{target}: the host key is not the one we gave", hint=_IMPOSTOR)
+
+
+def _log_in(transport: paramiko.Transport, target: Target) -> None:
+    refused = f"{target} refuses the login key for user {target.user}"
+    try:
+        still_wanted = transport.auth_publickey(target.user, target.login_key)
+    except paramiko.AuthenticationException as error:
+        if not transport.is_active() and "timeout" in str(error).lower():
+            raise UnreachableError(f"{target} does not answer: login timed out") from error
+        raise LoginError(refused) from error
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise UnreachableError(f"{target} closed the connection during login: {_reason(error)}") from error
+    if still_wanted:
+        raise LoginError(f"{refused}: it also wants {', '.join(still_wanted)}")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__
+
+
+_FIREWALL = "Check that the firewall allows your address to the machine's SSH port"
+_IMPOSTOR = "Find out what answers at this address; if the machine was rebuilt outside crdbmesh, delete it and run up"

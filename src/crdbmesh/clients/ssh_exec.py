@@ -1,0 +1,166 @@
+"""Running one command on an SSH channel: standard input in, both outputs and the exit status out.
+
+One thread moves all three streams, so that neither a full pipe nor a long input can block the other side
+(RFC 4254, sections 5.2 and 6.5 to 6.10).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import paramiko
+
+KILLED = 255
+"""Exit status given for a command that a signal ended; the same as OpenSSH's client gives."""
+
+_CHUNK = 32 * 1024
+_PAUSE_S = 0.05
+_SETTLE_S = 0.3
+"""How long a transport whose channel just closed is given to end itself: it closes its channels first."""
+_GRACE_S = 2.0
+"""How long the outputs may stay open in silence after the exit status: something left running may hold them."""
+
+
+class TimedOutError(Exception):
+    """The command did not end in time; its channel is closed."""
+
+
+class LostError(Exception):
+    """The connection ended before the command's exit status came: nobody knows how far it got."""
+
+
+class NotStartedError(Exception):
+    """The server refused to run commands; nothing ran."""
+
+
+@dataclass
+class Output:
+    """What a command printed so far."""
+
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)
+
+
+def execute(channel: paramiko.Channel, command: str, output: Output, *, stdin: bytes, timeout_s: float) -> int:
+    """Run `command` and give its exit status; what it prints is added to `output` as it comes.
+
+    Raises:
+        TimedOutError: it did not end within `timeout_s`.
+        LostError: the connection broke.
+        NotStartedError: the server does not run commands.
+    """
+    deadline = time.monotonic() + timeout_s
+    with contextlib.closing(channel):
+        _start(channel, command, timeout_s)
+        return _follow(channel, output, stdin, deadline)
+
+
+@contextlib.contextmanager
+def closing_after(channel: paramiko.Channel, timeout_s: float) -> Iterator[threading.Event]:
+    """Close `channel` when the block takes longer than `timeout_s`, and set the event given.
+
+    paramiko waits for the answer to a channel request without any limit of its own.
+    """
+    late = threading.Event()
+
+    def close() -> None:
+        late.set()
+        channel.close()
+
+    timer = threading.Timer(timeout_s, close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+
+
+def _start(channel: paramiko.Channel, command: str, timeout_s: float) -> None:
+    with closing_after(channel, timeout_s) as late:
+        try:
+            channel.exec_command(command)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            if late.is_set():
+                raise TimedOutError from error
+            if _connected(channel):
+                raise NotStartedError from error
+            raise LostError from error
+
+
+def _follow(channel: paramiko.Channel, output: Output, stdin: bytes, deadline: float) -> int:
+    unsent = memoryview(stdin)
+    feeding = True
+    ended_at: float | None = None
+    with selectors.DefaultSelector() as selector:
+        selector.register(channel.fileno(), selectors.EVENT_READ)
+        while True:
+            if _drain(channel, output):
+                ended_at = None
+            if feeding:
+                unsent, feeding = _feed(channel, unsent)
+            now = time.monotonic()
+            if channel.exit_status_ready():
+                if _finished(channel):
+                    return _status(channel, output)
+                ended_at = ended_at or now
+                if now - ended_at > _GRACE_S:
+                    return _status(channel, output)
+            if now > deadline:
+                raise TimedOutError
+            if channel.eof_received:
+                # The descriptor is readable for ever now; only the exit status is still to come.
+                channel.status_event.wait(min(_PAUSE_S, deadline - now))
+            else:
+                selector.select(min(_PAUSE_S if feeding or ended_at else 1.0, max(deadline - now, 0)))
+
+
+def _drain(channel: paramiko.Channel, output: Output) -> bool:
+    moved = False
+    while channel.recv_ready():
+        output.stdout += channel.recv(_CHUNK)
+        moved = True
+    while channel.recv_stderr_ready():
+        output.stderr += channel.recv_stderr(_CHUNK)
+        moved = True
+    return moved
+
+
+def _feed(channel: paramiko.Channel, unsent: memoryview) -> tuple[memoryview, bool]:
+    """Send what the window allows; afterwards (what is left, whether to come back)."""
+    try:
+        while unsent and channel.send_ready():
+            unsent = unsent[channel.send(bytes(unsent[:_CHUNK])) :]
+        if unsent:
+            return unsent, not channel.closed
+        channel.shutdown_write()
+    except (OSError, EOFError, paramiko.SSHException):
+        pass  # the command ended without reading all of it, or the connection broke: its status will tell
+    return unsent, False
+
+
+def _finished(channel: paramiko.Channel) -> bool:
+    return (channel.eof_received or channel.closed) and not channel.recv_ready() and not channel.recv_stderr_ready()
+
+
+def _status(channel: paramiko.Channel, output: Output) -> int:
+    _drain(channel, output)
+    status = channel.recv_exit_status()
+    if status >= 0 and channel.eof_received:
+        return status
+    if not _connected(channel):
+        raise LostError
+    return status if status >= 0 else KILLED
+
+
+def _connected(channel: paramiko.Channel) -> bool:
+    transport = channel.get_transport()
+    if transport is None:
+        return False
+    transport.join(_SETTLE_S)
+    return transport.is_active()

@@ -1,0 +1,72 @@
+"""Waiting for something to become true: polled, with a deadline, saying what is awaited and what was last seen."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from crdbmesh.errors import WaitError
+
+T = TypeVar("T")
+
+Say = Callable[[str], None]
+"""Told, in a short phrase, what is being waited for right now."""
+
+_GROWTH = 1.25
+_SLOWEST = 4.0
+"""An interval grows to at most this many times its first length."""
+_JITTER = 0.2
+
+
+def unsaid(_text: str) -> None:
+    """The `Say` of callers that have nobody to tell."""
+
+
+def wait_until(
+    probe: Callable[[], tuple[T | None, str]],
+    *,
+    awaited: str,
+    deadline_s: float,
+    interval_s: float,
+    say: Say = unsaid,
+    stop: threading.Event | None = None,
+) -> T:
+    """Call `probe` until it gives a value.
+
+    Args:
+        probe: gives (value, what was seen); a value of None means that it has not come about. What it raises ends
+            the wait.
+        awaited: what is waited for, a noun phrase: `node eastus-1 Ready`.
+        deadline_s: how long to wait at most; the probe runs once more when it is reached.
+        interval_s: pause after the first probe. Later pauses grow a little and are jittered.
+        say: told whenever something else is seen.
+        stop: once set, the wait ends as if its deadline had passed.
+
+    Raises:
+        WaitError: the deadline passed, or `stop` was set.
+    """
+    stop = stop or threading.Event()
+    started = time.monotonic()
+    pause_s = interval_s
+    told = None
+    while True:
+        value, seen = probe()
+        if value is not None:
+            return value
+        if seen != told:
+            say(f"{awaited} (last: {seen})")
+            told = seen
+        elapsed_s = time.monotonic() - started
+        if elapsed_s >= deadline_s:
+            raise WaitError(awaited, seconds=elapsed_s, last_seen=seen)
+        if stop.wait(min(jittered(pause_s), deadline_s - elapsed_s)):
+            raise WaitError(awaited, seconds=time.monotonic() - started, last_seen=f"{seen} (then interrupted)")
+        pause_s = min(pause_s * _GROWTH, interval_s * _SLOWEST)
+
+
+def jittered(seconds: float) -> float:
+    """`seconds`, a little more or less, so that many waiters do not ask in step."""
+    return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing

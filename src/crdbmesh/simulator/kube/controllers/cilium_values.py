@@ -1,0 +1,188 @@
+"""Defaults of the Cilium chart's values, for the keys that its rendering reads.
+
+From `install/kubernetes/cilium/values.yaml` of Cilium 1.20.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+_DEFAULTS: dict[str, Any] = {
+    "agent": True,
+    "cluster": {"name": "default", "id": 0},
+    "image": {"override": None, "repository": "quay.io/cilium/cilium", "pullPolicy": "IfNotPresent"},
+    "kubeProxyReplacement": "false",
+    "k8sServiceHost": "",
+    "k8sServicePort": "",
+    "routingMode": "",
+    "tunnelProtocol": "",
+    "tunnelPort": 0,
+    "MTU": 0,
+    "ipv4": {"enabled": True},
+    "ipv6": {"enabled": False},
+    "ipam": {
+        "mode": "cluster-pool",
+        "operator": {"clusterPoolIPv4PodCIDRList": ["10.0.0.0/8"], "clusterPoolIPv4MaskSize": 24},
+    },
+    "bpf": {"masquerade": None},
+    "cni": {"install": True, "exclusive": True, "chainingMode": None, "binPath": "/opt/cni/bin",
+            "confPath": "/etc/cni/net.d"},
+    "l7Proxy": True,
+    "envoy": {
+        "enabled": None,
+        "image": {"override": None, "repository": "quay.io/cilium/cilium-envoy", "tag": "v1.37.1",
+                  "pullPolicy": "IfNotPresent"},
+        "healthPort": 9878,
+        "rollOutPods": False,
+    },
+    "healthPort": 9879,
+    "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}},
+    "tolerations": [{"operator": "Exists"}],
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "priorityClassName": "",
+    "resources": {},
+    "podAnnotations": {},
+    "podLabels": {},
+    "rollOutCiliumPods": False,
+    "commonLabels": {},
+    "extraArgs": [],
+    "extraEnv": [],
+    "extraConfig": {},
+    "startupProbe": {"failureThreshold": 300, "periodSeconds": 2},
+    "livenessProbe": {"failureThreshold": 10, "periodSeconds": 30},
+    "readinessProbe": {"failureThreshold": 3, "periodSeconds": 30},
+    "terminationGracePeriodSeconds": 1,
+    "debug": {"enabled": False},
+    "identityAllocationMode": "crd",
+    "policyEnforcementMode": "default",
+    "clusterHealthPort": 4240,
+    "endpointHealthChecking": {"enabled": True},
+    "healthChecking": True,
+    "encryption": {"enabled": False, "type": "ipsec", "nodeEncryption": False},
+    "prometheus": {"enabled": False, "port": 9962},
+    "nodePort": {"range": None},
+    "operator": {
+        "enabled": True,
+        "image": {"override": None, "repository": "quay.io/cilium/operator", "suffix": "",
+                  "pullPolicy": "IfNotPresent"},
+        "replicas": 2,
+        "hostNetwork": True,
+        "updateStrategy": {
+            "type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "50%"},
+        },
+        "affinity": {
+            "podAntiAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [
+                    {"topologyKey": "kubernetes.io/hostname",
+                     "labelSelector": {"matchLabels": {"io.cilium/app": "operator"}}},
+                ],
+            },
+        },
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [
+            {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"},
+            {"key": "node-role.kubernetes.io/master", "operator": "Exists"},
+            {"key": "node.kubernetes.io/not-ready", "operator": "Exists"},
+            {"key": "node.cloudprovider.kubernetes.io/uninitialized", "operator": "Exists"},
+            {"key": "node.cilium.io/agent-not-ready", "operator": "Exists"},
+        ],
+        "resources": {},
+        "extraArgs": [],
+        "extraEnv": [],
+        "podAnnotations": {},
+        "podLabels": {},
+        "rollOutPods": False,
+        "prometheus": {"enabled": True, "port": 9963},
+        "removeNodeTaints": True,
+        "setNodeTaints": None,
+        "setNodeNetworkStatus": True,
+        "unmanagedPodWatcher": {"restart": True, "intervalSeconds": 15},
+    },
+    "hubble": {
+        "enabled": True,
+        "relay": {"enabled": False},
+        "ui": {"enabled": False},
+        "tls": {"enabled": True, "auto": {"enabled": True, "method": "helm", "certValidityDuration": 365}},
+        "listenAddress": ":4244",
+    },
+    "tls": {
+        "ca": {"cert": "", "key": "", "certValidityDuration": 1095},
+        "caBundle": {"enabled": False, "name": "cilium-root-ca.crt", "key": "ca.crt", "useSecret": False},
+    },
+    "certgen": {
+        "image": {"override": None, "repository": "quay.io/cilium/certgen", "tag": "v0.4.2",
+                  "pullPolicy": "IfNotPresent"},
+        "generateCA": True,
+        "ttlSecondsAfterFinished": None,
+        "nodeSelector": {},
+        "tolerations": [],
+        "affinity": {},
+        "priorityClassName": "",
+        "resources": {},
+        "annotations": {"job": {}, "cronJob": {}},
+        "cronJob": {"successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1},
+    },
+    "clustermesh": {
+        "useAPIServer": False,
+        "maxConnectedClusters": 255,
+        "cacheTTL": "0s",
+        "defaultGlobalNamespace": True,
+        "enableEndpointSliceSynchronization": False,
+        "policyDefaultLocalCluster": True,
+        "disableKubernetesHostAliases": False,
+        "annotations": {},
+        "config": {"enabled": False, "domain": "mesh.cilium.io", "clusters": []},
+        "apiserver": {
+            "image": {"override": None, "repository": "quay.io/cilium/clustermesh-apiserver",
+                      "pullPolicy": "IfNotPresent"},
+            "healthPort": 9880,
+            "replicas": 1,
+            "kvstoremesh": {"enabled": True, "healthPort": 9881, "extraArgs": [], "extraEnv": [], "resources": {},
+                            "readinessProbe": {}},
+            "etcd": {"resources": {}, "storageMedium": "Disk"},
+            "service": {
+                "type": "NodePort", "nodePort": 32379, "annotations": {}, "labels": {},
+                "enableSessionAffinity": "HAOnly", "externalTrafficPolicy": "Cluster",
+                "internalTrafficPolicy": "Cluster", "loadBalancerIP": None, "loadBalancerClass": None,
+                "externallyCreated": False,
+            },
+            "tls": {
+                "authMode": "migration",
+                "server": {"extraDnsNames": [], "extraIpAddresses": []},
+                "auto": {"enabled": True, "method": "helm", "certValidityDuration": 365, "schedule": "0 0 1 */4 *",
+                         "certManagerIssuerRef": {}},
+            },
+            "affinity": {
+                "podAntiAffinity": {
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        {"weight": 100, "podAffinityTerm": {
+                            "labelSelector": {"matchLabels": {"k8s-app": "clustermesh-apiserver"}},
+                            "topologyKey": "kubernetes.io/hostname"}},
+                    ],
+                },
+            },
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [],
+            "topologySpreadConstraints": [],
+            "resources": {},
+            "podAnnotations": {},
+            "podLabels": {},
+            "podDisruptionBudget": {"enabled": False, "minAvailable": None, "maxUnavailable": 1},
+            "priorityClassName": "",
+            "extraArgs": [],
+            "extraEnv": [],
+            "readinessProbe": {},
+            "terminationGracePeriodSeconds": 30,
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            "podSecurityContext": {"fsGroup": 65532, "runAsGroup": 65532, "runAsNonRoot": True, "runAsUser": 65532},
+            "metrics": {"enabled": True, "port": 9962},
+        },
+    },
+}  # fmt: skip
+
+
+def defaults() -> dict[str, Any]:
+    """A fresh copy of the defaults."""
+    return copy.deepcopy(_DEFAULTS)

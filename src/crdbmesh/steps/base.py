@@ -1,0 +1,118 @@
+"""What most steps are made of."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crdbmesh.access import Access
+from crdbmesh.clients.azure import compare
+from crdbmesh.engine.step import Gap, Say, Step
+from crdbmesh.errors import RefusedError
+from crdbmesh.topology.manifests import Object
+from crdbmesh.topology.mesh import Machine, Region
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshStep(Step):
+    """A step with the world at hand."""
+
+    access: Access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionStep(MeshStep):
+    """A step about one region."""
+
+    region: Region
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineStep(RegionStep):
+    """A step about one machine."""
+
+    machine: Machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceStep(RegionStep):
+    """An Azure resource that must be as the spec says.
+
+    A subclass says what is wanted and how to find and ensure it; what Azure cannot change in place is refused.
+    """
+
+    @abstractmethod
+    def wanted(self) -> Mapping[str, Any]:
+        """The resource's body."""
+
+    @abstractmethod
+    def find(self) -> dict[str, Any] | None:
+        """The resource as it is."""
+
+    @abstractmethod
+    def ensure(self, body: dict[str, Any], say: Say) -> None:
+        """Create or update it, and wait."""
+
+    def resource(self) -> str:
+        """What it is, for messages."""
+        return self.name
+
+    def fixed(self) -> Mapping[str, Callable[[Mapping[str, Any]], object]]:
+        """What cannot be changed in place: by name, how to read it from a body."""
+        return {"location": lambda body: str(body.get("location", "")).lower().replace(" ", "")}
+
+    def check(self) -> Gap | None:
+        """Compare what is with what is wanted."""
+        found = self.find()
+        if found is None:
+            return Gap(f"{self.resource()} is absent")
+        wanted = self.wanted()
+        for what, read in self.fixed().items():
+            if read(found) != read(wanted):
+                raise RefusedError(
+                    f"{self.resource()}: {what} is {read(found)}, the spec says {read(wanted)}, "
+                    "and that cannot be changed in place",
+                    hint="put the spec back, or run `crdbmesh down` and `crdbmesh up` with the new one",
+                )
+        if (state := found.get("properties", {}).get("provisioningState")) != "Succeeded":
+            return Gap(f"{self.resource()} is {state}")
+        differences = compare.differences(wanted, found)
+        return Gap(f"{self.resource()}: {'; '.join(differences)}") if differences else None
+
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole body is sent, whatever differs
+        """Send the wanted body."""
+        self.ensure(dict(self.wanted()), say)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectsStep(RegionStep):
+    """Kubernetes objects in a region's cluster that must be as the spec says, and what must follow from them."""
+
+    @abstractmethod
+    def objects(self) -> list[Object]:
+        """The objects, in the order in which they are applied."""
+
+    def missing(self) -> str | None:
+        """What does not hold yet although the objects are there, or None."""
+        return None
+
+    def settle(self, say: Say) -> None:
+        """Wait for what follows from the objects."""
+
+    def check(self) -> Gap | None:
+        """Compare every object with what is there, then what follows from them."""
+        kube = self.access.kube(self.region.name)
+        for wanted in self.objects():
+            if differences := kube.covers(wanted):
+                return Gap(f"{wanted['kind']} {wanted['metadata']['name']}: {'; '.join(differences[:3])}")
+        missing = self.missing()
+        return Gap(missing) if missing else None
+
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - applying all of them is safe and quick
+        """Apply every object, then wait."""
+        kube = self.access.kube(self.region.name)
+        for wanted in self.objects():
+            kube.apply(wanted)
+        self.settle(say)

@@ -1,0 +1,187 @@
+"""THE LIST: every step of a mesh, in reading order. Newcomers start here.
+
+For each region: network, machines, k3s, Cilium, CockroachDB; for each pair of regions: peerings; for the mesh as a
+whole: what there is one of. `after` follows the critical path rather than the file: a region's k3s starts when its
+first machine is up, Cilium when its first server answers, whatever the other regions do. Only what needs all regions
+(links, names, initialisation, proof) waits for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from crdbmesh.access import Access
+from crdbmesh.engine.step import Step
+from crdbmesh.steps import cilium, clustermesh, cockroach, dns, k3s, machines, network
+from crdbmesh.topology.mesh import Machine, Region
+
+STAGES = ("network", "machines", "k3s", "cilium", "dns", "cockroachdb")
+"""Columns of the progress display, in order."""
+
+_STAGE_OF = {
+    "providers": "network",
+    "group": "network",
+    "firewall": "network",
+    "network": "network",
+    "peerings": "network",
+    "address": "machines",
+    "nic": "machines",
+    "machine": "machines",
+    "host": "machines",
+    "software": "k3s",
+    "k3s": "k3s",
+    "kubeconfig": "k3s",
+    "cilium": "cilium",
+    "nodes": "cilium",
+    "clustermesh": "cilium",
+    "dns": "dns",
+    "reach": "dns",
+    "namespace": "cockroachdb",
+    "certificates": "cockroachdb",
+    "services": "cockroachdb",
+    "cockroachdb": "cockroachdb",
+    "client": "cockroachdb",
+    "init": "cockroachdb",
+    "proof": "cockroachdb",
+}
+
+
+def steps(access: Access) -> list[Step]:
+    """Every step of the mesh."""
+    return [
+        *_groundwork(access),
+        *(step for region in access.mesh.all_regions() for step in _region(access, region)),
+        *_peerings(access),
+        *(step for region in access.mesh.all_regions() for step in _between(access, region)),
+        *_database(access),
+    ]
+
+
+def place(step_name: str) -> tuple[str, str]:
+    """Where a step is shown: its region (or `mesh`) and its stage.
+
+    A pair's step (`eastus-westus/peerings`) is shown with the mesh.
+    """
+    head, _, tail = step_name.partition("/")
+    return ("mesh" if "-" in head else head), _STAGE_OF[tail.rpartition("/")[2]]
+
+
+def _groundwork(access: Access) -> Iterator[Step]:
+    yield network.Providers(name="mesh/providers", access=access)
+    yield network.Group(name="mesh/group", after=frozenset({"mesh/providers"}), access=access)
+
+
+def _region(access: Access, region: Region) -> Iterator[Step]:
+    at = region.name
+    grounded = frozenset({"mesh/group"})
+    yield network.Firewall(name=f"{at}/firewall", after=grounded, access=access, region=region)
+    yield network.Network(name=f"{at}/network", after=grounded, access=access, region=region)
+    for machine in region.machines:
+        yield from _machine(access, region, machine)
+    yield k3s.Kubeconfig(name=f"{at}/kubeconfig", after=frozenset({f"{at}/node1/k3s"}), access=access, region=region)
+    yield cilium.Cilium(name=f"{at}/cilium", after=frozenset({f"{at}/kubeconfig"}), access=access, region=region)
+    joined = frozenset(f"{at}/node{machine.number}/k3s" for machine in region.machines)
+    yield cilium.Nodes(name=f"{at}/nodes", after=joined | {f"{at}/cilium"}, access=access, region=region)
+    yield cockroach.Namespace(
+        name=f"{at}/namespace", after=frozenset({f"{at}/kubeconfig"}), access=access, region=region
+    )
+    yield cockroach.Certificates(
+        name=f"{at}/certificates", after=frozenset({f"{at}/namespace"}), access=access, region=region
+    )
+    yield cockroach.Services(name=f"{at}/services", after=frozenset({f"{at}/namespace"}), access=access, region=region)
+    yield dns.Forwarders(name=f"{at}/dns", after=frozenset({f"{at}/nodes"}), access=access, region=region)
+    yield cockroach.Pods(
+        name=f"{at}/cockroachdb",
+        after=frozenset({f"{at}/nodes", f"{at}/certificates", f"{at}/services"}),
+        access=access,
+        region=region,
+    )
+
+
+def _machine(access: Access, region: Region, machine: Machine) -> Iterator[Step]:
+    at = f"{region.name}/node{machine.number}"
+    yield machines.Address(
+        name=f"{at}/address", after=frozenset({"mesh/group"}), access=access, region=region, machine=machine
+    )
+    yield machines.Nic(
+        name=f"{at}/nic",
+        after=frozenset({f"{region.name}/firewall", f"{region.name}/network", f"{at}/address"}),
+        access=access,
+        region=region,
+        machine=machine,
+    )
+    yield machines.VirtualMachine(
+        name=f"{at}/machine", after=frozenset({f"{at}/nic"}), access=access, region=region, machine=machine
+    )
+    yield machines.HostReady(
+        name=f"{at}/host", after=frozenset({f"{at}/machine"}), access=access, region=region, machine=machine
+    )
+    yield k3s.Software(
+        name=f"{at}/software", after=frozenset({f"{at}/host"}), access=access, region=region, machine=machine
+    )
+    yield k3s.Member(
+        name=f"{at}/k3s",
+        after=frozenset({f"{at}/software"}) | _joins_after(region, machine),
+        access=access,
+        region=region,
+        machine=machine,
+    )
+
+
+def _joins_after(region: Region, machine: Machine) -> frozenset[str]:
+    """Servers join one after the other (etcd takes one learner at a time); agents as soon as there is an API.
+
+    Every server's certificate names all servers' public addresses, so those come first.
+    """
+    addresses = {f"{region.name}/node{server.number}/address" for server in region.servers}
+    if machine == region.servers[0]:
+        return frozenset(addresses)
+    before = machine.number - 1 if machine in region.servers else region.servers[0].number
+    return frozenset({*addresses, f"{region.name}/kubeconfig", f"{region.name}/node{before}/k3s"})
+
+
+def _peerings(access: Access) -> Iterator[Step]:
+    """A step per pair. Azure wants one writer per VNet at a time, so a pair holds both of its VNets."""
+    for one, other in access.mesh.pairs():
+        networks = frozenset({f"{one.name}/network", f"{other.name}/network"})
+        yield network.Peerings(
+            name=f"{one.name}-{other.name}/peerings",
+            after=networks,
+            exclusive=networks,
+            access=access,
+            pair=(one, other),
+        )
+
+
+def _between(access: Access, region: Region) -> Iterator[Step]:
+    everyone = access.mesh.all_regions()
+    if len(everyone) == 1:
+        return
+    peered = {f"{one.name}-{other.name}/peerings" for one, other in access.mesh.pairs() if region in (one, other)}
+    nodes = {f"{other.name}/nodes" for other in everyone}
+    yield clustermesh.Links(
+        name=f"{region.name}/clustermesh", after=frozenset(peered | nodes), access=access, region=region
+    )
+    resolving = {f"{other.name}/{thing}" for other in everyone for thing in ("dns", "cockroachdb")}
+    yield cockroach.Reach(
+        name=f"{region.name}/reach",
+        after=frozenset(resolving | {f"{region.name}/clustermesh"}),
+        access=access,
+        region=region,
+    )
+
+
+def _database(access: Access) -> Iterator[Step]:
+    everyone = access.mesh.all_regions()
+    first = everyone[0]
+    yield cockroach.Client(
+        name=f"{first.name}/client",
+        after=frozenset({f"{first.name}/nodes", f"{first.name}/certificates", f"{first.name}/services"}),
+        access=access,
+        region=first,
+    )
+    safe = {f"{region.name}/cockroachdb" for region in everyone} | {f"{first.name}/client"}
+    if len(everyone) > 1:
+        safe |= {f"{region.name}/reach" for region in everyone}
+    yield cockroach.Initialised(name="mesh/init", after=frozenset(safe), access=access)
+    yield cockroach.Proof(name="mesh/proof", after=frozenset({"mesh/init"}), access=access)

@@ -1,0 +1,205 @@
+"""Cilium in each cluster: installed by k3s's own helm-controller, agents up, nodes ready."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from crdbmesh.access import lost_folder
+from crdbmesh.clients.kube import Kube
+from crdbmesh.engine.step import Gap, Say
+from crdbmesh.errors import KubeError
+from crdbmesh.steps.base import ObjectsStep, RegionStep
+from crdbmesh.topology import names
+from crdbmesh.topology.manifests import Object, cilium
+
+CRD_DEADLINE_S = 180.0
+INSTALL_DEADLINE_S = 600.0
+READY_DEADLINE_S = 600.0
+
+JOB = "helm-install-cilium"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cilium(ObjectsStep):
+    """The chart is installed with our values, and what it brings is there."""
+
+    def objects(self) -> list[Object]:
+        """The Secret with the CA, then the HelmChart that reads it."""
+        ca = self.access.cilium_ca()
+        return [
+            cilium.secret(ca_cert=ca.cert_pem, ca_key=ca.key_pem),
+            cilium.chart(self.access.mesh, self.region),
+        ]
+
+    def check(self) -> Gap | None:
+        """Refuse another CA: every running agent and every other cluster trusts the one it has."""
+        kube = self.access.kube(self.region.name)
+        found = kube.find("v1", "Secret", names.CILIUM_VALUES_SECRET, names.KUBE_SYSTEM)
+        if found is not None and found.get("data") != self.objects()[0]["data"]:
+            raise lost_folder(f"Cilium of {self.region.name}")
+        return ObjectsStep.check(self)
+
+    def missing(self) -> str | None:
+        """What the chart should have brought and is not there."""
+        kube = self.access.kube(self.region.name)
+        for api_version, kind, name in self._brought():
+            if kube.find(api_version, kind, name, names.KUBE_SYSTEM) is None:
+                return f"{kind} {name} is absent in {self.region.name}"
+        return None
+
+    def apply(self, gap: Gap, say: Say) -> None:
+        """Apply the chart; when it is as we want it but something it brings is gone, have it installed again."""
+        kube = self.access.kube(self.region.name)
+        kube.wait(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            "helmcharts.helm.cattle.io",
+            None,
+            lambda found: None if found else "not there yet",
+            awaited=f"the helm-controller of {self.region.name}",
+            deadline_s=CRD_DEADLINE_S,
+            say=say,
+        )
+        if not any(kube.covers(wanted) for wanted in self.objects()):
+            # The helm-controller makes a job that is gone anew, and that runs `helm upgrade --install`.
+            kube.delete("batch/v1", "Job", JOB, names.KUBE_SYSTEM, wait=True, deadline_s=CRD_DEADLINE_S)
+        ObjectsStep.apply(self, gap, say)
+
+    def settle(self, say: Say) -> None:
+        """Wait for the install job, then for what it brings."""
+        kube = self.access.kube(self.region.name)
+        kube.wait(
+            "batch/v1",
+            "Job",
+            JOB,
+            names.KUBE_SYSTEM,
+            _job_unfinished,
+            awaited=f"the Cilium install in {self.region.name}",
+            deadline_s=INSTALL_DEADLINE_S,
+            say=say,
+        )
+        for api_version, kind, name in self._brought():
+            kube.wait(
+                api_version,
+                kind,
+                name,
+                names.KUBE_SYSTEM,
+                lambda found: None if found else "absent",
+                awaited=f"{kind} {name} in {self.region.name}",
+                deadline_s=CRD_DEADLINE_S,
+                say=say,
+            )
+
+    def _brought(self) -> list[tuple[str, str, str]]:
+        brought = [
+            ("apps/v1", "DaemonSet", names.CILIUM),
+            ("apps/v1", "Deployment", "cilium-operator"),
+            ("v1", "ConfigMap", "cilium-config"),
+            ("v1", "Secret", names.CILIUM_CA_SECRET),
+        ]
+        if self.access.mesh.others(self.region):
+            brought += [
+                ("apps/v1", "Deployment", names.CLUSTERMESH_APISERVER),
+                ("v1", "Service", names.CLUSTERMESH_APISERVER),
+                ("v1", "Secret", names.CLUSTERMESH_SECRET),
+                ("v1", "Secret", "cilium-kvstoremesh"),
+            ]
+        return brought
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nodes(RegionStep):
+    """Every node of the region is Ready, with a Cilium agent that is."""
+
+    def check(self) -> Gap | None:
+        """Look at the nodes, then at the agents."""
+        kube = self.access.kube(self.region.name)
+        missing = nodes_missing([machine.node for machine in self.region.machines], kube.list("v1", "Node"))
+        missing = missing or rollout_missing(kube.find("apps/v1", "DaemonSet", names.CILIUM, names.KUBE_SYSTEM))
+        return Gap(f"{self.region.name}: {missing}") if missing else None
+
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
+        """Wait: nodes become ready when their agent is up."""
+        kube = self.access.kube(self.region.name)
+        kube.wait_all(
+            "v1",
+            "Node",
+            None,
+            lambda nodes: nodes_missing([machine.node for machine in self.region.machines], nodes),
+            awaited=f"the nodes of {self.region.name}",
+            deadline_s=READY_DEADLINE_S,
+            say=say,
+        )
+        kube.wait(
+            "apps/v1",
+            "DaemonSet",
+            names.CILIUM,
+            names.KUBE_SYSTEM,
+            rollout_missing,
+            awaited=f"the Cilium agents of {self.region.name}",
+            deadline_s=READY_DEADLINE_S,
+            say=say,
+        )
+
+
+def nodes_missing(wanted: Sequence[str], nodes: Sequence[Mapping[str, Any]]) -> str | None:
+    """Which of the wanted nodes are absent or not Ready, and why; None when all are."""
+    by_name = {node["metadata"]["name"]: node for node in nodes}
+    parts = []
+    for name in wanted:
+        if name not in by_name:
+            parts.append(f"node {name} is absent")
+            continue
+        reason = _not_ready(by_name[name])
+        if reason:
+            parts.append(f"node {name} is not ready ({reason})")
+    return "; ".join(parts) or None
+
+
+def rollout_missing(found: Mapping[str, Any] | None) -> str | None:
+    """Why a DaemonSet or Deployment is not rolled out, or None when it is."""
+    if found is None:
+        return "absent"
+    name, status = found["metadata"]["name"], found.get("status", {})
+    if status.get("observedGeneration", 0) < found["metadata"].get("generation", 1):
+        return f"{name}: change not observed yet"
+    daemons = found["kind"] == "DaemonSet"
+    wanted = status.get("desiredNumberScheduled", 0) if daemons else found.get("spec", {}).get("replicas", 1)
+    updated = status.get("updatedNumberScheduled" if daemons else "updatedReplicas", 0)
+    ready = status.get("numberReady" if daemons else "readyReplicas", 0)
+    if daemons and not wanted:
+        return f"{name}: not scheduled on any node yet"
+    if updated < wanted or ready < wanted:
+        return f"{name}: {ready} of {wanted} ready"
+    return None
+
+
+def _not_ready(node: Mapping[str, Any]) -> str | None:
+    for condition in node.get("status", {}).get("conditions") or []:
+        if condition.get("type") == "Ready":
+            if condition.get("status") == "True":
+                return None
+            return str(condition.get("message") or condition.get("reason") or "no reason given")
+    return "no Ready condition yet"
+
+
+def _job_unfinished(job: Mapping[str, Any] | None) -> str | None:
+    if job is None:
+        return "no job yet"
+    status = job.get("status", {})
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "Failed" and condition.get("status") == "True":
+            raise KubeError(
+                f"Job {JOB} failed: {condition.get('message') or condition.get('reason')}",
+                hint=f"see `kubectl -n kube-system logs job/{JOB}`",
+            )
+    if status.get("succeeded", 0) >= 1:
+        return None
+    return f"active {status.get('active', 0)}, failed {status.get('failed', 0)}"
+
+
+def agent_pods(kube: Kube) -> list[dict[str, Any]]:
+    """The Cilium agent pods of a cluster."""
+    return kube.list("v1", "Pod", names.KUBE_SYSTEM, labels="k8s-app=cilium")

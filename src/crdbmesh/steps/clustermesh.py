@@ -1,0 +1,120 @@
+"""Cluster Mesh: every agent of every cluster is in sync with every other cluster.
+
+There is nothing to apply: the whole clustermesh is in each cluster's first install. This step waits for the links and
+says, when they do not come up, what the agents and kvstoremesh say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.waiting import wait_until
+from crdbmesh.engine.step import Gap, Say
+from crdbmesh.errors import KubeError
+from crdbmesh.steps import cilium
+from crdbmesh.steps.base import RegionStep
+from crdbmesh.topology import names
+
+LINK_DEADLINE_S = 600.0
+
+AGENT = "cilium-agent"
+STATUS = ("cilium-dbg", "status", "-o", "json")
+KVSTOREMESH_STATUS = ("/usr/bin/clustermesh-apiserver", "kvstoremesh-dbg", "status", "-o", "json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links(RegionStep):
+    """Every agent of the region has a ready link to every other region."""
+
+    def check(self) -> Gap | None:
+        """Ask every agent."""
+        missing = self._missing()
+        return Gap(missing) if missing else None
+
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
+        """Wait until all links are ready."""
+
+        def probe() -> tuple[bool | None, str]:
+            missing = self._missing()
+            return (True, "") if missing is None else (None, missing)
+
+        wait_until(
+            probe,
+            awaited=f"the clustermesh links of {self.region.name}",
+            deadline_s=LINK_DEADLINE_S,
+            interval_s=3,
+            say=say,
+        )
+
+    def _missing(self) -> str | None:
+        remotes = [other.name for other in self.access.mesh.others(self.region)]
+        kube = self.access.kube(self.region.name)
+        links = read_links(kube, remotes)
+        bad = [f"{node} -> {remote}: {why}" for (node, remote), why in links.items() if why is not None]
+        if not bad:
+            return None
+        causes = kvstoremesh_causes(kube, remotes)
+        detail = f" (kvstoremesh: {'; '.join(causes)})" if causes else ""
+        return f"{self.region.name}: {'; '.join(bad[:3])}{detail}"
+
+
+def read_links(kube: Kube, remotes: list[str]) -> dict[tuple[str, str], str | None]:
+    """By (node, remote cluster): None when the link is ready, else what the agent says.
+
+    Source of the JSON: cilium/cilium api/v1 `StatusResponse`; a false boolean is left out there.
+    """
+    links: dict[tuple[str, str], str | None] = {}
+    for pod in cilium.agent_pods(kube):
+        node = pod.get("spec", {}).get("nodeName", pod["metadata"]["name"])
+        seen, problem = _ask(kube, pod, AGENT, STATUS)
+        clusters = (seen or {}).get("cluster-mesh", {}).get("clusters") or [] if isinstance(seen, dict) else []
+        by_name = {str(cluster.get("name")): cluster for cluster in clusters}
+        for remote in remotes:
+            links[node, remote] = problem or _unready(by_name.get(remote))
+    if not links:
+        links = {("(no agent)", remote): "no Cilium agent runs" for remote in remotes}
+    return links
+
+
+def kvstoremesh_causes(kube: Kube, remotes: list[str]) -> list[str]:
+    """What kvstoremesh, on which all agents depend, says of the remotes it is not connected to."""
+    causes: set[str] = set()
+    pods = kube.list("v1", "Pod", names.KUBE_SYSTEM, labels=f"k8s-app={names.CLUSTERMESH_APISERVER}")
+    for pod in pods:
+        seen, problem = _ask(kube, pod, "kvstoremesh", KVSTOREMESH_STATUS)
+        if problem is not None or not isinstance(seen, list):
+            continue
+        by_name = {str(cluster.get("name")): cluster for cluster in seen}
+        for remote in remotes:
+            if why := _unready(by_name.get(remote)):
+                causes.add(f"{remote}: {why}")
+    return sorted(causes)
+
+
+def _ask(kube: Kube, pod: Mapping[str, Any], container: str, argv: tuple[str, ...]) -> tuple[Any, str | None]:
+    name = pod["metadata"]["name"]
+    try:
+        answer = kube.exec(names.KUBE_SYSTEM, name, argv, container=container, timeout_s=30)
+    except KubeError as error:
+        return None, f"{name} does not answer ({error})"
+    if answer.status != 0:
+        return None, f"{name}: {answer.stderr.decode(errors='replace').strip() or f'exit {answer.status}'}"
+    try:
+        return json.loads(answer.stdout), None
+    except ValueError:
+        return None, f"{name}: its status is not JSON"
+
+
+def _unready(cluster: Mapping[str, Any] | None) -> str | None:
+    if cluster is None:
+        return "not configured on this agent yet"
+    if cluster.get("ready"):
+        return None
+    failure = cluster.get("last-failure") or ""
+    # Go's zero time stands for "never".
+    failed = f", last failure {failure}" if failure and not str(failure).startswith("0001-") else ""
+    return f"{cluster.get('status') or 'not ready'}{failed}"

@@ -1,0 +1,46 @@
+"""DNS between the clusters: each region's CoreDNS on a NodePort, and forwarders to it in every other cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crdbmesh.engine.step import Say
+from crdbmesh.steps import cilium
+from crdbmesh.steps.base import ObjectsStep
+from crdbmesh.topology import names
+from crdbmesh.topology.manifests import Object, dns
+
+READY_DEADLINE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarders(ObjectsStep):
+    """The region's DNS can be asked by the others, and asks them for their zones."""
+
+    def objects(self) -> list[Object]:
+        """The NodePort Service, the server blocks, and CoreDNS's replicas and restart."""
+        mesh = self.access.mesh
+        blocks = dns.forwarders(mesh, self.region)
+        wanted = [dns.service(self.region)]
+        if blocks is not None:
+            wanted.append(blocks)
+        return [*wanted, dns.coredns(mesh, self.region)]
+
+    def missing(self) -> str | None:
+        """Whether CoreDNS runs with what we gave it."""
+        kube = self.access.kube(self.region.name)
+        missing = cilium.rollout_missing(kube.find("apps/v1", "Deployment", names.COREDNS, names.KUBE_SYSTEM))
+        return f"{self.region.name}: {missing}" if missing else None
+
+    def settle(self, say: Say) -> None:
+        """Wait for CoreDNS to be up again: one that cannot read its blocks never is."""
+        self.access.kube(self.region.name).wait(
+            "apps/v1",
+            "Deployment",
+            names.COREDNS,
+            names.KUBE_SYSTEM,
+            cilium.rollout_missing,
+            awaited=f"CoreDNS of {self.region.name}",
+            deadline_s=READY_DEADLINE_S,
+            say=say,
+        )

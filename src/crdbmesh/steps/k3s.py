@@ -1,0 +1,263 @@
+"""k3s on the machines: its files, its service, its cluster, our way to its API."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from crdbmesh.access import lost_folder
+from crdbmesh.clients import kubeconfig
+from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.waiting import wait_until
+from crdbmesh.engine.step import Gap, Say
+from crdbmesh.errors import HostError, KubeError, RefusedError
+from crdbmesh.steps.base import MachineStep, RegionStep
+from crdbmesh.topology import hosts, names, resources, versions
+
+DOWNLOAD_DEADLINE_S = 900.0
+START_DEADLINE_S = 600.0
+VOTER_DEADLINE_S = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Software(MachineStep):
+    """The k3s binary, its unit and, on servers, the Cilium chart; each with the checksum its project publishes."""
+
+    def check(self) -> Gap | None:
+        """Compare checksums on the machine."""
+        wanted = self._wanted()
+        found = _checksums(self, list(wanted))
+        missing = [path for path, digest in wanted.items() if found.get(path) != digest]
+        return Gap(f"{self.machine.node} lacks {', '.join(missing)}") if missing else None
+
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
+        """Have the machine download what it lacks, and keep it only if the checksum is right."""
+        host = self.access.host(self.machine)
+        wanted = self._artifacts()
+        found = _checksums(self, list(wanted))
+        for path, artifact in wanted.items():
+            if found.get(path) != artifact.sha256:
+                say(f"downloading {artifact.url}")
+                script = _download(artifact, path, mode="0755" if path == hosts.K3S_BINARY else "0644")
+                host.run(
+                    f"sh -c {shlex.quote(script)}",
+                    sudo=True,
+                    timeout_s=DOWNLOAD_DEADLINE_S,
+                    describe=f"download {path}",
+                )
+        unit = hosts.k3s_unit(self.region, self.machine).encode()
+        if host.write_file(hosts.unit_path(self.region, self.machine), unit, mode=0o644):
+            host.run("systemctl daemon-reload", sudo=True)
+
+    def _wanted(self) -> dict[str, str]:
+        unit = hosts.k3s_unit(self.region, self.machine).encode()
+        digests = {path: artifact.sha256 for path, artifact in self._artifacts().items()}
+        return {**digests, hosts.unit_path(self.region, self.machine): hashlib.sha256(unit).hexdigest()}
+
+    def _artifacts(self) -> dict[str, versions.Artifact]:
+        machine = self.access.host(self.machine).run("uname -m").stdout.strip()
+        if machine not in versions.K3S_BINARY:
+            raise RefusedError(
+                f"{self.machine.node} is {machine}; k3s is pinned for {', '.join(versions.K3S_BINARY)}",
+                hint="choose a VM size and image of one of these architectures",
+            )
+        wanted = {hosts.K3S_BINARY: versions.K3S_BINARY[machine]}
+        if self.machine in self.region.servers:
+            wanted[hosts.CHART] = versions.CILIUM_CHART
+        return wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member(MachineStep):
+    """The machine is a member of its region's cluster: configured, running, and for a server an etcd voter."""
+
+    def check(self) -> Gap | None:
+        """Look at the configuration, the service, and what the cluster says of the node."""
+        host = self.access.host(self.machine)
+        have = host.read_file(hosts.K3S_CONFIG)
+        if have is None:
+            return Gap(f"{self.machine.node}: k3s is not configured")
+        wanted = self._config()
+        self._refuse_fixed(_parsed(have), wanted)
+        if have.decode() != hosts.k3s_config_text(wanted):
+            return Gap(f"{self.machine.node}: the k3s configuration differs")
+        service = hosts.k3s_service(self.region, self.machine)
+        for question, answer in (("is-enabled", "enabled"), ("is-active", "active")):
+            said = host.run(f"systemctl {question} {service}", check=False).stdout.strip()
+            if said != answer:
+                return Gap(f"{self.machine.node}: {service} is {said or 'unknown'}, not {answer}")
+        if self.machine == self.region.servers[0]:
+            return None
+        missing = _not_joined(_find_node(self.access.kube(self.region.name), self.machine.node), self._is_server)
+        return Gap(f"{self.machine.node}: {missing}") if missing else None
+
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
+        """Write the configuration, start or restart the service, wait until the cluster counts the node in."""
+        host = self.access.host(self.machine)
+        service = hosts.k3s_service(self.region, self.machine)
+        text = hosts.k3s_config_text(self._config())
+        changed = host.write_file(hosts.K3S_CONFIG, text.encode(), mode=0o600)
+        active = host.run(f"systemctl is-active {service}", check=False).stdout.strip() == "active"
+        host.run(f"systemctl enable {service}", sudo=True)
+        verb = "restart" if changed or not active else "start"
+        say(f"systemctl {verb} {service}")
+        # The unit is Type=notify: systemctl comes back when k3s serves, or keeps failing until the deadline.
+        host.run(
+            f"timeout {START_DEADLINE_S:.0f} systemctl {verb} {service} || "
+            f"{{ journalctl -u {service} -n 15 --no-pager -o cat; exit 1; }}",
+            sudo=True,
+            timeout_s=START_DEADLINE_S + 30,
+            describe=f"systemctl {verb} {service}",
+        )
+        if self.machine == self.region.servers[0]:
+            return
+        kube = self.access.kube(self.region.name)
+        kube.wait(
+            "v1",
+            "Node",
+            self.machine.node,
+            None,
+            lambda node: _not_joined(node, self._is_server),
+            awaited=f"node {self.machine.node} to join",
+            deadline_s=VOTER_DEADLINE_S,
+            say=say,
+        )
+
+    @property
+    def _is_server(self) -> bool:
+        return self.machine in self.region.servers
+
+    def _config(self) -> dict[str, Any]:
+        addresses = [self.access.public_address(server) for server in self.region.servers]
+        return hosts.k3s_config(
+            self.region,
+            self.machine,
+            token=self.access.token(self.region.name),
+            public_addresses=[address for address in addresses if address],
+            zone=hosts.zone_label(self.region.name, self.access.zone_of(self.machine)),
+        )
+
+    def _refuse_fixed(self, have: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        if have.get("token") not in (None, wanted["token"]):
+            raise lost_folder(f"the cluster of {self.machine.node}")
+        for setting in hosts.FIXED:
+            if setting in have and setting in wanted and have[setting] != wanted[setting]:
+                raise RefusedError(
+                    f"{self.machine.node}: {setting} is {have[setting]}, the spec says {wanted[setting]}, "
+                    "and k3s cannot change that on a cluster that exists",
+                    hint="put the spec back, or run `crdbmesh down` and `crdbmesh up` with the new one",
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kubeconfig(RegionStep):
+    """We have the region's kubeconfig and the API answers to it; its first server is an etcd voter."""
+
+    def check(self) -> Gap | None:
+        """Ask the API with what we have."""
+        if self.access.home.read(self.access.kubeconfig_file(self.region.name)) is None:
+            return Gap(f"{self.region.name}: no kubeconfig yet")
+        try:
+            node = _find_node(self.access.kube(self.region.name), self.region.servers[0].node)
+        except KubeError as error:
+            self.access.forget_kube(self.region.name)
+            return Gap(str(error))
+        missing = _not_joined(node, server=True)
+        return Gap(f"{self.region.servers[0].node}: {missing}") if missing else None
+
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
+        """Fetch it from the first server, give it the server's public address and our context name, keep it."""
+        first = self.region.servers[0]
+        say(f"kubeconfig of {first.node}")
+        text = self.access.host(first).read_file("/etc/rancher/k3s/k3s.yaml")
+        address = self.access.public_address(first)
+        if text is None or address is None:
+            raise HostError(f"{first.node}: k3s has written no kubeconfig", hint="see `journalctl -u k3s` there")
+        config = kubeconfig.rewrite(
+            kubeconfig.parse(text.decode()),
+            server=f"https://{address}:{resources.KUBE_PORT}",
+            context=names.context(self.region.name),
+        )
+        self.access.home.write(self.access.kubeconfig_file(self.region.name), yaml.safe_dump(config, sort_keys=False))
+        self.access.forget_kube(self.region.name)
+
+        def connected() -> tuple[Kube | None, str]:
+            try:
+                return self.access.kube(self.region.name), ""
+            except KubeError as error:
+                return None, str(error)
+
+        kube = wait_until(
+            connected,
+            awaited=f"the Kubernetes API of {self.region.name}",
+            deadline_s=VOTER_DEADLINE_S,
+            interval_s=2,
+            say=say,
+        )
+        kube.wait(
+            "v1",
+            "Node",
+            first.node,
+            None,
+            lambda node: _not_joined(node, server=True),
+            awaited=f"node {first.node} to register",
+            deadline_s=VOTER_DEADLINE_S,
+            say=say,
+        )
+
+
+def _find_node(kube: Kube, name: str) -> dict[str, Any] | None:
+    return kube.find("v1", "Node", name)
+
+
+def _not_joined(node: Mapping[str, Any] | None, server: bool) -> str | None:  # noqa: FBT001
+    if node is None:
+        return "is not a node of its cluster"
+    if not server:
+        return None
+    for condition in node.get("status", {}).get("conditions") or []:
+        if condition.get("type") == "EtcdIsVoter":
+            if condition.get("status") == "True":
+                return None
+            return f"its etcd member is not a voter yet ({condition.get('reason', 'no reason given')})"
+    return "its etcd member is not known yet"
+
+
+def _checksums(step: MachineStep, paths: list[str]) -> dict[str, str]:
+    quoted = " ".join(shlex.quote(path) for path in paths)
+    # sha256sum says on stderr what it cannot read, and goes on.
+    output = step.access.host(step.machine).run(
+        f"sha256sum {quoted} 2>/dev/null || true", sudo=True, timeout_s=120, describe="sha256sum"
+    )
+    found: dict[str, str] = {}
+    for line in output.stdout.splitlines():
+        digest, _, path = line.partition("  ")
+        found[path.strip()] = digest
+    return found
+
+
+def _download(artifact: versions.Artifact, path: str, *, mode: str) -> str:
+    part = f"{path}.part"
+    return "\n".join(
+        [
+            "set -eu",
+            f"mkdir -p {shlex.quote(path.rpartition('/')[0])}",
+            f"curl -fsSL --proto =https --retry 5 --retry-delay 2 -o {shlex.quote(part)} {shlex.quote(artifact.url)}",
+            f"echo {shlex.quote(f'{artifact.sha256}  {part}')} | sha256sum -c -",
+            f"chmod {mode} {shlex.quote(part)}",
+            f"mv -f {shlex.quote(part)} {shlex.quote(path)}",
+        ]
+    )
+
+
+def _parsed(text: bytes) -> Mapping[str, Any]:
+    try:
+        loaded = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
