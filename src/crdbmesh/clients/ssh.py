@@ -6,7 +6,6 @@ run is never run again behind the caller's back. Secrets travel by standard inpu
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import posixpath
@@ -17,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Self
 
 import paramiko
 
@@ -85,7 +85,7 @@ class Host:
     def __repr__(self) -> str:
         return f"Host({self._target})"
 
-    def __enter__(self) -> Host:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -183,6 +183,8 @@ class Host:
         """
         if not posixpath.isabs(path) or not posixpath.basename(path):
             raise HostError(f"{self.name}: {path!r} is not the absolute path of a file")
+        user, _, group = owner.partition(":")
+        owner = f"{user}:{group or user}"
         wanted = f"{mode & 0o7777:o} {owner} {hashlib.sha256(content).hexdigest()}"
         quoted = shlex.quote(path)
         look = f'test -f {quoted} && stat -c "%a %U:%G" {quoted} && sha256sum < {quoted}'
@@ -207,14 +209,14 @@ class Host:
             return self._read_by_sftp(path)
         quoted = shlex.quote(path)
         output = ssh_exec.Output()
-        command = f"test -e {quoted} || exit {_ABSENT}; base64 {quoted}"
+        command = f"test -e {quoted} || exit {_ABSENT}; cat {quoted}"
         shown = f"read {path}"
         status = self._execute(command, output, stdin=b"", sudo=True, timeout_s=COMMAND_TIMEOUT_S, shown=shown)
         if status == _ABSENT:
             return None
         if status != 0:
             raise CommandError(shown, host=self.name, status=status, tail=_last_lines(output.stderr))
-        return base64.b64decode(bytes(output.stdout))
+        return bytes(output.stdout)
 
     def _execute(
         self, command: str, output: ssh_exec.Output, *, stdin: bytes, sudo: bool, timeout_s: float, shown: str
@@ -259,7 +261,7 @@ class Host:
         user, _, group = owner.partition(":")
         folder, name = posixpath.split(path)
         scratch = shlex.quote(posixpath.join(folder, f".{name}.{secrets.token_hex(8)}"))
-        install = f"install -m {mode:04o} -o {shlex.quote(user)} -g {shlex.quote(group or user)}"
+        install = f"install -m {mode:04o} -o {shlex.quote(user)} -g {shlex.quote(group)}"
         self.run(
             f"mkdir -p {shlex.quote(folder)} && {install} {shlex.quote(copy)} {scratch}"
             f" && mv -fT {scratch} {shlex.quote(path)} || {{ rm -f {scratch}; exit 1; }}",

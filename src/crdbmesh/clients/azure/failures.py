@@ -54,8 +54,8 @@ _SHAKY_TRIES = 4
 _QUOTA = {
     "skunotavailable": "choose another machine size or region, or other zones",
     "quotaexceeded": "ask Azure for more quota (portal: Quotas), or use fewer or smaller machines",
-    "allocationfailed": "Azure has no room for this size there right now: try again later, or take another size or region",
-    "zonalallocationfailed": "Azure has no room for this size in that zone right now: set other zones, or none",
+    "allocationfailed": "no room for this size there right now: try again later, or take another size or region",
+    "zonalallocationfailed": "no room for this size in that zone right now: set other zones, or none",
     "overconstrainedallocationrequest": "no room for this size with these constraints: take another size or region",
     "overconstrainedzonalallocationrequest": "no room for this size in that zone: set other zones, or another size",
     "publicipcountlimitreached": "ask Azure for more public IP addresses in this region (portal: Quotas)",
@@ -87,7 +87,8 @@ _HINTS = {
 }
 
 _ACTION = re.compile(
-    r"perform (?:the )?action(?:\(s\))? '(?P<action>[^']+)'.{0,20}?(?:over|on)(?: the)?(?: linked)? scope(?:\(s\))? '(?P<scope>[^']+)'",
+    r"perform (?:the )?action(?:\(s\))? '(?P<action>[^']+)'.{0,20}?"
+    r"(?:over|on)(?: the)?(?: linked)? scope(?:\(s\))? '(?P<scope>[^']+)'",
     re.DOTALL,
 )
 _RETRIED_IN = re.compile(r"can be retried in (\d+) seconds?", re.IGNORECASE)
@@ -95,7 +96,7 @@ _SECRETS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
     re.compile(r"\bBearer\s+\S+", re.IGNORECASE),
     re.compile(r"\beyJ[\w.=-]{20,}"),
-    re.compile(r"[A-Za-z0-9+=_]{100,}[A-Za-z0-9+/=_]*"),
+    re.compile(r"[A-Za-z0-9+/=]{120,}"),
 )
 """Tokens, keys, and runs of base64 such as customData: no error of Azure's should quote them, and none of ours will."""
 _LONGEST = 700

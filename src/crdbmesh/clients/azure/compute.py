@@ -1,0 +1,107 @@
+"""Microsoft.Compute: virtual machines, their disks, sizes and quota."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from crdbmesh.clients.azure.session import COMPUTE_PACE_S, Body, Session
+from crdbmesh.clients.waiting import Say, unsaid
+
+VM_DEADLINE_S = 1200.0
+DISK_DEADLINE_S = 600.0
+
+
+def find_vm(session: Session, group: str, name: str) -> Body | None:
+    """A virtual machine, or None. Azure does not return its customData."""
+    return session.find(f"GET virtualMachines/{name}", lambda: session.compute.virtual_machines.get(group, name))
+
+
+def ensure_vm(
+    session: Session, group: str, name: str, body: Body, *, say: Say = unsaid, deadline_s: float = VM_DEADLINE_S
+) -> Body:
+    """Create a virtual machine, or make it what `body` says as far as Azure can change a machine."""
+    return session.carry_out(
+        f"PUT virtualMachines/{name}",
+        lambda following: session.compute.virtual_machines.begin_create_or_update(
+            group, name, cast("Any", body), polling=following
+        ),
+        say=say,
+        deadline_s=deadline_s,
+        pace_s=COMPUTE_PACE_S,
+    )
+
+
+def delete_vm(
+    session: Session,
+    group: str,
+    name: str,
+    *,
+    force: bool = True,
+    say: Say = unsaid,
+    deadline_s: float = VM_DEADLINE_S,
+) -> None:
+    """Delete a virtual machine, with the disk and NIC whose deleteOption says so. Absent is done.
+
+    Args:
+        session: Azure.
+        group: of the machine.
+        name: of the machine.
+        force: without a graceful shutdown of its operating system.
+        say: told what is waited for.
+        deadline_s: for all of it.
+    """
+    session.remove(
+        f"DELETE virtualMachines/{name}",
+        lambda following: session.compute.virtual_machines.begin_delete(
+            group, name, force_deletion=force, polling=following
+        ),
+        say=say,
+        deadline_s=deadline_s,
+        pace_s=COMPUTE_PACE_S,
+    )
+
+
+def find_instance_view(session: Session, group: str, name: str) -> Body | None:
+    """How a virtual machine is doing: `statuses` such as `PowerState/running`. None when there is none."""
+    return session.find(
+        f"GET virtualMachines/{name}/instanceView",
+        lambda: session.compute.virtual_machines.instance_view(group, name),
+    )
+
+
+def list_vms(session: Session, group: str | None = None) -> list[Body]:
+    """The virtual machines of a resource group, or of the whole subscription."""
+    machines = session.compute.virtual_machines
+    return session.list_all("GET virtualMachines", lambda: machines.list(group) if group else machines.list_all())
+
+
+def list_skus(session: Session, location: str) -> list[Body]:
+    """Every size, disk and host type that Azure knows in a location, the restricted ones included."""
+    return session.list_all(
+        f"GET skus of {location}", lambda: session.compute.resource_skus.list(filter=f"location eq '{location}'")
+    )
+
+
+def list_usages(session: Session, location: str) -> list[Body]:
+    """How much of each compute quota a location has left: `name.value`, `currentValue`, `limit`."""
+    return session.list_all(
+        f"GET locations/{location}/usages of Microsoft.Compute", lambda: session.compute.usage.list(location)
+    )
+
+
+def list_disks(session: Session, group: str) -> list[Body]:
+    """The managed disks of a resource group."""
+    return session.list_all("GET disks", lambda: session.compute.disks.list_by_resource_group(group))
+
+
+def delete_disk(
+    session: Session, group: str, name: str, *, say: Say = unsaid, deadline_s: float = DISK_DEADLINE_S
+) -> None:
+    """Delete a managed disk. Absent is done."""
+    session.remove(
+        f"DELETE disks/{name}",
+        lambda following: session.compute.disks.begin_delete(group, name, polling=following),
+        say=say,
+        deadline_s=deadline_s,
+        pace_s=COMPUTE_PACE_S,
+    )

@@ -1,0 +1,210 @@
+"""Resource groups, providers, subscriptions, permissions, and resources in general."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from crdbmesh.clients.azure import failures
+from crdbmesh.clients.azure.session import COMPUTE_PACE_S, Body, Session
+from crdbmesh.clients.waiting import Say, unsaid, wait_until
+from crdbmesh.errors import CloudError
+
+GROUP_DEADLINE_S = 900.0
+GROUP_DELETION_DEADLINE_S = 3600.0
+REGISTRATION_DEADLINE_S = 900.0
+DELETION_DEADLINE_S = 900.0
+
+_GROUP_DELETION_PACE_S = 10.0
+_FORCED = "Microsoft.Compute/virtualMachines,Microsoft.Compute/virtualMachineScaleSets"
+_PERMISSIONS_API = "2022-04-01"
+_API_VERSIONS = {
+    "microsoft.compute/disks": "2026-03-02",
+    "microsoft.compute/virtualmachines": "2026-04-01",
+    "microsoft.network/networkinterfaces": "2026-03-01",
+    "microsoft.network/networksecuritygroups": "2026-03-01",
+    "microsoft.network/publicipaddresses": "2026-03-01",
+    "microsoft.network/virtualnetworks": "2026-03-01",
+}
+"""For requests that name a resource only by its id; the defaults of azure-mgmt-compute 39 and azure-mgmt-network 33."""
+
+
+def find_group(session: Session, name: str) -> Body | None:
+    """A resource group, or None."""
+    return session.find(f"GET resourceGroups/{name}", lambda: session.resources.resource_groups.get(name))
+
+
+def ensure_group(
+    session: Session,
+    name: str,
+    location: str,
+    tags: dict[str, str],
+    *,
+    say: Say = unsaid,
+    deadline_s: float = GROUP_DEADLINE_S,
+) -> Body:
+    """Create a resource group, or give it these tags; waits while one of this name is being deleted."""
+    body = {"location": location, "tags": tags}
+    return failures.retrying(
+        lambda: session.resources.resource_groups.create_or_update(name, body).as_dict(),
+        doing=f"PUT resourceGroups/{name}",
+        say=say,
+        deadline_s=deadline_s,
+    )
+
+
+def delete_group(
+    session: Session,
+    name: str,
+    *,
+    wait: bool = True,
+    say: Say = unsaid,
+    deadline_s: float = GROUP_DELETION_DEADLINE_S,
+) -> None:
+    """Delete a resource group with everything in it; its VMs without a graceful shutdown. Absent is done.
+
+    Args:
+        session: Azure.
+        name: of the group.
+        wait: until it is gone; otherwise only until Azure has taken the order.
+        say: told what is waited for.
+        deadline_s: for all of it.
+    """
+    if not wait:
+        found = find_group(session, name)
+        if found is None or found.get("properties", {}).get("provisioningState") == "Deleting":
+            return
+    session.remove(
+        f"DELETE resourceGroups/{name}",
+        lambda following: session.resources.resource_groups.begin_delete(
+            name, force_deletion_types=_FORCED, polling=following if wait else False
+        ),
+        say=say,
+        deadline_s=deadline_s,
+        pace_s=_GROUP_DELETION_PACE_S,
+    )
+
+
+def list_groups(session: Session, tag: str, value: str) -> list[Body]:
+    """The resource groups that carry a tag with this value."""
+    return session.list_all(
+        f"GET resourceGroups tagged {tag}",
+        lambda: session.resources.resource_groups.list(filter=_tagged(tag, value)),
+    )
+
+
+def list_group_resources(session: Session, group: str) -> list[Body]:
+    """Everything in a resource group; nothing when there is no such group."""
+    return session.list_all(
+        f"GET resourceGroups/{group}/resources",
+        lambda: session.resources.resources.list_by_resource_group(group),
+    )
+
+
+def list_tagged(session: Session, tag: str, value: str) -> list[Body]:
+    """The resources of the subscription, in whatever group, that carry a tag with this value."""
+    return session.list_all(
+        f"GET resources tagged {tag}", lambda: session.resources.resources.list(filter=_tagged(tag, value))
+    )
+
+
+def delete_resource_by_id(
+    session: Session, resource_id: str, *, say: Say = unsaid, deadline_s: float = DELETION_DEADLINE_S
+) -> None:
+    """Delete a resource of whatever type. Absent is done.
+
+    Raises:
+        CloudError: nobody knows how: its type has no API version, or it is in use.
+    """
+    kind = _type_of(resource_id)
+    api_version = _API_VERSIONS.get(kind.lower()) or _newest_api(session, kind)
+    name = resource_id.rstrip("/").rpartition("/")[2]
+    session.remove(
+        f"DELETE {kind.partition('/')[2]}/{name}",
+        lambda following: session.resources.resources.begin_delete_by_id(
+            resource_id.lstrip("/"), api_version=api_version, polling=following
+        ),
+        say=say,
+        deadline_s=deadline_s,
+        pace_s=COMPUTE_PACE_S,
+    )
+
+
+def list_locations(session: Session) -> list[Body]:
+    """The locations that the subscription has: `name`, `displayName`, `metadata`."""
+    return session.list_all(
+        "GET locations", lambda: session.subscriptions.subscriptions.list_locations(session.subscription_id)
+    )
+
+
+def find_provider(session: Session, namespace: str) -> Body | None:
+    """A resource provider with its `registrationState`, or None when Azure has none of this name."""
+    try:
+        return session.find(f"GET providers/{namespace}", lambda: session.resources.providers.get(namespace))
+    except CloudError as error:
+        if error.code == "InvalidResourceNamespace":
+            return None
+        raise
+
+
+def register_provider(
+    session: Session, namespace: str, say: Say = unsaid, *, deadline_s: float = REGISTRATION_DEADLINE_S
+) -> Body:
+    """Register a resource provider and wait until it is."""
+
+    def registered() -> tuple[Body | None, str]:
+        found = find_provider(session, namespace) or {}
+        state = str(found.get("registrationState", "absent"))
+        return (found if state == "Registered" else None), state
+
+    failures.retrying(
+        lambda: session.resources.providers.register(namespace),
+        doing=f"POST providers/{namespace}/register",
+        say=say,
+        deadline_s=deadline_s,
+    )
+    return wait_until(registered, awaited=f"{namespace} Registered", deadline_s=deadline_s, interval_s=1.0, say=say)
+
+
+def find_subscription(session: Session) -> Body | None:
+    """The session's subscription: `displayName`, `state`, `subscriptionPolicies`."""
+    return session.find("GET subscription", lambda: session.subscriptions.subscriptions.get(session.subscription_id))
+
+
+def list_subscriptions(session: Session) -> list[Body]:
+    """The subscriptions that the credential sees."""
+    return session.list_all("GET subscriptions", session.subscriptions.subscriptions.list)
+
+
+def list_permissions(session: Session, group: str | None = None) -> list[Body]:
+    """What the credential may do to the subscription, or to a resource group: `actions` and `notActions` of each role."""
+    scope = f"resourceGroups/{quote(group)}/" if group else ""
+    return session.read_pages(f"{scope}providers/Microsoft.Authorization/permissions", _PERMISSIONS_API)
+
+
+def _tagged(tag: str, value: str) -> str:
+    def quoted(text: str) -> str:
+        return "'" + text.replace("'", "''") + "'"
+
+    return f"tagName eq {quoted(tag)} and tagValue eq {quoted(value)}"
+
+
+def _type_of(resource_id: str) -> str:
+    """`Microsoft.Network/virtualNetworks` of a resource's id, `Microsoft.Network/virtualNetworks/subnets` of a child's."""
+    parts = resource_id.strip("/").split("/")
+    lowered = [part.lower() for part in parts]
+    if "providers" not in lowered:
+        raise CloudError(f"{resource_id} is not the id of a resource")
+    at = len(lowered) - 1 - lowered[::-1].index("providers")
+    return "/".join([parts[at + 1], *parts[at + 2 :: 2]])
+
+
+def _newest_api(session: Session, kind: str) -> str:
+    namespace, _, name = kind.partition("/")
+    provider = find_provider(session, namespace) or {}
+    for known in provider.get("resourceTypes") or ():
+        if str(known.get("resourceType", "")).lower() != name.lower():
+            continue
+        versions = sorted(known.get("apiVersions") or (), reverse=True)
+        for version in [one for one in versions if "preview" not in one] or versions:
+            return str(version)
+    raise CloudError(f"Azure does not say how to speak of a {kind}", hint="delete it in the portal, then run again")

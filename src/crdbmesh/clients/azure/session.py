@@ -1,0 +1,209 @@
+"""One run's way into Azure: the SDK's clients, made once, and the four things done with them.
+
+`find` gives a dict or None, `list_all` every page, `carry_out` starts a long-running operation and follows it,
+`remove` takes absent as done. Dicts in and out have the shape of ARM's REST bodies: the SDK sends a dict verbatim,
+and its models keep the JSON they were made from. Everything raised is a CrdbmeshError.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, urlsplit
+
+from crdbmesh import __version__
+from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients.azure import failures
+from crdbmesh.clients.waiting import Say, unsaid
+from crdbmesh.errors import CloudError, ConfigError, Finding
+
+if TYPE_CHECKING:
+    from azure.mgmt.compute import ComputeManagementClient
+    from azure.mgmt.network import NetworkManagementClient
+    from azure.mgmt.resource.resources import ResourceManagementClient
+    from azure.mgmt.resource.subscriptions import SubscriptionClient
+
+    from crdbmesh.clients.azure.pipeline import Begin
+
+Body = dict[str, Any]
+"""A REST body: `{"location": ..., "tags": ..., "properties": {...}}`."""
+
+QUICK_PACE_S = 2.0
+COMPUTE_PACE_S = 4.0
+"""Pauses between looks at an operation: Compute allows 15 looks a minute at one VM."""
+
+
+class Session:
+    """The SDK's clients for one cloud and one subscription.
+
+    Make it in one thread, before others use it: two threads that import SDK packages at once deadlock. The clients
+    themselves are shared by all threads.
+
+    Args:
+        cloud: where Azure is.
+
+    Raises:
+        ConfigError: no subscription was named, and the credential does not see exactly one.
+        CloudError: no subscription was named, and they could not be listed.
+    """
+
+    resources: ResourceManagementClient
+    subscriptions: SubscriptionClient
+    network: NetworkManagementClient
+    compute: ComputeManagementClient
+
+    def __init__(self, cloud: clouds.Cloud) -> None:
+        from azure.mgmt.compute import ComputeManagementClient
+        from azure.mgmt.network import NetworkManagementClient
+        from azure.mgmt.resource.resources import ResourceManagementClient
+        from azure.mgmt.resource.subscriptions import SubscriptionClient
+
+        from crdbmesh.clients.azure import pipeline
+
+        _quieten()
+        self.cloud = cloud
+        credential = cloud.credential
+        if isinstance(credential, clouds.LazyCredential):
+            credential = credential.load()
+        self._connections = pipeline.Connections(cloud)
+
+        def options() -> dict[str, Any]:
+            # Policies and transports belong to one client: each is linked into one pipeline.
+            return {
+                "base_url": cloud.arm_url,
+                "credential_scopes": list(cloud.scopes),
+                "retry_policy": pipeline.Retries(),
+                "transport": self._connections.transport(),
+                "polling_interval": QUICK_PACE_S,
+                "user_agent": f"crdbmesh/{__version__}",
+            }
+
+        self._following = pipeline.Following
+        self.subscriptions = SubscriptionClient(credential, **options())
+        self.subscription_id = cloud.subscription_id or self._only_subscription()
+        self.resources = ResourceManagementClient(credential, self.subscription_id, **options())
+        self.network = NetworkManagementClient(credential, self.subscription_id, **options())
+        self.compute = ComputeManagementClient(credential, self.subscription_id, **options())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._connections.close()
+
+    def find(self, doing: str, call: Callable[[], Any]) -> Body | None:
+        """What `call` reads, or None when it does not exist."""
+        from azure.core.exceptions import AzureError
+
+        try:
+            return _body(call())
+        except AzureError as error:
+            if failures.is_absent(error):
+                return None
+            raise failures.translate(error, doing) from error
+
+    def list_all(self, doing: str, call: Callable[[], Iterable[Any]]) -> list[Body]:
+        """Everything `call` lists, over all pages; nothing when what holds it does not exist."""
+        from azure.core.exceptions import AzureError
+
+        try:
+            return [_body(item) for item in call()]
+        except AzureError as error:
+            if failures.is_absent(error):
+                return []
+            raise failures.translate(error, doing) from error
+
+    def read_pages(self, path: str, api_version: str) -> list[Body]:
+        """Every page of a list that no SDK package installed here knows.
+
+        Args:
+            path: below the subscription: `providers/Microsoft.Authorization/permissions`.
+            api_version: of the resource provider.
+        """
+        path = f"/subscriptions/{quote(self.subscription_id)}/{path}"
+        return self.list_all(f"GET {path}", lambda: self._pages(f"{path}?api-version={api_version}"))
+
+    def carry_out(
+        self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float, pace_s: float = QUICK_PACE_S
+    ) -> Body:
+        """Start an operation, again if something else is in the way, and follow it to its end.
+
+        Args:
+            doing: for messages: `PUT virtualNetworks/x`.
+            begin: starts it, to be followed by the polling method it is given.
+            say: told what is waited for.
+            deadline_s: for all of it.
+            pace_s: longest pause between two looks.
+
+        Returns:
+            The resource as it is at the end; empty after a deletion.
+
+        Raises:
+            WaitError: the deadline passed.
+            CloudError: it failed.
+        """
+        deadline = time.monotonic() + deadline_s
+
+        def once() -> Body:
+            following = self._following(
+                doing=doing, endpoint=self.cloud.arm_url, pace_s=pace_s, deadline=deadline, say=say
+            )
+            return _body(begin(following).result())
+
+        return failures.retrying(once, doing=doing, say=say, deadline_s=deadline_s)
+
+    def remove(
+        self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float, pace_s: float = QUICK_PACE_S
+    ) -> None:
+        """`carry_out` for a deletion: absent is done."""
+        try:
+            self.carry_out(doing, begin, say=say, deadline_s=deadline_s, pace_s=pace_s)
+        except CloudError as error:
+            if error.status != 404 or error.code.lower() not in failures.ABSENT:
+                raise
+
+    def _pages(self, url: str) -> Iterator[Body]:
+        from azure.core.rest import HttpRequest
+
+        while url:
+            response = self.resources.send_request(HttpRequest("GET", url))
+            response.raise_for_status()
+            page = response.json()
+            yield from page.get("value") or ()
+            url = page.get("nextLink") or ""
+
+    def _only_subscription(self) -> str:
+        seen = self.list_all("GET subscriptions", self.subscriptions.subscriptions.list)
+        if len(seen) == 1:
+            return str(seen[0]["subscriptionId"])
+        listed = ", ".join(f"{one.get('subscriptionId')} ({one.get('displayName')})" for one in seen)
+        reason = (
+            f"is not set, and the login sees {len(seen)}: {listed}" if seen else "is not set, and the login sees none"
+        )
+        remedy = (
+            "set it to one of them"
+            if seen
+            else f"log in to {urlsplit(self.cloud.arm_url).hostname} with another account"
+        )
+        raise ConfigError([Finding(clouds.SUBSCRIPTION, "(absent)", reason, remedy)])
+
+
+def _body(result: Any) -> Body:
+    if result is None:
+        return {}
+    body: Body = result if isinstance(result, dict) else result.as_dict()
+    return body
+
+
+def _quieten() -> None:
+    """Keep the SDK's own accounts of failed requests off the terminal; crdbmesh tells its user itself."""
+    for name, level in (("azure", logging.WARNING), ("azure.identity", logging.ERROR)):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(level)
