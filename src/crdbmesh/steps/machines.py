@@ -35,7 +35,7 @@ class Address(MachineStep, ResourceStep):
 
     def ensure(self, body: dict[str, Any], say: Say) -> None:
         """Create or update it."""
-        network.ensure_public_ip(self.access.session, self.access.group, self._name, body, say)
+        network.ensure_public_ip(self.access.session, self.access.group, self._name, body, say=say)
 
     @property
     def _name(self) -> str:
@@ -60,7 +60,7 @@ class Nic(MachineStep, ResourceStep):
 
     def ensure(self, body: dict[str, Any], say: Say) -> None:
         """Create or update it."""
-        network.ensure_nic(self.access.session, self.access.group, self._name, body, say)
+        network.ensure_nic(self.access.session, self.access.group, self._name, body, say=say)
 
     @property
     def _name(self) -> str:
@@ -94,7 +94,7 @@ class VirtualMachine(MachineStep, ResourceStep):
 
     def ensure(self, body: dict[str, Any], say: Say) -> None:
         """Create it; one that is there keeps its zone, its keys and its image, which cannot be changed."""
-        compute.ensure_vm(self.access.session, self.access.group, self._name, body, say)
+        compute.ensure_vm(self.access.session, self.access.group, self._name, body, say=say)
 
     def check(self) -> Gap | None:
         """Also that it was made with our login key, and that it runs."""
@@ -119,7 +119,7 @@ class VirtualMachine(MachineStep, ResourceStep):
             ResourceStep.apply(self, gap, say)
             return
         if found.get("properties", {}).get("provisioningState") == "Succeeded" and self._power() != "running":
-            compute.start_vm(self.access.session, self.access.group, self._name, say)
+            compute.start_vm(self.access.session, self.access.group, self._name, say=say)
             return
         wanted = dict(self.wanted())
         properties = dict(wanted["properties"])

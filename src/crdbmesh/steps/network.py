@@ -30,7 +30,7 @@ class Providers(MeshStep):
         """Register them; the SDK's own attempt does not work for long-running operations."""
         for namespace in PROVIDERS:
             if not self._registered(namespace):
-                arm.register_provider(self.access.session, namespace, say)
+                arm.register_provider(self.access.session, namespace, say=say)
 
     def _registered(self, namespace: str) -> bool:
         found = arm.find_provider(self.access.session, namespace) or {}
@@ -84,7 +84,7 @@ class Firewall(ResourceStep):
 
     def ensure(self, body: dict[str, Any], say: Say) -> None:
         """Send it whole: the rules are in the same PUT, so there is no moment with half of them."""
-        network.ensure_nsg(self.access.session, self.access.group, self._name, body, say)
+        network.ensure_nsg(self.access.session, self.access.group, self._name, body, say=say)
 
     def check(self) -> Gap | None:
         """Also notice rules that are not ours: nothing else may be open."""
@@ -130,7 +130,7 @@ class Network(ResourceStep):
                 "subnets": [*body["properties"]["subnets"], *others],
                 "virtualNetworkPeerings": peerings,
             }
-        network.ensure_vnet(self.access.session, self.access.group, self._name, body, say)
+        network.ensure_vnet(self.access.session, self.access.group, self._name, body, say=say)
 
     def fixed(self) -> Mapping[str, Any]:
         """Its ranges too: machines live in them."""
@@ -173,10 +173,10 @@ class Peerings(MeshStep):
         for region, remote in self._directions():
             found = self._find(region, remote)
             if found is not None and found.get("properties", {}).get("peeringState") == "Disconnected":
-                network.delete_peering(access.session, access.group, *self._name(region, remote), say)
+                network.delete_peering(access.session, access.group, *self._name(region, remote), say=say)
         for region, remote in self._directions():
             body = resources.peering(access.mesh, remote, access.session.subscription_id)
-            network.ensure_peering(access.session, access.group, *self._name(region, remote), body, say)
+            network.ensure_peering(access.session, access.group, *self._name(region, remote), body, say=say)
 
     def _directions(self) -> list[tuple[Region, Region]]:
         one, other = self.pair

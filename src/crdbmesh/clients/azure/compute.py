@@ -61,6 +61,17 @@ def delete_vm(
     )
 
 
+def start_vm(session: Session, group: str, name: str, *, say: Say = unsaid, deadline_s: float = VM_DEADLINE_S) -> None:
+    """Power a virtual machine on and wait; one that runs stays as it is."""
+    session.carry_out(
+        f"POST virtualMachines/{name}/start",
+        lambda following: session.compute.virtual_machines.begin_start(group, name, polling=following),
+        say=say,
+        deadline_s=deadline_s,
+        pace_s=COMPUTE_PACE_S,
+    )
+
+
 def find_instance_view(session: Session, group: str, name: str) -> Body | None:
     """How a virtual machine is doing: `statuses` such as `PowerState/running`. None when there is none."""
     return session.find(

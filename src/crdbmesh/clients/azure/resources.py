@@ -176,7 +176,7 @@ def list_subscriptions(session: Session) -> list[Body]:
 
 
 def list_permissions(session: Session, group: str | None = None) -> list[Body]:
-    """What the credential may do to the subscription, or to a resource group: `actions` and `notActions` of each role."""
+    """What the credential may do to the subscription, or to a group: `actions` and `notActions` of each role."""
     scope = f"resourceGroups/{quote(group)}/" if group else ""
     return session.read_pages(f"{scope}providers/Microsoft.Authorization/permissions", _PERMISSIONS_API)
 
@@ -189,7 +189,7 @@ def _tagged(tag: str, value: str) -> str:
 
 
 def _type_of(resource_id: str) -> str:
-    """`Microsoft.Network/virtualNetworks` of a resource's id, `Microsoft.Network/virtualNetworks/subnets` of a child's."""
+    """`Microsoft.Network/virtualNetworks` of a VNet's id, `Microsoft.Network/virtualNetworks/subnets` of a subnet's."""
     parts = resource_id.strip("/").split("/")
     lowered = [part.lower() for part in parts]
     if "providers" not in lowered:

@@ -1,0 +1,159 @@
+"""Is what we want covered by what Azure has? Both are REST bodies.
+
+What Azure has may hold more: fields it filled in, rules of its own. Where ARM returns a value in another form than it
+was given (case of ids and enumerations, order of lists, numbers as texts, a list of one as a plain value), the forms
+count as equal.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+_WRITE_ONLY = frozenset({"customdata", "adminpassword", "userdata"})
+"""Azure takes these and never gives them back."""
+
+_ANY_CASE = frozenset(
+    {
+        "access",
+        "caching",
+        "createoption",
+        "deleteoption",
+        "direction",
+        "name",
+        "offer",
+        "privateipaddressversion",
+        "privateipallocationmethod",
+        "protocol",
+        "publicipaddressversion",
+        "publicipallocationmethod",
+        "publisher",
+        "sku",
+        "storageaccounttype",
+        "tier",
+        "type",
+        "vmsize",
+    }
+)
+"""Fields whose values ARM compares without regard to case."""
+
+_TWINS = {
+    "addressprefix": "addressprefixes",
+    "sourceaddressprefix": "sourceaddressprefixes",
+    "sourceportrange": "sourceportranges",
+    "destinationaddressprefix": "destinationaddressprefixes",
+    "destinationportrange": "destinationportranges",
+}
+_TWIN_OF = {**_TWINS, **{plural: single for single, plural in _TWINS.items()}}
+"""Pairs of fields of which ARM may answer with the other: one value, or a list of one."""
+
+_KEYS = ("name", "id", "path")
+"""What tells the objects of a list apart."""
+
+_LONGEST = 60
+
+
+def differences(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> list[str]:
+    """Where `actual` does not have what `desired` asks for; empty when it has all of it.
+
+    Each is a line such as `properties.addressSpace.addressPrefixes: 10.1.0.0/16 wanted, 10.9.0.0/16 found`.
+    """
+    return list(_in_object("", desired, actual or {}))
+
+
+def _in_object(path: str, desired: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[str]:
+    by_key = {key.lower(): value for key, value in actual.items()}
+    for key, wanted in desired.items():
+        lowered = key.lower()
+        if lowered in _WRITE_ONLY:
+            continue
+        found = actual.get(key, by_key.get(lowered))
+        if not found and _TWIN_OF.get(lowered) in by_key:
+            wanted, found = _listed(wanted), _listed(by_key[_TWIN_OF[lowered]])
+        yield from _in_value(f"{path}.{key}" if path else key, lowered, wanted, found)
+
+
+def _in_value(path: str, key: str, wanted: Any, found: Any) -> Iterator[str]:
+    if wanted is None:
+        return
+    if isinstance(wanted, Mapping) and (isinstance(found, Mapping) or found is None):
+        if wanted and found is None:
+            yield f"{path}: wanted, nothing found"
+        else:
+            yield from _in_object(path, wanted, found or {})
+    elif isinstance(wanted, list | tuple) and (isinstance(found, list | tuple) or found is None):
+        yield from _in_list(path, key, list(wanted), list(found or ()))
+    elif _plain(key, wanted) != _plain(key, found):
+        yield f"{path}: {_shown(wanted)} wanted, {_shown(found)} found"
+
+
+def _in_list(path: str, key: str, wanted: list[Any], found: list[Any]) -> Iterator[str]:
+    if not any(isinstance(one, Mapping) for one in wanted):
+        if {_plain(key, one) for one in wanted} != {_plain(key, one) for one in found if not isinstance(one, Mapping)}:
+            yield f"{path}: {_shown(wanted)} wanted, {_shown(found)} found"
+        return
+    for index, one in enumerate(wanted):
+        if not isinstance(one, Mapping):
+            yield f"{path}[{index}]: {_shown(one)} wanted among objects"
+            continue
+        label, same = _like(one)
+        at = f"{path}[{label or index}]"
+        matching = [other for other in found if isinstance(other, Mapping) and same(other)]
+        if not matching:
+            yield f"{at}: wanted, nothing found"
+            continue
+        # The nearest of those that match: without a name to go by, that is the one with the fewest differences.
+        yield from min((list(_in_object(at, one, other)) for other in matching), key=len)
+
+
+def _like(one: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[str, Any]], bool]]:
+    for key in _KEYS:
+        if (value := one.get(key)) is not None:
+            wanted = _plain("id", value)
+            label = str(value).rpartition("/")[2]
+            return label, lambda other, key=key, wanted=wanted: _plain("id", other.get(key)) == wanted
+    return "", lambda _other: True
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _plain(key: str, value: Any) -> Any:
+    """A form of `value` in which equal things are equal."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return float(value)
+    if not isinstance(value, str):
+        return repr(value)
+    text = value.strip()
+    if key == "location":
+        return text.lower().replace(" ", "")
+    if key == "id" or text.lower().startswith("/subscriptions/"):
+        return text.lower().rstrip("/")
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return text.lower() if key in _ANY_CASE else text
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, list | tuple):
+        text = ", ".join(_shown(one) for one in value) or "nothing"
+    elif isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, Mapping):
+        text = "an object"
+    else:
+        text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

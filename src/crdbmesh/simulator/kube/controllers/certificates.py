@@ -1,0 +1,152 @@
+"""Certificates as Cilium's certgen and helm's `genSignedCert` make them: ECDSA P-256 leaves under one CA."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_SIGNERS = (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
+
+
+class CertificateError(Exception):
+    """A CA that cannot sign what it is asked to."""
+
+
+@dataclass
+class Authority:
+    """A CA that signs leaves."""
+
+    cert_pem: bytes
+    key_pem: bytes
+
+    @classmethod
+    def make(cls, common_name: str, *, days: int) -> Authority:
+        """A new self-signed CA."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        now = datetime.datetime.now(tz=datetime.UTC)
+        cert = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(minutes=5))
+            .not_valid_after(now + datetime.timedelta(days=days))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_key_usage(ca=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        return cls(cert.public_bytes(serialization.Encoding.PEM), _pem(key))
+
+    @classmethod
+    def load(cls, cert_pem: bytes, key_pem: bytes) -> Authority:
+        """A CA from PEM.
+
+        Raises:
+            CertificateError: this is no certificate, no key, or they do not belong together.
+        """
+        try:
+            cert = x509.load_pem_x509_certificate(cert_pem)
+            key = serialization.load_pem_private_key(key_pem, None)
+        except ValueError as error:
+            raise CertificateError("failed to parse CA certificate or key") from error
+        encoding = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        if cert.public_key().public_bytes(*encoding) != key.public_key().public_bytes(*encoding):
+            raise CertificateError("CA private key does not match the CA certificate's public key")
+        return cls(cert_pem, key_pem)
+
+    def sign(self, leaf: dict[str, Any]) -> tuple[bytes, bytes]:
+        """Certificate and key, in PEM, for one entry of certgen's configuration.
+
+        Raises:
+            CertificateError: the certificate would outlive its CA, or the CA is not one.
+        """
+        issuer = x509.load_pem_x509_certificate(self.cert_pem)
+        issuer_key = serialization.load_pem_private_key(self.key_pem, None)
+        if not isinstance(issuer_key, _SIGNERS):
+            raise CertificateError("CA private key is of an unsupported type")
+        try:
+            is_ca = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        except x509.ExtensionNotFound:
+            is_ca = False
+        if not is_ca:
+            raise CertificateError("certificate of Secret cilium-ca is not a CA")
+        now = datetime.datetime.now(tz=datetime.UTC)
+        end = now + _duration(str(leaf.get("validity", "8760h")))
+        if end > issuer.not_valid_after_utc:
+            raise CertificateError(
+                f"failed to generate certificate {leaf['name']}: its validity exceeds that of the CA "
+                f"({issuer.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ})"
+            )
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(leaf["commonName"]))])
+        usage = [
+            oid
+            for word, oid in (
+                ("server auth", ExtendedKeyUsageOID.SERVER_AUTH),
+                ("client auth", ExtendedKeyUsageOID.CLIENT_AUTH),
+            )
+            if word in leaf.get("usage", [])
+        ]
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(minutes=5))
+            .not_valid_after(end)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(ca=False), critical=True)
+        )
+        if usage:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+        hosts = [_general_name(str(host)) for host in leaf.get("hosts") or []]
+        if hosts:
+            builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+        algorithm = None if isinstance(issuer_key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
+        cert = builder.sign(issuer_key, algorithm)
+        return cert.public_bytes(serialization.Encoding.PEM), _pem(key)
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+
+
+def _key_usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not ca,
+        content_commitment=False,
+        key_encipherment=not ca,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _duration(text: str) -> datetime.timedelta:
+    units = {"h": 3600, "m": 60, "s": 1}
+    total = sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)([hms])", text))
+    return datetime.timedelta(seconds=total)
