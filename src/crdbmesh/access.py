@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
 from crdbmesh.clients import kubeconfig
@@ -68,6 +69,10 @@ class Access:
         """The resource group's name."""
         return self.mesh.group_name
 
+    def patient(self, deadline_s: float) -> float:
+        """A deadline as long as the spec's patience makes it."""
+        return deadline_s * self.mesh.patience
+
     def login_key(self) -> pki.SSHKey:
         """The key pair that crdbmesh logs in with, made for this mesh."""
         return self._ssh_key("login.key", pki.make_login_key, f"crdbmesh-{self.mesh.name}")
@@ -82,11 +87,11 @@ class Access:
 
     def cilium_ca(self) -> pki.KeyPair:
         """The CA of every cluster's Cilium."""
-        return self._key_pair("ca/cilium.pem", pki.make_cilium_ca)
+        return self._key_pair("ca/cilium.pem", lambda: pki.make_cilium_ca(now=datetime.now(UTC)))
 
     def cockroach_ca(self) -> pki.KeyPair:
         """The CA of CockroachDB. Its key never leaves the local folder."""
-        return self._key_pair("ca/cockroach.pem", pki.make_cockroach_ca)
+        return self._key_pair("ca/cockroach.pem", lambda: pki.make_cockroach_ca(now=datetime.now(UTC)))
 
     def public_address(self, machine: Machine) -> str | None:
         """A machine's public address, or None while it has none."""

@@ -140,6 +140,7 @@ def _dial(target: Target, timeout_s: float) -> socket.socket:
         raise UnreachableError(f"{target} does not answer: connection timed out", hint=_FIREWALL) from None
     except OSError as error:
         raise UnreachableError(f"{target} does not answer: {_reason(error)}") from error
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_AFTER_S * 1000)

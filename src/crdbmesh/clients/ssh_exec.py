@@ -22,7 +22,7 @@ _CHUNK = 32 * 1024
 _PAUSE_S = 0.05
 _SETTLE_S = 0.3
 """How long a transport whose channel just closed is given to end itself: it closes its channels first."""
-_GRACE_S = 2.0
+_GRACE_S = 1.5
 """How long the outputs may stay open in silence after the exit status: something left running may hold them."""
 
 

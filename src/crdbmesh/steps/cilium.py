@@ -59,12 +59,14 @@ class Cilium(ObjectsStep):
             None,
             lambda found: None if found else "not there yet",
             awaited=f"the helm-controller of {self.region.name}",
-            deadline_s=CRD_DEADLINE_S,
+            deadline_s=self.access.patient(CRD_DEADLINE_S),
             say=say,
         )
         if not any(kube.covers(wanted) for wanted in self.objects()):
             # The helm-controller makes a job that is gone anew, and that runs `helm upgrade --install`.
-            kube.delete("batch/v1", "Job", JOB, names.KUBE_SYSTEM, wait=True, deadline_s=CRD_DEADLINE_S)
+            kube.delete(
+                "batch/v1", "Job", JOB, names.KUBE_SYSTEM, wait=True, deadline_s=self.access.patient(CRD_DEADLINE_S)
+            )
         ObjectsStep.apply(self, gap, say)
 
     def settle(self, say: Say) -> None:
@@ -77,7 +79,7 @@ class Cilium(ObjectsStep):
             names.KUBE_SYSTEM,
             _job_unfinished,
             awaited=f"the Cilium install in {self.region.name}",
-            deadline_s=INSTALL_DEADLINE_S,
+            deadline_s=self.access.patient(INSTALL_DEADLINE_S),
             say=say,
         )
         for api_version, kind, name in self._brought():
@@ -88,7 +90,7 @@ class Cilium(ObjectsStep):
                 names.KUBE_SYSTEM,
                 lambda found: None if found else "absent",
                 awaited=f"{kind} {name} in {self.region.name}",
-                deadline_s=CRD_DEADLINE_S,
+                deadline_s=self.access.patient(CRD_DEADLINE_S),
                 say=say,
             )
 
@@ -129,7 +131,7 @@ class Nodes(RegionStep):
             None,
             lambda nodes: nodes_missing([machine.node for machine in self.region.machines], nodes),
             awaited=f"the nodes of {self.region.name}",
-            deadline_s=READY_DEADLINE_S,
+            deadline_s=self.access.patient(READY_DEADLINE_S),
             say=say,
         )
         kube.wait(
@@ -139,7 +141,7 @@ class Nodes(RegionStep):
             names.KUBE_SYSTEM,
             rollout_missing,
             awaited=f"the Cilium agents of {self.region.name}",
-            deadline_s=READY_DEADLINE_S,
+            deadline_s=self.access.patient(READY_DEADLINE_S),
             say=say,
         )
 

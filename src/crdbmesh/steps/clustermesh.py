@@ -45,7 +45,7 @@ class Links(RegionStep):
         wait_until(
             probe,
             awaited=f"the clustermesh links of {self.region.name}",
-            deadline_s=LINK_DEADLINE_S,
+            deadline_s=self.access.patient(LINK_DEADLINE_S),
             interval_s=3,
             say=say,
         )

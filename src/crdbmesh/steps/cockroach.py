@@ -140,7 +140,7 @@ class Pods(ObjectsStep):
             self._not_running,
             labels=f"app={names.COCKROACH}",
             awaited=f"the CockroachDB pods of {self.region.name}",
-            deadline_s=START_DEADLINE_S,
+            deadline_s=self.access.patient(START_DEADLINE_S),
             say=say,
         )
 
@@ -191,7 +191,7 @@ class Reach(RegionStep):
         wait_until(
             probe,
             awaited=f"{self.region.name} to reach the other regions' pods",
-            deadline_s=REACH_DEADLINE_S,
+            deadline_s=self.access.patient(REACH_DEADLINE_S),
             interval_s=3,
             say=say,
         )
@@ -225,7 +225,7 @@ class Client(ObjectsStep):
             self.region.name,
             rollout_missing,
             awaited=f"the CockroachDB client pod in {self.region.name}",
-            deadline_s=START_DEADLINE_S,
+            deadline_s=self.access.patient(START_DEADLINE_S),
             say=say,
         )
 
@@ -268,7 +268,13 @@ class Initialised(MeshStep):
             except CrdbmeshError as error:
                 return None, str(error)
 
-        found = wait_until(cluster_id, awaited="the cluster's id", deadline_s=JOIN_DEADLINE_S, interval_s=2, say=say)
+        found = wait_until(
+            cluster_id,
+            awaited="the cluster's id",
+            deadline_s=self.access.patient(JOIN_DEADLINE_S),
+            interval_s=2,
+            say=say,
+        )
         marker = self._marker() or {}
         started = marker.get("started") or datetime.now(UTC).isoformat(timespec="seconds")
         kube.apply(self._marker_object({"started": started, "cluster-id": found}))
@@ -311,7 +317,11 @@ class Proof(MeshStep):
             return (True, "") if missing is None else (None, missing)
 
         wait_until(
-            probe, awaited="every CockroachDB node to be live", deadline_s=JOIN_DEADLINE_S, interval_s=3, say=say
+            probe,
+            awaited="every CockroachDB node to be live",
+            deadline_s=self.access.patient(JOIN_DEADLINE_S),
+            interval_s=3,
+            say=say,
         )
 
     def _missing(self) -> str | None:

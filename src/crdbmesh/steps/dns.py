@@ -41,6 +41,6 @@ class Forwarders(ObjectsStep):
             names.KUBE_SYSTEM,
             cilium.rollout_missing,
             awaited=f"CoreDNS of {self.region.name}",
-            deadline_s=READY_DEADLINE_S,
+            deadline_s=self.access.patient(READY_DEADLINE_S),
             say=say,
         )

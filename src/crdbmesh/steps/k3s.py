@@ -47,7 +47,7 @@ class Software(MachineStep):
                 host.run(
                     f"sh -c {shlex.quote(script)}",
                     sudo=True,
-                    timeout_s=DOWNLOAD_DEADLINE_S,
+                    timeout_s=self.access.patient(DOWNLOAD_DEADLINE_S),
                     describe=f"download {path}",
                 )
         unit = hosts.k3s_unit(self.region, self.machine).encode()
@@ -106,12 +106,13 @@ class Member(MachineStep):
         host.run(f"systemctl enable {service}", sudo=True)
         verb = "restart" if changed or not active else "start"
         say(f"systemctl {verb} {service}")
+        deadline_s = self.access.patient(START_DEADLINE_S)
         # The unit is Type=notify: systemctl comes back when k3s serves, or keeps failing until the deadline.
         host.run(
-            f"timeout {START_DEADLINE_S:.0f} systemctl {verb} {service} || "
+            f"timeout {deadline_s:.0f} systemctl {verb} {service} || "
             f"{{ journalctl -u {service} -n 15 --no-pager -o cat; exit 1; }}",
             sudo=True,
-            timeout_s=START_DEADLINE_S + 30,
+            timeout_s=deadline_s + 30,
             describe=f"systemctl {verb} {service}",
         )
         if self.machine == self.region.servers[0]:
@@ -124,7 +125,7 @@ class Member(MachineStep):
             None,
             lambda node: _not_joined(node, self._is_server),
             awaited=f"node {self.machine.node} to join",
-            deadline_s=VOTER_DEADLINE_S,
+            deadline_s=self.access.patient(VOTER_DEADLINE_S),
             say=say,
         )
 
@@ -195,7 +196,7 @@ class Kubeconfig(RegionStep):
         kube = wait_until(
             connected,
             awaited=f"the Kubernetes API of {self.region.name}",
-            deadline_s=VOTER_DEADLINE_S,
+            deadline_s=self.access.patient(VOTER_DEADLINE_S),
             interval_s=2,
             say=say,
         )
@@ -206,7 +207,7 @@ class Kubeconfig(RegionStep):
             None,
             lambda node: _not_joined(node, server=True),
             awaited=f"node {first.node} to register",
-            deadline_s=VOTER_DEADLINE_S,
+            deadline_s=self.access.patient(VOTER_DEADLINE_S),
             say=say,
         )
 

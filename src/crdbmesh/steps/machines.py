@@ -168,10 +168,13 @@ class HostReady(MachineStep):
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Wait until SSH lets us in, then until cloud-init has ended."""
         host = self.access.host(self.machine)
-        host.wait_ready(BOOT_DEADLINE_S, say)
+        host.wait_ready(self.access.patient(BOOT_DEADLINE_S), say)
         say("first boot (cloud-init)")
         host.run(
-            "cloud-init status --wait", check=False, timeout_s=BOOT_DEADLINE_S, describe="cloud-init status --wait"
+            "cloud-init status --wait",
+            check=False,
+            timeout_s=self.access.patient(BOOT_DEADLINE_S),
+            describe="cloud-init status --wait",
         )
 
 

@@ -174,7 +174,17 @@ class Region:
 
 
 class Mesh(_Model):
-    """The whole spec."""
+    """The whole spec.
+
+    Attributes:
+        name: the mesh's name; also its resource group's, unless `group` says otherwise.
+        regions: at least one.
+        allow_from: who may connect from outside; the caller's own address when empty, everyone with `*`.
+        group: a resource group to put everything in, which may be shared with others.
+        network, machines, ssh, cockroach: see their classes.
+        patience: every deadline of `up` is multiplied by it.
+        tags: put on every Azure resource, beside our own.
+    """
 
     name: MeshName = "crdbmesh"
     regions: tuple[RegionSpec, ...] = Field(min_length=1)
@@ -184,6 +194,7 @@ class Mesh(_Model):
     machines: MachinesSpec = MachinesSpec()
     ssh: SSHSpec = SSHSpec()
     cockroach: CockroachSpec = CockroachSpec()
+    patience: float = Field(default=1.0, gt=0, le=20)
     tags: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="before")

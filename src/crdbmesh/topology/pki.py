@@ -143,6 +143,18 @@ def read_ssh_key(private: str, comment: str) -> SSHKey:
     return SSHKey(private, _public_line(key.public_key(), comment))
 
 
+def read_key_pair(text: str) -> KeyPair:
+    """A certificate and its key from one PEM text, the certificate first.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    certificate, marker, rest = text.partition("-----END CERTIFICATE-----\n")
+    if not marker or "PRIVATE KEY-----" not in rest:
+        raise ValueError("expected a certificate and its private key, PEM")
+    return KeyPair(certificate + marker, rest)
+
+
 def make_token(nbytes: int) -> str:
     """`nbytes` random bytes in hexadecimal."""
     return secrets.token_hex(nbytes)

@@ -8,6 +8,7 @@ count as equal.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -51,6 +52,7 @@ _TWIN_OF = {**_TWINS, **{plural: single for single, plural in _TWINS.items()}}
 _KEYS = ("name", "id", "path")
 """What tells the objects of a list apart."""
 
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _LONGEST = 60
 
 
@@ -65,13 +67,18 @@ def differences(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) ->
 def _in_object(path: str, desired: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[str]:
     by_key = {key.lower(): value for key, value in actual.items()}
     for key, wanted in desired.items():
+        at = f"{path}.{key}" if path else key
         lowered = key.lower()
+        found = actual.get(key, by_key.get(lowered))
+        if path == "tags":
+            # Whoever tags chooses the keys: none of them means a field of ARM's.
+            yield from _in_value(at, "", wanted, found)
+            continue
         if lowered in _WRITE_ONLY:
             continue
-        found = actual.get(key, by_key.get(lowered))
         if not found and _TWIN_OF.get(lowered) in by_key:
             wanted, found = _listed(wanted), _listed(by_key[_TWIN_OF[lowered]])
-        yield from _in_value(f"{path}.{key}" if path else key, lowered, wanted, found)
+        yield from _in_value(at, lowered, wanted, found)
 
 
 def _in_value(path: str, key: str, wanted: Any, found: Any) -> Iterator[str]:
@@ -124,8 +131,10 @@ def _listed(value: Any) -> list[Any]:
 
 def _plain(key: str, value: Any) -> Any:
     """A form of `value` in which equal things are equal."""
-    if value is None or isinstance(value, bool):
-        return value
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, int | float):
         return float(value)
     if not isinstance(value, str):
@@ -135,10 +144,8 @@ def _plain(key: str, value: Any) -> Any:
         return text.lower().replace(" ", "")
     if key == "id" or text.lower().startswith("/subscriptions/"):
         return text.lower().rstrip("/")
-    try:
+    if _NUMBER.fullmatch(text):
         return float(text)
-    except ValueError:
-        pass
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:

@@ -231,9 +231,11 @@ def _kind(error: HttpResponseError, codes: frozenset[str]) -> tuple[type[CloudEr
 
 
 def _permission_hint(text: str) -> str:
-    found = _ACTION.search(text)
-    if found is None:
+    actions = list(_ACTION.finditer(text))
+    if not actions:
         return "ask for the role Contributor on the subscription or the resource group"
+    # LinkedAuthorizationFailed names first the action that is allowed, then the one that is not.
+    found = actions[-1]
     return f"ask for a role with {found['action']} on {found['scope']} (Contributor has it), then log in again"
 
 

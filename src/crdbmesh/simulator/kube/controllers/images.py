@@ -1,0 +1,32 @@
+"""What the node knows of images: how long a pull takes, and which user an image runs as."""
+
+from __future__ import annotations
+
+import zlib
+
+from crdbmesh.simulator.kube.controllers import objects
+from crdbmesh.simulator.kube.controllers.objects import Obj
+
+_SLOW = {"cockroachdb/cockroach": 14.0, "cilium/cilium": 12.0, "klipper-helm": 6.0, "clustermesh-apiserver": 6.0}
+_UNPRIVILEGED = ("klipper-helm", "coredns", "metrics-server", "cilium/certgen")
+
+
+def pull_s(image: str) -> float:
+    """Simulated seconds that a first pull takes on an Azure VM."""
+    base = next((span for word, span in _SLOW.items() if word in image), 3.0)
+    return base + (zlib.crc32(image.encode()) % 20) / 10
+
+
+def root_refusal(pod: Obj, container: Obj, image: str) -> str | None:
+    """Why `runAsNonRoot` keeps a container from starting; None when it does not."""
+    outer = objects.spec(pod).get("securityContext") or {}
+    inner = container.get("securityContext") or {}
+    if not inner.get("runAsNonRoot", outer.get("runAsNonRoot")):
+        return None
+    user = inner.get("runAsUser", outer.get("runAsUser"))
+    where = f'(pod: "{objects.name(pod)}_{objects.namespace(pod)}({objects.uid(pod)})", container: {container["name"]})'
+    if user == 0:
+        return f"container's runAsUser breaks non-root policy {where}"
+    if user is None and not any(word in image for word in _UNPRIVILEGED):
+        return f"container has runAsNonRoot and image will run as root {where}"
+    return None

@@ -1,0 +1,147 @@
+"""The clients against the simulator's door, and against Azure itself when someone asks for it.
+
+    CRDBMESH_TEST_AZURE=1 AZURE_SUBSCRIPTION_ID=... pytest tests/contract/azure
+
+makes a group in that subscription, and deletes it whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import secrets
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients.azure import resources
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.clients.cloud import Cloud
+from crdbmesh.simulator.arm import door
+from crdbmesh.simulator.clock import Clock
+from crdbmesh.simulator.world import World
+
+SCALE = 600.0
+TOKEN = "contract-token"
+ON_AZURE = os.environ.get("CRDBMESH_TEST_AZURE") == "1" and bool(os.environ.get("AZURE_SUBSCRIPTION_ID"))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "simulator",
+        pytest.param(
+            "azure",
+            marks=[
+                pytest.mark.skipif(not ON_AZURE, reason="CRDBMESH_TEST_AZURE is not 1, or no AZURE_SUBSCRIPTION_ID"),
+                pytest.mark.enable_socket,
+                pytest.mark.timeout(3600),
+            ],
+        ),
+    ],
+)
+def the_cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    if request.param == "azure":
+        yield clouds.from_environment(os.environ)
+        return
+    world = World(clock=Clock(SCALE), seed=7)
+    app = door.create_app(world, token=TOKEN)
+    with serving(app, tmp_path_factory.mktemp("arm")) as (url, ca_file):
+        yield Cloud(
+            name="simulator",
+            arm_url=url,
+            scopes=(f"{url}/.default",),
+            credential=clouds.GivenToken(TOKEN),
+            ca_file=ca_file,
+            subscription_id=world.subscription.id,
+        )
+    assert world.unknown == []
+
+
+@pytest.fixture(scope="module")
+def session(the_cloud: Cloud) -> Iterator[Session]:
+    with Session(the_cloud) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def tag() -> tuple[str, str]:
+    """A tag that nothing else in the subscription carries."""
+    return "crdbmesh-contract", secrets.token_hex(6)
+
+
+@pytest.fixture(scope="module")
+def group(session: Session, tag: tuple[str, str]) -> Iterator[str]:
+    """A throw-away resource group in eastus."""
+    name = f"crdbmesh-contract-{tag[1]}"
+    try:
+        resources.ensure_group(session, name, "eastus", {tag[0]: tag[1]})
+        yield name
+    finally:
+        for left in resources.list_groups(session, *tag) or [{"name": name}]:
+            resources.delete_group(session, left["name"], wait=session.cloud.name == "simulator")
+
+
+@contextmanager
+def serving(app: web.Application, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Serve `app` over TLS on a free loopback port, from a thread of its own."""
+    ca_file, context = certified(folder)
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(app, access_log=None)
+
+    async def start() -> int:
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context, shutdown_timeout=0.1)
+        await site.start()
+        port: int = runner.addresses[0][1]
+        return port
+
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+        yield f"https://127.0.0.1:{port}", ca_file
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def certified(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """A certificate of its own for 127.0.0.1, to serve with and to trust."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "contract tests")])
+    now = datetime.now(UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    ca_file, key_file = folder / "ca.pem", folder / "key.pem"
+    ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ca_file, key_file)
+    return ca_file, context

@@ -1,0 +1,77 @@
+"""How the SSH client moves large streams; these commands need a real shell."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from typing import Protocol
+
+import pytest
+
+from crdbmesh.clients import ssh
+from crdbmesh.errors import CommandError
+
+
+class Door(Protocol):
+    """The server under test; see conftest."""
+
+    owner: str
+    elsewhere: str
+
+
+@pytest.fixture
+def real(request: pytest.FixtureRequest, host: ssh.Host) -> ssh.Host:
+    if "simulator" in request.node.name:
+        pytest.skip("needs the commands of a whole Linux")
+    return host
+
+
+def test_two_large_outputs_do_not_block_each_other(real: ssh.Host) -> None:
+    command = "head -c 6000000 /dev/zero | tr '\\0' e >&2; head -c 5000000 /dev/zero | tr '\\0' o; exit 9"
+    result = real.run(command, check=False, timeout_s=60)
+    assert result.status == 9
+    assert len(result.stdout) == result.stdout.count("o") == 5_000_000
+    assert len(result.stderr) == result.stderr.count("e") == 6_000_000
+
+
+def test_a_large_input_comes_back_whole(real: ssh.Host) -> None:
+    content = b"0123456789abcdef" * 300_000
+    assert real.run("cat", stdin=content, timeout_s=60).stdout.encode() == content
+
+
+def test_input_that_nobody_reads_does_not_block(real: ssh.Host) -> None:
+    assert real.run("true", stdin=b"x" * 8_000_000, timeout_s=30).status == 0
+
+
+def test_a_large_file_arrives_whole(door: Door, real: ssh.Host) -> None:
+    content = bytes(range(256)) * 40_000
+    path = f"{door.elsewhere}/large"
+    assert real.write_file(path, content, mode=0o755, owner=door.owner) is True
+    digest = real.run(f"sha256sum {path}", sudo=True).stdout.split()[0]
+    assert digest == hashlib.sha256(content).hexdigest()
+    assert real.read_file(path) == content
+
+
+def test_something_left_running_does_not_hold_the_command_up(real: ssh.Host) -> None:
+    started = time.monotonic()
+    result = real.run("sleep 9 & echo $!", timeout_s=30)
+    assert time.monotonic() - started < 8
+    with contextlib.suppress(CommandError):
+        real.run(f"kill {int(result.stdout)}")
+
+
+def test_a_command_ended_by_a_signal_exits_255(real: ssh.Host) -> None:
+    result = real.run("echo before; kill -9 $$", check=False)
+    assert (result.stdout, result.status) == ("before\n", 255)
+
+
+def test_what_is_not_utf_8_is_replaced_not_raised(real: ssh.Host) -> None:
+    assert real.run("printf 'a\\377b'").stdout == "a\ufffdb"
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_and_leaves_nothing(door: Door, real: ssh.Host) -> None:
+    real.write_file(f"{door.elsewhere}/plain", b"", mode=0o600, owner=door.owner)
+    with pytest.raises(CommandError, match=r"install .*/plain/file"):
+        real.write_file(f"{door.elsewhere}/plain/file", b"x", mode=0o600, owner=door.owner)
+    assert ".crdbmesh-" not in real.run("ls -A").stdout

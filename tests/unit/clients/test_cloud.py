@@ -1,0 +1,251 @@
+"""Which cloud: from the environment, from a file; and everything that can be wrong with either."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crdbmesh.clients import cloud
+from crdbmesh.errors import CloudError, ConfigError
+
+TOKEN = "a-secret-that-nobody-may-see"
+
+
+def write(folder: Path, **keys: Any) -> dict[str, str]:
+    file = folder / "cloud.json"
+    file.write_text(json.dumps(keys))
+    return {cloud.CLOUD_FILE: str(file)}
+
+
+def wrong(environ: dict[str, str]) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        cloud.from_environment(environ)
+    assert TOKEN not in str(caught.value)
+    return {finding.field: finding.reason for finding in caught.value.findings}
+
+
+def test_without_a_word_it_is_public_azure() -> None:
+    found = cloud.from_environment({})
+    assert found.name == "AzureCloud"
+    assert found.arm_url == "https://management.azure.com"
+    assert found.scopes == ("https://management.azure.com/.default",)
+    assert found.subscription_id is None
+    assert found.ca_file is None
+    assert found.ssh_port == 22
+
+
+def test_the_subscription_comes_from_the_environment() -> None:
+    assert cloud.from_environment({"AZURE_SUBSCRIPTION_ID": "s-1"}).subscription_id == "s-1"
+    assert cloud.from_environment({"AZURE_SUBSCRIPTION_ID": ""}).subscription_id is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "arm_url"),
+    [
+        ({"AZURE_CLOUD": "AzureUSGovernment"}, "https://management.usgovcloudapi.net"),
+        ({"AZURE_CLOUD": "azurechinacloud"}, "https://management.chinacloudapi.cn"),
+        ({"AZURE_AUTHORITY_HOST": "https://login.microsoftonline.us/"}, "https://management.usgovcloudapi.net"),
+        ({"AZURE_AUTHORITY_HOST": "login.chinacloudapi.cn"}, "https://management.chinacloudapi.cn"),
+        ({"AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com"}, "https://management.azure.com"),
+    ],
+)
+def test_sovereign_clouds_have_their_own_endpoint(environ: dict[str, str], arm_url: str) -> None:
+    assert cloud.from_environment(environ).arm_url == arm_url
+
+
+def test_an_unknown_cloud_or_authority_is_refused() -> None:
+    assert set(wrong({"AZURE_CLOUD": "Azur"})) == {"AZURE_CLOUD"}
+    assert set(wrong({"AZURE_AUTHORITY_HOST": "https://login.example.org"})) == {"AZURE_AUTHORITY_HOST"}
+
+
+def test_a_cloud_file_says_all_of_it(tmp_path: Path) -> None:
+    environ = write(
+        tmp_path,
+        name="lab",
+        arm_url="https://127.0.0.1:8443/",
+        scopes=["https://lab/.default"],
+        token=TOKEN,
+        subscription_id="s-2",
+        address_url="https://127.0.0.1:8443/address",
+        ssh_port=2222,
+    )
+    found = cloud.from_environment(environ)
+    assert (found.name, found.arm_url, found.scopes) == ("lab", "https://127.0.0.1:8443", ("https://lab/.default",))
+    assert (found.subscription_id, found.ssh_port) == ("s-2", 2222)
+    assert found.credential.get_token("any").token == TOKEN
+
+
+def test_a_cloud_file_may_be_yaml_and_short(tmp_path: Path) -> None:
+    file = tmp_path / "cloud.yaml"
+    file.write_text(f"arm_url: https://arm.example.org\ntoken: {TOKEN}\n")
+    found = cloud.read_file(file)
+    assert (found.name, found.scopes) == ("arm.example.org", ("https://arm.example.org/.default",))
+    assert found.ssh_port == 22
+
+
+def test_a_token_file_is_read_again_each_time_and_found_beside_the_cloud_file(tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text("first\n")
+    found = cloud.from_environment(write(tmp_path, arm_url="https://arm.example.org", token_file="token"))
+    assert found.credential.get_token("any").token == "first"
+    token_file.write_text("second\n")
+    assert found.credential.get_token("any").token == "second"
+    token_file.unlink()
+    with pytest.raises(CloudError, match="cannot read the token file"):
+        found.credential.get_token("any")
+
+
+def test_every_mistake_in_a_cloud_file_is_found_at_once(tmp_path: Path) -> None:
+    environ = write(
+        tmp_path,
+        arm_url="http://arm.example.org",
+        address_url="nonsense",
+        token=TOKEN,
+        token_file="absent",
+        ca_file="absent.pem",
+        ssh_port="22",
+        scopes=[1],
+        name=7,
+        tokn=TOKEN,
+    )
+    assert set(wrong(environ)) == {
+        "arm_url",
+        "address_url",
+        "token_file",
+        "ca_file",
+        "ssh_port",
+        "scopes",
+        "name",
+        "tokn",
+    }
+
+
+def test_a_cloud_file_must_say_where_azure_is(tmp_path: Path) -> None:
+    assert wrong(write(tmp_path, token=TOKEN)) == {"arm_url": "is needed"}
+
+
+def test_a_port_that_is_none_and_a_url_with_a_password_are_refused(tmp_path: Path) -> None:
+    assert set(wrong(write(tmp_path, arm_url=f"https://me:{TOKEN}@arm.example.org", ssh_port=70000))) == {
+        "arm_url",
+        "ssh_port",
+    }
+    assert set(wrong(write(tmp_path, arm_url="https://arm.example.org:99999999"))) == {"arm_url"}
+
+
+def test_a_ca_file_without_certificates_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    assert set(wrong(write(tmp_path, arm_url="https://arm.example.org", ca_file="ca.pem"))) == {"ca_file"}
+
+
+def test_a_file_that_is_no_mapping_or_cannot_be_parsed_is_refused_without_quoting_it(tmp_path: Path) -> None:
+    file = tmp_path / "cloud.yaml"
+    environ = {cloud.CLOUD_FILE: str(file)}
+    assert "cannot be read" in wrong(environ)[cloud.CLOUD_FILE]
+    file.write_text(f"token: {TOKEN}: {TOKEN}\n  - [")
+    assert "neither JSON nor YAML" in wrong(environ)[cloud.CLOUD_FILE]
+    file.write_text(f"- {TOKEN}\n")
+    assert "mapping" in wrong(environ)[cloud.CLOUD_FILE]
+    file.write_bytes(b"\xff\xfe\xff")
+    assert "UTF-8" in wrong(environ)[cloud.CLOUD_FILE]
+
+
+def test_the_token_is_in_no_representation(tmp_path: Path) -> None:
+    found = cloud.from_environment(write(tmp_path, arm_url="https://arm.example.org", token=TOKEN))
+    assert TOKEN not in f"{found!r} {found.credential!r} {found.credential.get_token!r}"
+
+
+def test_a_credential_is_made_once_and_only_when_needed() -> None:
+    made: list[cloud.GivenToken] = []
+
+    def make() -> cloud.GivenToken:
+        made.append(cloud.GivenToken("t"))
+        return made[-1]
+
+    lazy = cloud.LazyCredential(make)
+    assert made == []
+    assert lazy.get_token("scope").token == "t"
+    assert lazy.load() is lazy.load()
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "loopback"),
+    [
+        ("https://127.0.0.1:1/x", True),
+        ("https://127.9.8.7", True),
+        ("https://[::1]:1", True),
+        ("https://localhost", True),
+        ("https://management.azure.com", False),
+        ("https://10.0.0.1", False),
+    ],
+)
+def test_loopback_is_told_from_the_rest(url: str, loopback: bool) -> None:
+    assert cloud.is_loopback(url) is loopback
+
+
+@contextmanager
+def answering(*bodies: str) -> Iterator[str]:
+    left = list(bodies)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = left.pop(0).encode()
+            self.send_response(200 if body else 503)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_callers_address_is_what_the_service_answers() -> None:
+    with answering(" 203.0.113.9\n") as url:
+        assert cloud.find_caller_address(replace(cloud.from_environment({}), address_url=url)) == "203.0.113.9"
+
+
+def test_another_service_is_asked_when_one_answers_nonsense_or_not_at_all() -> None:
+    with answering("<html>", "", "198.51.100.7") as url:
+        asked = replace(cloud.from_environment({}), address_url=url, address_fallbacks=(url, url))
+        assert cloud.find_caller_address(asked) == "198.51.100.7"
+
+
+def test_without_any_address_the_operator_is_told_what_was_asked_and_what_to_do() -> None:
+    with answering("2001:db8::1") as url:
+        asked = replace(cloud.from_environment({}), address_url=url, address_fallbacks=("http://plain.example.org",))
+        with pytest.raises(CloudError, match=r"2001:db8::1.*not an https URL") as caught:
+            cloud.find_caller_address(asked)
+    assert caught.value.hint is not None
+    assert "--allow-from" in caught.value.hint
+
+
+def test_importing_the_clients_imports_no_sdk() -> None:
+    code = (
+        "import sys\n"
+        "from crdbmesh.clients import cloud\n"
+        "from crdbmesh.clients.azure import compare, compute, failures, network, resources, session\n"
+        "cloud.from_environment({})\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('azure', 'requests', 'msal')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
