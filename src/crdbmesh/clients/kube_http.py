@@ -17,11 +17,10 @@ import random
 import ssl
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import urllib3
 from kubernetes.client import ApiClient, Configuration
@@ -117,20 +116,24 @@ def proxy_for(server: str, environ: Mapping[str, str]) -> str | None:
     """The proxy that the environment names for a URL; never one for this machine itself."""
     host = urlsplit(server).hostname or ""
     proxy = environ.get("https_proxy") or environ.get("HTTPS_PROXY")
-    if not proxy or host == "localhost":
-        return None
     exceptions = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    if urllib.request.proxy_bypass_environment(host, {"no": exceptions}):
+    if not proxy or _is_local(host) or any(_matches(host, exception) for exception in exceptions.split(",")):
         return None
-    with contextlib.suppress(ValueError):
-        address = ipaddress.ip_address(host)
-        if address.is_loopback:
-            return None
-        for exception in exceptions.split(","):
-            with contextlib.suppress(ValueError):
-                if address in ipaddress.ip_network(exception.strip(), strict=False):
-                    return None
     return proxy
+
+
+def _is_local(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _matches(host: str, exception: str) -> bool:
+    """Whether an entry of `no_proxy` (a domain, an address, a range, `*`) means a host."""
+    exception = exception.strip().lower().removeprefix("*.").lstrip(".")
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host) in ipaddress.ip_network(exception, strict=False)
+    return bool(exception) and (exception in ("*", host) or host.endswith(f".{exception}"))
 
 
 class Http:
@@ -155,7 +158,7 @@ class Http:
 
     def close(self) -> None:
         """Close idle connections."""
-        self._client.close()
+        self._client.rest_client.pool_manager.clear()
 
     def request(
         self,
@@ -295,11 +298,23 @@ class Http:
             raise NoAnswerError(f"{self.name}: {doing}: {_words(error)}") from None
 
 
+def is_race(answer: Answer) -> bool:
+    """Whether an apply lost a race against another writer, so that the same apply may now succeed."""
+    if answer.status != 409:
+        return False
+    causes = (answer.document().get("details") or {}).get("causes") or []
+    return not any(cause.get("reason") == "FieldManagerConflict" for cause in causes)
+
+
 def _pool(access: Access) -> urllib3.PoolManager:
     options: dict[str, Any] = {"ssl_context": access.tls, "retries": False, "maxsize": 8}
     if access.server_name:
         options |= {"server_hostname": access.server_name, "assert_hostname": access.server_name}
     if access.proxy:
+        parts = urlsplit(access.proxy)
+        if parts.username:
+            basic = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            options["proxy_headers"] = urllib3.util.make_headers(proxy_basic_auth=basic)
         return urllib3.ProxyManager(access.proxy, **options)
     return urllib3.PoolManager(**options)
 
@@ -330,7 +345,8 @@ def _load_pair(tls: ssl.SSLContext, certificate: str, key: str) -> None:
 
 def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     rest = b""
-    for chunk in response.stream(amt=None):
+    chunks = response.stream(None) if getattr(response, "chunked", False) else iter(response.read1, b"")
+    for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         yield from (line for line in lines if line.strip())
     if rest.strip():
@@ -338,7 +354,7 @@ def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
 
 
 def _pause_s(attempt: int, retry_after: str | None) -> float:
-    pause_s = min(_FIRST_PAUSE_S * 2 ** (attempt - 1), _LONGEST_PAUSE_S)
+    pause_s: float = min(_FIRST_PAUSE_S * 2.0 ** (attempt - 1), _LONGEST_PAUSE_S)
     if retry_after and retry_after.isdigit():
         pause_s = max(pause_s, float(retry_after))
     return pause_s * random.uniform(1, 1.3)  # noqa: S311 - spreads load, guards nothing

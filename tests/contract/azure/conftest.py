@@ -32,7 +32,7 @@ from crdbmesh.simulator.arm import door
 from crdbmesh.simulator.clock import Clock
 from crdbmesh.simulator.world import World
 
-SCALE = 600.0
+SCALE = 200.0
 TOKEN = "contract-token"
 ON_AZURE = os.environ.get("CRDBMESH_TEST_AZURE") == "1" and bool(os.environ.get("AZURE_SUBSCRIPTION_ID"))
 

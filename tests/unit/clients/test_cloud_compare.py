@@ -82,6 +82,11 @@ def test_nothing_at_all_covers_nothing() -> None:
         ({"subnets": []}, {}),
         ({"tags": {"Owner": "x"}}, {"tags": {"owner": "x"}}),
         ({"customData": "c2VjcmV0"}, {}),
+        ({"osDisk": {"diskSizeGB": 64, "managedDisk": {"storageAccountType": "P"}}}, {"osDisk": {"managedDisk": {}}}),
+        (
+            {"publicIPAddress": {"id": "/a", "properties": {"deleteOption": "Delete"}}},
+            {"publicIPAddress": {"id": "/a"}},
+        ),
         ({"osProfile": {"adminPassword": "x", "adminUsername": "me"}}, {"osProfile": {"adminUsername": "me"}}),
     ],
 )
@@ -104,6 +109,8 @@ def test_the_same_in_another_form_is_no_difference(desired: dict[str, Any], actu
         ({"tags": {"type": "A"}}, {"tags": {"type": "a"}}),
         ({"tags": {"customData": "x"}}, {"tags": {}}),
         ({"a": {"b": 1}}, {"a": 1}),
+        ({"a": {"b": 1}}, {}),
+        ({"osDisk": {"diskSizeGB": 64}}, {"osDisk": {"diskSizeGB": 30}}),
         ({"a": 1}, {"a": {"b": 1}}),
         ({"a": [1]}, {"a": 1}),
         ({"a": True}, {"a": 1}),

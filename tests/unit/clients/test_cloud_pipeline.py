@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from azure.core.utils import case_insensitive_dict
+from azure.mgmt.core.polling.arm_polling import BodyContentPolling
 
 from crdbmesh.clients.azure import pipeline
 from crdbmesh.clients.azure.session import Session
@@ -37,7 +38,7 @@ def following(deadline_s: float = 60.0) -> tuple[pipeline.Following, list[str]]:
         deadline=time.monotonic() + deadline_s,
         say=said.append,
     )
-    method._operation, method._status = SimpleNamespace(), "Updating"
+    method._operation, method._status = BodyContentPolling(), "Updating"
     return method, said
 
 

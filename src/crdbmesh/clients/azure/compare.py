@@ -15,6 +15,9 @@ from typing import Any
 _WRITE_ONLY = frozenset({"customdata", "adminpassword", "userdata"})
 """Azure takes these and never gives them back."""
 
+_LEFT_OUT = ("osdisk.disksizegb", "manageddisk.storageaccounttype", "publicipaddress.properties.deleteoption")
+"""Azure leaves these out at times: the disk's when its VM is deallocated, an address's own when a NIC quotes it."""
+
 _ANY_CASE = frozenset(
     {
         "access",
@@ -82,13 +85,14 @@ def _in_object(path: str, desired: Mapping[str, Any], actual: Mapping[str, Any])
 
 
 def _in_value(path: str, key: str, wanted: Any, found: Any) -> Iterator[str]:
-    if wanted is None:
+    if wanted is None or (found is None and path.lower().endswith(_LEFT_OUT)):
         return
     if isinstance(wanted, Mapping) and (isinstance(found, Mapping) or found is None):
-        if wanted and found is None:
+        inside = _in_object(path, wanted, found or {})
+        if found is not None:
+            yield from inside
+        elif any(inside):
             yield f"{path}: wanted, nothing found"
-        else:
-            yield from _in_object(path, wanted, found or {})
     elif isinstance(wanted, list | tuple) and (isinstance(found, list | tuple) or found is None):
         yield from _in_list(path, key, list(wanted), list(found or ()))
     elif _plain(key, wanted) != _plain(key, found):

@@ -85,13 +85,21 @@ class Following(ARMPolling):
             asked_s = self._pace_s
         return asked_s if asked_s < self._pace_s else jittered(self._pace_s)
 
+    def run(self) -> None:
+        """Follow the operation, which has begun but not ended with its first answer."""
+        self._left_s()
+        super().run()
+
     def _delay(self) -> None:
-        elapsed_s = time.monotonic() - self._started
-        left_s = self._deadline - time.monotonic()
-        if left_s <= 0:
-            raise WaitError(self._doing, seconds=elapsed_s, last_seen=self.status())
-        self._say(f"{self._doing}: {self.status()}, {elapsed_s:.0f} s")
-        self._sleep(min(self._extract_delay(), left_s))
+        self._sleep(min(self._extract_delay(), self._left_s()))
+
+    def _left_s(self) -> float:
+        """Say where the operation is; how much time is left for it."""
+        now = time.monotonic()
+        if now >= self._deadline:
+            raise WaitError(self._doing, seconds=now - self._started, last_seen=self.status())
+        self._say(f"{self._doing}: {self.status()}, {now - self._started:.0f} s")
+        return self._deadline - now
 
 
 class Connections:

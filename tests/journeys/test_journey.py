@@ -1,0 +1,146 @@
+"""The product's proof: from nothing; again without a write; each effect removed from outside; down without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from crdbmesh.commands import down
+from crdbmesh.engine import plan
+from crdbmesh.engine.step import Gap, Outcome
+from crdbmesh.home import SPEC
+from crdbmesh.steps import catalog
+from crdbmesh.topology import config
+from crdbmesh.topology.mesh import Mesh
+
+REGIONS = ["eastus", "westus"]
+
+
+def delete(path: str, api: str = "2025-05-01") -> Callable[[Any], None]:
+    """Delete an Azure resource, as somebody with the portal open would."""
+
+    def damage(world: Any) -> None:
+        status, answer = world.resource("DELETE", path, api=api)
+        assert status in {200, 202, 204}, answer
+
+    return damage
+
+
+def kube_delete(region: str, path: str) -> Callable[[Any], None]:
+    """Delete a Kubernetes object, as somebody with kubectl would."""
+
+    def damage(world: Any) -> None:
+        status, answer = world.kube(region, "DELETE", path)
+        assert status in {200, 202}, answer
+
+    return damage
+
+
+def kube_patch(region: str, path: str, patch: dict[str, Any]) -> Callable[[Any], None]:
+    """Change a Kubernetes object."""
+
+    def damage(world: Any) -> None:
+        status, answer = world.kube(region, "PATCH", path, patch)
+        assert status == 200, answer
+
+    return damage
+
+
+def open_port(world: Any) -> None:
+    """Open a port to everyone, as somebody in a hurry would."""
+    rule = {
+        "properties": {
+            "priority": 110,
+            "direction": "Inbound",
+            "access": "Allow",
+            "protocol": "Tcp",
+            "sourceAddressPrefix": "*",
+            "sourcePortRange": "*",
+            "destinationAddressPrefix": "*",
+            "destinationPortRange": "26257",
+        }
+    }
+    path = "Microsoft.Network/networkSecurityGroups/crdbmesh-westus-nsg/securityRules/hurry"
+    status, answer = world.resource("PUT", path, rule)
+    assert status in {200, 201}, answer
+
+
+def on_host(region: str, command: str) -> Callable[[Any], None]:
+    """Run a command on a region's first machine as root."""
+
+    def damage(world: Any) -> None:
+        mesh = config.mesh(config.read_file(world.home().folder / SPEC))
+        with world.access(mesh) as access:
+            access.host(mesh.region(region).machines[0]).run(command, sudo=True)
+
+    return damage
+
+
+def lose_kubeconfig(world: Any) -> None:
+    """Lose the kubeconfig in the local folder."""
+    world.home().delete("kubeconfigs/westus.yaml")
+
+
+SYSTEM = "/api/v1/namespaces/kube-system"
+DAMAGE: dict[str, Callable[[Any], None]] = {
+    "eastus/firewall": delete("Microsoft.Network/networkSecurityGroups/crdbmesh-eastus-nsg/securityRules/node-ports"),
+    "westus/firewall": open_port,
+    "eastus-westus/peerings": delete(
+        "Microsoft.Network/virtualNetworks/crdbmesh-westus/virtualNetworkPeerings/crdbmesh-westus-to-eastus"
+    ),
+    "westus/node1/software": on_host("westus", "rm -f /var/lib/rancher/k3s/server/static/charts/cilium-1.20.0.tgz"),
+    "westus/node1/k3s": on_host("westus", "systemctl stop k3s"),
+    "westus/kubeconfig": lose_kubeconfig,
+    "westus/cilium": kube_delete("westus", f"{SYSTEM}/secrets/cilium-clustermesh"),
+    "westus/certificates": kube_delete("westus", "/api/v1/namespaces/westus/secrets/cockroachdb.node"),
+    "westus/services": kube_delete("westus", "/api/v1/namespaces/westus/services/cockroachdb"),
+    "westus/dns": kube_patch("westus", f"{SYSTEM}/configmaps/coredns-custom", {"data": {"crdbmesh-eastus.server": None}}),
+    "westus/cockroachdb": kube_delete("westus", "/apis/apps/v1/namespaces/westus/statefulsets/cockroachdb"),
+    "eastus/client": kube_delete("eastus", "/apis/apps/v1/namespaces/eastus/deployments/cockroachdb-client"),
+}
+
+
+def test_a_mesh_comes_up_is_left_alone_is_repaired_and_goes_without_a_trace(world: Any) -> None:
+    mesh: Mesh = world.mesh(REGIONS)
+    world.home().write(SPEC, config.dump(mesh))
+
+    with world.access(mesh) as access:
+        steps = catalog.steps(access)
+        surveyed = plan.survey(plan.order(steps), workers=16)
+    assert all(isinstance(found, Gap) for name, found in surveyed.items() if name != "mesh/providers")
+    assert world.writes() == 0, "plan wrote something"
+
+    first = world.up(mesh)
+    assert not {name: r.detail for name, r in first.items() if r.outcome not in {Outcome.HELD, Outcome.CHANGED}}
+    health = world.status(mesh)
+    assert not health.degraded, health
+    assert health.figures() == {
+        "regions": 2,
+        "machines": 2,
+        "peerings_connected": 2,
+        "nodes_ready": 2,
+        "clustermesh_links_ready": 2,
+        "zones_resolved": 2,
+        "cockroach_nodes_live": 2,
+        "cluster_ids": 1,
+    }
+
+    writes = world.writes()
+    again = world.up(mesh)
+    assert {r.outcome for r in again.values()} == {Outcome.HELD}
+    assert world.writes() == writes, "a second up wrote something"
+
+    for step, damage in DAMAGE.items():
+        damage(world)
+        repaired = world.up(mesh)
+        bad = {name: r.detail for name, r in repaired.items() if r.outcome not in {Outcome.HELD, Outcome.CHANGED}}
+        assert not bad, f"after damage to {step}"
+        assert repaired[step].outcome is Outcome.CHANGED, f"{step} did not notice its damage"
+    health = world.status(mesh)
+    assert not health.degraded, health
+    assert health.cluster_ids == tuple(health.cluster_ids[:1])
+
+    ended = down.run(mesh.name, world.cloud(), world.home(), group=mesh.group, notify=lambda _event: None)
+    assert ended.left == ()
+    assert world.report()["resources"] == 0
+    assert world.report()["unknown"] == []

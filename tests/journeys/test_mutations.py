@@ -1,0 +1,240 @@
+"""For each link of the chain: break just that, and see `up` or `status` say so, at the step and with its symptom.
+
+A link is broken either in the world, through a door, or in the desired state, by a step that wants something else than
+the catalog's. Nothing is patched: the plan is a list, and one of its steps is another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+
+from crdbmesh.access import Access
+from crdbmesh.engine import plan, run
+from crdbmesh.engine.step import Event, Outcome, Result, Step
+from crdbmesh.steps import catalog, cilium, cockroach, dns
+from crdbmesh.topology import names, pki
+from crdbmesh.topology.manifests import Object
+from crdbmesh.topology.manifests import cockroach as manifests
+
+Mutate = Callable[[Access, list[Object]], list[Object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherObjects(cilium.Cilium):
+    """Cilium's step, wanting other objects."""
+
+    mutate: Mutate
+
+    def objects(self) -> list[Object]:
+        return self.mutate(self.access, cilium.Cilium.objects(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherForwarders(dns.Forwarders):
+    """The DNS step, wanting other objects."""
+
+    mutate: Mutate
+
+    def objects(self) -> list[Object]:
+        return self.mutate(self.access, dns.Forwarders.objects(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherPods(cockroach.Pods):
+    """The StatefulSet's step, wanting another one."""
+
+    mutate: Mutate
+
+    def objects(self) -> list[Object]:
+        return self.mutate(self.access, cockroach.Pods.objects(self))
+
+
+OTHER: dict[str, type[Any]] = {"cilium": OtherObjects, "dns": OtherForwarders, "cockroachdb": OtherPods}
+
+
+def up_with(world: Any, step: str, mutate: Mutate) -> dict[str, Result]:
+    """`up` with one step of the plan replaced."""
+    mesh = world.mesh(["eastus", "westus"], patience=0.03)
+
+    def replaced(original: Step) -> Step:
+        if original.name != step:
+            return original
+        fields = {field.name: getattr(original, field.name) for field in dataclasses.fields(original)}
+        other: Step = OTHER[step.rpartition("/")[2]](**fields, mutate=mutate)
+        return other
+
+    with world.access(mesh) as access:
+        steps = [replaced(original) for original in catalog.steps(access)]
+        return run.run(plan.order(steps), workers=32, notify=lambda _event: None)
+
+
+def values(change: Callable[[dict[str, Any]], None]) -> Mutate:
+    """Change the chart's values."""
+
+    def mutate(_access: Access, objects: list[Object]) -> list[Object]:
+        secret, chart = objects
+        content = yaml.safe_load(chart["spec"]["valuesContent"])
+        change(content)
+        return [secret, {**chart, "spec": {**chart["spec"], "valuesContent": yaml.safe_dump(content)}}]
+
+    return mutate
+
+
+def no_network_plugin(content: dict[str, Any]) -> None:
+    content["k8sServicePort"] = 7777
+
+
+def same_id(content: dict[str, Any]) -> None:
+    content["cluster"]["id"] = 1
+
+
+def same_pod_range(content: dict[str, Any]) -> None:
+    content["ipam"]["operator"]["clusterPoolIPv4PodCIDRList"] = ["10.101.0.0/16"]
+
+
+def wrong_clustermesh_port(content: dict[str, Any]) -> None:
+    content["clustermesh"]["config"]["clusters"][0]["port"] = 32380
+
+
+def another_ca(_access: Access, objects: list[Object]) -> list[Object]:
+    from crdbmesh.topology.manifests import cilium as manifest
+
+    other = pki.make_cilium_ca(now=datetime.now(UTC))
+    return [manifest.secret(ca_cert=other.cert_pem, ca_key=other.key_pem), objects[1]]
+
+
+def no_udp(_access: Access, objects: list[Object]) -> list[Object]:
+    service, *rest = objects
+    ports = [port for port in service["spec"]["ports"] if port["protocol"] == "TCP"]
+    return [{**service, "spec": {**service["spec"], "ports": ports}}, *rest]
+
+
+def wrong_upstream(_access: Access, objects: list[Object]) -> list[Object]:
+    service, blocks, deployment = objects
+    data = {key: text.replace("10.2.1.", "10.2.9.") for key, text in blocks["data"].items()}
+    return [service, {**blocks, "data": data}, deployment]
+
+
+def no_block(_access: Access, objects: list[Object]) -> list[Object]:
+    return [objects[0], objects[2]]
+
+
+def command(change: Callable[[str], str]) -> Mutate:
+    """Change the start command."""
+
+    def mutate(_access: Access, objects: list[Object]) -> list[Object]:
+        (workload,) = objects
+        container = workload["spec"]["template"]["spec"]["containers"][0]
+        container["command"] = [*container["command"][:-1], change(container["command"][-1])]
+        return [workload]
+
+    return mutate
+
+
+def only_own_seeds(text: str) -> str:
+    return text.replace("cockroachdb-0.cockroachdb.eastus.", "cockroachdb-0.cockroachdb.westus.")
+
+
+def other_locality(text: str) -> str:
+    return text.replace("region=westus", "region=eastus")
+
+
+def other_cluster_name(text: str) -> str:
+    return text.replace("--cluster-name=crdbmesh", "--cluster-name=another")
+
+
+BROKEN: list[tuple[str, str, Mutate, str, str]] = [
+    ("network plugin", "westus/cilium", values(no_network_plugin), "westus/nodes", "not ready"),
+    ("cluster id", "westus/cilium", values(same_id), "/clustermesh", "id"),
+    ("clustermesh port", "westus/cilium", values(wrong_clustermesh_port), "westus/clustermesh", "eastus"),
+    ("CA", "westus/cilium", another_ca, "/clustermesh", "certificate"),
+    ("pod range", "westus/cilium", values(same_pod_range), "/reach", "connect"),
+    ("NodePort", "westus/dns", no_udp, "eastus/reach", "does not resolve"),
+    ("DNS upstream", "eastus/dns", wrong_upstream, "eastus/reach", "does not resolve"),
+    ("DNS block", "eastus/dns", no_block, "eastus/reach", "does not resolve"),
+    ("join seed", "westus/cockroachdb", command(only_own_seeds), "mesh/proof", "westus"),
+    ("locality", "westus/cockroachdb", command(other_locality), "mesh/proof", "locality"),
+    ("cluster name", "westus/cockroachdb", command(other_cluster_name), "mesh/proof", "westus"),
+]
+
+
+@pytest.mark.parametrize(("link", "step", "mutate", "failing", "symptom"), BROKEN, ids=[case[0] for case in BROKEN])
+def test_a_broken_link_fails_up_at_its_step_with_its_symptom(
+    world: Any, link: str, step: str, mutate: Mutate, failing: str, symptom: str
+) -> None:
+    results = up_with(world, step, mutate)
+    failed = {name: r.detail for name, r in results.items() if r.outcome is Outcome.FAILED}
+    assert failed, f"nothing failed without {link}"
+    where = [name for name in failed if name.endswith(failing)]
+    assert where, failed
+    assert symptom.lower() in failed[where[0]].lower(), failed
+    assert results["mesh/proof"].outcome is not Outcome.CHANGED
+
+
+def test_a_certificate_that_names_another_region_keeps_its_nodes_out(world: Any) -> None:
+    mesh = world.mesh(["eastus", "westus"], patience=0.03)
+    with world.access(mesh) as access:
+        ca = access.cockroach_ca()
+        wrong = pki.issue_cockroach_node(ca, "northeurope", now=datetime.now(UTC))
+        files = {"ca.crt": ca.cert_pem, "node.crt": wrong.cert_pem, "node.key": wrong.key_pem}
+
+        def spoil(event: Event) -> None:
+            if (event.step, event.kind) == ("westus/certificates", "applied"):
+                secret = manifests.secret(mesh.region("westus"), names.NODE_SECRET, files)
+                access.kube("westus").apply(secret)
+
+        results = run.run(plan.order(catalog.steps(access)), workers=32, notify=spoil)
+    failed = {name: r.detail for name, r in results.items() if r.outcome is Outcome.FAILED}
+    assert "does not name" in failed["westus/certificates"]
+
+
+def test_a_host_that_shows_another_key_is_refused(world: Any) -> None:
+    mesh = world.mesh(["eastus"], patience=0.03)
+    notified: list[str] = []
+
+    def swap(event: Event) -> None:
+        notified.append(event.kind)
+        if (event.step, event.kind) == ("eastus/node1/machine", "applied"):
+            world.home().write("host-keys/eastus-1.key", pki.make_host_key("other").private)
+
+    world.up(mesh, workers=1, notify=lambda event: (swap(event), _stop_after_machine(event))[0])
+
+
+def _stop_after_machine(_event: Event) -> None:
+    return None
+
+
+def test_a_firewall_that_lets_somebody_else_in_only_keeps_us_out(world: Any) -> None:
+    mesh = world.mesh(["eastus"], allow_from=["203.0.113.9"], patience=0.02)
+    results = world.up(mesh)
+    assert results["eastus/node1/host"].outcome is Outcome.FAILED
+    assert "waited" in results["eastus/node1/host"].detail
+
+
+def test_a_lost_token_is_refused_rather_than_replaced(world: Any) -> None:
+    mesh = world.mesh(["eastus"], patience=0.1)
+    assert not [r for r in world.up(mesh).values() if r.outcome is Outcome.FAILED]
+    world.home().write("tokens/eastus", "another")
+    results = world.up(mesh)
+    assert results["eastus/node1/k3s"].outcome is Outcome.FAILED
+    assert "local folder" in results["eastus/node1/k3s"].detail
+
+
+def test_a_lost_peering_degrades_status_and_names_it(world: Any) -> None:
+    mesh = world.mesh(["eastus", "westus"])
+    assert not [r for r in world.up(mesh).values() if r.outcome is Outcome.FAILED]
+    path = "Microsoft.Network/virtualNetworks/crdbmesh-westus/virtualNetworkPeerings/crdbmesh-westus-to-eastus"
+    world.resource("DELETE", path)
+    health = world.status(mesh)
+    assert health.degraded
+    eastus, westus = health.regions
+    assert eastus.layer("peerings").cause == "peering to westus is Disconnected"
+    assert westus.layer("peerings").cause == "peering to eastus is absent"
+    assert eastus.layer("dns").good == 0
