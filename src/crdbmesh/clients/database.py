@@ -48,7 +48,7 @@ def read_readiness(kube: Kube, namespace: str, pod: str) -> str | None:
     status, body = kube.proxy_get(namespace, pod, names.COCKROACH_HTTP_PORT, "/health?ready=1", tls=True)
     if status == 200:
         return None
-    text = body.decode(errors="replace")
+    text = body
     try:
         return str(json.loads(text).get("error") or text)
     except (ValueError, AttributeError):
@@ -65,11 +65,11 @@ def read_reach(kube: Kube, region: str, remotes: list[str]) -> dict[str, str | N
         except KubeError as error:
             reached[remote] = str(error)
             continue
-        said = answer.stdout.decode(errors="replace").strip().splitlines()
+        said = answer.stdout.strip().splitlines()
         if answer.status == 0 and said[-1:] == ["reached"]:
             reached[remote] = None
         else:
-            reached[remote] = (said or [answer.stderr.decode(errors="replace").strip() or f"exit {answer.status}"])[-1]
+            reached[remote] = (said or [answer.stderr.strip() or f"exit {answer.status}"])[-1]
     return reached
 
 
@@ -137,7 +137,7 @@ def _run(kube: Kube, namespace: str, argv: list[str], *, timeout_s: float = 60) 
     if not running:
         raise KubeError(f"{namespace}: no CockroachDB client pod runs")
     answer = kube.exec(namespace, running[0]["metadata"]["name"], argv, container="client", timeout_s=timeout_s)
-    return answer.status, answer.stdout.decode(errors="replace"), answer.stderr.decode(errors="replace")
+    return answer.status, answer.stdout, answer.stderr
 
 
 def _tiers(locality: str) -> dict[str, str]:

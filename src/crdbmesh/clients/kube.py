@@ -8,40 +8,23 @@ absent, and can be waited for, but not applied. Messages about Secrets never quo
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import shlex
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote
 
-from crdbmesh.clients import kube_compare, kube_exec, kube_http, kube_watch, waiting
+from crdbmesh.clients import kube_collection, kube_compare, kube_exec, kube_http, kube_watch, waiting
 from crdbmesh.errors import KubeError
 
 Object = dict[str, Any]
+Objects = list[Object]
+Lines = list[str]
 ExecResult = kube_exec.ExecResult
 
 EXEC_TIMEOUT_S = 60.0
-_PAGE = 250
-_RESTARTS = 3
-"""How often a list whose pages expired midway is begun again before it is read in one piece."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """A kind as the API's discovery describes it."""
-
-    api_version: str
-    name: str
-    plural: str
-    namespaced: bool
-
-    def collection(self, namespace: str | None) -> str:
-        base = f"/apis/{self.api_version}" if "/" in self.api_version else f"/api/{self.api_version}"
-        within = f"/namespaces/{quote(namespace, safe='')}" if self.namespaced and namespace else ""
-        return f"{base}{within}/{self.plural}"
-
-    def item(self, namespace: str | None, name: str) -> str:
-        return f"{self.collection(namespace or 'default')}/{quote(name, safe='')}"
+_APPLY_ATTEMPTS = 3
+"""How often an apply that lost a race against another writer is sent."""
 
 
 class Kube:
@@ -66,8 +49,7 @@ class Kube:
         self.field_manager = field_manager
         self._access = kube_http.access(kubeconfig, environ)
         self._http = kube_http.Http(self._access, name=name)
-        self._kinds: dict[tuple[str, str], _Kind] = {}
-        self._lock = threading.Lock()
+        self._kinds = kube_collection.Kinds(self._http)
 
     def __repr__(self) -> str:
         return f"Kube({self.name}, {self._access.server})"
@@ -88,13 +70,15 @@ class Kube:
         Raises:
             KubeError: it could not be read.
         """
-        known = self._find_kind(api_version, kind)
+        known = self._kinds.find(api_version, kind)
         if known is None:
             return None
         answer = self._http.request("GET", known.item(namespace, name))
         if answer.status == 404:
             return None
-        return self._checked(answer, f"read {_called(api_version, kind, namespace, name)}", kind)
+        return self._http.checked(
+            answer, f"read {_called(api_version, kind, namespace, name)}", secret=_is_secret(kind)
+        )
 
     def list(
         self,
@@ -104,24 +88,19 @@ class Kube:
         *,
         labels: str | Mapping[str, str] | None = None,
         fields: str | Mapping[str, str] | None = None,
-    ) -> list[Object]:
+    ) -> Objects:
         """All objects of a kind: of one namespace, or of all; selected by labels and fields, if given.
 
         Raises:
             KubeError: they could not be read.
         """
-        known = self._find_kind(api_version, kind)
+        known = self._kinds.find(api_version, kind)
         if known is None:
             return []
-        query = _selectors(labels, fields)
-        for _ in range(_RESTARTS):
-            found = self._list_pages(known, namespace, {**query, "limit": str(_PAGE)})
-            if found is not None:
-                return found
-        found = self._list_pages(known, namespace, query)
+        found = kube_collection.list_all(self._http, known, namespace, kube_collection.selectors(labels, fields))
         if found is None:
-            raise KubeError(f"{self.name}: list {kind}: the list expires while it is read", status=410)
-        return found
+            self._kinds.forget(api_version, kind)
+        return found or []
 
     def apply(self, obj: Mapping[str, Any], *, force: bool = False) -> Object:
         """Make an object be as given, in the fields given; others' fields stay theirs.
@@ -135,11 +114,11 @@ class Kube:
         """
         return self._apply(obj, force=force, dry_run=False)
 
-    def apply_all(self, objs: Iterable[Mapping[str, Any]], *, force: bool = False) -> list[Object]:
+    def apply_all(self, objs: Iterable[Mapping[str, Any]], *, force: bool = False) -> Objects:
         """Apply objects in their order. See `apply`."""
         return [self.apply(obj, force=force) for obj in objs]
 
-    def covers(self, obj: Mapping[str, Any]) -> list[str]:
+    def covers(self, obj: Mapping[str, Any]) -> Lines:
         """What applying an object would change, without changing it: empty when it already is as given.
 
         Each difference is a line such as `spec.replicas: 2 -> 3`; values of Secrets are not shown.
@@ -180,14 +159,14 @@ class Kube:
             KubeError: refused.
             WaitError: it was not gone in time.
         """
-        known = self._find_kind(api_version, kind)
+        known = self._kinds.find(api_version, kind)
         if known is None:
             return
         called = _called(api_version, kind, namespace, name)
         answer = self._http.request("DELETE", known.item(namespace, name), query={"propagationPolicy": "Background"})
         if answer.status == 404:
             return
-        document = self._checked(answer, f"delete {called}", kind)
+        document = self._http.checked(answer, f"delete {called}", secret=_is_secret(kind))
         if not wait:
             return
         uid = _uid(document)
@@ -240,16 +219,16 @@ class Kube:
         api_version: str,
         kind: str,
         namespace: str | None,
-        until: Callable[[list[Object]], str | None],
+        until: Callable[[Objects], str | None],
         *,
         labels: str | Mapping[str, str] | None = None,
         awaited: str,
         deadline_s: float,
         say: waiting.Say = waiting.unsaid,
-    ) -> list[Object]:
+    ) -> Objects:
         """Watch the objects that a label selector selects until they are, together, as wanted. See `wait`."""
         watch = self._watch(
-            api_version, kind, namespace, _selectors(labels, None),
+            api_version, kind, namespace, kube_collection.selectors(labels, None),
             awaited=awaited, deadline_s=deadline_s, say=say,
         )  # fmt: skip
         return watch.until(until)
@@ -258,7 +237,7 @@ class Kube:
         self,
         namespace: str,
         pod: str,
-        argv: list[str],
+        argv: Sequence[str],
         *,
         container: str | None = None,
         stdin: bytes = b"",
@@ -281,11 +260,11 @@ class Kube:
         return kube_exec.execute(
             self._access,
             f"{_pod_path(namespace, pod)}/exec",
-            argv,
+            [*argv],
             container=container,
             stdin=stdin,
             timeout_s=timeout_s,
-            doing=f"{self.name}: `{' '.join(argv)}` in {namespace}/{pod}",
+            doing=f"{self.name}: `{textwrap.shorten(shlex.join(argv), 100, placeholder=' …')}` in {namespace}/{pod}",
         )
 
     def logs(
@@ -373,12 +352,12 @@ class Kube:
     def version(self) -> str:
         """The API server's version, such as `v1.36.4+k3s1`."""
         answer = self._http.request("GET", "/version")
-        return str(self._checked(answer, "read the version", "")["gitVersion"])
+        return str(self._http.checked(answer, "read the version")["gitVersion"])
 
     def _apply(self, obj: Mapping[str, Any], *, force: bool, dry_run: bool) -> Object:
         api_version, kind, namespace, name = _identity(obj)
         doing = f"{'compare' if dry_run else 'apply'} {_called(api_version, kind, namespace, name)}"
-        known = self._find_kind(api_version, kind)
+        known = self._kinds.find(api_version, kind)
         if known is None:
             raise KubeError(f"{self.name}: {doing}: the API does not know this kind", status=404, reason="NotFound")
         query = {
@@ -388,34 +367,15 @@ class Kube:
         }
         if dry_run:
             query["dryRun"] = "All"
-        for _ in range(_RESTARTS):
+        for _ in range(_APPLY_ATTEMPTS):
             answer = self._http.request(
                 "PATCH", known.item(namespace, name), query=query, body=dict(obj), content_type=kube_http.APPLY_PATCH
             )
-            if answer.status == 404 and known.namespaced is False:
-                self._forget_kind(api_version, kind)
+            if answer.status == 404:
+                self._kinds.forget(api_version, kind)
             if not kube_http.is_race(answer):
                 break
-        return self._checked(answer, doing, kind)
-
-    def _list_pages(self, kind: _Kind, namespace: str | None, query: Mapping[str, str]) -> list[Object] | None:
-        """Every page of a list; None when it expired midway."""
-        found: list[Object] = []
-        token = ""
-        while True:
-            page = {**query, "continue": token} if token else query
-            answer = self._http.request("GET", kind.collection(namespace), query=page)
-            if answer.status == 410 and token:
-                return None
-            if answer.status == 404:
-                self._forget_kind(kind.api_version, kind.name)
-                return []
-            document = self._checked(answer, f"list {kind.api_version} {kind.name}", kind.name)
-            for item in document.get("items") or []:
-                found.append({"apiVersion": kind.api_version, "kind": kind.name, **item})
-            token = (document.get("metadata") or {}).get("continue") or ""
-            if not token:
-                return found
+        return self._http.checked(answer, doing, secret=_is_secret(kind))
 
     def _watch(
         self,
@@ -429,52 +389,18 @@ class Kube:
         say: waiting.Say,
     ) -> kube_watch.Wait:
         def find_path() -> str | None:
-            known = self._find_kind(api_version, kind, attempts=1)
+            known = self._kinds.find(api_version, kind, attempts=1)
             return known.collection(namespace) if known else None
 
         return kube_watch.Wait(
             self._http,
             find_path=find_path,
-            forget=lambda: self._forget_kind(api_version, kind),
+            forget=lambda: self._kinds.forget(api_version, kind),
             selectors=selectors,
             awaited=awaited,
             deadline_s=deadline_s,
             say=say,
         )
-
-    def _find_kind(self, api_version: str, kind: str, *, attempts: int | None = None) -> _Kind | None:
-        with self._lock:
-            known = self._kinds.get((api_version, kind))
-        if known is not None:
-            return known
-        path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-        options: dict[str, Any] = {} if attempts is None else {"attempts": attempts}
-        answer = self._http.request("GET", path, **options)
-        if answer.status == 404:
-            return None
-        document = self._checked(answer, f"discover {api_version}", "")
-        found = {
-            (api_version, str(entry["kind"])): _Kind(
-                api_version, str(entry["kind"]), str(entry["name"]), bool(entry["namespaced"])
-            )
-            for entry in document.get("resources") or []
-            if "/" not in entry["name"]
-        }
-        with self._lock:
-            self._kinds.update(found)
-        return found.get((api_version, kind))
-
-    def _forget_kind(self, api_version: str, kind: str) -> None:
-        with self._lock:
-            self._kinds.pop((api_version, kind), None)
-
-    def _checked(self, answer: kube_http.Answer, doing: str, kind: str) -> Object:
-        if not answer.ok:
-            raise self._http.error(doing, answer, secret=_is_secret(kind))
-        document = answer.document()
-        if not document:
-            raise KubeError(f"{self.name}: {doing}: the answer is not a JSON object", status=answer.status)
-        return document
 
 
 def _identity(obj: Mapping[str, Any]) -> tuple[str, str, str | None, str]:
@@ -498,12 +424,3 @@ def _uid(document: Mapping[str, Any]) -> str | None:
 
 def _pod_path(namespace: str, pod: str) -> str:
     return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}"
-
-
-def _selectors(labels: str | Mapping[str, str] | None, fields: str | Mapping[str, str] | None) -> dict[str, str]:
-    found = {"labelSelector": labels, "fieldSelector": fields}
-    return {
-        name: selector if isinstance(selector, str) else ",".join(f"{key}={value}" for key, value in selector.items())
-        for name, selector in found.items()
-        if selector
-    }

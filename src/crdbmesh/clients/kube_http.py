@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 
 import urllib3
-from kubernetes.client import ApiClient, Configuration
+from kubernetes.client import ApiClient, ApiException, Configuration
 
 import crdbmesh
 from crdbmesh.clients import kubeconfig
@@ -214,6 +214,19 @@ class Http:
             finally:
                 response.close()
 
+    def checked(self, answer: Answer, doing: str, *, secret: bool = False) -> dict[str, Any]:
+        """The object in a successful answer.
+
+        Raises:
+            KubeError: it was none; see `error`.
+        """
+        if not answer.ok:
+            raise self.error(doing, answer, secret=secret)
+        document = answer.document()
+        if not document:
+            raise KubeError(f"{self.name}: {doing}: the answer is not a JSON object", status=answer.status)
+        return document
+
     def error(self, doing: str, answer: Answer, *, secret: bool = False) -> KubeError:
         """What an answer other than a success means.
 
@@ -279,7 +292,12 @@ class Http:
         if query:
             url += f"?{urlencode(query, doseq=True)}"
         timeout = (CONNECT_TIMEOUT_S, timeout_s)
-        answer = self._client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
+        try:
+            answer = self._client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
+        except ApiException as error:
+            if isinstance(error.__context__, urllib3.exceptions.SSLError):
+                raise error.__context__ from None
+            raise
         response: urllib3.BaseHTTPResponse = answer.response
         return response
 

@@ -102,7 +102,7 @@ def _ask(kube: Kube, pod: Mapping[str, Any], container: str, argv: tuple[str, ..
     except KubeError as error:
         return None, f"{name} does not answer ({error})"
     if answer.status != 0:
-        return None, f"{name}: {answer.stderr.decode(errors='replace').strip() or f'exit {answer.status}'}"
+        return None, f"{name}: {answer.stderr.strip() or f'exit {answer.status}'}"
     try:
         return json.loads(answer.stdout), None
     except ValueError:

@@ -1,0 +1,49 @@
+"""`python -m crdbmesh.simulator`: serve a simulated world until stopped.
+
+Prints its coordinates as one JSON object, a line, so that any client can be pointed at it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from crdbmesh.simulator.server import Simulator
+
+
+def main() -> int:
+    """Serve until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m crdbmesh.simulator", description=__doc__)
+    parser.add_argument("--scale", type=float, default=60.0, help="simulated seconds per real second")
+    parser.add_argument("--seed", type=int, default=0, help="of everything that is left to chance")
+    parser.add_argument("--folder", type=Path, help="where the CA and cloud files go; a temporary one when left out")
+    arguments = parser.parse_args()
+    if arguments.scale <= 0:
+        parser.error("argument --scale: must be above 0")
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    with tempfile.TemporaryDirectory(prefix="crdbmesh-") as scratch:
+        folder = arguments.folder or Path(scratch)
+        try:
+            simulator = Simulator(folder, scale=arguments.scale, seed=arguments.seed)
+            simulator.start()
+        except OSError as error:
+            sys.stderr.write(f"cannot serve: {error}\n")
+            return 1
+        try:
+            sys.stdout.write(f"{json.dumps(simulator.coordinates())}\n")
+            sys.stdout.flush()
+            stop.wait()
+        finally:
+            simulator.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
