@@ -14,6 +14,7 @@ import ipaddress
 import json
 import os
 import random
+import re
 import ssl
 import tempfile
 import time
@@ -158,7 +159,12 @@ class Http:
 
     def close(self) -> None:
         """Close idle connections."""
-        self._client.rest_client.pool_manager.clear()
+        manager: urllib3.PoolManager = self._client.rest_client.pool_manager
+        pools = [manager.pools.get(key) for key in manager.pools.keys()]  # noqa: SIM118 - it is no mapping to iterate
+        manager.clear()
+        for pool in pools:
+            if pool is not None:
+                pool.close()
 
     def request(
         self,
@@ -389,10 +395,10 @@ def _conflict_text(causes: list[dict[str, Any]]) -> str:
 
 def _words(error: BaseException) -> str:
     match error:
-        case urllib3.exceptions.ConnectTimeoutError() | urllib3.exceptions.ReadTimeoutError() | TimeoutError():
-            return "timed out"
         case urllib3.exceptions.NewConnectionError():
-            return str(error).rsplit(": ", 1)[-1].lower()
+            return re.sub(r"^\[Errno -?\d+\] ", "", str(error).rsplit(": ", 1)[-1]).lower()
+        case urllib3.exceptions.TimeoutError() | TimeoutError():
+            return "timed out"
         case _:
             return str(error) or type(error).__name__
 

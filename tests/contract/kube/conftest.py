@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime as dt
 import os
 import secrets
@@ -62,7 +63,7 @@ class Scripted:
         self._run(self._refuse())
 
     def close(self) -> None:
-        self._run(self._runner.cleanup())
+        self._run(self._finish())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -103,6 +104,14 @@ class Scripted:
             await self._site.stop()
             self._site = None
 
+    async def _finish(self) -> None:
+        await self._runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(0.02)
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.path_qs}")
         return await self.handler(request)
@@ -126,15 +135,27 @@ def client(scripted: Scripted) -> Iterator[Kube]:
 
 
 @pytest.fixture(scope="module", params=["simulator", "cluster"])
-def kube(request: pytest.FixtureRequest) -> Iterator[Kube]:
-    """A whole Kubernetes API."""
+def api(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A whole Kubernetes API, as a kubeconfig."""
     if request.param == "simulator":
         pytest.skip("the simulator serves no Kubernetes API here")
     path = os.environ.get("CRDBMESH_TEST_KUBECONFIG")
     if not path:
         pytest.skip("CRDBMESH_TEST_KUBECONFIG names no cluster")
-    with Kube(kubeconfig.parse(Path(path).read_text()), name="cluster") as found:
+    return kubeconfig.parse(Path(path).read_text())
+
+
+@pytest.fixture(scope="module")
+def kube(api: dict[str, Any]) -> Iterator[Kube]:
+    with Kube(api, name="cluster") as found:
         yield found
+
+
+@pytest.fixture
+def other(api: dict[str, Any]) -> Iterator[Callable[[str], Kube]]:
+    """Makes clients of the same API that apply in another's name."""
+    with contextlib.ExitStack() as stack:
+        yield lambda field_manager: stack.enter_context(Kube(api, name="other", field_manager=field_manager))
 
 
 @pytest.fixture(scope="module")

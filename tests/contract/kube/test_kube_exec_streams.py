@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -153,7 +154,7 @@ def test_a_stream_that_is_cut_is_an_error(scripted: Scripted, client: Kube) -> N
     async def command(stream: web.WebSocketResponse, request: web.Request) -> None:
         await stream.send_bytes(b"\x01half")
         assert request.transport is not None
-        request.transport.abort()
+        request.transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     serving(scripted, command)
     with pytest.raises(KubeError, match="the stream broke"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -88,13 +89,17 @@ def watched(
         for kind, item in events:
             await response.write(json.dumps({"type": kind, "object": item}).encode() + b"\n")
         if cut:
-            assert request.transport is not None
-            request.transport.abort()
+            break_off(request)
         if stay:
             await asyncio.sleep(30)
         return response
 
     return answer
+
+
+def break_off(request: web.Request) -> None:
+    assert request.transport is not None
+    request.transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 def data_is(**wanted: str) -> Callable[[dict[str, Any] | None], str | None]:
@@ -162,8 +167,7 @@ class TestRetries:
 
     def test_a_server_that_is_briefly_unable_is_asked_again(self, scripted: Scripted, client: Kube) -> None:
         def reset(request: web.Request) -> web.StreamResponse:
-            assert request.transport is not None
-            request.transport.abort()
+            break_off(request)
             return web.Response()
 
         answering(

@@ -296,3 +296,8 @@ def _absent(process: Process, argv: list[str], shell: str) -> int:
     process.err(f"{shell}{name}: not found\n" if dash else f"{shell}{name}: command not found\n")
     process.machine.world.not_known("ssh", " ".join(argv)[:200])
     return 127
+
+
+def with_umask(actor: Actor, umask: int) -> Actor:
+    """The same actor with another umask."""
+    return replace(actor, umask=umask)

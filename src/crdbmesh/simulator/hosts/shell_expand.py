@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
 import re
 from collections.abc import Callable
@@ -15,7 +14,9 @@ from crdbmesh.simulator.hosts.shell_syntax import Arithmetic, Substitution, Text
 if TYPE_CHECKING:
     from crdbmesh.simulator.hosts.shell import Shell
 
-_Field = list[tuple[str, bool]]
+_Piece = tuple[str, bool, bool]
+"""Characters, whether they were quoted, and whether they are split at blanks."""
+_Field = list[_Piece]
 _MAGIC = re.compile(r"[*?\[]")
 _BRACES = re.compile(r"^(.*?)\{([^{}]*(?:,[^{}]*)+|-?\d+\.\.-?\d+)\}(.*)$", re.DOTALL)
 
@@ -32,17 +33,17 @@ def fields(shell: Shell, words: tuple[Word, ...]) -> list[str]:
 
 def text(shell: Shell, word: Word) -> str:
     """A word after expansion, without splitting or patterns."""
-    return "".join(value for value, _ in _join(_expand(shell, word)))
+    return "".join(value for value, _, _ in _join(_expand(shell, word)))
 
 
 def pattern(shell: Shell, word: Word) -> str:
     """A word as a pattern: what was quoted stands for itself."""
-    return "".join(_escape(value) if quoted else value for value, quoted in _join(_expand(shell, word)))
+    return "".join(_escape(value) if quoted else value for value, quoted, _ in _join(_expand(shell, word)))
 
 
 def regular(shell: Shell, word: Word) -> str:
     """A word as an extended regular expression: what was quoted stands for itself."""
-    return "".join(re.escape(value) if quoted else value for value, quoted in _join(_expand(shell, word)))
+    return "".join(re.escape(value) if quoted else value for value, quoted, _ in _join(_expand(shell, word)))
 
 
 def matches(value: str, shell_pattern: str) -> bool:
@@ -85,7 +86,7 @@ def _escape(value: str) -> str:
 def _join(several: list[_Field]) -> _Field:
     joined: _Field = []
     for number, field in enumerate(several):
-        joined += ([(" ", True)] if number else []) + field
+        joined += ([(" ", True, False)] if number else []) + field
     return joined
 
 
@@ -117,21 +118,21 @@ def _expand(shell: Shell, word: Word) -> list[_Field]:
             value = part.value
             if number == 0 and not part.quoted and value.startswith("~"):
                 value = _tilde(shell, value)
-            done[-1].append((value, part.quoted))
+            done[-1].append((value, part.quoted, False))
         elif isinstance(part, Variable):
             if part.name == "@" and not part.operator and part.quoted:
                 for index, value in enumerate(shell.positional):
                     if index:
                         done.append([])
-                    done[-1].append((value, True))
+                    done[-1].append((value, True, False))
                 if not shell.positional:
-                    done[-1].append(("", False))
+                    done[-1].append(("", False, False))
             else:
                 done[-1] += _variable(shell, part)
         elif isinstance(part, Substitution):
-            done[-1].append((shell.substitute(part.script), part.quoted))
+            done[-1].append(_piece(shell.substitute(part.script), part))
         else:
-            done[-1].append((str(_calculate(shell, part)), part.quoted))
+            done[-1].append(_piece(str(_calculate(shell, part)), part))
     return done
 
 
@@ -153,29 +154,37 @@ def _variable(shell: Shell, part: Variable) -> _Field:
     value = shell.parameter(part.name)
     operator = part.operator
     if operator == "length":
-        return [(str(len(value or "")), part.quoted)]
+        return [_piece(str(len(value or "")), part)]
     if operator[:1] == ":" and len(operator) > 1:
         value = value or None
         operator = operator[1:]
     if operator == "-":
-        return [(value, part.quoted)] if value is not None else _join(_expand(shell, part.argument))
+        return [_piece(value, part)] if value is not None else _default(shell, part)
     if operator == "+":
-        return [("", part.quoted)] if value is None else _join(_expand(shell, part.argument))
+        return [_piece("", part)] if value is None else _default(shell, part)
     if operator == "=":
         if value is None:
             value = text(shell, part.argument)
             shell.assign(part.name, value)
-        return [(value, part.quoted)]
+        return [_piece(value, part)]
     if operator == "?":
         if value is None:
             raise UsageError(f"{part.name}: {text(shell, part.argument) or 'parameter null or not set'}", 127)
-        return [(value, part.quoted)]
+        return [_piece(value, part)]
     if value is None:
         if "u" in shell.options and part.name not in "@*":
             message = "parameter not set" if shell.dash else "unbound variable"
             raise UsageError(f"{part.name}: {message}", 2 if shell.dash else 127)
         value = ""
-    return [(_modified(shell, value, operator, part.argument), part.quoted)]
+    return [_piece(_modified(shell, value, operator, part.argument), part)]
+
+
+def _default(shell: Shell, part: Variable) -> _Field:
+    return [(value, quoted, not quoted) for value, quoted, _ in _join(_expand(shell, part.argument))]
+
+
+def _piece(value: str, part: Variable | Substitution | Arithmetic) -> _Piece:
+    return (value, part.quoted, not part.quoted)
 
 
 def _modified(shell: Shell, value: str, operator: str, argument: Word) -> str:
@@ -215,45 +224,34 @@ def _trimmed(value: str, shell_pattern: str, operator: str) -> str:
 
 def _split(shell: Shell, word: Word) -> list[_Field]:
     separators = shell.get("IFS", " \t\n")
-    blank = "".join(character for character in separators if character in " \t\n")
+    blank = all(character in " \t\n" for character in separators)
+    cut = re.compile(f"[{re.escape(separators)}]{'+' if blank else ''}") if separators else None
     found: list[_Field] = []
-    splits = {id(part) for part in word if not isinstance(part, Text)}
     for expanded in _expand(shell, word):
         current: _Field = []
-        for value, quoted in expanded:
-            if quoted or not splits or not separators or not any(character in separators for character in value):
-                current.append((value, quoted))
-                continue
-            if any(isinstance(part, Text) and part.value == value and not part.quoted for part in word):
-                current.append((value, quoted))
-                continue
-            pieces = re.split(f"[{re.escape(blank)}]+" if blank == separators else f"[{re.escape(separators)}]", value)
+        for value, quoted, split in expanded:
+            pieces = cut.split(value) if split and cut else [value]
             for number, piece in enumerate(pieces):
                 if number:
-                    if _kept(current):
-                        found.append(current)
+                    found += [current] if _kept(current) else []
                     current = []
-                if piece:
-                    current.append((piece, False))
-        if _kept(current):
-            found.append(current)
+                if piece or quoted:
+                    current.append((piece, quoted, False))
+        found += [current] if _kept(current) else []
     return found
 
 
 def _kept(field: _Field) -> bool:
-    return any(value or quoted for value, quoted in field)
+    return any(value or quoted for value, quoted, _ in field)
 
 
 def _paths(shell: Shell, field: _Field) -> list[str]:
-    plain = "".join(value for value, _ in field)
-    if "f" in shell.options or not any(_MAGIC.search(value) for value, quoted in field if not quoted):
+    plain = "".join(value for value, _, _ in field)
+    if "f" in shell.options or not any(_MAGIC.search(value) for value, quoted, _ in field if not quoted):
         return [plain]
-    escaped = "".join(re.sub(r"([*?\[])", r"[\1]", value) if quoted else value for value, quoted in field)
+    escaped = "".join(re.sub(r"([*?\[])", r"[\1]", value) if quoted else value for value, quoted, _ in field)
     found = shell.process.machine.files.glob(posixpath.join(shell.process.cwd, escaped), shell.process.actor)
     if not plain.startswith("/"):
         base = shell.process.cwd.rstrip("/") + "/"
         found = [path.removeprefix(base) for path in found]
     return found or [plain]
-
-
-__all__ = ["fields", "fnmatch", "matches", "pattern", "regular", "text", "translate"]

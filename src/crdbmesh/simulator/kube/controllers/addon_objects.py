@@ -209,7 +209,11 @@ def local_storage() -> list[Obj]:
 
 def metrics_server() -> list[Obj]:
     """metrics-server."""
-    check = {"httpGet": {"path": "/readyz", "port": "https", "scheme": "HTTPS"}, "periodSeconds": 2, "failureThreshold": 3}
+    check = {
+        "httpGet": {"path": "/readyz", "port": "https", "scheme": "HTTPS"},
+        "periodSeconds": 2,
+        "failureThreshold": 3,
+    }
     container = {
         "name": "metrics-server",
         "image": "rancher/mirrored-metrics-server:v0.8.1",

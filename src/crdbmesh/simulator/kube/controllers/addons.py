@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from crdbmesh.simulator.kube.controllers import addon_objects, objects
+from crdbmesh.simulator.kube.controllers import addon_objects, disk, objects
 from crdbmesh.simulator.kube.controllers.objects import Obj
 from crdbmesh.simulator.kube.controllers.site import Controller, Site
+from crdbmesh.simulator.kube.status import StatusError
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.cluster import Member
@@ -111,18 +112,14 @@ class Addons(Controller):
 
     def _files(self, member: Member) -> None:
         """Apply user manifests in the server's folder."""
-        files = getattr(member.machine.os, "files", None)
-        if not files:
-            return
+        files = disk.list_files(member.machine, MANIFESTS.rstrip("/"))
         packaged = {"ccm", "coredns", "local-storage", "metrics-server", "rolebindings", "runtimes", "traefik"}
-        for path in [str(each) for each in list(files)]:
-            if not path.startswith(MANIFESTS) or not path.endswith((".yaml", ".yml", ".json")):
+        for path, data in files.items():
+            if not path.endswith((".yaml", ".yml", ".json")):
                 continue
             name = path[len(MANIFESTS) :].replace("/", "-").rsplit(".", 1)[0]
             if name in packaged or f"{path}.skip" in files or self.site.disabled(name):
                 continue
-            held = getattr(files[path], "content", files[path])
-            data = held if isinstance(held, bytes) else str(held).encode()
             checksum = hashlib.sha256(data).hexdigest()
             if self._deployed.get((member.node_name, path)) == checksum:
                 continue
@@ -140,7 +137,7 @@ class Addons(Controller):
                         self._apply(item)
                 else:
                     self._apply(document)
-        except (yaml.YAMLError, ValueError, KeyError, LookupError) as error:
+        except (yaml.YAMLError, ValueError, LookupError, StatusError) as error:
             if addon is not None:
                 text = f'Applying manifest at "{path}" failed: {error}'
                 self.api.event(addon, "Warning", "ApplyManifestFailed", text, component=_MANAGER)
@@ -150,7 +147,7 @@ class Addons(Controller):
         obj = self.api.copy(obj)
         if self.api.namespaced(obj) and not objects.namespace(obj):
             obj["metadata"]["namespace"] = "default"
-        existing = self.api.find(obj["kind"], objects.namespace(obj) or None, objects.name(obj), obj.get("apiVersion"))
+        existing = self.api.find(obj["kind"], objects.namespace(obj) or None, objects.name(obj))
         if existing is None:
             self.api.create(obj, manager=_MANAGER)
             return
@@ -161,7 +158,9 @@ class Addons(Controller):
     def _hosts_text(self) -> str:
         pairs = []
         for node in self.api.list("Node"):
-            ip = next((a["address"] for a in objects.status(node).get("addresses") or [] if a["type"] == "InternalIP"), None)
+            ip = next(
+                (a["address"] for a in objects.status(node).get("addresses") or [] if a["type"] == "InternalIP"), None
+            )
             if ip:
                 pairs.append((ip, objects.name(node)))
         return "".join(f"{ip} {name}\n" for ip, name in sorted(pairs))
@@ -192,7 +191,11 @@ class Addons(Controller):
         endpoints = [{"addresses": [ip], "conditions": {"ready": True}} for ip in addresses]
         slice_ = self.api.find("EndpointSlice", "default", "kubernetes")
         if slice_ is None:
-            meta = {"name": "kubernetes", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}}
+            meta = {
+                "name": "kubernetes",
+                "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "kubernetes"},
+            }
             self.api.create({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": meta,
                              "addressType": "IPv4", "endpoints": endpoints, "ports": [port]})  # fmt: skip
         elif slice_.get("endpoints") != endpoints:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -32,15 +32,15 @@ class Authority:
         """A new self-signed CA."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        now = datetime.datetime.now(tz=datetime.UTC)
+        now = dt.datetime.now(tz=dt.UTC)
         cert = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(days=days))
+            .not_valid_before(now - dt.timedelta(minutes=5))
+            .not_valid_after(now + dt.timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_key_usage(ca=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -81,7 +81,7 @@ class Authority:
             is_ca = False
         if not is_ca:
             raise CertificateError("certificate of Secret cilium-ca is not a CA")
-        now = datetime.datetime.now(tz=datetime.UTC)
+        now = dt.datetime.now(tz=dt.UTC)
         end = now + _duration(str(leaf.get("validity", "8760h")))
         if end > issuer.not_valid_after_utc:
             raise CertificateError(
@@ -104,7 +104,7 @@ class Authority:
             .issuer_name(issuer.subject)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
+            .not_valid_before(now - dt.timedelta(minutes=5))
             .not_valid_after(end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(ca=False), critical=True)
@@ -114,7 +114,9 @@ class Authority:
         hosts = [_general_name(str(host)) for host in leaf.get("hosts") or []]
         if hosts:
             builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
-        algorithm = None if isinstance(issuer_key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
+        algorithm = (
+            None if isinstance(issuer_key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
+        )
         cert = builder.sign(issuer_key, algorithm)
         return cert.public_bytes(serialization.Encoding.PEM), _pem(key)
 
@@ -146,7 +148,7 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
     )
 
 
-def _duration(text: str) -> datetime.timedelta:
+def _duration(text: str) -> dt.timedelta:
     units = {"h": 3600, "m": 60, "s": 1}
     total = sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9.]+)([hms])", text))
-    return datetime.timedelta(seconds=total)
+    return dt.timedelta(seconds=total)

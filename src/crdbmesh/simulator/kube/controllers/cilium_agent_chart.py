@@ -5,16 +5,12 @@ After `templates/cilium-agent/daemonset.yaml` and `templates/cilium-envoy/` of C
 
 from __future__ import annotations
 
+from crdbmesh.simulator.kube.controllers.cilium_common import NAMESPACE, PART_OF, api_env, image
 from crdbmesh.simulator.kube.controllers.objects import Obj, digest
 
-NAMESPACE = "kube-system"
-PART_OF = {"app.kubernetes.io/part-of": "cilium"}
 
-
-def daemonset(values: Obj, *, version: str) -> Obj:
-    """DaemonSet `cilium`: init containers and the agent."""
-    from crdbmesh.simulator.kube.controllers.cilium_chart import api_env, configuration, image
-
+def daemonset(values: Obj, config: dict[str, str], *, version: str) -> Obj:
+    """DaemonSet `cilium`: init containers and the agent; `config` is the data of ConfigMap `cilium-config`."""
     reference = image(values["image"], f"v{version}")
     labels = {"k8s-app": "cilium", "app.kubernetes.io/name": "cilium-agent", **PART_OF}
     field_env: list[Obj] = [
@@ -73,7 +69,7 @@ def daemonset(values: Obj, *, version: str) -> Obj:
     ]  # fmt: skip
     annotations = {"kubectl.kubernetes.io/default-container": "cilium-agent", **values["podAnnotations"]}
     if values["rollOutCiliumPods"]:
-        annotations["cilium.io/cilium-configmap-checksum"] = digest(configuration(values), 32)
+        annotations["cilium.io/cilium-configmap-checksum"] = digest(config, 32)
     pod = {
         "initContainers": init,
         "containers": [agent],
@@ -131,8 +127,6 @@ def _mesh_sources() -> list[Obj]:
 
 def envoy(values: Obj) -> list[Obj]:
     """DaemonSet `cilium-envoy` and its configuration."""
-    from crdbmesh.simulator.kube.controllers.cilium_chart import image
-
     labels = {"k8s-app": "cilium-envoy", "name": "cilium-envoy", "app.kubernetes.io/name": "cilium-envoy", **PART_OF}
     port = int(values["envoy"]["healthPort"])
     check = {"httpGet": {"host": "127.0.0.1", "path": "/healthz", "port": port, "scheme": "HTTP"}}

@@ -12,10 +12,9 @@ from typing import Any
 
 from crdbmesh.simulator.kube.controllers import cilium_mesh_chart
 from crdbmesh.simulator.kube.controllers.cilium_agent_chart import daemonset, envoy
+from crdbmesh.simulator.kube.controllers.cilium_common import NAMESPACE, PART_OF, api_env, ca_secret, image
 from crdbmesh.simulator.kube.controllers.objects import Obj
 
-NAMESPACE = "kube-system"
-PART_OF = {"app.kubernetes.io/part-of": "cilium"}
 _NAME = re.compile(r"^([a-z0-9][-a-z0-9]*)?[a-z0-9]$")
 
 
@@ -69,13 +68,13 @@ def render(values: Obj, *, version: str, ca: tuple[str, str] | None) -> list[Obj
         ChartError: the values make no sense together.
     """
     validate(values)
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cilium-config", "namespace": NAMESPACE},
+    config: Obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cilium-config", "namespace": NAMESPACE},
               "data": configuration(values)}  # fmt: skip
     objects: list[Obj] = [*_accounts(values), config]
     if values["tls"]["ca"]["cert"] and values["tls"]["ca"]["key"]:
         objects.insert(0, ca_secret(values["tls"]["ca"]["cert"], values["tls"]["ca"]["key"]))
     if values["agent"]:
-        objects.append(daemonset(values, version=version))
+        objects.append(daemonset(values, config["data"], version=version))
     if _envoy_enabled(values):
         objects += envoy(values)
     if values["operator"]["enabled"]:
@@ -87,17 +86,6 @@ def render(values: Obj, *, version: str, ca: tuple[str, str] | None) -> list[Obj
         if values["commonLabels"]:
             obj["metadata"].setdefault("labels", {}).update(values["commonLabels"])
     return objects
-
-
-def ca_secret(cert: str, key: str) -> Obj:
-    """Secret `cilium-ca`; both arguments are base64."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "cilium-ca", "namespace": NAMESPACE},
-        "type": "Opaque",
-        "data": {"ca.crt": cert, "ca.key": key},
-    }
 
 
 def configuration(values: Obj) -> dict[str, str]:
@@ -174,7 +162,7 @@ def configuration(values: Obj) -> dict[str, str]:
     return {key: _text(value) for key, value in config.items()}
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - any scalar of a values file
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict | list):
@@ -282,24 +270,6 @@ def _operator(values: Obj, *, version: str) -> Obj:
             },
         },
     }
-
-
-def api_env(values: Obj) -> list[Obj]:
-    """Where the agent and the operator look for the Kubernetes API, when the values say so."""
-    if not values["k8sServiceHost"]:
-        return []
-    return [
-        {"name": "KUBERNETES_SERVICE_HOST", "value": str(values["k8sServiceHost"])},
-        {"name": "KUBERNETES_SERVICE_PORT", "value": str(values["k8sServicePort"] or 443)},
-    ]
-
-
-def image(of: Obj, tag: str, *, suffix: str = "") -> str:
-    """An image reference from the chart's `image` values."""
-    if of.get("override"):
-        return str(of["override"])
-    reference = f"{of['repository']}{suffix}{of.get('suffix') or ''}:{of.get('tag') or tag}"
-    return f"{reference}@{of['digest']}" if of.get("useDigest") and of.get("digest") else reference
 
 
 def _hubble_peer() -> Obj:

@@ -13,10 +13,9 @@ import copy
 import yaml
 
 from crdbmesh.simulator.kube.controllers import certificates
+from crdbmesh.simulator.kube.controllers.cilium_common import NAMESPACE, PART_OF, ca_secret, image
 from crdbmesh.simulator.kube.controllers.objects import Obj
 
-NAMESPACE = "kube-system"
-PART_OF = {"app.kubernetes.io/part-of": "cilium"}
 CERTGEN = "clustermesh-apiserver-generate-certs"
 
 
@@ -133,7 +132,7 @@ def _remotes(values: Obj) -> list[Obj]:
 def _service(values: Obj) -> Obj:
     apiserver = values["clustermesh"]["apiserver"]
     wanted = apiserver["service"]
-    port: Obj = {"name": "etcd", "port": 2379, "protocol": "TCP", "targetPort": 2379}
+    port: Obj = {"port": 2379, "protocol": "TCP", "targetPort": 2379}
     if wanted["type"] == "NodePort" and wanted["nodePort"]:
         port["nodePort"] = int(wanted["nodePort"])
     spec: Obj = {
@@ -162,8 +161,6 @@ def _service(values: Obj) -> Obj:
 
 
 def _deployment(values: Obj, *, version: str) -> Obj:
-    from crdbmesh.simulator.kube.controllers.cilium_chart import image
-
     mesh = values["clustermesh"]
     apiserver = mesh["apiserver"]
     labels = {"k8s-app": "clustermesh-apiserver", "app.kubernetes.io/name": "clustermesh-apiserver", **PART_OF}
@@ -358,8 +355,6 @@ def leaves(values: Obj) -> list[Obj]:
 
 
 def _certgen(values: Obj) -> list[Obj]:
-    from crdbmesh.simulator.kube.controllers.cilium_chart import image
-
     certgen = values["certgen"]
     generate = "true" if certgen["generateCA"] else "false"
     container = {
@@ -390,7 +385,7 @@ def _certgen(values: Obj) -> list[Obj]:
         spec["ttlSecondsAfterFinished"] = int(certgen["ttlSecondsAfterFinished"])
     labels = {"k8s-app": CERTGEN, **PART_OF}
     meta = {"name": CERTGEN, "namespace": NAMESPACE, "labels": labels}
-    hook = {"helm.sh/hook": "post-install,post-upgrade", "helm.sh/hook-delete-policy": "before-hook-creation"}
+    hook = {"helm.sh/hook": "post-install,post-upgrade"}
     schedule = values["clustermesh"]["apiserver"]["tls"]["auto"]["schedule"]
     objects: list[Obj] = [
         {"apiVersion": "batch/v1", "kind": "Job",
@@ -418,8 +413,6 @@ def _helm_certificates(values: Obj, ca: tuple[str, str] | None) -> list[Obj]:
     else:
         pair = certificates.Authority.make("Cilium CA", days=int(given["certValidityDuration"]))
     if not (given["cert"] and given["key"]):
-        from crdbmesh.simulator.kube.controllers.cilium_chart import ca_secret
-
         objects.append(ca_secret(_encoded(pair.cert_pem.decode()), _encoded(pair.key_pem.decode())))
     for leaf in leaves(values):
         cert, key = pair.sign(leaf)

@@ -137,7 +137,9 @@ class ContainerState:
         }
         if self.container_id:
             entry["containerID"] = self.container_id
-            entry["imageID"] = f"{qualified(image).rsplit(':', 1)[0]}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"
+            entry["imageID"] = (
+                f"{qualified(image).rsplit(':', 1)[0]}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"
+            )
         return entry
 
 

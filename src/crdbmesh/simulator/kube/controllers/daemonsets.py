@@ -5,6 +5,8 @@ After `pkg/controller/daemon` of Kubernetes 1.36.
 
 from __future__ import annotations
 
+import functools
+
 from crdbmesh.simulator.kube.controllers import fit, objects
 from crdbmesh.simulator.kube.controllers.objects import Obj
 from crdbmesh.simulator.kube.controllers.pod_template import pod_from
@@ -27,11 +29,11 @@ class DaemonSets(Controller):
 
     watches = ("DaemonSet", "Pod", "Node")
 
-    def run(self, now: float) -> float | None:
+    def run(self, now: float) -> float | None:  # noqa: ARG002 - the interface
         """Sync every DaemonSet."""
         for daemon in self.api.list("DaemonSet"):
             if not objects.deleting(daemon):
-                self._sync(daemon)
+                self.tolerating(daemon, functools.partial(self._sync, daemon))
         return None
 
     def _sync(self, daemon: Obj) -> None:
@@ -57,7 +59,10 @@ class DaemonSets(Controller):
     def _spec(self, daemon: Obj) -> Obj:
         spec = self.api.copy(objects.spec(daemon)["template"]["spec"])
         tolerations = list(spec.get("tolerations") or [])
-        extra = [*_TOLERATED, *([("node.kubernetes.io/network-unavailable", "NoSchedule")] if spec.get("hostNetwork") else [])]
+        extra = [
+            *_TOLERATED,
+            *([("node.kubernetes.io/network-unavailable", "NoSchedule")] if spec.get("hostNetwork") else []),
+        ]
         tolerations += [{"key": key, "operator": "Exists", "effect": effect} for key, effect in extra]
         spec["tolerations"] = tolerations
         return spec
@@ -89,7 +94,9 @@ class DaemonSets(Controller):
             (strategy.get("rollingUpdate") or {}).get("maxUnavailable"), len(names), up=True, default=1
         )
         present = {name: by_node.get(name) or [] for name in names}
-        down = sum(not any(objects.pod_ready(p) and not objects.deleting(p) for p in there) for there in present.values())
+        down = sum(
+            not any(objects.pod_ready(p) and not objects.deleting(p) for p in there) for there in present.values()
+        )
         for there in present.values():
             for pod in there:
                 if objects.labels(pod).get(REVISION) == code or objects.deleting(pod):

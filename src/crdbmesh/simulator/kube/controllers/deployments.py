@@ -5,6 +5,8 @@ After `pkg/controller/deployment` and `pkg/controller/replicaset` of Kubernetes 
 
 from __future__ import annotations
 
+import functools
+
 from crdbmesh.simulator.kube.controllers import objects
 from crdbmesh.simulator.kube.controllers.objects import Obj
 from crdbmesh.simulator.kube.controllers.pod_template import pod_from
@@ -30,7 +32,7 @@ class Deployments(Controller):
         for deployment in self.api.list("Deployment"):
             if objects.deleting(deployment):
                 continue
-            if not self._sync(deployment, now):
+            if not self.tolerating(deployment, functools.partial(self._sync, deployment, now)):
                 due = now + 60.0
         return due
 
@@ -65,7 +67,7 @@ class Deployments(Controller):
     def _create(self, deployment: Obj, sets: list[Obj]) -> None:
         spec = objects.spec(deployment)
         code = objects.digest(self._template(deployment))
-        revision = max((int(objects.annotations(rs).get(REVISION, 0)) for rs in sets), default=0) + 1
+        revision = max((int(objects.annotations_of(rs).get(REVISION, 0)) for rs in sets), default=0) + 1
         template = self.api.copy(self._template(deployment))
         template.setdefault("metadata", {}).setdefault("labels", {})[HASH] = code
         selector = self.api.copy(spec["selector"])
@@ -134,7 +136,7 @@ class Deployments(Controller):
         everything = [current, *others]
         available = sum(int(objects.status(rs).get("availableReplicas") or 0) for rs in everything)
         spare = available - (replicas - unavailable)
-        for rs in sorted(others, key=lambda each: int(objects.annotations(each).get(REVISION, 0))):
+        for rs in sorted(others, key=lambda each: int(objects.annotations_of(each).get(REVISION, 0))):
             wanted = int(objects.spec(rs).get("replicas") or 0)
             sick = max(wanted - int(objects.status(rs).get("availableReplicas") or 0), 0)
             cut = min(wanted, sick + max(spare, 0))
@@ -145,7 +147,7 @@ class Deployments(Controller):
     def _clean(self, deployment: Obj, others: list[Obj]) -> None:
         limit = int(objects.spec(deployment).get("revisionHistoryLimit", 10))
         empty = [rs for rs in others if not objects.spec(rs).get("replicas") and not objects.status(rs).get("replicas")]
-        empty.sort(key=lambda each: int(objects.annotations(each).get(REVISION, 0)))
+        empty.sort(key=lambda each: int(objects.annotations_of(each).get(REVISION, 0)))
         for rs in empty[: max(len(empty) - limit, 0)]:
             self.api.delete(rs)
 
@@ -178,7 +180,7 @@ class Deployments(Controller):
         progress = self._progressing(deployment, current, complete=complete, figures=(updated, available), now=now)
         conditions = objects.with_condition(conditions, progress, self.site.timestamp())
         for entry in conditions:
-            before = next((c for c in old.get("conditions") or [] if c["type"] == entry["type"]), {})
+            before: Obj = next((c for c in old.get("conditions") or [] if c["type"] == entry["type"]), {})
             same = all(before.get(key) == entry.get(key) for key in ("status", "reason", "message"))
             entry["lastUpdateTime"] = before.get("lastUpdateTime") if same and before else self.site.timestamp()
         status["conditions"] = conditions
@@ -186,10 +188,12 @@ class Deployments(Controller):
             self.api.set_status(deployment, status)
         return complete
 
-    def _progressing(self, deployment: Obj, current: Obj, *, complete: bool, figures: tuple[int, ...], now: float) -> Obj:
+    def _progressing(
+        self, deployment: Obj, current: Obj, *, complete: bool, figures: tuple[int, ...], now: float
+    ) -> Obj:
         name = f'ReplicaSet "{objects.name(current)}"'
         uid = objects.uid(deployment)
-        figures = (*figures, int(objects.annotations(current).get(REVISION, 0)))
+        figures = (*figures, int(objects.annotations_of(current).get(REVISION, 0)))
         seen = self._progress.get(uid)
         if seen is None or seen[0] != figures:
             seen = self._progress[uid] = (figures, now)
@@ -233,7 +237,8 @@ class ReplicaSets(Controller):
                 pods.setdefault(str(ref.get("uid")), []).append(pod)
         for rs in self.api.list("ReplicaSet"):
             if not objects.deleting(rs):
-                again = self._sync(rs, pods.get(objects.uid(rs), []), now)
+                mine = pods.get(objects.uid(rs), [])
+                again = self.tolerating(rs, functools.partial(self._sync, rs, mine, now))
                 due = again if due is None else min(due, again or due)
         return due
 
@@ -255,7 +260,9 @@ class ReplicaSets(Controller):
     def _status(self, rs: Obj, active: list[Obj], now: float) -> float | None:
         patience = float(objects.spec(rs).get("minReadySeconds") or 0)
         ready = [pod for pod in active if objects.pod_ready(pod)]
-        since = [objects.seconds(str((objects.condition(pod, "Ready") or {}).get("lastTransitionTime"))) for pod in ready]
+        since = [
+            objects.seconds(str((objects.condition(pod, "Ready") or {}).get("lastTransitionTime"))) for pod in ready
+        ]
         available = sum(now - at >= patience for at in since)
         status: Obj = {"replicas": len(active), "fullyLabeledReplicas": len(active), "readyReplicas": len(ready),
                        "availableReplicas": available}  # fmt: skip

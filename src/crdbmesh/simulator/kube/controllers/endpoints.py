@@ -5,6 +5,8 @@ After `pkg/controller/endpoint` and `pkg/controller/endpointslice` of Kubernetes
 
 from __future__ import annotations
 
+import functools
+
 from crdbmesh.simulator.kube.controllers import objects
 from crdbmesh.simulator.kube.controllers.objects import Obj
 from crdbmesh.simulator.kube.controllers.site import Controller
@@ -19,13 +21,13 @@ class Endpoints(Controller):
 
     watches = ("Service", "Pod", "Endpoints", "EndpointSlice")
 
-    def run(self, now: float) -> float | None:
+    def run(self, now: float) -> float | None:  # noqa: ARG002 - the interface
         """Sync every Service."""
         wanted: set[tuple[str, str]] = set()
         for service in self.api.list("Service"):
             if objects.spec(service).get("selector") and objects.spec(service).get("type") != "ExternalName":
                 wanted.add((objects.namespace(service), objects.name(service)))
-                self._sync(service)
+                self.tolerating(service, functools.partial(self._sync, service))
         for slice_ in self.api.list("EndpointSlice"):
             labels = objects.labels(slice_)
             key = (objects.namespace(slice_), labels.get(SERVICE_NAME, ""))
@@ -34,7 +36,11 @@ class Endpoints(Controller):
         for endpoints in self.api.list("Endpoints"):
             key = (objects.namespace(endpoints), objects.name(endpoints))
             gone = self.api.find("Service", *key) is None
-            if gone and objects.labels(endpoints).get("endpoints.kubernetes.io/managed-by") and not objects.deleting(endpoints):
+            if (
+                gone
+                and objects.labels(endpoints).get("endpoints.kubernetes.io/managed-by")
+                and not objects.deleting(endpoints)
+            ):
                 self.api.delete(endpoints)
         return None
 
@@ -119,7 +125,9 @@ class Endpoints(Controller):
             if name:
                 address["hostname"] = name
             (ready if tolerant or objects.pod_ready(pod) else unready).append(address)
-        ports = [{key: value for key, value in port.items() if key != "name" or value} for port in self._ports(service, pods)]
+        ports = [
+            {key: value for key, value in port.items() if key != "name" or value} for port in self._ports(service, pods)
+        ]
         subset: Obj = {"ports": ports} if ports else {}
         if ready:
             subset["addresses"] = ready
@@ -159,7 +167,7 @@ def _published_name(service: Obj, pod: Obj) -> str | None:
 def _target(port: Obj, pods: list[Obj]) -> int | None:
     target = port.get("targetPort", port["port"])
     if isinstance(target, int) or str(target).isdigit():
-        return int(target) or int(port["port"])
+        return int(str(target)) or int(port["port"])
     for pod in pods:
         for container in objects.spec(pod).get("containers") or []:
             for entry in container.get("ports") or []:

@@ -6,13 +6,12 @@ After `pkg/kubelet/kubelet_pods.go` and `pkg/volume` of Kubernetes 1.36.
 from __future__ import annotations
 
 import base64
-import json
 import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from crdbmesh.simulator.kube.controllers import objects
+from crdbmesh.simulator.kube.controllers import disk, objects
 from crdbmesh.simulator.kube.controllers.objects import Obj
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.kube.controllers.site import Site
 
 _VARIABLE = re.compile(r"\$(\$|\(([^)\s]*)\))")
+_TOKEN_S = 365 * 86400.0
 _ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -69,7 +69,7 @@ def environment(site: Site, pod: Obj, container: Obj, *, pod_ip: str, host_ip: s
         for key, text in _all_of(site, space, source).items():
             env[source.get("prefix", "") + key] = text
     for entry in container.get("env") or []:
-        if "valueFrom" in entry and entry["valueFrom"]:
+        if entry.get("valueFrom"):
             found = _value_from(site, pod, container, entry["valueFrom"], pod_ip=pod_ip, host_ip=host_ip, node=node)
             if found is not None:
                 env[entry["name"]] = found
@@ -240,7 +240,8 @@ def _project(site: Site, pod: Obj, source: Obj, mode: int, mount: Mount, pod_ip:
     space = objects.namespace(pod)
     if "serviceAccountToken" in source:
         path = str(source["serviceAccountToken"]["path"])
-        mount.files[path], mount.modes[path] = token(site, pod), mode
+        wanted_by = source["serviceAccountToken"].get("audience")
+        mount.files[path], mount.modes[path] = token(site, pod, audience=wanted_by), mode
         return
     if "downwardAPI" in source:
         for item in source["downwardAPI"].get("items") or []:
@@ -287,31 +288,31 @@ def _claimed(site: Site, pod: Obj, claim_name: str, member: Member) -> Mount:
 def _host_path(source: Obj, member: Member) -> Mount:
     """A folder or file of the node: what its operating system holds there now."""
     mount = Mount()
-    path = str(source["path"])
-    system = member.machine.os
-    files = getattr(system, "files", None) or {}
-    if path in files:
-        mount.files[""] = _bytes(files[path])
+    path = str(source["path"]).rstrip("/")
+    single = disk.find_file(member.machine, path)
+    if single is not None:
+        mount.files[""] = single
     else:
-        for where, entry in list(files.items()):
-            if str(where).startswith(path.rstrip("/") + "/"):
-                mount.files[str(where)[len(path.rstrip("/")) + 1 :]] = _bytes(entry)
+        for where, data in disk.list_files(member.machine, path).items():
+            mount.files[where[len(path) + 1 :]] = data
     if not mount.files and source.get("type") in ("File", "Socket", "CharDevice", "BlockDevice"):
         raise MountError(f"MountVolume.SetUp failed : hostPath type check failed: {path} is not a file")
     return mount
 
 
-def _bytes(entry: object) -> bytes:
-    held = getattr(entry, "content", entry)
-    return held if isinstance(held, bytes) else str(held).encode()
-
-
-def token(site: Site, pod: Obj) -> bytes:
-    """A service account token: the shape of a JWT, of no use anywhere."""
-    account = objects.spec(pod).get("serviceAccountName") or "default"
-    claims = {"sub": f"system:serviceaccount:{objects.namespace(pod)}:{account}", "aud": [site.cluster.uid]}
-    parts = (json.dumps(part).encode() for part in ({"alg": "RS256"}, claims, {"pod": objects.uid(pod)}))
-    return b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
+def token(site: Site, pod: Obj, *, audience: str | None = None) -> bytes:
+    """A token of the pod's service account, for the API or another audience."""
+    name = str(objects.spec(pod).get("serviceAccountName") or "default")
+    account = site.api.find("ServiceAccount", objects.namespace(pod), name)
+    signed = site.cluster.authority.service_account_token(
+        objects.namespace(pod),
+        name,
+        objects.uid(account or {}),
+        now=site.now(),
+        lifetime_s=_TOKEN_S,
+        audiences=[audience] if audience else [],
+    )
+    return signed.encode()
 
 
 def place(container: Obj, mounts: dict[str, Mount]) -> tuple[dict[str, bytes], dict[str, int]]:
@@ -341,7 +342,11 @@ def system_files(site: Site, pod: Obj, *, pod_ip: str, node_name: str) -> dict[s
     space = objects.namespace(pod)
     domain = site.cluster.config.get("cluster-domain", "cluster.local")
     full = f"{name}.{spec['subdomain']}.{space}.svc.{domain}" if spec.get("subdomain") else ""
-    lines = ["# Kubernetes-managed hosts file.", "127.0.0.1\tlocalhost", f"{pod_ip}\t{full + chr(9) if full else ''}{name}"]
+    lines = [
+        "# Kubernetes-managed hosts file.",
+        "127.0.0.1\tlocalhost",
+        f"{pod_ip}\t{full + chr(9) if full else ''}{name}",
+    ]
     for alias in spec.get("hostAliases") or []:
         words = "\t".join(alias.get("hostnames") or [])
         lines.append(f"{alias['ip']}\t{words}")
@@ -362,12 +367,8 @@ def system_files(site: Site, pod: Obj, *, pod_ip: str, node_name: str) -> dict[s
     if _mounts_token(site, pod):
         files[f"{_ACCOUNT}/token"] = token(site, pod)
         files[f"{_ACCOUNT}/namespace"] = space.encode()
-        files[f"{_ACCOUNT}/ca.crt"] = _text(getattr(site.cluster.authority, "ca_pem", b""))
+        files[f"{_ACCOUNT}/ca.crt"] = site.cluster.authority.ca_pem.encode()
     return files
-
-
-def _text(value: object) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def _mounts_token(site: Site, pod: Obj) -> bool:

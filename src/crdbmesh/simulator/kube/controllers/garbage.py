@@ -6,6 +6,8 @@ After `pkg/controller/garbagecollector`, `pkg/controller/namespace`, `pkg/contro
 
 from __future__ import annotations
 
+import functools
+
 from crdbmesh.simulator.kube.controllers import objects
 from crdbmesh.simulator.kube.controllers.objects import Obj
 from crdbmesh.simulator.kube.controllers.site import Controller
@@ -20,7 +22,7 @@ class GarbageCollector(Controller):
 
     watches = ("*",)
 
-    def run(self, now: float) -> float | None:
+    def run(self, now: float) -> float | None:  # noqa: ARG002 - the interface
         """Sweep the whole cluster."""
         everything = list(self.api.everything())
         known = {objects.uid(obj): obj for obj in everything}
@@ -35,7 +37,9 @@ class GarbageCollector(Controller):
             alive = [ref for ref in references if ref.get("uid") in known]
             leaving = [ref for ref in alive if self._foreground(known[str(ref["uid"])])]
             if not alive or len(leaving) == len(alive):
-                self.api.delete(obj, propagation="Foreground" if alive and dependents.get(objects.uid(obj)) else "Background")
+                self.api.delete(
+                    obj, propagation="Foreground" if alive and dependents.get(objects.uid(obj)) else "Background"
+                )
         for obj in everything:
             finalizers = objects.meta(obj).get("finalizers") or []
             if not objects.deleting(obj):
@@ -81,7 +85,7 @@ class Namespaces(Controller):
             if objects.deleting(namespace):
                 going[objects.name(namespace)] = namespace
             else:
-                self._furnish(objects.name(namespace))
+                self.tolerating(namespace, functools.partial(self._furnish, objects.name(namespace)))
                 if objects.status(namespace).get("phase") != "Active":
                     self.api.set_status(namespace, {"phase": "Active"})
         if not going:
@@ -96,15 +100,22 @@ class Namespaces(Controller):
 
     def _furnish(self, name: str) -> None:
         if self.api.find("ServiceAccount", name, "default") is None:
-            self.api.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}})
+            self.api.create(
+                {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}}
+            )
         if self.api.find("ConfigMap", name, "kube-root-ca.crt") is None:
-            ca = getattr(self.site.cluster.authority, "ca_pem", "")
-            text = ca.decode() if isinstance(ca, bytes) else str(ca)
             meta = {"name": "kube-root-ca.crt", "namespace": name,
                     "annotations": {"kubernetes.io/description": "Contains a CA bundle that can be used to verify the "
                                     "kube-apiserver when using internal endpoints such as the internal service IP or "
                                     "kubernetes.default.svc."}}  # fmt: skip
-            self.api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"ca.crt": text}})
+            self.api.create(
+                {
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    "metadata": meta,
+                    "data": {"ca.crt": self.site.cluster.authority.ca_pem},
+                }
+            )
 
     def _empty(self, namespace: Obj, left: list[Obj]) -> None:
         if not left:
@@ -116,7 +127,9 @@ class Namespaces(Controller):
         kinds = sorted({str(obj["kind"]) for obj in left})
         entry = {"type": "NamespaceContentRemaining", "status": "True", "reason": "SomeResourcesRemain",
                  "message": f"Some resources are remaining: {', '.join(kinds)}"}  # fmt: skip
-        conditions = objects.with_condition(objects.status(namespace).get("conditions") or [], entry, self.site.timestamp())
+        conditions = objects.with_condition(
+            objects.status(namespace).get("conditions") or [], entry, self.site.timestamp()
+        )
         status = {"phase": "Terminating", "conditions": conditions}
         if status != objects.status(namespace):
             self.api.set_status(namespace, status)
@@ -136,7 +149,10 @@ class PodCollector(Controller):
             if orphaned or (objects.deleting(pod) and not node):
                 self.api.remove(pod)
         for event in self.api.list("Event"):
-            if now - objects.seconds(str(event.get("lastTimestamp") or objects.meta(event)["creationTimestamp"])) > _EVENT_LIFE_S:
+            if (
+                now - objects.seconds(str(event.get("lastTimestamp") or objects.meta(event)["creationTimestamp"]))
+                > _EVENT_LIFE_S
+            ):
                 self.api.remove(event)
         return now + 60.0
 

@@ -5,7 +5,8 @@ After `pkg/controller/job`, `pkg/controller/cronjob` and `pkg/controller/disrupt
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
+import functools
 
 from crdbmesh.simulator.kube.controllers import objects
 from crdbmesh.simulator.kube.controllers.objects import Obj
@@ -23,7 +24,11 @@ class Jobs(Controller):
 
     def run(self, now: float) -> float | None:
         """Sync every Job."""
-        dues = [self._sync(job, now) for job in self.api.list("Job") if not objects.deleting(job)]
+        dues = [
+            self.tolerating(job, functools.partial(self._sync, job, now))
+            for job in self.api.list("Job")
+            if not objects.deleting(job)
+        ]
         return min((due for due in dues if due is not None), default=None)
 
     def _sync(self, job: Obj, now: float) -> float | None:
@@ -65,7 +70,9 @@ class Jobs(Controller):
             active = []
         elif not spec.get("suspend"):
             due = self._create(job, min(parallelism, needed - len(succeeded)) - len(active), failed, now)
-            active = [p for p in objects.owned(self.api.list("Pod", objects.namespace(job)), job) if objects.pod_active(p)]
+            active = [
+                p for p in objects.owned(self.api.list("Pod", objects.namespace(job)), job) if objects.pod_active(p)
+            ]
         self._status(job, active, succeeded, failed, finished)
         return due
 
@@ -74,7 +81,7 @@ class Jobs(Controller):
         spec, uid = changed["spec"], objects.uid(job)
         spec["selector"] = {"matchLabels": {_UID_LABELS[0]: uid}}
         labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {}) or {}
-        labels.update({key: uid for key in _UID_LABELS} | {key: objects.name(job) for key in _NAME_LABELS})
+        labels.update(dict.fromkeys(_UID_LABELS, uid) | {key: objects.name(job) for key in _NAME_LABELS})
         spec["template"]["metadata"]["labels"] = labels
         return self.api.replace(changed)
 
@@ -85,15 +92,17 @@ class Jobs(Controller):
             delay = min(10.0 * 2 ** (len(failed) - 1), 600.0)
             ready_at = max(self._ended(pod, now) for pod in failed) + delay
             if now < ready_at:
-                return ready_at
+                return float(ready_at)
         for _ in range(count):
             template = self.api.copy(objects.spec(job)["template"])
             uid = objects.uid(job)
             labels = template.setdefault("metadata", {}).setdefault("labels", {}) or {}
-            labels.update({key: uid for key in _UID_LABELS} | {key: objects.name(job) for key in _NAME_LABELS})
+            labels.update(dict.fromkeys(_UID_LABELS, uid) | {key: objects.name(job) for key in _NAME_LABELS})
             template["metadata"]["labels"] = labels
             pod = self.api.create(pod_from(template, job, generate=f"{objects.name(job)}-"))
-            self.api.event(job, "Normal", "SuccessfulCreate", f"Created pod: {objects.name(pod)}", component="job-controller")
+            self.api.event(
+                job, "Normal", "SuccessfulCreate", f"Created pod: {objects.name(pod)}", component="job-controller"
+            )
         return None
 
     @staticmethod
@@ -105,7 +114,9 @@ class Jobs(Controller):
         ]
         return max(ends, default=now)
 
-    def _status(self, job: Obj, active: list[Obj], succeeded: list[Obj], failed: list[Obj], finished: Obj | None) -> None:
+    def _status(
+        self, job: Obj, active: list[Obj], succeeded: list[Obj], failed: list[Obj], finished: Obj | None
+    ) -> None:
         old = objects.status(job)
         stamp = self.site.timestamp()
         status: Obj = {
@@ -132,7 +143,9 @@ class Jobs(Controller):
                 status["completionTime"] = stamp
                 self.api.event(job, "Normal", "Completed", "Job completed", component="job-controller")
             else:
-                self.api.event(job, "Warning", str(finished["reason"]), str(finished["message"]), component="job-controller")
+                self.api.event(
+                    job, "Warning", str(finished["reason"]), str(finished["message"]), component="job-controller"
+                )
         if status != old:
             self.api.set_status(job, status)
 
@@ -158,7 +171,7 @@ class CronJobs(Controller):
         crons = self.api.list("CronJob")
         for cron in crons:
             if not objects.deleting(cron):
-                self._sync(cron, now)
+                self.tolerating(cron, functools.partial(self._sync, cron, now))
         return now + 60.0 if crons else None
 
     def _sync(self, cron: Obj, now: float) -> None:
@@ -218,7 +231,7 @@ def last_due(schedule: str, since: float, now: float) -> float | None:
     minutes, hours = _field(minute, 0, 59), _field(hour, 0, 23)
     days, months, weekdays = _field(day, 1, 31), _field(month, 1, 12), _field(weekday.replace("7", "0"), 0, 6)
     while at > oldest:
-        when = datetime.datetime.fromtimestamp(at, tz=datetime.UTC)
+        when = dt.datetime.fromtimestamp(at, tz=dt.UTC)
         by_day, by_weekday = when.day in days, when.isoweekday() % 7 in weekdays
         if day.startswith("*") or weekday.startswith("*"):
             on_day = by_day and by_weekday
@@ -250,7 +263,7 @@ class Budgets(Controller):
 
     watches = ("PodDisruptionBudget", "Pod")
 
-    def run(self, now: float) -> float | None:
+    def run(self, now: float) -> float | None:  # noqa: ARG002 - the interface
         """Sync every budget."""
         for budget in self.api.list("PodDisruptionBudget"):
             self._sync(budget)
@@ -268,7 +281,9 @@ class Budgets(Controller):
         if spec.get("minAvailable") is not None:
             desired = objects.integer_or_percent(spec["minAvailable"], expected, up=True, default=0)
         else:
-            desired = max(expected - objects.integer_or_percent(spec.get("maxUnavailable"), expected, up=True, default=0), 0)
+            desired = max(
+                expected - objects.integer_or_percent(spec.get("maxUnavailable"), expected, up=True, default=0), 0
+            )
         allowed = max(healthy - desired, 0) if expected else 0
         stamp = self.site.timestamp()
         reason = "SufficientPods" if allowed else "InsufficientPods"

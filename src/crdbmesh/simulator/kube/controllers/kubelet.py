@@ -1,4 +1,4 @@
-"""The kubelets of a cluster: one worker for each pod that has a node, addresses for pods, and the programs' clockwork."""
+"""The kubelets of a cluster: a worker for each pod that has a node, addresses for pods, the programs' clockwork."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class Kubelet(Controller):
                     self.workers.pop(uid, None)
                     self.api.remove(pod)
                     continue
-                if worker.seen != objects.meta(self.api.find("Pod", objects.namespace(pod), objects.name(pod)) or pod).get(
-                    "resourceVersion"
-                ):
+                if worker.seen != objects.meta(
+                    self.api.find("Pod", objects.namespace(pod), objects.name(pod)) or pod
+                ).get("resourceVersion"):
                     worker.wake(now)
             due = min(due, worker.due)
         for uid in [uid for uid in self.workers if uid not in present]:

@@ -120,7 +120,7 @@ class Nodes(Controller):
         stale = now - self._heartbeat.get(name, 0.0) >= HEARTBEAT_S
         voter = self._voter(member, now)
         old_voter = (objects.condition(node, "EtcdIsVoter") or {}).get("status")
-        external = objects.annotations(node).get("k3s.io/external-ip")
+        external = objects.annotations_of(node).get("k3s.io/external-ip")
         moved = (
             ready.get("status") != wanted_ready
             or (voter is not None and old_voter != voter[0])
@@ -184,7 +184,8 @@ class Nodes(Controller):
         }
         conditions = list(objects.status(node).get("conditions") or [])
         entries: list[Obj] = [
-            {"type": kind, "status": "False", "reason": reason, "message": message} for kind, reason, message in _HEALTHY
+            {"type": kind, "status": "False", "reason": reason, "message": message}
+            for kind, reason, message in _HEALTHY
         ]
         if network:
             entries.append({"type": "Ready", "status": "True", "reason": "KubeletReady",
@@ -195,7 +196,7 @@ class Nodes(Controller):
             entries.append({"type": "EtcdIsVoter", "status": voter[0], "reason": voter[1], "message": voter[2]})
         for entry in entries:
             conditions = objects.with_condition(conditions, {**entry, "lastHeartbeatTime": stamp}, stamp)
-        external = objects.annotations(node).get("k3s.io/external-ip")
+        external = objects.annotations_of(node).get("k3s.io/external-ip")
         identity = _hex(machine.key, 32)
         return {
             **objects.status(node),
@@ -294,7 +295,9 @@ class NodeLifecycle(Controller):
             tolerations = objects.spec(pod).get("tolerations") or []
             for taint in taints:
                 fitting = [each for each in tolerations if fit.tolerates([each], taint)]
-                spans = [float(each["tolerationSeconds"]) for each in fitting if each.get("tolerationSeconds") is not None]
+                spans = [
+                    float(each["tolerationSeconds"]) for each in fitting if each.get("tolerationSeconds") is not None
+                ]
                 if fitting and not spans:
                     continue
                 added = objects.seconds(taint["timeAdded"]) if taint.get("timeAdded") else now

@@ -5,7 +5,7 @@ After the API conventions of Kubernetes 1.36 (`staging/src/k8s.io/apimachinery`)
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 import json
 import re
@@ -47,7 +47,7 @@ def labels(obj: Mapping[str, Any]) -> dict[str, str]:
     return meta(obj).get("labels") or {}
 
 
-def annotations(obj: Mapping[str, Any]) -> dict[str, str]:
+def annotations_of(obj: Mapping[str, Any]) -> dict[str, str]:
     """The object's annotations."""
     return meta(obj).get("annotations") or {}
 
@@ -145,7 +145,7 @@ def with_condition(conditions: Iterable[Obj], new: Obj, now: str) -> list[Obj]:
     return result
 
 
-def quantity(value: Any) -> float:  # noqa: ANN401 - a quantity is a string or a number
+def quantity(value: Any) -> float:
     """A resource quantity as a number: `500m` is 0.5, `1Gi` is 1073741824."""
     if isinstance(value, int | float):
         return float(value)
@@ -175,20 +175,20 @@ def _requests(container: Mapping[str, Any]) -> dict[str, float]:
 
 def rfc3339(now: float) -> str:
     """Simulated seconds since the epoch as Kubernetes writes a time."""
-    return datetime.datetime.fromtimestamp(now, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dt.datetime.fromtimestamp(now, tz=dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def rfc3339_micro(now: float) -> str:
     """As `rfc3339`, with microseconds (MicroTime, used by Leases)."""
-    return datetime.datetime.fromtimestamp(now, tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return dt.datetime.fromtimestamp(now, tz=dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def seconds(text: str) -> float:
     """The reverse of `rfc3339`."""
-    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    return dt.datetime.fromisoformat(text).timestamp()
 
 
-def digest(value: Any, length: int = 10) -> str:  # noqa: ANN401 - any JSON value
+def digest(value: Any, length: int = 10) -> str:
     """A short hash of a JSON value in the alphabet that Kubernetes uses for generated names."""
     raw = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest()
     return "".join(_SAFE[byte % len(_SAFE)] for byte in raw[:length])

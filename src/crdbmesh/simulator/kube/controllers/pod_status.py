@@ -89,7 +89,7 @@ def _conditions(worker: PodWorker, now_phase: str) -> list[Obj]:
     uninit = [s.name for s in worker.inits if not (s.started if s.sidecar else s.succeeded)]
     sandboxed = worker.box is not None
 
-    def entry(kind: str, ok: bool, **why: str) -> Obj:  # noqa: FBT001 - a condition is its truth
+    def entry(kind: str, ok: bool, **why: str) -> Obj:
         return {"type": kind, "status": "True" if ok else "False", **({} if ok else why)}
 
     finished = {"reason": "PodCompleted"} if done else None
@@ -102,7 +102,10 @@ def _conditions(worker: PodWorker, now_phase: str) -> list[Obj]:
     ready = not unready and not done and sandboxed
     gates = objects.spec(worker.pod).get("readinessGates") or []
     open_gates = [g["conditionType"] for g in gates if not objects.is_true(worker.pod, g["conditionType"])]
-    gate_why = {"reason": "ReadinessGatesNotReady", "message": f"corresponding condition of pod readiness gates {open_gates}"}
+    gate_why = {
+        "reason": "ReadinessGatesNotReady",
+        "message": f"corresponding condition of pod readiness gates {open_gates}",
+    }
     return [
         entry("PodReadyToStartContainers", sandboxed and not done),
         initialized,

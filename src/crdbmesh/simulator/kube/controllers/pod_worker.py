@@ -63,7 +63,9 @@ class PodWorker:
     def _adopt(self, pod: Obj) -> None:
         """Take restart counts from the status: the kubelet may have restarted, or the machine."""
         for key, states in (("initContainerStatuses", self.inits), ("containerStatuses", self.main)):
-            counts = {entry["name"]: int(entry.get("restartCount") or 0) for entry in objects.status(pod).get(key) or []}
+            counts = {
+                entry["name"]: int(entry.get("restartCount") or 0) for entry in objects.status(pod).get(key) or []
+            }
             for state in states:
                 state.restarts = counts.get(state.name, 0)
         self.started_at = objects.status(pod).get("startTime")
@@ -145,7 +147,9 @@ class PodWorker:
         else:
             ip = self._allocate(self.member)
         if not ip:
-            self._event("Warning", "FailedCreatePodSandBox", "Failed to create pod sandbox: no IPs available in the pool")
+            self._event(
+                "Warning", "FailedCreatePodSandBox", "Failed to create pod sandbox: no IPs available in the pool"
+            )
             self._retry(now)
             return
         self.box = Sandbox(self.pod, self.member, ip, host, self.member.machine.booted_at)
@@ -339,7 +343,9 @@ class PodWorker:
             if probe.failing and probe.kind != "readinessProbe":
                 word = "Startup" if probe.kind == "startupProbe" else "Liveness"
                 self._event("Warning", "Unhealthy", f"{word} probe failed: {probe.output}")
-                self._event("Normal", "Killing", f"Container {state.name} failed {word.lower()} probe, will be restarted")
+                self._event(
+                    "Normal", "Killing", f"Container {state.name} failed {word.lower()} probe, will be restarted"
+                )
                 assert self.box is not None
                 self.box.ended[state.name] = self.box.programs.pop(state.name)
                 state.end(137, now, "Error")

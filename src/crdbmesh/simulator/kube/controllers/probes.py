@@ -57,7 +57,9 @@ class Probe:
             self.passing, self.failing = False, True
 
 
-def ask(probe: Probe, container: Obj, program: Program, later: Callable[[Callable[[], None]], None], now: float) -> None:
+def ask(
+    probe: Probe, container: Obj, program: Program, later: Callable[[Callable[[], None]], None], now: float
+) -> None:
     """Try a probe that is due. An exec probe is put off with `later`, to run without `world.lock`."""
     if probe.asked:
         return

@@ -81,7 +81,9 @@ class Scheduler(Controller):
                 feasible.append(info)
         if not feasible:
             text = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-            message = f"0/{len(cluster)} nodes are available: {text}." if cluster else "no nodes available to schedule pods"
+            message = (
+                f"0/{len(cluster)} nodes are available: {text}." if cluster else "no nodes available to schedule pods"
+            )
             self._report(pod, message, now)
             return
         best = max(feasible, key=lambda info: (fit.score(pod, info, cluster), info.name))
@@ -167,7 +169,7 @@ class Scheduler(Controller):
         for claim in self._claims(pod):
             if objects.status(claim).get("phase") == "Bound":
                 continue
-            if self._binds_late(claim) and objects.annotations(claim).get(SELECTED_NODE) not in (None, node):
+            if self._binds_late(claim) and objects.annotations_of(claim).get(SELECTED_NODE) not in (None, node):
                 self.api.annotate(claim, {SELECTED_NODE: node})
             return False
         return True

@@ -6,10 +6,11 @@ import ipaddress
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from crdbmesh.simulator.kube.controllers import objects
 from crdbmesh.simulator.kube.controllers.objects import Obj
+from crdbmesh.simulator.kube.status import StatusError
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.cluster import Cluster, Member
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.programs.base import Container, Program
     from crdbmesh.simulator.world import World
 
+_T = TypeVar("_T")
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -160,6 +162,15 @@ class Controller(ABC):
     @abstractmethod
     def run(self, now: float) -> float | None:
         """Do what is due; return when to run again at the latest, or None."""
+
+    def tolerating(self, obj: Obj, work: Callable[[], _T]) -> _T | None:
+        """Work on one object; what the API refuses is told in an event about it, and the others go on."""
+        try:
+            return work()
+        except StatusError as error:
+            component = f"{str(obj.get('kind', '')).lower()}-controller"
+            self.api.event(obj, "Warning", "FailedCreate", f"Error creating: {error}", component=component)
+            return None
 
 
 def api_unreachable(site: Site, container: Container) -> str | None:

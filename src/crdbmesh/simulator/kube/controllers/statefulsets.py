@@ -6,6 +6,7 @@ After `pkg/controller/statefulset` of Kubernetes 1.36.
 from __future__ import annotations
 
 import copy
+import functools
 
 from crdbmesh.simulator.kube.controllers import objects
 from crdbmesh.simulator.kube.controllers.objects import Obj
@@ -22,11 +23,11 @@ class StatefulSets(Controller):
 
     watches = ("StatefulSet", "Pod", "PersistentVolumeClaim", "ControllerRevision")
 
-    def run(self, now: float) -> float | None:
+    def run(self, now: float) -> float | None:  # noqa: ARG002 - the interface
         """Sync every StatefulSet."""
         for sts in self.api.list("StatefulSet"):
             if not objects.deleting(sts):
-                self._sync(sts)
+                self.tolerating(sts, functools.partial(self._sync, sts))
         return None
 
     def _sync(self, sts: Obj) -> None:
@@ -137,7 +138,7 @@ class StatefulSets(Controller):
             "spec": copy.deepcopy(template["spec"]),
         }
         if meta.get("annotations"):
-            claim["metadata"]["annotations"] = dict(meta["annotations"])  # type: ignore[index]
+            claim["metadata"]["annotations"] = dict(meta["annotations"])
         self.api.create(claim)
 
     def _delete(self, sts: Obj, pod: Obj) -> None:

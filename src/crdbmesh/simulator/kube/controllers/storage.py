@@ -6,6 +6,8 @@ is a folder on the node of the first pod that uses it, and stays there.
 
 from __future__ import annotations
 
+import functools
+
 from crdbmesh.simulator.kube.controllers import objects
 from crdbmesh.simulator.kube.controllers.objects import Obj
 from crdbmesh.simulator.kube.controllers.scheduler import SELECTED_NODE
@@ -30,7 +32,7 @@ class Claims(Controller):
         """Sync claims, then volumes."""
         due: list[float] = []
         for claim in self.api.list("PersistentVolumeClaim"):
-            at = self._claim(claim, now)
+            at = self.tolerating(claim, functools.partial(self._claim, claim, now))
             if at is not None:
                 due.append(at)
         for volume in self.api.list("PersistentVolume"):
@@ -64,7 +66,9 @@ class Claims(Controller):
 
     def _default_class(self) -> Obj | None:
         mark = "storageclass.kubernetes.io/is-default-class"
-        return next((each for each in self.api.list("StorageClass") if objects.annotations(each).get(mark) == "true"), None)
+        return next(
+            (each for each in self.api.list("StorageClass") if objects.annotations_of(each).get(mark) == "true"), None
+        )
 
     def _matching(self, claim: Obj) -> Obj | None:
         spec = objects.spec(claim)
@@ -74,7 +78,10 @@ class Claims(Controller):
             if reference is not None:
                 if reference.get("uid") == objects.uid(claim):
                     return volume
-                if (reference.get("namespace"), reference.get("name")) != (objects.namespace(claim), objects.name(claim)):
+                if (reference.get("namespace"), reference.get("name")) != (
+                    objects.namespace(claim),
+                    objects.name(claim),
+                ):
                     continue
                 if reference.get("uid"):
                     continue
@@ -112,7 +119,7 @@ class Claims(Controller):
         if chosen is None or chosen.get("provisioner") != PROVISIONER:
             return None
         uid = objects.uid(claim)
-        node = objects.annotations(claim).get(SELECTED_NODE)
+        node = objects.annotations_of(claim).get(SELECTED_NODE)
         if node is None:
             if uid not in self._provisioning:
                 self._provisioning[uid] = -1.0
@@ -176,7 +183,9 @@ class Claims(Controller):
     def _volume(self, volume: Obj) -> None:
         reference = objects.spec(volume).get("claimRef")
         if objects.deleting(volume):
-            claim = self.api.find("PersistentVolumeClaim", reference["namespace"], reference["name"]) if reference else None
+            claim = (
+                self.api.find("PersistentVolumeClaim", reference["namespace"], reference["name"]) if reference else None
+            )
             if claim is None or objects.uid(claim) != reference.get("uid"):
                 self.api.drop_finalizer(volume, "kubernetes.io/pv-protection")
             return

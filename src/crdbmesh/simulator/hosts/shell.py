@@ -1,0 +1,564 @@
+"""Runs shell scripts: `bash` and `sh` (dash) of Ubuntu 24.04, for what automation sends.
+
+Sources: POSIX.1 Shell Command Language, the bash and dash manuals. Commands of a pipeline run one after the other, each
+with the whole output of the one before. What is not understood is refused aloud: exit status 2 and a record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from crdbmesh.simulator.hosts import process as processes
+from crdbmesh.simulator.hosts import shell_builtins, shell_expand, shell_test
+from crdbmesh.simulator.hosts.process import Buffer, Bytes, Process, Sink, Source, UnsupportedError, UsageError, decode
+from crdbmesh.simulator.hosts.shell_parser import Parser
+from crdbmesh.simulator.hosts.shell_syntax import (
+    AndOr, Calculation, Case, Command, Condition, For, Function, Group, If, IncompleteError, Pipeline, Redirect, Script,
+    ShellSyntaxError, Simple, While, Word,
+)  # fmt: skip
+
+_MAX_ROUNDS = 100_000
+_MAX_CALLS = 100
+
+
+class ExitError(Exception):
+    """`exit`, or the end by `set -e`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class ReturnError(Exception):
+    """`return` from a function or a sourced file."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class LoopError(Exception):
+    """`break` or `continue`, `levels` loops up."""
+
+    def __init__(self, levels: int, *, again: bool) -> None:
+        super().__init__(levels)
+        self.levels = levels
+        self.again = again
+
+
+class _Abandoned(Exception):  # noqa: N818
+    """An error that ends a non-interactive shell."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass
+class Shell:
+    """A shell process.
+
+    Attributes:
+        dash: behaves as /bin/sh does, which is dash and knows none of bash's additions.
+        name: `$0`, as shown in messages.
+        status: `$?`.
+        substituted: exit status of the last command substitution, which a bare assignment ends with.
+    """
+
+    process: Process
+    dash: bool = False
+    name: str = "bash"
+    positional: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+    exported: set[str] = field(default_factory=set)
+    readonly: set[str] = field(default_factory=set)
+    functions: dict[str, Command] = field(default_factory=dict)
+    options: set[str] = field(default_factory=set)
+    traps: dict[str, str] = field(default_factory=dict)
+    status: int = 0
+    locals: list[dict[str, str | None]] = field(default_factory=list)
+    substituted: int = 0
+    _unguarded: int = 0
+    _line: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.variables:
+            self.variables = dict(self.process.env)
+            self.exported = set(self.process.env)
+        self.variables.setdefault("PWD", self.process.cwd)
+        self.variables.setdefault("PATH", processes.PATH)
+
+    # --- scripts ---
+
+    def run_text(self, text: str) -> int:
+        """Run a script that is known in whole, to its end, and return its exit status."""
+        return self._finish(lambda: self._run_parser(Parser(text)))
+
+    def run_source(self, source: Source) -> int:
+        """Run a script that is read from standard input, which its commands read from too."""
+        return self._finish(lambda: self._run_lines(source))
+
+    def run_nested(self, text: str) -> int:
+        """Run a script in this very shell (`eval`, `.`)."""
+        self._run_parser(Parser(text))
+        return self.status
+
+    def substitute(self, script: Script) -> str:
+        """The output of a command substitution."""
+        buffer = Buffer()
+        self.substituted = self.subshell(stdout=buffer).run_script(script)
+        return decode(bytes(buffer.data)).rstrip("\n").replace("\0", "")
+
+    def subshell(self, **changes: Source | Sink) -> Shell:
+        """A copy of this shell in which changes stay."""
+        return Shell(
+            self.process.child(**changes), self.dash, self.name, list(self.positional), dict(self.variables),
+            set(self.exported), set(self.readonly), dict(self.functions), set(self.options), {}, self.status,
+            [], 0, self._unguarded, self._line,
+        )  # fmt: skip
+
+    def run_script(self, script: Script) -> int:
+        """Run a parsed script as a shell of its own."""
+        return self._finish(lambda: self.execute(script))
+
+    def _finish(self, body: Callable[[], object]) -> int:
+        self._guarded(body)
+        trap, status = self.traps.pop("EXIT", ""), self.status
+        if trap:
+            try:
+                self.run_nested(trap)
+                self.status = status
+            except ExitError as end:
+                self.status = end.status
+        return self.status
+
+    def _guarded(self, body: Callable[[], object]) -> None:
+        try:
+            body()
+        except (ExitError, ReturnError, _Abandoned) as end:
+            self.status = end.status
+        except LoopError:
+            pass
+        except IncompleteError as error:
+            self._syntax_error(error)
+        except ShellSyntaxError as error:
+            self._syntax_error(error)
+        except UnsupportedError as error:
+            self._loud(str(error))
+
+    def _syntax_error(self, error: ShellSyntaxError) -> None:
+        self.status = 2
+        label = f"sh: {error.line}: Syntax error: " if self.dash else f"{self.name}: line {error.line}: "
+        self.process.err(f"{label}{error}\n")
+        self.process.machine.world.not_known("ssh", f"shell syntax: {error}")
+
+    def _loud(self, what: str) -> None:
+        self.status = 2
+        self.process.err(f"{self.label()}this simulated shell does not understand {what}\n")
+        self.process.machine.world.not_known("ssh", f"shell: {what}")
+
+    def _run_parser(self, parser: Parser) -> None:
+        while (script := parser.read_line()) is not None:
+            self.execute(script)
+
+    def _run_lines(self, source: Source) -> None:
+        text, first_line = "", 1
+        while line := source.readline():
+            text += decode(line)
+            if "\n" not in text and not text.strip():
+                continue
+            parser = Parser(text, first_line=first_line)
+            try:
+                script = parser.read_line()
+            except IncompleteError:
+                continue
+            first_line += text.count("\n")
+            text = ""
+            if script:
+                self.execute(script)
+        if text.strip():
+            self._run_parser(Parser(text, first_line=first_line))
+
+    # --- variables ---
+
+    def get(self, name: str, default: str = "") -> str:
+        """A variable's value."""
+        return self.variables.get(name, default)
+
+    def parameter(self, name: str) -> str | None:
+        """The value of `$name`, of a positional or a special parameter too; None when it is not set."""
+        if name.isdigit():
+            number = int(name)
+            if number == 0:
+                return self.name
+            return self.positional[number - 1] if number <= len(self.positional) else None
+        if name in ("@", "*"):
+            return " ".join(self.positional)
+        special = {"#": str(len(self.positional)), "?": str(self.status), "$": "4711", "!": "",
+                   "-": "".join(sorted(option for option in self.options if len(option) == 1))}  # fmt: skip
+        if name in special:
+            return special[name]
+        dynamic = {"RANDOM": lambda: str(self.process.machine.world.random.randrange(32768)),
+                   "SECONDS": lambda: str(int(self.process.machine.uptime())),
+                   "UID": lambda: str(self.process.actor.uid), "EUID": lambda: str(self.process.actor.uid),
+                   "HOSTNAME": lambda: self.process.machine.hostname, "LINENO": lambda: str(self._line),
+                   "BASH_VERSION": lambda: "5.2.21(1)-release"}  # fmt: skip
+        if name in dynamic and name not in self.variables and not self.dash:
+            return dynamic[name]()
+        return self.variables.get(name)
+
+    def assign(self, name: str, value: str) -> None:
+        """Set a variable."""
+        if name in self.readonly:
+            self.process.err(f"{self.label()}{name}: readonly variable\n")
+            raise _Abandoned(1 if not self.dash else 2)
+        self.variables[name] = value
+        if "a" in self.options:
+            self.exported.add(name)
+
+    def environment(self) -> dict[str, str]:
+        """What commands inherit."""
+        return {name: self.variables[name] for name in sorted(self.exported) if name in self.variables}
+
+    def label(self) -> str:
+        """What messages start with."""
+        return f"{self.name}: {self._line}: " if self.dash else f"{self.name}: line {self._line}: "
+
+    # --- commands ---
+
+    def execute(self, script: Script) -> None:
+        """Run commands one after the other."""
+        for item in script:
+            self._and_or(item)
+
+    def condition(self, script: Script) -> bool:
+        """Run commands as a condition: `set -e` does not apply."""
+        self._unguarded += 1
+        try:
+            self.execute(script)
+        finally:
+            self._unguarded -= 1
+        return self.status == 0
+
+    def _and_or(self, item: AndOr) -> None:
+        last = len(item.items) - 1
+        for number, (operator, pipeline) in enumerate(item.items):
+            if (operator == "&&" and self.status != 0) or (operator == "||" and self.status == 0):
+                continue
+            if number < last:
+                self._unguarded += 1
+                try:
+                    self._pipeline(pipeline)
+                finally:
+                    self._unguarded -= 1
+                continue
+            self._pipeline(pipeline)
+            if self.status and "e" in self.options and not self._unguarded and not pipeline.negated:
+                raise ExitError(self.status)
+
+    def _pipeline(self, pipeline: Pipeline) -> None:
+        if pipeline.negated:
+            self._unguarded += 1
+        try:
+            if len(pipeline.commands) == 1:
+                self._command(pipeline.commands[0])
+            else:
+                self._piped(pipeline)
+        finally:
+            if pipeline.negated:
+                self._unguarded -= 1
+        if pipeline.negated:
+            self.status = int(self.status == 0)
+
+    def _piped(self, pipeline: Pipeline) -> None:
+        statuses = []
+        stdin = self.process.stdin
+        for number, command in enumerate(pipeline.commands):
+            last = number == len(pipeline.commands) - 1
+            buffer = Buffer()
+            inner = self.subshell(stdin=stdin, stdout=self.process.stdout if last else buffer)
+            alone: Script = (AndOr((("", Pipeline((command,), negated=False)),)),)
+            statuses.append(inner.run_script(alone))
+            stdin = Bytes(bytes(buffer.data))
+        failed = [status for status in statuses if status]
+        self.status = (failed[-1] if failed else 0) if "pipefail" in self.options else statuses[-1]
+
+    def _command(self, command: Command) -> None:
+        if isinstance(command, Simple):
+            self._simple(command)
+            return
+        if isinstance(command, Function):
+            self.functions[command.name] = command.body
+            self.status = 0
+            return
+        saved = (self.process.stdin, self.process.stdout, self.process.stderr)
+        try:
+            if self._redirect(command.redirects):
+                self._compound(command)
+        finally:
+            self.process.stdin, self.process.stdout, self.process.stderr = saved
+
+    def _compound(self, command: Command) -> None:
+        if isinstance(command, If):
+            self._if(command)
+        elif isinstance(command, While):
+            self._loop(lambda: self.condition(command.condition) != command.until, command.body)
+        elif isinstance(command, For):
+            words = self.positional if command.words is None else shell_expand.fields(self, command.words)
+            rest = iter(list(words))
+
+            def following() -> bool:
+                value = next(rest, None)
+                if value is None:
+                    return False
+                self.assign(command.name, value)
+                return True
+
+            self._loop(following, command.body)
+        elif isinstance(command, Case):
+            self._case(command)
+        elif isinstance(command, Group) and command.subshell:
+            self.status = self.subshell().run_script(command.body)
+        elif isinstance(command, Group):
+            self.execute(command.body)
+        elif isinstance(command, Condition):
+            self._condition(command)
+        elif isinstance(command, Calculation):
+            expression = shell_expand.text(self, command.expression)
+            self._checked(lambda: int(shell_test.calculate(expression, self.variables) == 0))
+
+    def _if(self, command: If) -> None:
+        for condition, body in command.branches:
+            if self.condition(condition):
+                self.execute(body)
+                return
+        self.status = 0
+        if command.otherwise is not None:
+            self.execute(command.otherwise)
+
+    def _loop(self, again: Callable[[], bool], body: Script) -> None:
+        status = 0
+        for _ in range(_MAX_ROUNDS):
+            self.process.sleep(0)
+            if not again():
+                self.status = status
+                return
+            try:
+                self.execute(body)
+            except LoopError as jump:
+                if jump.levels > 1:
+                    raise LoopError(jump.levels - 1, again=jump.again) from None
+                if not jump.again:
+                    self.status = 0
+                    return
+            status = self.status
+        raise UnsupportedError(f"a loop of more than {_MAX_ROUNDS} rounds")
+
+    def _case(self, command: Case) -> None:
+        value = shell_expand.text(self, command.word)
+        self.status = 0
+        for patterns, body in command.branches:
+            if any(shell_expand.matches(value, shell_expand.pattern(self, pattern)) for pattern in patterns):
+                self.execute(body)
+                return
+
+    def _simple(self, command: Simple) -> None:
+        self._line = command.line
+        self.substituted = 0
+        try:
+            words = shell_expand.fields(self, command.words)
+            if not words:
+                self._assignments(command)
+        except UsageError as error:
+            self.process.err(f"{self.label()}{error}\n")
+            raise _Abandoned(error.status) from None
+        if "x" in self.options and words:
+            self.process.err(f"+ {' '.join(words)}\n")
+        saved = (self.process.stdin, self.process.stdout, self.process.stderr)
+        try:
+            if not self._redirect(command.redirects):
+                return
+            if not words:
+                self.status = self.substituted
+                return
+            self._call(words, [(name, shell_expand.text(self, word)) for name, _, word in command.assignments])
+            if words[0] == "exec" and len(words) == 1:
+                saved = (self.process.stdin, self.process.stdout, self.process.stderr)
+        finally:
+            self.process.stdin, self.process.stdout, self.process.stderr = saved
+
+    def _assignments(self, command: Simple) -> None:
+        for name, append, word in command.assignments:
+            value = shell_expand.text(self, word)
+            if "x" in self.options:
+                self.process.err(f"+ {name}={value}\n")
+            self.assign(name, self.get(name) + value if append else value)
+
+    def _call(self, words: list[str], assignments: list[tuple[str, str]]) -> None:
+        name = words[0]
+        if name in self.functions:
+            self._function(words)
+            return
+        builtin = shell_builtins.find(name, dash=self.dash)
+        if builtin is not None:
+            for key, value in assignments:
+                self.assign(key, value)
+            self._checked(lambda: builtin(self, words))
+            return
+        env = {**self.environment(), **dict(assignments)}
+        child = self.process.child(env=env)
+        self.status = processes.run(child, words, shell=self.label())
+
+    def _function(self, words: list[str]) -> None:
+        if len(self.locals) > _MAX_CALLS:
+            raise UnsupportedError(f"functions calling each other {_MAX_CALLS} deep")
+        saved, self.positional = self.positional, words[1:]
+        self.locals.append({})
+        try:
+            self._command(self.functions[words[0]])
+        except ReturnError as end:
+            self.status = end.status
+        finally:
+            self.positional = saved
+            for name, value in self.locals.pop().items():
+                if value is None:
+                    self.variables.pop(name, None)
+                else:
+                    self.variables[name] = value
+
+    def _condition(self, command: Condition) -> None:
+        self._checked(lambda: int(not _ConditionReader(self, command).value()))
+
+    def _checked(self, body: Callable[[], int]) -> None:
+        try:
+            self.status = body()
+        except UsageError as error:
+            self.process.err(f"{self.label()}{error}\n")
+            self.status = error.status
+        except OSError as error:
+            self.process.err(f"{self.label()}{error.filename}: {processes.os_error(error)}\n")
+            self.status = 1
+
+    def _redirect(self, redirects: tuple[Redirect, ...]) -> bool:
+        for redirect in redirects:
+            target = shell_expand.text(self, redirect.word)
+            try:
+                self._redirect_one(redirect, target)
+            except OSError as error:
+                self.process.err(f"{self.label()}{target}: {processes.os_error(error)}\n")
+                self.status = 1
+                return False
+        return True
+
+    def _redirect_one(self, redirect: Redirect, target: str) -> None:
+        process, operator = self.process, redirect.operator
+        if operator in ("<<", "<<-", "<<<"):
+            process.stdin = Bytes(processes.encode(target + ("\n" if operator == "<<<" else "")))
+        elif operator == "<":
+            process.stdin = process.stdin if target == "/dev/stdin" else Bytes(process.read_file(target))
+        elif operator == "<&":
+            if target != "-":
+                raise UnsupportedError(f"the redirection <&{target}")
+            process.stdin = Bytes()
+        elif operator in ("&>", "&>>") or (operator == ">&" and not re.fullmatch(r"\d+|-", target)):
+            process.stdout = process.stderr = process.open_sink(target, append=operator == "&>>")
+        elif operator == ">&":
+            self._point(redirect.fd if redirect.fd is not None else 1, self._stream(target))
+        elif operator in (">", ">>", ">|"):
+            sink = process.open_sink(target, append=operator == ">>")
+            self._point(redirect.fd if redirect.fd is not None else 1, sink)
+        else:
+            raise UnsupportedError(f"the redirection {operator}")
+
+    def _stream(self, target: str) -> Sink:
+        if target == "-":
+            return Sink()
+        if target in ("1", "2"):
+            return self.process.stdout if target == "1" else self.process.stderr
+        stream = self.process.fds.get(int(target))
+        if not isinstance(stream, Sink):
+            raise UnsupportedError(f"the file descriptor {target}")
+        return stream
+
+    def _point(self, fd: int, sink: Sink) -> None:
+        if fd == 1:
+            self.process.stdout = sink
+        elif fd == 2:
+            self.process.stderr = sink
+        else:
+            self.process.fds = {**self.process.fds, fd: sink}
+
+
+class _ConditionReader:
+    """Evaluates `[[ … ]]`."""
+
+    def __init__(self, shell: Shell, command: Condition) -> None:
+        self._shell = shell
+        self._items: list[Word | str] = list(command.items)
+
+    def value(self) -> bool:
+        value = self._either()
+        if self._items:
+            raise UsageError("syntax error in conditional expression", 2)
+        return value
+
+    def _either(self) -> bool:
+        value = self._both()
+        while self._items and self._items[0] == "||":
+            self._items.pop(0)
+            value = self._both() or value
+        return value
+
+    def _both(self) -> bool:
+        value = self._single()
+        while self._items and self._items[0] == "&&":
+            self._items.pop(0)
+            value = self._single() and value
+        return value
+
+    def _single(self) -> bool:
+        if not self._items:
+            raise UsageError("syntax error in conditional expression", 2)
+        item = self._items.pop(0)
+        if item == "!":
+            return not self._single()
+        if item == "(":
+            value = self._either()
+            if not self._items or self._items.pop(0) != ")":
+                raise UsageError("syntax error in conditional expression", 2)
+            return value
+        if isinstance(item, str):
+            raise UsageError(f"unexpected token `{item}' in conditional expression", 2)
+        left = shell_expand.text(self._shell, item)
+        following = self._items[0] if self._items else None
+        if isinstance(following, str) and following in ("=", "==", "!=", "=~", "<", ">"):
+            self._items.pop(0)
+            return self._compare(left, following, self._operand())
+        if re.fullmatch(r"-[a-zA-Z]", left) and following is not None and not isinstance(following, str):
+            word = self._operand()
+            if left == "-v":
+                return self._shell.parameter(shell_expand.text(self._shell, word)) is not None
+            return shell_test.unary(self._shell.process, left, shell_expand.text(self._shell, word))
+        if following is not None and not isinstance(following, str):
+            operator = shell_expand.text(self._shell, self._operand())
+            right = shell_expand.text(self._shell, self._operand())
+            return shell_test.binary(self._shell.process, left, operator, right)
+        return bool(left)
+
+    def _operand(self) -> Word:
+        if not self._items or isinstance(self._items[0], str):
+            raise UsageError("unexpected argument in conditional expression", 2)
+        word = self._items.pop(0)
+        assert not isinstance(word, str)
+        return word
+
+    def _compare(self, left: str, operator: str, word: Word) -> bool:
+        if operator == "=~":
+            return re.search(shell_expand.regular(self._shell, word), left) is not None
+        if operator in ("<", ">"):
+            right = shell_expand.text(self._shell, word)
+            return left < right if operator == "<" else left > right
+        same = shell_expand.matches(left, shell_expand.pattern(self._shell, word))
+        return same == (operator != "!=")

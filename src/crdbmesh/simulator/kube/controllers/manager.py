@@ -1,0 +1,106 @@
+"""The controllers of one cluster, run when what they watch has changed or their time has come."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from crdbmesh.simulator.kube.controllers import builtin_programs
+from crdbmesh.simulator.kube.controllers.addons import Addons
+from crdbmesh.simulator.kube.controllers.api import Api
+from crdbmesh.simulator.kube.controllers.cilium_operator import CiliumOperator
+from crdbmesh.simulator.kube.controllers.daemonsets import DaemonSets
+from crdbmesh.simulator.kube.controllers.deployments import Deployments, ReplicaSets
+from crdbmesh.simulator.kube.controllers.endpoints import Endpoints
+from crdbmesh.simulator.kube.controllers.garbage import GarbageCollector, Namespaces, PodCollector
+from crdbmesh.simulator.kube.controllers.helm import HelmCharts
+from crdbmesh.simulator.kube.controllers.jobs import Budgets, CronJobs, Jobs
+from crdbmesh.simulator.kube.controllers.kubelet import Kubelet
+from crdbmesh.simulator.kube.controllers.nodes import NodeLifecycle, Nodes
+from crdbmesh.simulator.kube.controllers.scheduler import Scheduler
+from crdbmesh.simulator.kube.controllers.site import Controller, Site
+from crdbmesh.simulator.kube.controllers.statefulsets import StatefulSets
+from crdbmesh.simulator.kube.controllers.storage import Claims
+from crdbmesh.simulator.kube.pods import Pods
+
+if TYPE_CHECKING:
+    from crdbmesh.simulator.kube.cluster import Cluster
+    from crdbmesh.simulator.programs.base import Container, Program
+    from crdbmesh.simulator.world import World
+
+_CONTROLLERS: tuple[type[Controller], ...] = (
+    Addons, Nodes, NodeLifecycle, Namespaces, GarbageCollector, PodCollector, HelmCharts, CiliumOperator, Deployments,
+    ReplicaSets, StatefulSets, DaemonSets, Jobs, CronJobs, Budgets, Claims, Scheduler, Endpoints,
+)  # fmt: skip
+_FAILED_AGAIN_S = 5.0
+
+
+class ClusterControllers:
+    """Everything that moves inside one cluster."""
+
+    def __init__(self, world: World, cluster: Cluster, start: Callable[[Container], Program]) -> None:
+        self.world = world
+        self.cluster = cluster
+        api = Api(cluster.store, world.clock)
+        self.site = Site(world, cluster, api, Pods(world, cluster), self._start)
+        self._other = start
+        self.kubelet = Kubelet(self.site)
+        self._controllers: list[Controller] = [*(make(self.site) for make in _CONTROLLERS), self.kubelet]
+        self._seen: dict[Controller, int] = dict.fromkeys(self._controllers, -1)
+        self._due: dict[Controller, float] = dict.fromkeys(self._controllers, 0.0)
+        self._faults: set[str] = set()
+        cluster.runtime = self.site.pods
+
+    def _start(self, container: Container) -> Program:
+        return builtin_programs.start(self.site, container, self._other)
+
+    def tick(self) -> list[Callable[[], None]]:
+        """Run what is due, under `world.lock`; gives back what has to be done without it."""
+        now = self.world.clock.now()
+        if self._guarded("programs", lambda: self.kubelet.tick_programs(now)):
+            self._due[self.kubelet] = 0.0
+        if self.cluster.has_quorum() and any(member.running for member in self.cluster.members.values()):
+            self.site.api.refresh()
+            for controller in self._controllers:
+                self._run(controller, now)
+        later, self.kubelet.later = self.kubelet.later, []
+        return later
+
+    def close(self) -> None:
+        """Forget the pods; the cluster is gone."""
+        self.site.pods.sandboxes.clear()
+        self.site.api.close()
+
+    def _run(self, controller: Controller, now: float) -> None:
+        mark = self.site.api.mark(controller.watches)
+        if mark == self._seen[controller] and now < self._due[controller]:
+            return
+        self._seen[controller] = mark
+        self._due[controller] = now + _FAILED_AGAIN_S
+        due = self._guarded(type(controller).__name__, lambda: controller.run(now))
+        if due is not False:
+            self._due[controller] = float("inf") if due is None else float(due)
+
+    def _guarded(self, name: str, work: Callable[[], float | bool | None]) -> float | bool | None:
+        """Do the work; a failure in it is recorded, and the rest goes on."""
+        try:
+            return work()
+        except Exception:  # noqa: BLE001 - one controller's failure must not stop the world
+            text = traceback.format_exc(limit=-4)
+            summary = f"{name} in cluster {self.cluster.uid}: {' | '.join(text.strip().splitlines()[-5:])}"
+            if summary not in self._faults:
+                self._faults.add(summary)
+                self.world.not_known("controllers", summary)
+            return False
+
+
+def pause_s(spent_s: float, wanted_s: float) -> float:
+    """How long to rest after a round that took `spent_s`: the wanted period, and never less than the work itself."""
+    return max(wanted_s - spent_s, spent_s * 0.5, 0.005)
+
+
+def monotonic() -> float:
+    """Real seconds, for the pace of the thread."""
+    return time.monotonic()
