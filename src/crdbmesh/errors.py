@@ -153,9 +153,7 @@ class KubeError(CrdbmeshError):
         reason: the Status object's reason, such as `Conflict`.
     """
 
-    def __init__(
-        self, message: str, *, status: int | None = None, reason: str = "", hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, status: int | None = None, reason: str = "", hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.reason = reason

@@ -254,7 +254,8 @@ def _dns(access: Access, region: Region) -> Layer:
 
 def _cockroachdb(access: Access, region: Region) -> Layer:
     kube = access.kube(region.name)
-    pods = {pod["metadata"]["name"]: pod for pod in kube.list("v1", "Pod", region.name, labels=f"app={names.COCKROACH}")}
+    found_pods = kube.list("v1", "Pod", region.name, labels=f"app={names.COCKROACH}")
+    pods = {pod["metadata"]["name"]: pod for pod in found_pods}
     localities = _localities(access)
     causes = []
     for ordinal in range(region.replicas):

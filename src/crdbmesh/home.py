@@ -8,7 +8,7 @@ while `status` of Azure and `down` still work from the mesh's tag.
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import json
 import os
 import secrets
@@ -17,7 +17,7 @@ import stat
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import platformdirs
 
@@ -110,7 +110,7 @@ class Home:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder)
 
-    def journal(self, command: str, now: datetime.datetime) -> Journal:
+    def journal(self, command: str, now: dt.datetime) -> Journal:
         """Start the journal of a run."""
         self._make(self.folder / JOURNALS)
         path = self.folder / JOURNALS / f"{now:%Y%m%dT%H%M%S.%f}-{command}.jsonl"
@@ -131,7 +131,7 @@ class Journal:
         self._file = file
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -139,7 +139,7 @@ class Journal:
 
     def record(self, **fields: Any) -> None:
         """Append one line; `at` is added."""
-        line = json.dumps({"at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"), **fields})
+        line = json.dumps({"at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), **fields})
         with self._lock:
             if not self._file.closed:
                 self._file.write(f"{line}\n")

@@ -22,7 +22,8 @@ ALREADY = "cluster has already been initialized"
 REACH_SCRIPT = """\
 for name in {pods}; do
   getent ahostsv4 "$name" >/dev/null || {{ echo "does not resolve: $name"; exit 0; }}
-  timeout 5 bash -c "</dev/tcp/$name/{port}" 2>/dev/null || {{ echo "resolves but does not connect: $name:{port}"; exit 0; }}
+  timeout 5 bash -c "</dev/tcp/$name/{port}" 2>/dev/null ||
+    {{ echo "resolves but does not connect: $name:{port}"; exit 0; }}
 done
 echo reached
 """

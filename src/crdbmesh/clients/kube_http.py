@@ -331,7 +331,7 @@ def is_race(answer: Answer) -> bool:
 
 
 def _pool(access: Access) -> urllib3.PoolManager:
-    options: dict[str, Any] = {"ssl_context": access.tls, "retries": False, "maxsize": 8}
+    options: dict[str, Any] = {"ssl_context": access.tls, "retries": False, "maxsize": 32}
     if access.server_name:
         options |= {"server_hostname": access.server_name, "assert_hostname": access.server_name}
     if access.proxy:

@@ -230,7 +230,7 @@ class Host:
                 f"`{shown}` on {self.name} to end", seconds=timeout_s, last_seen=_tail(output) or "no output"
             ) from None
         except ssh_exec.LostError:
-            self.close()
+            self._drop(channel.get_transport())
             raise CommandError(shown, host=self.name, status=None, tail=_tail(output)) from None
         except ssh_exec.NotStartedError:
             raise HostError(f"{self.name} refused to run `{shown}`") from None
@@ -295,7 +295,7 @@ class Host:
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise HostError(f"{self.name}: {doing} by SFTP: {error or type(error).__name__}") from error
         finally:
-            channel.close()
+            ssh_exec.close(channel)
 
     def _channel(self) -> paramiko.Channel:
         """A new session channel. Nothing has run when this fails, so a dead connection is replaced once."""
@@ -306,10 +306,18 @@ class Host:
             except paramiko.ChannelException as error:
                 raise HostError(f"{self.name} refused another SSH session: {error.text}") from error
             except (paramiko.SSHException, EOFError, OSError) as error:
-                self.close()
+                self._drop(transport)
                 if last:
                     raise UnreachableError(f"{self._target} does not open a session: {error}") from error
         raise AssertionError("the loop ends by returning or raising")
+
+    def _drop(self, transport: paramiko.Transport | None) -> None:
+        """Disconnect, unless another thread already did and connected anew."""
+        with self._lock:
+            if self._transport is transport:
+                self._transport = None
+        if transport is not None:
+            transport.close()
 
     def _connection(self, *, attempts: int) -> paramiko.Transport:
         with self._lock:

@@ -55,9 +55,19 @@ def execute(channel: paramiko.Channel, command: str, output: Output, *, stdin: b
         NotStartedError: the server does not run commands.
     """
     deadline = time.monotonic() + timeout_s
-    with contextlib.closing(channel):
+    try:
         _start(channel, command, timeout_s)
         return _follow(channel, output, stdin, deadline)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise LostError from error
+    finally:
+        close(channel)
+
+
+def close(channel: paramiko.Channel) -> None:
+    """Close a channel, on a connection that may be gone."""
+    with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+        channel.close()
 
 
 @contextlib.contextmanager
@@ -68,11 +78,11 @@ def closing_after(channel: paramiko.Channel, timeout_s: float) -> Iterator[threa
     """
     late = threading.Event()
 
-    def close() -> None:
+    def give_up() -> None:
         late.set()
-        channel.close()
+        close(channel)
 
-    timer = threading.Timer(timeout_s, close)
+    timer = threading.Timer(timeout_s, give_up)
     timer.daemon = True
     timer.start()
     try:

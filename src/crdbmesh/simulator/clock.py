@@ -6,7 +6,7 @@ world and nothing is ever immediate.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import time
 
 
@@ -28,9 +28,9 @@ class Clock:
         """Simulated seconds since the Unix epoch."""
         return self._epoch + (time.monotonic() - self._started) * self.scale
 
-    def utc(self) -> datetime.datetime:
+    def utc(self) -> dt.datetime:
         """Simulated date and time, in UTC."""
-        return datetime.datetime.fromtimestamp(self.now(), tz=datetime.UTC)
+        return dt.datetime.fromtimestamp(self.now(), tz=dt.UTC)
 
     def real_s(self, simulated_s: float) -> float:
         """How many real seconds `simulated_s` simulated ones take."""

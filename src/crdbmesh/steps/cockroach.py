@@ -167,7 +167,8 @@ class Pods(ObjectsStep):
             size = claim.get("spec", {}).get("resources", {}).get("requests", {}).get("storage")
             if size != wanted:
                 raise RefusedError(
-                    f"{self.region.name}: volumes are {size}, the spec says {wanted}, and local volumes cannot be resized",
+                    f"{self.region.name}: volumes are {size}, the spec says {wanted}, "
+                    "and local volumes cannot be resized",
                     hint="put `cockroach.storage_gib` back",
                 )
 

@@ -45,7 +45,7 @@ class Software(MachineStep):
                 say(f"downloading {artifact.url}")
                 script = _download(artifact, path, mode="0755" if path == hosts.K3S_BINARY else "0644")
                 host.run(
-                    f"sh -c {shlex.quote(script)}",
+                    script,
                     sudo=True,
                     timeout_s=self.access.patient(DOWNLOAD_DEADLINE_S),
                     describe=f"download {path}",
@@ -93,7 +93,7 @@ class Member(MachineStep):
                 return Gap(f"{self.machine.node}: {service} is {said or 'unknown'}, not {answer}")
         if self.machine == self.region.servers[0]:
             return None
-        missing = _not_joined(_find_node(self.access.kube(self.region.name), self.machine.node), self._is_server)
+        missing = _not_joined(_find_node(self.access.kube(self.region.name), self.machine.node), server=self._is_server)
         return Gap(f"{self.machine.node}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
@@ -123,7 +123,7 @@ class Member(MachineStep):
             "Node",
             self.machine.node,
             None,
-            lambda node: _not_joined(node, self._is_server),
+            lambda node: _not_joined(node, server=self._is_server),
             awaited=f"node {self.machine.node} to join",
             deadline_s=self.access.patient(VOTER_DEADLINE_S),
             say=say,
@@ -216,7 +216,7 @@ def _find_node(kube: Kube, name: str) -> dict[str, Any] | None:
     return kube.find("v1", "Node", name)
 
 
-def _not_joined(node: Mapping[str, Any] | None, server: bool) -> str | None:  # noqa: FBT001
+def _not_joined(node: Mapping[str, Any] | None, *, server: bool) -> str | None:
     if node is None:
         return "is not a node of its cluster"
     if not server:

@@ -10,7 +10,7 @@ from typing import Any
 from crdbmesh.access import lost_folder
 from crdbmesh.clients.azure import compute, network
 from crdbmesh.engine.step import Gap, Say
-from crdbmesh.errors import CommandError, UnreachableError
+from crdbmesh.errors import HostError, WaitError
 from crdbmesh.steps.base import MachineStep, ResourceStep
 from crdbmesh.topology import hosts, names, resources
 
@@ -159,7 +159,7 @@ class HostReady(MachineStep):
         try:
             host = self.access.host(self.machine)
             done = host.run("cloud-init status --format json", check=False, timeout_s=60, describe="cloud-init status")
-        except (UnreachableError, CommandError) as error:
+        except (HostError, WaitError) as error:
             return Gap(str(error))
         status = _cloud_init_status(done.stdout)
         # An error in some module of the image's own does not keep us from logging in and going on.

@@ -98,11 +98,11 @@ def serving(app: web.Application, folder: Path) -> Iterator[tuple[str, Path]]:
     """Serve `app` over TLS on a free loopback port, from a thread of its own."""
     ca_file, context = certified(folder)
     loop = asyncio.new_event_loop()
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
 
     async def start() -> int:
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
         port: int = runner.addresses[0][1]
         return port

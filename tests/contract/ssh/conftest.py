@@ -241,10 +241,8 @@ def _sudoer() -> Iterator[str]:
         yield user
     finally:
         sudoers.unlink(missing_ok=True)
-        deadline = time.monotonic() + 15
-        while subprocess.run(["userdel", "--remove", user], capture_output=True, check=False).returncode == 8:
-            assert time.monotonic() < deadline, f"{user} is still logged in"
-            time.sleep(0.1)
+        # By force: a command that a test gave up may still run for a few seconds.
+        subprocess.run(["userdel", "--force", "--remove", user], capture_output=True, check=False)
 
 
 @contextlib.contextmanager

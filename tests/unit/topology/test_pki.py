@@ -233,3 +233,9 @@ def test_openssh_reads_the_private_key_and_derives_the_same_public_key(tmp_path:
     path.write_text(key.private)
     done = subprocess.run(["ssh-keygen", "-y", "-f", str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.split()[:2] == key.public.split()[:2]
+
+
+def test_a_pair_is_read_from_one_text() -> None:
+    assert pki.read_key_pair(f"{node().cert_pem}{node().key_pem}") == node()
+    with pytest.raises(ValueError, match="expected a certificate and its private key"):
+        pki.read_key_pair(node().cert_pem)

@@ -79,9 +79,7 @@ class _CA:
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
         if sans:
             builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
@@ -153,7 +151,14 @@ class Authority:
         )
 
     def service_account_token(
-        self, namespace: str, name: str, uid: str, *, now: float, lifetime_s: float = 3600.0, audiences: Sequence[str] = ()
+        self,
+        namespace: str,
+        name: str,
+        uid: str,
+        *,
+        now: float,
+        lifetime_s: float = 3600.0,
+        audiences: Sequence[str] = (),
     ) -> str:
         """A bearer token for a service account, valid from `now` (seconds since the epoch)."""
         claims = {

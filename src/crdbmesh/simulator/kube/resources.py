@@ -57,13 +57,21 @@ class Resource:
         return (self.group, self.plural)
 
 
-def _core(plural: str, kind: str, *short: str, namespaced: bool = True, sub: tuple[str, ...] = (), all_: bool = False) -> Resource:
+def _core(
+    plural: str, kind: str, *short: str, namespaced: bool = True, sub: tuple[str, ...] = (), all_: bool = False
+) -> Resource:
     categories = ("all",) if all_ else ()
     return Resource("", "v1", plural, kind, namespaced, short, sub, categories)
 
 
 def _in(
-    group: str, plural: str, kind: str, *short: str, namespaced: bool = True, sub: tuple[str, ...] = (), all_: bool = False
+    group: str,
+    plural: str,
+    kind: str,
+    *short: str,
+    namespaced: bool = True,
+    sub: tuple[str, ...] = (),
+    all_: bool = False,
 ) -> Resource:
     categories = ("all",) if all_ else ()
     return Resource(group, "v1", plural, kind, namespaced, short, sub, categories)
@@ -73,7 +81,18 @@ def _review(group: str, plural: str, kind: str, *, namespaced: bool = False) -> 
     return Resource(group, "v1", plural, kind, namespaced, verbs=("create",), stored=False)
 
 
-_POD = ("status", "ephemeralcontainers", "resize", "attach", "binding", "eviction", "exec", "log", "portforward", "proxy")
+_POD = (
+    "status",
+    "ephemeralcontainers",
+    "resize",
+    "attach",
+    "binding",
+    "eviction",
+    "exec",
+    "log",
+    "portforward",
+    "proxy",
+)
 _RBAC, _NET, _STORAGE = "rbac.authorization.k8s.io", "networking.k8s.io", "storage.k8s.io"
 _ADMISSION, _APIEXT = "admissionregistration.k8s.io", "apiextensions.k8s.io"
 

@@ -11,9 +11,7 @@ from crdbmesh.simulator.programs.base import ExecResult, HttpAnswer
 class PodRuntime(Protocol):
     """The running pods of a cluster. All methods are called without `world.lock` held."""
 
-    def exec(
-        self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: bytes
-    ) -> ExecResult:
+    def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: bytes) -> ExecResult:
         """Run `argv` in a container (None: the pod's first).
 
         Raises:

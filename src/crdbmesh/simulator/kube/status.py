@@ -72,9 +72,7 @@ def invalid(field: str, value: Any, detail: str) -> FieldError:  # noqa: ANN401 
 def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldError:  # noqa: ANN401 - any JSON value
     """A field whose value is not among those that are known."""
     known = ", ".join(f'"{word}"' for word in sorted(supported))
-    return FieldError(
-        "FieldValueNotSupported", field, f"Unsupported value: {_shown(value)}: supported values: {known}"
-    )
+    return FieldError("FieldValueNotSupported", field, f"Unsupported value: {_shown(value)}: supported values: {known}")
 
 
 def duplicate(field: str, value: Any) -> FieldError:  # noqa: ANN401 - any JSON value

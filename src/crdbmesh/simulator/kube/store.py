@@ -185,9 +185,7 @@ class Store:
 
     # Writing.
 
-    def create(
-        self, resource: Resource, obj: Obj, *, manager: str = managed.SYSTEM, dry_run: bool = False
-    ) -> Obj:
+    def create(self, resource: Resource, obj: Obj, *, manager: str = managed.SYSTEM, dry_run: bool = False) -> Obj:
         """Store a new object.
 
         Raises:
@@ -284,7 +282,9 @@ class Store:
         with self.lock:
             old = self.peek(resource, namespace, name)
             if old is not None:
-                return self._update(resource, old, workflow.merge(self.resources, resource, old), workflow, dry_run=dry_run), False
+                return self._update(
+                    resource, old, workflow.merge(self.resources, resource, old), workflow, dry_run=dry_run
+                ), False
             if subresource:
                 raise status.not_found(resource, name)
             empty: Obj = {"apiVersion": config.get("apiVersion"), "kind": config.get("kind"), "metadata": {}}

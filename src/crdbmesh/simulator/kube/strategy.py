@@ -14,7 +14,15 @@ from crdbmesh.simulator.kube.resources import Resource
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.store import Event, Store
 
-_SYSTEM_META = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink", "generateName")
+_SYSTEM_META = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "selfLink",
+    "generateName",
+)
 
 
 class Allocations:
@@ -47,7 +55,9 @@ def check_update(resource: Resource, old: Obj, new: Obj) -> None:
     before = old["metadata"]
     if meta.get("uid") and meta["uid"] != before["uid"]:
         raise status.conflict(
-            resource, before["name"], f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {before['uid']}"
+            resource,
+            before["name"],
+            f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {before['uid']}",
         )
     if meta.get("resourceVersion") and str(meta["resourceVersion"]) != before["resourceVersion"]:
         raise status.conflict(resource, before["name"])
@@ -57,7 +67,11 @@ def prepare_update(store: Store, resource: Resource, old: Obj, new: Obj, subreso
     if subresource == "status":
         return {**old, "metadata": dict(old["metadata"]), "status": new.get("status") or {}}
     if subresource == "finalize":
-        return {**old, "metadata": dict(old["metadata"]), "spec": {**old["spec"], "finalizers": (new.get("spec") or {}).get("finalizers") or []}}
+        return {
+            **old,
+            "metadata": dict(old["metadata"]),
+            "spec": {**old["spec"], "finalizers": (new.get("spec") or {}).get("finalizers") or []},
+        }
     meta = new["metadata"]
     for key in _SYSTEM_META:
         if key in old["metadata"]:
@@ -82,7 +96,10 @@ def raise_generation(resource: Resource, old: Obj, new: Obj) -> None:
 
 
 def check_preconditions(resource: Resource, old: Obj, *, uid: str | None, version: str | None) -> None:
-    for label, wanted, have in (("UID", uid, old["metadata"]["uid"]), ("ResourceVersion", version, old["metadata"]["resourceVersion"])):
+    for label, wanted, have in (
+        ("UID", uid, old["metadata"]["uid"]),
+        ("ResourceVersion", version, old["metadata"]["resourceVersion"]),
+    ):
         if wanted and wanted != have:
             why = f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {have}"
             raise status.conflict(resource, old["metadata"]["name"], why)
@@ -103,7 +120,9 @@ def mark_deleted(resource: Resource, obj: Obj, propagation: str | None, grace_s:
             finalizers.append(word)
             meta["finalizers"] = finalizers
     grace = _grace(resource, obj, grace_s)
-    pending = bool(finalizers) or bool((obj.get("spec") or {}).get("finalizers") if resource.kind == "Namespace" else False)
+    pending = bool(finalizers) or bool(
+        (obj.get("spec") or {}).get("finalizers") if resource.kind == "Namespace" else False
+    )
     if not grace and not pending:
         return False
     if "deletionTimestamp" in meta:

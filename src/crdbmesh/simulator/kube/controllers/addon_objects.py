@@ -152,7 +152,8 @@ def coredns(*, domain: str, address: str, node_hosts: str) -> list[Obj]:
     return [
         _object("v1", "ServiceAccount", "coredns"),
         _object(f"{_RBAC}/v1", "ClusterRole", "system:coredns", None, rules=[
-            {"apiGroups": [""], "resources": ["endpoints", "services", "pods", "namespaces"], "verbs": ["list", "watch"]},
+            {"apiGroups": [""], "resources": ["endpoints", "services", "pods", "namespaces"],
+             "verbs": ["list", "watch"]},
             {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}]),
         _object(f"{_RBAC}/v1", "ClusterRoleBinding", "system:coredns", None,
                 roleRef={"apiGroup": _RBAC, "kind": "ClusterRole", "name": "system:coredns"},
@@ -164,7 +165,7 @@ def coredns(*, domain: str, address: str, node_hosts: str) -> list[Obj]:
             "selector": {"matchLabels": {"k8s-app": "kube-dns"}},
             "template": {"metadata": {"labels": {"k8s-app": "kube-dns"}}, "spec": pod}}),
         _object("v1", "Service", "kube-dns",
-                labels={"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"},
+                labels={**labels, "kubernetes.io/cluster-service": "true"},
                 annotations={"prometheus.io/port": "9153", "prometheus.io/scrape": "true"},
                 spec={"selector": {"k8s-app": "kube-dns"}, "clusterIP": address, "clusterIPs": [address],
                       "type": "ClusterIP", "ipFamilyPolicy": "SingleStack",

@@ -5,7 +5,14 @@ After `templates/cilium-agent/daemonset.yaml` and `templates/cilium-envoy/` of C
 
 from __future__ import annotations
 
-from crdbmesh.simulator.kube.controllers.cilium_common import NAMESPACE, PART_OF, api_env, image
+from crdbmesh.simulator.kube.controllers.cilium_common import (
+    CONFIG_FOLDER,
+    NAMESPACE,
+    PART_OF,
+    SCRATCH,
+    api_env,
+    image,
+)
 from crdbmesh.simulator.kube.controllers.objects import Obj, digest
 
 
@@ -30,7 +37,7 @@ def daemonset(values: Obj, config: dict[str, str], *, version: str) -> Obj:
         "image": reference,
         "imagePullPolicy": values["image"]["pullPolicy"],
         "command": ["cilium-agent"],
-        "args": ["--config-dir=/tmp/cilium/config-map", *values["extraArgs"]],
+        "args": [f"--config-dir={CONFIG_FOLDER}", *values["extraArgs"]],
         "startupProbe": {**check, **values["startupProbe"], "successThreshold": 1},
         "livenessProbe": {**check, **values["livenessProbe"], "successThreshold": 1, "timeoutSeconds": 5},
         "readinessProbe": {**check, **values["readinessProbe"], "successThreshold": 1, "timeoutSeconds": 5},
@@ -51,13 +58,13 @@ def daemonset(values: Obj, config: dict[str, str], *, version: str) -> Obj:
             {"name": "cilium-run", "mountPath": "/var/run/cilium"},
             {"name": "etc-cni-netd", "mountPath": "/host/etc/cni/net.d"},
             {"name": "clustermesh-secrets", "mountPath": "/var/lib/cilium/clustermesh", "readOnly": True},
-            {"name": "cilium-config-path", "mountPath": "/tmp/cilium/config-map", "readOnly": True},
-            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "cilium-config-path", "mountPath": CONFIG_FOLDER, "readOnly": True},
+            {"name": "tmp", "mountPath": SCRATCH},
         ],
     }  # fmt: skip
     init: list[Obj] = [
         {"name": "config", "image": reference, "command": ["cilium-dbg", "build-config"], "env": [*field_env, *where],
-         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]},
+         "volumeMounts": [{"name": "tmp", "mountPath": SCRATCH}]},
         {"name": "mount-cgroup", "image": reference,
          "command": ["sh", "-ec", "nsenter --cgroup=/hostproc/1/ns/cgroup cilium-mount /run/cilium/cgroupv2"]},
         {"name": "apply-sysctl-overwrites", "image": reference, "command": ["sh", "-ec", "cilium-sysctlfix"]},

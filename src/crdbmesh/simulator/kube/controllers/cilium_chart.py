@@ -12,7 +12,14 @@ from typing import Any
 
 from crdbmesh.simulator.kube.controllers import cilium_mesh_chart
 from crdbmesh.simulator.kube.controllers.cilium_agent_chart import daemonset, envoy
-from crdbmesh.simulator.kube.controllers.cilium_common import NAMESPACE, PART_OF, api_env, ca_secret, image
+from crdbmesh.simulator.kube.controllers.cilium_common import (
+    CONFIG_FOLDER,
+    NAMESPACE,
+    PART_OF,
+    api_env,
+    ca_secret,
+    image,
+)
 from crdbmesh.simulator.kube.controllers.objects import Obj
 
 _NAME = re.compile(r"^([a-z0-9][-a-z0-9]*)?[a-z0-9]$")
@@ -68,8 +75,12 @@ def render(values: Obj, *, version: str, ca: tuple[str, str] | None) -> list[Obj
         ChartError: the values make no sense together.
     """
     validate(values)
-    config: Obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cilium-config", "namespace": NAMESPACE},
-              "data": configuration(values)}  # fmt: skip
+    config: Obj = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "cilium-config", "namespace": NAMESPACE},
+        "data": configuration(values),
+    }
     objects: list[Obj] = [*_accounts(values), config]
     if values["tls"]["ca"]["cert"] and values["tls"]["ca"]["key"]:
         objects.insert(0, ca_secret(values["tls"]["ca"]["cert"], values["tls"]["ca"]["key"]))
@@ -221,7 +232,7 @@ def _operator(values: Obj, *, version: str) -> Obj:
         "image": image(operator["image"], f"v{version}", suffix="-generic"),
         "imagePullPolicy": operator["image"]["pullPolicy"],
         "command": ["cilium-operator-generic"],
-        "args": ["--config-dir=/tmp/cilium/config-map", "--debug=$(CILIUM_DEBUG)", *operator["extraArgs"]],
+        "args": [f"--config-dir={CONFIG_FOLDER}", "--debug=$(CILIUM_DEBUG)", *operator["extraArgs"]],
         "env": [*env, *operator["extraEnv"]],
         "ports": [
             {"name": "health", "containerPort": 9234, "hostPort": 9234, "protocol": "TCP"},
@@ -234,7 +245,7 @@ def _operator(values: Obj, *, version: str) -> Obj:
                            "failureThreshold": 5},
         "resources": operator["resources"],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "cilium-config-path", "mountPath": "/tmp/cilium/config-map", "readOnly": True}],
+        "volumeMounts": [{"name": "cilium-config-path", "mountPath": CONFIG_FOLDER, "readOnly": True}],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }  # fmt: skip
     strategy = operator["updateStrategy"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from crdbmesh.simulator.kube.controllers.objects import Obj
 
 NAMESPACE = "kube-system"
+SCRATCH = "/tmp"  # noqa: S108 - a mount of the pod's own
+CONFIG_FOLDER = f"{SCRATCH}/cilium/config-map"
 PART_OF = {"app.kubernetes.io/part-of": "cilium"}
 
 

@@ -160,10 +160,15 @@ class Deployments(Controller):
 
         available, updated = total("availableReplicas", sets), total("replicas", [current])
         _, unavailable = _bounds(spec)
-        status: Obj = {"observedGeneration": objects.meta(deployment).get("generation", 1), "replicas": total("replicas", sets),
-                       "updatedReplicas": updated, "readyReplicas": total("readyReplicas", sets),
-                       "availableReplicas": available,
-                       "unavailableReplicas": max(max(replicas, total("replicas", sets)) - available, 0)}  # fmt: skip
+        everything = total("replicas", sets)
+        status: Obj = {
+            "observedGeneration": objects.meta(deployment).get("generation", 1),
+            "replicas": everything,
+            "updatedReplicas": updated,
+            "readyReplicas": total("readyReplicas", sets),
+            "availableReplicas": available,
+            "unavailableReplicas": max(max(replicas, everything) - available, 0),
+        }
         status = {key: value for key, value in status.items() if value or key == "observedGeneration"}
         if old.get("collisionCount"):
             status["collisionCount"] = old["collisionCount"]
@@ -176,7 +181,7 @@ class Deployments(Controller):
              "message": f"Deployment {word} minimum availability."},
             self.site.timestamp(),
         )  # fmt: skip
-        complete = updated == replicas and total("replicas", sets) == replicas and available == replicas
+        complete = updated == everything == available == replicas
         progress = self._progressing(deployment, current, complete=complete, figures=(updated, available), now=now)
         conditions = objects.with_condition(conditions, progress, self.site.timestamp())
         for entry in conditions:

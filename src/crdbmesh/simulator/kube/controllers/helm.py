@@ -23,6 +23,7 @@ _UNMANAGED = "helmcharts.helm.cattle.io/unmanaged"
 _MANAGED_BY = "helmcharts.cattle.io/managed-by"
 _FINALIZER = "wrangler.cattle.io/on-helm-chart-remove"
 _OBJECT_HASH = "objectset.rio.cattle.io/hash"
+_SCRATCH = "/tmp"  # noqa: S108 - a mount of the pod's own
 _CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 
 
@@ -233,7 +234,7 @@ def _job(chart: Obj, config: Obj | None, action: str, config_hash: str) -> Obj:
         ]  # fmt: skip
     folders = {"klipper-helm": ".helm", "klipper-cache": ".cache", "klipper-config": ".config"}
     mounts = [{"name": volume, "mountPath": f"/home/klipper-helm/{folder}"} for volume, folder in folders.items()]
-    mounts += [{"name": "tmp", "mountPath": "/tmp"}, {"name": "values", "mountPath": "/config"},
+    mounts += [{"name": "tmp", "mountPath": _SCRATCH}, {"name": "values", "mountPath": "/config"},
                {"name": "content", "mountPath": "/chart"}]  # fmt: skip
     pod["containers"] = [{
         "name": "helm",

@@ -187,5 +187,5 @@ def _traefik() -> list[Obj]:
                          "spec": {"serviceAccountName": "traefik", "containers": [container]}}}},
         {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {
             "type": "LoadBalancer", "selector": labels,
-            "ports": [{"name": name, "port": outer, "targetPort": name, "protocol": "TCP"} for name, outer, _ in ports]}},
+            "ports": [{"name": name, "port": outer, "targetPort": name} for name, outer, _ in ports]}},
     ]  # fmt: skip

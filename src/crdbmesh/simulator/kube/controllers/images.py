@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 from crdbmesh.simulator.kube.controllers import objects
+from crdbmesh.simulator.kube.controllers.environment import ConfigError
 from crdbmesh.simulator.kube.controllers.objects import Obj
 
 _SLOW = {"cockroachdb/cockroach": 14.0, "cilium/cilium": 12.0, "klipper-helm": 6.0, "clustermesh-apiserver": 6.0}
@@ -17,16 +18,19 @@ def pull_s(image: str) -> float:
     return base + (zlib.crc32(image.encode()) % 20) / 10
 
 
-def root_refusal(pod: Obj, container: Obj, image: str) -> str | None:
-    """Why `runAsNonRoot` keeps a container from starting; None when it does not."""
+def check_user(pod: Obj, container: Obj, image: str) -> None:
+    """Hold a container to `runAsNonRoot`.
+
+    Raises:
+        ConfigError: it would run as root.
+    """
     outer = objects.spec(pod).get("securityContext") or {}
     inner = container.get("securityContext") or {}
     if not inner.get("runAsNonRoot", outer.get("runAsNonRoot")):
-        return None
+        return
     user = inner.get("runAsUser", outer.get("runAsUser"))
     where = f'(pod: "{objects.name(pod)}_{objects.namespace(pod)}({objects.uid(pod)})", container: {container["name"]})'
     if user == 0:
-        return f"container's runAsUser breaks non-root policy {where}"
+        raise ConfigError(f"container's runAsUser breaks non-root policy {where}")
     if user is None and not any(word in image for word in _UNPRIVILEGED):
-        return f"container has runAsNonRoot and image will run as root {where}"
-    return None
+        raise ConfigError(f"container has runAsNonRoot and image will run as root {where}")

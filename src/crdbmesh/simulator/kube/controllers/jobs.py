@@ -135,9 +135,8 @@ class Jobs(Controller):
         if finished is not None:
             conditions = list(old.get("conditions") or [])
             first = "SuccessCriteriaMet" if finished["type"] == "Complete" else "FailureTarget"
-            for kind in (first, finished["type"]):
-                conditions.append({**finished, "type": kind, "status": "True", "lastProbeTime": stamp,
-                                   "lastTransitionTime": stamp})  # fmt: skip
+            times = {"lastProbeTime": stamp, "lastTransitionTime": stamp}
+            conditions += [{**finished, **times, "type": kind, "status": "True"} for kind in (first, finished["type"])]
             status["conditions"] = conditions
             if finished["type"] == "Complete":
                 status["completionTime"] = stamp
@@ -233,10 +232,8 @@ def last_due(schedule: str, since: float, now: float) -> float | None:
     while at > oldest:
         when = dt.datetime.fromtimestamp(at, tz=dt.UTC)
         by_day, by_weekday = when.day in days, when.isoweekday() % 7 in weekdays
-        if day.startswith("*") or weekday.startswith("*"):
-            on_day = by_day and by_weekday
-        else:
-            on_day = by_day or by_weekday
+        both = day.startswith("*") or weekday.startswith("*")
+        on_day = (by_day and by_weekday) if both else (by_day or by_weekday)
         if on_day and when.minute in minutes and when.hour in hours and when.month in months:
             return at
         at -= 60

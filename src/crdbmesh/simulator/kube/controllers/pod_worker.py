@@ -161,8 +161,10 @@ class PodWorker:
     def _no_network(self) -> str:
         head = "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox: "
         if not self.site.networked_on(self.member):
-            return "network is not ready: container runtime network not ready: NetworkReady=false reason:" \
-                   "NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"  # fmt: skip
+            return (
+                "network is not ready: container runtime network not ready: NetworkReady=false "
+                "reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"
+            )
         return head + (
             'plugin type="cilium-cni" failed (add): unable to connect to Cilium agent: Get '
             '"http://localhost/v1/config": dial unix /var/run/cilium/cilium.sock: connect: no such file or directory'
@@ -279,13 +281,12 @@ class PodWorker:
         assert self.box is not None
         image = qualified(str(state.spec["image"]))
         node = self.site.api.find("Node", None, self.member.node_name) or {}
-        refusal = images.root_refusal(self.pod, state.spec, image)
         host_ip = self.site.private_ip(self.member)
         try:
-            if refusal is not None:
-                raise environment.ConfigError(refusal)
-            env = environment.environment(self.site, self.pod, state.spec, pod_ip=self.box.ip, host_ip=host_ip,
-                                          node=node)  # fmt: skip
+            images.check_user(self.pod, state.spec, image)
+            env = environment.environment(
+                self.site, self.pod, state.spec, pod_ip=self.box.ip, host_ip=host_ip, node=node
+            )
         except environment.ConfigError as error:
             state.reason, state.message = "CreateContainerConfigError", str(error)
             self._event("Warning", "Failed", f"Error: {error}")

@@ -131,7 +131,8 @@ class Claims(Controller):
         begun = self._provisioning.get(uid, -1.0)
         if begun < 0:
             self._provisioning[uid] = begun = now
-            text = f'External provisioner is provisioning volume for claim "{objects.namespace(claim)}/{objects.name(claim)}"'
+            where = f"{objects.namespace(claim)}/{objects.name(claim)}"
+            text = f'External provisioner is provisioning volume for claim "{where}"'
             self.api.event(claim, "Normal", "Provisioning", text, component=PROVISIONER)
         if now < begun + _PROVISION_S:
             return begun + _PROVISION_S
@@ -186,7 +187,7 @@ class Claims(Controller):
             claim = (
                 self.api.find("PersistentVolumeClaim", reference["namespace"], reference["name"]) if reference else None
             )
-            if claim is None or objects.uid(claim) != reference.get("uid"):
+            if claim is None or objects.uid(claim) != (reference or {}).get("uid"):
                 self.api.drop_finalizer(volume, "kubernetes.io/pv-protection")
             return
         if not reference or not reference.get("uid"):

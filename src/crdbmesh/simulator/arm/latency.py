@@ -1,0 +1,63 @@
+"""How long operations take: a log-normal distribution per operation, seeded.
+
+Medians and 95th percentiles are read from published logs and recordings of real deployments; see docs of the simulator.
+A retried operation on the same resource draws anew, so that one slow try is not slow for ever.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+_P95 = 1.645
+"""The standard normal's 95th percentile."""
+
+MODEL: dict[str, tuple[float, float]] = {
+    "PutResourceGroup": (1.5, 3),
+    "PutNetworkSecurityGroupOperation": (4, 10),
+    "DeleteNetworkSecurityGroupOperation": (8, 12),
+    "PutSecurityRuleOperation": (4, 10),
+    "DeleteSecurityRuleOperation": (8, 12),
+    "PutVirtualNetworkOperation": (5, 12),
+    "DeleteVirtualNetworkOperation": (8, 12),
+    "PutSubnetOperation": (5, 8),
+    "DeleteSubnetOperation": (8, 12),
+    "PutVirtualNetworkPeeringOperation": (11, 20),
+    "DeleteVirtualNetworkPeeringOperation": (8, 12),
+    "PutPublicIpAddressOperation": (3, 6),
+    "DeletePublicIpAddressOperation": (8, 12),
+    "PutNicOperation": (5, 13),
+    "DeleteNicOperation": (8, 13),
+    "CreateVirtualMachine": (45, 80),
+    "UpdateVirtualMachine": (8, 20),
+    "DeleteVirtualMachine": (30, 60),
+    "ForceDeleteVirtualMachine": (15, 30),
+    "StartVirtualMachine": (25, 50),
+    "StopVirtualMachine": (20, 40),
+    "RestartVirtualMachine": (30, 60),
+    "DeallocateVirtualMachine": (30, 60),
+    "DeleteDisk": (5, 12),
+    "RegisterProvider": (20, 60),
+    "DeleteEmptyResourceGroup": (16, 80),
+    "DeleteResourceGroup": (150, 600),
+    "ForceDeleteResourceGroup": (90, 300),
+}
+"""Simulated seconds, (median, 95th percentile), by operation."""
+
+
+class Latency:
+    """Draws durations; the same seed, operation, resource and attempt give the same duration."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._attempts: dict[tuple[str, str], int] = {}
+
+    def draw(self, operation: str, resource_id: str) -> float:
+        """Simulated seconds that `operation` on this resource takes this time."""
+        key = (operation, resource_id.lower())
+        attempt = self._attempts[key] = self._attempts.get(key, 0) + 1
+        median, p95 = MODEL[operation]
+        chance = random.Random(f"{self._seed}|{operation}|{key[1]}|{attempt}")  # noqa: S311 - not cryptography
+        sigma = math.log(p95 / median) / _P95
+        # Bounded at both ends: an outlier of an hour would tell nothing about the client under test.
+        return median * math.exp(max(-2.0, min(2.0, chance.gauss(0, 1))) * sigma)
