@@ -73,6 +73,7 @@ class World:
         writes: requests that changed, or asked to change, state: counted at the doors, by door name
             (`arm`, `ssh`, `kube`). For SSH: files written, and commands that change the host.
         unknown: requests that nothing here understands; an honest run leaves it empty.
+        volumes: what programs have written to volumes, by the volume's identity: it outlives the programs.
         boot, halt: set by the SSH door; called by the ARM door when a VM is powered on or deleted.
     """
 
@@ -83,6 +84,7 @@ class World:
     clusters: list[Cluster] = field(default_factory=list)
     writes: collections.Counter[str] = field(default_factory=collections.Counter)
     unknown: list[Unknown] = field(default_factory=list)
+    volumes: dict[tuple[str, ...], dict[str, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311 - reproducible worlds, not cryptography

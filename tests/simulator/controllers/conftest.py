@@ -115,12 +115,13 @@ class Bench:
                 resource = self.store.resource(kind)
             except LookupError:
                 return None
-            return self.store.find(resource, namespace if resource.namespaced else None, name)
+            found = self.store.find(resource, namespace if resource.namespaced else None, name)
+            return None if found is None else {"status": {}, **found}
 
     def list(self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Obj]:
         with self.world.lock:
             try:
-                return self.store.list(self.store.resource(kind), namespace, labels)
+                return [{"status": {}, **obj} for obj in self.store.list(self.store.resource(kind), namespace, labels)]
             except LookupError:
                 return []
 

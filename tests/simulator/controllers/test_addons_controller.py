@@ -21,7 +21,8 @@ def test_the_corefile_imports_overrides_before_it_forwards(shared: Any) -> None:
     assert shared.find("Service", "kube-dns", "kube-system")["spec"]["clusterIP"] == "10.201.0.10"
     volumes = shared.find("Deployment", "coredns", "kube-system")["spec"]["template"]["spec"]["volumes"]
     custom = next(v for v in volumes if v["name"] == "custom-config-volume")
-    assert custom["configMap"]["name"] == "coredns-custom" and custom["configMap"]["optional"] is True
+    assert custom["configMap"]["name"] == "coredns-custom"
+    assert custom["configMap"]["optional"] is True
 
 
 def test_an_edit_of_the_corefile_lasts_until_a_server_restarts(bench: Any) -> None:

@@ -66,8 +66,7 @@ def parent_not_found(parent_name: str) -> ArmError:
     return ArmError(
         404,
         "ParentResourceNotFound",
-        "Failed to perform 'request' on resource(s) of a nested type, because the parent resource "
-        f"'{parent_name}' could not be found.",
+        f"Can not perform requested operation on nested resource. Parent resource '{parent_name}' not found.",
     )
 
 

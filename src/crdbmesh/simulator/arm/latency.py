@@ -1,6 +1,6 @@
 """How long operations take: a log-normal distribution per operation, seeded.
 
-Medians and 95th percentiles are read from published logs and recordings of real deployments; see docs of the simulator.
+Medians and 95th percentiles are read from published logs and recordings of real deployments.
 A retried operation on the same resource draws anew, so that one slow try is not slow for ever.
 """
 

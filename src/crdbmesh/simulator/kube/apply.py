@@ -99,9 +99,7 @@ def _settled(entries: Entries, mine: Manager, difference: fieldset.Comparison) -
     touched = difference.added | difference.modified
     result: Entries = {}
     for manager, entry in entries.items():
-        lost = difference.removed if manager == mine else touched | difference.removed
-        lost = lost - entry.fields if manager == mine else lost
-        kept = entry.fields - lost
+        kept = entry.fields if manager == mine else entry.fields - touched - difference.removed
         if kept:
             result[manager] = entry if kept == entry.fields else Entry(kept, entry.time, entry.api_version)
     return result

@@ -16,7 +16,7 @@ from crdbmesh.simulator.kube import fieldset, status
 from crdbmesh.simulator.kube.fieldset import FieldSet, Path
 from crdbmesh.simulator.kube.jsonvalue import Obj
 from crdbmesh.simulator.kube.resources import Resource
-from crdbmesh.simulator.kube.schema import Type, type_of
+from crdbmesh.simulator.kube.schema import type_of
 
 SYSTEM = "k3s"
 """The manager of what the cluster's own controllers write."""
@@ -253,7 +253,3 @@ def _empty(resource: Resource) -> Obj:
         base["status"] = {}
     return base
 
-
-def live_type(resource: Resource) -> Type:
-    """The type by which owners are computed."""
-    return type_of(resource)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crdbmesh.simulator.kube import managed, status, strategy
+from crdbmesh.simulator.kube.allocation import Allocations
+from crdbmesh.simulator.kube.apply import Apply
 from crdbmesh.simulator.kube.jsonvalue import Obj, clone
 from crdbmesh.simulator.kube.resources import Catalogue, Resource
 
@@ -62,7 +64,7 @@ class Store:
         self.clock = clock
         self.lock = threading.RLock()
         self.resources = Catalogue()
-        self.allocations = strategy.Allocations()
+        self.allocations = Allocations()
         self._random = random.Random()  # noqa: S311 - suffixes of names, not secrets
         self._objects: dict[tuple[str, str], dict[tuple[str, str], Obj]] = collections.defaultdict(dict)
         self._version = 1
@@ -288,7 +290,7 @@ class Store:
             if subresource:
                 raise status.not_found(resource, name)
             empty: Obj = {"apiVersion": config.get("apiVersion"), "kind": config.get("kind"), "metadata": {}}
-            new = workflow.merge(self.resources, resource, empty)
+            new = workflow.merge(resource, empty)
             meta = new.setdefault("metadata", {})
             meta["name"] = name
             if resource.namespaced:
@@ -355,11 +357,11 @@ class Store:
                 meta.pop(key, None)
             meta["uid"] = str(uuid.uuid4())
             meta["creationTimestamp"] = self.timestamp()
-            with self.allocations.trying(self, keep=not dry_run):
+            with self.allocations.trying(self):
                 obj = strategy.prepare_create(self, resource, obj)
                 if self.peek(resource, meta.get("namespace"), obj["metadata"]["name"]) is not None:
                     raise status.already_exists(resource, obj["metadata"]["name"])
-                workflow.track(self.resources, resource, None, obj, self.timestamp())
+                workflow.track(resource, None, obj, self.timestamp())
                 if dry_run:
                     return obj
                 return clone(self._commit(resource, None, obj))
@@ -367,9 +369,9 @@ class Store:
     def _update(self, resource: Resource, old: Obj, new: Obj, workflow: managed.Workflow, *, dry_run: bool) -> Obj:
         with self.lock:
             strategy.check_update(resource, old, new)
-            with self.allocations.trying(self, keep=not dry_run):
+            with self.allocations.trying(self):
                 new = strategy.prepare_update(self, resource, old, new, workflow.subresource)
-                workflow.track(self.resources, resource, old, new, self.timestamp())
+                workflow.track(resource, old, new, self.timestamp())
                 if new == old:
                     return clone(old)
                 strategy.raise_generation(resource, old, new)

@@ -57,7 +57,7 @@ def read(files: Mapping[str, bytes], arguments: list[str]) -> Obj:
 
 
 def _set(values: Obj, text: str, *, as_text: bool) -> None:
-    for part in re.split(r"(?<!\\),", text):
+    for part in re.split(r"(?<!\\),(?![^{]*\})", text):
         key, equals, raw = part.partition("=")
         if not equals:
             raise ValueError(f'failed parsing --set data: key "{key}" has no value')
