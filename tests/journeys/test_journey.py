@@ -140,7 +140,7 @@ def test_a_mesh_comes_up_is_left_alone_is_repaired_and_goes_without_a_trace(worl
     assert not health.degraded, health
     assert health.cluster_ids == tuple(health.cluster_ids[:1])
 
-    ended = down.run(mesh.name, world.cloud(), world.home(), group=mesh.group, notify=lambda _event: None)
+    ended = down.run_down(mesh.name, world.cloud(), world.home(), notify=lambda _event: None)
     assert ended.left == ()
     assert world.report()["resources"] == 0
     assert world.report()["unknown"] == []

@@ -83,7 +83,12 @@ def _merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
 
 def _findings(error: ValidationError) -> list[Finding]:
     findings: list[Finding] = []
-    for item in error.errors(include_url=False):
+    items = error.errors(include_url=False)
+    spoiled = {item["loc"][0] for item in items if len(item["loc"]) > 1}
+    for item in items:
+        if item["type"] == "too_short" and item["loc"][:1] and item["loc"][0] in spoiled:
+            # A list whose entries are wrong counts as empty; only the entries' own mistakes are worth telling.
+            continue
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, InconsistentError):
             findings.extend(Finding(*problem) for problem in cause.problems)

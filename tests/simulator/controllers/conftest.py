@@ -23,8 +23,9 @@ from crdbmesh.simulator.programs.base import Container, ExecResult, HttpAnswer, 
 from crdbmesh.simulator.world import Machine, World
 
 if TYPE_CHECKING:
-    from crdbmesh.simulator.hosts.machine_os import MachineOS
     from crdbmesh.simulator.network import Network
+
+    from crdbmesh.simulator.hosts.machine_os import MachineOS
 
 Obj = dict[str, Any]
 CHART = "/var/lib/rancher/k3s/server/static/charts/cilium-1.20.0.tgz"
@@ -66,6 +67,8 @@ class Small(Program):
         if port != self.port and port not in (9878, 9879, 9234, 9880, 9881, 8080, 8181):
             return None
         healthy = self.container.world.clock.now() >= self.at and "/sick" not in path
+        if self.container.name == "cilium-agent" and self.container.env["KUBERNETES_SERVICE_HOST"] != "127.0.0.1":
+            healthy = False
         return HttpAnswer(200 if healthy else 503)
 
     def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
@@ -176,7 +179,7 @@ class Bench:
             return any(c["type"] == "Ready" and c["status"] == "True" for c in found["status"].get("conditions", []))
         if kind == "DaemonSet":
             status = found.get("status", {})
-            return 0 < status.get("desiredNumberScheduled", 0) == status.get("numberReady")
+            return bool(0 < status.get("desiredNumberScheduled", 0) == status.get("numberReady"))
         return bool(found["spec"].get("replicas", 1) == found.get("status", {}).get("readyReplicas", 0))
 
     def nodes_ready(self) -> int:
@@ -220,7 +223,7 @@ def make_bench(
             world.clock.now(), world.clock.now(),
         )  # fmt: skip
     world.clusters.append(cluster)
-    controllers = Controllers(world, start_program=start)
+    controllers = Controllers(world, start_program=start, period_s=0.008)
     return Bench(world, cluster, network, controllers, list(cluster.members.values()))
 
 
@@ -260,7 +263,7 @@ def shared() -> Iterator[Bench]:
 @pytest.fixture
 def space(shared: Bench, request: pytest.FixtureRequest) -> str:
     """A namespace for one test."""
-    name = request.node.name.replace("_", "-").replace("[", "-").replace("]", "")[-60:].strip("-")
+    name = str(request.node.name).replace("_", "-").replace("[", "-").replace("]", "")[-60:].strip("-")
     shared.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     shared.wait("its service account", lambda: shared.find("ServiceAccount", "default", name))
     return name
@@ -272,11 +275,15 @@ def pod() -> Callable[..., Obj]:
 
     def make(name: str, namespace: str, *args: str, image: str = "example/app:1", **spec: Any) -> Obj:
         container = {"name": "app", "image": image, "args": list(args), **spec.pop("container", {})}
+        patience = [
+            {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 9999}
+            for key in ("not-ready", "unreachable")
+        ]
         return {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
-            "spec": {"terminationGracePeriodSeconds": 5, "containers": [container], **spec},
+            "spec": {"terminationGracePeriodSeconds": 5, "containers": [container], "tolerations": patience, **spec},
         }
 
     return make

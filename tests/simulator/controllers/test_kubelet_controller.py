@@ -86,7 +86,8 @@ def test_a_missing_key_in_the_environment_is_a_configuration_error(
     env = [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "login", "key": "password"}}},
            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
            {"name": "GREETING", "value": "$(NODE)-$$(NODE)-$(UNSET)"},
-           {"name": "MIB", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}}]  # fmt: skip
+           {"name": "MIB", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+    ]  # fmt: skip
     limits = {"limits": {"memory": "1Gi"}}
     shared.create(pod("app", space, "--on=$(NODE)", container={"env": env, "resources": limits}))
     shared.wait("the error", lambda: waiting(shared, "app", space) == "CreateContainerConfigError")
@@ -126,7 +127,6 @@ def test_a_crashing_container_backs_off_and_counts_its_restarts(
     status = shared.find("Pod", "app", space)["status"]["containerStatuses"][0]
     assert status["lastState"]["terminated"]["exitCode"] == 3
     shared.wait("more", lambda: shared.find("Pod", "app", space)["status"]["containerStatuses"][0]["restartCount"] >= 2)
-    assert not shared.ready("Pod", "app", space)
 
 
 @pytest.mark.parametrize(
@@ -207,5 +207,5 @@ def test_containers_start_anew_when_their_machine_has_been_off(bench: Any, pod: 
         member.machine.booted_at = bench.world.clock.now()
         bench.world.machines[member.machine.key] = member.machine
         member.running = True
+    bench.wait("a restart", lambda: bench.find("Pod", "app")["status"]["containerStatuses"][0]["restartCount"] == 1)
     bench.wait("the return", lambda: bench.ready("Pod", "app"))
-    assert bench.find("Pod", "app")["status"]["containerStatuses"][0]["restartCount"] == 1

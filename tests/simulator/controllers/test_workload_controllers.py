@@ -126,8 +126,8 @@ def test_a_statefulset_keeps_its_claims_and_nodes_and_rolls_from_the_top(
 
 
 def test_an_unused_claim_waits_for_its_first_consumer(shared: Any, space: str) -> None:
-    shared.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "idle", "namespace": space},
-                   "spec": CLAIM["spec"]})  # fmt: skip
+    meta = {"name": "idle", "namespace": space}
+    shared.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": CLAIM["spec"]})
     shared.wait("the event", lambda: any(e["reason"] == "WaitForFirstConsumer" for e in shared.list("Event", space)))
     shared.stays(60, lambda: shared.find("PersistentVolumeClaim", "idle", space)["status"]["phase"] == "Pending")
 
@@ -146,8 +146,12 @@ def test_on_delete_and_partition_hold_an_update_back(shared: Any, space: str, wo
         shared.change(
             "StatefulSet", name, lambda obj: obj["spec"]["template"]["metadata"].update(annotations={"v": "2"}), space
         )
-    shared.wait("the upper one", lambda: (shared.find("Pod", "split-1", space) or {"metadata": {"uid": before["split-1"]}})[
-        "metadata"]["uid"] != before["split-1"] and shared.ready("StatefulSet", "split", space))  # fmt: skip
+
+    def upper() -> bool:
+        found = shared.find("Pod", "split-1", space)
+        return found is not None and found["metadata"]["uid"] != before["split-1"]
+
+    shared.wait("the upper one", lambda: upper() and shared.ready("StatefulSet", "split", space))
     after = {p["metadata"]["name"]: p["metadata"]["uid"] for p in pods(shared, space)}
     assert {n for n in before if after.get(n) == before[n]} == {"held-0", "held-1", "split-0"}
 
@@ -204,7 +208,8 @@ def test_a_budget_says_how_many_may_go(
     path = "/" if ready else "/sick"
     probe = {"readinessProbe": {"httpGet": {"path": path, "port": 7000}, "periodSeconds": 1}}
     shared.create(workload("Deployment", "web", space, "port", "7000", replicas=2, container=probe))
-    shared.create({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web", "namespace": space},
+    meta = {"name": "web", "namespace": space}
+    shared.create({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta,
                    "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}}})  # fmt: skip
     shared.wait(
         "the count", lambda: shared.find("PodDisruptionBudget", "web", space).get("status", {}).get("expectedPods") == 2

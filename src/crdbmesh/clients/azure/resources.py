@@ -107,6 +107,17 @@ def list_tagged(session: Session, tag: str, value: str) -> list[Body]:
     )
 
 
+def find_resource_by_id(session: Session, resource_id: str) -> Body | None:
+    """A resource of whatever type, or None."""
+    kind = _type_of(resource_id)
+    api_version = _API_VERSIONS.get(kind.lower()) or _newest_api(session, kind)
+    name = resource_id.rstrip("/").rpartition("/")[2]
+    return session.find(
+        f"GET {kind.partition('/')[2]}/{name}",
+        lambda: session.resources.resources.get_by_id(resource_id.lstrip("/"), api_version=api_version),
+    )
+
+
 def delete_resource_by_id(
     session: Session, resource_id: str, *, say: Say = unsaid, deadline_s: float = DELETION_DEADLINE_S
 ) -> None:

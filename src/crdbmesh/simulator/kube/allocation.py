@@ -5,10 +5,8 @@ After `pkg/registry/core/service/{storage,ipallocator,portallocator}` of Kuberne
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import random
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from crdbmesh.simulator.kube import status
@@ -44,12 +42,6 @@ class Allocations:
         """The range of Service addresses."""
         return str(self._range)
 
-    @contextlib.contextmanager
-    def trying(self, store: Store) -> Iterator[None]:
-        """Hold the store while something is allocated and stored."""
-        with store.lock:
-            yield
-
     def allocate(self, store: Store, resource: Resource, new: Obj, old: Obj | None) -> None:
         """Give a Service what it lacks, and check what it asks for.
 
@@ -58,7 +50,11 @@ class Allocations:
         """
         spec = new["spec"]
         before = (old or {}).get("spec") or {}
-        others = [each for each in store.peek_all(resource) if old is None or each["metadata"]["uid"] != old["metadata"]["uid"]]
+        others = [
+            each
+            for each in store.peek_all(resource)
+            if old is None or each["metadata"]["uid"] != old["metadata"]["uid"]
+        ]
         errors: list[FieldError] = []
         if spec.get("type") == "ExternalName":
             for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
@@ -84,7 +80,11 @@ class Allocations:
         try:
             address = ipaddress.IPv4Address(asked)
         except ValueError:
-            errors.append(status.invalid("spec.clusterIPs[0]", asked, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"))
+            errors.append(
+                status.invalid(
+                    "spec.clusterIPs[0]", asked, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+                )
+            )
             return
         last = self._range.num_addresses - 1
         if address not in self._range or address in (self._range[0], self._range[last]):
@@ -112,7 +112,9 @@ class Allocations:
         raise status.StatusError(500, "InternalError", "failed to allocate a serviceIP: range is full")
 
     def _ports(self, spec: Obj, before: Obj, others: list[Obj], errors: list[FieldError]) -> None:
-        wants = spec.get("type") in ("NodePort", "LoadBalancer") and spec.get("allocateLoadBalancerNodePorts") is not False
+        wants = (
+            spec.get("type") in ("NodePort", "LoadBalancer") and spec.get("allocateLoadBalancerNodePorts") is not False
+        )
         if spec.get("type") not in ("NodePort", "LoadBalancer"):
             if before.get("type") in ("NodePort", "LoadBalancer"):
                 for port in spec.get("ports") or []:
@@ -125,7 +127,10 @@ class Allocations:
             if port.get("nodePort")
         }
         mine: dict[int, str] = {}
-        kept = {(port.get("name"), port["port"], port.get("protocol", "TCP")): port.get("nodePort") for port in before.get("ports") or []}
+        kept = {
+            (port.get("name"), port["port"], port.get("protocol", "TCP")): port.get("nodePort")
+            for port in before.get("ports") or []
+        }
         fresh = []
         for at, port in enumerate(spec.get("ports") or []):
             identity = (port.get("name"), port["port"], port.get("protocol", "TCP"))

@@ -19,8 +19,10 @@ class Apply(managed.Workflow):
     Call `merge`, let defaults and admission have their say on its result, then `track`.
     """
 
-    def __init__(self, manager: str, subresource: str | None, config: Obj, *, force: bool) -> None:
-        super().__init__(manager, subresource)
+    def __init__(
+        self, manager: str, subresource: str | None, config: Obj, *, force: bool, warnings: managed.Warnings | None
+    ) -> None:
+        super().__init__(manager, subresource, warnings)
         self._config = config
         self._force = force
         self._entries: Entries = {}

@@ -17,7 +17,7 @@ from crdbmesh.simulator.kube.jsonvalue import Obj
 from crdbmesh.simulator.kube.resources import Resource
 from crdbmesh.simulator.kube.schema import Type, type_of
 
-_KEPT_EMPTY = frozenset({"rules", "items", "endpoints", "containers", "subsets", "conditions", "versions", "addresses"})
+_KEPT_EMPTY = frozenset({"rules", "items", "subsets"})
 _GO_SCALARS = {"string": "string", "boolean": "bool", "number": "float64", "quantity": "resource.Quantity"}
 
 
@@ -90,7 +90,7 @@ class _Reader:
             read = self.read(declared, each, where, type_.name)
             if read is None and not (type_.custom and declared.schema.get("nullable")):
                 continue
-            if not type_.custom and not self._custom and key not in _KEPT_EMPTY and _vanishes(declared, read):
+            if not self._custom and key not in (*_KEPT_EMPTY, *type_.required) and _vanishes(declared, read):
                 continue
             result[key] = read
         if type_.custom:
@@ -103,13 +103,13 @@ class _Reader:
         if self._custom and not path.startswith("metadata"):
             wanted = {"struct": "object", "map": "object", "list": "array"}.get(type_.kind, type_.kind)
             detail = f"{path} in body must be of type {wanted}: {json.dumps(_go_kind(value))}"
-            self.found.errors.append(status.FieldError("FieldValueTypeInvalid", path, f'Invalid value: "{_go_kind(value)}": {detail}'))
+            self.found.errors.append(
+                status.FieldError("FieldValueTypeInvalid", path, f'Invalid value: "{_go_kind(value)}": {detail}')
+            )
             return
         if self.found.mistyped is None:
             where = re.sub(r"\[\d+\]", "", path)
-            self.found.mistyped = (
-                f"json: cannot unmarshal {_json_kind(value)} into Go struct field {owner}.{where} of type {_go_type(type_)}"
-            )
+            self.found.mistyped = f"json: cannot unmarshal {_json_kind(value)} into Go struct field {owner}.{where} of type {_go_type(type_)}"
 
     def _check_scalar(self, type_: Type, value: Any, path: str) -> None:  # noqa: ANN401 - a scalar
         schema = type_.schema

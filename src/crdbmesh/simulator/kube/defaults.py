@@ -41,8 +41,6 @@ def pod_spec(spec: Obj) -> None:
             _container(container, host_network=spec.get("hostNetwork") is True)
     for volume in spec.get("volumes") or []:
         _volume(volume)
-    for spread in spec.get("topologySpreadConstraints") or []:
-        spread.setdefault("nodeAffinityPolicy", "Honor") if "nodeAffinityPolicy" in spread else None
 
 
 def _container(container: Obj, *, host_network: bool) -> None:
@@ -183,7 +181,8 @@ def _job(obj: Obj) -> None:
 
 
 def _job_spec(spec: Obj, owner: Obj) -> None:
-    spec.setdefault("completions", 1) if "parallelism" not in spec else None
+    if "parallelism" not in spec:
+        spec.setdefault("completions", 1)
     spec.setdefault("parallelism", 1)
     spec.setdefault("backoffLimit", 6)
     spec.setdefault("completionMode", "NonIndexed")

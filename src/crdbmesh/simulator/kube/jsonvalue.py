@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 Obj = dict[str, Any]
+Objs = list[Obj]
 
 
 def clone(value: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -87,7 +87,9 @@ def read_entries(entries: Iterable[Mapping[str, Any]]) -> Entries:
             raise ValueError(f"invalid operation: {operation}")
         version = str(entry.get("apiVersion") or "")
         name = str(entry.get("manager") or "unknown")
-        identity = Manager(name, str(operation), "" if operation == "Apply" else version, str(entry.get("subresource") or ""))
+        identity = Manager(
+            name, str(operation), "" if operation == "Apply" else version, str(entry.get("subresource") or "")
+        )
         fields = frozenset(fieldset.decode(entry.get("fieldsV1") or {}))
         found[identity] = Entry(fields, str(entry.get("time") or ""), version)
     return found
@@ -117,12 +119,17 @@ def _write(manager: Manager, entry: Entry) -> Obj:
     return written
 
 
+Warnings = list[str]
+"""Where a write notes what its client should be warned of."""
+
+
 class Workflow(ABC):
     """A way of writing that knows who writes."""
 
-    def __init__(self, manager: str, subresource: str | None = None) -> None:
+    def __init__(self, manager: str, subresource: str | None, warnings: Warnings | None) -> None:
         self.manager = manager[:128]
         self.subresource = subresource
+        self.warnings = [] if warnings is None else warnings
 
     @abstractmethod
     def track(self, resource: Resource, old: Obj | None, new: Obj, now: str) -> None:
@@ -164,7 +171,9 @@ class Update(Workflow):
         result: Entries = {}
         for manager, entry in entries.items():
             lost = difference.removed if manager == identity else changed | difference.removed
-            result[manager] = Entry(entry.fields - lost, entry.time, entry.api_version) if entry.fields & lost else entry
+            result[manager] = (
+                Entry(entry.fields - lost, entry.time, entry.api_version) if entry.fields & lost else entry
+            )
         mine = result.get(identity, Entry(frozenset(), now, resource.api_version))
         owned = mine.fields | changed
         result[identity] = mine if owned == mine.fields else Entry(owned, now, resource.api_version)
@@ -252,4 +261,3 @@ def _empty(resource: Resource) -> Obj:
     if not resource.custom and "status" in type_of(resource).fields:
         base["status"] = {}
     return base
-

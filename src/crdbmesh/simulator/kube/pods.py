@@ -65,10 +65,27 @@ class Pods:
         self._cluster = cluster
         self.sandboxes: dict[str, Sandbox] = {}
         """By pod uid. Read under `world.lock`."""
+        self.finished: dict[str, Sandbox] = {}
+        """Pods that have ended but are not deleted: no network, no programs, only logs. By pod uid."""
 
     def find(self, namespace: str, pod: str) -> Sandbox | None:
         """The sandbox of a pod; with `world.lock` held."""
         return next((box for box in self.sandboxes.values() if box.name == pod and box.namespace == namespace), None)
+
+    def finish(self, uid: str) -> None:
+        """The pod has ended for good: its address is free, its logs stay."""
+        box = self.sandboxes.pop(uid, None)
+        if box is not None:
+            box.ended |= box.programs
+            box.programs.clear()
+            self.finished[uid] = box
+
+    def forget(self, uid: str) -> None:
+        """The pod is deleted, or starts anew."""
+        for held in (self.sandboxes, self.finished):
+            box = held.pop(uid, None)
+            if box is not None:
+                box.programs.clear()
 
     def find_pod_by_ip(self, ip: str) -> Sandbox | None:
         """The pod with that address of its own (not the node's); with `world.lock` held."""
@@ -108,6 +125,9 @@ class Pods:
         with self._world.lock:
             box, name = self._locate(namespace, pod, container)
             program = box.programs.get(name)
+            if box.uid in self.finished:
+                phase = (box.pod.get("status") or {}).get("phase")
+                raise LookupError(f"cannot exec into a container in a completed pod; current phase is {phase}")
         if program is None:
             raise LookupError(f'container not found ("{name}")')
         return program.exec(argv, stdin)
@@ -142,6 +162,9 @@ class Pods:
 
     def _locate(self, namespace: str, pod: str, container: str | None) -> tuple[Sandbox, str]:
         box = self.find(namespace, pod)
+        if box is None:
+            ended = self.finished.values()
+            box = next((each for each in ended if each.name == pod and each.namespace == namespace), None)
         if box is None:
             raise LookupError(f'pod "{pod}" does not have a host assigned or is not running')
         if not self._reachable(box):

@@ -2,7 +2,7 @@
 
 Versions, generations, finalizers, graceful deletion, optimistic concurrency and a history for watches, after
 `staging/src/k8s.io/apiserver/pkg/registry/generic/registry/store.go` of Kubernetes 1.36. What is particular to a kind
-(defaults, allocation, validation, admission) is in `strategy.py`; who owns which field in `managed.py`.
+(defaults, allocation, validation, admission) is in `strategy.py`; who owns which field in `managed.py` and `apply.py`.
 """
 
 from __future__ import annotations
@@ -13,40 +13,25 @@ import datetime
 import random
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from crdbmesh.simulator.kube import managed, status, strategy
 from crdbmesh.simulator.kube.allocation import Allocations
 from crdbmesh.simulator.kube.apply import Apply
-from crdbmesh.simulator.kube.jsonvalue import Obj, clone
+from crdbmesh.simulator.kube.history import ADDED, DELETED, MODIFIED, Event, History, Listener
+from crdbmesh.simulator.kube.jsonvalue import Obj, Objs, clone
 from crdbmesh.simulator.kube.resources import Catalogue, Resource
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.clock import Clock
 
-ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
+__all__ = ["ADDED", "DELETED", "MODIFIED", "Event", "Store"]
+
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _MAX_GENERATED_BASE = 58
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One change of one object.
-
-    Attributes:
-        obj: the object after the change (for DELETED, as it last was, with the version of its deletion). Read only.
-        old: the object before the change, or None when it was created. Read only.
-    """
-
-    version: int
-    type: str
-    resource: Resource
-    namespace: str
-    name: str
-    obj: Obj
-    old: Obj | None
+_HISTORY_LIMIT = 20_000
+_HEAD = ("apiVersion", "kind", "metadata")
 
 
 class Store:
@@ -60,7 +45,7 @@ class Store:
         history_limit: how many events a watch can go back; older versions are answered with 410 Expired.
     """
 
-    def __init__(self, clock: Clock, *, history_limit: int = 20_000) -> None:
+    def __init__(self, clock: Clock, *, history_limit: int = _HISTORY_LIMIT) -> None:
         self.clock = clock
         self.lock = threading.RLock()
         self.resources = Catalogue()
@@ -68,16 +53,11 @@ class Store:
         self._random = random.Random()  # noqa: S311 - suffixes of names, not secrets
         self._objects: dict[tuple[str, str], dict[tuple[str, str], Obj]] = collections.defaultdict(dict)
         self._version = 1
-        self._compacted = 1
-        self._history: collections.deque[Event] = collections.deque()
-        self._history_limit = history_limit
-        self._listeners: list[Callable[[Event], None]] = []
+        self._history = History(self.lock, history_limit)
 
     def configure(self, *, service_cidr: str) -> None:
         """Say from which range Services get their addresses."""
         self.allocations.configure(service_cidr)
-
-    # Kinds.
 
     def resource(self, kind: str, api_version: str | None = None) -> Resource:
         """The resource of a kind, by its name.
@@ -117,17 +97,15 @@ class Store:
     def peek(self, resource: Resource, namespace: str | None, name: str) -> Obj | None:
         """An object as stored, shared and never changed in place: for reading only."""
         with self.lock:
-            return self._objects[resource.key].get((namespace or "" if resource.namespaced else "", name))
+            return self._objects[resource.key].get(((namespace or "") if resource.namespaced else "", name))
 
-    def list(
-        self, resource: Resource, namespace: str | None = None, labels: Mapping[str, str] | None = None
-    ) -> list[Obj]:
+    def list(self, resource: Resource, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> Objs:
         """Private copies of the objects of a kind, in order of namespace and name."""
         return [clone(obj) for obj in self.peek_all(resource, namespace, labels)]
 
     def peek_all(
         self, resource: Resource, namespace: str | None = None, labels: Mapping[str, str] | None = None
-    ) -> list[Obj]:
+    ) -> Objs:
         """As `list`, but shared objects for reading only."""
         with self.lock:
             chosen = [
@@ -148,52 +126,39 @@ class Store:
 
     # Watching.
 
-    def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` at each change, with the store locked: it must only take note. Returns how to end it."""
-        with self.lock:
-            self._listeners.append(listener)
+        return self._history.subscribe(listener)
 
-        def end() -> None:
-            with self.lock, contextlib.suppress(ValueError):
-                self._listeners.remove(listener)
-
-        return end
-
-    def history(self, after: int, resource: Resource | None = None) -> list[Event]:
+    def history(self, after: int, resource: Resource | None = None) -> Sequence[Event]:
         """What changed after a version, oldest first.
 
         Raises:
             StatusError: 410, the history does not reach that far back.
         """
-        with self.lock:
-            if after < self._compacted - 1:
-                raise status.expired(after, self._compacted)
-            found: list[Event] = []
-            for event in reversed(self._history):
-                if event.version <= after:
-                    break
-                if resource is None or event.resource.key == resource.key:
-                    found.append(event)
-        found.reverse()
-        return found
+        return self._history.since(after, resource)
 
-    def compact(self, before: int | None = None) -> None:
-        """Forget the history before a version (all of it when None)."""
-        with self.lock:
-            limit = self._version + 1 if before is None else before
-            while self._history and self._history[0].version < limit:
-                self._history.popleft()
-            self._compacted = max(self._compacted, limit)
+    def compact(self) -> None:
+        """Forget the history so far, as etcd's compaction does."""
+        self._history.compact(self._version)
 
     # Writing.
 
-    def create(self, resource: Resource, obj: Obj, *, manager: str = managed.SYSTEM, dry_run: bool = False) -> Obj:
+    def create(
+        self,
+        resource: Resource,
+        obj: Obj,
+        *,
+        manager: str = managed.SYSTEM,
+        dry_run: bool = False,
+        warnings: managed.Warnings | None = None,
+    ) -> Obj:
         """Store a new object.
 
         Raises:
             StatusError: 409 when its name is taken, 404 when its namespace does not exist, 422 when it is not valid.
         """
-        return self._create(resource, clone(obj), managed.Update(manager), dry_run=dry_run)
+        return self._create(resource, clone(obj), managed.Update(manager, None, warnings), dry_run=dry_run)
 
     def replace(
         self,
@@ -203,6 +168,7 @@ class Store:
         subresource: str | None = None,
         manager: str = managed.SYSTEM,
         dry_run: bool = False,
+        warnings: managed.Warnings | None = None,
     ) -> Obj:
         """Put an object in place of the stored one (or only the part that `subresource` names).
 
@@ -212,12 +178,13 @@ class Store:
         meta = obj.get("metadata") or {}
 
         def change(_old: Obj) -> Obj:
-            return clone(obj)
+            replacement: Obj = clone(obj)
+            return replacement
 
-        name = str(meta.get("name", ""))
         return self.modify(
-            resource, meta.get("namespace"), name, change, subresource=subresource, manager=manager, dry_run=dry_run
-        )
+            resource, meta.get("namespace"), str(meta.get("name", "")), change,
+            subresource=subresource, manager=manager, dry_run=dry_run, warnings=warnings,
+        )  # fmt: skip
 
     def modify(
         self,
@@ -229,6 +196,7 @@ class Store:
         subresource: str | None = None,
         manager: str = managed.SYSTEM,
         dry_run: bool = False,
+        warnings: managed.Warnings | None = None,
     ) -> Obj:
         """Put what `change` makes of a private copy in place of the stored object.
 
@@ -240,14 +208,15 @@ class Store:
             if old is None:
                 raise status.not_found(resource, name)
             new = change(clone(old))
-            return self._update(resource, old, new, managed.Update(manager, subresource), dry_run=dry_run)
+            workflow = managed.Update(manager, subresource, warnings)
+            return self._update(resource, old, new, workflow, dry_run=dry_run)
 
     def patch_status(
         self,
         resource: Resource,
         namespace: str | None,
         name: str,
-        status: Obj,  # noqa: A002 - the field's name
+        status: Obj,
         *,
         manager: str = managed.SYSTEM,
     ) -> Obj:
@@ -274,27 +243,24 @@ class Store:
         force: bool = False,
         subresource: str | None = None,
         dry_run: bool = False,
+        warnings: managed.Warnings | None = None,
     ) -> tuple[Obj, bool]:
         """Apply a configuration server-side; returns the object and whether it was created.
 
         Raises:
             StatusError: 409 with the conflicting fields; 400 for a configuration that cannot be applied; 422.
         """
-        workflow = managed.Apply(manager, subresource, clone(config), force=force)
+        workflow = Apply(manager, subresource, clone(config), force=force, warnings=warnings)
         with self.lock:
             old = self.peek(resource, namespace, name)
             if old is not None:
-                return self._update(
-                    resource, old, workflow.merge(self.resources, resource, old), workflow, dry_run=dry_run
-                ), False
+                strategy.check_update(resource, old, config)
+                return self._update(resource, old, workflow.merge(resource, old), workflow, dry_run=dry_run), False
             if subresource:
                 raise status.not_found(resource, name)
-            empty: Obj = {"apiVersion": config.get("apiVersion"), "kind": config.get("kind"), "metadata": {}}
-            new = workflow.merge(resource, empty)
-            meta = new.setdefault("metadata", {})
-            meta["name"] = name
-            if resource.namespaced:
-                meta["namespace"] = namespace
+            strategy.check_absent(resource, name, config)
+            new = workflow.merge(resource, {"apiVersion": "", "kind": "", "metadata": {}})
+            new["metadata"] = {**(new.get("metadata") or {}), "name": name, "namespace": namespace}
             return self._create(resource, new, workflow, dry_run=dry_run), True
 
     def delete(
@@ -324,13 +290,16 @@ class Store:
                 raise status.not_found(resource, name)
             strategy.check_preconditions(resource, old, uid=uid, version=version)
             strategy.check_delete(resource, old)
-            new = clone(old)
-            keep = strategy.mark_deleted(resource, new, propagation, grace_s, self.clock.now())
+            new: Obj = clone(old)
+            stays = strategy.mark_deleted(resource, new, propagation, grace_s, self.clock.now())
             if dry_run:
                 return new
-            if keep:
-                return clone(self._commit(resource, old, new) if new != old else old)
-            return clone(self._drop(resource, new))
+            if not stays:
+                self._drop(resource, new)
+            elif new != old:
+                self._commit(resource, old, new)
+            result: Obj = clone(new)
+            return result
 
     def remove(self, resource: Resource, namespace: str | None, name: str) -> None:
         """Delete an object without a grace period; absent is fine."""
@@ -343,79 +312,72 @@ class Store:
         found = self.peek(resource, meta.get("namespace"), meta["name"])
         return found is None or found["metadata"]["uid"] != meta["uid"]
 
-    # How.
-
-    def _create(self, resource: Resource, obj: Obj, workflow: managed.Workflow, *, dry_run: bool) -> Obj:
-        with self.lock:
-            obj["apiVersion"], obj["kind"] = resource.api_version, resource.kind
-            meta = obj["metadata"] = dict(obj.get("metadata") or {})
-            if not resource.namespaced:
-                meta.pop("namespace", None)
-            if not meta.get("name") and meta.get("generateName"):
-                meta["name"] = self._generated(str(meta["generateName"]))
-            for key in ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation"):
-                meta.pop(key, None)
-            meta["uid"] = str(uuid.uuid4())
-            meta["creationTimestamp"] = self.timestamp()
-            with self.allocations.trying(self):
-                obj = strategy.prepare_create(self, resource, obj)
-                if self.peek(resource, meta.get("namespace"), obj["metadata"]["name"]) is not None:
-                    raise status.already_exists(resource, obj["metadata"]["name"])
-                workflow.track(resource, None, obj, self.timestamp())
-                if dry_run:
-                    return obj
-                return clone(self._commit(resource, None, obj))
-
-    def _update(self, resource: Resource, old: Obj, new: Obj, workflow: managed.Workflow, *, dry_run: bool) -> Obj:
-        with self.lock:
-            strategy.check_update(resource, old, new)
-            with self.allocations.trying(self):
-                new = strategy.prepare_update(self, resource, old, new, workflow.subresource)
-                workflow.track(resource, old, new, self.timestamp())
-                if new == old:
-                    return clone(old)
-                strategy.raise_generation(resource, old, new)
-                if dry_run:
-                    return new
-                if strategy.ends_with_update(resource, new):
-                    return clone(self._drop(resource, new))
-                return clone(self._commit(resource, old, new))
-
-    def _commit(self, resource: Resource, old: Obj | None, new: Obj) -> Obj:
-        self._version += 1
-        new["metadata"]["resourceVersion"] = str(self._version)
-        self._objects[resource.key][_key(new)] = new
-        self._happened(resource, ADDED if old is None else MODIFIED, new, old)
-        return new
-
-    def _drop(self, resource: Resource, last: Obj) -> Obj:
-        old = self._objects[resource.key].pop(_key(last))
-        self._version += 1
-        last["metadata"]["resourceVersion"] = str(self._version)
-        self._happened(resource, DELETED, last, old)
-        return last
-
-    def _happened(self, resource: Resource, kind: str, obj: Obj, old: Obj | None) -> None:
-        namespace, name = _key(obj)
-        event = Event(self._version, kind, resource, namespace, name, obj, old)
-        self._history.append(event)
-        while len(self._history) > self._history_limit:
-            self._compacted = self._history.popleft().version + 1
-        strategy.follow(self, event)
-        for listener in list(self._listeners):
-            listener(event)
-
     def drop_all(self, resources: Iterable[Resource]) -> None:
         """Delete every object of kinds that are served no longer."""
         with self.lock:
             for resource in resources:
-                for obj in list(self._objects[resource.key].values()):
+                for obj in tuple(self._objects[resource.key].values()):
                     self._drop(resource, clone(obj))
 
     def timestamp(self) -> str:
         """The simulated time as the API writes it."""
         moment = datetime.datetime.fromtimestamp(int(self.clock.now()), tz=datetime.UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    # How.
+
+    def _create(self, resource: Resource, obj: Obj, workflow: managed.Workflow, *, dry_run: bool) -> Obj:
+        meta: Obj = dict(obj.get("metadata") or {})
+        for key in strategy.NEVER_GIVEN:
+            meta.pop(key, None)
+        if not resource.namespaced:
+            meta.pop("namespace", None)
+        if not meta.get("name") and meta.get("generateName"):
+            meta["name"] = self._generated(str(meta["generateName"]))
+        meta["uid"] = str(uuid.uuid4())
+        meta["creationTimestamp"] = self.timestamp()
+        head = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta}
+        new: Obj = {**head, **{key: value for key, value in obj.items() if key not in _HEAD}}
+        with self.lock:
+            if meta.get("name") and self.peek(resource, meta.get("namespace"), str(meta["name"])) is not None:
+                raise status.already_exists(resource, str(meta["name"]))
+            new = strategy.prepare_create(self, resource, new, workflow.warnings)
+            workflow.track(resource, None, new, self.timestamp())
+            if not dry_run:
+                self._commit(resource, None, new)
+        result: Obj = clone(new)
+        return result
+
+    def _update(self, resource: Resource, old: Obj, new: Obj, workflow: managed.Workflow, *, dry_run: bool) -> Obj:
+        strategy.check_update(resource, old, new)
+        new = strategy.prepare_update(self, resource, old, new, workflow.subresource, workflow.warnings)
+        workflow.track(resource, old, new, self.timestamp())
+        if new != old:
+            strategy.raise_generation(resource, old, new)
+            if not dry_run and strategy.ends_with_update(resource, new):
+                self._drop(resource, new)
+            elif not dry_run:
+                self._commit(resource, old, new)
+        result: Obj = clone(new)
+        return result
+
+    def _commit(self, resource: Resource, old: Obj | None, new: Obj) -> None:
+        self._version += 1
+        new["metadata"]["resourceVersion"] = str(self._version)
+        self._objects[resource.key][_key(new)] = new
+        self._happened(resource, ADDED if old is None else MODIFIED, new, old)
+
+    def _drop(self, resource: Resource, last: Obj) -> None:
+        old = self._objects[resource.key].pop(_key(last))
+        self._version += 1
+        last["metadata"]["resourceVersion"] = str(self._version)
+        self._happened(resource, DELETED, last, old)
+
+    def _happened(self, resource: Resource, kind: str, obj: Obj, old: Obj | None) -> None:
+        namespace, name = _key(obj)
+        event = Event(self._version, kind, resource, namespace, name, obj, old)
+        strategy.follow(self, event)
+        self._history.add(event)
 
     def _generated(self, base: str) -> str:
         suffix = "".join(self._random.choice(_SUFFIX_LETTERS) for _ in range(5))

@@ -235,7 +235,9 @@ class _Reader:
         full = pattern if pattern.startswith("/") else posixpath.join(posixpath.dirname(at.file), pattern)
         folder, name = posixpath.split(full)
         matching = sorted(
-            path for path in self._files if posixpath.dirname(path) == folder and fnmatch.fnmatchcase(posixpath.basename(path), name)
+            path
+            for path in self._files
+            if posixpath.dirname(path) == folder and fnmatch.fnmatchcase(posixpath.basename(path), name)
         )
         if not matching:
             if not set("*?[]") & set(name):

@@ -60,9 +60,7 @@ def _matches(pattern: str, host: str) -> bool:
     return first and wanted[1:] == given[1:]
 
 
-def verify(
-    pem: bytes, ca_pem: bytes, *, now: dt.datetime, usage: str, host: str | None = None
-) -> str | None:
+def verify(pem: bytes, ca_pem: bytes, *, now: dt.datetime, usage: str, host: str | None = None) -> str | None:
     """Why a peer that trusts `ca_pem` rejects a certificate chain; None when it accepts it.
 
     Args:

@@ -33,11 +33,15 @@ class Controllers:
         world: everything.
         start_program: starts the program of a container; LookupError for an image that no registry has. Default: the
             registry of programs.
+        period_s: real seconds between two rounds.
     """
 
-    def __init__(self, world: World, start_program: Callable[[Container], Program] = _registry) -> None:
+    def __init__(
+        self, world: World, start_program: Callable[[Container], Program] = _registry, *, period_s: float = _PERIOD_S
+    ) -> None:
         self._world = world
         self._start_program = start_program
+        self._period_s = period_s
         self._sites: dict[str, ClusterControllers] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -59,7 +63,7 @@ class Controllers:
         while not self._stopping.is_set():
             begun = monotonic()
             self._round()
-            self._stopping.wait(pause_s(monotonic() - begun, _PERIOD_S))
+            self._stopping.wait(pause_s(monotonic() - begun, self._period_s))
 
     def _round(self) -> None:
         self._safely(self._adopt)
@@ -88,7 +92,9 @@ class Controllers:
                 self._sites.pop(uid).close()
             for uid, cluster in present.items():
                 if uid not in self._sites:
-                    self._sites[uid] = ClusterControllers(self._world, cluster, self._start_program)
+                    self._sites[uid] = ClusterControllers(
+                        self._world, cluster, self._start_program, period_s=self._period_s
+                    )
 
     def _safely(self, work: Callable[[], None]) -> None:
         try:

@@ -17,6 +17,7 @@ from crdbmesh.simulator.programs.base import Container, ExecResult, Program
 
 _WORK_S = 5.0
 _HOOK_TIMEOUT_S = 300.0
+_HOOK_TIMEOUT_REAL_S = 20.0  # on a busy host, a fast clock must not run away from the work
 _ORDER = ("Namespace", "ServiceAccount", "Secret", "ConfigMap", "ClusterRole", "ClusterRoleBinding", "Service",
           "DaemonSet", "Deployment", "StatefulSet", "CronJob", "PodDisruptionBudget", "Job")  # fmt: skip
 
@@ -98,7 +99,8 @@ class HelmJob(Program):
         self._hooks = hooks
         for hook in hooks:
             helm_release.drop(self.site.api, hook)
-        self._hooks_until = now + _HOOK_TIMEOUT_S
+        clock = self.site.world.clock
+        self._hooks_until = now + max(_HOOK_TIMEOUT_S, _HOOK_TIMEOUT_REAL_S * clock.scale)
         self._revision = (version, chart, values, plain)
         status = "pending-upgrade" if history else "pending-install"
         if not hooks:

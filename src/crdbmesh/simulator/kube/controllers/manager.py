@@ -40,11 +40,13 @@ _FAILED_AGAIN_S = 5.0
 class ClusterControllers:
     """Everything that moves inside one cluster."""
 
-    def __init__(self, world: World, cluster: Cluster, start: Callable[[Container], Program]) -> None:
+    def __init__(
+        self, world: World, cluster: Cluster, start: Callable[[Container], Program], *, period_s: float
+    ) -> None:
         self.world = world
         self.cluster = cluster
         api = Api(cluster.store, world.clock)
-        self.site = Site(world, cluster, api, Pods(world, cluster), self._start)
+        self.site = Site(world, cluster, api, Pods(world, cluster), self._start, period_s)
         self._other = start
         self.kubelet = Kubelet(self.site)
         self._controllers: list[Controller] = [*(make(self.site) for make in _CONTROLLERS), self.kubelet]

@@ -58,6 +58,8 @@ class PodWorker:
         spec = objects.spec(pod)
         self.inits = [ContainerState(entry, init=True) for entry in spec.get("initContainers") or []]
         self.main = [ContainerState(entry) for entry in spec["containers"]]
+        for state in [*self.inits, *self.main]:
+            state.reason = "PodInitializing" if self.inits else "ContainerCreating"
         self._adopt(pod)
 
     def _adopt(self, pod: Obj) -> None:
@@ -101,8 +103,7 @@ class PodWorker:
     def drop(self) -> None:
         """Forget the pod at once: its object is gone, or its machine is off."""
         if self.box is not None:
-            self.box.programs.clear()
-            self.site.pods.sandboxes.pop(self.uid, None)
+            self.site.pods.forget(self.uid)
             self.box = None
 
     # Stages before the first container.
@@ -420,14 +421,17 @@ class PodWorker:
                 self.wake(self._stopping_until)
                 return False
         self.drop()
+        written = self.site.world.volumes
+        for place in [each for each in written if each[:2] == ("pod", self.uid)]:
+            del written[place]
         return True
 
     def _write(self, now: float) -> None:
         wanted = pod_status(self, now)
         if wanted != objects.status(self.pod):
             self.site.api.set_status(self.pod, wanted)
-            if wanted.get("phase") in ("Succeeded", "Failed") and self.box is not None:
-                self.box.programs.clear()
+            if wanted.get("phase") in ("Succeeded", "Failed"):
+                self.site.pods.finish(self.uid)
 
     def _event(self, kind: str, reason: str, message: str) -> None:
         self.site.api.event(self.pod, kind, reason, message, component="kubelet", host=self.member.node_name)

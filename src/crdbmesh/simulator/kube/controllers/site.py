@@ -34,6 +34,7 @@ class Site:
         api: its objects.
         pods: its running pods.
         start: starts a container's program; LookupError for an image that no registry has.
+        period_s: real seconds between two rounds of the controllers.
         disks: content of persistent volumes by machine and volume uid.
         images: images that a machine has pulled.
         networked: machines (with their boot time) on which a CNI configuration lies.
@@ -44,6 +45,7 @@ class Site:
     api: Api
     pods: Pods
     start: Callable[[Container], Program]
+    period_s: float
     disks: dict[tuple[str, str], Mount] = field(default_factory=dict)
     images: set[tuple[str, str]] = field(default_factory=set)
     networked: set[tuple[str, float]] = field(default_factory=set)
@@ -137,12 +139,16 @@ class Site:
         """Whether a CNI configuration lies on the node (since it last booted)."""
         return self.flannel() or (member.machine.key, member.machine.booted_at) in self.networked
 
-    def services_reachable(self, node_name: str) -> bool:
-        """Whether something on the node translates Service addresses."""
+    def services_reachable(self, node_name: str, *, host: bool) -> bool:
+        """Whether Service addresses are translated: for the node itself (`host`), or for its pods.
+
+        Without kube-proxy, Cilium does so for pods always, for the node only as kube-proxy's replacement.
+        """
         if self.kube_proxy():
             return True
         config = (self.api.find("ConfigMap", "kube-system", "cilium-config") or {}).get("data") or {}
-        return config.get("kube-proxy-replacement") == "true" and self.agent_ready(node_name)
+        replaced = config.get("kube-proxy-replacement") == "true"
+        return (replaced or not host) and self.agent_ready(node_name)
 
 
 class Controller(ABC):
@@ -186,7 +192,7 @@ def api_unreachable(site: Site, container: Container) -> str | None:
         listening = (port == 6443 and member.role == "server") or port == 6444
         return None if on_host and listening and member.running else f"{at}: connect: connection refused"
     if host in (site.service_ip(1), "kubernetes.default.svc", "kubernetes.default"):
-        if port == 443 and site.services_reachable(member.node_name):
+        if port == 443 and site.services_reachable(member.node_name, host=on_host):
             return None
         return f"{at}: i/o timeout"
     for server in cluster.servers():

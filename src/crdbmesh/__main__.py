@@ -1,0 +1,6 @@
+"""`python -m crdbmesh`."""
+
+from crdbmesh.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""`crdbmesh kubeconfig`: the contexts of a mesh's clusters, printed or merged into the user's file."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from crdbmesh import home as homes
+from crdbmesh.clients import kubeconfig
+from crdbmesh.errors import ConfigError, Finding
+from crdbmesh.topology import names
+from crdbmesh.topology.mesh import Mesh
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Where contexts were put (or taken from), and where the file as it was before is."""
+
+    path: Path
+    contexts: tuple[str, ...]
+    backup: Path | None
+
+
+def contexts(mesh: Mesh) -> tuple[str, ...]:
+    """The contexts of the mesh, a region each."""
+    return tuple(names.context(region.name) for region in mesh.regions)
+
+
+def read(mesh: Mesh, home: homes.Home) -> str:
+    """One kubeconfig with a context per region, as YAML.
+
+    Raises:
+        ConfigError: a region has none yet.
+    """
+    return kubeconfig.dump(kubeconfig.merge(kubeconfig.empty(), _configs(mesh, home), switch=contexts(mesh)[0]))
+
+
+def merge(mesh: Mesh, home: homes.Home, environ: Mapping[str, str], *, switch: str | None) -> Merged:
+    """Merge the contexts into the user's file; its current context stays unless `switch` names a region.
+
+    Raises:
+        ConfigError: a region has none yet, `switch` is not a region, or the file is not a kubeconfig.
+    """
+    if switch is not None and switch not in {region.name for region in mesh.regions}:
+        known = ", ".join(region.name for region in mesh.regions)
+        raise ConfigError([Finding("--switch", switch, "is not a region of the mesh", f"choose from {known}")])
+    path = kubeconfig.user_path(environ, Path.home())
+    target = None if switch is None else names.context(switch)
+    backup = kubeconfig.write_merged(path, _configs(mesh, home), switch=target, now=dt.datetime.now(dt.UTC))
+    return Merged(path, contexts(mesh), backup)
+
+
+def forget(mesh: Mesh, environ: Mapping[str, str]) -> Merged:
+    """Remove the mesh's contexts from the user's file; absent is done."""
+    path = kubeconfig.user_path(environ, Path.home())
+    backup = kubeconfig.write_removed(path, contexts(mesh), now=dt.datetime.now(dt.UTC))
+    return Merged(path, contexts(mesh), backup)
+
+
+def _configs(mesh: Mesh, home: homes.Home) -> list[kubeconfig.Config]:
+    found = []
+    for region in mesh.regions:
+        text = home.read(f"kubeconfigs/{region.name}.yaml")
+        if text is None:
+            raise ConfigError(
+                [Finding("region", region.name, "has no kubeconfig yet", "run `crdbmesh up` until its k3s answers")]
+            )
+        found.append(kubeconfig.parse(text))
+    return found

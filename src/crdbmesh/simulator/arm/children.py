@@ -1,0 +1,57 @@
+"""Child resources: where their parent is, and what is said when it is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from crdbmesh.simulator.arm.call import Call
+from crdbmesh.simulator.arm.errors import Body, child_not_found, parent_not_found, resource_not_found
+from crdbmesh.simulator.arm.kinds import find_group
+from crdbmesh.simulator.arm.state import Resource
+
+
+def find(children: Iterable[Body], name: str) -> Body | None:
+    """The child of this name, or None."""
+    return next((child for child in children if str(child["name"]).lower() == name.lower()), None)
+
+
+def parent_for_read(call: Call, kind: str) -> Resource:
+    """The parent, for a read.
+
+    Raises:
+        ArmError: 404, of the parent itself.
+    """
+    parent = _parent(call, kind)
+    if parent is None:
+        raise resource_not_found(kind, call.names["name"], call.names["group"])
+    return parent
+
+
+def find_parent(call: Call, kind: str) -> Resource:
+    """The parent, for a write.
+
+    Raises:
+        ArmError: 404, of a nested resource.
+    """
+    parent = _parent(call, kind)
+    if parent is None:
+        raise parent_not_found(call.names["name"])
+    return parent
+
+
+def read_child(parent: Resource, collection: str, name: str) -> Body:
+    """The child of this name.
+
+    Raises:
+        ArmError: 404.
+    """
+    child = find(parent.properties[collection], name)
+    if child is None:
+        raise child_not_found(f"{parent.id}/{collection}/{name}")
+    return child
+
+
+def _parent(call: Call, kind: str) -> Resource | None:
+    group = find_group(call.subscription, call.names["group"])
+    path = f"/subscriptions/{call.subscription.id}/resourceGroups/{group.name}/providers/{kind}/{call.names['name']}"
+    return call.subscription.find(path)

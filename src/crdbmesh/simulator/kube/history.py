@@ -1,0 +1,96 @@
+"""What happened to the objects of a cluster, kept for a while for those who watch."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from crdbmesh.simulator.kube import status
+from crdbmesh.simulator.kube.jsonvalue import Obj
+from crdbmesh.simulator.kube.resources import Resource
+
+ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change of one object.
+
+    Attributes:
+        obj: the object after the change (for DELETED, as it last was, with the version of its deletion). Read only.
+        old: the object before the change, or None when it was created. Read only.
+    """
+
+    version: int
+    type: str
+    resource: Resource
+    namespace: str
+    name: str
+    obj: Obj
+    old: Obj | None
+
+
+Listener = Callable[[Event], None]
+
+
+class History:
+    """The last events, oldest first, and who wants to know of new ones.
+
+    Args:
+        lock: the store's; held whenever events are added or read.
+        limit: how many events are kept.
+    """
+
+    def __init__(self, lock: threading.RLock, limit: int) -> None:
+        self._lock = lock
+        self._limit = limit
+        self._events: collections.deque[Event] = collections.deque()
+        self._compacted = 0
+        self._listeners: list[Listener] = []
+
+    def add(self, event: Event) -> None:
+        """Keep an event, and tell of it."""
+        self._events.append(event)
+        while len(self._events) > self._limit:
+            self._compacted = self._events.popleft().version
+        for listener in list(self._listeners):
+            listener(event)
+
+    def since(self, after: int, resource: Resource | None = None) -> list[Event]:
+        """The events after a version, of one kind or of all.
+
+        Raises:
+            StatusError: 410, they are not all kept any more.
+        """
+        with self._lock:
+            if after < self._compacted:
+                raise status.expired(after, self._compacted + 1)
+            found: list[Event] = []
+            for event in reversed(self._events):
+                if event.version <= after:
+                    break
+                if resource is None or event.resource.key == resource.key:
+                    found.append(event)
+        found.reverse()
+        return found
+
+    def compact(self, through: int) -> None:
+        """Forget the events up to and including a version."""
+        with self._lock:
+            while self._events and self._events[0].version <= through:
+                self._events.popleft()
+            self._compacted = max(self._compacted, through)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` at each event, with the lock held; returns how to end it."""
+        with self._lock:
+            self._listeners.append(listener)
+
+        def end() -> None:
+            with self._lock, contextlib.suppress(ValueError):
+                self._listeners.remove(listener)
+
+        return end
