@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE, PREFLIGHT, DEGRADED, INTERRUPTED = 0, 1, 2, 3, 10, 130
 
-_EPILOG = "Exit codes: 0 done · 1 a step failed or is blocked · 2 usage or config · 3 preflight · 10 degraded · 130 interrupted."
+_EPILOG = (
+    "Exit codes: 0 done · 1 a step failed or is blocked · 2 usage or config · 3 preflight · 10 degraded · "
+    "130 interrupted."
+)
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(

@@ -155,9 +155,8 @@ def show_intent(console: Console, mesh: Mesh) -> None:
     sizes = ", ".join(sorted({machine.size for machine in mesh.all_machines()}))
     console.print(f"[bold]{escape(mesh.name)}[/]: {len(regions)} regions, {machines} machines ({escape(sizes)})")
     for region in regions:
-        console.print(
-            f"  {region.name:<20} VNet {region.ranges.vnet}  pods {region.ranges.pods}  services {region.ranges.services}"
-        )
+        ranges = region.ranges
+        console.print(f"  {region.name:<20} VNet {ranges.vnet}  pods {ranges.pods}  services {ranges.services}")
     if "*" in mesh.allow_from:
         console.print("[bold red]  SSH, the Kubernetes API and NodePorts will be open to EVERYONE (allow_from: *)[/]")
     else:

@@ -27,8 +27,9 @@ from crdbmesh.access import Access
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Outcome, Result
-from crdbmesh.health import Health, read
+from crdbmesh.health import Health
 from crdbmesh.home import Home
+from crdbmesh.probes import read
 from crdbmesh.steps import catalog
 from crdbmesh.topology import config
 from crdbmesh.topology.mesh import Mesh

@@ -94,7 +94,9 @@ DAMAGE: dict[str, Callable[[Any], None]] = {
     "westus/cilium": kube_delete("westus", f"{SYSTEM}/secrets/cilium-clustermesh"),
     "westus/certificates": kube_delete("westus", "/api/v1/namespaces/westus/secrets/cockroachdb.node"),
     "westus/services": kube_delete("westus", "/api/v1/namespaces/westus/services/cockroachdb"),
-    "westus/dns": kube_patch("westus", f"{SYSTEM}/configmaps/coredns-custom", {"data": {"crdbmesh-eastus.server": None}}),
+    "westus/dns": kube_patch(
+        "westus", f"{SYSTEM}/configmaps/coredns-custom", {"data": {"crdbmesh-eastus.server": None}}
+    ),
     "westus/cockroachdb": kube_delete("westus", "/apis/apps/v1/namespaces/westus/statefulsets/cockroachdb"),
     "eastus/client": kube_delete("eastus", "/apis/apps/v1/namespaces/eastus/deployments/cockroachdb-client"),
 }

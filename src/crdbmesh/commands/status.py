@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from crdbmesh import health
 from crdbmesh import home as homes
+from crdbmesh import probes
 from crdbmesh.access import Access
 from crdbmesh.clients import cloud as clouds
+from crdbmesh.health import Health
 from crdbmesh.topology.mesh import Mesh
 
 
-def run_status(mesh: Mesh, cloud: clouds.Cloud, home: homes.Home) -> health.Health:
+def run_status(mesh: Mesh, cloud: clouds.Cloud, home: homes.Home) -> Health:
     """Read every layer.
 
     Raises:
         CrdbmeshError: Azure cannot be reached at all.
     """
     with Access.open(mesh, cloud, home) as access:
-        return health.read(access)
+        return probes.read(access)

@@ -323,6 +323,20 @@ def _through_tunnel(world: World, start: Origin, ip: str, port: int, protocol: s
     return _in_sandbox(cluster, box, port, protocol)
 
 
+def tunnel_reason(world: World, start: Origin, ip: str) -> str | None:
+    """Why packets to a pod's address do not arrive at its node, or do not come back; None when they do."""
+    route = datapath.find_route(start.cluster, start.node, ip)
+    if route is None:
+        return f"{TIMEOUT} (no route to {ip})"
+    if route.cluster is None and route.node_name == start.node.node_name:
+        return None
+    found = _tunnel(world, start, route)
+    if isinstance(found, str):
+        return symptom(found)
+    reason = _reply(world, start, *found)
+    return None if reason is None else symptom(reason)
+
+
 def _tunnel(world: World, start: Origin, route: datapath.Route) -> tuple[Cluster, Member] | str:
     source = start.node.machine
     machine = world.network.machine_at_private(route.node_ip, source)

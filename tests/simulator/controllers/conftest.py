@@ -263,7 +263,7 @@ def shared() -> Iterator[Bench]:
 @pytest.fixture
 def space(shared: Bench, request: pytest.FixtureRequest) -> str:
     """A namespace for one test."""
-    name = str(request.node.name).replace("_", "-").replace("[", "-").replace("]", "")[-60:].strip("-")
+    name = str(request.node.name).lower().replace("_", "-").replace("[", "-").replace("]", "")[-60:].strip("-")
     shared.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     shared.wait("its service account", lambda: shared.find("ServiceAccount", "default", name))
     return name

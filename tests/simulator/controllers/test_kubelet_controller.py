@@ -140,6 +140,17 @@ def test_a_finished_pod_has_the_right_phase(
     shared.wait("the end", lambda: shared.find("Pod", "app", space)["status"].get("phase") == phase)
 
 
+def test_a_finished_pod_keeps_its_log_and_gives_its_address_back(
+    shared: Any, space: str, pod: Callable[..., Obj]
+) -> None:
+    shared.create(pod("app", space, "exit", "0", restartPolicy="Never"))
+    shared.wait("the end", lambda: shared.find("Pod", "app", space)["status"].get("phase") == "Succeeded")
+    shared.wait("the address", lambda: not [b for b in shared.pods.sandboxes.values() if b.namespace == space])
+    assert shared.pods.logs(space, "app", None) == ["started"]
+    with pytest.raises(LookupError, match="completed pod"):
+        shared.pods.exec(space, "app", None, ["true"], b"")
+
+
 def test_init_containers_run_first_and_a_failing_one_blocks(shared: Any, space: str, pod: Callable[..., Obj]) -> None:
     good = [{"name": "one", "image": "example/app:1", "args": ["exit", "0"]}]
     bad = [*good, {"name": "two", "image": "example/app:1", "args": ["exit", "1"]}]

@@ -6,7 +6,7 @@ import copy
 import ipaddress
 from typing import Any, ClassVar
 
-from crdbmesh.simulator.arm import public_ips, subnets, vnets
+from crdbmesh.simulator.arm import nsgs, public_ips, subnets, vnets
 from crdbmesh.simulator.arm.call import NETWORK, Answer, Call, Tracking, accepted
 from crdbmesh.simulator.arm.errors import (
     ArmError,
@@ -57,7 +57,8 @@ class Interfaces(Kind):
             "ipConfigurations": configurations,
         }
         if "networkSecurityGroup" in given:
-            nsg = _resolve(call, identity, given["networkSecurityGroup"], "properties.networkSecurityGroup")
+            reference = given["networkSecurityGroup"]
+            nsg = _resolve(call, identity, reference, nsgs.NSGS, "properties.networkSecurityGroup")
             properties["networkSecurityGroup"] = {"id": nsg.id}
         dns = given.get("dnsSettings", {})
         properties["dnsSettings"] = {"dnsServers": [], "appliedDnsServers": [], **dns}
@@ -77,7 +78,6 @@ class Interfaces(Kind):
 
     def erase(self, call: Call, resource: Resource) -> Answer:
         """Delete a NIC that no VM has."""
-        self.require_idle(call, resource)
         subscription = call.subscription
         vm = attached_to(subscription, resource)
         if vm is not None:
@@ -88,6 +88,7 @@ class Interfaces(Kind):
                 "interface, it must be dissociated from the resource. To learn more, see aka.ms/deletenic.",
             )
         require_unreserved(subscription, resource, None)
+        self.require_idle(call, resource)
         operation = self.begin_deletion(call, resource, "DeleteNicOperation")
         return accepted(call, operation, 202, None)
 
@@ -187,7 +188,8 @@ class _Configuration:
 
     def _read_public_address(self) -> Body:
         given = self._given["publicIPAddress"]
-        address = _resolve(self._call, self._identity, given, f"{self._path}.properties.publicIPAddress")
+        path = f"{self._path}.properties.publicIPAddress"
+        address = _resolve(self._call, self._identity, given, public_ips.PublicAddresses.type, path)
         user = public_ips.used_by(self._subscription, address)
         if user is not None and user.lower() != self._id.lower():
             raise ArmError(
@@ -298,13 +300,13 @@ def _is_primary(vm: Resource, nic: Resource) -> bool:
     )
 
 
-def _resolve(call: Call, identity: Identity, given: Body, path: str) -> Resource:
+def _resolve(call: Call, identity: Identity, given: Body, kind: str, path: str) -> Resource:
     """The resource that a NIC refers to: in its region, and ready."""
     referenced = given.get("id")
     if not referenced:
         raise missing_reference(path)
     found = call.subscription.find(str(referenced))
-    if found is None or found.location != identity.location or found.deletion is not None:
+    if found is None or found.type != kind or found.location != identity.location or found.deletion is not None:
         raise invalid_reference(str(referenced), identity.id)
     operation = call.subscription.operations.holding(found.id)
     if operation is not None:

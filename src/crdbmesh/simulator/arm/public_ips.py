@@ -21,9 +21,6 @@ class PublicAddresses(Kind):
     type: ClassVar[str] = "Microsoft.Network/publicIPAddresses"
     tracking: ClassVar[Tracking] = NETWORK
 
-    def __init__(self) -> None:
-        self._drawn: dict[str, str] = {}
-
     def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
         """Create or replace a public IP; its address stays."""
         subscription = call.subscription
@@ -49,7 +46,7 @@ class PublicAddresses(Kind):
             )
         settings = _dns_settings(subscription, identity, given.get("dnsSettings"))
         address = existing.properties.get("ipAddress") if existing else None
-        drawn = address or subscription.take_address()
+        drawn = (existing.address if existing else None) or subscription.take_address()
         properties = {
             **{name: value for name, value in given.items() if name not in ("ipAddress", "dnsSettings")},
             "provisioningState": "Updating",
@@ -67,7 +64,7 @@ class PublicAddresses(Kind):
         kept_zones = zones or (existing.body.get("zones") if existing else None)
         stored.update({"zones": kept_zones} if kept_zones else {})
         resource = self.commit(subscription, identity, stored, existing)
-        self._drawn[resource.key] = drawn
+        resource.address = drawn
 
         def done() -> None:
             resource.state = "Succeeded"
@@ -97,9 +94,8 @@ class PublicAddresses(Kind):
     def vanish(self, subscription: Subscription, resource: Resource) -> None:
         """The address is free again."""
         super().vanish(subscription, resource)
-        drawn = self._drawn.pop(resource.key, None)
-        if drawn is not None:
-            subscription.give_back_address(drawn)
+        if resource.address is not None:
+            subscription.give_back_address(resource.address)
 
     def render(self, call: Call, resource: Resource) -> Body:
         """The address, with what has it."""

@@ -63,6 +63,7 @@ class Resource:
         power: of a VM: the code of its power state, such as `running`.
         deletion: the operation that is deleting it.
         reserved: of a NIC: the VM (id) that its failed creation keeps it for, and until when.
+        address: of a public IP: its address, which is shown once it has been provisioned.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Resource:
     power: str = ""
     deletion: Operation | None = None
     reserved: tuple[str, float] | None = None
+    address: str | None = None
 
     @property
     def key(self) -> str:
@@ -155,6 +157,7 @@ class Subscription:
         self.limits = limits or quotas.Limits()
         self.shortages: set[Shortage] = set()
         self.throttle = Throttle()
+        self.jobs: dict[str, Operation] = {}
         at_work = {namespace.lower() for namespace in (*_ALWAYS_REGISTERED, *registered)}
         self.providers = {
             namespace.lower(): Provider(namespace, "Registered" if namespace.lower() in at_work else "NotRegistered")
@@ -281,7 +284,7 @@ class Subscription:
     def require_registered(self, namespace: str) -> None:
         """Refuse to write resources of a provider that is not registered."""
         provider = self.providers.get(namespace.lower())
-        if provider is None or provider.state not in ("Registered", "Registering"):
+        if provider is None or provider.state != "Registered":
             raise ArmError(
                 409,
                 "MissingSubscriptionRegistration",

@@ -53,7 +53,7 @@ class _Reader:
         self._custom = custom
         self.found = Decoded({})
 
-    def read(self, type_: Type, value: Any, path: str, owner: str = "") -> Any:  # noqa: ANN401 - any JSON value
+    def read(self, type_: Type, value: Any, path: str, owner: str = "") -> Any:
         if value is None:
             return None
         kind = type_.kind
@@ -99,7 +99,7 @@ class _Reader:
             ]
         return result
 
-    def _mistyped(self, type_: Type, value: Any, path: str, owner: str) -> None:  # noqa: ANN401
+    def _mistyped(self, type_: Type, value: Any, path: str, owner: str) -> None:
         if self._custom and not path.startswith("metadata"):
             wanted = {"struct": "object", "map": "object", "list": "array"}.get(type_.kind, type_.kind)
             detail = f"{path} in body must be of type {wanted}: {json.dumps(_go_kind(value))}"
@@ -111,7 +111,7 @@ class _Reader:
             where = re.sub(r"\[\d+\]", "", path)
             self.found.mistyped = f"json: cannot unmarshal {_json_kind(value)} into Go struct field {owner}.{where} of type {_go_type(type_)}"
 
-    def _check_scalar(self, type_: Type, value: Any, path: str) -> None:  # noqa: ANN401 - a scalar
+    def _check_scalar(self, type_: Type, value: Any, path: str) -> None:
         schema = type_.schema
         if "enum" in schema and value not in schema["enum"]:
             self.found.errors.append(status.not_supported(path, value, [str(word) for word in schema["enum"]]))
@@ -126,11 +126,11 @@ class _Reader:
         if isinstance(value, int | float) and value > schema.get("maximum", value):
             self._refuse(path, value, f"{path} in body should be less than or equal to {schema['maximum']}")
 
-    def _refuse(self, path: str, value: Any, detail: str) -> None:  # noqa: ANN401 - a scalar
+    def _refuse(self, path: str, value: Any, detail: str) -> None:
         self.found.errors.append(status.invalid(path, value, detail))
 
 
-def fits(type_: Type, value: Any) -> bool:  # noqa: ANN401 - any JSON value
+def fits(type_: Type, value: Any) -> bool:
     """Whether a value has its declared JSON type."""
     kind = type_.kind
     if kind in ("struct", "map"):
@@ -154,7 +154,7 @@ def fits(type_: Type, value: Any) -> bool:  # noqa: ANN401 - any JSON value
     return True
 
 
-def find_mismatch(type_: Type, value: Any, path: fieldset.Path = ()) -> str | None:  # noqa: ANN401 - any JSON value
+def find_mismatch(type_: Type, value: Any, path: fieldset.Path = ()) -> str | None:
     """What keeps a value from being of a type, as server-side apply says it; None when nothing does."""
     if value is None or type_.kind == "any":
         return None
@@ -180,7 +180,7 @@ def find_mismatch(type_: Type, value: Any, path: fieldset.Path = ()) -> str | No
     return None
 
 
-def _element(type_: Type, value: Any, at: int) -> str:  # noqa: ANN401 - any JSON value
+def _element(type_: Type, value: Any, at: int) -> str:
     if type_.associative:
         try:
             return type_.identify(value)
@@ -189,7 +189,7 @@ def _element(type_: Type, value: Any, at: int) -> str:  # noqa: ANN401 - any JSO
     return f"i:{at}"
 
 
-def _expectation(type_: Type, value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _expectation(type_: Type, value: Any) -> str:
     if type_.kind in ("struct", "map"):
         return f"expected map, got &{{{value}}}"
     if type_.kind == "list":
@@ -199,11 +199,11 @@ def _expectation(type_: Type, value: Any) -> str:  # noqa: ANN401 - any JSON val
     return f"expected {wanted}, got &value.valueUnstructured{{Value:{shown}}}"
 
 
-def _vanishes(type_: Type, value: Any) -> bool:  # noqa: ANN401 - any JSON value
+def _vanishes(type_: Type, value: Any) -> bool:
     return (type_.kind == "list" and value == []) or (type_.kind == "map" and value == {})
 
 
-def _json_kind(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _json_kind(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int | float):
@@ -211,7 +211,7 @@ def _json_kind(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return {dict: "object", list: "array", str: "string"}[type(value)]
 
 
-def _go_kind(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _go_kind(value: Any) -> str:
     if isinstance(value, bool):
         return "boolean"
     if isinstance(value, int):
@@ -233,6 +233,6 @@ def _go_type(type_: Type) -> str:
     return _GO_SCALARS.get(type_.kind, "intstr.IntOrString")
 
 
-def as_mapping(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 - any JSON value
+def as_mapping(value: Any) -> Mapping[str, Any]:
     """A value as an object: empty when it is none."""
     return value if isinstance(value, Mapping) else {}

@@ -341,7 +341,7 @@ _SETTERS: dict[tuple[str, str], _Setter] = {
 }
 
 
-def _custom(schema: dict[str, Any], value: Any) -> None:  # noqa: ANN401 - any JSON value
+def _custom(schema: dict[str, Any], value: Any) -> None:
     if isinstance(value, dict):
         for key, below in (schema.get("properties") or {}).items():
             if "default" in below and value.get(key) is None:

@@ -92,7 +92,7 @@ def show(path: Path) -> str:
 # The set of fields that a configuration holds.
 
 
-def fields_of(type_: Type, value: Any) -> set[Path]:  # noqa: ANN401 - any JSON value
+def fields_of(type_: Type, value: Any) -> set[Path]:
     """The fields that an applied configuration lays claim to.
 
     Raises:
@@ -103,7 +103,7 @@ def fields_of(type_: Type, value: Any) -> set[Path]:  # noqa: ANN401 - any JSON 
     return found
 
 
-def _fields_of(type_: Type, value: Any, path: Path, found: set[Path]) -> None:  # noqa: ANN401 - any JSON value
+def _fields_of(type_: Type, value: Any, path: Path, found: set[Path]) -> None:
     if isinstance(value, list) and type_.associative:
         for key, element in index(type_, value, path):
             found.add((*path, key))
@@ -140,7 +140,7 @@ def index(type_: Type, elements: Iterable[Any], path: Path) -> list[tuple[str, A
     return found
 
 
-def _indexed(type_: Type, elements: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - a list, or nothing
+def _indexed(type_: Type, elements: Any, path: Path) -> dict[str, Any]:
     """As `index`, but lenient: what is already stored may hold duplicates (the first one counts)."""
     found: dict[str, Any] = {}
     for element in elements if isinstance(elements, list) else ():
@@ -154,14 +154,14 @@ def _indexed(type_: Type, elements: Any, path: Path) -> dict[str, Any]:  # noqa:
 # Comparing.
 
 
-def compare(type_: Type, old: Any, new: Any) -> Comparison:  # noqa: ANN401 - any JSON value
+def compare(type_: Type, old: Any, new: Any) -> Comparison:
     """What differs between two objects."""
     result = Comparison()
     _compare(type_, old, new, (), result)
     return result
 
 
-def _compare(type_: Type, old: Any, new: Any, path: Path, result: Comparison) -> None:  # noqa: ANN401
+def _compare(type_: Type, old: Any, new: Any, path: Path, result: Comparison) -> None:
     if old is new:
         return
     one = new if old is _ABSENT or old is None else old
@@ -185,14 +185,14 @@ def _compare(type_: Type, old: Any, new: Any, path: Path, result: Comparison) ->
         result.removed.add(path)
 
 
-def _length(value: Any) -> int:  # noqa: ANN401 - any JSON value
+def _length(value: Any) -> int:
     return len(value) if isinstance(value, dict | list) else 0
 
 
 # Merging and removing.
 
 
-def merge(type_: Type, live: Any, config: Any, path: Path = ()) -> Any:  # noqa: ANN401 - any JSON value
+def merge(type_: Type, live: Any, config: Any, path: Path = ()) -> Any:
     """`live` with what `config` says laid over it; neither is changed, parts of both are shared."""
     if isinstance(config, list) and isinstance(live, list) and type_.associative:
         return _merge_lists(type_, live, config, path)
@@ -236,7 +236,7 @@ def _merge_lists(type_: Type, live: list[Any], config: list[Any], path: Path) ->
     return result
 
 
-def remove(type_: Type, value: Any, paths: Iterable[Path]) -> Any:  # noqa: ANN401 - any JSON value
+def remove(type_: Type, value: Any, paths: Iterable[Path]) -> Any:
     """The value without the fields at these paths."""
     return _remove(type_, value, _trie(paths))
 
@@ -251,7 +251,7 @@ def _trie(paths: Iterable[Path]) -> dict[str, Any]:
     return root
 
 
-def _remove(type_: Type, value: Any, trie: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+def _remove(type_: Type, value: Any, trie: dict[str, Any]) -> Any:
     if isinstance(value, list) and type_.associative:
         kept: list[Any] = []
         for element in value:

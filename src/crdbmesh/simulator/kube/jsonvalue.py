@@ -8,7 +8,7 @@ Obj = dict[str, Any]
 Objs = list[Obj]
 
 
-def clone(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def clone(value: Any) -> Any:
     """A deep copy of a JSON value."""
     if isinstance(value, dict):
         return {key: clone(each) if isinstance(each, dict | list) else each for key, each in value.items()}

@@ -124,7 +124,7 @@ def check_subdomain(name: str, field: str) -> list[FieldError]:
     return []
 
 
-def check_labels(labels: Any, field: str) -> list[FieldError]:  # noqa: ANN401 - a mapping, or nothing
+def check_labels(labels: Any, field: str) -> list[FieldError]:
     """What is wrong with a set of labels."""
     errors: list[FieldError] = []
     for key, value in (labels or {}).items():
@@ -136,7 +136,7 @@ def check_labels(labels: Any, field: str) -> list[FieldError]:  # noqa: ANN401 -
     return errors
 
 
-def check_data_keys(data: Any, field: str) -> list[FieldError]:  # noqa: ANN401 - a mapping, or nothing
+def check_data_keys(data: Any, field: str) -> list[FieldError]:
     """What is wrong with the keys of a ConfigMap's or Secret's data."""
     errors: list[FieldError] = []
     for key in data or {}:
@@ -147,7 +147,7 @@ def check_data_keys(data: Any, field: str) -> list[FieldError]:  # noqa: ANN401 
     return errors
 
 
-def _check_qualified(word: str, field: str, shown: Any) -> list[FieldError]:  # noqa: ANN401 - any JSON value
+def _check_qualified(word: str, field: str, shown: Any) -> list[FieldError]:
     prefix, slash, name = word.rpartition("/")
     if slash and not prefix:
         return [status.invalid(field, shown, "prefix part must be non-empty")]

@@ -141,7 +141,7 @@ def _container(container: Obj, where: str, volumes: set[str]) -> list[FieldError
                     variable["name"],
                     "a valid environment variable name must consist only of printable ASCII characters other than '='",
                 )
-            )  # noqa: E501 - one message
+            )
         if variable.get("value") and variable.get("valueFrom"):
             errors.append(status.invalid(f"{field}.valueFrom", "", "may not be specified when `value` is not empty"))
     paths: set[str] = set()
@@ -224,12 +224,12 @@ _FACTORS = {
 }  # fmt: skip
 
 
-def is_quantity(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+def is_quantity(value: Any) -> bool:
     """Whether a value is a resource quantity such as `500m` or `2Gi`."""
     return not isinstance(value, bool) and bool(_QUANTITY.match(str(value)))
 
 
-def quantity(value: Any) -> float:  # noqa: ANN401 - any JSON value
+def quantity(value: Any) -> float:
     """A resource quantity as a number."""
     text = str(value)
     found = re.match(r"^([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)$", text)

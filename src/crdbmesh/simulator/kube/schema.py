@@ -146,7 +146,7 @@ class Type:
             return self.element
         return ANY
 
-    def identify(self, element: Any) -> str:  # noqa: ANN401 - any JSON value
+    def identify(self, element: Any) -> str:
         """What tells an element of an associative list apart, as a FieldsV1 path element.
 
         Raises:

@@ -145,7 +145,7 @@ def parse_fields(resource: Resource, text: str) -> Predicate:
         if field not in _ALWAYS | _FIELDS.get((resource.group, resource.kind), frozenset()):
             raise status.bad_request(
                 f'Unable to find "{resource.api_version}, Resource={resource.plural}" that match label selector "", field selector "{text}": field label not supported: {field}'
-            )  # noqa: E501 - one message
+            )
         tests.append((field, operator != "!=", value))
 
     def holds(obj: Obj) -> bool:

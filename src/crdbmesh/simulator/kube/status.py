@@ -64,18 +64,18 @@ def required(field: str, detail: str = "") -> FieldError:
     return FieldError("FieldValueRequired", field, f"Required value: {detail}" if detail else "Required value")
 
 
-def invalid(field: str, value: Any, detail: str) -> FieldError:  # noqa: ANN401 - any JSON value
+def invalid(field: str, value: Any, detail: str) -> FieldError:
     """A field whose value is not valid."""
     return FieldError("FieldValueInvalid", field, f"Invalid value: {_shown(value)}: {detail}")
 
 
-def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldError:  # noqa: ANN401 - any JSON value
+def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldError:
     """A field whose value is not among those that are known."""
     known = ", ".join(f'"{word}"' for word in sorted(supported))
     return FieldError("FieldValueNotSupported", field, f"Unsupported value: {_shown(value)}: supported values: {known}")
 
 
-def duplicate(field: str, value: Any) -> FieldError:  # noqa: ANN401 - any JSON value
+def duplicate(field: str, value: Any) -> FieldError:
     """A value that may be there once only."""
     return FieldError("FieldValueDuplicate", field, f"Duplicate value: {_shown(value)}")
 
@@ -155,5 +155,5 @@ def _details(resource: Resource, name: str) -> dict[str, Any]:
     return {key: value for key, value in details.items() if value}
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _shown(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))

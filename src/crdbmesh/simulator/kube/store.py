@@ -341,8 +341,9 @@ class Store:
         with self.lock:
             if meta.get("name") and self.peek(resource, meta.get("namespace"), str(meta["name"])) is not None:
                 raise status.already_exists(resource, str(meta["name"]))
-            new = strategy.prepare_create(self, resource, new, workflow.warnings)
+            new = strategy.prepare_create(self, resource, new)
             workflow.track(resource, None, new, self.timestamp())
+            strategy.admit_create(self, resource, new, workflow.warnings)
             if not dry_run:
                 self._commit(resource, None, new)
         result: Obj = clone(new)
@@ -350,8 +351,9 @@ class Store:
 
     def _update(self, resource: Resource, old: Obj, new: Obj, workflow: managed.Workflow, *, dry_run: bool) -> Obj:
         strategy.check_update(resource, old, new)
-        new = strategy.prepare_update(self, resource, old, new, workflow.subresource, workflow.warnings)
+        new = strategy.prepare_update(resource, old, new, workflow.subresource)
         workflow.track(resource, old, new, self.timestamp())
+        strategy.admit_update(self, resource, old, new, workflow.subresource, workflow.warnings)
         if new != old:
             strategy.raise_generation(resource, old, new)
             if not dry_run and strategy.ends_with_update(resource, new):

@@ -34,8 +34,8 @@ _GENERATED_KINDS = frozenset({
 _TEMPLATED = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "ReplicationController"})
 
 
-def prepare_create(store: Store, resource: Resource, obj: Obj, warnings: list[str]) -> Obj:
-    """A new object as it will be stored.
+def prepare_create(store: Store, resource: Resource, obj: Obj) -> Obj:
+    """A new object with its defaults, before admission.
 
     Raises:
         StatusError: 400, 403, 404 or 422.
@@ -43,11 +43,23 @@ def prepare_create(store: Store, resource: Resource, obj: Obj, warnings: list[st
     if resource.namespaced:
         admission.check_namespace(store, resource, obj["metadata"])
     new = read(resource, obj)
-    meta = new["metadata"]
     if "status" in resource.subresources and resource.kind not in ("Node", "Namespace"):
         new.pop("status", None)
+    if resource.kind == "Secret":
+        _encode_strings(new)
     defaults.fill_in(resource, new)
     _refuse(resource, new, None)
+    if resource.custom or resource.kind in _GENERATED_KINDS:
+        new["metadata"]["generation"] = 1
+    return new
+
+
+def admit_create(store: Store, resource: Resource, new: Obj, warnings: list[str]) -> None:
+    """Let admission and allocation complete a new object, in place. What they add has no owner.
+
+    Raises:
+        StatusError: 403 or 422.
+    """
     if resource.kind == "Pod":
         admission.admit_pod(store, resource, new, warnings)
     elif resource.kind in _TEMPLATED:
@@ -58,11 +70,6 @@ def prepare_create(store: Store, resource: Resource, obj: Obj, warnings: list[st
         store.allocations.allocate(store, resource, new, None)
     elif resource.kind == "CustomResourceDefinition":
         _establish(new, store.timestamp())
-    elif resource.kind == "Secret":
-        _encode_strings(new)
-    if resource.custom or resource.kind in _GENERATED_KINDS:
-        meta["generation"] = 1
-    return new
 
 
 def read(resource: Resource, obj: Obj) -> Obj:
@@ -107,13 +114,11 @@ def check_absent(resource: Resource, name: str, config: Obj) -> None:
         raise status.conflict(resource, name, why)
 
 
-def prepare_update(
-    store: Store, resource: Resource, old: Obj, new: Obj, subresource: str | None, warnings: list[str]
-) -> Obj:
-    """An object as it will be stored in place of `old`.
+def prepare_update(resource: Resource, old: Obj, new: Obj, subresource: str | None) -> Obj:
+    """An object as it is to be put in place of `old`, before admission.
 
     Raises:
-        StatusError: 400, 403 or 422.
+        StatusError: 400 or 422.
     """
     new = read(resource, new)
     if subresource == "status":
@@ -137,13 +142,25 @@ def prepare_update(
         _carry_over(new["spec"], old["spec"])
     defaults.fill_in(resource, new)
     _refuse(resource, new, old)
+    return new
+
+
+def admit_update(
+    store: Store, resource: Resource, old: Obj, new: Obj, subresource: str | None, warnings: list[str]
+) -> None:
+    """Let admission and allocation complete a changed object, in place.
+
+    Raises:
+        StatusError: 403 or 422.
+    """
+    if subresource is not None:
+        return
     if resource.kind == "Service":
         store.allocations.allocate(store, resource, new, old)
     elif resource.kind == "CustomResourceDefinition":
         _establish(new, store.timestamp())
     elif resource.kind in _TEMPLATED and new.get("spec") != old.get("spec"):
         _warn_about_template(store, resource, new, warnings)
-    return new
 
 
 def raise_generation(resource: Resource, old: Obj, new: Obj) -> None:

@@ -35,7 +35,7 @@ def check(resource: Resource, new: Obj, old: Obj | None) -> list[FieldError]:
     return checker(new, old)
 
 
-def check_required(type_: Type, value: Any, path: str) -> list[FieldError]:  # noqa: ANN401 - any JSON value
+def check_required(type_: Type, value: Any, path: str) -> list[FieldError]:
     """Which required fields a value lacks."""
     errors: list[FieldError] = []
     if type_.kind == "struct" and isinstance(value, dict):
@@ -114,7 +114,7 @@ def _secret(new: Obj, old: Obj | None) -> list[FieldError]:
     return errors + _kept(new, old, ("type",), "") + _frozen(new, old, ("data",))
 
 
-def _check_base64(data: Any, field: str) -> list[FieldError]:  # noqa: ANN401 - a mapping, or nothing
+def _check_base64(data: Any, field: str) -> list[FieldError]:
     errors: list[FieldError] = []
     for key, value in (data or {}).items():
         try:
@@ -314,7 +314,7 @@ def _service_port(port: Obj, field: str, *, many: bool, kind: str) -> list[Field
     return errors
 
 
-def _check_port(number: Any, field: str) -> list[FieldError]:  # noqa: ANN401 - any JSON value
+def _check_port(number: Any, field: str) -> list[FieldError]:
     if isinstance(number, int) and 0 < number < 65536:
         return []
     return [status.invalid(field, number, "must be between 1 and 65535, inclusive")]

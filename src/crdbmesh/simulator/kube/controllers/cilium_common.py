@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from crdbmesh.simulator.kube.controllers.objects import Obj
 
 NAMESPACE = "kube-system"
@@ -37,3 +39,19 @@ def ca_secret(cert: str, key: str) -> Obj:
         "type": "Opaque",
         "data": {"ca.crt": cert, "ca.key": key},
     }
+
+
+def secret(name: str, data: dict[str, str], kind: str = "Opaque") -> Obj:
+    """A Secret of base64 values."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "type": kind,
+        "data": data,
+    }
+
+
+def encoded(text: str) -> str:
+    """Base64 of a text."""
+    return base64.b64encode(text.encode()).decode()

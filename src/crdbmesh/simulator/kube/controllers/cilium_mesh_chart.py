@@ -7,16 +7,13 @@ points the agents at the local `clustermesh-apiserver` Service for every remote 
 
 from __future__ import annotations
 
-import base64
 import copy
 
 import yaml
 
-from crdbmesh.simulator.kube.controllers import certificates
-from crdbmesh.simulator.kube.controllers.cilium_common import NAMESPACE, PART_OF, ca_secret, image
+from crdbmesh.simulator.kube.controllers.cilium_common import NAMESPACE, PART_OF, encoded, image, secret
+from crdbmesh.simulator.kube.controllers.cilium_mesh_certs import certgen, signed
 from crdbmesh.simulator.kube.controllers.objects import Obj
-
-CERTGEN = "clustermesh-apiserver-generate-certs"
 
 
 def validate(values: Obj, error: type[Exception]) -> None:
@@ -79,28 +76,14 @@ def render(values: Obj, *, version: str, ca: tuple[str, str] | None) -> list[Obj
         objects.append(_budget(budget))
     auto = mesh["apiserver"]["tls"]["auto"]
     if auto["enabled"] and auto["method"] == "cronJob":
-        objects += _certgen(values)
+        objects += certgen(values)
     elif auto["enabled"] and auto["method"] == "helm":
-        objects += _helm_certificates(values, ca)
+        objects += signed(values, ca)
     return objects
 
 
 def _config_map(name: str, data: dict[str, str]) -> Obj:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": NAMESPACE}, "data": data}
-
-
-def _secret(name: str, data: dict[str, str], kind: str = "Opaque") -> Obj:
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "type": kind,
-        "data": data,
-    }
-
-
-def _encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
 
 
 def _remotes(values: Obj) -> list[Obj]:
@@ -124,9 +107,9 @@ def _remotes(values: Obj) -> list[Obj]:
         }
         if cluster.get("ips"):
             kvstoremesh["cilium-host-aliases"] = [{"hostname": host, "ips": list(cluster["ips"])}]
-        local[name] = _encoded(yaml.safe_dump(agents, sort_keys=False))
-        remote[name] = _encoded(yaml.safe_dump(kvstoremesh, sort_keys=False))
-    return [_secret("cilium-clustermesh", local), _secret("cilium-kvstoremesh", remote)]
+        local[name] = encoded(yaml.safe_dump(agents, sort_keys=False))
+        remote[name] = encoded(yaml.safe_dump(kvstoremesh, sort_keys=False))
+    return [secret("cilium-clustermesh", local), secret("cilium-kvstoremesh", remote)]
 
 
 def _service(values: Obj) -> Obj:
@@ -319,107 +302,3 @@ def _budget(budget: Obj) -> Obj:
         "metadata": {"name": "clustermesh-apiserver", "namespace": NAMESPACE},
         "spec": {**wanted, "selector": {"matchLabels": {"k8s-app": "clustermesh-apiserver"}}},
     }
-
-
-def leaves(values: Obj) -> list[Obj]:
-    """The certificates that Cluster Mesh needs, in the form of certgen's configuration."""
-    mesh = values["clustermesh"]
-    tls = mesh["apiserver"]["tls"]
-    name = values["cluster"]["name"]
-    remote = f"remote-{name}" if tls["authMode"] == "cluster" else "remote"
-    validity = f"{int(tls['auto']['certValidityDuration']) * 24}h"
-    service = f"clustermesh-apiserver.{NAMESPACE}.svc"
-    hosts = [service, f"*.{mesh['config']['domain']}", *tls["server"]["extraDnsNames"], "127.0.0.1", "::1",
-             *tls["server"]["extraIpAddresses"]]  # fmt: skip
-    server = ["signing", "key encipherment", "server auth"]
-    client = ["signing", "key encipherment", "client auth"]
-
-    def leaf(short: str, common_name: str, usage: list[str], **more: list[str]) -> Obj:
-        return {
-            "name": f"clustermesh-apiserver-{short}-cert",
-            "namespace": NAMESPACE,
-            "commonName": common_name,
-            **more,
-            "usage": usage,
-            "validity": validity,
-        }
-
-    found = [
-        leaf("server", service, server, hosts=hosts),
-        leaf("admin", f"admin-{name}", client),
-        leaf("remote", remote, client),
-    ]
-    if mesh["apiserver"]["kvstoremesh"]["enabled"]:
-        found.append(leaf("local", f"local-{name}", client))
-    return found
-
-
-def _certgen(values: Obj) -> list[Obj]:
-    certgen = values["certgen"]
-    generate = "true" if certgen["generateCA"] else "false"
-    container = {
-        "name": "certgen",
-        "image": image(certgen["image"], ""),
-        "imagePullPolicy": certgen["image"]["pullPolicy"],
-        "securityContext": {"capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False},
-        "resources": certgen["resources"],
-        "command": ["/usr/bin/cilium-certgen"],
-        "args": [f"--ca-generate={generate}", "--ca-reuse-secret", f"--ca-secret-namespace={NAMESPACE}",
-                 "--ca-secret-name=cilium-ca", "--ca-common-name=Cilium CA"],
-        "env": [{"name": "CILIUM_CERTGEN_CONFIG",
-                 "value": yaml.safe_dump({"certs": leaves(values)}, sort_keys=False)}],
-    }  # fmt: skip
-    pod: Obj = {
-        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-        "hostNetwork": False,
-        "serviceAccountName": CERTGEN,
-        "automountServiceAccountToken": True,
-        "restartPolicy": "OnFailure",
-        "nodeSelector": certgen["nodeSelector"],
-        "tolerations": certgen["tolerations"],
-        "affinity": certgen["affinity"],
-    }
-    spec: Obj = {"template": {"metadata": {"labels": {"k8s-app": CERTGEN}}, "spec": pod}}
-    if certgen["ttlSecondsAfterFinished"] is not None:
-        spec["ttlSecondsAfterFinished"] = int(certgen["ttlSecondsAfterFinished"])
-    labels = {"k8s-app": CERTGEN, **PART_OF}
-    meta = {"name": CERTGEN, "namespace": NAMESPACE, "labels": labels}
-    hook = {"helm.sh/hook": "post-install,post-upgrade"}
-    schedule = values["clustermesh"]["apiserver"]["tls"]["auto"]["schedule"]
-    objects: list[Obj] = [
-        {"apiVersion": "batch/v1", "kind": "Job",
-         "metadata": {**meta, "annotations": {**hook, **certgen["annotations"]["job"]}}, "spec": spec},
-    ]  # fmt: skip
-    if schedule:
-        objects.insert(0, {
-            "apiVersion": "batch/v1",
-            "kind": "CronJob",
-            "metadata": {**meta, "annotations": dict(certgen["annotations"]["cronJob"])},
-            "spec": {"schedule": schedule, "concurrencyPolicy": "Forbid", **certgen["cronJob"],
-                     "jobTemplate": {"spec": copy.deepcopy(spec)}},
-        })  # fmt: skip
-    return objects
-
-
-def _helm_certificates(values: Obj, ca: tuple[str, str] | None) -> list[Obj]:
-    """Method `helm`: the chart itself signs the certificates, with the CA it is given, finds, or makes."""
-    objects: list[Obj] = []
-    given = values["tls"]["ca"]
-    if given["cert"] and given["key"]:
-        pair = certificates.Authority.load(base64.b64decode(given["cert"]), base64.b64decode(given["key"]))
-    elif ca is not None:
-        pair = certificates.Authority.load(base64.b64decode(ca[0]), base64.b64decode(ca[1]))
-    else:
-        pair = certificates.Authority.make("Cilium CA", days=int(given["certValidityDuration"]))
-    if not (given["cert"] and given["key"]):
-        objects.append(ca_secret(_encoded(pair.cert_pem.decode()), _encoded(pair.key_pem.decode())))
-    for leaf in leaves(values):
-        cert, key = pair.sign(leaf)
-        data = {
-            "ca.crt": _encoded(pair.cert_pem.decode()),
-            "tls.crt": _encoded(cert.decode()),
-            "tls.key": _encoded(key.decode()),
-        }
-        objects.append(_secret(str(leaf["name"]), data, "kubernetes.io/tls"))
-    return objects

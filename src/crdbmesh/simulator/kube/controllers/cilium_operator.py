@@ -7,6 +7,7 @@ out what they would ask of the API, if they can reach it.
 from __future__ import annotations
 
 import ipaddress
+import zlib
 from typing import TYPE_CHECKING
 
 from crdbmesh.simulator.kube.controllers import objects
@@ -174,37 +175,34 @@ class CiliumOperator(Controller):
 
     def _endpoints(self, config: dict[str, str]) -> None:
         """The agents keep a CiliumEndpoint for each pod with an address of its own."""
-        wanted: dict[tuple[str, str], Obj] = {}
-        for box in self.site.pods.sandboxes.values():
-            if box.host_network or not self.site.agent_ready(box.node.node_name):
-                continue
-            if self.api.find("Pod", box.namespace, box.name) is not None:
-                wanted[(box.namespace, box.name)] = {"ip": box.ip, "pod": box.pod}
+        boxes = {(box.namespace, box.name): box for box in self.site.pods.sandboxes.values() if not box.host_network}
         for owner in self.api.list("CiliumEndpoint"):
-            key = (objects.namespace(owner), objects.name(owner))
-            if key in wanted:
-                address = ((objects.status(owner).get("networking") or {}).get("addressing") or [{}])[0].get("ipv4")
-                if address == wanted[key]["ip"]:
-                    del wanted[key]
-                    continue
-            if not objects.deleting(owner):
+            box = boxes.get((objects.namespace(owner), objects.name(owner)))
+            addressing = (objects.status(owner).get("networking") or {}).get("addressing") or [{}]
+            if box is not None and addressing[0].get("ipv4") == box.ip:
+                del boxes[(box.namespace, box.name)]
+            elif not objects.deleting(owner):
                 self.api.delete(owner)
-        for (space, name), found in wanted.items():
-            pod = found["pod"]
-            if self.api.find("CiliumEndpoint", space, name) is not None:
+        ready = {name for name in {box.node.node_name for box in boxes.values()} if self.site.agent_ready(name)}
+        for (space, name), box in boxes.items():
+            known = self.api.find("CiliumEndpoint", space, name) is not None
+            if known or box.node.node_name not in ready or self.api.find("Pod", space, name) is None:
                 continue
-            node_ip = objects.status(pod).get("hostIP", "")
-            owner_ref = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": objects.uid(pod)}
-            identity = self._identity(pod, config)
-            self.api.create({
-                "apiVersion": "cilium.io/v2",
-                "kind": "CiliumEndpoint",
-                "metadata": {"name": name, "namespace": space, "labels": dict(objects.labels(pod)),
-                             "ownerReferences": [owner_ref]},
-                "status": {"id": int(objects.digest(name, 3).encode().hex()[:4], 16) % 4096, "state": "ready",
-                           "identity": {"id": identity}, "encryption": {},
-                           "networking": {"addressing": [{"ipv4": found["ip"]}], "node": node_ip}},
-            })  # fmt: skip
+            owner_ref = {"apiVersion": "v1", "kind": "Pod", "name": name, "uid": box.uid}
+            meta = {
+                "name": name,
+                "namespace": space,
+                "labels": dict(objects.labels(box.pod)),
+                "ownerReferences": [owner_ref],
+            }
+            created = self.api.create({"apiVersion": "cilium.io/v2", "kind": "CiliumEndpoint", "metadata": meta})
+            status = {
+                "id": zlib.crc32(box.uid.encode()) % 4096,
+                "state": "ready",
+                "identity": {"id": self._identity(box.pod, config)},
+                "networking": {"addressing": [{"ipv4": box.ip}], "node": objects.status(box.pod).get("hostIP", "")},
+            }
+            self.api.set_status(created, status)
 
     def _identity(self, pod: Obj, config: dict[str, str]) -> int:
         labels = {f"k8s:{key}": value for key, value in objects.labels(pod).items()

@@ -17,6 +17,7 @@ from crdbmesh.simulator.kube.controllers.objects import Obj
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.cluster import Member
     from crdbmesh.simulator.kube.controllers.site import Site
+    from crdbmesh.simulator.programs.base import Container
 
 _VARIABLE = re.compile(r"\$(\$|\(([^)\s]*)\))")
 _TOKEN_S = 365 * 86400.0
@@ -33,7 +34,7 @@ class MountError(Exception):
 
 @dataclass
 class Mount:
-    """The content of one volume: relative path -> content and mode. `at` is a folder of the node, for hostPath."""
+    """The content of one volume: relative path -> content, and -> mode."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
@@ -333,6 +334,26 @@ def place(container: Obj, mounts: dict[str, Mount]) -> tuple[dict[str, bytes], d
             if path in mount.modes:
                 modes[where] = mount.modes[path]
     return files, modes
+
+
+def refresh(pod: Obj, container: Container, mounts: dict[str, Mount]) -> None:
+    """Bring changed Secrets and ConfigMaps into a running container; mounts with `subPath` never change."""
+    sourced = {
+        entry["name"]
+        for entry in objects.spec(pod).get("volumes") or []
+        if any(kind in entry for kind in ("secret", "configMap", "projected", "downwardAPI"))
+    }
+    wanted = container.spec.get("volumeMounts") or []
+    moving = [entry for entry in wanted if entry["name"] in sourced and not entry.get("subPath")]
+    bases = sorted((str(entry["mountPath"]).rstrip("/") for entry in wanted), key=len, reverse=True)
+    live = {str(entry["mountPath"]).rstrip("/") for entry in moving}
+    files, modes = place({"volumeMounts": moving}, mounts)
+    for path in list(container.files):
+        base = next((each for each in bases if path == each or path.startswith(each + "/")), None)
+        if base in live and path not in files:
+            del container.files[path]
+    container.files.update(files)
+    container.modes.update(modes)
 
 
 def system_files(site: Site, pod: Obj, *, pod_ip: str, node_name: str) -> dict[str, bytes]:

@@ -153,6 +153,9 @@ def render(site: Site, chart: Chart, given: Obj) -> list[Obj]:
                 + "\n".join(faults)
             )
         values = helm_values.merge(cilium_values.defaults(), given)
+        for part in ("relay", "ui"):
+            if values["hubble"]["enabled"] and values["hubble"][part]["enabled"]:
+                site.world.not_known("helm", f"value hubble.{part}.enabled: its objects are not rendered here")
         secret = site.api.find("Secret", "kube-system", "cilium-ca")
         data = (secret or {}).get("data") or {}
         ca = (data["ca.crt"], data["ca.key"]) if "ca.crt" in data and "ca.key" in data else None

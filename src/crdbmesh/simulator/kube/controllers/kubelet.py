@@ -20,14 +20,19 @@ _IDLE_S = 20.0
 class Kubelet(Controller):
     """All kubelets of the cluster.
 
+    Args:
+        site: the cluster.
+        guarded: does work whose failure must not stop the rest.
+
     Attributes:
         later: work to be done without `world.lock` (exec probes); the controllers' thread empties it.
     """
 
     watches = ("Pod",)
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, guarded: Callable[[str, Callable[[], None]], object]) -> None:
         super().__init__(site)
+        self._guarded = guarded
         self.later: list[Callable[[], None]] = []
         self.workers: dict[str, PodWorker] = {}
         self._counters: dict[str, int] = {}
@@ -81,6 +86,9 @@ class Kubelet(Controller):
             if not self.site.powered(box.node):
                 box.programs.clear()
                 continue
+            if self.site.cluster.members.get(box.node.node_name) is not box.node:
+                self.site.pods.forget(box.uid)
+                continue
             if box.node.machine.booted_at != box.booted_at:
                 box.programs.clear()
                 worker = self.workers.get(box.uid)
@@ -89,7 +97,7 @@ class Kubelet(Controller):
                 ended = True
                 continue
             if program.exit_code is None:
-                program.tick()
+                self._guarded(f"program {program.container.name}", program.tick)
             if program.exit_code is not None:
                 worker = self.workers.get(box.uid)
                 if worker is not None:

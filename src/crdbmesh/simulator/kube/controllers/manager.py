@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from crdbmesh.simulator.kube.controllers import builtin_programs
 from crdbmesh.simulator.kube.controllers.addons import Addons
@@ -34,7 +34,9 @@ _CONTROLLERS: tuple[type[Controller], ...] = (
     Addons, Nodes, NodeLifecycle, Namespaces, GarbageCollector, PodCollector, HelmCharts, CiliumOperator, Deployments,
     ReplicaSets, StatefulSets, DaemonSets, Jobs, CronJobs, Budgets, Claims, Scheduler, Endpoints,
 )  # fmt: skip
+_T = TypeVar("_T")
 _FAILED_AGAIN_S = 5.0
+_REFUSED_AGAIN_S = 3.0
 
 
 class ClusterControllers:
@@ -48,11 +50,11 @@ class ClusterControllers:
         api = Api(cluster.store, world.clock)
         self.site = Site(world, cluster, api, Pods(world, cluster), self._start, period_s)
         self._other = start
-        self.kubelet = Kubelet(self.site)
+        self._faults: set[str] = set()
+        self.kubelet = Kubelet(self.site, self._guarded)
         self._controllers: list[Controller] = [*(make(self.site) for make in _CONTROLLERS), self.kubelet]
         self._seen: dict[Controller, int] = dict.fromkeys(self._controllers, -1)
         self._due: dict[Controller, float] = dict.fromkeys(self._controllers, 0.0)
-        self._faults: set[str] = set()
         cluster.runtime = self.site.pods
 
     def _start(self, container: Container) -> Program:
@@ -81,11 +83,13 @@ class ClusterControllers:
             return
         self._seen[controller] = mark
         self._due[controller] = now + _FAILED_AGAIN_S
+        controller.refused = False
         due = self._guarded(type(controller).__name__, lambda: controller.run(now))
         if due is not False:
-            self._due[controller] = float("inf") if due is None else float(due)
+            latest = now + _REFUSED_AGAIN_S if controller.refused else float("inf")
+            self._due[controller] = latest if due is None else min(float(due), latest)
 
-    def _guarded(self, name: str, work: Callable[[], float | bool | None]) -> float | bool | None:
+    def _guarded(self, name: str, work: Callable[[], _T]) -> _T | bool:
         """Do the work; a failure in it is recorded, and the rest goes on."""
         try:
             return work()

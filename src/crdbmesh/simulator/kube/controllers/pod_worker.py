@@ -364,34 +364,8 @@ class PodWorker:
             self._event("Warning", "FailedMount", str(error))
             return
         for state in [*self.inits, *self.main]:
-            if state.program is None:
-                continue
-            container = state.program.container
-            fixed = {
-                f"{entry['mountPath']}".rstrip("/")
-                for entry in state.spec.get("volumeMounts") or []
-                if entry.get("subPath") or not self._is_sourced(entry["name"])
-            }
-            files, modes = environment.place(state.spec, self.mounts)
-            for path in [*container.files]:
-                where = self._mount_of(state.spec, path)
-                if where is not None and where not in fixed and path not in files:
-                    del container.files[path]
-            for path, data in files.items():
-                if self._mount_of(state.spec, path) not in fixed:
-                    container.files[path] = data
-            container.modes.update(modes)
-
-    def _is_sourced(self, volume: str) -> bool:
-        for entry in objects.spec(self.pod).get("volumes") or []:
-            if entry["name"] == volume:
-                return any(kind in entry for kind in ("secret", "configMap", "projected", "downwardAPI"))
-        return False
-
-    def _mount_of(self, spec: Obj, path: str) -> str | None:
-        bases = [str(entry["mountPath"]).rstrip("/") for entry in spec.get("volumeMounts") or []]
-        under = [base for base in bases if path == base or path.startswith(base + "/")]
-        return max(under, key=len) if under else None
+            if state.program is not None:
+                environment.refresh(self.pod, state.program.container, self.mounts)
 
     # The end.
 

@@ -156,14 +156,17 @@ class Controller(ABC):
 
     `run` is called when an object of a kind in `watches` has changed, or when the time that the last run asked for has
     come; always under `world.lock`.
+
+    Attributes:
+        refused: the API has refused something in this run; it is tried again before long.
     """
 
     watches: tuple[str, ...] = ()
-    needs_quorum = True
 
     def __init__(self, site: Site) -> None:
         self.site = site
         self.api = site.api
+        self.refused = False
 
     @abstractmethod
     def run(self, now: float) -> float | None:
@@ -174,6 +177,7 @@ class Controller(ABC):
         try:
             return work()
         except StatusError as error:
+            self.refused = True
             component = f"{str(obj.get('kind', '')).lower()}-controller"
             self.api.event(obj, "Warning", "FailedCreate", f"Error creating: {error}", component=component)
             return None

@@ -1,0 +1,102 @@
+"""Microsoft.Compute/disks: the managed disks that VMs are made with."""
+
+from __future__ import annotations
+
+import datetime
+from typing import ClassVar
+
+from crdbmesh.simulator.arm import images
+from crdbmesh.simulator.arm.call import COMPUTE, Answer, Call, Tracking, accepted
+from crdbmesh.simulator.arm.errors import ArmError, Body
+from crdbmesh.simulator.arm.kinds import Identity, Kind
+from crdbmesh.simulator.arm.state import Resource, Subscription
+
+
+class Disks(Kind):
+    """Managed disks."""
+
+    type: ClassVar[str] = "Microsoft.Compute/disks"
+    tracking: ClassVar[Tracking] = COMPUTE
+
+    def put(self, call: Call) -> Answer:
+        """Disks are made by VMs only."""
+        call.subscription.world.not_known("arm", "PUT of a managed disk")
+        raise ArmError(501, "NotImplemented", "Managed disks are created with their VM here.")
+
+    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
+        """Not reached: `put` refuses."""
+        raise NotImplementedError
+
+    def erase(self, call: Call, resource: Resource) -> Answer:
+        """Delete a disk that is attached to nothing."""
+        owner = resource.body.get("managedBy")
+        if owner:
+            raise ArmError(
+                409, "OperationNotAllowed", f"Disk {resource.name} is attached to VM {owner}.", target="disk"
+            )
+        operation = self.begin_deletion(call, resource, "DeleteDisk")
+        return accepted(call, operation, 202, None)
+
+    def create(
+        self, call: Call, vm: Identity, name: str, *, image: images.Image, size_gib: int, sku: str, zones: list[str]
+    ) -> Resource:
+        """The OS disk of a new VM, attached to it.
+
+        Raises:
+            ArmError: 409, there is a disk of this name.
+        """
+        subscription = call.subscription
+        if self.find(subscription, vm.group, name) is not None:
+            raise ArmError(
+                409,
+                "ConflictingUserInput",
+                f"Disk {name} already exists in resource group {vm.group.upper()}. Only CreateOption.Attach is "
+                "supported.",
+                target=f"/subscriptions/{subscription.id}/resourceGroups/{vm.group}/providers/{self.type}/{name}",
+            )
+        identity = Identity(self.identify(subscription, vm.group, name), self.type, name, vm.group, vm.location)
+        offer = f"Offers/{image.offer}/Skus/{image.sku}/Versions/{image.version}"
+        publisher = f"/subscriptions/{subscription.id}/Providers/Microsoft.Compute/Locations/{vm.location}"
+        properties = {
+            "osType": "Linux",
+            "hyperVGeneration": image.generation,
+            "supportedCapabilities": {"architecture": "Arm64" if image.arm64 else "x64"},
+            "creationData": {
+                "createOption": "FromImage",
+                "imageReference": {
+                    "id": f"{publisher}/Publishers/{images.PUBLISHER}/ArtifactTypes/VMImage/{offer}"
+                },
+            },
+            "diskSizeGB": size_gib,
+            "diskSizeBytes": size_gib * 1024**3,
+            "diskState": "Attached",
+            "timeCreated": timestamp(subscription.now),
+            "uniqueId": subscription.guid(),
+            "provisioningState": "Succeeded",
+            "encryption": {"type": "EncryptionAtRestWithPlatformKey"},
+            "networkAccessPolicy": "AllowAll",
+            "publicNetworkAccess": "Enabled",
+        }
+        body: Body = {
+            "managedBy": vm.id,
+            "sku": {"name": sku, "tier": "Premium" if sku.startswith("Premium") else "Standard"},
+            "properties": properties,
+        }
+        if zones:
+            body["zones"] = zones
+        return self.commit(subscription, identity, body, None)
+
+    def detach(self, subscription: Subscription, disk: Resource) -> None:
+        """The disk's VM is gone, the disk stays."""
+        disk.body.pop("managedBy", None)
+        disk.properties["diskState"] = "Unattached"
+        self.touch(subscription, disk)
+
+    def set_state(self, disk: Resource, state: str) -> None:
+        """`Attached` while its VM runs, `Reserved` while it is deallocated."""
+        disk.properties["diskState"] = state
+
+
+def timestamp(at: float) -> str:
+    """A time as Azure writes it."""
+    return datetime.datetime.fromtimestamp(at, tz=datetime.UTC).isoformat()

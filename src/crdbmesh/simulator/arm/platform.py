@@ -1,0 +1,366 @@
+"""What a subscription tells about itself and about Azure: locations, providers, permissions, sizes, images, usages."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from crdbmesh.simulator.arm import images, quotas, regions, sizes
+from crdbmesh.simulator.arm.call import Answer, Call, Tracking, result_url, status_url
+from crdbmesh.simulator.arm.catalog import KINDS
+from crdbmesh.simulator.arm.children import parent_for_read
+from crdbmesh.simulator.arm.disks import timestamp
+from crdbmesh.simulator.arm.errors import ArmError, Body
+from crdbmesh.simulator.arm.kinds import find_group, page
+from crdbmesh.simulator.arm.state import Provider, Subscription
+
+_REGISTRATION = Tracking("Microsoft.Resources", 10.0, (10.0,))
+_SKUS_PER_PAGE = 1000
+_API_VERSIONS = {
+    "Microsoft.Network": ["2026-03-01", "2025-09-01", "2025-07-01", "2025-05-01", "2024-05-01", "2023-09-01"],
+    "Microsoft.Compute": ["2026-04-01", "2025-11-01", "2025-04-01", "2024-11-01", "2024-07-01", "2023-09-01"],
+    "Microsoft.Resources": ["2025-04-01", "2024-11-01", "2022-12-01", "2021-04-01"],
+}
+_CONTRIBUTOR: Body = {
+    "actions": ["*"],
+    "notActions": [
+        "Microsoft.Authorization/*/Delete",
+        "Microsoft.Authorization/*/Write",
+        "Microsoft.Authorization/elevateAccess/Action",
+        "Microsoft.Blueprint/blueprintAssignments/write",
+        "Microsoft.Blueprint/blueprintAssignments/delete",
+        "Microsoft.Compute/galleries/share/action",
+    ],
+    "dataActions": [],
+    "notDataActions": [],
+}
+
+
+def list_subscriptions(call: Call) -> Answer:
+    """The one subscription."""
+    return Answer(200, {"value": [_subscription(call.subscription)], "count": {"type": "Total", "value": 1}})
+
+
+def get_subscription(call: Call) -> Answer:
+    """The subscription."""
+    return Answer(200, _subscription(call.subscription))
+
+
+def list_tenants(call: Call) -> Answer:
+    """The one tenant."""
+    tenant = call.subscription.tenant_id
+    entry = {
+        "id": f"/tenants/{tenant}",
+        "tenantId": tenant,
+        "countryCode": "US",
+        "displayName": "Simulated tenant",
+        "domains": ["simulated.onmicrosoft.com"],
+        "tenantCategory": "Home",
+        "defaultDomain": "simulated.onmicrosoft.com",
+        "tenantType": "AAD",
+    }
+    return Answer(200, {"value": [entry]})
+
+
+def list_locations(call: Call) -> Answer:
+    """Every region."""
+    return Answer(200, {"value": regions.describe(call.subscription.id)})
+
+
+def list_permissions(call: Call) -> Answer:
+    """What the caller may do: a contributor's permissions."""
+    if "group" in call.names:
+        find_group(call.subscription, call.names["group"])
+    return Answer(200, {"value": [_CONTRIBUTOR]})
+
+
+def list_nothing(call: Call) -> Answer:
+    """A list that is empty in this world: locks, VM extensions."""
+    if "group" in call.names:
+        find_group(call.subscription, call.names["group"])
+    return Answer(200, {"value": []})
+
+
+def list_providers(call: Call) -> Answer:
+    """All resource providers."""
+    providers = call.subscription.providers.values()
+    return Answer(200, {"value": [_provider(call.subscription, provider) for provider in providers]})
+
+
+def get_provider(call: Call) -> Answer:
+    """One resource provider."""
+    return Answer(200, _provider(call.subscription, _find_provider(call)))
+
+
+def register(call: Call) -> Answer:
+    """Register a provider; it takes a while."""
+    provider = _find_provider(call)
+    if provider.state not in ("Registered", "Registering"):
+        _turn(call.subscription, provider, "Registering", "Registered")
+    return Answer(200, _provider(call.subscription, provider))
+
+
+def unregister(call: Call) -> Answer:
+    """Unregister a provider that has no resources."""
+    provider = _find_provider(call)
+    prefix = f"{provider.namespace.lower()}/"
+    if any(resource.type.lower().startswith(prefix) for resource in call.subscription.resources.values()):
+        raise ArmError(
+            409,
+            "CannotUnregisterNamespaceWithResources",
+            f"Cannot unregister namespace '{provider.namespace}', the subscription has resources of it.",
+        )
+    if provider.state not in ("NotRegistered", "Unregistering"):
+        _turn(call.subscription, provider, "Unregistering", "NotRegistered")
+    return Answer(200, _provider(call.subscription, provider))
+
+
+def list_skus(call: Call) -> Answer:
+    """Resource SKUs; `location eq '...'` is the one filter there is."""
+    text = call.query.get("$filter", "").strip()
+    chosen = list(regions.REGIONS.values())
+    if text:
+        name, _, value = text.partition(" eq ")
+        if name.strip().lower() != "location" or not value.strip().startswith("'"):
+            raise ArmError(
+                400, "InvalidFilterInQueryString", f"The filter '{text}' is not supported; only location is."
+            )
+        chosen = [region for region in chosen if region.name == regions.normal(value.strip().strip("'"))]
+    entries = [sizes.sku(size, region) for region in chosen for size in sizes.SIZES.values()]
+    return page(call, entries, size=_SKUS_PER_PAGE)
+
+
+def list_sizes(call: Call) -> Answer:
+    """`GET .../locations/L/vmSizes`."""
+    _location(call)
+    entries = [
+        {
+            "name": size.name,
+            "numberOfCores": size.vcpus,
+            "osDiskSizeInMB": 1047552,
+            "resourceDiskSizeInMB": 0,
+            "memoryInMB": int(size.memory_gib * 1024),
+            "maxDataDiskCount": min(64, 2 * size.vcpus),
+        }
+        for size in sizes.SIZES.values()
+    ]
+    return Answer(200, {"value": entries})
+
+
+def list_compute_usages(call: Call) -> Answer:
+    """Compute's quotas in a region."""
+    return Answer(200, {"value": quotas.compute_usages(call.subscription, _location(call))})
+
+
+def list_network_usages(call: Call) -> Answer:
+    """The network's quotas in a region."""
+    return Answer(200, {"value": quotas.network_usages(call.subscription, _location(call))})
+
+
+def list_image_versions(call: Call) -> Answer:
+    """Versions of an image."""
+    image = _image(call, "latest")
+    return Answer(200, _plain_list([_image_entry(call, image)]))
+
+
+def get_image_version(call: Call) -> Answer:
+    """One version of an image."""
+    image = _image(call, call.names["version"])
+    properties = {
+        "architecture": "Arm64" if image.arm64 else "x64",
+        "hyperVGeneration": image.generation,
+        "osDiskImage": {"operatingSystem": "Linux", "sizeInGb": image.disk_gib},
+        "dataDiskImages": [],
+        "automaticOSUpgradeProperties": {"automaticOSUpgradeSupported": False},
+        "features": [{"name": "DiskControllerTypes", "value": "SCSI, NVMe"}],
+        "imageDeprecationStatus": {"imageState": "Active"},
+    }
+    return Answer(200, {**_image_entry(call, image), "properties": properties})
+
+
+def check_address(call: Call) -> Answer:
+    """`GET .../virtualNetworks/V/CheckIPAddressAvailability`."""
+    vnet = parent_for_read(call, "Microsoft.Network/virtualNetworks")
+    text = call.query.get("ipaddress", "")
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise ArmError(400, "InvalidIPAddressFormat", f"IP address {text!r} is not valid.") from None
+    taken = {
+        str(configuration["properties"]["privateIPAddress"])
+        for _, configuration in call.subscription.ip_configurations()
+        if configuration["properties"]["subnet"]["id"].lower().startswith(f"{vnet.key}/")
+    }
+    for subnet in vnet.properties["subnets"]:
+        network = ipaddress.ip_network(subnet["properties"].get("addressPrefix") or "0.0.0.0/32")
+        if address not in network:
+            continue
+        usable = [str(one) for one in list(network)[4:-1] if str(one) not in taken]
+        free = str(address) in usable
+        return Answer(200, {"available": free, "availableIPAddresses": [] if free else usable[:5]})
+    return Answer(200, {"available": False, "availableIPAddresses": []})
+
+
+def operation_status(call: Call) -> Answer:
+    """`Azure-AsyncOperation`, and `Location` where the query says `monitor=true`."""
+    operation = call.subscription.operations.find(call.names["operation"])
+    if operation is None:
+        raise ArmError(404, "OperationNotFound", f"The operation {call.names['operation']} could not be found.")
+    if call.flag("monitor"):
+        return operation_result(call)
+    body: Body = {"status": operation.status}
+    if operation.tracking.namespace == "Microsoft.Compute":
+        body = {"startTime": timestamp(operation.started_at), **body, "name": operation.id}
+        body.update({"endTime": timestamp(operation.ended_at)} if operation.ended_at is not None else {})
+    if operation.error is not None:
+        body["error"] = operation.error
+    waits = operation.tracking.poll_after_s
+    wait_s = waits[min(operation.polls, len(waits) - 1)]
+    operation.polls += 1
+    return Answer(200, body, retry_after_s=wait_s if operation.running else None)
+
+
+def operation_result(call: Call) -> Answer:
+    """`Location`: 202 until the operation has ended, then its outcome."""
+    operation = call.subscription.operations.find(call.names["operation"])
+    if operation is None:
+        raise ArmError(404, "OperationNotFound", f"The operation {call.names['operation']} could not be found.")
+    if operation.running:
+        headers = {"Location": result_url(call, operation), "Azure-AsyncOperation": status_url(call, operation)}
+        return Answer(202, None, headers, retry_after_s=operation.tracking.poll_after_s[-1])
+    if operation.error is not None:
+        return Answer(409, {"error": operation.error})
+    resource = call.subscription.find(operation.target)
+    if operation.deletes or resource is None:
+        return Answer(204)
+    kind = next(kind for kind in KINDS if kind.type == resource.type)
+    return Answer(200, kind.render(call, resource))
+
+
+def cloud_endpoints(call: Call) -> Answer:
+    """`GET /metadata/endpoints`, by which clients of other clouds find what belongs together; needs no token."""
+    return Answer(
+        200,
+        {
+            "name": "Simulated",
+            "portal": call.base_url,
+            "authentication": {
+                "loginEndpoint": "https://login.microsoftonline.com",
+                "audiences": [call.base_url, f"{call.base_url}/"],
+                "tenant": "common",
+                "identityProvider": "AAD",
+            },
+            "graphAudience": "https://graph.windows.net/",
+            "graph": "https://graph.windows.net/",
+            "resourceManager": f"{call.base_url}/",
+            "media": "",
+            "gallery": "",
+            "suffixes": {},
+        },
+    )
+
+
+def _turn(subscription: Subscription, provider: Provider, during: str, after: str) -> None:
+    provider.state = during
+
+    def done() -> None:
+        provider.state = after
+
+    provider.operation = subscription.start(
+        "RegisterProvider",
+        _REGISTRATION,
+        f"/subscriptions/{subscription.id}/providers/{provider.namespace}",
+        "global",
+        done,
+    )
+
+
+def _find_provider(call: Call) -> Provider:
+    namespace = call.names["namespace"]
+    provider = call.subscription.providers.get(namespace.lower())
+    if provider is None:
+        raise ArmError(404, "InvalidResourceNamespace", f"The resource namespace '{namespace}' is invalid.")
+    return provider
+
+
+def _provider(subscription: Subscription, provider: Provider) -> Body:
+    names = [kind.type.partition("/")[2] for kind in KINDS if kind.namespace == provider.namespace]
+    locations = [region.display_name for region in regions.REGIONS.values()]
+    zones = [
+        {"location": region.display_name, "zones": region.zone_names}
+        for region in regions.REGIONS.values()
+        if region.zones
+    ]
+    return {
+        "id": f"/subscriptions/{subscription.id}/providers/{provider.namespace}",
+        "namespace": provider.namespace,
+        "resourceTypes": [
+            {
+                "resourceType": name,
+                "locations": locations,
+                "apiVersions": _API_VERSIONS[provider.namespace],
+                "zoneMappings": zones,
+                "capabilities": "SupportsTags, SupportsLocation",
+            }
+            for name in names
+        ],
+        "registrationState": provider.state,
+        "registrationPolicy": "RegistrationRequired",
+    }
+
+
+def _subscription(subscription: Subscription) -> Body:
+    body: Body = {
+        "id": f"/subscriptions/{subscription.id}",
+        "authorizationSource": "RoleBased",
+        "managedByTenants": [],
+        "subscriptionId": subscription.id,
+        "tenantId": subscription.tenant_id,
+        "displayName": subscription.display_name,
+        "state": "Enabled",
+        "subscriptionPolicies": {
+            "locationPlacementId": "Public_2014-09-01",
+            "quotaId": "PayAsYouGo_2014-09-01",
+            "spendingLimit": "Off",
+        },
+    }
+    body.update({"tags": subscription.tags} if subscription.tags else {})
+    return body
+
+
+def _location(call: Call) -> str:
+    region = regions.find(call.names["location"])
+    if region is None:
+        raise ArmError(
+            400,
+            "LocationNotAvailableForResourceType",
+            f"The provided location '{call.names['location']}' is not available. List of available regions is "
+            f"'{','.join(regions.REGIONS)}'.",
+        )
+    return region.name
+
+
+def _image(call: Call, version: str) -> images.Image:
+    _location(call)
+    names = call.names
+    image = images.find(names["publisher"], names["offer"], names["sku"], version)
+    if image is None:
+        raise ArmError(
+            404,
+            "NotFound",
+            f"Artifact: VMImage was not found. Publisher: {names['publisher']}, Offer: {names['offer']}, Sku: "
+            f"{names['sku']}, Version: {version}.",
+        )
+    return image
+
+
+def _image_entry(call: Call, image: images.Image) -> dict[str, Any]:
+    location = _location(call)
+    path = f"/Subscriptions/{call.subscription.id}/Providers/Microsoft.Compute/Locations/{location}"
+    artifact = f"Publishers/{images.PUBLISHER}/ArtifactTypes/VMImage/Offers/{image.offer}/Skus/{image.sku}"
+    return {"location": location, "name": image.version, "id": f"{path}/{artifact}/Versions/{image.version}"}
+
+
+def _plain_list(entries: list[Body]) -> Any:
+    """Image lists are bare arrays, not `{"value": [...]}`."""
+    return entries
