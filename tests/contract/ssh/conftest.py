@@ -16,13 +16,23 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+import yaml
 
 from crdbmesh.clients import ssh
+from crdbmesh.simulator.clock import Clock
+from crdbmesh.simulator.hosts.server import Hosts
+from crdbmesh.simulator.world import Machine, World
 from crdbmesh.topology import pki
 
+if TYPE_CHECKING:
+    from crdbmesh.simulator.network import Network
+
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+SCALE = 300
+NO_SUCH_COMMAND = "crdbmesh-has-no-such-command"
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
 
@@ -102,6 +112,7 @@ class Door:
     Attributes:
         owner: `user:group` of files that can be written there.
         elsewhere: a folder that `owner` can write to and the login user perhaps only through sudo.
+        scale: seconds of its commands per real second.
         restart: stop the server, so that every connection breaks, and start it again; None when it cannot be.
     """
 
@@ -111,6 +122,7 @@ class Door:
     host_key: pki.SSHKey
     owner: str
     elsewhere: str
+    scale: int = 1
     restart: Callable[[], None] | None = None
     hosts: list[ssh.Host] = field(default_factory=list)
 
@@ -260,13 +272,78 @@ def _running(folder: Path, user: str, *, owner: str) -> Iterator[Door]:
         sshd.start()
 
     try:
-        yield Door(relay, user, login_key, host_key, owner, str(elsewhere), restart)
+        yield Door(relay, user, login_key, host_key, owner, str(elsewhere), restart=restart)
     finally:
         relay.close()
         sshd.stop()
 
 
+class Flat:
+    """A network in which one machine has a loopback address of its own and everything is allowed."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def public_ip(self, machine: Machine) -> str:
+        return self.address
+
+    def private_ip(self, machine: Machine) -> str:
+        return "10.1.0.4"
+
+    def machine_at_private(self, ip: str, seen_from: Machine) -> Machine | None:
+        return None
+
+    def inbound_from_internet(self, machine: Machine, source_ip: str, port: int, protocol: str = "Tcp") -> bool:
+        return True
+
+    def between(self, src: Machine, dst_private_ip: str, port: int, protocol: str) -> str | None:
+        return None
+
+    def has_egress(self, machine: Machine) -> bool:
+        return True
+
+
 @contextlib.contextmanager
 def _simulator(folder: Path) -> Iterator[Door]:
-    pytest.skip("the simulator serves no SSH here")
-    yield
+    login_key, host_key = pki.make_login_key("crdbmesh"), pki.make_host_key("eastus-1")
+    port = 2222
+    user_data: dict[str, Any] = {
+        "ssh_deletekeys": True,
+        "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
+        "write_files": [{"path": "/etc/ssh/sshd_config.d/10-port.conf", "content": f"Port {port}\n"}],
+        "runcmd": [["systemctl", "daemon-reload"], ["systemctl", "restart", "ssh.socket"]],
+    }
+    address = f"127.{64 + os.getpid() % 128}.{os.getpid() // 128 % 256}.7"
+    world = World(clock=Clock(SCALE), seed=1)
+    world.network = cast("Network", Flat(address))
+    machine = Machine(
+        vm_id="/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/eastus-1",
+        name="eastus-1",
+        location="eastus",
+        zone="1",
+        size="Standard_D4s_v5",
+        vcpus=4,
+        memory_gib=16.0,
+        computer_name="eastus-1",
+        admin="crdbmesh",
+        authorized_keys=[login_key.public],
+        custom_data=f"#cloud-config\n{yaml.safe_dump(user_data)}".encode(),
+        nic_id="nic",
+    )
+    hosts = Hosts(world)
+    hosts.start()
+    relay = Relay((address, port))
+    try:
+        with world.lock:
+            world.machines[machine.key] = machine
+        world.boot(machine)
+        door = Door(relay, "crdbmesh", login_key, host_key, "root:root", "/srv/elsewhere", scale=SCALE)
+        with door.host() as host:
+            host.wait_ready(60)
+            host.run("mkdir /srv/elsewhere", sudo=True)
+        door.hosts.clear()
+        yield door
+    finally:
+        relay.close()
+        hosts.stop()
+    assert [unknown.what for unknown in world.unknown if unknown.what != NO_SUCH_COMMAND] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import ClassVar
 
 from crdbmesh.simulator.arm import images
@@ -63,9 +63,7 @@ class Disks(Kind):
             "supportedCapabilities": {"architecture": "Arm64" if image.arm64 else "x64"},
             "creationData": {
                 "createOption": "FromImage",
-                "imageReference": {
-                    "id": f"{publisher}/Publishers/{images.PUBLISHER}/ArtifactTypes/VMImage/{offer}"
-                },
+                "imageReference": {"id": f"{publisher}/Publishers/{images.PUBLISHER}/ArtifactTypes/VMImage/{offer}"},
             },
             "diskSizeGB": size_gib,
             "diskSizeBytes": size_gib * 1024**3,
@@ -99,4 +97,4 @@ class Disks(Kind):
 
 def timestamp(at: float) -> str:
     """A time as Azure writes it."""
-    return datetime.datetime.fromtimestamp(at, tz=datetime.UTC).isoformat()
+    return dt.datetime.fromtimestamp(at, tz=dt.UTC).isoformat()

@@ -92,9 +92,7 @@ def missing_reference(path: str) -> ArmError:
         400,
         "InvalidRequestFormat",
         "Cannot parse the request.",
-        details=[
-            {"code": "MissingJsonReferenceId", "message": f"Value for reference id is missing. Path {path}."}
-        ],
+        details=[{"code": "MissingJsonReferenceId", "message": f"Value for reference id is missing. Path {path}."}],
     )
 
 
@@ -112,9 +110,7 @@ def not_provisioned(resource: str, used_by: str, state: str, operation: str) -> 
 def retryable(detail: ArmError | Body, *, retry_after_s: float) -> ArmError:
     """The network provider's 429 for what works a little later."""
     inner = detail.error() if isinstance(detail, ArmError) else detail
-    return ArmError(
-        429, "RetryableError", "A retryable error occurred.", details=[inner], retry_after_s=retry_after_s
-    )
+    return ArmError(429, "RetryableError", "A retryable error occurred.", details=[inner], retry_after_s=retry_after_s)
 
 
 def busy(resource: str, operation: str, operation_id: str, *, retry_after_s: float) -> ArmError:
@@ -123,9 +119,7 @@ def busy(resource: str, operation: str, operation_id: str, *, retry_after_s: flo
         f"Operation {operation} ({operation_id}) is updating resource {resource}. "
         f"The call can be retried in {max(1, round(retry_after_s))} seconds."
     )
-    return retryable(
-        {"code": "RetryableErrorDueToAnotherOperation", "message": message}, retry_after_s=retry_after_s
-    )
+    return retryable({"code": "RetryableErrorDueToAnotherOperation", "message": message}, retry_after_s=retry_after_s)
 
 
 def invalid_parameter(message: str, target: str | None = None, *, status: int = 400) -> ArmError:
@@ -135,6 +129,4 @@ def invalid_parameter(message: str, target: str | None = None, *, status: int = 
 
 def change_not_allowed(path: str) -> ArmError:
     """The compute provider's refusal to change what is fixed at creation."""
-    return ArmError(
-        409, "PropertyChangeNotAllowed", f"Changing property '{path}' is not allowed.", target=path
-    )
+    return ArmError(409, "PropertyChangeNotAllowed", f"Changing property '{path}' is not allowed.", target=path)

@@ -170,7 +170,9 @@ def _needed_outside(subscription: Subscription, resource: Resource) -> bool:
     ]
     others += [vm for vm in subscription.of_type(_VM) if vm.group.lower() != resource.group.lower()]
     key = f'"{resource.key}'
-    return any(f'{key}"' in text or f"{key}/" in text for text in (json.dumps(other.properties).lower() for other in others))
+    return any(
+        f'{key}"' in text or f"{key}/" in text for text in (json.dumps(other.properties).lower() for other in others)
+    )
 
 
 def _blocked(group: Group, left: list[Resource]) -> ArmError:

@@ -74,7 +74,7 @@ class Kind(ABC):
         resource = self.require(call)
         return Answer(200, self.render(call, resource), _etag_header(resource.body))
 
-    def list(self, call: Call) -> Answer:
+    def list_all(self, call: Call) -> Answer:
         """All of a group, or of the subscription."""
         group = call.names.get("group")
         if group is not None:
@@ -161,9 +161,7 @@ class Kind(ABC):
         """The id of a resource of this name."""
         return f"/subscriptions/{subscription.id}/resourceGroups/{group}/providers/{self.type}/{name}"
 
-    def commit(
-        self, subscription: Subscription, identity: Identity, body: Body, existing: Resource | None
-    ) -> Resource:
+    def commit(self, subscription: Subscription, identity: Identity, body: Body, existing: Resource | None) -> Resource:
         """Store what a write decided on; `body` holds `properties` and, where there are any, tags, zones and SKU."""
         now = subscription.now
         stored = {

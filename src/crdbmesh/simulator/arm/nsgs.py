@@ -145,9 +145,7 @@ def put_rule(call: Call) -> Answer:
         rule["properties"]["provisioningState"] = "Succeeded"
         GROUPS.touch(subscription, nsg)
 
-    operation = subscription.start(
-        "PutSecurityRuleOperation", NETWORK, rule["id"], nsg.location, done, locks=[nsg.id]
-    )
+    operation = subscription.start("PutSecurityRuleOperation", NETWORK, rule["id"], nsg.location, done, locks=[nsg.id])
     return accepted(call, operation, 200 if old else 201, copy.deepcopy(rule))
 
 

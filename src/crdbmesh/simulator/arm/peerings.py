@@ -182,9 +182,7 @@ def _require_disjoint(call: Call, vnet: Resource, remote: Resource, peering_id: 
             )
 
 
-def _store(
-    call: Call, vnet: Resource, remote: Resource, given: Body, old: Body | None, peering_id: str
-) -> Body:
+def _store(call: Call, vnet: Resource, remote: Resource, given: Body, old: Body | None, peering_id: str) -> Body:
     back = vnets.counterpart(remote, vnet)
     local_space = list(vnet.properties["addressSpace"]["addressPrefixes"])
     remote_space = list(remote.properties["addressSpace"]["addressPrefixes"])

@@ -20,7 +20,9 @@ def read(text: str, resource_id: str) -> Prefix:
         prefix = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ArmError(
-            400, "InvalidAddressPrefixFormat", f"Address prefix {text} of resource {resource_id} is not formatted correctly."
+            400,
+            "InvalidAddressPrefixFormat",
+            f"Address prefix {text} of resource {resource_id} is not formatted correctly.",
         ) from None
     if "/" not in text or prefix != _strict(text):
         raise ArmError(

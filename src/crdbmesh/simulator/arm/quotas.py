@@ -92,9 +92,7 @@ def network_usages(subscription: Subscription, location: str) -> list[dict[str, 
     return [
         {
             "id": f"{path}/{name}",
-            **_usage(
-                name, text, _count(subscription, name, location), subscription.limits.of(name, location)
-            ),
+            **_usage(name, text, _count(subscription, name, location), subscription.limits.of(name, location)),
         }
         for name, text in _NETWORK_NAMES.items()
     ]

@@ -92,9 +92,7 @@ australiacentral2|Australia Central 2|Australia|Asia Pacific|-35.3075|149.1244|C
 
 def _region(line: str) -> Region:
     name, display, geography, group, latitude, longitude, place, paired, zones, recommended = line.split("|")
-    return Region(
-        name, display, geography, group, latitude, longitude, place, paired, zones == "z", recommended == "r"
-    )
+    return Region(name, display, geography, group, latitude, longitude, place, paired, zones == "z", recommended == "r")
 
 
 REGIONS = {region.name: region for region in map(_region, _TABLE.strip().splitlines())}

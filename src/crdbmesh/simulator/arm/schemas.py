@@ -84,7 +84,7 @@ class _Reader:
         for candidate in known:
             if str(candidate).lower() == value.lower():
                 return str(candidate)
-        raise _refused(self._schema, f'Error converting value "{value}" to type \'{path}\'. Path \'{path}\'.', path)
+        raise _refused(self._schema, f"Error converting value \"{value}\" to type '{path}'. Path '{path}'.", path)
 
 
 def _refused(schema: str, message: str, path: str) -> ArmError:

@@ -55,9 +55,7 @@ def put(call: Call) -> Answer:
     def done() -> None:
         subnet["properties"]["provisioningState"] = "Succeeded"
 
-    operation = subscription.start(
-        "PutSubnetOperation", NETWORK, subnet["id"], vnet.location, done, locks=[vnet.id]
-    )
+    operation = subscription.start("PutSubnetOperation", NETWORK, subnet["id"], vnet.location, done, locks=[vnet.id])
     return accepted(call, operation, 200 if old else 201, render(subscription, subnet))
 
 
@@ -205,5 +203,3 @@ def _resolve_references(subscription: Subscription, vnet: Identity, subnet: Body
         if found is None or found.location != vnet.location or found.state == "Deleting":
             raise invalid_reference(given, str(subnet["id"]))
         properties[name] = {"id": found.id}
-
-

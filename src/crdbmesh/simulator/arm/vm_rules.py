@@ -25,8 +25,7 @@ CUSTOM_DATA_LIMIT = 87380
 """Characters of base64: 65535 bytes."""
 
 _REFUSED_NAMES = set(
-    "1 123 a actuser adm admin admin1 admin2 administrator aspnet backup console david guest john owner root server sql "
-    "support support_388945a0 sys test test1 test2 test3 user user1 user2 user3 user4 user5 video".split()
+    ["1", "123", "a", "actuser", "adm", "admin", "admin1", "admin2", "administrator", "aspnet", "backup", "console", "david", "guest", "john", "owner", "root", "server", "sql", "support", "support_388945a0", "sys", "test", "test1", "test2", "test3", "user", "user1", "user2", "user3", "user4", "user5", "video"]
 )
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,63}", re.IGNORECASE)
 _HOST = re.compile(r"(?!-)[A-Za-z0-9.-]{1,64}(?<![-.])")
@@ -261,9 +260,7 @@ def _require_os_profile(given: Body) -> bytes:
     if not admin:
         raise invalid_parameter("Required parameter 'adminUsername' is missing (null).", "adminUsername")
     if admin.lower() in _REFUSED_NAMES or not _USER.fullmatch(admin):
-        raise invalid_parameter(
-            "The Admin Username specified is not allowed.", "adminUsername"
-        )
+        raise invalid_parameter("The Admin Username specified is not allowed.", "adminUsername")
     _require_login(profile, admin)
     return _require_custom_data(profile.get("customData"))
 

@@ -231,8 +231,7 @@ class VirtualMachines(Kind):
     def _require_same_nics(self, call: Call, existing: Resource, given: Body) -> None:
         present = {reference["id"].lower() for reference in existing.properties["networkProfile"]["networkInterfaces"]}
         wanted = {
-            str(reference.get("id", "")).lower()
-            for reference in given["networkProfile"].get("networkInterfaces", [])
+            str(reference.get("id", "")).lower() for reference in given["networkProfile"].get("networkInterfaces", [])
         }
         if wanted == present:
             return

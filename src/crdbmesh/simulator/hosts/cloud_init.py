@@ -48,7 +48,9 @@ _SCHEMA_ONLY = frozenset({
     "yum_repo_dir", "yum_repos", "zypper",
 })  # fmt: skip
 _STAGES = ("init-local", "init", "modules-config", "modules-final")
-_SCHEMA_WARNING = "cloud-config failed schema validation! You may run 'sudo cloud-init schema --system' to check the details."
+_SCHEMA_WARNING = (
+    "cloud-config failed schema validation! You may run 'sudo cloud-init schema --system' to check the details."
+)
 
 
 @dataclass(slots=True)
@@ -199,7 +201,9 @@ class CloudInit:
 
     def _fail(self, module: str, cause: str, *, stage: str) -> None:
         self.stages[stage].errors.append(f"('{module}', {cause})")
-        self._machine.systemd.log("cloud-final.service", "cloud-init", f"[ERROR]: Failed to run module {module}: {cause}")
+        self._machine.systemd.log(
+            "cloud-final.service", "cloud-init", f"[ERROR]: Failed to run module {module}: {cause}"
+        )
 
     # --- user data ---
 
@@ -213,7 +217,9 @@ class CloudInit:
             self._read_part(data.decode("utf-8", "replace"), "")
         unknown = sorted(key for key in self._config if key not in _HANDLED and key not in _SCHEMA_ONLY)
         if unknown:
-            self._machine.systemd.log("cloud-init.service", "cloud-init", f"Additional properties are not allowed: {unknown}")
+            self._machine.systemd.log(
+                "cloud-init.service", "cloud-init", f"Additional properties are not allowed: {unknown}"
+            )
             self._warn(_SCHEMA_WARNING)
         for key in self._config:
             if key in _SCHEMA_ONLY and key not in _HANDLED:
@@ -320,7 +326,7 @@ class CloudInit:
         for key, value in given.items():
             kind, _, half = key.partition("_")
             if kind not in ("rsa", "dsa", "ecdsa", "ed25519") or half not in ("private", "public", "certificate"):
-                reason = f'Skipping {key} - unsupported key type' if half else f'"{key}" entry is not valid'
+                reason = f"Skipping {key} - unsupported key type" if half else f'"{key}" entry is not valid'
                 self._warn(f"ssh_keys: {reason}")
                 continue
             suffix = {"private": "", "public": ".pub", "certificate": "-cert.pub"}[half]

@@ -186,7 +186,7 @@ class FileSystem:
                 raise refuse(errno.EACCES, path)
             return bytes(inode.content)
 
-    def list(self, path: str, who: Actor) -> list[str]:
+    def names(self, path: str, who: Actor) -> list[str]:
         """The names in a directory, sorted."""
         with self._lock:
             inode = self.stat(path, who)
@@ -201,7 +201,7 @@ class FileSystem:
         inode = self.stat(path, who, follow=False)
         yield path, inode
         if inode.is_dir:
-            for name in self.list(path, who):
+            for name in self.names(path, who):
                 yield from self.walk(posixpath.join(path, name), who)
 
     def glob(self, pattern: str, who: Actor) -> list[str]:
@@ -215,7 +215,7 @@ class FileSystem:
                     matched += [candidate] if self.find(candidate, who, follow=False) else []
                     continue
                 inode = self.find(folder, who)
-                names = self.list(folder, who) if inode and inode.is_dir and who.may(inode, READ) else []
+                names = self.names(folder, who) if inode and inode.is_dir and who.may(inode, READ) else []
                 shown = [name for name in names if part.startswith(".") or not name.startswith(".")]
                 matched += [posixpath.join(folder, name) for name in shown if fnmatch.fnmatchcase(name, part)]
             found = matched

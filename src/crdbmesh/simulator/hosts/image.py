@@ -58,7 +58,10 @@ _DAEMONS = {
     "snapd": ("Snap Daemon", "/usr/lib/snapd/snapd"),
     "systemd-networkd": ("Network Configuration", "/usr/lib/systemd/systemd-networkd"),
     "systemd-resolved": ("Network Name Resolution", "/usr/lib/systemd/systemd-resolved"),
-    "unattended-upgrades": ("Unattended Upgrades Shutdown", "/usr/share/unattended-upgrades/unattended-upgrade-shutdown"),
+    "unattended-upgrades": (
+        "Unattended Upgrades Shutdown",
+        "/usr/share/unattended-upgrades/unattended-upgrade-shutdown",
+    ),
     "walinuxagent": ("Azure Linux Agent", "/usr/sbin/waagent"),
 }
 _STAGES = ("cloud-init-local", "cloud-init", "cloud-config", "cloud-final")

@@ -102,8 +102,8 @@ class K3s(Task):
             self._next(self._begin, _FIRST_S)
 
     def _begin(self) -> None:
-        from crdbmesh.simulator.kube.authority import Authority  # noqa: PLC0415 - only servers need them
-        from crdbmesh.simulator.kube.store import Store  # noqa: PLC0415
+        from crdbmesh.simulator.kube.authority import Authority
+        from crdbmesh.simulator.kube.store import Store
 
         given = self.settings.text("token")
         if given.startswith("K10"):
@@ -253,7 +253,9 @@ class K3s(Task):
         if given and given != own:
             if self.settings.role == "server":
                 raise SettingsError(f"listen tcp {given}:2380: bind: cannot assign requested address")
-            raise SettingsError(f"failed to validate nodeIP: node IP: \"{given}\" not found in the host's network interfaces")
+            raise SettingsError(
+                f'failed to validate nodeIP: node IP: "{given}" not found in the host\'s network interfaces'
+            )
 
     def _serve(self) -> None:
         assert self.cluster is not None

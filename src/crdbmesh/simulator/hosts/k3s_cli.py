@@ -53,14 +53,18 @@ def _cluster(process: Process) -> Cluster | None:
     try:
         process.read_file(path)
     except PermissionError:
-        process.err(f"error: error loading config file \"{path}\": open {path}: permission denied\n")
+        process.err(f'error: error loading config file "{path}": open {path}: permission denied\n')
         return None
     except OSError:
-        process.err("The connection to the server localhost:8080 was refused - did you specify the right host or port?\n")
+        process.err(
+            "The connection to the server localhost:8080 was refused - did you specify the right host or port?\n"
+        )
         return None
     found = k3s_http.find_member(process.machine.world, process.machine.hardware, server=True)
     if found is None:
-        process.err("The connection to the server 127.0.0.1:6443 was refused - did you specify the right host or port?\n")
+        process.err(
+            "The connection to the server 127.0.0.1:6443 was refused - did you specify the right host or port?\n"
+        )
         return None
     if not found[0].has_quorum():
         process.err("Error from server (Timeout): the server was unable to return a response in the time allotted\n")
@@ -133,7 +137,9 @@ def _get(process: Process, options: Options, cluster: Cluster, operands: list[st
     return status or _show(process, options, kind, found, single=bool(names), namespaced="A" in options)
 
 
-def _show(process: Process, options: Options, kind: str, found: list[dict[str, Any]], *, single: bool, namespaced: bool) -> int:
+def _show(
+    process: Process, options: Options, kind: str, found: list[dict[str, Any]], *, single: bool, namespaced: bool
+) -> int:
     form = options.get("o")
     if form == "json":
         document: Any = found[0] if single and len(found) == 1 else {
@@ -150,7 +156,9 @@ def _show(process: Process, options: Options, kind: str, found: list[dict[str, A
             return 0
         rows = [_row(process, kind, obj, wide=form == "wide") for obj in found]
         if namespaced and kind not in ("Node", "Namespace"):
-            rows = [{"NAMESPACE": obj["metadata"].get("namespace", ""), **row} for row, obj in zip(rows, found, strict=True)]
+            rows = [
+                {"NAMESPACE": obj["metadata"].get("namespace", ""), **row} for row, obj in zip(rows, found, strict=True)
+            ]
         lines = [list(row.values()) for row in rows]
         lines = lines if "no-headers" in options else [list(rows[0]), *lines]
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -166,7 +174,9 @@ def _row(process: Process, kind: str, obj: dict[str, Any], *, wide: bool) -> dic
     age = _age(process, str(meta.get("creationTimestamp", "")))
     if kind == "Node":
         ready = next((c for c in status.get("conditions", []) if c.get("type") == "Ready"), {})
-        roles = sorted(key.partition("/")[2] for key in meta.get("labels", {}) if key.startswith("node-role.kubernetes.io/"))
+        roles = sorted(
+            key.partition("/")[2] for key in meta.get("labels", {}) if key.startswith("node-role.kubernetes.io/")
+        )
         row = {"NAME": meta["name"], "STATUS": "Ready" if ready.get("status") == "True" else "NotReady",
                "ROLES": ",".join(roles) or "<none>", "AGE": age, "VERSION": status.get("nodeInfo", {}).get("kubeletVersion", "")}  # fmt: skip
         if wide:
@@ -201,13 +211,17 @@ def _crictl(process: Process, words: list[str]) -> int:
         return 1
     found = k3s_http.find_member(process.machine.world, process.machine.hardware)
     if found is None:
-        process.err("FATA[0000] validate service connection: dial unix /run/k3s/containerd/containerd.sock: connect: no such file\n")
+        process.err(
+            "FATA[0000] validate service connection: dial unix /run/k3s/containerd/containerd.sock: connect: no such file\n"
+        )
         return 1
     cluster, member = found
     pods = [pod for pod in cluster.store.list(cluster.store.resource("Pod"))
             if pod.get("spec", {}).get("nodeName") == member.node_name]  # fmt: skip
     if words[:1] in (["ps"], ["pods"]):
-        process.out("CONTAINER   IMAGE   STATE     NAME   POD\n" if words[0] == "ps" else "POD ID   STATE   NAME   NAMESPACE\n")
+        process.out(
+            "CONTAINER   IMAGE   STATE     NAME   POD\n" if words[0] == "ps" else "POD ID   STATE   NAME   NAMESPACE\n"
+        )
         for pod in pods:
             meta = pod["metadata"]
             if words[0] == "pods":
@@ -215,7 +229,9 @@ def _crictl(process: Process, words: list[str]) -> int:
                 continue
             for state in pod.get("status", {}).get("containerStatuses", []):
                 if state.get("state", {}).get("running"):
-                    process.out(f"{meta['uid'][:13]}   {state.get('image')}   Running   {state['name']}   {meta['name']}\n")
+                    process.out(
+                        f"{meta['uid'][:13]}   {state.get('image')}   Running   {state['name']}   {meta['name']}\n"
+                    )
         return 0
     if words[:1] == ["images"]:
         images = sorted({container["image"] for pod in pods for container in pod["spec"]["containers"]})
@@ -230,5 +246,3 @@ def _token(process: Process, words: list[str]) -> int:
         process.out("".join(chance.choice("0123456789abcdef") for _ in range(32)) + "\n")
         return 0
     raise UnsupportedError(f"k3s token {' '.join(words)}")
-
-

@@ -59,7 +59,7 @@ def find_datastore(files: FileSystem, data: str) -> Datastore | None:
     return None
 
 
-def write_datastore(files: FileSystem, data: str, cluster: str, node: str, etcd: bool) -> None:  # noqa: FBT001
+def write_datastore(files: FileSystem, data: str, cluster: str, node: str, etcd: bool) -> None:
     """Make the datastore."""
     path = f"{data}/{_ETCD if etcd else _SQLITE}"
     _folder(files, f"{data}/server", 0o700)

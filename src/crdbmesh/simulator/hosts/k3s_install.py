@@ -171,7 +171,9 @@ class _Installer:
         self._info(f"Finding release for channel {channel}")
         base = self._env.get("INSTALL_K3S_CHANNEL_URL") or "https://update.k3s.io/v1-release/channels"
         output = Buffer()
-        status = self._process.run(["curl", "-w", "%{url_effective}", "-sSfL", f"{base}/{channel}", "-o", "/dev/null"], stdout=output)
+        status = self._process.run(
+            ["curl", "-w", "%{url_effective}", "-sSfL", f"{base}/{channel}", "-o", "/dev/null"], stdout=output
+        )
         if status:
             self._fatal("Download failed")
         return decode(bytes(output.data)).rpartition("/")[2]

@@ -43,7 +43,11 @@ def find_cluster(machine: MachineOS, settings: Settings, node_name: str) -> Clus
     """
     url = urllib.parse.urlsplit(settings.text("server"))
     host, port = url.hostname or "", url.port or 443
-    prefix = f"{_PREFIX}failed to validate token: " if settings.role == "server" else "Failed to validate connection to cluster: "
+    prefix = (
+        f"{_PREFIX}failed to validate token: "
+        if settings.role == "server"
+        else "Failed to validate connection to cluster: "
+    )
     failed = f'{prefix}failed to get CA certs: Get "https://{host}:{port}/cacerts": '
     addresses = names.resolve(machine, host)
     if not addresses:
@@ -51,7 +55,9 @@ def find_cluster(machine: MachineOS, settings: Settings, node_name: str) -> Clus
     address = addresses[0]
     target, _ = names.machine_at(machine, address)
     if target is None or names.reach(machine, address, port) is not None:
-        raise JoinError(f"{failed}dial tcp {address}:{port}: i/o timeout (Client.Timeout exceeded while awaiting headers)")
+        raise JoinError(
+            f"{failed}dial tcp {address}:{port}: i/o timeout (Client.Timeout exceeded while awaiting headers)"
+        )
     found = k3s_http.find_member(machine.world, target, server=True) if port == 6443 else None
     if found is None:
         raise JoinError(f"{failed}dial tcp {address}:{port}: connect: connection refused")
@@ -107,7 +113,9 @@ def admit_server(cluster: Cluster, node_name: str) -> None:
         JoinError: it refuses; k3s exits, and systemd tries again.
     """
     first = next(iter(cluster.servers()), None)
-    if first is not None and not any(server.config.get("cluster-init") or server.config.get("server") for server in cluster.servers()):
+    if first is not None and not any(
+        server.config.get("cluster-init") or server.config.get("server") for server in cluster.servers()
+    ):
         raise JoinError(f"{_PREFIX}https://{first.node_name}:6443/v1-k3s/server-bootstrap: 401 Unauthorized")
     release_name(cluster, node_name)
     if any(server.voter_at is None for server in cluster.servers()):
@@ -133,7 +141,10 @@ def can_catch_up(cluster: Cluster, member: Member) -> bool:
         theirs = network.private_ip(voter.machine)
         if own is None or theirs is None:
             return False
-        if network.between(machine, theirs, 2380, "Tcp") is not None or network.between(voter.machine, own, 2380, "Tcp") is not None:
+        if (
+            network.between(machine, theirs, 2380, "Tcp") is not None
+            or network.between(voter.machine, own, 2380, "Tcp") is not None
+        ):
             return False
     return True
 
@@ -146,7 +157,7 @@ def etcd_quorum(cluster: Cluster) -> bool:
 
 def etcd_is_up(member: Member) -> bool:
     """Whether a member's etcd runs."""
-    from crdbmesh.simulator.hosts.k3s import K3s  # noqa: PLC0415 - the service asks about other services
+    from crdbmesh.simulator.hosts.k3s import K3s
 
     if member.running:
         return True

@@ -161,7 +161,11 @@ def read(files: FileSystem, argv: list[str], env: dict[str, str]) -> Settings:
 
 
 def _kinds(role: str) -> dict[str, str]:
-    kinds = dict.fromkeys(_AGENT_TEXT, "text") | dict.fromkeys(_AGENT_SWITCHES, "switch") | dict.fromkeys(_AGENT_LISTS, "list")
+    kinds = (
+        dict.fromkeys(_AGENT_TEXT, "text")
+        | dict.fromkeys(_AGENT_SWITCHES, "switch")
+        | dict.fromkeys(_AGENT_LISTS, "list")
+    )
     if role == "server":
         kinds |= dict.fromkeys(_SERVER_TEXT, "text") | dict.fromkeys(_SERVER_SWITCHES, "switch")
         kinds |= dict.fromkeys(_SERVER_LISTS, "list")
@@ -247,7 +251,14 @@ def _check(settings: Settings) -> None:
             except ValueError:
                 raise SettingsError(f"invalid {name}: invalid ip format '{text}'") from None
     backend = settings.text("flannel-backend", "vxlan")
-    if settings.role == "server" and backend not in ("none", "vxlan", "host-gw", "wireguard-native", "ipsec", "wireguard"):
+    if settings.role == "server" and backend not in (
+        "none",
+        "vxlan",
+        "host-gw",
+        "wireguard-native",
+        "ipsec",
+        "wireguard",
+    ):
         raise SettingsError(f"unknown flannel backend '{backend}'")
     for text in settings.values.get("disable") or []:
         for word in text.split(","):

@@ -48,7 +48,7 @@ class MachineOS:
         running: whether it is on.
     """
 
-    def __init__(self, world: World, hardware: Machine) -> None:
+    def __init__(self, world: World, hardware: Machine, corrupt_downloads: set[str] | None = None) -> None:
         self.world = world
         self.hardware = hardware
         self.files = FileSystem(world.lock, world.clock.now)
@@ -62,7 +62,7 @@ class MachineOS:
         self.boots = 0
         self.running = False
         self.powered_off = threading.Event()
-        self.corrupt_downloads: set[str] = set()
+        self.corrupt_downloads = corrupt_downloads if corrupt_downloads is not None else set()
         self._booted_at = world.clock.now()
         self._pids = itertools.count(700)
         self._going_down: tuple[float, bool] | None = None
@@ -81,7 +81,7 @@ class MachineOS:
             self.powered_off = threading.Event()
             self.running, self._going_down = True, None
             self.boots += 1
-            self._booted_at = self.world.clock.now()
+            self._booted_at = self.hardware.booted_at = self.world.clock.now()
         thread = threading.Thread(target=self._come_up, name=f"boot {self.hostname}", daemon=True)
         self.keep_thread(thread, self.powered_off)
         thread.start()

@@ -33,7 +33,11 @@ def resolve(machine: MachineOS, name: str) -> list[str]:
         return [own] if own else ["127.0.1.1"]
     for other in list(machine.world.machines.values()):
         address = machine.world.network.private_ip(other)
-        if other.computer_name == name and address and machine.world.network.machine_at_private(address, machine.hardware) is other:
+        if (
+            other.computer_name == name
+            and address
+            and machine.world.network.machine_at_private(address, machine.hardware) is other
+        ):
             return [address]
     if internet.host_known(f"https://{name}/") and machine.world.network.has_egress(machine.hardware):
         return [_INTERNET]

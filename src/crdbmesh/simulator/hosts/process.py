@@ -238,7 +238,7 @@ def search(process: Process, name: str, path: str | None = None) -> str | None:
 
 def run(process: Process, argv: list[str], *, shell: str = "bash: line 1: ") -> int:
     """Run a command to its end, in this process, and return its exit status."""
-    from crdbmesh.simulator.hosts import commands  # noqa: PLC0415 - every command may run others
+    from crdbmesh.simulator.hosts import commands
 
     if process.depth > _MAX_DEPTH:
         process.err(f"{shell}fork: retry: Resource temporarily unavailable\n")

@@ -15,8 +15,23 @@ from crdbmesh.simulator.hosts import shell_builtins, shell_expand, shell_test
 from crdbmesh.simulator.hosts.process import Buffer, Bytes, Process, Sink, Source, UnsupportedError, UsageError, decode
 from crdbmesh.simulator.hosts.shell_parser import Parser
 from crdbmesh.simulator.hosts.shell_syntax import (
-    AndOr, Calculation, Case, Command, Condition, For, Function, Group, If, IncompleteError, Pipeline, Redirect, Script,
-    ShellSyntaxError, Simple, While, Word,
+    AndOr,
+    Calculation,
+    Case,
+    Command,
+    Condition,
+    For,
+    Function,
+    Group,
+    If,
+    IncompleteError,
+    Pipeline,
+    Redirect,
+    Script,
+    ShellSyntaxError,
+    Simple,
+    While,
+    Word,
 )  # fmt: skip
 
 _MAX_ROUNDS = 100_000

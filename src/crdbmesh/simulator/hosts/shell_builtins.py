@@ -66,19 +66,19 @@ def _pwd(shell: Shell, words: list[str]) -> int:  # noqa: ARG001
 
 
 def _exit(shell: Shell, words: list[str]) -> int:
-    from crdbmesh.simulator.hosts.shell import ExitError  # noqa: PLC0415
+    from crdbmesh.simulator.hosts.shell import ExitError
 
     raise ExitError(_status(words[1]) if len(words) > 1 else shell.status)
 
 
 def _return(shell: Shell, words: list[str]) -> int:
-    from crdbmesh.simulator.hosts.shell import ReturnError  # noqa: PLC0415
+    from crdbmesh.simulator.hosts.shell import ReturnError
 
     raise ReturnError(_status(words[1]) if len(words) > 1 else shell.status)
 
 
 def _break(shell: Shell, words: list[str]) -> int:  # noqa: ARG001
-    from crdbmesh.simulator.hosts.shell import LoopError  # noqa: PLC0415
+    from crdbmesh.simulator.hosts.shell import LoopError
 
     raise LoopError(int(words[1]) if len(words) > 1 else 1, again=words[0] == "continue")
 
@@ -223,7 +223,7 @@ def _eval(shell: Shell, words: list[str]) -> int:
 
 
 def _source(shell: Shell, words: list[str]) -> int:
-    from crdbmesh.simulator.hosts.shell import ReturnError  # noqa: PLC0415
+    from crdbmesh.simulator.hosts.shell import ReturnError
 
     if len(words) < 2:
         raise UsageError(f"{words[0]}: filename argument required", 2)
@@ -235,7 +235,7 @@ def _source(shell: Shell, words: list[str]) -> int:
 
 
 def _exec(shell: Shell, words: list[str]) -> int:
-    from crdbmesh.simulator.hosts.shell import ExitError  # noqa: PLC0415
+    from crdbmesh.simulator.hosts.shell import ExitError
 
     if len(words) == 1:
         return 0
@@ -370,7 +370,9 @@ def _let(shell: Shell, words: list[str]) -> int:
 
 
 def _shopt(shell: Shell, words: list[str]) -> int:
-    if words[1:2] not in (["-s"], ["-u"]) or any(word not in ("expand_aliases", "inherit_errexit") for word in words[2:]):
+    if words[1:2] not in (["-s"], ["-u"]) or any(
+        word not in ("expand_aliases", "inherit_errexit") for word in words[2:]
+    ):
         raise UnsupportedError(" ".join(words))
     return 0
 
@@ -394,8 +396,8 @@ def _kill(shell: Shell, words: list[str]) -> int:
 
 def _external(shell: Shell, words: list[str]) -> int:
     """`echo`, `printf`, `true`: the program of the same name, run without a file system look-up."""
-    from crdbmesh.simulator.hosts import commands  # noqa: PLC0415
-    from crdbmesh.simulator.hosts.internet import Program  # noqa: PLC0415
+    from crdbmesh.simulator.hosts import commands
+    from crdbmesh.simulator.hosts.internet import Program
 
     child = shell.process.child(env=shell.environment(), name=words[0])
     if words[0] == "echo" and shell.dash:
@@ -411,4 +413,3 @@ _BUILTINS: dict[str, Builtin] = {
     "umask": _umask, "test": _test, "[": _test, "let": _let, "shopt": _shopt, "wait": _wait, "kill": _kill,
     "echo": _external, "printf": _external, "hash": _colon, "times": _colon, "ulimit": _colon,
 }  # fmt: skip
-

@@ -7,8 +7,22 @@ from typing import NoReturn
 
 from crdbmesh.simulator.hosts.process import UnsupportedError
 from crdbmesh.simulator.hosts.shell_syntax import (
-    AndOr, Calculation, Case, Command, Condition, For, Function, Group, If, Pipeline, Redirect, Script, Simple, Text,
-    While, Word,
+    AndOr,
+    Calculation,
+    Case,
+    Command,
+    Condition,
+    For,
+    Function,
+    Group,
+    If,
+    Pipeline,
+    Redirect,
+    Script,
+    Simple,
+    Text,
+    While,
+    Word,
 )  # fmt: skip
 from crdbmesh.simulator.hosts.shell_words import WordReader, is_quoted
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, MutableMapping
 
 from crdbmesh.simulator.hosts.filesystem import EXECUTE, READ, WRITE
-from crdbmesh.simulator.hosts.process import Process, UnsupportedError, UsageError, search
+from crdbmesh.simulator.hosts.process import Process, UnsupportedError, UsageError
 
 _TOKEN = re.compile(
     r"\s*(?:(0[xX][0-9a-fA-F]+|\d+)|([A-Za-z_]\w*)|(\*\*|<<|>>|<=|>=|==|!=|&&|\|\||\+=|-=|\*=|/=|%=|\+\+|--|[-+*/%()<>=!~&|^?:,]))"
@@ -159,7 +159,7 @@ class _Arithmetic:
             return 0
         value = self._assignment()
         if self._tokens:
-            raise UsageError(f"syntax error in expression (error token is \"{' '.join(self._tokens)}\")", 1)
+            raise UsageError(f'syntax error in expression (error token is "{" ".join(self._tokens)}")', 1)
         return value
 
     def _assignment(self) -> int:

@@ -7,7 +7,16 @@ from typing import NoReturn
 
 from crdbmesh.simulator.hosts.process import UnsupportedError
 from crdbmesh.simulator.hosts.shell_syntax import (
-    Arithmetic, IncompleteError, Part, Redirect, Script, ShellSyntaxError, Substitution, Text, Variable, Word,
+    Arithmetic,
+    IncompleteError,
+    Part,
+    Redirect,
+    Script,
+    ShellSyntaxError,
+    Substitution,
+    Text,
+    Variable,
+    Word,
 )  # fmt: skip
 
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9]+|[@*#?$!-]")

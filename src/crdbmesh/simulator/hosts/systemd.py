@@ -187,7 +187,11 @@ class Systemd:
         for key, folder in (("WantedBy", "wants"), ("RequiredBy", "requires")):
             for value in unit.all(f"Install.{key}"):
                 found += [(f"/etc/systemd/system/{target}.{folder}/{name}", unit.path) for target in value.split()]
-        found += [(f"/etc/systemd/system/{alias}", unit.path) for value in unit.all("Install.Alias") for alias in value.split()]
+        found += [
+            (f"/etc/systemd/system/{alias}", unit.path)
+            for value in unit.all("Install.Alias")
+            for alias in value.split()
+        ]
         return found
 
     # --- jobs ---
@@ -290,7 +294,7 @@ class Systemd:
         self._watch(service, service.task)
 
     def _launch(self, service: Service, argv: list[str], env: dict[str, str]) -> Task:
-        from crdbmesh.simulator.hosts import k3s  # noqa: PLC0415 - k3s is a task
+        from crdbmesh.simulator.hosts import k3s
 
         inode = self._machine.files.find(argv[0], Actor()) if argv[0].startswith("/") else None
         if inode is None or not inode.is_file or not inode.permissions & 0o111:
@@ -300,13 +304,20 @@ class Systemd:
         content = bytes(inode.content)
         program = internet.program(content)
         if program is None and not content.startswith(b"#!"):
-            self.log(service.name, "systemd", f"{service.name}: Failed at step EXEC spawning {argv[0]}: Exec format error", 1)
+            self.log(
+                service.name, "systemd", f"{service.name}: Failed at step EXEC spawning {argv[0]}: Exec format error", 1
+            )
             return _ended(203)
         if program is not None and program.name.endswith("-daemon"):
             return Daemon()
         if program is not None and program.name == "k3s" and argv[1:2] and argv[1] in ("server", "agent"):
             if program.arch != self._machine.arch:
-                self.log(service.name, "systemd", f"{service.name}: Failed at step EXEC spawning {argv[0]}: Exec format error", 1)
+                self.log(
+                    service.name,
+                    "systemd",
+                    f"{service.name}: Failed at step EXEC spawning {argv[0]}: Exec format error",
+                    1,
+                )
                 return _ended(203)
             return k3s.K3s(self._machine, service.name, program.version, argv, env)
         return CommandTask(self._machine, argv, env, service.name)
@@ -373,7 +384,12 @@ class Systemd:
     def _schedule(self, service: Service) -> None:
         service.active, service.sub = "activating", "auto-restart"
         service.restart_at = self._machine.world.clock.now() + service.unit.restart_s
-        self.log(service.name, "systemd", f"{service.name}: Scheduled restart job, restart counter is at {service.restarts + 1}.", 1)
+        self.log(
+            service.name,
+            "systemd",
+            f"{service.name}: Scheduled restart job, restart counter is at {service.restarts + 1}.",
+            1,
+        )
 
     def _end(self, service: Service) -> None:
         if service.task is not None:

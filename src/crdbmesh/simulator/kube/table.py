@@ -54,6 +54,9 @@ def partial(obj: Obj) -> Obj:
 
 
 def _layout(resource: Resource) -> tuple[list[Obj], Callable[[Obj, float], list[Any]]]:
+    if resource.kind == "Event":
+        names, event_cells = printers.EVENT
+        return [_column(name) for name in names], event_cells
     printer = printers.PRINTERS.get((resource.group, resource.kind))
     if printer is not None:
         names, cells = printer

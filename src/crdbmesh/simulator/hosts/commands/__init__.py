@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from crdbmesh.simulator.hosts.commands import (  # noqa: F401 - each fills the table
-    accounts, copying, filters, lookup, network, packages, services, shells, system, text, transfer, trees,
+    accounts,
+    copying,
+    filters,
+    lookup,
+    network,
+    packages,
+    services,
+    shells,
+    system,
+    text,
+    transfer,
+    trees,
 )  # fmt: skip
 from crdbmesh.simulator.hosts.commands.table import TABLE
 from crdbmesh.simulator.hosts.internet import Program
@@ -14,7 +25,7 @@ __all__ = ["TABLE", "run"]
 
 def run(process: Process, program: Program, argv: list[str]) -> int:
     """Run a program to its end and return its exit status."""
-    from crdbmesh.simulator.hosts import k3s_cli  # noqa: PLC0415 - k3s runs commands too
+    from crdbmesh.simulator.hosts import k3s_cli
 
     try:
         if program.name == "k3s":

@@ -110,7 +110,7 @@ def _become(process: Process, target: str, arguments: list[str], *, login: str, 
     if login:
         arguments = ["bash", *(["-c", " ".join(arguments)] if arguments else [])]
     if not child.find(arguments[0]) and "/" not in arguments[0]:
-        from crdbmesh.simulator.hosts.process import search  # noqa: PLC0415
+        from crdbmesh.simulator.hosts.process import search
 
         if search(child, arguments[0]) is None:
             process.err(f"sudo: {arguments[0]}: command not found\n")

@@ -157,7 +157,11 @@ def _each(process: Process, name: str, options: Options, work: object) -> int:
     status = 0
     verb = "copy" if name == "cp" else "move"
     for source in sources:
-        if process.find(source, follow=False) is None and process.find(source) is None and not _readable(process, source):
+        if (
+            process.find(source, follow=False) is None
+            and process.find(source) is None
+            and not _readable(process, source)
+        ):
             reason = _reason(process, source)
             process.err(f"{name}: cannot stat '{source}': {reason}\n")
             status = 1
@@ -202,7 +206,7 @@ def _copy(process: Process, options: Options, source: str, target: str) -> None:
         there = process.find(target)
         if there is None:
             files.mkdir(process.path(target), who, mode=inode.permissions)
-        for name in files.list(process.path(source), who):
+        for name in files.names(process.path(source), who):
             _copy(process, options, posixpath.join(source, name), posixpath.join(target, name))
     elif inode.is_link:
         if process.find(target, follow=False) is not None:
@@ -234,7 +238,9 @@ def _ln(process: Process, argv: list[str]) -> int:
         path = process.path(posixpath.join(target, posixpath.basename(source)) if into else target)
         if files.find(path, process.actor, follow=False) is not None:
             if "f" not in options:
-                process.err(f"ln: failed to create {'symbolic' if 's' in options else 'hard'} link '{target}': File exists\n")
+                process.err(
+                    f"ln: failed to create {'symbolic' if 's' in options else 'hard'} link '{target}': File exists\n"
+                )
                 return 1
             current = files.find(path, process.actor, follow=False)
             if "s" in options and current is not None and current.is_link and current.target == source:
@@ -268,7 +274,9 @@ def _install(process: Process, argv: list[str]) -> int:
         return 0
     operands = [*options.operands, options.get("t")] if "t" in options else options.operands
     if len(operands) < 2:
-        raise UsageError("missing file operand" if not operands else f"missing destination file operand after '{operands[0]}'")
+        raise UsageError(
+            "missing file operand" if not operands else f"missing destination file operand after '{operands[0]}'"
+        )
     *sources, target = operands
     for source in sources:
         content = process.read_file(source)
@@ -276,9 +284,9 @@ def _install(process: Process, argv: list[str]) -> int:
         into = (folder is not None and folder.is_dir and "T" not in options) or "t" in options
         aim = process.path(posixpath.join(target, posixpath.basename(source)) if into else target)
         if "D" in options:
-            files.mkdir(posixpath.dirname(aim), process.machine.root(who), parents=True) if who.uid == 0 else files.mkdir(
-                posixpath.dirname(aim), who, parents=True
-            )
+            files.mkdir(
+                posixpath.dirname(aim), process.machine.root(who), parents=True
+            ) if who.uid == 0 else files.mkdir(posixpath.dirname(aim), who, parents=True)
         if files.find(aim, who, follow=False) is not None and files.find(aim, who) is not None:
             spot = files.stat(aim, who)
             if bytes(spot.content) == content and spot.permissions == mode:
@@ -383,4 +391,6 @@ def _below(process: Process, operand: str, *, recursive: bool) -> list[tuple[str
     path = process.path(operand)
     if not recursive:
         return [(path, process.machine.files.stat(path, process.actor))]
-    return [(at, inode) for at, inode in process.machine.files.walk(path, process.actor) if not stat.S_ISLNK(inode.mode)]
+    return [
+        (at, inode) for at, inode in process.machine.files.walk(path, process.actor) if not stat.S_ISLNK(inode.mode)
+    ]

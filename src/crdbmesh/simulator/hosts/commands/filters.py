@@ -168,7 +168,9 @@ def _sed(process: Process, argv: list[str]) -> int:
 class _Rule:
     """One sed command: an address or two, and `s`, `d`, `p`, `q`, `a`, `i`, `c` or `y`."""
 
-    def __init__(self, addresses: list[int | str | re.Pattern[str]], negated: bool, verb: str, argument: object) -> None:  # noqa: FBT001
+    def __init__(
+        self, addresses: list[int | str | re.Pattern[str]], negated: bool, verb: str, argument: object
+    ) -> None:
         self.addresses = addresses
         self.negated = negated
         self.verb = verb

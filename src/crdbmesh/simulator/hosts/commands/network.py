@@ -20,7 +20,11 @@ def _ip(process: Process, argv: list[str]) -> int:
     if flags - {"4", "o", "br", "brief", "oneline", "j", "json", "d", "s", "6", "c", "color=never", "p"}:
         raise UnsupportedError(" ".join(argv))
     subject = words.pop(0) if words else ""
-    verb = words.pop(0) if words and words[0] in ("show", "list", "ls", "get", "delete", "del", "add", "set", "s") else "show"
+    verb = (
+        words.pop(0)
+        if words and words[0] in ("show", "list", "ls", "get", "delete", "del", "add", "set", "s")
+        else "show"
+    )
     if "address".startswith(subject) and subject and verb in ("show", "list", "ls", "s"):
         return _addresses(process, flags, words)
     if "link".startswith(subject) and subject and verb in ("show", "list", "ls", "delete", "del"):
@@ -58,16 +62,24 @@ def _addresses(process: Process, flags: set[str], words: list[str]) -> int:
     for name, number, address, prefix, scope, state in rows:
         brd = "" if name == "lo" or not address else f" brd {address.rpartition('.')[0]}.255"
         if flags & {"br", "brief"}:
-            shown = (_mac(process) if name == "eth0" else "00:00:00:00:00:00") if "link" in flags else f"{address}/{prefix} "
+            shown = (
+                (_mac(process) if name == "eth0" else "00:00:00:00:00:00")
+                if "link" in flags
+                else f"{address}/{prefix} "
+            )
             process.out(f"{name:16s} {state:14s} {shown}\n")
         elif flags & {"o", "oneline"} and "link" not in flags:
-            process.out(f"{number}: {name}    inet {address}/{prefix}{brd} scope {scope} {name}\\       valid_lft forever preferred_lft forever\n")
+            process.out(
+                f"{number}: {name}    inet {address}/{prefix}{brd} scope {scope} {name}\\       valid_lft forever preferred_lft forever\n"
+            )
         else:
             mtu, kind = (1500, "ether") if name == "eth0" else (65536, "loopback")
             process.out(f"{number}: {name}: <UP,LOWER_UP> mtu {mtu} qdisc mq state {state} group default qlen 1000\n"
                         f"    link/{kind} {_mac(process) if name == 'eth0' else '00:00:00:00:00:00'}\n")  # fmt: skip
             if "link" not in flags and address:
-                process.out(f"    inet {address}/{prefix}{brd} scope {scope} {name}\n       valid_lft forever preferred_lft forever\n")
+                process.out(
+                    f"    inet {address}/{prefix}{brd} scope {scope} {name}\n       valid_lft forever preferred_lft forever\n"
+                )
     return 0
 
 
@@ -133,13 +145,17 @@ def _nc(process: Process, argv: list[str]) -> int:
     host, port = options.operands
     addresses = names.resolve(process.machine, host)
     if not addresses:
-        process.err(f"nc: getaddrinfo for host \"{host}\" port {port}: Name or service not known\n")
+        process.err(f'nc: getaddrinfo for host "{host}" port {port}: Name or service not known\n')
         return 1
     protocol = "Udp" if "u" in options else "Tcp"
     reason = names.reach(process.machine, addresses[0], int(port), protocol)
     if reason is not None:
         process.sleep(float(options.get("w", "120")))
-        process.err(f"nc: connect to {host} port {port} ({protocol.lower()}) failed: Connection timed out\n" if "v" in options else "")
+        process.err(
+            f"nc: connect to {host} port {port} ({protocol.lower()}) failed: Connection timed out\n"
+            if "v" in options
+            else ""
+        )
         return 1
     target, _ = names.machine_at(process.machine, addresses[0])
     if protocol == "Tcp" and not ports.is_open(target, int(port)):

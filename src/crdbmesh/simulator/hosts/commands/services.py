@@ -63,7 +63,16 @@ def _systemctl(process: Process, argv: list[str]) -> int:
     raise UnsupportedError(f"systemctl {verb}")
 
 
-_JOBS = ("start", "stop", "restart", "try-restart", "reload", "reload-or-restart", "try-reload-or-restart", "condrestart")
+_JOBS = (
+    "start",
+    "stop",
+    "restart",
+    "try-restart",
+    "reload",
+    "reload-or-restart",
+    "try-reload-or-restart",
+    "condrestart",
+)
 
 
 def _allowed(process: Process, what: str) -> bool:
@@ -162,7 +171,7 @@ def _enable(process: Process, options: Options, verb: str, names: list[str]) -> 
                 process.err(f"Created symlink {path} → {target}.\n")
             elif verb == "disable" and there is not None:
                 files.remove(path, process.actor)
-                process.err(f"Removed \"{path}\".\n")
+                process.err(f'Removed "{path}".\n')
         if "no-reload" not in options:
             machine.systemd.reload()
         if "now" in options:
@@ -179,7 +188,7 @@ def _mask(process: Process, verb: str, name: str, *, masked: bool) -> None:
         process.err(f"Created symlink {path} → /dev/null.\n")
     elif verb == "unmask" and masked:
         process.machine.files.remove(path, process.actor)
-        process.err(f"Removed \"{path}\".\n")
+        process.err(f'Removed "{path}".\n')
 
 
 def _is(process: Process, options: Options, verb: str, names: list[str]) -> int:
@@ -414,5 +423,3 @@ def _cloud_init(process: Process, argv: list[str]) -> int:
     process.out(state.status_json() if form == "json" else
                 ("\n" if "w" in options else "") + state.status_text(long="l" in options))  # fmt: skip
     return state.exit_code
-
-

@@ -59,7 +59,9 @@ def _script(process: Process, path: str, *, dash: bool) -> bytes | None:
         return process.read_file(path)
     except OSError:
         inode = process.find(path)
-        reason = "No such file or directory" if inode is None else "Is a directory" if inode.is_dir else "Permission denied"
+        reason = (
+            "No such file or directory" if inode is None else "Is a directory" if inode.is_dir else "Permission denied"
+        )
         process.err(f"sh: 0: cannot open {path}: {reason.replace('such file or directory', 'such file')}\n" if dash
                     else f"bash: {path}: {reason}\n")  # fmt: skip
         return None
@@ -90,7 +92,7 @@ class _Again(Bytes):
 
 def _run_script(shell: Shell, content: bytes) -> int:
     if INSTALLER_MARK in content:
-        from crdbmesh.simulator.hosts import k3s_install  # noqa: PLC0415 - it runs commands
+        from crdbmesh.simulator.hosts import k3s_install
 
         return k3s_install.run(shell.process, shell.positional)
     return shell.run_text(decode(content))

@@ -102,7 +102,9 @@ def _date(process: Process, argv: list[str]) -> int:
 def _uptime(process: Process, argv: list[str]) -> int:
     up = int(process.machine.uptime())
     if "-s" in argv:
-        process.out((process.machine.world.clock.utc() - datetime.timedelta(seconds=up)).strftime("%Y-%m-%d %H:%M:%S") + "\n")
+        process.out(
+            (process.machine.world.clock.utc() - datetime.timedelta(seconds=up)).strftime("%Y-%m-%d %H:%M:%S") + "\n"
+        )
     elif "-p" in argv:
         process.out(f"up {up // 60} minutes\n")
     else:
@@ -129,7 +131,9 @@ def _free(process: Process, argv: list[str]) -> int:
 
 @program("lsb_release")
 def _lsb_release(process: Process, argv: list[str]) -> int:
-    options = parse(argv[1:], "icrdas", {"id": "i", "codename": "c", "release": "r", "description": "d", "all": "a", "short": "s"})
+    options = parse(
+        argv[1:], "icrdas", {"id": "i", "codename": "c", "release": "r", "description": "d", "all": "a", "short": "s"}
+    )
     parts = {"i": ("Distributor ID", "Ubuntu"), "d": ("Description", "Ubuntu 24.04.3 LTS"), "r": ("Release", "24.04"),
              "c": ("Codename", "noble")}  # fmt: skip
     for key, (name, value) in parts.items():
@@ -144,7 +148,9 @@ def _sysctl(process: Process, argv: list[str]) -> int:
     settings = list(options.operands)
     if "p" in options or "system" in options:
         paths = [*process.machine.files.glob("/etc/sysctl.d/*.conf", Actor()), "/etc/sysctl.conf"]
-        paths = paths if "system" in options else [process.path(path) for path in options.operands] or ["/etc/sysctl.conf"]
+        paths = (
+            paths if "system" in options else [process.path(path) for path in options.operands] or ["/etc/sysctl.conf"]
+        )
         settings = []
         for path in paths:
             process.out(f"* Applying {path} ...\n" if "system" in options else "")
@@ -156,7 +162,7 @@ def _sysctl(process: Process, argv: list[str]) -> int:
         path = "/proc/sys/" + key.replace(".", "/")
         inode = process.machine.files.find(path, process.actor)
         if inode is None:
-            process.err(f'sysctl: cannot stat {path}: No such file or directory\n')
+            process.err(f"sysctl: cannot stat {path}: No such file or directory\n")
             status = 1 if "e" not in options else status
             continue
         if equals:
@@ -263,7 +269,11 @@ def _ps(process: Process, argv: list[str]) -> int:
     options = parse(argv[1:], "fxlaos", {})
     if not options.operands:
         raise UsageError("no matching criteria specified", 2)
-    hits = [service for service in services if re.search(options.operands[0], " ".join(service.unit.all("Service.ExecStart")))]
+    hits = [
+        service
+        for service in services
+        if re.search(options.operands[0], " ".join(service.unit.all("Service.ExecStart")))
+    ]
     process.out("".join(f"{service.pid}\n" for service in hits))
     return int(not hits)
 
@@ -287,5 +297,3 @@ def _ufw(process: Process, argv: list[str]) -> int:
         raise UnsupportedError(" ".join(argv))
     process.out("Status: inactive\n" if argv[1] == "status" else "Firewall stopped and disabled on system startup\n")
     return 0
-
-

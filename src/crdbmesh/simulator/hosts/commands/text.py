@@ -172,7 +172,9 @@ def _wc(process: Process, argv: list[str]) -> int:
         rows.append(([counts[key] for key in wanted], path if options.operands else ""))
     if len(rows) > 1:
         rows.append(([sum(column) for column in zip(*(row for row, _ in rows), strict=True)], "total"))
-    width = 1 if len(rows) == 1 and (len(wanted) == 1) else max((len(str(n)) for row, _ in rows for n in row), default=1)
+    width = (
+        1 if len(rows) == 1 and (len(wanted) == 1) else max((len(str(n)) for row, _ in rows for n in row), default=1)
+    )
     width = 7 if not options.operands and len(wanted) > 1 else width
     for row, path in rows:
         process.out(" ".join(f"{value:{width}d}" for value in row) + (f" {path}" if path else "") + "\n")
@@ -227,7 +229,10 @@ def _sort(process: Process, argv: list[str]) -> int:
             number = re.match(r"\s*-?\d*\.?\d+", value)
             return (float(number[0]) if number else 0.0, line)
         if version:
-            return ([(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", value)], line)
+            return (
+                [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"(\d+)", value)],
+                line,
+            )
         return (value, line)
 
     lines.sort(key=key, reverse="r" in options or "r" in match[3])

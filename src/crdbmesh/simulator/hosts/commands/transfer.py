@@ -47,7 +47,9 @@ def _curl(process: Process, argv: list[str]) -> int:
         name = posixpath.basename(urllib.parse.urlsplit(url).path)
         outputs = options.all("o")
         target = outputs[number] if number < len(outputs) else name if "O" in options else "-"
-        target = posixpath.join(options.get("output-dir"), target) if "output-dir" in options and target != "-" else target
+        target = (
+            posixpath.join(options.get("output-dir"), target) if "output-dir" in options and target != "-" else target
+        )
         code, body, effective = 0, b"", url
         try:
             if options.get("proto") in ("=https", "https") and not url.startswith("https://"):
@@ -79,7 +81,9 @@ def _wget(process: Process, argv: list[str]) -> int:
     if not options.operands:
         raise UsageError("missing URL\nUsage: wget [OPTION]... [URL]...", 1)
     for url in options.operands:
-        target = options.get("O") or posixpath.join(options.get("P"), posixpath.basename(urllib.parse.urlsplit(url).path))
+        target = options.get("O") or posixpath.join(
+            options.get("P"), posixpath.basename(urllib.parse.urlsplit(url).path)
+        )
         try:
             code, body, _ = _fetch(process, url, options.all("H"), follow=True, patience=float(options.get("T", "900")))
             if code >= 400:
@@ -115,7 +119,9 @@ def _fetch(process: Process, url: str, headers: list[str], *, follow: bool, pati
     if offer is not None or internet.host_known(url):
         if not machine.world.network.has_egress(machine.hardware):
             process.sleep(patience)
-            raise _Failure(28, f"Failed to connect to {host} port {port} after {patience * 1000:.0f} ms: Timeout was reached")
+            raise _Failure(
+                28, f"Failed to connect to {host} port {port} after {patience * 1000:.0f} ms: Timeout was reached"
+            )
         if offer is None:
             process.sleep(0.4)
             machine.world.not_known("ssh", f"GET {url}")
@@ -138,7 +144,9 @@ def _local(process: Process, url: str, address: str, port: int, patience: float)
     target, _ = names.machine_at(process.machine, address)
     if names.reach(process.machine, address, port) is not None:
         process.sleep(patience)
-        raise _Failure(28, f"Failed to connect to {address} port {port} after {patience * 1000:.0f} ms: Timeout was reached")
+        raise _Failure(
+            28, f"Failed to connect to {address} port {port} after {patience * 1000:.0f} ms: Timeout was reached"
+        )
     own = target is process.machine.hardware
     opened = own and any(number == port for _, number, _ in ports.listening(process.machine))
     if not opened and not ports.is_open(target, port):

@@ -35,7 +35,7 @@ def _ls(process: Process, argv: list[str]) -> int:
         if len(folders) > 1 or plain:
             process.out(f"{chr(10) if number or plain else ''}{path}:\n")
         try:
-            names = process.machine.files.list(process.path(path), process.actor)
+            names = process.machine.files.names(process.path(path), process.actor)
         except OSError as error:
             process.err(f"ls: cannot open directory '{path}': {os_error(error)}\n")
             status = 2

@@ -81,12 +81,8 @@ class Controllers:
                 return
 
     def _adopt(self) -> None:
-        """Take up new clusters, let go of those that are no more, and let ARM's clockwork run."""
+        """Take up new clusters, let go of those that are no more."""
         with self._world.lock:
-            subscription = getattr(self._world, "subscription", None)
-            tick = getattr(subscription, "tick", None)
-            if tick is not None:
-                tick()
             present = {cluster.uid: cluster for cluster in self._world.clusters}
             for uid in [uid for uid in self._sites if uid not in present]:
                 self._sites.pop(uid).close()

@@ -1,0 +1,233 @@
+"""HTTPS door: Azure Resource Manager.
+
+Checks what the front end of Azure Resource Manager checks (token, api-version, subscription, throttling), lets the
+rules answer, and writes answers with the headers of the real service. On a scaled clock it asks clients to wait in
+milliseconds (`retry-after-ms`, `x-ms-retry-after-ms`), since `Retry-After` cannot say less than a second; on a clock
+that is not scaled it says `Retry-After`, as Azure does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hmac
+import json
+import re
+import threading
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+
+from crdbmesh.simulator.arm import about, routes
+from crdbmesh.simulator.arm.call import Answer, Call
+from crdbmesh.simulator.arm.errors import ArmError
+from crdbmesh.simulator.arm.state import Subscription
+from crdbmesh.simulator.world import World
+
+_API_VERSION = re.compile(r"(\d{4}-\d{2}-\d{2})(-preview|-privatepreview|-alpha|-beta)?")
+_FIRST_API = "2014-01-01"
+_UNAUTHENTICATED = "/metadata/endpoints"
+_TICK_S = 0.02
+
+
+def create_app(world: World, *, token: str, tenant_id: str | None = None) -> web.Application:
+    """The application.
+
+    While it is served a thread of its own carries operations out, whether or not anyone asks for them.
+
+    Args:
+        world: its subscription is served; without one it gets one whose providers are registered.
+        token: the one bearer token that is accepted.
+    """
+    if not hasattr(world, "subscription"):
+        registered = ("Microsoft.Compute", "Microsoft.Network")
+        world.subscription = Subscription(world, tenant_id=tenant_id, registered=registered)
+    door = _Door(world, token)
+    app = web.Application(client_max_size=4 * 1024**2)
+    app.router.add_route("*", "/{path:.*}", door.handle)
+    app.cleanup_ctx.append(door.run)
+    return app
+
+
+class _Door:
+    def __init__(self, world: World, token: str) -> None:
+        self._world = world
+        self._subscription = world.subscription
+        self._token = token
+
+    async def run(self, _app: web.Application) -> AsyncIterator[None]:
+        """Carry operations out while the application is served."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._tick_until, args=(stop,), name="arm-operations", daemon=True)
+        thread.start()
+        yield
+        stop.set()
+        await asyncio.to_thread(thread.join) if thread.is_alive() else None
+
+    def _tick_until(self, stop: threading.Event) -> None:
+        while not stop.wait(_TICK_S):
+            self._subscription.tick()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer one request."""
+        content, broken = await _content(request)
+        headers: dict[str, str] = {}
+        try:
+            answer = self._answer(request, content, broken, headers)
+        except ArmError as error:
+            answer = Answer(error.status, {"error": error.error()}, dict(error.headers), error.retry_after_s)
+        if answer.delay_s:
+            await asyncio.sleep(self._world.clock.real_s(answer.delay_s))
+        return self._respond(request, answer, headers)
+
+    def _answer(self, request: web.Request, content: Any, broken: bool, headers: dict[str, str]) -> Answer:
+        call = Call(
+            subscription=self._subscription,
+            method=request.method,
+            path=request.rel_url.raw_path,
+            names={},
+            query={name.lower(): value for name, value in request.query.items()},
+            headers={name.lower(): value for name, value in request.headers.items()},
+            base_url=f"https://{request.host}" if request.secure else f"http://{request.host}",
+            content=content,
+        )
+        if call.path.lower().rstrip("/") == _UNAUTHENTICATED and request.method == "GET":
+            return about.cloud_endpoints(call)
+        self._require_token(call)
+        _require_api_version(call)
+        found = routes.find(request.method, call.path)
+        if found is None:
+            return self._unknown(call)
+        route, call.names = found
+        with self._world.lock:
+            if route.changes:
+                self._world.wrote("arm")
+            self._subscription.settle()
+            self._require_subscription(call)
+            headers.update(self._subscription.throttle.take(call.method, self._subscription.now))
+            if broken:
+                raise ArmError(
+                    400,
+                    "InvalidRequestContent",
+                    "The request content was invalid and could not be deserialized: 'Unexpected character encountered "
+                    "while parsing value. Path '', line 0, position 0.'.",
+                )
+            return route.handler(call)
+
+    def _require_token(self, call: Call) -> None:
+        given = call.headers.get("authorization", "")
+        scheme, _, token = given.partition(" ")
+        tenant = f"https://login.microsoftonline.com/{self._subscription.tenant_id}"
+        if scheme.lower() != "bearer" or not token:
+            challenge = f'Bearer authorization_uri="{tenant}"'
+            raise ArmError(
+                401,
+                "AuthenticationFailed",
+                "Authentication failed. The 'Authorization' header is missing or invalid.",
+                headers={"WWW-Authenticate": challenge},
+            )
+        if not hmac.compare_digest(token.strip().encode(), self._token.encode()):
+            challenge = (
+                f'Bearer authorization_uri="{tenant}", error="invalid_token", '
+                'error_description="The access token is invalid."'
+            )
+            raise ArmError(
+                401,
+                "InvalidAuthenticationToken",
+                "The access token is invalid.",
+                headers={"WWW-Authenticate": challenge},
+            )
+
+    def _require_subscription(self, call: Call) -> None:
+        given = call.names.get("subscription")
+        if given is None or given.lower() == self._subscription.id.lower():
+            return
+        try:
+            uuid.UUID(given)
+        except ValueError:
+            raise ArmError(
+                400,
+                "InvalidSubscriptionId",
+                f"The provided subscription identifier '{given}' is malformed or invalid.",
+            ) from None
+        raise ArmError(404, "SubscriptionNotFound", f"The subscription '{given}' could not be found.")
+
+    def _unknown(self, call: Call) -> Answer:
+        self._world.not_known("arm", f"{call.method} {call.path}")
+        raise ArmError(
+            501, "NotImplemented", f"{call.method} {call.path} is not implemented by this simulation of Azure."
+        )
+
+    def _respond(self, request: web.Request, answer: Answer, more: dict[str, str]) -> web.Response:
+        clock = self._world.clock
+        request_id = str(uuid.uuid4())
+        correlation = request.headers.get("x-ms-correlation-request-id", request_id)
+        headers = {
+            "Cache-Control": "no-cache",
+            "Pragma": "no-cache",
+            "Expires": "-1",
+            "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+            "X-Content-Type-Options": "nosniff",
+            "x-ms-request-id": request_id,
+            "x-ms-correlation-request-id": correlation,
+            "x-ms-routing-request-id": f"EASTUS:{clock.utc():%Y%m%dT%H%M%SZ}:{request_id}",
+            **more,
+            **answer.headers,
+        }
+        client_request_id = request.headers.get("x-ms-client-request-id")
+        if client_request_id and request.headers.get("x-ms-return-client-request-id", "").lower() == "true":
+            headers["x-ms-client-request-id"] = client_request_id
+        headers.update(self._waiting(answer.retry_after_s))
+        if answer.body is None or request.method == "HEAD":
+            return web.Response(status=answer.status, headers=headers)
+        text = json.dumps(answer.body)
+        return web.Response(status=answer.status, headers=headers, text=text, content_type="application/json")
+
+    def _waiting(self, retry_after_s: float | None) -> dict[str, str]:
+        if retry_after_s is None:
+            return {}
+        clock = self._world.clock
+        if clock.scale == 1:
+            return {"Retry-After": str(max(1, round(retry_after_s)))}
+        milliseconds = str(max(1, round(clock.real_s(retry_after_s) * 1000)))
+        return {"retry-after-ms": milliseconds, "x-ms-retry-after-ms": milliseconds}
+
+
+def _require_api_version(call: Call) -> None:
+    if not call.api_version:
+        raise ArmError(
+            400,
+            "MissingApiVersionParameter",
+            "The api-version query parameter (?api-version=) is required for all requests.",
+        )
+    match = _API_VERSION.fullmatch(call.api_version)
+    if match is not None and _plausible(match[1]):
+        return
+    raise ArmError(
+        400,
+        "InvalidApiVersionParameter",
+        f"The api-version '{call.api_version}' is invalid. The supported versions are date strings such as "
+        "'2025-04-01'.",
+    )
+
+
+def _plausible(date: str) -> bool:
+    try:
+        dt.date.fromisoformat(date)
+    except ValueError:
+        return False
+    latest = f"{dt.datetime.now(dt.UTC).year + 1}-12-31"
+    return _FIRST_API <= date <= latest
+
+
+async def _content(request: web.Request) -> tuple[Any, bool]:
+    """The request's JSON, and whether it is broken."""
+    raw = await request.read()
+    if not raw:
+        return None, False
+    try:
+        return json.loads(raw), False
+    except ValueError:
+        return None, True

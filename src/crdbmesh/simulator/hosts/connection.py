@@ -1,0 +1,185 @@
+"""One SSH connection to a machine: key exchange, login by public key, channels.
+
+Passwords and root are refused, as on Azure's Ubuntu image with `disablePasswordAuthentication`. Port forwarding is
+refused: this world has no sockets inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import paramiko
+from paramiko.common import MSG_CHANNEL_SUCCESS
+
+from crdbmesh.simulator.hosts.session import Session
+
+if TYPE_CHECKING:
+    from crdbmesh.simulator.hosts.machine_os import MachineOS
+
+_BANNER = "SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13.14"
+_MAX_SESSIONS = 10
+_UNANSWERED_S = 0.2
+
+
+class _Transport(paramiko.Transport):
+    """A transport that says when the answer to a channel request has been sent."""
+
+    answered: Callable[[int], None]
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        super()._send_user_message(data)  # type: ignore[misc]
+        raw = data.asbytes()
+        if raw[0] == MSG_CHANNEL_SUCCESS:
+            self.answered(int.from_bytes(raw[1:5], "big"))
+
+
+class Connection(paramiko.ServerInterface):
+    """A client's connection.
+
+    Args:
+        machine: whose sshd it reached.
+        sock: accepted socket.
+        address: public address of the machine that was called.
+        port: of the sshd.
+        keys: host keys to show.
+    """
+
+    def __init__(
+        self, machine: MachineOS, sock: socket.socket, address: str, port: int, keys: list[paramiko.PKey]
+    ) -> None:
+        self.machine = machine
+        self.address = address
+        self._boot = machine.boots
+        self._user = ""
+        self._peer = sock.getpeername()[:2]
+        self._port = port
+        self._sessions: dict[int, Session] = {}
+        self._pending: dict[int, float] = {}
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._transport = _Transport(sock)
+        self._transport.answered = self._begin
+        self._transport.local_version = _BANNER
+        self._transport.daemon = True
+        for key in keys:
+            self._transport.add_server_key(key)
+        self._transport.start_server(event=threading.Event(), server=self)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is up, or something it started still runs."""
+        return self._transport.is_alive() or any(thread.is_alive() for thread in self._threads)
+
+    @property
+    def outlived(self) -> bool:
+        """Whether the machine has booted again since."""
+        return self.machine.boots != self._boot
+
+    def poke(self) -> None:
+        """Begin sessions whose client wanted no answer."""
+        now = time.monotonic()
+        for chanid in [chanid for chanid, since in list(self._pending.items()) if now - since > _UNANSWERED_S]:
+            self._start(chanid)
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+
+    def drop(self) -> None:
+        """Cut the line, without a word to the client."""
+        with contextlib.suppress(OSError):
+            self._transport.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self, deadline_s: float) -> None:
+        """Cut the line and wait for what runs on it."""
+        self.drop()
+        self._transport.close()
+        for thread in self._threads:
+            thread.join(deadline_s)
+
+    # --- what paramiko asks ---
+
+    def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
+        """How one may log in."""
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        """Whether a key may log in."""
+        with self.machine.world.lock:
+            accepted = self.machine.sshd.accepts(username, key)
+        if accepted:
+            self._user = username
+        return paramiko.AUTH_SUCCESSFUL if accepted else paramiko.AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        """Whether a channel may be opened: sessions only, ten at most."""
+        running = [session for session in self._sessions.values() if not session.channel.closed]
+        if kind != "session" or len(running) >= _MAX_SESSIONS:
+            return paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_env_request(self, channel: paramiko.Channel, name: bytes, value: bytes) -> bool:
+        """Accept what sshd_config's AcceptEnv does: LANG and LC_*."""
+        key = name.decode("utf-8", "replace")
+        if key != "LANG" and not key.startswith("LC_"):
+            return False
+        self._session(channel).env[key] = value.decode("utf-8", "replace")
+        return True
+
+    def check_channel_pty_request(self, channel: paramiko.Channel, *_: object) -> bool:
+        """Give a terminal."""
+        self._session(channel).terminal = True
+        return True
+
+    def check_channel_window_change_request(self, *_: object) -> bool:
+        """A terminal's size does not matter here."""
+        return True
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        """Run a command."""
+        session = self._session(channel)
+        session.kind, session.command = "exec", command.decode("utf-8", "surrogateescape")
+        return self._expect(channel)
+
+    def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
+        """Run a shell."""
+        self._session(channel).kind = "shell"
+        return self._expect(channel)
+
+    def check_channel_subsystem_request(self, channel: paramiko.Channel, name: str) -> bool:
+        """Run SFTP."""
+        if name != "sftp":
+            return False
+        self._session(channel).kind = "sftp"
+        return self._expect(channel)
+
+    # --- inside ---
+
+    def _session(self, channel: paramiko.Channel) -> Session:
+        session = self._sessions.get(channel.chanid)
+        if session is None or session.channel is not channel:
+            session = Session(self.machine, channel, self, self._user, self._peer, self._port)
+            self._sessions[channel.chanid] = session
+        return session
+
+    def _expect(self, channel: paramiko.Channel) -> bool:
+        # The session must not say or close anything before the answer to this very request has been sent.
+        self._pending[channel.chanid] = time.monotonic()
+        return True
+
+    def _begin(self, remote_chanid: int) -> None:
+        for chanid, session in list(self._sessions.items()):
+            if session.channel.remote_chanid == remote_chanid and chanid in self._pending:
+                self._start(chanid)
+
+    def _start(self, chanid: int) -> None:
+        with self._lock:
+            if self._pending.pop(chanid, None) is None:
+                return
+            session = self._sessions[chanid]
+            name = f"ssh {session.kind} on {self.machine.hostname}"
+            thread = threading.Thread(target=session.run, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()

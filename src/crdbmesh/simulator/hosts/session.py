@@ -1,0 +1,240 @@
+"""One channel of an SSH connection: a command, a shell or the SFTP subsystem, run in a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import paramiko
+from paramiko.common import cMSG_CHANNEL_REQUEST
+
+from crdbmesh.simulator.hosts import process as processes
+from crdbmesh.simulator.hosts.commands.system import KERNEL
+from crdbmesh.simulator.hosts.filesystem import Ledger
+from crdbmesh.simulator.hosts.process import Expired, Killed, Process, Signalled, Sink, Source
+from crdbmesh.simulator.hosts.scp import scp
+from crdbmesh.simulator.hosts.sftp import Files, Subsystem
+from crdbmesh.simulator.hosts.shell import Shell
+
+if TYPE_CHECKING:
+    from crdbmesh.simulator.hosts.machine_os import MachineOS
+
+_SLICE_S = 0.1
+_CHUNK = 32768
+
+
+class ChannelSource(Source):
+    """Standard input that comes through a channel."""
+
+    def __init__(self, channel: paramiko.Channel, stop: threading.Event) -> None:
+        self._channel = channel
+        self._stop = stop
+        self._buffer = bytearray()
+        channel.settimeout(_SLICE_S)
+
+    def readline(self) -> bytes:
+        """The next line."""
+        while b"\n" not in self._buffer:
+            data = self._receive()
+            if not data:
+                line, self._buffer = bytes(self._buffer), bytearray()
+                return line
+            self._buffer += data
+        end = self._buffer.index(b"\n") + 1
+        line = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        return line
+
+    def read(self) -> bytes:
+        """All up to the end."""
+        while data := self._receive():
+            self._buffer += data
+        rest, self._buffer = bytes(self._buffer), bytearray()
+        return rest
+
+    def take(self, count: int) -> bytes:
+        """Exactly `count` bytes, or fewer at the end."""
+        while len(self._buffer) < count:
+            data = self._receive()
+            if not data:
+                break
+            self._buffer += data
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return taken
+
+    def _receive(self) -> bytes:
+        while True:
+            if self._stop.is_set():
+                raise Killed
+            try:
+                return self._channel.recv(_CHUNK)
+            except TimeoutError:
+                continue
+
+
+class Terminal(Source):
+    """Standard input typed at a terminal: echoes, edits a little, ends a line at Return."""
+
+    def __init__(self, source: ChannelSource, echo: Sink, prompt: Callable[[], str]) -> None:
+        self._source = source
+        self._echo = echo
+        self._prompt = prompt
+
+    def readline(self) -> bytes:
+        """Ask for a line."""
+        self._echo.write(self._prompt().encode())
+        line = bytearray()
+        while True:
+            key = self._source.take(1)
+            if key in (b"", b"\x04") and not line:
+                return b""
+            if key in (b"\r", b"\n", b""):
+                self._echo.write(b"\n")
+                return bytes(line) + b"\n"
+            if key == b"\x03":
+                self._echo.write(b"^C\n")
+                return b"\n"
+            if key in (b"\x7f", b"\b"):
+                self._echo.write(b"\b \b" if line else b"")
+                del line[-1:]
+                continue
+            line += key
+            self._echo.write(key)
+
+
+class ChannelSink(Sink):
+    """Standard output or error that goes through a channel."""
+
+    def __init__(self, channel: paramiko.Channel, stop: threading.Event, *, error: bool, terminal: bool) -> None:
+        self._channel = channel
+        self._stop = stop
+        self._error = error and not terminal
+        self._terminal = terminal
+
+    def write(self, data: bytes) -> None:
+        """Send; a closed channel ends the process as SIGPIPE would."""
+        rest = memoryview(data.replace(b"\n", b"\r\n") if self._terminal else data)
+        while rest:
+            if self._stop.is_set():
+                raise Killed
+            try:
+                sent = (
+                    self._channel.send_stderr(bytes(rest[:_CHUNK]))
+                    if self._error
+                    else self._channel.send(bytes(rest[:_CHUNK]))
+                )
+            except TimeoutError:
+                continue
+            except OSError:
+                raise Killed from None
+            if sent == 0:
+                raise Killed
+            rest = rest[sent:]
+
+
+@dataclass
+class Session:
+    """What a client asked for on one channel.
+
+    Attributes:
+        kind: `exec`, `shell` or `sftp`.
+        env: variables that the client sent and sshd_config accepts.
+    """
+
+    machine: MachineOS
+    channel: paramiko.Channel
+    server: paramiko.ServerInterface
+    user: str
+    peer: tuple[str, int]
+    port: int
+    kind: str = ""
+    command: str = ""
+    terminal: bool = False
+    env: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Do it, to the end of the channel."""
+        ledger, stop = Ledger(), self.machine.powered_off
+        try:
+            if self.kind == "sftp":
+                self._sftp()
+            else:
+                self._finish(self._execute(ledger, stop), ledger)
+        except (Killed, Expired):
+            self._count(ledger)
+        except Signalled as signal:
+            self._count(ledger)
+            self._send_signal(signal.name)
+        except (EOFError, OSError, paramiko.SSHException):
+            self._count(ledger)
+        finally:
+            with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+                self.channel.close()
+
+    def _finish(self, status: int, ledger: Ledger) -> None:
+        self._count(ledger)
+        if not self.machine.powered_off.is_set():
+            self.channel.send_exit_status(status & 0xFF)
+
+    def _count(self, ledger: Ledger) -> None:
+        if ledger.changed(self.machine.files):
+            self.machine.world.wrote("ssh")
+
+    def _execute(self, ledger: Ledger, stop: threading.Event) -> int:
+        source = ChannelSource(self.channel, stop)
+        out = ChannelSink(self.channel, stop, error=False, terminal=self.terminal)
+        err = ChannelSink(self.channel, stop, error=True, terminal=self.terminal)
+        account = self.machine.users[self.user]
+        process = Process(self.machine, self.machine.actor(self.user, ledger), self._environment(), account.home,
+                          source, out, err, stop)  # fmt: skip
+        shell = Shell(process, name="bash")
+        if self.kind == "exec":
+            if self.command.split(" ", 1)[0] == "scp":
+                return scp(process, source, self.command)
+            return shell.run_text(self.command)
+        out.write(f"Welcome to Ubuntu 24.04.3 LTS (GNU/Linux {KERNEL} {self.machine.uname_arch})\n\n".encode())
+        if not self.terminal:
+            return shell.run_source(source)
+        home = account.home
+
+        def prompt() -> str:
+            where = process.cwd.replace(home, "~", 1) if process.cwd.startswith(home) else process.cwd
+            return f"{self.user}@{self.machine.hostname}:{where}$ "
+
+        process.stdin = Terminal(source, out, prompt)
+        return shell.run_source(process.stdin)
+
+    def _environment(self) -> dict[str, str]:
+        account = self.machine.users[self.user]
+        host, port = self.peer
+        own = self.machine.private_ip() or "127.0.0.1"
+        env = {
+            "SHELL": account.shell, "PWD": account.home, "LOGNAME": self.user, "HOME": account.home, "USER": self.user,
+            "LANG": "C.UTF-8", "PATH": processes.PATH, "SSH_CLIENT": f"{host} {port} {self.port}",
+            "SSH_CONNECTION": f"{host} {port} {own} {self.port}", "XDG_SESSION_TYPE": "tty", **self.env,
+        }  # fmt: skip
+        return env | ({"TERM": "xterm-256color", "SSH_TTY": "/dev/pts/0"} if self.terminal else {})
+
+    def _sftp(self) -> None:
+        actor = self.machine.actor(self.user)
+        home = self.machine.users[self.user].home
+        self.channel.settimeout(None)
+        handler = Subsystem(self.channel, "sftp", self.server, Files, self.machine, actor, home)
+        handler.start_subsystem("sftp", self.channel.get_transport(), self.channel)
+        handler.finish_subsystem()
+
+    def _send_signal(self, name: str) -> None:
+        message = paramiko.Message()
+        message.add_byte(cMSG_CHANNEL_REQUEST)
+        message.add_int(self.channel.remote_chanid)
+        message.add_string("exit-signal")
+        message.add_boolean(False)
+        message.add_string(name)
+        message.add_boolean(False)
+        message.add_string("")
+        message.add_string("")
+        self.channel.transport._send_user_message(message)  # type: ignore[attr-defined]  # noqa: SLF001 - paramiko has no call for it

@@ -1,0 +1,156 @@
+"""What is in the images: executables, entry point, working folder, search path.
+
+From the images' own Dockerfiles: cockroachdb/cockroach is UBI minimal with tzdata, hostname and tar; CoreDNS and the
+clustermesh-apiserver are built from scratch; Cilium's is Ubuntu with iproute2 and bpftool.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, field
+
+_COREUTILS = frozenset(
+    "[ basename cat chmod chown cp cut date dirname echo env expr false head hostname id ln ls mkdir mv nproc printenv "
+    "printf pwd readlink realpath rm rmdir seq sleep sort stat tail tee test timeout touch tr true uname uniq wc whoami "
+    "yes md5sum sha256sum base64 sync mktemp".split()
+)
+_UBI_MINIMAL = (_COREUTILS - {"whoami"}) | frozenset("bash sh curl getent grep sed awk gawk tar whoami microdnf".split())
+_UBUNTU = _COREUTILS | frozenset("bash sh getent grep sed awk find tar mount umount dpkg".split())
+_BUSYBOX = frozenset(
+    "[ ash awk basename base64 cat chmod chown cp cut date dirname echo env expr false find grep head hostname id ln ls "
+    "md5sum mkdir mktemp mv nc nproc nslookup ping ping6 printenv printf ps pwd readlink realpath rm rmdir sed seq sh "
+    "sha256sum sleep sort stat sync tail tar tee telnet test timeout touch tr true uname uniq vi wc wget whoami xargs yes".split()
+)
+_DNSUTILS = _UBUNTU | frozenset("curl dig host nslookup nc ping wget ps ip".split())
+_BIN = ("/bin", "/usr/bin", "/sbin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin")
+_DAEMON = frozenset[str]()
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One image.
+
+    Attributes:
+        names: executables by name; all are found in the usual folders.
+        entrypoint, command: what runs when the container says nothing.
+        own: executables elsewhere: full path -> name.
+        shell: `bash`, `dash` or `busybox`: what `sh` is.
+        path_dirs: folders of `own` that are in the search path.
+    """
+
+    names: frozenset[str]
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    own: dict[str, str] = field(default_factory=dict)
+    shell: str = "bash"
+    cwd: str = "/"
+    path_dirs: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+
+    def find(self, word: str, cwd: str = "/") -> str | None:
+        """The name of the executable that a command word stands for; None when the image has none."""
+        if "/" in word:
+            path = posixpath.normpath(posixpath.join(cwd, word))
+            if path in self.own:
+                return self.own[path]
+            folder, name = posixpath.split(path)
+            return name if folder in _BIN and name in self.names else None
+        if word in self.names:
+            return word
+        for folder in self.path_dirs:
+            if f"{folder}/{word}" in self.own:
+                return self.own[f"{folder}/{word}"]
+        return None
+
+    def where(self, word: str) -> str | None:
+        """The full path of an executable, as `command -v` says it."""
+        if "/" in word:
+            return word if self.find(word) else None
+        for folder in self.path_dirs:
+            if f"{folder}/{word}" in self.own:
+                return f"{folder}/{word}"
+        return f"/usr/bin/{word}" if word in self.names else None
+
+
+_COCKROACH = Image(
+    _UBI_MINIMAL,
+    entrypoint=("/cockroach/cockroach.sh",),
+    own={"/cockroach/cockroach": "cockroach", "/cockroach/cockroach.sh": "cockroach.sh"},
+    cwd="/cockroach",
+    path_dirs=("/cockroach",),
+    env={"COCKROACH_CHANNEL": "official-docker",
+         "PATH": "/cockroach:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+)  # fmt: skip
+
+_IMAGES: dict[str, Image] = {
+    "cockroachdb/cockroach": _COCKROACH,
+    "cockroachdb/cockroach-unstable": _COCKROACH,
+    "cilium/cilium": Image(_UBUNTU | frozenset("ip bpftool iptables jq".split()), command=("cilium-agent",)),
+    "cilium/operator-generic": Image(_DAEMON, command=("cilium-operator-generic",)),
+    "cilium/operator": Image(_DAEMON, command=("cilium-operator",)),
+    "cilium/clustermesh-apiserver": Image(_DAEMON, entrypoint=("/usr/bin/clustermesh-apiserver",)),
+    "cilium/certgen": Image(_DAEMON, entrypoint=("/usr/bin/cilium-certgen",)),
+    "cilium/cilium-envoy": Image(_UBUNTU, command=("cilium-envoy",)),
+    "cilium/hubble-relay": Image(_DAEMON, entrypoint=("/usr/bin/hubble-relay",)),
+    "coredns/coredns": Image(_DAEMON, entrypoint=("/coredns",)),
+    "coredns": Image(_DAEMON, entrypoint=("/coredns",)),
+    "rancher/mirrored-coredns-coredns": Image(_DAEMON, entrypoint=("/coredns",)),
+    "rancher/klipper-helm": Image(_BUSYBOX, entrypoint=("entry",), shell="busybox"),
+    "rancher/klipper-lb": Image(_BUSYBOX, entrypoint=("entry",), shell="busybox"),
+    "rancher/local-path-provisioner": Image(_BUSYBOX, entrypoint=("local-path-provisioner",), shell="busybox"),
+    "rancher/mirrored-metrics-server": Image(_DAEMON, entrypoint=("/metrics-server",)),
+    "rancher/mirrored-library-traefik": Image(_BUSYBOX, entrypoint=("/entrypoint.sh",), shell="busybox"),
+    "rancher/mirrored-library-busybox": Image(_BUSYBOX, command=("sh",), shell="busybox"),
+    "rancher/mirrored-pause": Image(_DAEMON, entrypoint=("/pause",)),
+    "busybox": Image(_BUSYBOX, command=("sh",), shell="busybox"),
+    "alpine": Image(_BUSYBOX | {"getent"}, command=("/bin/sh",), shell="busybox"),
+    "ubuntu": Image(_UBUNTU, command=("/bin/bash",), shell="dash"),
+    "debian": Image(_UBUNTU, command=("bash",), shell="dash"),
+    "nicolaka/netshoot": Image(_BUSYBOX | _DNSUTILS, command=("zsh",), shell="busybox"),
+    "curlimages/curl": Image(_BUSYBOX | {"curl", "getent"}, entrypoint=("/entrypoint.sh",), command=("curl",), shell="busybox"),
+    "e2e-test-images/jessie-dnsutils": Image(_DNSUTILS, command=("sleep", "3600"), shell="dash"),
+    "e2e-test-images/agnhost": Image(_BUSYBOX | {"dig", "curl"}, entrypoint=("/agnhost",), command=("pause",), shell="busybox"),
+    "pause": Image(_DAEMON, entrypoint=("/pause",)),
+}  # fmt: skip
+
+_LIBRARIES = ("docker.io/", "index.docker.io/", "library/", "quay.io/", "registry.k8s.io/", "ghcr.io/", "gcr.io/", "mirror.gcr.io/")
+
+
+def repository(reference: str) -> str:
+    """The repository of an image reference without registry, tag and digest."""
+    name = reference.split("@")[0]
+    head, slash, tail = name.rpartition("/")
+    name = head + slash + tail.split(":")[0]
+    changed = True
+    while changed:
+        changed = False
+        for prefix in _LIBRARIES:
+            if name.startswith(prefix):
+                name, changed = name.removeprefix(prefix), True
+    return name
+
+
+def find(reference: str) -> Image | None:
+    """The image that a reference names; None when no registry has it."""
+    if not _published(reference):
+        return None
+    return _IMAGES.get(repository(reference))
+
+
+def tag(reference: str) -> str:
+    """The tag of an image reference; `latest` when it has none."""
+    tail = reference.split("@")[0].rpartition("/")[2]
+    return tail.partition(":")[2] or "latest"
+
+
+def _published(reference: str) -> bool:
+    """Whether the repository is at that registry: Cilium's images are on quay.io only, those of others on docker.io."""
+    name = reference.split("@")[0]
+    first = name.split("/")[0]
+    registry = first if "/" in name and ("." in first or ":" in first) else "docker.io"
+    owner = repository(reference).split("/")[0]
+    if owner == "cilium":
+        return registry == "quay.io" or registry == "docker.io"
+    if owner in ("e2e-test-images", "pause"):
+        return registry == "registry.k8s.io"
+    return registry in ("docker.io", "index.docker.io", "quay.io", "registry.k8s.io", "ghcr.io", "mirror.gcr.io")
