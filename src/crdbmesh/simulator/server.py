@@ -107,6 +107,7 @@ class Simulator:
         self._hosts.stop()
         for runner in self._runners:
             self._call(runner.cleanup())
+        self._call(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_DEADLINE_S)
         self._loop.close()

@@ -13,6 +13,7 @@ import yaml
 from crdbmesh.access import lost_folder
 from crdbmesh.clients import kubeconfig
 from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.ssh import Host
 from crdbmesh.clients.waiting import wait_until
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import HostError, KubeError, RefusedError
@@ -104,16 +105,16 @@ class Member(MachineStep):
         changed = host.write_file(hosts.K3S_CONFIG, text.encode(), mode=0o600)
         active = host.run(f"systemctl is-active {service}", check=False).stdout.strip() == "active"
         host.run(f"systemctl enable {service}", sudo=True)
-        verb = "restart" if changed or not active else "start"
-        say(f"systemctl {verb} {service}")
-        deadline_s = self.access.patient(START_DEADLINE_S)
-        # The unit is Type=notify: systemctl comes back when k3s serves, or keeps failing until the deadline.
-        host.run(
-            f"timeout {deadline_s:.0f} systemctl {verb} {service} || "
-            f"{{ journalctl -u {service} -n 15 --no-pager -o cat; exit 1; }}",
-            sudo=True,
-            timeout_s=deadline_s + 30,
-            describe=f"systemctl {verb} {service}",
+        if changed or not active:
+            say(f"restarting {service}")
+            host.run(f"systemctl restart --no-block {service}", sudo=True)
+        # The unit is Type=notify and restarted when it fails, so it is active once k3s serves.
+        wait_until(
+            lambda: _service_state(host, service),
+            awaited=f"{service} on {self.machine.node}",
+            deadline_s=self.access.patient(START_DEADLINE_S),
+            interval_s=1,
+            say=say,
         )
         if self.machine == self.region.servers[0]:
             return
@@ -210,6 +211,14 @@ class Kubeconfig(RegionStep):
             deadline_s=self.access.patient(VOTER_DEADLINE_S),
             say=say,
         )
+
+
+def _service_state(host: Host, service: str) -> tuple[bool | None, str]:
+    state = host.run(f"systemctl is-active {service}", check=False).stdout.strip()
+    if state == "active":
+        return True, state
+    log = host.run(f"journalctl -u {service} -n 3 --no-pager -o cat", sudo=True, check=False).stdout
+    return None, f"{state}: {' | '.join(log.strip().splitlines())}"
 
 
 def _find_node(kube: Kube, name: str) -> dict[str, Any] | None:

@@ -40,6 +40,7 @@ def create_app(world: World, *, token: str, tenant_id: str | None = None) -> web
     Args:
         world: its subscription is served; without one it gets one whose providers are registered.
         token: the one bearer token that is accepted.
+        tenant_id: of the subscription that is made when the world has none.
     """
     if not hasattr(world, "subscription"):
         registered = ("Microsoft.Compute", "Microsoft.Network")

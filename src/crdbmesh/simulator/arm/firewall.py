@@ -50,8 +50,7 @@ class Verdict:
 def judge(rules: Iterable[dict[str, Any]], packet: Packet, direction: str, virtual_network: list[Network]) -> Verdict:
     """The verdict of a group's rules, default ones included.
 
-    Args:
-        virtual_network: what the tag VirtualNetwork stands for.
+    `virtual_network` is what the tag VirtualNetwork stands for; `direction` is `Inbound` or `Outbound`.
     """
     ordered = sorted(
         (rule for rule in rules if rule["properties"]["direction"] == direction),

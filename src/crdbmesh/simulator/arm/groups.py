@@ -47,7 +47,8 @@ def put(call: Call) -> Answer:
         raise ArmError(
             400,
             "LocationNotAvailableForResourceGroup",
-            f"The provided location '{body['location']}' is not available for resource group. List of available regions "
+            f"The provided location '{body['location']}' is not available for resource group. List of available "
+            "regions "
             f"is '{','.join(regions.REGIONS)}'.",
         )
     group = Group(name, region.name, dict(body.get("tags", {})), body.get("managedBy"))
@@ -180,7 +181,8 @@ def _blocked(group: Group, left: list[Resource]) -> ArmError:
     return ArmError(
         409,
         "ResourceGroupDeletionBlocked",
-        f"Deletion of resource group '{group.name}' failed as resources with identifiers '{names}' could not be deleted. "
+        f"Deletion of resource group '{group.name}' failed as resources with identifiers '{names}' could not "
+        "be deleted. "
         "The provisioning state of the resource group will be rolled back. The tracking Id is "
         "'00000000-0000-0000-0000-000000000000'. Please check audit logs for more details.",
     )

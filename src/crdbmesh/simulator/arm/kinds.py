@@ -1,4 +1,4 @@
-"""What all types of resource have in common: the checks before a write, and the answers of reads, lists and deletions."""
+"""What all types of resource have in common: the checks before a write, and reads, lists and deletions."""
 
 from __future__ import annotations
 

@@ -240,7 +240,8 @@ def _require_parts(call: Call, rule_id: str, properties: dict[str, Any]) -> None
             choice = f"{single[0].upper()}{single[1:]} or {several[0].upper()}{several[1:]}"
             raise _refused(
                 "RequiredSecurityRuleParametersMissing",
-                f"Required security rule parameters are missing for security rule with Id: {rule_id} Security rule must "
+                f"Required security rule parameters are missing for security rule with Id: {rule_id} Security rule "
+                "must "
                 f"specify either {choice}.",
             )
         if properties.get(single) and listed:

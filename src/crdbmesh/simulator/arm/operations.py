@@ -72,9 +72,8 @@ class Operations:
     def begin(self, operation: Operation, stages: Iterable[tuple[float, Stage]], done: Stage) -> None:
         """Start an operation.
 
-        Args:
-            stages: what happens on the way, with its time.
-            done: what its success does, at `ends_at`; it may raise ArmError, and the operation fails with it.
+        `stages` are what happens on the way, with its time; `done` is what its success does, at `ends_at`. Each may
+        raise ArmError, and the operation fails with it.
         """
         self._by_id[operation.id] = operation
         self._running[operation.id] = operation

@@ -145,8 +145,10 @@ def _require_rules(
             400,
             "RemotePeeringIsDisconnected",
             f"Cannot create or update peering {peering_id} because remote peering {back['id']} referencing parent "
-            f"virtual network {vnet.id} is in Disconnected state. Update or re-create the remote peering to get it back "
-            "to Initiated state. Peering gets Disconnected when remote vnet or remote peering is deleted and re-created.",
+            f"virtual network {vnet.id} is in Disconnected state. Update or re-create the remote peering to get "
+            "it back "
+            "to Initiated state. Peering gets Disconnected when remote vnet or remote peering is deleted and "
+            "re-created.",
         )
     if given.get("useRemoteGateways"):
         raise ArmError(
@@ -163,7 +165,8 @@ def _require_disjoint(call: Call, vnet: Resource, remote: Resource, peering_id: 
         raise ArmError(
             400,
             "VnetAddressSpacesOverlap",
-            f"Cannot create or update peering {peering_id}. Virtual networks {vnet.id} and {remote.id} cannot be peered "
+            f"Cannot create or update peering {peering_id}. Virtual networks {vnet.id} and {remote.id} cannot be "
+            "peered "
             f"because their address spaces overlap. Overlapping address prefixes: {prefixes.listed(shared)}",
         )
     for peering in vnet.properties["virtualNetworkPeerings"]:

@@ -45,8 +45,10 @@ def common(first: Iterable[Prefix], second: Iterable[Prefix]) -> list[Prefix]:
     shared: list[Prefix] = []
     for one in first:
         for other in others:
-            if one.version == other.version and one.overlaps(other):
-                shared.append(one if one.prefixlen >= other.prefixlen else other)
+            if _within(one, other):
+                shared.append(one)
+            elif _within(other, one):
+                shared.append(other)
     return shared
 
 

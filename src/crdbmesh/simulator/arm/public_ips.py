@@ -84,7 +84,8 @@ class PublicAddresses(Kind):
             raise ArmError(
                 400,
                 "PublicIPAddressCannotBeDeleted",
-                f"Public IP address {resource.id} can not be deleted since it is still allocated to resource {user}. In "
+                f"Public IP address {resource.id} can not be deleted since it is still allocated to resource {user}. "
+                "In "
                 "order to delete the public IP, disassociate/detach the Public IP address from the resource. To learn "
                 "how to do this, see aka.ms/deletepublicip.",
             )

@@ -24,8 +24,7 @@ _OPEN_MEMBERS = {"vmSize"}
 def accept(schema: str, body: object) -> Body:
     """The body as the provider understands it.
 
-    Args:
-        schema: name of the type, such as `Microsoft.Network.virtualNetworks`.
+    `schema` names the type, such as `Microsoft.Network.virtualNetworks`.
 
     Raises:
         ArmError: 400; what the provider says to a body it cannot read.

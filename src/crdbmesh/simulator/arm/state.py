@@ -226,9 +226,8 @@ class Subscription:
     ) -> Operation:
         """Begin an operation on a resource, which it locks.
 
-        Args:
-            stages: what happens on the way: (fraction of the whole duration, what).
-            latency: the operation of the latency model, when not `kind`.
+        `stages` are what happens on the way, each with its fraction of the whole duration; `latency` names the
+        operation in the latency model, when that is not `kind`.
         """
         now = self.now
         duration = self.latency.draw(latency or kind, target)

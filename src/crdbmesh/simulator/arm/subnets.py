@@ -121,7 +121,8 @@ def prepare(
         raise ArmError(
             400,
             "InUsePrefixCannotBeDeleted",
-            f"IpPrefix {prefixes.listed(ranges(existing))} on Subnet {name} has active allocations and cannot be deleted.",
+            f"IpPrefix {prefixes.listed(ranges(existing))} on Subnet {name} has active allocations and cannot be "
+            "deleted.",
         )
     _resolve_references(call.subscription, vnet, subnet)
     properties["provisioningState"] = "Updating"

@@ -126,7 +126,8 @@ def require_offered(subscription: Subscription, identity: Identity, size: sizes.
         409,
         "SkuNotAvailable",
         f"The requested VM size for resource '{identity.id}' is currently not available in location "
-        f"'{identity.location}' zones '{','.join(zones)}' for subscription '{subscription.id}'. Please try another size "
+        f"'{identity.location}' zones '{','.join(zones)}' for subscription '{subscription.id}'. Please try "
+        "another size "
         "or deploy to a different location or different zone. See https://aka.ms/azureskunotavailable for details.",
     )
 
@@ -196,8 +197,10 @@ def _require_image(given: Body, size: sizes.Size) -> images.Image:
         raise ArmError(
             404,
             "PlatformImageNotFound",
-            f"The platform image '{':'.join(parts)}' is not available. Verify that all fields in the storage profile are "
-            "correct. For more details about storage profile information, please refer to https://aka.ms/storageprofile",
+            f"The platform image '{':'.join(parts)}' is not available. Verify that all fields in the storage "
+            "profile are "
+            "correct. For more details about storage profile information, please refer to "
+            "https://aka.ms/storageprofile",
             target="imageReference",
         )
     if image.arm64 != size.arm64:
@@ -213,7 +216,8 @@ def _require_image(given: Body, size: sizes.Size) -> images.Image:
             400,
             "BadRequest",
             f"The selected VM size '{size.name}' cannot boot Hypervisor Generation '1'. If this was a Create operation "
-            "please check that the Hypervisor Generation of the Image matches the Hypervisor Generation of the selected "
+            "please check that the Hypervisor Generation of the Image matches the Hypervisor Generation of the "
+            "selected "
             "VM Size.",
         )
     return image
@@ -229,7 +233,8 @@ def _require_disk(given: Body, image: images.Image, size: sizes.Size) -> None:
             409,
             "OperationNotAllowed",
             f"The specified disk size {asked} GB is smaller than the size of the corresponding disk in the VM image: "
-            f"{image.disk_gib} GB. This is not allowed. Please choose equal or greater size or do not specify an explicit "
+            f"{image.disk_gib} GB. This is not allowed. Please choose equal or greater size or do not specify an "
+            "explicit "
             "size.",
             target="osDisk.diskSizeGB",
         )
@@ -252,7 +257,8 @@ def _require_os_profile(given: Body) -> bytes:
         raise invalid_parameter("Required parameter 'osProfile.computerName' is missing (null).", "computerName")
     if not _HOST.fullmatch(host):
         raise invalid_parameter(
-            "Linux host name cannot exceed 64 characters in length or contain the following characters: ` ~ ! @ # $ % ^ "
+            "Linux host name cannot exceed 64 characters in length or contain the following characters: ` ~ ! @ "
+            "# $ % ^ "
             "& * ( ) = + _ [ ] { } \\ | ; : ' \" , < > / ?.",
             "computerName",
         )

@@ -195,6 +195,7 @@ class Hosts:
             sock.close()
             return
         sock.setblocking(True)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             self._connections.append(Connection(system, sock, address, port, keys))
         except (OSError, EOFError, paramiko.SSHException):

@@ -1,0 +1,239 @@
+"""One cluster's API over HTTP: from a request's path to whoever answers it.
+
+Paths and verbs as in the Kubernetes API conventions, the non-resource paths of the API server, and `/cacerts` and
+`/ping` of k3s's supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiohttp import web
+
+from crdbmesh.simulator.kube import authorizer, discovery, openapi, status
+from crdbmesh.simulator.kube.authorizer import Action, User
+from crdbmesh.simulator.kube.negotiation import Wish, is_true, json_response, read_accept, status_response
+from crdbmesh.simulator.kube.resources import Resource
+from crdbmesh.simulator.kube.status import StatusError
+
+if TYPE_CHECKING:
+    from crdbmesh.simulator.kube.cluster import Cluster, Member
+    from crdbmesh.simulator.world import World
+
+T = TypeVar("T")
+_HEALTH = ("/livez", "/readyz", "/healthz")
+_CHECKS = ("ping", "log", "etcd", "etcd-readiness", "informer-sync", "poststarthook/start-apiextensions-controllers")
+_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request for a resource, understood.
+
+    Attributes:
+        name: empty for the collection.
+        sub: subresource, empty for the object itself.
+        rest: what follows the subresource in the path (of a proxy).
+    """
+
+    request: web.Request
+    user: User
+    wish: Wish
+    resource: Resource
+    namespace: str | None
+    name: str
+    sub: str
+    rest: str
+    verb: str
+
+
+class Handler:
+    """Answers the requests that arrive at one server of a cluster."""
+
+    def __init__(self, world: World, cluster: Cluster, member: Member, executor: Executor) -> None:
+        self.world = world
+        self.cluster = cluster
+        self.member = member
+        self._executor = executor
+        self.closing = asyncio.Event()
+
+    @property
+    def now(self) -> float:
+        """Simulated seconds since the epoch."""
+        return self.world.clock.now()
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run something that may block in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+    async def write(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run something that changes the cluster in a thread, with the world locked."""
+
+        def locked() -> T:
+            with self.world.lock:
+                return function(*arguments)
+
+        return await self.run(locked)
+
+    def count(self) -> None:
+        """Count a write."""
+        self.world.wrote("kube")
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer any request."""
+        assert isinstance(request, web.Request)
+        try:
+            return await self._route(request)
+        except StatusError as error:
+            return status_response(error)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever else is a gap of the simulator, and is recorded as one
+            self.world.not_known("kube", f"{request.method} {request.path}: {type(error).__name__}: {error}")
+            message = f"Internal error occurred: {error}"
+            return status_response(StatusError(500, "InternalError", message))
+
+    async def _route(self, request: web.Request) -> web.StreamResponse:
+        path = request.path
+        if path == "/ping":
+            return web.Response(text="pong")
+        if path == "/cacerts":
+            return web.Response(text=self.cluster.authority.ca_pem)
+        transport = request.transport
+        certificate = None if transport is None else transport.get_extra_info("peercert")
+        user = authorizer.identify(self.cluster, certificate, request.headers.get("Authorization", ""), self.now)
+        if any(path == each or path.startswith(f"{each}/") for each in _HEALTH):
+            authorizer.check(self.cluster.store, user, Action("get", path=path))
+            return self._health(request)
+        if path.rstrip("/") == "/version":
+            authorizer.check(self.cluster.store, user, Action("get", path="/version"))
+            return json_response(discovery.version(self.cluster.version))
+        if user is authorizer.ANONYMOUS:
+            raise status.unauthorized()
+        if not self.cluster.has_quorum():
+            raise StatusError(503, "ServiceUnavailable", "etcdserver: no leader")
+        parts = [part for part in path.split("/") if part]
+        document = self._document(request, parts)
+        if document is not None:
+            authorizer.check(self.cluster.store, user, Action("get", path=path))
+            return document
+        call = self._understand(request, parts, user)
+        if call is None:
+            self.world.not_known("kube", f"{request.method} {path}")
+            raise status.unknown_path()
+        return await self._perform(call)
+
+    def _health(self, request: web.Request) -> web.Response:
+        healthy = self.cluster.has_quorum() and self.member.running
+        kind = request.path.split("/")[1]
+        lines = [f"[+]{name} ok" for name in _CHECKS]
+        if not healthy:
+            lines = [line if "etcd" not in line else f"[-]{line[3:-3]} failed: reason withheld" for line in lines]
+        if healthy and not is_true(request.query.get("verbose")):
+            return web.Response(text="ok")
+        outcome = "passed" if healthy else "failed"
+        return web.Response(status=200 if healthy else 500, text="\n".join([*lines, f"{kind} check {outcome}", ""]))
+
+    def _document(self, request: web.Request, parts: list[str]) -> web.Response | None:
+        """Discovery and schemas; None for any other path."""
+        catalogue = self.cluster.store.resources
+        found: Any = None
+        if parts in (["api"], ["apis"]):
+            return self._root(request, core=parts == ["api"])
+        if parts[:2] == ["openapi", "v3"]:
+            where = "/".join(parts[2:])
+            found = openapi.document(catalogue, where) if where else openapi.index(catalogue)
+            if found is None:
+                raise status.unknown_path()
+        elif parts[:2] == ["openapi", "v2"]:
+            raise StatusError(404, "NotFound", "OpenAPI v2 is not served here: use /openapi/v3")
+        elif parts == ["api", "v1"]:
+            found = discovery.resources(catalogue, "", "v1")
+        elif len(parts) == 2 and parts[0] == "apis":
+            found = discovery.group(catalogue, parts[1])
+        elif len(parts) == 3 and parts[0] == "apis":
+            found = discovery.resources(catalogue, parts[1], parts[2])
+        elif not parts:
+            found = {"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}
+        return None if found is None else json_response(found)
+
+    def _root(self, request: web.Request, *, core: bool) -> web.Response:
+        catalogue = self.cluster.store.resources
+        accept = request.headers.get("Accept", "")
+        if "APIGroupDiscoveryList" in accept and "v=v2;" in f"{accept.replace(',', ';')};":
+            media = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+            body = json.dumps(discovery.aggregated(catalogue, core=core))
+            return web.Response(body=body.encode(), headers={"Content-Type": media, "Vary": "Accept"})
+        if core:
+            return json_response(discovery.core_versions(str(request.host)))
+        return json_response(discovery.groups(catalogue))
+
+    def _understand(self, request: web.Request, parts: list[str], user: User) -> Call | None:
+        if len(parts) > 2 and parts[:2] == ["api", "v1"]:
+            group, version, rest = "", "v1", parts[2:]
+        elif len(parts) > 3 and parts[0] == "apis":
+            group, version, rest = parts[1], parts[2], parts[3:]
+        else:
+            return None
+        namespace: str | None = None
+        catalogue = self.cluster.store.resources
+        if rest[0] == "namespaces" and len(rest) > 2 and catalogue.find(group, version, rest[2]) is not None:
+            namespace, rest = rest[1], rest[2:]
+        resource = catalogue.find(group, version, rest[0])
+        if resource is None or (namespace is not None) > resource.namespaced:
+            return None
+        name = rest[1] if len(rest) > 1 else ""
+        sub = rest[2] if len(rest) > 2 else ""
+        if name and resource.namespaced and namespace is None:
+            return None
+        if sub and sub not in resource.subresources:
+            return None
+        if len(rest) > 3 and sub not in ("proxy", "portforward"):
+            return None
+        verb = _VERBS.get(request.method, "")
+        if verb == "get" and not name:
+            verb = "watch" if "watch" in request.query and is_true(request.query["watch"]) else "list"
+        elif verb == "get" and not sub and "watch" in request.query and is_true(request.query["watch"]):
+            verb = "watch"
+        elif verb == "delete" and not name:
+            verb = "deletecollection"
+        wish = Wish() if sub in ("log", "exec", "attach", "proxy") else read_accept(request.headers.get("Accept", ""))
+        tail = "/".join(rest[3:])
+        if request.path.endswith("/") and tail:
+            tail += "/"
+        return Call(request, user, wish, resource, namespace, name, sub, tail, verb)
+
+    async def _perform(self, call: Call) -> web.StreamResponse:
+        from crdbmesh.simulator.kube import exec as execs
+        from crdbmesh.simulator.kube import subresources, verbs, watch
+
+        verb = call.verb
+        if call.sub in ("exec", "attach", "portforward"):
+            verb = "create"
+        authorizer.check(
+            self.cluster.store,
+            call.user,
+            authorizer.action_of(verb, call.resource, call.namespace, call.name, call.sub),
+        )
+        if call.sub:
+            special: dict[str, Callable[[Handler, Call], Awaitable[web.StreamResponse]]] = {
+                "exec": execs.execute,
+                "attach": execs.refuse,
+                "portforward": execs.refuse,
+                **subresources.ANSWERS,
+            }
+            if call.sub in special:
+                return await special[call.sub](self, call)
+        if not call.resource.stored:
+            return await subresources.review(self, call)
+        if verb == "watch":
+            return await watch.serve(self, call)
+        answer = verbs.ANSWERS.get(verb)
+        if answer is None or (verb == "create") == bool(call.name):
+            raise status.method_not_allowed()
+        return await answer(self, call)

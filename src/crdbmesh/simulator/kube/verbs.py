@@ -1,0 +1,439 @@
+"""The verbs on stored objects: get, list, create, update, patch, delete, deletecollection.
+
+After `staging/src/k8s.io/apiserver/pkg/endpoints/handlers` of Kubernetes 1.36.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from crdbmesh.simulator.kube import patch, selectors, status, table
+from crdbmesh.simulator.kube.decode import decode
+from crdbmesh.simulator.kube.jsonvalue import Obj, Objs
+from crdbmesh.simulator.kube.negotiation import (
+    DeleteOptions,
+    Options,
+    json_response,
+    parse_json,
+    parse_yaml,
+    read_body,
+    read_bytes,
+    read_delete_options,
+    read_options,
+)
+from crdbmesh.simulator.kube.resources import Resource
+from crdbmesh.simulator.kube.schema import type_of
+from crdbmesh.simulator.kube.status import StatusError
+
+if TYPE_CHECKING:
+    from crdbmesh.simulator.kube.handler import Call, Handler
+
+_RETURNED = frozenset({
+    "Pod", "Service", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim", "PodTemplate", "ResourceQuota",
+    "ReplicationController", "StorageClass",
+})  # fmt: skip
+_ORPHANING = frozenset({"ReplicationController", "Job"})
+_MADE_BY_PUT = frozenset({"Endpoints", "Event", "Lease", "LimitRange", "ResourceQuota"})
+_SORTED_LIMIT = 10_000
+
+
+def shape(handler: Handler, call: Call, obj: Obj, *, code: int = 200, warnings: list[str] | None = None) -> web.Response:
+    """Answer with one object, in the form that the client asked for."""
+    obj = {**obj, "apiVersion": call.resource.api_version}
+    value: Obj = obj
+    if call.wish.kind == "Table":
+        include = call.request.query.get("includeObject", "Metadata")
+        value = table.make(call.resource, [obj], now=handler.now, include=include)
+        value["metadata"] = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+    elif call.wish.kind == "PartialObjectMetadata":
+        value = table.partial(obj)
+    return json_response(value, code=code, warnings=warnings, wish=call.wish)
+
+
+async def get(handler: Handler, call: Call) -> web.Response:
+    """GET of an object."""
+    store = handler.cluster.store
+    _check_version(store.version, call.request.query.get("resourceVersion"))
+    found = store.peek(call.resource, call.namespace, call.name)
+    if found is None:
+        raise status.not_found(call.resource, call.name)
+    return shape(handler, call, found)
+
+
+async def list_(handler: Handler, call: Call) -> web.Response:
+    """GET of a collection."""
+    query = call.request.query
+    store = handler.cluster.store
+    limit = int(query.get("limit") or 0)
+    version, start = _read_continue(query.get("continue"))
+    with store.lock:
+        current = store.version
+        if version is None and query.get("resourceVersionMatch") == "Exact":
+            version = int(query.get("resourceVersion") or 0)
+        _check_version(current, query.get("resourceVersion"))
+        if version is None or version == current:
+            version, found = current, store.peek_all(call.resource, call.namespace)
+        else:
+            found = _snapshot(handler, call, version, continued=start is not None)
+    chosen = [obj for obj in found if predicate(call)(obj)] if _selects(call) else found
+    if start is not None:
+        chosen = [obj for obj in chosen if _position(obj) > start]
+    meta: Obj = {"resourceVersion": str(version)}
+    if limit and len(chosen) > limit:
+        if not _selects(call):
+            meta["remainingItemCount"] = len(chosen) - limit
+        chosen = chosen[:limit]
+        meta["continue"] = _write_continue(version, _position(chosen[-1]))
+    return _listed(handler, call, chosen, meta)
+
+
+def _listed(handler: Handler, call: Call, objects: Objs, meta: Obj) -> web.Response:
+    resource = call.resource
+    if call.wish.kind == "Table":
+        include = call.request.query.get("includeObject", "Metadata")
+        value = table.make(resource, objects, now=handler.now, include=include)
+        value["metadata"] = meta
+    elif call.wish.kind == "PartialObjectMetadataList":
+        items = [table.partial(obj) for obj in objects]
+        value = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items}
+    else:
+        items = list(objects) if resource.custom else [_untyped(obj) for obj in objects]
+        if resource.custom:
+            items = [{**obj, "apiVersion": resource.api_version} for obj in items]
+        value = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": meta, "items": items}
+    return json_response(value, wish=call.wish)
+
+
+def _untyped(obj: Obj) -> Obj:
+    return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
+
+
+def _snapshot(handler: Handler, call: Call, version: int, *, continued: bool) -> Objs:
+    """The objects as they were at an older version."""
+    store = handler.cluster.store
+    try:
+        events = store.history(version, call.resource)
+    except StatusError:
+        if not continued:
+            raise
+        message = (
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+            "without the continue parameter, or use the continue token in this response to retrieve the remainder of "
+            "the results. Continuing with the provided token results in an inconsistent list - objects that were "
+            "created, modified, or deleted between the time the first chunk was returned and now may show up in the list."
+        )
+        raise StatusError(410, "Expired", message) from None
+    held = {_position(obj): obj for obj in store.peek_all(call.resource)}
+    for event in reversed(events):
+        key = (event.namespace, event.name)
+        held.pop(key, None)
+        if event.old is not None:
+            held[key] = event.old
+    return [obj for key, obj in sorted(held.items()) if not call.namespace or key[0] == call.namespace]
+
+
+def _position(obj: Obj) -> tuple[str, str]:
+    return (str(obj["metadata"].get("namespace") or ""), str(obj["metadata"]["name"]))
+
+
+def _write_continue(version: int, position: tuple[str, str]) -> str:
+    token = {"v": "meta.k8s.io/v1", "rv": version, "start": list(position)}
+    return base64.urlsafe_b64encode(json.dumps(token, separators=(",", ":")).encode()).decode()
+
+
+def _read_continue(token: str | None) -> tuple[int | None, tuple[str, str] | None]:
+    if not token:
+        return None, None
+    try:
+        read = json.loads(base64.urlsafe_b64decode(token))
+        return int(read["rv"]), (str(read["start"][0]), str(read["start"][1]))
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise status.bad_request("continue key is not valid: illegal base64 data") from None
+
+
+def _check_version(current: int, asked: str | None) -> None:
+    if not asked:
+        return
+    if not asked.isdigit():
+        message = f'resourceVersion: Invalid value: "{asked}": strconv.ParseUint: parsing "{asked}": invalid syntax'
+        raise status.bad_request(message)
+    if int(asked) > current:
+        cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+        details = {"causes": [cause], "retryAfterSeconds": 1}
+        message = f"Timeout: Too large resource version: {asked}, current: {current}"
+        raise StatusError(504, "Timeout", message, details)
+
+
+def _selects(call: Call) -> bool:
+    return bool(call.request.query.get("labelSelector") or call.request.query.get("fieldSelector"))
+
+
+def predicate(call: Call) -> selectors.Predicate:
+    """Which objects a collection request is about.
+
+    Raises:
+        StatusError: 400, its selectors cannot be understood.
+    """
+    query = call.request.query
+    labels = selectors.parse_labels(query.get("labelSelector", ""))
+    fields = selectors.parse_fields(call.resource, query.get("fieldSelector", ""))
+    if not call.name:
+        return lambda obj: labels(obj) and fields(obj)
+    return lambda obj: labels(obj) and fields(obj) and obj["metadata"]["name"] == call.name
+
+
+# Writing.
+
+
+async def create(handler: Handler, call: Call) -> web.Response:
+    """POST to a collection."""
+    options = read_options(call.request)
+    obj = _checked_body(call, await read_body(call.request))
+    check_fields(call.resource, obj, options)
+    if not options.dry_run:
+        handler.count()
+    made = await handler.write(
+        functools.partial(
+            handler.cluster.store.create, call.resource, obj,
+            manager=options.manager, dry_run=options.dry_run, warnings=options.warnings,
+        )
+    )  # fmt: skip
+    return shape(handler, call, made, code=201, warnings=options.warnings)
+
+
+async def update(handler: Handler, call: Call) -> web.Response:
+    """PUT of an object, or of the part that a subresource names."""
+    options = read_options(call.request)
+    obj = _checked_body(call, await read_body(call.request))
+    meta = obj["metadata"]
+    if not meta.get("name"):
+        raise status.bad_request("name must be provided")
+    if meta["name"] != call.name:
+        message = f"the name of the object ({meta['name']}) does not match the name on the URL ({call.name})"
+        raise status.bad_request(message)
+    check_fields(call.resource, obj, options)
+    if not options.dry_run:
+        handler.count()
+    store = handler.cluster.store
+
+    def write() -> tuple[Obj, int]:
+        absent = store.peek(call.resource, call.namespace, call.name) is None
+        if absent and call.resource.kind in _MADE_BY_PUT and not call.sub:
+            made = store.create(call.resource, obj, manager=options.manager, dry_run=options.dry_run)
+            return made, 201
+        if not absent:
+            _require_version(call.resource, obj)
+        written = store.replace(
+            call.resource, obj, subresource=call.sub or None, manager=options.manager, dry_run=options.dry_run,
+            warnings=options.warnings,
+        )  # fmt: skip
+        return written, 200
+
+    written, code = await handler.write(write)
+    return shape(handler, call, written, code=code, warnings=options.warnings)
+
+
+def _require_version(resource: Resource, obj: Obj) -> None:
+    if (resource.custom or resource.kind == "CustomResourceDefinition") and not obj["metadata"].get("resourceVersion"):
+        problem = status.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+        raise status.unprocessable(resource, obj["metadata"]["name"], [problem])
+
+
+def _checked_body(call: Call, body: Any) -> Obj:
+    resource = call.resource
+    if not isinstance(body, dict):
+        raise status.bad_request("the object provided is unrecognized (must be of type Object): couldn't get version/kind")
+    version, kind = body.get("apiVersion") or resource.api_version, body.get("kind") or resource.kind
+    if version != resource.api_version:
+        expected = f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
+        raise status.bad_request(expected)
+    if kind != resource.kind:
+        message = f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}: converting ({kind}) to ({resource.kind}): unknown conversion'  # noqa: E501 - one message
+        raise status.bad_request(message)
+    meta = body.get("metadata")
+    if meta is not None and not isinstance(meta, dict):
+        raise status.bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {kind}: json: cannot unmarshal into Go struct field {kind}.metadata of type v1.ObjectMeta')  # noqa: E501 - one message
+    meta = dict(meta or {})
+    if call.namespace is not None:
+        if meta.get("namespace") and meta["namespace"] != call.namespace:
+            raise status.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        meta["namespace"] = call.namespace
+    elif resource.namespaced:
+        raise status.method_not_allowed()
+    elif meta.get("namespace"):
+        raise status.bad_request("namespace specified on a non-namespaced object")
+    return {**body, "apiVersion": version, "kind": kind, "metadata": meta}
+
+
+def check_fields(resource: Resource, obj: Obj, options: Options, *, patched: str | None = None) -> None:
+    """Refuse, or warn of, fields that the type does not declare, as the client asked.
+
+    Raises:
+        StatusError: 400 for a mistyped value, or for an unknown field under Strict; 422 for a patch with one.
+    """
+    found = decode(resource, obj)
+    if found.mistyped is not None:
+        raise status.bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {found.mistyped}'
+        )
+    if options.validation == "Ignore" or not found.unknown:
+        return
+    texts = [f'unknown field "{path}"' for path in found.unknown]
+    if options.validation == "Warn":
+        options.warnings.extend(texts)
+        return
+    problem = f"strict decoding error: {', '.join(texts)}"
+    if patched is not None:
+        shown = json.dumps(patched)
+        cause = {"reason": "FieldValueInvalid", "message": f"Invalid value: {shown}: {problem}", "field": "patch"}
+        message = f' "" is invalid: patch: Invalid value: {shown}: {problem}'
+        raise StatusError(422, "Invalid", message, {"causes": [cause]})
+    raise status.bad_request(
+        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {problem}'
+    )
+
+
+async def patch_(handler: Handler, call: Call) -> web.Response:
+    """PATCH of an object: the four formats."""
+    media = call.request.headers.get("Content-Type", "").partition(";")[0].strip()
+    options = read_options(call.request)
+    raw = await read_bytes(call.request)
+    if media == patch.APPLY[0]:
+        return await _apply(handler, call, parse_yaml(raw), options)
+    known = (patch.JSON, patch.MERGE) if call.resource.custom else (patch.JSON, patch.MERGE, patch.STRATEGIC)
+    if media not in known:
+        accepted = ", ".join([*known, patch.APPLY[0]])
+        message = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+        raise StatusError(415, "UnsupportedMediaType", message)
+    if options.force:
+        raise StatusError(422, "Invalid", ' "" is invalid: force: Forbidden: may not be specified for non-apply patch')
+    document = parse_json(raw)
+    if not options.dry_run:
+        handler.count()
+
+    def change(live: Obj) -> Obj:
+        patched = patched_object(call.resource, live, document, media)
+        if not isinstance(patched, dict) or not isinstance(patched.get("metadata"), dict):
+            raise status.bad_request("unable to find api field in patched object")
+        if patched["metadata"].get("name") != live["metadata"]["name"]:
+            problem = status.invalid("metadata.name", patched["metadata"].get("name"), "field is immutable")
+            raise status.unprocessable(call.resource, call.name, [problem])
+        check_fields(call.resource, patched, options, patched=raw.decode())
+        return patched
+
+    written = await handler.write(
+        functools.partial(
+            handler.cluster.store.modify, call.resource, call.namespace, call.name, change, subresource=call.sub or None,
+            manager=options.manager, dry_run=options.dry_run, warnings=options.warnings,
+        )
+    )  # fmt: skip
+    return shape(handler, call, written, warnings=options.warnings)
+
+
+def patched_object(resource: Resource, live: Obj, document: Any, media: str) -> Any:
+    """An object with a patch in it.
+
+    Raises:
+        StatusError: the patch is malformed, or does not fit.
+    """
+    if media == patch.JSON:
+        return patch.json_patch(live, document)
+    if media == patch.MERGE:
+        if not isinstance(document, dict):
+            raise status.bad_request("error decoding patch: json: cannot unmarshal into Go value of type map")
+        return patch.merge_patch(live, document)
+    return patch.strategic(type_of(resource), live, document)
+
+
+async def _apply(handler: Handler, call: Call, body: Any, options: Options) -> web.Response:
+    resource = call.resource
+    if not call.request.query.get("fieldManager"):
+        why = "is required for apply patch"
+        cause = {"reason": "FieldValueRequired", "message": f"Required value: {why}", "field": "fieldManager"}
+        message = f'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: {why}'
+        raise StatusError(422, "Invalid", message, {"group": "meta.k8s.io", "kind": "PatchOptions", "causes": [cause]})
+    if not isinstance(body, dict):
+        raise status.bad_request("error decoding YAML: apply configurations must be objects")
+    for key, wanted in (("apiVersion", resource.api_version), ("kind", resource.kind)):
+        if body.get(key) != wanted:
+            shown = body.get("apiVersion"), body.get("kind")
+            message = f"invalid object type: {'/'.join(str(each) for each in shown)}, expected {resource.api_version}, Kind={resource.kind}"
+            raise status.bad_request(message)
+    meta = body.get("metadata") or {}
+    if meta.get("name") not in (None, call.name):
+        message = f"metadata.name: Invalid value: {json.dumps(meta['name'])}: name in apply configuration must match URL ({call.name})"
+        raise status.bad_request(message)
+    if call.namespace is not None and meta.get("namespace") not in (None, "", call.namespace):
+        raise status.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    if not options.dry_run:
+        handler.count()
+    written, created = await handler.write(
+        functools.partial(
+            handler.cluster.store.apply, resource, call.namespace, call.name, body, manager=options.manager,
+            force=options.force, subresource=call.sub or None, dry_run=options.dry_run, warnings=options.warnings,
+        )
+    )  # fmt: skip
+    return shape(handler, call, written, code=201 if created else 200, warnings=options.warnings)
+
+
+async def delete(handler: Handler, call: Call) -> web.Response:
+    """DELETE of an object."""
+    if call.sub:
+        raise status.method_not_allowed()
+    options = read_delete_options(call.request, await read_body(call.request))
+    if not options.dry_run:
+        handler.count()
+    last, gone = await handler.write(_delete, handler, call.resource, call.namespace, call.name, options)
+    if not gone or call.resource.kind in _RETURNED:
+        return shape(handler, call, last)
+    details = {"name": call.name, "group": call.resource.group, "kind": call.resource.plural, "uid": last["metadata"]["uid"]}
+    details = {key: value for key, value in details.items() if value}
+    return json_response({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+
+
+def _delete(
+    handler: Handler, resource: Resource, namespace: str | None, name: str, options: DeleteOptions
+) -> tuple[Obj, bool]:
+    store = handler.cluster.store
+    default = "Orphan" if resource.kind in _ORPHANING else None
+    last = store.delete(
+        resource, namespace, name, propagation=options.propagation or default, grace_s=options.grace_s,
+        uid=options.uid, version=options.version, dry_run=options.dry_run,
+    )  # fmt: skip
+    return last, options.dry_run or store.is_gone(resource, last)
+
+
+async def delete_collection(handler: Handler, call: Call) -> web.Response:
+    """DELETE of a collection, or of what its selectors choose."""
+    if call.resource.kind == "Namespace" or (call.resource.namespaced and call.namespace is None):
+        raise status.method_not_allowed()
+    options = read_delete_options(call.request, await read_body(call.request))
+    if not options.dry_run:
+        handler.count()
+    chosen = predicate(call)
+
+    def run() -> Objs:
+        found = [obj for obj in handler.cluster.store.peek_all(call.resource, call.namespace) if chosen(obj)]
+        for obj in found:
+            _delete(handler, call.resource, obj["metadata"].get("namespace"), obj["metadata"]["name"], options)
+        return found
+
+    found = await handler.write(run)
+    return _listed(handler, call, found, {"resourceVersion": str(handler.cluster.store.version)})
+
+
+ANSWERS: dict[str, Callable[[Handler, Call], Awaitable[web.StreamResponse]]] = {
+    "get": get,
+    "list": list_,
+    "create": create,
+    "update": update,
+    "patch": patch_,
+    "delete": delete,
+    "deletecollection": delete_collection,
+}
