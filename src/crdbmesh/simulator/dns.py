@@ -62,7 +62,7 @@ def lookup(
     Takes `world.lock`. The answer's `elapsed_s` says how long it takes; nothing waits here.
     """
     with world.lock:
-        config = resolv_conf(world, source)
+        config = resolv_conf(source)
         start = _start(world, source)
         spent, last = 0.0, Answer("", reason="no name server is configured")
         for candidate in config.candidates(name):
@@ -116,7 +116,7 @@ def hosts_file(container: Container) -> dict[str, list[str]]:
     return found
 
 
-def resolv_conf(world: World, source: Container | tuple[Cluster, Member]) -> Resolv:
+def resolv_conf(source: Container | tuple[Cluster, Member]) -> Resolv:
     """The resolver configuration of a container or of a node."""
     if not isinstance(source, Container):
         return Resolv((paths.AZURE_DNS,))

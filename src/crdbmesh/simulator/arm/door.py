@@ -65,7 +65,8 @@ class _Door:
         thread.start()
         yield
         stop.set()
-        await asyncio.to_thread(thread.join) if thread.is_alive() else None
+        while thread.is_alive():
+            await asyncio.sleep(_TICK_S / 2)
 
     def _tick_until(self, stop: threading.Event) -> None:
         while not stop.wait(_TICK_S):

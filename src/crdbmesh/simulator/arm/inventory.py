@@ -47,8 +47,9 @@ def tag_names(call: Call) -> Answer:
     """`GET .../tagNames`: which tags are in use, and how often."""
     counts: dict[str, dict[str, int]] = {}
     subscription = call.subscription
-    for tagged in (*subscription.groups.values(), *subscription.resources.values()):
-        for name, value in tagged.tags.items():
+    tagged: list[Group | Resource] = [*subscription.groups.values(), *subscription.resources.values()]
+    for one in tagged:
+        for name, value in one.tags.items():
             values = counts.setdefault(name, {})
             values[value] = values.get(value, 0) + 1
     entries: list[Body] = [

@@ -24,9 +24,11 @@ from crdbmesh.simulator.arm.state import Resource, Subscription
 CUSTOM_DATA_LIMIT = 87380
 """Characters of base64: 65535 bytes."""
 
-_REFUSED_NAMES = set(
-    ["1", "123", "a", "actuser", "adm", "admin", "admin1", "admin2", "administrator", "aspnet", "backup", "console", "david", "guest", "john", "owner", "root", "server", "sql", "support", "support_388945a0", "sys", "test", "test1", "test2", "test3", "user", "user1", "user2", "user3", "user4", "user5", "video"]
-)
+_REFUSED_NAMES = {
+    "1", "123", "a", "actuser", "adm", "admin", "admin1", "admin2", "administrator", "aspnet", "backup", "console",
+    "david", "guest", "john", "owner", "root", "server", "sql", "support", "support_388945a0", "sys", "test", "test1",
+    "test2", "test3", "user", "user1", "user2", "user3", "user4", "user5", "video",
+}  # fmt: skip
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,63}", re.IGNORECASE)
 _HOST = re.compile(r"(?!-)[A-Za-z0-9.-]{1,64}(?<![-.])")
 _KEY = re.compile(r"(ssh-rsa|ssh-ed25519) ([A-Za-z0-9+/]+={0,3})( .*)?")

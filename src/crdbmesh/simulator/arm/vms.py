@@ -76,12 +76,10 @@ class VirtualMachines(Kind):
         open_group(call.subscription, call.names["group"])
         resource = self.require(call)
         body = call.body()
-        merged = {
-            **{name: resource.body[name] for name in ("location", "tags", "zones") if name in resource.body},
-            **{name: value for name, value in body.items() if name != "properties"},
-            "properties": _merge({name: resource.properties[name] for name in _MERGED if name in resource.properties},
-                                 body.get("properties", {})),
-        }  # fmt: skip
+        present = {name: resource.properties[name] for name in _MERGED if name in resource.properties}
+        merged: Body = {name: resource.body[name] for name in ("location", "tags", "zones") if name in resource.body}
+        merged.update({name: value for name, value in body.items() if name != "properties"})
+        merged["properties"] = _merge(present, body.get("properties") or {})
         call.content = merged
         return self.put(call)
 

@@ -7,6 +7,7 @@ refused: this world has no sockets inside.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -14,7 +15,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_SUCCESS
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    MSG_CHANNEL_SUCCESS,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_SUCCEEDED,
+)
 
 from crdbmesh.simulator.hosts.session import Session
 
@@ -23,7 +30,19 @@ if TYPE_CHECKING:
 
 _BANNER = "SSH-2.0-OpenSSH_9.6p1 Ubuntu-3ubuntu13.14"
 _MAX_SESSIONS = 10
+_LOG = "crdbmesh.simulator.hosts.paramiko"
 _UNANSWERED_S = 0.2
+
+
+logging.getLogger(_LOG).addHandler(logging.NullHandler())
+
+
+def quick_ack(sock: socket.socket) -> None:
+    """Acknowledge what comes at once: clients that leave Nagle's algorithm on wait 40 ms per command otherwise."""
+    option = getattr(socket, "TCP_QUICKACK", None)
+    if option is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, option, 1)
 
 
 class _Transport(paramiko.Transport):
@@ -33,6 +52,7 @@ class _Transport(paramiko.Transport):
 
     def _send_user_message(self, data: paramiko.Message) -> None:
         super()._send_user_message(data)  # type: ignore[misc]
+        quick_ack(self.sock)
         raw = data.asbytes()
         if raw[0] == MSG_CHANNEL_SUCCESS:
             self.answered(int.from_bytes(raw[1:5], "big"))
@@ -66,6 +86,7 @@ class Connection(paramiko.ServerInterface):
         self._transport.answered = self._begin
         self._transport.local_version = _BANNER
         self._transport.daemon = True
+        self._transport.set_log_channel(_LOG)
         for key in keys:
             self._transport.add_server_key(key)
         self._transport.start_server(event=threading.Event(), server=self)
@@ -111,14 +132,14 @@ class Connection(paramiko.ServerInterface):
             accepted = self.machine.sshd.accepts(username, key)
         if accepted:
             self._user = username
-        return paramiko.AUTH_SUCCESSFUL if accepted else paramiko.AUTH_FAILED
+        return AUTH_SUCCESSFUL if accepted else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         """Whether a channel may be opened: sessions only, ten at most."""
         running = [session for session in self._sessions.values() if not session.channel.closed]
         if kind != "session" or len(running) >= _MAX_SESSIONS:
-            return paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-        return paramiko.OPEN_SUCCEEDED
+            return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        return OPEN_SUCCEEDED
 
     def check_channel_env_request(self, channel: paramiko.Channel, name: bytes, value: bytes) -> bool:
         """Accept what sshd_config's AcceptEnv does: LANG and LC_*."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import paramiko
 
-from crdbmesh.simulator.hosts.connection import Connection
+from crdbmesh.simulator.hosts.connection import Connection, quick_ack
 from crdbmesh.simulator.hosts.machine_os import MachineOS
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ class Hosts:
             return
         sock.setblocking(True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        quick_ack(sock)
         try:
             self._connections.append(Connection(system, sock, address, port, keys))
         except (OSError, EOFError, paramiko.SSHException):

@@ -24,6 +24,7 @@ from paramiko.sftp import (
     SFTP_FAILURE,
     SFTP_NO_SUCH_FILE,
     SFTP_OK,
+    SFTP_OP_UNSUPPORTED,
     SFTP_PERMISSION_DENIED,
 )  # fmt: skip
 from paramiko.sftp_server import SFTPServer
@@ -67,7 +68,7 @@ class Subsystem(SFTPServer):
         if name == "limits@openssh.com":
             self._response(request_number, CMD_EXTENDED_REPLY, *(paramiko.sftp.int64(value) for value in _LIMITS))
             return
-        status = paramiko.SFTP_OP_UNSUPPORTED
+        status = SFTP_OP_UNSUPPORTED
         if name == "posix-rename@openssh.com":
             status = self.server.posix_rename(msg.get_text(), msg.get_text())
         elif name == "hardlink@openssh.com":

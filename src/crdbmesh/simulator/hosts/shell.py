@@ -15,7 +15,7 @@ from crdbmesh.simulator.hosts import shell_builtins, shell_expand, shell_test
 from crdbmesh.simulator.hosts.process import Buffer, Bytes, Process, Sink, Source, UnsupportedError, UsageError, decode
 from crdbmesh.simulator.hosts.shell_parser import Parser
 from crdbmesh.simulator.hosts.shell_syntax import (
-    AndOr,
+    AndOr, ArithmeticFor,
     Calculation,
     Case,
     Command,
@@ -63,7 +63,7 @@ class LoopError(Exception):
         self.again = again
 
 
-class _Abandoned(Exception):  # noqa: N818
+class _AbandonedError(Exception):  # noqa: N818
     """An error that ends a non-interactive shell."""
 
     def __init__(self, status: int) -> None:
@@ -95,6 +95,7 @@ class Shell:
     status: int = 0
     locals: list[dict[str, str | None]] = field(default_factory=list)
     substituted: int = 0
+    nested: bool = False
     _unguarded: int = 0
     _line: int = 1
 
@@ -109,7 +110,7 @@ class Shell:
 
     def run_text(self, text: str) -> int:
         """Run a script that is known in whole, to its end, and return its exit status."""
-        return self._finish(lambda: self._run_parser(Parser(text)))
+        return self._finish(lambda: self._run_parser(Parser(text, dash=self.dash)))
 
     def run_source(self, source: Source) -> int:
         """Run a script that is read from standard input, which its commands read from too."""
@@ -117,7 +118,7 @@ class Shell:
 
     def run_nested(self, text: str) -> int:
         """Run a script in this very shell (`eval`, `.`)."""
-        self._run_parser(Parser(text))
+        self._run_parser(Parser(text, dash=self.dash))
         return self.status
 
     def substitute(self, script: Script) -> str:
@@ -131,7 +132,7 @@ class Shell:
         return Shell(
             self.process.child(**changes), self.dash, self.name, list(self.positional), dict(self.variables),
             set(self.exported), set(self.readonly), dict(self.functions), set(self.options), {}, self.status,
-            [], 0, self._unguarded, self._line,
+            [], 0, True, self._unguarded, self._line,
         )  # fmt: skip
 
     def run_script(self, script: Script) -> int:
@@ -152,7 +153,7 @@ class Shell:
     def _guarded(self, body: Callable[[], object]) -> None:
         try:
             body()
-        except (ExitError, ReturnError, _Abandoned) as end:
+        except (ExitError, ReturnError, _AbandonedError) as end:
             self.status = end.status
         except LoopError:
             pass
@@ -184,7 +185,7 @@ class Shell:
             text += decode(line)
             if "\n" not in text and not text.strip():
                 continue
-            parser = Parser(text, first_line=first_line)
+            parser = Parser(text, first_line=first_line, dash=self.dash)
             try:
                 script = parser.read_line()
             except IncompleteError:
@@ -194,7 +195,7 @@ class Shell:
             if script:
                 self.execute(script)
         if text.strip():
-            self._run_parser(Parser(text, first_line=first_line))
+            self._run_parser(Parser(text, first_line=first_line, dash=self.dash))
 
     # --- variables ---
 
@@ -228,7 +229,7 @@ class Shell:
         """Set a variable."""
         if name in self.readonly:
             self.process.err(f"{self.label()}{name}: readonly variable\n")
-            raise _Abandoned(1 if not self.dash else 2)
+            raise _AbandonedError(1 if not self.dash else 2)
         self.variables[name] = value
         if "a" in self.options:
             self.exported.add(name)
@@ -236,6 +237,12 @@ class Shell:
     def environment(self) -> dict[str, str]:
         """What commands inherit."""
         return {name: self.variables[name] for name in sorted(self.exported) if name in self.variables}
+
+    def unset_status(self) -> int:
+        """What a shell ends with when it meets a parameter that is not set and should be."""
+        if self.dash:
+            return 2
+        return 1 if self.nested or "e" in self.options else 127
 
     def label(self) -> str:
         """What messages start with."""
@@ -332,6 +339,8 @@ class Shell:
                 return True
 
             self._loop(following, command.body)
+        elif isinstance(command, ArithmeticFor):
+            self._arithmetic_for(command)
         elif isinstance(command, Case):
             self._case(command)
         elif isinstance(command, Group) and command.subshell:
@@ -352,6 +361,19 @@ class Shell:
         self.status = 0
         if command.otherwise is not None:
             self.execute(command.otherwise)
+
+    def _arithmetic_for(self, command: ArithmeticFor) -> None:
+        first = True
+
+        def again() -> bool:
+            nonlocal first
+            for word in (command.first,) if first else (command.step,):
+                shell_test.calculate(shell_expand.text(self, word), self.variables)
+            first = False
+            condition = shell_expand.text(self, command.condition)
+            return not condition.strip() or shell_test.calculate(condition, self.variables) != 0
+
+        self._loop(again, command.body)
 
     def _loop(self, again: Callable[[], bool], body: Script) -> None:
         status = 0
@@ -388,7 +410,7 @@ class Shell:
                 self._assignments(command)
         except UsageError as error:
             self.process.err(f"{self.label()}{error}\n")
-            raise _Abandoned(error.status) from None
+            raise _AbandonedError(error.status) from None
         if "x" in self.options and words:
             self.process.err(f"+ {' '.join(words)}\n")
         saved = (self.process.stdin, self.process.stdout, self.process.stderr)
@@ -420,7 +442,9 @@ class Shell:
         if builtin is not None:
             for key, value in assignments:
                 self.assign(key, value)
-            self._checked(lambda: builtin(self, words))
+            status = self._checked(lambda: builtin(self, words))
+            if status is not None and self.dash and name in shell_builtins.SPECIAL:
+                raise _AbandonedError(status)
             return
         env = {**self.environment(), **dict(assignments)}
         child = self.process.child(env=env)
@@ -446,15 +470,19 @@ class Shell:
     def _condition(self, command: Condition) -> None:
         self._checked(lambda: int(not _ConditionReader(self, command).value()))
 
-    def _checked(self, body: Callable[[], int]) -> None:
+    def _checked(self, body: Callable[[], int]) -> int | None:
+        """Run a builtin; the exit status when it was used wrongly."""
         try:
             self.status = body()
         except UsageError as error:
             self.process.err(f"{self.label()}{error}\n")
             self.status = error.status
+            return self.status
         except OSError as error:
             self.process.err(f"{self.label()}{error.filename}: {processes.os_error(error)}\n")
             self.status = 1
+            return 2
+        return None
 
     def _redirect(self, redirects: tuple[Redirect, ...]) -> bool:
         for redirect in redirects:

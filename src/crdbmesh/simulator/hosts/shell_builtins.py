@@ -19,6 +19,8 @@ Builtin = Callable[["Shell", list[str]], int]
 
 _KEYWORDS = ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "{", "}",
              "!", "[[", "]]", "function")  # fmt: skip
+SPECIAL = (".", ":", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "trap",
+           "unset")
 _OPTIONS = {"e": "errexit", "u": "nounset", "x": "xtrace", "f": "noglob", "a": "allexport", "C": "noclobber",
             "n": "noexec", "v": "verbose", "h": "hashall", "m": "monitor", "b": "notify", "E": "errtrace"}  # fmt: skip
 _NAMES = {name: letter for letter, name in _OPTIONS.items()}

@@ -169,12 +169,12 @@ def _variable(shell: Shell, part: Variable) -> _Field:
         return [_piece(value, part)]
     if operator == "?":
         if value is None:
-            raise UsageError(f"{part.name}: {text(shell, part.argument) or 'parameter null or not set'}", 127)
+            raise UsageError(f"{part.name}: {text(shell, part.argument) or 'parameter null or not set'}", shell.unset_status())
         return [_piece(value, part)]
     if value is None:
         if "u" in shell.options and part.name not in "@*":
             message = "parameter not set" if shell.dash else "unbound variable"
-            raise UsageError(f"{part.name}: {message}", 2 if shell.dash else 127)
+            raise UsageError(f"{part.name}: {message}", shell.unset_status())
         value = ""
     return [_piece(_modified(shell, value, operator, part.argument), part)]
 

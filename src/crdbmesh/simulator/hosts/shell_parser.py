@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from crdbmesh.simulator.hosts.process import UnsupportedError
 from crdbmesh.simulator.hosts.shell_syntax import (
-    AndOr,
+    AndOr, ArithmeticFor,
     Calculation,
     Case,
     Command,
@@ -30,6 +30,7 @@ _RESERVED = re.compile(
     r"(if|then|else|elif|fi|for|while|until|do|done|case|esac|function|select|time|coproc|\{|\}|!|\[\[)(?=[\s;&|<>()]|$)"
 )
 _REDIRECT = re.compile(r"(\d*)(<<<|<<-|<<|<>|<&|>>|>&|>\||<|>)|(&>>|&>)")
+_BASH_ONLY = ("[[", "function", "select", "time", "coproc")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
 _FUNCTION = re.compile(r"([A-Za-z_][\w.-]*)[ \t]*\([ \t]*\)")
 
@@ -132,7 +133,7 @@ class Parser(WordReader):
             return readers[reserved]()
         if reserved:
             self._unexpected(reserved)
-        if self.text.startswith("((", self.at):
+        if self.text.startswith("((", self.at) and not self.dash:
             self.at += 2
             expression = self.read_arithmetic()
             return Calculation(expression, self._redirects())
@@ -189,6 +190,8 @@ class Parser(WordReader):
         if not match:
             return None
         operator = match[2] or match[3]
+        if self.dash and operator == "<<<":
+            self.fail("redirection unexpected")
         if operator in ("<", ">") and self.text.startswith("(", match.end()):
             raise UnsupportedError("process substitution")
         self.at = match.end()
@@ -216,10 +219,10 @@ class Parser(WordReader):
         body = self._until("done")
         return While(condition, body, until, self._redirects())
 
-    def _for(self) -> For:
+    def _for(self) -> For | ArithmeticFor:
         self.skip_blanks()
-        if self.text.startswith("((", self.at):
-            raise UnsupportedError("an arithmetic for loop")
+        if self.text.startswith("((", self.at) and not self.dash:
+            return self._arithmetic_for()
         match = re.compile(r"[A-Za-z_]\w*").match(self.text, self.at)
         if not match:
             self._unexpected(self.peek() or "newline")
@@ -241,6 +244,23 @@ class Parser(WordReader):
         self._expect("do")
         body = self._until("done")
         return For(match[0], words, body, self._redirects())
+
+    def _arithmetic_for(self) -> ArithmeticFor:
+        self.at += 2
+        end = self.text.find("))", self.at)
+        if end < 0:
+            self.incomplete()
+        parts = self.text[self.at : end].split(";")
+        self.at = end + 2
+        if len(parts) != 3:
+            self._unexpected("))")
+        first, condition, step = (tuple(self._same(part).read_double("", here=True)) for part in parts)
+        self.skip_blanks()
+        if self.peek() == ";":
+            self.at += 1
+        self._newlines()
+        self._expect("do")
+        return ArithmeticFor(first, condition, step, self._until("done"), self._redirects())
 
     def _case(self) -> Case:
         self.skip_blanks()
@@ -329,7 +349,8 @@ class Parser(WordReader):
 
     def _reserved(self) -> str:
         match = _RESERVED.match(self.text, self.at)
-        return match[1] if match else ""
+        word = match[1] if match else ""
+        return "" if self.dash and word in _BASH_ONLY else word
 
     def _newlines(self) -> None:
         while True:

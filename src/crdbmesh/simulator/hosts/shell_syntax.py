@@ -104,6 +104,17 @@ class For:
 
 
 @dataclass(frozen=True, slots=True)
+class ArithmeticFor:
+    """`for ((first; condition; step))`."""
+
+    first: Word
+    condition: Word
+    step: Word
+    body: Script
+    redirects: tuple[Redirect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """`case word in …`."""
 
@@ -145,7 +156,7 @@ class Calculation:
     redirects: tuple[Redirect, ...] = ()
 
 
-Command = Simple | If | While | For | Case | Group | Function | Condition | Calculation
+Command = Simple | If | While | For | ArithmeticFor | Case | Group | Function | Condition | Calculation
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,12 +182,18 @@ class _Arithmetic:
 
     def _level(self, level: int) -> int:
         if level == len(_LEVELS):
-            return self._unary()
+            return self._power()
         left = self._level(level + 1)
         while self._tokens and self._tokens[0] in _LEVELS[level]:
             operator = self._tokens.pop(0)
             left = _apply(operator, left, self._level(level + 1))
         return left
+
+    def _power(self) -> int:
+        base = self._unary()
+        if not self._take("**"):
+            return base
+        return int(base ** max(self._power(), 0))
 
     def _unary(self) -> int:
         if not self._tokens:

@@ -29,8 +29,9 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", 
 class WordReader:
     """A position in a script, and what reads words from there."""
 
-    def __init__(self, text: str, *, first_line: int = 1) -> None:
+    def __init__(self, text: str, *, first_line: int = 1, dash: bool = False) -> None:
         self.text = text
+        self.dash = dash
         self.at = 0
         self.pending: list[tuple[Redirect, bool]] = []
         self._first_line = first_line
@@ -209,7 +210,7 @@ class WordReader:
         if character == "{":
             self.at += 1
             return [self._braces(quoted=quoted)]
-        if character == "'" and not quoted:
+        if character == "'" and not quoted and not self.dash:
             return [self._ansi()]
         if character == '"' and not quoted:
             self.at += 1
@@ -307,7 +308,7 @@ class WordReader:
             self.at += 1
 
     def _same(self, text: str) -> WordReader:
-        return type(self)(text, first_line=self.line)
+        return type(self)(text, first_line=self.line, dash=self.dash)
 
 
 def is_quoted(word: Word) -> bool:

@@ -80,9 +80,7 @@ def _grouped(catalogue: Catalogue) -> dict[str, dict[str, list[Resource]]]:
     found: dict[str, dict[str, list[Resource]]] = {}
     for resource in catalogue:
         found.setdefault(resource.group, {}).setdefault(resource.version, []).append(resource)
-    return {
-        name: dict(sorted(versions.items(), key=lambda pair: _rank(pair[0]))) for name, versions in found.items()
-    }
+    return {name: dict(sorted(versions.items(), key=lambda pair: _rank(pair[0]))) for name, versions in found.items()}
 
 
 def _rank(name: str) -> tuple[int, int, int]:

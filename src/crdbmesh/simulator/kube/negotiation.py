@@ -99,7 +99,7 @@ def parse_json(raw: bytes) -> Any:
         return json.loads(raw)
     except ValueError as error:
         raise status.bad_request(
-            f'the object provided is unrecognized (must be of type Object): couldn\'t get version/kind; json parse error: {error}'
+            f"the object provided is unrecognized (must be of type Object): couldn't get version/kind; json parse error: {error}"
         ) from None
 
 
@@ -145,7 +145,7 @@ def read_options(request: web.Request) -> Options:
     query = request.query
     dry_run = query.getall("dryRun", [])
     if dry_run not in ([], ["All"], [""]):
-        raise _invalid("dryRun", dry_run, "supported values: \"All\"")
+        raise _invalid("dryRun", dry_run, 'supported values: "All"')
     validation = query.get("fieldValidation") or "Warn"
     if validation not in _VALIDATIONS:
         raise _invalid("fieldValidation", validation, 'supported values: "Ignore", "Strict", "Warn"')
@@ -167,7 +167,9 @@ def _agent(request: web.Request) -> str:
 def _invalid(name: str, value: Any, why: str) -> status.StatusError:
     shown = json.dumps(value)
     message = f' "" is invalid: {name}: Invalid value: {shown}: {why}'
-    return status.StatusError(422, "Invalid", message, {"causes": [{"reason": "FieldValueInvalid", "message": why, "field": name}]})
+    return status.StatusError(
+        422, "Invalid", message, {"causes": [{"reason": "FieldValueInvalid", "message": why, "field": name}]}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,9 @@ def read_delete_options(request: web.Request, body: Any) -> DeleteOptions:
     return DeleteOptions(propagation, grace_s, preconditions.get("uid"), preconditions.get("resourceVersion"), dry_run)
 
 
-def json_response(value: Any, *, code: int = 200, warnings: list[str] | None = None, wish: Wish | None = None) -> web.Response:
+def json_response(
+    value: Any, *, code: int = 200, warnings: list[str] | None = None, wish: Wish | None = None
+) -> web.Response:
     """An answer, in JSON or YAML, with warnings in its headers."""
     headers: list[tuple[str, str]] = [("Cache-Control", "no-cache, private")]
     headers += [("Warning", f"299 - {_quoted(text)}") for text in dict.fromkeys(warnings or [])]

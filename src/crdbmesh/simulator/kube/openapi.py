@@ -177,5 +177,5 @@ def _operation(resource: Resource, verb: str, name: str | None) -> Obj:
             {"name": option, "in": "query", "schema": {"type": "string", "uniqueItems": True}} for option in options
         ]
         media = _PATCHES if verb == "patch" else ("*/*",)
-        operation["requestBody"] = {"content": {each: body for each in media}, "required": True}
+        operation["requestBody"] = {"content": dict.fromkeys(media, body), "required": True}
     return operation

@@ -85,7 +85,10 @@ def _selector(selector: Mapping[str, Any] | None) -> str:
 def _images(obj: Obj) -> list[str]:
     spec = (_spec(obj).get("template") or {}).get("spec") or {}
     containers = spec.get("containers") or []
-    return [",".join(str(each.get("name")) for each in containers), ",".join(str(each.get("image")) for each in containers)]
+    return [
+        ",".join(str(each.get("name")) for each in containers),
+        ",".join(str(each.get("image")) for each in containers),
+    ]
 
 
 def _pod(obj: Obj, now: float) -> list[Any]:
@@ -187,7 +190,14 @@ def _service(obj: Obj, now: float) -> list[Any]:
         else f"{port['port']}/{port.get('protocol')}"
         for port in spec.get("ports") or []
     )
-    return [kind, spec.get("clusterIP") or _NONE, external, ports or _NONE, age(obj, now), _labels(spec.get("selector"))]
+    return [
+        kind,
+        spec.get("clusterIP") or _NONE,
+        external,
+        ports or _NONE,
+        age(obj, now),
+        _labels(spec.get("selector")),
+    ]
 
 
 def _deployment(obj: Obj, now: float) -> list[Any]:
@@ -216,7 +226,13 @@ def _stateful_set(obj: Obj, now: float) -> list[Any]:
 
 def _daemon_set(obj: Obj, now: float) -> list[Any]:
     status = _status(obj)
-    keys = ("desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable")
+    keys = (
+        "desiredNumberScheduled",
+        "currentNumberScheduled",
+        "numberReady",
+        "updatedNumberScheduled",
+        "numberAvailable",
+    )
     template = (_spec(obj).get("template") or {}).get("spec") or {}
     return [
         *(status.get(key) or 0 for key in keys),

@@ -76,13 +76,15 @@ def _column(name: str) -> Obj:
 def _custom(resource: Resource) -> tuple[list[Obj], Callable[[Obj, float], list[Any]]]:
     columns = [_NAME]
     for each in resource.columns:
-        columns.append({
-            "name": each["name"],
-            "type": each.get("type", "string"),
-            "format": each.get("format", ""),
-            "description": each.get("description", ""),
-            "priority": each.get("priority", 0),
-        })
+        columns.append(
+            {
+                "name": each["name"],
+                "type": each.get("type", "string"),
+                "format": each.get("format", ""),
+                "description": each.get("description", ""),
+                "priority": each.get("priority", 0),
+            }
+        )
 
     def cells(obj: Obj, now: float) -> list[Any]:
         return [obj["metadata"]["name"], *(_cell(obj, each, now) for each in resource.columns)]

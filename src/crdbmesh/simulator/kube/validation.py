@@ -131,6 +131,13 @@ def _template_errors(spec: Obj, restart: tuple[str, ...]) -> list[FieldError]:
     template = spec.get("template") or {}
     errors = names.check_labels((template.get("metadata") or {}).get("labels"), "spec.template.metadata.labels")
     pod = template.get("spec") or {}
+    # A StatefulSet's claims are volumes of its pods, which its template does not list.
+    claims = [
+        {"name": (claim.get("metadata") or {}).get("name"), "persistentVolumeClaim": {"claimName": "made-per-pod"}}
+        for claim in spec.get("volumeClaimTemplates") or []
+    ]
+    if claims:
+        pod = {**pod, "volumes": [*(pod.get("volumes") or []), *claims]}
     errors += check_pod_spec(pod, "spec.template.spec")
     if pod.get("restartPolicy") not in restart:
         errors.append(status.not_supported("spec.template.spec.restartPolicy", pod.get("restartPolicy"), restart))

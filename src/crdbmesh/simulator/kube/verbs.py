@@ -43,7 +43,9 @@ _MADE_BY_PUT = frozenset({"Endpoints", "Event", "Lease", "LimitRange", "Resource
 _SORTED_LIMIT = 10_000
 
 
-def shape(handler: Handler, call: Call, obj: Obj, *, code: int = 200, warnings: list[str] | None = None) -> web.Response:
+def shape(
+    handler: Handler, call: Call, obj: Obj, *, code: int = 200, warnings: list[str] | None = None
+) -> web.Response:
     """Answer with one object, in the form that the client asked for."""
     obj = {**obj, "apiVersion": call.resource.api_version}
     value: Obj = obj
@@ -248,21 +250,29 @@ def _require_version(resource: Resource, obj: Obj) -> None:
 def _checked_body(call: Call, body: Any) -> Obj:
     resource = call.resource
     if not isinstance(body, dict):
-        raise status.bad_request("the object provided is unrecognized (must be of type Object): couldn't get version/kind")
+        raise status.bad_request(
+            "the object provided is unrecognized (must be of type Object): couldn't get version/kind"
+        )
     version, kind = body.get("apiVersion") or resource.api_version, body.get("kind") or resource.kind
     if version != resource.api_version:
-        expected = f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
+        expected = (
+            f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
+        )
         raise status.bad_request(expected)
     if kind != resource.kind:
         message = f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}: converting ({kind}) to ({resource.kind}): unknown conversion'  # noqa: E501 - one message
         raise status.bad_request(message)
     meta = body.get("metadata")
     if meta is not None and not isinstance(meta, dict):
-        raise status.bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {kind}: json: cannot unmarshal into Go struct field {kind}.metadata of type v1.ObjectMeta')  # noqa: E501 - one message
+        raise status.bad_request(
+            f'{kind} in version "{resource.version}" cannot be handled as a {kind}: json: cannot unmarshal into Go struct field {kind}.metadata of type v1.ObjectMeta'
+        )  # noqa: E501 - one message
     meta = dict(meta or {})
     if call.namespace is not None:
         if meta.get("namespace") and meta["namespace"] != call.namespace:
-            raise status.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+            raise status.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
         meta["namespace"] = call.namespace
     elif resource.namespaced:
         raise status.method_not_allowed()
@@ -370,7 +380,9 @@ async def _apply(handler: Handler, call: Call, body: Any, options: Options) -> w
         message = f"metadata.name: Invalid value: {json.dumps(meta['name'])}: name in apply configuration must match URL ({call.name})"
         raise status.bad_request(message)
     if call.namespace is not None and meta.get("namespace") not in (None, "", call.namespace):
-        raise status.bad_request("the namespace of the provided object does not match the namespace sent on the request")
+        raise status.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
     if not options.dry_run:
         handler.count()
     written, created = await handler.write(
@@ -392,9 +404,16 @@ async def delete(handler: Handler, call: Call) -> web.Response:
     last, gone = await handler.write(_delete, handler, call.resource, call.namespace, call.name, options)
     if not gone or call.resource.kind in _RETURNED:
         return shape(handler, call, last)
-    details = {"name": call.name, "group": call.resource.group, "kind": call.resource.plural, "uid": last["metadata"]["uid"]}
+    details = {
+        "name": call.name,
+        "group": call.resource.group,
+        "kind": call.resource.plural,
+        "uid": last["metadata"]["uid"],
+    }
     details = {key: value for key, value in details.items() if value}
-    return json_response({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+    return json_response(
+        {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+    )
 
 
 def _delete(

@@ -34,7 +34,9 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
     initial = "sendInitialEvents" in query and is_true(query["sendInitialEvents"])
     if initial and query.get("resourceVersionMatch") != "NotOlderThan":
         why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        raise StatusError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: {why}')
+        raise StatusError(
+            422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: {why}'
+        )
     version = query.get("resourceVersion", "")
     if version and not version.isdigit():
         raise status.bad_request(f'strconv.ParseUint: parsing "{version}": invalid syntax')
@@ -149,9 +151,7 @@ class _Stream:
         if self._call.wish.kind == "Table":
             include = self._call.request.query.get("includeObject", "Metadata")
             version = obj["metadata"]["resourceVersion"]
-            obj = table.make(
-                self._call.resource, [obj], now=self._handler.now, include=include, head=not self._headed
-            )
+            obj = table.make(self._call.resource, [obj], now=self._handler.now, include=include, head=not self._headed)
             obj["metadata"] = {"resourceVersion": version}
             self._headed = True
         elif self._call.wish.kind == "PartialObjectMetadata":
@@ -161,17 +161,22 @@ class _Stream:
     async def _bookmark(self, *, initial: bool = False) -> None:
         # Everything up to `_seen` has been sent; the store may be ahead for other kinds only when nothing is queued.
         store = self._handler.cluster.store
-        with store.lock:
-            if self._queue.empty() and not initial:
-                newest = store.history(self._seen, self._call.resource)
-                self._seen = self._seen if newest else store.version
+        with store.lock, contextlib.suppress(StatusError):
+            if self._queue.empty() and not initial and not store.history(self._seen, self._call.resource):
+                self._seen = store.version
         resource = self._call.resource
         meta: Obj = {"resourceVersion": str(self._seen), "creationTimestamp": None}
         if initial:
             meta["annotations"] = {_INITIAL_END: "true"}
         obj: Obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
         if self._call.wish.kind == "Table":
-            obj = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "columnDefinitions": None, "rows": None}
+            obj = {
+                "kind": "Table",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": meta,
+                "columnDefinitions": None,
+                "rows": None,
+            }
         await self._line("BOOKMARK", obj)
 
     async def _line(self, kind: str, obj: Obj) -> None:

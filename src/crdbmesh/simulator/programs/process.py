@@ -33,10 +33,6 @@ class Become(Exception):  # noqa: N818 - not an error of the program
         self.env = env
 
 
-class Expired(Exception):  # noqa: N818 - not an error of the program
-    """The deadline that timeout(1) had set has passed."""
-
-
 @dataclass
 class Process:
     """A running command.
