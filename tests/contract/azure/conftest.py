@@ -107,13 +107,21 @@ def serving(app: web.Application, folder: Path) -> Iterator[tuple[str, Path]]:
         port: int = runner.addresses[0][1]
         return port
 
+    async def stop() -> None:
+        for connection in runner.server.connections if runner.server else ():
+            # A client that went away without a word would be waited for, and its socket be left behind.
+            if connection.transport:
+                connection.transport.abort()
+        await runner.cleanup()
+        await asyncio.sleep(0.05)
+
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
         port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
         yield f"https://127.0.0.1:{port}", ca_file
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -14,9 +14,10 @@ import os
 import secrets
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+import types
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from aiohttp import web
@@ -24,7 +25,20 @@ from aiohttp import web
 from crdbmesh.clients import kubeconfig
 from crdbmesh.clients.kube import Kube
 from crdbmesh.errors import KubeError
+from crdbmesh.simulator.clock import Clock
+from crdbmesh.simulator.hosts.filesystem import FileSystem
+from crdbmesh.simulator.kube.authority import Authority
+from crdbmesh.simulator.kube.cluster import Cluster, Member
+from crdbmesh.simulator.kube.controllers import Controllers
+from crdbmesh.simulator.kube.door import KubeDoors
+from crdbmesh.simulator.kube.store import Store
+from crdbmesh.simulator.programs.base import Container, ExecResult, HttpAnswer, Program
+from crdbmesh.simulator.world import Machine, World
 from crdbmesh.topology import pki
+
+if TYPE_CHECKING:
+    from crdbmesh.simulator.hosts.machine_os import MachineOS
+    from crdbmesh.simulator.network import Network
 
 NOW = dt.datetime.now(dt.UTC)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -134,15 +148,115 @@ def client(scripted: Scripted) -> Iterator[Kube]:
         yield kube
 
 
-@pytest.fixture(scope="module", params=["simulator", "cluster"])
-def api(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """A whole Kubernetes API, as a kubeconfig."""
-    if request.param == "simulator":
-        pytest.skip("the simulator serves no Kubernetes API here")
+class Web(Program):
+    """Of busybox as much as the claims ask for: an HTTP server, and a few commands."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self.log.append("serving")
+
+    def tick(self) -> None:
+        """It runs for ever."""
+
+    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
+        if port != 8080 or tls:
+            return None
+        return HttpAnswer(200, b"hello\n", "text/plain") if path == "/health" else HttpAnswer(404)
+
+    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+        match list(argv):
+            case ["cat"]:
+                return ExecResult(stdin)
+            case ["echo", *words]:
+                return ExecResult(" ".join(words).encode() + b"\n")
+            case ["head", "-c", count, "/dev/zero"]:
+                return ExecResult(bytes(int(count)))
+            case ["ls", path]:
+                return ExecResult(stderr=f"ls: {path}: No such file or directory\n".encode(), exit_code=1)
+        raise LookupError(f'exec: "{argv[0]}": executable file not found in $PATH')
+
+
+class Flat:
+    """A network in which everything reaches everything."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def public_ip(self, machine: Machine) -> str:
+        return self.address
+
+    def private_ip(self, machine: Machine) -> str:
+        return "10.1.0.4"
+
+    def inbound_from_internet(self, machine: Machine, source_ip: str, port: int, protocol: str = "Tcp") -> bool:
+        return True
+
+    def between(self, src: Machine, dst_private_ip: str, port: int, protocol: str) -> str | None:
+        return None
+
+    def has_egress(self, machine: Machine) -> bool:
+        return True
+
+
+@contextlib.contextmanager
+def _simulator() -> Iterator[dict[str, Any]]:
+    """One server with flannel and kube-proxy, so that pods run without an add-on."""
+    address = f"127.{64 + os.getpid() % 128}.{os.getpid() // 128 % 256}.8"
+    world = World(clock=Clock(400), seed=1)
+    world.network = cast("Network", Flat(address))
+    config: dict[str, Any] = {
+        "cluster-cidr": "10.101.0.0/16",
+        "service-cidr": "10.201.0.0/16",
+        "cluster-dns": "10.201.0.10",
+        "cluster-domain": "cluster.local",
+        "flannel-backend": "vxlan",
+        "disable-network-policy": True,
+        "disable-kube-proxy": False,
+        "disable": ["traefik", "servicelb"],
+    }
+    store = Store(world.clock)
+    store.configure(service_cidr=config["service-cidr"])
+    cluster = Cluster("c1", "secret", config, "v1.36.4+k3s1", Authority(), store)
+    machine = Machine("vm", "vm", "eastus", "1", "Standard_D4s_v5", 4, 16.0, "eastus-1", "azure", [], b"", "nic")
+    machine.booted_at = world.clock.now()
+    files = FileSystem(world.lock, world.clock.now)
+    machine.os = cast("MachineOS", types.SimpleNamespace(files=files))
+    world.machines[machine.key] = machine
+    now = world.clock.now()
+    own = {"node-ip": "10.1.0.4", "tls-san": [address]}
+    cluster.members["eastus-1"] = Member(machine, "eastus-1", "server", own, "v1.36.4+k3s1", now, now)
+    world.clusters.append(cluster)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    controllers = Controllers(world, start_program=Web)
+    doors = KubeDoors(world, loop)
+    controllers.start()
+    doors.start()
+    try:
+        yield kubeconfig.rewrite(kubeconfig.parse(cluster.authority.kubeconfig()), server=address, context="simulator")
+    finally:
+        doors.stop()
+        controllers.stop()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+    assert [unknown.what for unknown in world.unknown if "nosuch" not in unknown.what] == []
+
+
+@contextlib.contextmanager
+def _cluster() -> Iterator[dict[str, Any]]:
     path = os.environ.get("CRDBMESH_TEST_KUBECONFIG")
     if not path:
         pytest.skip("CRDBMESH_TEST_KUBECONFIG names no cluster")
-    return kubeconfig.parse(Path(path).read_text())
+    yield kubeconfig.parse(Path(path).read_text())
+
+
+@pytest.fixture(scope="module", params=["simulator", "cluster"])
+def api(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """A whole Kubernetes API, as a kubeconfig."""
+    with {"simulator": _simulator, "cluster": _cluster}[request.param]() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +282,26 @@ def namespace(kube: Kube) -> Iterator[str]:
         kube.delete("v1", "Namespace", name, wait=False)
     except KubeError as error:
         pytest.fail(f"the test's namespace could not be deleted: {error}")
+
+
+@pytest.fixture(scope="module")
+def web_pod(kube: Kube, namespace: str) -> str:
+    """A running pod that serves HTTP on 8080."""
+    script = "echo serving; mkdir /tmp/www; echo hello > /tmp/www/health; exec httpd -f -p 8080 -h /tmp/www"
+    container = {"name": "web", "image": "busybox:1.36", "command": ["sh", "-c", script]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+    }
+
+    def until(found: dict[str, Any] | None) -> str | None:
+        phase = (found or {}).get("status", {}).get("phase")
+        return None if phase == "Running" else f"phase {phase}"
+
+    kube.wait("v1", "ServiceAccount", "default", namespace, lambda found: None if found else "absent",
+              awaited="the service account", deadline_s=60)  # fmt: skip
+    kube.apply(pod)
+    kube.wait("v1", "Pod", "web", namespace, until, awaited="the pod", deadline_s=120)
+    return "web"

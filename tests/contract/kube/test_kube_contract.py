@@ -247,3 +247,46 @@ def test_exec_in_a_pod_that_is_not_there_is_an_error(kube: Kube, namespace: str)
         kube.logs(namespace, "absent")
     with pytest.raises(KubeError):
         kube.proxy_get(namespace, "absent", 8080, "/health", tls=True)
+
+
+class TestInAPod:
+    """What goes to a running pod."""
+
+    def test_a_command_gives_its_outputs_and_its_status(self, kube: Kube, namespace: str, web_pod: str) -> None:
+        result = kube.exec(namespace, web_pod, ["echo", "one", "two words"])
+        assert (result.stdout, result.stderr, result.status) == ("one two words\n", "", 0)
+        failed = kube.exec(namespace, web_pod, ["ls", "/absent"], container="web")
+        assert failed.status == 1
+        assert "No such file" in failed.stderr
+
+    def test_a_command_reads_its_standard_input_to_the_end(self, kube: Kube, namespace: str, web_pod: str) -> None:
+        content = b"0123456789abcdef" * 40_000
+        assert kube.exec(namespace, web_pod, ["cat"], stdin=content).stdout.encode() == content
+
+    def test_a_large_output_comes_whole(self, kube: Kube, namespace: str, web_pod: str) -> None:
+        assert len(kube.exec(namespace, web_pod, ["head", "-c", "3000000", "/dev/zero"]).stdout) == 3_000_000
+
+    def test_a_command_that_is_not_there_is_an_error(self, kube: Kube, namespace: str, web_pod: str) -> None:
+        with pytest.raises(KubeError, match="nosuchcommand"):
+            kube.exec(namespace, web_pod, ["nosuchcommand"])
+
+    def test_a_container_that_is_not_there_is_an_error(self, kube: Kube, namespace: str, web_pod: str) -> None:
+        with pytest.raises(KubeError, match="absent") as caught:
+            kube.exec(namespace, web_pod, ["cat"], container="absent")
+        assert caught.value.status == 400
+
+    def test_its_log_is_read(self, kube: Kube, namespace: str, web_pod: str) -> None:
+        assert kube.logs(namespace, web_pod, container="web", tail_lines=1) == "serving\n"
+
+    def test_its_http_server_is_asked(self, kube: Kube, namespace: str, web_pod: str) -> None:
+        assert kube.proxy_get(namespace, web_pod, 8080, "/health", tls=False) == (200, "hello\n")
+        assert kube.proxy_get(namespace, web_pod, 8080, "absent", tls=False)[0] == 404
+
+    def test_a_port_at_which_nothing_answers_is_an_error(self, kube: Kube, namespace: str, web_pod: str) -> None:
+        with pytest.raises(KubeError) as caught:
+            kube.proxy_get(namespace, web_pod, 9999, "/health", tls=False)
+        assert caught.value.status in (500, 502, 503)
+
+    def test_deleting_it_waits_until_it_is_gone(self, kube: Kube, namespace: str, web_pod: str) -> None:
+        kube.delete("v1", "Pod", web_pod, namespace, wait=True, deadline_s=60)
+        assert kube.find("v1", "Pod", web_pod, namespace) is None

@@ -253,22 +253,23 @@ def serving(app: web.Application, context: ssl.SSLContext) -> Iterator[str]:
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
 
-    async def start() -> int:
+    async def start() -> asyncio.Server:
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-        await site.start()
-        port: int = runner.addresses[0][1]
-        return port
+        assert runner.server is not None
+        # Not a TCPSite: it cannot say how long to wait for the TLS goodbye of a client that is already gone.
+        return await loop.create_server(runner.server, "127.0.0.1", 0, ssl=context, ssl_shutdown_timeout=0.05)
 
     async def stop() -> None:
         await runner.cleanup()
-        await asyncio.sleep(0.02)  # the transports of closed connections end on the loop's next turns
+        server.close()
+        await server.wait_closed()
+        await asyncio.sleep(0.1)
 
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
-        yield f"https://127.0.0.1:{port}"
+        server = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)

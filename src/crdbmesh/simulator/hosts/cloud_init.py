@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
 _HANDLED = frozenset({
     "ssh_keys", "ssh_deletekeys", "ssh_genkeytypes", "write_files", "runcmd", "bootcmd", "packages", "package_update",
-    "package_upgrade", "package_reboot_if_required", "hostname", "fqdn", "prefer_fqdn_over_hostname", "preserve_hostname",
+    "package_upgrade", "package_reboot_if_required", "hostname", "fqdn", "prefer_fqdn_over_hostname",
+    "preserve_hostname",
     "users", "ssh_authorized_keys", "disable_root", "disable_root_opts", "ssh_pwauth", "timezone", "locale",
     "final_message", "allow_public_ssh_keys", "ssh_quiet_keygen", "ssh_publish_hostkeys", "no_ssh_fingerprints",
     "manage_etc_hosts", "merge_how", "merge_type", "output",
 })  # fmt: skip
 _SCHEMA_ONLY = frozenset({
-    "ansible", "apk_repos", "apt", "apt_pipelining", "apt_reboot_if_required", "apt_update", "apt_upgrade", "autoinstall",
+    "ansible", "apk_repos", "apt", "apt_pipelining", "apt_reboot_if_required", "apt_update", "apt_upgrade",
+    "autoinstall",
     "byobu_by_default", "ca-certs", "ca_certs", "chef", "chpasswd", "cloud_config_modules", "cloud_final_modules",
     "cloud_init_modules", "create_hostname_file", "datasource", "datasource_list", "debug", "device_aliases",
     "disk_setup", "drivers", "fan", "fs_setup", "groups", "growpart", "grub-dpkg", "grub_dpkg", "install_hotplug",

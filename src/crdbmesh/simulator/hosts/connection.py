@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import paramiko
 from paramiko.common import (
@@ -52,7 +52,7 @@ class _Transport(paramiko.Transport):
 
     def _send_user_message(self, data: paramiko.Message) -> None:
         super()._send_user_message(data)  # type: ignore[misc]
-        quick_ack(self.sock)
+        quick_ack(cast(socket.socket, self.sock))
         raw = data.asbytes()
         if raw[0] == MSG_CHANNEL_SUCCESS:
             self.answered(int.from_bytes(raw[1:5], "big"))

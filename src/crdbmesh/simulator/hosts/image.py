@@ -14,7 +14,8 @@ _FOLDERS = {
     "/etc/systemd/system/multi-user.target.wants": 0o755, "/etc/systemd/system/sockets.target.wants": 0o755,
     "/etc/systemd/system/ssh.service.requires": 0o755, "/etc/apt/sources.list.d": 0o755, "/etc/cron.d": 0o755,
     "/etc/netplan": 0o755, "/home": 0o755, "/mnt": 0o755, "/opt": 0o755, "/proc": 0o555, "/proc/sys": 0o555,
-    "/proc/self": 0o555, "/root": 0o700, "/run": 0o755, "/run/lock": 0o1777, "/run/systemd/resolve": 0o755, "/srv": 0o755,
+    "/proc/self": 0o555, "/root": 0o700, "/run": 0o755, "/run/lock": 0o1777, "/run/systemd/resolve": 0o755,
+    "/srv": 0o755,
     "/sys": 0o555, "/sys/class/net/eth0": 0o755, "/sys/class/net/lo": 0o755, "/sys/fs/cgroup": 0o755,
     "/sys/fs/bpf": 0o700, "/tmp": 0o1777, "/usr/bin": 0o755, "/usr/sbin": 0o755, "/usr/lib/systemd/system": 0o755,
     "/usr/local/bin": 0o755, "/usr/local/sbin": 0o755, "/usr/share": 0o755, "/usr/lib/modules": 0o755,
@@ -146,8 +147,10 @@ def _texts(files: FileSystem, vcpus: int, memory_gib: float, root: Actor) -> Non
         "/etc/machine-id": "0123456789abcdef0123456789abcdef\n",
         "/etc/timezone": "Etc/UTC\n",
         "/etc/fstab": "LABEL=cloudimg-rootfs\t/\text4\tdiscard,commit=30,errors=remount-ro\t0 1\n",
-        "/etc/hosts": "127.0.0.1 localhost\n\n::1 ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n",
-        "/run/systemd/resolve/stub-resolv.conf": "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch internal.cloudapp.net\n",
+
+               "/etc/hosts": "127.0.0.1 localhost\n\n::1 ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n",
+
+               "/run/systemd/resolve/stub-resolv.conf": "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch internal.cloudapp.net\n",
         "/run/systemd/resolve/resolv.conf": "nameserver 168.63.129.16\nsearch internal.cloudapp.net\n",
         "/etc/ssh/sshd_config": _SSHD_CONFIG,
         "/etc/sysctl.conf": "",

@@ -173,7 +173,7 @@ def _row(process: Process, kind: str, obj: dict[str, Any], *, wide: bool) -> dic
     meta, status = obj["metadata"], obj.get("status", {})
     age = _age(process, str(meta.get("creationTimestamp", "")))
     if kind == "Node":
-        ready = next((c for c in status.get("conditions", []) if c.get("type") == "Ready"), {})
+        ready: dict[str, Any] = next((c for c in status.get("conditions", []) if c.get("type") == "Ready"), {})
         roles = sorted(
             key.partition("/")[2] for key in meta.get("labels", {}) if key.startswith("node-role.kubernetes.io/")
         )

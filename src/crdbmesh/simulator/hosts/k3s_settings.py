@@ -20,7 +20,8 @@ from crdbmesh.simulator.hosts.filesystem import Actor, FileSystem
 CONFIG = "/etc/rancher/k3s/config.yaml"
 
 _AGENT_TEXT = (
-    "token", "token-file", "server", "data-dir", "node-name", "image-credential-provider-bin-dir", "v", "vmodule", "log",
+    "token", "token-file", "server", "data-dir", "node-name", "image-credential-provider-bin-dir", "v", "vmodule",
+    "log",
     "image-credential-provider-config", "lb-server-port", "container-runtime-endpoint", "default-runtime", "config",
     "image-service-endpoint", "pause-image", "snapshotter", "private-registry", "resolv-conf", "flannel-iface",
     "flannel-conf", "flannel-cni-conf", "vpn-auth", "vpn-auth-file", "cluster-secret", "bind-address",
@@ -113,7 +114,7 @@ class Settings:
     def critical(self) -> dict[str, Any]:
         """What all servers must share, with defaults."""
         found = {name: self.values.get(name, _DEFAULTS.get(name)) for name in CRITICAL}
-        found["disable"] = sorted({word.strip() for text in found["disable"] for word in str(text).split(",")})
+        found["disable"] = sorted({word.strip() for text in found["disable"] or [] for word in str(text).split(",")})
         if not found["cluster-dns"]:
             ranges = str(found["service-cidr"]).split(",")
             found["cluster-dns"] = ",".join(str(ipaddress.ip_network(text)[10]) for text in ranges)
@@ -197,7 +198,8 @@ def _flags(arguments: list[str], kinds: dict[str, str]) -> dict[str, list[str]]:
 
 
 def _files(files: FileSystem, path: str, *, required: bool) -> dict[str, list[str]]:
-    root, found = Actor(), {}
+    root = Actor()
+    found: dict[str, list[str]] = {}
     paths = [path] if files.find(path, root) is not None else []
     if required and not paths:
         raise SettingsError(f"open {path}: no such file or directory")

@@ -236,40 +236,40 @@ def search(process: Process, name: str, path: str | None = None) -> str | None:
     return None
 
 
-def run(process: Process, argv: list[str], *, shell: str = "bash: line 1: ") -> int:
+def run(process: Process, argv: list[str], *, label: str = "bash: line 1: ") -> int:
     """Run a command to its end, in this process, and return its exit status."""
     from crdbmesh.simulator.hosts import commands
 
     if process.depth > _MAX_DEPTH:
-        process.err(f"{shell}fork: retry: Resource temporarily unavailable\n")
+        process.err(f"{label}fork: retry: Resource temporarily unavailable\n")
         return 254
     name = argv[0]
     where = search(process, name)
     if where is None:
-        return _absent(process, argv, shell)
+        return _absent(process, argv, label)
     inode = process.machine.files.find(where, process.actor)
     assert inode is not None
     if not process.actor.may(inode, EXECUTE):
-        process.err(f"{shell}{name}: Permission denied\n")
+        process.err(f"{label}{name}: Permission denied\n")
         return 126
     content = bytes(inode.content)
     if content.startswith(b"#!"):
         if not process.actor.may(inode, READ):
-            process.err(f"{shell}{name}: Permission denied\n")
+            process.err(f"{label}{name}: Permission denied\n")
             return 126
         interpreter = decode(content[2:].split(b"\n", 1)[0]).split(None, 1)
-        return run(process, [*interpreter, where, *argv[1:]], shell=shell)
+        return run(process, [*interpreter, where, *argv[1:]], label=shell)
     program = internet.program(content)
     if program is None and content.startswith(b"\x7fELF"):
-        process.err(f"{shell}{name}: Segmentation fault (core dumped)\n")
+        process.err(f"{label}{name}: Segmentation fault (core dumped)\n")
         return 139
     if program is None:
         if not content or b"\0" in content[:80]:
-            process.err(f"{shell}{name}: cannot execute binary file: Exec format error\n" if content else b"")
+            process.err(f"{label}{name}: cannot execute binary file: Exec format error\n" if content else b"")
             return 126 if content else 0
-        return run(process, ["sh", where, *argv[1:]], shell=shell)
+        return run(process, ["sh", where, *argv[1:]], label=shell)
     if program.arch and program.arch != process.machine.arch:
-        process.err(f"{shell}{name}: cannot execute binary file: Exec format error\n")
+        process.err(f"{label}{name}: cannot execute binary file: Exec format error\n")
         return 126
     process.name = posixpath.basename(name)
     return commands.run(process, program, [process.name, *argv[1:]])
@@ -285,15 +285,15 @@ def join_path(env: Mapping[str, str], folder: str) -> str:
     return f"{folder}:{env.get('PATH', PATH)}"
 
 
-def _absent(process: Process, argv: list[str], shell: str) -> int:
+def _absent(process: Process, argv: list[str], label: str) -> int:
     name = argv[0]
     if "/" in name:
         inode = process.find(name)
         reason = "Is a directory" if inode and inode.is_dir else "No such file or directory"
-        process.err(f"{shell}{name}: {reason}\n")
+        process.err(f"{label}{name}: {reason}\n")
         return 126 if inode else 127
-    dash = shell.startswith("sh: ")
-    process.err(f"{shell}{name}: not found\n" if dash else f"{shell}{name}: command not found\n")
+    dash = label.startswith("sh: ")
+    process.err(f"{label}{name}: not found\n" if dash else f"{label}{name}: command not found\n")
     process.machine.world.not_known("ssh", " ".join(argv)[:200])
     return 127
 

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 from paramiko.common import cMSG_CHANNEL_REQUEST
@@ -237,4 +237,5 @@ class Session:
         message.add_boolean(False)
         message.add_string("")
         message.add_string("")
-        self.channel.transport._send_user_message(message)  # type: ignore[attr-defined]  # noqa: SLF001 - paramiko has no call for it
+        transport: Any = self.channel.get_transport()
+        transport._send_user_message(message)  # noqa: SLF001 - paramiko has no call for it

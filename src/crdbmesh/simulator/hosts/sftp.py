@@ -26,12 +26,15 @@ from paramiko.sftp import (
     SFTP_OK,
     SFTP_OP_UNSUPPORTED,
     SFTP_PERMISSION_DENIED,
+    int64,
 )  # fmt: skip
 from paramiko.sftp_server import SFTPServer
 
 from crdbmesh.simulator.hosts.filesystem import READ, Actor, Inode, refuse
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from crdbmesh.simulator.hosts.machine_os import MachineOS
 
 _VERSION = 3
@@ -48,7 +51,7 @@ class Subsystem(SFTPServer):
     server: Files
 
     def _send_server_version(self) -> int:
-        kind, data = self._read_packet()
+        kind, data = self._read_packet()  # type: ignore[attr-defined]
         if kind != CMD_INIT:
             raise paramiko.SFTPError("Incompatible sftp protocol")
         version: int = struct.unpack(">I", data[:4])[0]
@@ -57,16 +60,17 @@ class Subsystem(SFTPServer):
         for name, value in _EXTENSIONS:
             message.add_string(name)
             message.add_string(value)
-        self._send_packet(CMD_VERSION, message)
+        self._send_packet(CMD_VERSION, message)  # type: ignore[attr-defined]
         return version
 
     def _process(self, t: int, request_number: int, msg: Message) -> None:
         if t != CMD_EXTENDED:
-            super()._process(t, request_number, msg)
+            super()._process(t, request_number, msg)  # type: ignore[misc]
             return
         name = msg.get_text()
         if name == "limits@openssh.com":
-            self._response(request_number, CMD_EXTENDED_REPLY, *(paramiko.sftp.int64(value) for value in _LIMITS))
+            numbers = [int64(value) for value in _LIMITS]
+            self._response(request_number, CMD_EXTENDED_REPLY, *numbers)  # type: ignore[attr-defined]
             return
         status = SFTP_OP_UNSUPPORTED
         if name == "posix-rename@openssh.com":
@@ -77,8 +81,8 @@ class Subsystem(SFTPServer):
             status = SFTP_OK
         elif name == "lsetstat@openssh.com":
             path = msg.get_text()
-            status = self.server.chattr(path, paramiko.SFTPAttributes._from_msg(msg))
-        self._send_status(request_number, status)
+            status = self.server.chattr(path, _read_attributes(msg))
+        self._send_status(request_number, status)  # type: ignore[attr-defined]
 
 
 class Files(paramiko.SFTPServerInterface):
@@ -237,8 +241,8 @@ class _Handle(paramiko.SFTPHandle):
         data = bytes(self._inode.content[offset : offset + length])
         return data or SFTP_EOF
 
-    def write(self, offset: int, data: bytes) -> int:
-        self._files.write(self._inode, offset, data, append=self._append)
+    def write(self, offset: int, data: ReadableBuffer) -> int:
+        self._files.write(self._inode, offset, bytes(data), append=self._append)
         return SFTP_OK
 
     def stat(self) -> paramiko.SFTPAttributes:
@@ -246,6 +250,11 @@ class _Handle(paramiko.SFTPHandle):
 
     def chattr(self, attr: paramiko.SFTPAttributes) -> int:
         return self._files.chattr(self._path, attr)
+
+
+def _read_attributes(message: Message) -> paramiko.SFTPAttributes:
+    attributes: paramiko.SFTPAttributes = paramiko.SFTPAttributes._from_msg(message)  # type: ignore[attr-defined]  # noqa: SLF001
+    return attributes
 
 
 def _code(error: OSError) -> int:

@@ -15,7 +15,8 @@ from crdbmesh.simulator.hosts import shell_builtins, shell_expand, shell_test
 from crdbmesh.simulator.hosts.process import Buffer, Bytes, Process, Sink, Source, UnsupportedError, UsageError, decode
 from crdbmesh.simulator.hosts.shell_parser import Parser
 from crdbmesh.simulator.hosts.shell_syntax import (
-    AndOr, ArithmeticFor,
+    AndOr,
+    ArithmeticFor,
     Calculation,
     Case,
     Command,
@@ -63,7 +64,7 @@ class LoopError(Exception):
         self.again = again
 
 
-class _AbandonedError(Exception):  # noqa: N818
+class _AbandonedError(Exception):
     """An error that ends a non-interactive shell."""
 
     def __init__(self, status: int) -> None:
@@ -216,7 +217,7 @@ class Shell:
                    "-": "".join(sorted(option for option in self.options if len(option) == 1))}  # fmt: skip
         if name in special:
             return special[name]
-        dynamic = {"RANDOM": lambda: str(self.process.machine.world.random.randrange(32768)),
+        dynamic: dict[str, Callable[[], str]] = {"RANDOM": lambda: str(self.process.machine.world.random.randrange(32768)),
                    "SECONDS": lambda: str(int(self.process.machine.uptime())),
                    "UID": lambda: str(self.process.actor.uid), "EUID": lambda: str(self.process.actor.uid),
                    "HOSTNAME": lambda: self.process.machine.hostname, "LINENO": lambda: str(self._line),
@@ -448,7 +449,7 @@ class Shell:
             return
         env = {**self.environment(), **dict(assignments)}
         child = self.process.child(env=env)
-        self.status = processes.run(child, words, shell=self.label())
+        self.status = processes.run(child, words, label=self.label())
 
     def _function(self, words: list[str]) -> None:
         if len(self.locals) > _MAX_CALLS:

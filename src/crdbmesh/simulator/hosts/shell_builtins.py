@@ -19,8 +19,22 @@ Builtin = Callable[["Shell", list[str]], int]
 
 _KEYWORDS = ("if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "{", "}",
              "!", "[[", "]]", "function")  # fmt: skip
-SPECIAL = (".", ":", "break", "continue", "eval", "exec", "exit", "export", "readonly", "return", "set", "shift", "trap",
-           "unset")
+SPECIAL = (
+    ".",
+    ":",
+    "break",
+    "continue",
+    "eval",
+    "exec",
+    "exit",
+    "export",
+    "readonly",
+    "return",
+    "set",
+    "shift",
+    "trap",
+    "unset",
+)
 _OPTIONS = {"e": "errexit", "u": "nounset", "x": "xtrace", "f": "noglob", "a": "allexport", "C": "noclobber",
             "n": "noexec", "v": "verbose", "h": "hashall", "m": "monitor", "b": "notify", "E": "errtrace"}  # fmt: skip
 _NAMES = {name: letter for letter, name in _OPTIONS.items()}
@@ -241,7 +255,7 @@ def _exec(shell: Shell, words: list[str]) -> int:
 
     if len(words) == 1:
         return 0
-    status = processes.run(shell.process.child(env=shell.environment()), words[1:], shell=shell.label())
+    status = processes.run(shell.process.child(env=shell.environment()), words[1:], label=shell.label())
     raise ExitError(status)
 
 
@@ -300,7 +314,7 @@ def _command(shell: Shell, words: list[str]) -> int:
     builtin = find(arguments[0], dash=shell.dash)
     if builtin is not None:
         return builtin(shell, arguments)
-    return processes.run(shell.process.child(env=shell.environment()), arguments, shell=shell.label())
+    return processes.run(shell.process.child(env=shell.environment()), arguments, label=shell.label())
 
 
 def _describe(shell: Shell, name: str) -> str | None:

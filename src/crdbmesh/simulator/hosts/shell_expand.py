@@ -169,7 +169,9 @@ def _variable(shell: Shell, part: Variable) -> _Field:
         return [_piece(value, part)]
     if operator == "?":
         if value is None:
-            raise UsageError(f"{part.name}: {text(shell, part.argument) or 'parameter null or not set'}", shell.unset_status())
+            raise UsageError(
+                f"{part.name}: {text(shell, part.argument) or 'parameter null or not set'}", shell.unset_status()
+            )
         return [_piece(value, part)]
     if value is None:
         if "u" in shell.options and part.name not in "@*":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NoReturn
 
 from crdbmesh.simulator.hosts.process import UnsupportedError
 from crdbmesh.simulator.hosts.shell_syntax import (
-    AndOr, ArithmeticFor,
+    AndOr,
+    ArithmeticFor,
     Calculation,
     Case,
     Command,
@@ -124,12 +126,12 @@ class Parser(WordReader):
         reserved = self._reserved()
         if reserved in ("select", "time", "coproc"):
             raise UnsupportedError(f"`{reserved}`")
-        readers = {"if": self._if, "while": self._while, "until": self._while, "for": self._for, "case": self._case,
-                   "{": self._group, "[[": self._condition, "function": self._function}  # fmt: skip
+        readers: dict[str, Callable[[], Command]] = {
+            "if": self._if, "while": self._while, "until": self._until_loop, "for": self._for, "case": self._case,
+            "{": self._group, "[[": self._condition, "function": self._function,
+        }  # fmt: skip
         if reserved in readers:
             self.at += len(reserved)
-            if reserved == "until":
-                return self._while(until=True)
             return readers[reserved]()
         if reserved:
             self._unexpected(reserved)
@@ -214,6 +216,9 @@ class Parser(WordReader):
             otherwise = self._until("fi") if word == "else" else None
             return If(tuple(branches), otherwise, self._redirects())
 
+    def _until_loop(self) -> While:
+        return self._while(until=True)
+
     def _while(self, *, until: bool = False) -> While:
         condition = self._until("do")
         body = self._until("done")
@@ -231,7 +236,7 @@ class Parser(WordReader):
         words: tuple[Word, ...] | None = None
         if re.compile(r"in(?=[\s;]|$)").match(self.text, self.at):
             self.at += 2
-            found = []
+            found: list[Word] = []
             self.skip_blanks()
             while not self.at_end() and self.peek() not in "\n;":
                 found.append(self.read_word())
@@ -266,10 +271,10 @@ class Parser(WordReader):
         self.skip_blanks()
         word = self.read_word()
         self._newlines()
+        branches: list[tuple[tuple[Word, ...], Script]] = []
         if not self.text.startswith("in", self.at):
             self._unexpected(self.peek() or "newline")
         self.at += 2
-        branches = []
         while True:
             self._newlines()
             if self.at_end():

@@ -288,7 +288,7 @@ class WordReader:
 
     def _ansi(self) -> Text:
         self.at += 1
-        value = []
+        value: list[str] = []
         while True:
             if self.at_end():
                 self.incomplete()

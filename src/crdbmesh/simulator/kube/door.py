@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiohttp import web
 
 from crdbmesh.simulator.kube.handler import Handler
+from crdbmesh.simulator.kube.negotiation import BODY_LIMIT
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.cluster import Cluster, Member
@@ -138,7 +139,9 @@ class Door:
         self._handler = handler
         self._address = address
         self._port = port
-        self._runner = web.ServerRunner(web.Server(handler.answer, access_log=None))
+        app = web.Application(client_max_size=BODY_LIMIT + 1)
+        app.router.add_route("*", "/{path:.*}", handler.answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GOODBYE_S)
         self._context: ssl.SSLContext | None = None
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()

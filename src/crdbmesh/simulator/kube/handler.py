@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _HEALTH = ("/livez", "/readyz", "/healthz")
 _CHECKS = ("ping", "log", "etcd", "etcd-readiness", "informer-sync", "poststarthook/start-apiextensions-controllers")
+_ON_COLLECTIONS = frozenset({"list", "create", "deletecollection"})
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -84,9 +85,8 @@ class Handler:
         """Count a write."""
         self.world.wrote("kube")
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer any request."""
-        assert isinstance(request, web.Request)
         try:
             return await self._route(request)
         except StatusError as error:
@@ -234,6 +234,6 @@ class Handler:
         if verb == "watch":
             return await watch.serve(self, call)
         answer = verbs.ANSWERS.get(verb)
-        if answer is None or (verb == "create") == bool(call.name):
+        if answer is None or (verb in _ON_COLLECTIONS) == bool(call.name):
             raise status.method_not_allowed()
         return await answer(self, call)

@@ -148,6 +148,10 @@ class Files:
         mode = self._container.modes.get(path, 0o644)
         return mode | 0o440 if path in self._container.modes and self.fs_group() is not None else mode
 
+    def mounted_modes(self) -> dict[str, int]:
+        """The modes that mounted files were given."""
+        return self._container.modes
+
     def mode_text(self, path: str) -> str:
         """Permission bits as `ls -l` and Go write them."""
         return stat.filemode(stat.S_IFREG | self.mode(path))

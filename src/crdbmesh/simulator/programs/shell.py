@@ -33,6 +33,7 @@ from crdbmesh.simulator.programs import shell_builtins, shell_words
 from crdbmesh.simulator.programs.process import Process, Run, execute
 
 _MAX_ROUNDS = 100_000
+_ROUND_S = 0.002
 
 
 class ExitError(Exception):
@@ -234,6 +235,7 @@ class Shell:
             if (yield from self._round(command.body)):
                 break
             result = self.status
+            yield _ROUND_S
         self.status = result
 
     def _for(self, command: For) -> Generator[float, None, None]:

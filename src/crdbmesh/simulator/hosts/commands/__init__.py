@@ -9,6 +9,7 @@ from crdbmesh.simulator.hosts.commands import (  # noqa: F401 - each fills the t
     lookup,
     network,
     packages,
+    sed,
     services,
     shells,
     system,

@@ -116,7 +116,7 @@ def _become(process: Process, target: str, arguments: list[str], *, login: str, 
             process.err(f"sudo: {arguments[0]}: command not found\n")
             machine.world.not_known("ssh", " ".join(["sudo", *arguments])[:200])
             return 1
-    return run(child, arguments, shell="sudo: ")
+    return run(child, arguments, label="sudo: ")
 
 
 @program("su")

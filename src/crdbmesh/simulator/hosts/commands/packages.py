@@ -6,7 +6,8 @@ from crdbmesh.simulator.hosts.commands.table import parse, program
 from crdbmesh.simulator.hosts.process import Process, UnsupportedError
 
 _INSTALLED = {"curl", "wget", "openssh-server", "openssh-client", "sudo", "systemd", "cloud-init", "ca-certificates",
-              "apt-transport-https", "iptables", "chrony", "python3", "bash", "coreutils", "gnupg", "lsb-release", "ufw",
+              "apt-transport-https", "iptables", "chrony", "python3", "bash", "coreutils", "gnupg", "lsb-release",
+              "ufw",
               "software-properties-common", "iproute2", "kmod", "procps", "tar", "gzip", "openssl"}  # fmt: skip
 _AVAILABLE = {"jq", "nfs-common", "open-iscsi", "socat", "conntrack", "ipset", "ipvsadm", "net-tools", "dnsutils", "unzip",
               "htop", "git", "vim", "tmux", "wireguard", "wireguard-tools", "make", "python3-pip", "bind9-dnsutils",

@@ -122,7 +122,7 @@ def _env(process: Process, argv: list[str]) -> int:
             break
         arguments.pop(0)
     if arguments:
-        return run(process.child(env=env), arguments, shell="env: ")
+        return run(process.child(env=env), arguments, label="env: ")
     process.out("".join(f"{name}={value}\n" for name, value in env.items()))
     return 0
 
@@ -144,7 +144,7 @@ def _timeout(process: Process, argv: list[str]) -> int:
     token = object()
     deadline = process.machine.world.clock.now() + duration(arguments[0], "timeout")
     try:
-        return run(process.child(deadlines=(*process.deadlines, (deadline, token))), arguments[1:], shell="timeout: ")
+        return run(process.child(deadlines=(*process.deadlines, (deadline, token))), arguments[1:], label="timeout: ")
     except Expired as expired:
         if expired.token is not token:
             raise
@@ -176,4 +176,4 @@ def _nohup(process: Process, argv: list[str]) -> int:
         word = arguments.pop(0)
         if word in ("-n", "-c", "-o", "-e", "-i"):
             arguments.pop(0)
-    return run(process, arguments, shell=f"{argv[0]}: ") if arguments else 0
+    return run(process, arguments, label=f"{argv[0]}: ") if arguments else 0

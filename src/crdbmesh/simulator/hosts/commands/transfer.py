@@ -75,7 +75,8 @@ def _curl(process: Process, argv: list[str]) -> int:
 @program("wget")
 def _wget(process: Process, argv: list[str]) -> int:
     options = parse(argv[1:], "qO:P:t:T:cnvS4", {"quiet": "q", "output-document=": "O", "tries=": "t", "timeout=": "T",
-                                                 "directory-prefix=": "P", "https-only": "https-only", "no-verbose": "nv",
+                                                 "directory-prefix=": "P", "https-only": "https-only",
+                                                 "no-verbose": "nv",
                                                  "header=": "H", "no-check-certificate": "k", "show-progress": "p",
                                                  "progress=": "p", "retry-connrefused": "r", "waitretry=": "w"})  # fmt: skip
     if not options.operands:

@@ -17,9 +17,11 @@ from crdbmesh.simulator.hosts.process import Process, UnsupportedError, UsageErr
 def _ls(process: Process, argv: list[str]) -> int:
     options = parse(argv[1:], "laA1dhFRtrnsiS", {"all": "a", "almost-all": "A", "directory": "d", "color=": "color",
                                                  "human-readable": "h", "time-style=": "time-style"})  # fmt: skip
-    if "R" in options or "i" in options or "s" in options:
+    if "i" in options or "s" in options:
         raise UnsupportedError("ls " + " ".join(argv[1:]))
-    status, plain, folders = 0, [], []
+    status = 0
+    plain: list[tuple[str, Inode]] = []
+    folders: list[tuple[str, Inode]] = []
     for path in options.operands or ["."]:
         try:
             inode = process.machine.files.stat(process.path(path), process.actor, follow="l" not in options)
@@ -32,7 +34,7 @@ def _ls(process: Process, argv: list[str]) -> int:
         (folders if inode.is_dir and "d" not in options else plain).append((path, inode))
     _list(process, plain, options.found, long="l" in options or "n" in options)
     for number, (path, inode) in enumerate(folders):
-        if len(folders) > 1 or plain:
+        if len(folders) > 1 or plain or "R" in options:
             process.out(f"{chr(10) if number or plain else ''}{path}:\n")
         try:
             names = process.machine.files.names(process.path(path), process.actor)
@@ -48,6 +50,9 @@ def _ls(process: Process, argv: list[str]) -> int:
         if "l" in options or "n" in options:
             process.out(f"total {sum(4 for _, entry in entries if entry.size) or 0}\n")
         _list(process, entries, options.found, long="l" in options or "n" in options)
+        if "R" in options:
+            below = [(posixpath.join(path, name), entry) for name, entry in entries if name not in (".", "..")]
+            folders[number + 1 : number + 1] = [(at, entry) for at, entry in below if entry.is_dir]
     return status
 
 

@@ -1,0 +1,143 @@
+"""Command-line flags of the cockroach binary, parsed as cobra and pflag do.
+
+From the v26.2 documentation of `cockroach start`, `init`, `node`, `sql`, `cert`, `version`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+CLIENT = {"host": "", "port": "", "certs-dir": "", "url": "", "user": "", "cluster-name": "", "insecure": "bool",
+          "disable-cluster-name-verification": "bool", "log": "", "logtostderr": "optional", "vmodule": "",
+          "cert-principal-map": "", "echo-sql": "bool", "client-cert": "", "verbosity": ""}  # fmt: skip
+"""Flags of every client command. `bool`: needs no value; `optional`: has one only after `=`."""
+
+START = {
+    "accept-sql-without-tls": "bool", "advertise-addr": "", "advertise-host": "", "advertise-http-addr": "",
+    "advertise-port": "", "advertise-sql-addr": "", "attrs": "", "background": "bool", "cache": "", "cert-principal-map": "",
+    "certs-dir": "", "clock-device": "", "cluster-name": "", "disable-cluster-name-verification": "bool",
+    "disable-max-offset-check": "bool", "enterprise-encryption": "", "experimental-dns-srv": "bool",
+    "external-io-dir": "", "external-io-disable-http": "bool", "external-io-disable-implicit-credentials": "bool",
+    "host": "", "http-addr": "", "http-host": "", "http-port": "", "insecure": "bool", "join": "list",
+    "listen-addr": "", "listening-url-file": "", "locality": "", "locality-advertise-addr": "list", "locality-file": "",
+    "log": "", "log-config-file": "", "log-config-vars": "", "log-dir": "", "logtostderr": "optional", "max-disk-temp-storage": "",
+    "max-go-memory": "", "max-offset": "", "max-sql-memory": "", "max-tsdb-memory": "", "node-cert-distinguished-name": "",
+    "pid-file": "", "port": "", "redactable-logs": "bool", "root-cert-distinguished-name": "", "socket-dir": "",
+    "spatial-libs": "", "sql-addr": "", "sql-audit-dir": "", "store": "list", "temp-dir": "", "tls-cipher-suites": "",
+    "unencrypted-localhost-http": "bool", "vmodule": "", "wal-failover": "", "goroutine-dump-dir": "", "virtualized": "bool",
+}  # fmt: skip
+_SHORT = {"s": "store", "j": "join", "b": "background", "a": "advertise-addr"}
+_CLIENT_SHORT = {"e": "execute", "u": "user", "d": "database", "p": "port"}
+
+
+class FlagError(Exception):
+    """The command line is wrong; the text is cobra's."""
+
+
+@dataclass(slots=True)
+class Flags:
+    """Parsed flags.
+
+    Attributes:
+        values: by name; those that may be given several times keep all their values in `lists`.
+        words: what is no flag.
+    """
+
+    values: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+
+    def get(self, name: str, default: str = "") -> str:
+        """A flag's value."""
+        return self.values.get(name, default)
+
+    def on(self, name: str) -> bool:
+        """Whether a boolean flag is set."""
+        return self.values.get(name, "false") == "true"
+
+
+def parse(words: list[str], known: Mapping[str, str], short: Mapping[str, str] | None = None) -> Flags:
+    """Parse a command line.
+
+    Raises:
+        FlagError: a flag is unknown or lacks its value.
+    """
+    found = Flags()
+    queue = list(words)
+    letters = {**(_SHORT if short is None else {}), **(short or {})}
+    while queue:
+        word = queue.pop(0)
+        if word == "--":
+            found.words += queue
+            break
+        if not word.startswith("-") or word == "-":
+            found.words.append(word)
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        if not word.startswith("--"):
+            if name[:1] not in letters:
+                raise FlagError(f"unknown shorthand flag: '{name[:1]}' in {word}")
+            value, equals = (value, equals) if equals else (name[1:], name[1:])
+            name = letters[name[0]]
+        _take(found, word, name, bool(equals), value, queue, known)
+    return found
+
+
+def _take(
+    found: Flags, word: str, name: str, given: bool, value: str, queue: list[str], known: Mapping[str, str]  # noqa: FBT001
+) -> None:
+    if name not in known:
+        raise FlagError(f"unknown flag: --{name}")
+    kind = known[name]
+    if not given:
+        if kind == "bool":
+            value = "true"
+        elif kind != "optional":
+            if not queue:
+                raise FlagError(f"flag needs an argument: {word if word.startswith('--') else repr(word[1:]) + ' in ' + word}")
+            value = queue.pop(0)
+    if kind == "bool" and value not in ("true", "false", "1", "0", "t", "f"):
+        raise FlagError(f'invalid argument "{value}" for "--{name}" flag: strconv.ParseBool: parsing "{value}": invalid syntax')
+    if kind == "list":
+        found.lists.setdefault(name, []).append(value)
+    found.values[name] = value
+
+
+def client(words: list[str], extra: Mapping[str, str] | None = None) -> Flags:
+    """Parse the flags of a client command with its own extra ones."""
+    return parse(words, {**CLIENT, **(extra or {})}, _CLIENT_SHORT)
+
+
+def address(text: str, default_port: int, default_host: str = "") -> tuple[str, int]:
+    """Host and port of `host`, `host:port`, `:port` or `[v6]:port`.
+
+    Raises:
+        FlagError: the port is no number.
+    """
+    host, port = text, ""
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if port and not port.isdigit():
+        raise FlagError(f"invalid port {port!r} in address {text!r}")
+    return host or default_host, int(port) if port else default_port
+
+
+def locality(text: str) -> list[tuple[str, str]]:
+    """The tiers of a locality.
+
+    Raises:
+        FlagError: a tier is not `key=value`, or a key comes twice.
+    """
+    tiers: list[tuple[str, str]] = []
+    for tier in text.split(","):
+        key, equals, value = tier.partition("=")
+        if not equals or not key or not value:
+            raise FlagError(f'invalid argument "{text}" for "--locality" flag: tier must be in the form "key=value" not "{tier}"')
+        if key in [known for known, _ in tiers]:
+            raise FlagError(f'invalid argument "{text}" for "--locality" flag: duplicate tier "{key}" in locality')
+        tiers.append((key, value))
+    return tiers
