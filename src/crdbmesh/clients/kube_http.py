@@ -36,6 +36,8 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _ATTEMPTS = 5
+_ATTEMPTS_AT_500 = 3
+"""Fewer: it may also mean that the server will never accept what was sent."""
 _RETRY_BUDGET_S = 20.0
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
@@ -196,6 +198,7 @@ class Http:
                     raise
             else:
                 pause_s = _pause_s(attempt, answer.headers.get("Retry-After"))
+                last = last or (answer.status == 500 and attempt >= _ATTEMPTS_AT_500)
                 if answer.status not in retry_statuses or last or time.monotonic() + pause_s > give_up_at:
                     return answer
             time.sleep(pause_s)

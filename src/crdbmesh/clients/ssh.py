@@ -311,13 +311,12 @@ class Host:
                     raise UnreachableError(f"{self._target} does not open a session: {error}") from error
         raise AssertionError("the loop ends by returning or raising")
 
-    def _drop(self, transport: paramiko.Transport | None) -> None:
+    def _drop(self, transport: paramiko.Transport) -> None:
         """Disconnect, unless another thread already did and connected anew."""
         with self._lock:
             if self._transport is transport:
                 self._transport = None
-        if transport is not None:
-            transport.close()
+        transport.close()
 
     def _connection(self, *, attempts: int) -> paramiko.Transport:
         with self._lock:

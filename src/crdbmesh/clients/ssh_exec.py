@@ -155,7 +155,8 @@ def _feed(channel: paramiko.Channel, unsent: memoryview) -> tuple[memoryview, bo
 
 
 def _finished(channel: paramiko.Channel) -> bool:
-    return (channel.eof_received or channel.closed) and not channel.recv_ready() and not channel.recv_stderr_ready()
+    ended = bool(channel.eof_received or channel.closed)
+    return ended and not channel.recv_ready() and not channel.recv_stderr_ready()
 
 
 def _status(channel: paramiko.Channel, output: Output) -> int:
@@ -170,7 +171,5 @@ def _status(channel: paramiko.Channel, output: Output) -> int:
 
 def _connected(channel: paramiko.Channel) -> bool:
     transport = channel.get_transport()
-    if transport is None:
-        return False
     transport.join(_SETTLE_S)
     return transport.is_active()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from crdbmesh import home as homes
 from crdbmesh.access import Access
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands import preflight
+from crdbmesh.commands.up import result_document
 from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome, Result
 from crdbmesh.steps import catalog
@@ -18,7 +20,7 @@ WORKERS = 32
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """What each step would find."""
+    """What each step would find, in the catalog's order."""
 
     mesh: Mesh
     found: dict[str, Gap | Result]
@@ -35,6 +37,21 @@ class PlanResult:
             if isinstance(found, Result) and found.outcome is not Outcome.HELD
         }
 
+    def document(self) -> dict[str, Any]:
+        """The result as `--output json` prints it."""
+        return {
+            "command": "plan",
+            "mesh": self.mesh.name,
+            "regions": [region.name for region in self.mesh.regions],
+            "allow_from": list(self.mesh.allow_from),
+            "gaps": len(self.gaps()),
+            "refused": len(self.refused()),
+            "steps": [
+                {"step": name, "gap": found.summary} if isinstance(found, Gap) else result_document(found)
+                for name, found in self.found.items()
+            ],
+        }
+
 
 def run_plan(mesh: Mesh, cloud: clouds.Cloud, home: homes.Home) -> PlanResult:
     """Survey every step.
@@ -45,4 +62,6 @@ def run_plan(mesh: Mesh, cloud: clouds.Cloud, home: homes.Home) -> PlanResult:
     """
     with Access.open(mesh, cloud, home) as access:
         preflight.check(access)
-        return PlanResult(mesh, plan.survey(plan.order(catalog.steps(access)), workers=WORKERS))
+        steps = catalog.steps(access)
+        found = plan.survey(plan.order(steps), workers=WORKERS)
+        return PlanResult(mesh, {step.name: found[step.name] for step in steps})

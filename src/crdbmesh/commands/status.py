@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from crdbmesh import home as homes
 from crdbmesh import probes
 from crdbmesh.access import Access
 from crdbmesh.clients import cloud as clouds
-from crdbmesh.health import Health
+from crdbmesh.health import Health, Layer
 from crdbmesh.topology.mesh import Mesh
 
 
@@ -18,3 +20,27 @@ def run_status(mesh: Mesh, cloud: clouds.Cloud, home: homes.Home) -> Health:
     """
     with Access.open(mesh, cloud, home) as access:
         return probes.read(access)
+
+
+def document(health: Health) -> dict[str, Any]:
+    """The result as `--output json` prints it."""
+    return {
+        "command": "status",
+        "mesh": health.mesh,
+        "degraded": health.degraded,
+        "figures": health.figures(),
+        "cluster_ids": list(health.cluster_ids),
+        "regions": [
+            {"region": region.region, "layers": [_layer(layer) for layer in region.layers]} for region in health.regions
+        ],
+    }
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    return {
+        "layer": layer.name,
+        "level": layer.level.value,
+        "good": layer.good,
+        "wanted": layer.wanted,
+        "cause": layer.cause,
+    }

@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from crdbmesh import home as homes
 from crdbmesh.access import Access
@@ -14,12 +17,16 @@ from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands import preflight
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Notify, Outcome, Result
+from crdbmesh.home import Journal
 from crdbmesh.steps import catalog
 from crdbmesh.topology import config
 from crdbmesh.topology.mesh import Mesh
 
 WORKERS = 32
 """Steps at once: mostly waits for Azure and for machines."""
+
+Watch = Callable[[Sequence[str]], AbstractContextManager[Notify]]
+"""Shows a run: given the names of its steps, told of every event until the block ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +52,55 @@ class UpResult:
         """Whether every step holds."""
         return all(result.outcome in {Outcome.HELD, Outcome.CHANGED} for result in self.results.values())
 
+    def document(self) -> dict[str, Any]:
+        """The result as `--output json` prints it."""
+        return {
+            "command": "up",
+            "mesh": self.mesh.name,
+            "regions": [region.name for region in self.mesh.regions],
+            "allow_from": list(self.mesh.allow_from),
+            "done": self.done,
+            **{outcome.value: self.count(outcome) for outcome in Outcome},
+            "seconds": round(self.seconds, 1),
+            "steps": [result_document(result) for result in self.results.values()],
+            "journal": str(self.journal),
+        }
+
+
+def result_document(result: Result) -> dict[str, Any]:
+    """How a step ended, as `--output json` prints it."""
+    return {
+        "step": result.step,
+        "outcome": result.outcome.value,
+        "detail": result.detail,
+        "hint": result.hint,
+        "culprit": result.culprit,
+        "seconds": round(result.seconds, 1),
+    }
+
 
 def with_caller(mesh: Mesh, cloud: clouds.Cloud) -> Mesh:
-    """The spec with the caller's own address as the only one allowed in, when it names none."""
+    """The spec with the caller's own address as the only one allowed in, when it names none.
+
+    Raises:
+        CloudError: nobody says what the caller's address is.
+    """
     if mesh.allow_from:
         return mesh
     return mesh.model_copy(update={"allow_from": (f"{clouds.find_caller_address(cloud)}/32",)})
 
 
 def run_up(
-    mesh: Mesh, cloud: clouds.Cloud, home: homes.Home, *, notify: Notify, stop: threading.Event | None = None
+    mesh: Mesh, cloud: clouds.Cloud, home: homes.Home, *, watch: Watch, stop: threading.Event | None = None
 ) -> UpResult:
     """Run every step that does not hold.
+
+    Args:
+        mesh: the spec.
+        cloud: where Azure is.
+        home: the mesh's local folder.
+        watch: shows the run.
+        stop: once set, nothing new is started.
 
     Raises:
         PreflightError: something foreseeable stands in the way; nothing was created.
@@ -66,16 +110,21 @@ def run_up(
     with Access.open(mesh, cloud, home) as access:
         preflight.check(access)
         home.write(homes.SPEC, config.dump(mesh))
-        with home.journal("up", dt.datetime.now(dt.UTC)) as journal:
-
-            def record(event: Event) -> None:
-                outcome = {"outcome": event.result.outcome.value} if event.result else {}
-                if event.kind != "checking":
-                    journal.record(step=event.step, kind=event.kind, text=event.text, **outcome)
-                notify(event)
-
+        steps = catalog.steps(access)
+        with home.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:
             journal.record(command="up", mesh=mesh.name, regions=[region.name for region in mesh.regions])
-            steps = plan.order(catalog.steps(access))
-            results = run.run(steps, workers=WORKERS, notify=record, stop=stop)
-            journal.record(ended=time.monotonic() - started)
+            results = run.run(plan.order(steps), workers=WORKERS, notify=recorded(journal, notify), stop=stop)
+            journal.record(ended=round(time.monotonic() - started, 3))
     return UpResult(mesh, results, time.monotonic() - started, journal.path)
+
+
+def recorded(journal: Journal, notify: Notify) -> Notify:
+    """`notify`, with a line in the journal for every event that matters."""
+
+    def record(event: Event) -> None:
+        outcome = {"outcome": event.result.outcome.value} if event.result else {}
+        if event.kind != "checking":
+            journal.record(step=event.step, kind=event.kind, text=event.text, **outcome)
+        notify(event)
+
+    return record

@@ -148,9 +148,9 @@ class Simulator:
         return app
 
     async def _serve(self, app: web.Application, context: ssl.SSLContext) -> str:
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context, shutdown_timeout=1)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
         self._runners.append(runner)
         port = runner.addresses[0][1]

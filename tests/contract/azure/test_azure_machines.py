@@ -100,6 +100,7 @@ def test_a_machine_lives_and_takes_its_disk_and_interface_with_it(
     del body["properties"]["osProfile"]["customData"]
     assert differences(body, compute.ensure_vm(session, group, "alive", body)) == []
 
+    compute.start_vm(session, group, "alive")
     view = compute.find_instance_view(session, group, "alive")
     assert view is not None
     assert "PowerState/running" in [status["code"] for status in view["statuses"]]

@@ -50,10 +50,14 @@ def test_every_page_is_read(session: Session, group: str) -> None:
     assert names <= {one["name"] for one in resources.list_group_resources(session, group)}
 
 
-def test_a_resource_is_deleted_by_its_id_alone(session: Session, group: str) -> None:
+def test_a_resource_is_found_and_deleted_by_its_id_alone(session: Session, group: str) -> None:
     made = network.ensure_nsg(session, group, "by-id", {"location": "eastus", "properties": {}})
+    found = resources.find_resource_by_id(session, made["id"])
+    assert found is not None
+    assert found["name"] == "by-id"
     resources.delete_resource_by_id(session, made["id"])
     assert network.find_nsg(session, group, "by-id") is None
+    assert resources.find_resource_by_id(session, made["id"]) is None
     resources.delete_resource_by_id(session, made["id"])
     with pytest.raises(CloudError, match="is not the id of a resource"):
         resources.delete_resource_by_id(session, f"/subscriptions/{session.subscription_id}")

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -148,8 +149,6 @@ class OpenSSH:
         (folder / "host_key").touch(0o600)
         (folder / "host_key").write_text(host_key.private)
         (folder / "authorized_keys").write_text(f"{login_key.public}\n")
-        for level in (folder, *folder.parents[:2]):
-            level.chmod(level.stat().st_mode | 0o011)
         self._config = folder / "sshd_config"
         self._log = folder / "sshd.log"
         settings = {
@@ -201,11 +200,9 @@ def _free_port() -> int:
 
 
 @pytest.fixture(scope="module", params=["openssh", "simulator"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def server(request: pytest.FixtureRequest) -> Iterator[Door]:
     """A server of each kind, for a whole file of claims."""
-    folder = tmp_path_factory.mktemp("ssh")
-    kinds = {"openssh": _openssh, "simulator": _simulator}
-    with kinds[request.param](folder) as door:
+    with {"openssh": _openssh, "simulator": _simulator}[request.param]() as door:
         yield door
 
 
@@ -224,20 +221,20 @@ def host(door: Door) -> ssh.Host:
 
 
 @contextlib.contextmanager
-def _openssh(folder: Path) -> Iterator[Door]:
+def _openssh() -> Iterator[Door]:
     if SSHD is None:
         if IN_CI:
             pytest.fail("sshd is not installed; .ci/run installs it")
         pytest.skip("sshd is not installed (apt-get install openssh-server)")
     if IN_CI and os.geteuid() == 0 and shutil.which("sudo"):
-        with _sudoer() as user, _running(folder, user, owner="root:root") as door:
+        with _sudoer() as user, _running(user, owner="root:root") as door:
             yield door
         return
     if os.geteuid() != 0 and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs root, or sudo without a password")
     user = getpass.getuser()
     group = grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
-    with _running(folder, user, owner=f"{user}:{group}") as door:
+    with _running(user, owner=f"{user}:{group}") as door:
         yield door
 
 
@@ -258,24 +255,28 @@ def _sudoer() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _running(folder: Path, user: str, *, owner: str) -> Iterator[Door]:
+def _running(user: str, *, owner: str) -> Iterator[Door]:
     login_key, host_key = pki.make_login_key("crdbmesh"), pki.make_host_key("eastus-1")
-    sshd = OpenSSH(folder, user, login_key, host_key)
-    sshd.start()
-    relay = Relay(("127.0.0.1", sshd.port))
-    elsewhere = folder / "elsewhere"
-    elsewhere.mkdir(mode=0o755)
-
-    def restart() -> None:
-        sshd.stop()
-        relay.cut()
+    # Not in pytest's own folders, which only their owner may enter: sshd reads authorized_keys as the login user.
+    with tempfile.TemporaryDirectory(prefix="crdbmesh-sshd-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        elsewhere = folder / "elsewhere"
+        elsewhere.mkdir(mode=0o755)
+        sshd = OpenSSH(folder, user, login_key, host_key)
         sshd.start()
+        relay = Relay(("127.0.0.1", sshd.port))
 
-    try:
-        yield Door(relay, user, login_key, host_key, owner, str(elsewhere), restart=restart)
-    finally:
-        relay.close()
-        sshd.stop()
+        def restart() -> None:
+            sshd.stop()
+            relay.cut()
+            sshd.start()
+
+        try:
+            yield Door(relay, user, login_key, host_key, owner, str(elsewhere), restart=restart)
+        finally:
+            relay.close()
+            sshd.stop()
 
 
 class Flat:
@@ -304,7 +305,7 @@ class Flat:
 
 
 @contextlib.contextmanager
-def _simulator(folder: Path) -> Iterator[Door]:
+def _simulator() -> Iterator[Door]:
     login_key, host_key = pki.make_login_key("crdbmesh"), pki.make_host_key("eastus-1")
     port = 2222
     user_data: dict[str, Any] = {

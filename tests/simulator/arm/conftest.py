@@ -6,6 +6,7 @@ import asyncio
 import base64
 import dataclasses
 import http.client
+import itertools
 import json
 import ssl
 import threading
@@ -32,11 +33,12 @@ from crdbmesh.simulator.network import Network
 from crdbmesh.simulator.world import Machine, World
 
 TOKEN = "arm-test-token"
-SCALE = 600.0
+SCALE = 1500.0
 API = "2025-05-01"
 LOGIN_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE3Ls5O8Nq7bU0jYQ0mXn1t9b8b5m1yq3v2u4w6x8y0z test"
 
 Body = dict[str, Any]
+_NUMBERS = itertools.count()
 
 
 @dataclasses.dataclass
@@ -295,7 +297,7 @@ def authority() -> tls.CertificateAuthority:
     return tls.CertificateAuthority.create("arm tests")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_world() -> Any:
     """Builds a world with a subscription and a network."""
 
@@ -309,22 +311,41 @@ def make_world() -> Any:
     return make
 
 
-@pytest.fixture
-def serve(authority: tls.CertificateAuthority, tmp_path: Path) -> Any:
-    """Serves a world: a context manager that gives an Arm."""
-    return lambda world: served(world, authority, tmp_path)
+@pytest.fixture(scope="session")
+def serve(authority: tls.CertificateAuthority, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Serves a world: a context manager that gives an Arm, and leaves no thread behind."""
+
+    @contextmanager
+    def serve_(world: World) -> Iterator[Arm]:
+        before = set(threading.enumerate())
+        with served(world, authority, tmp_path_factory.mktemp("arm")) as arm:
+            yield arm
+        assert set(threading.enumerate()) <= before
+
+    return serve_
 
 
 @pytest.fixture
 def arm(make_world: Any, serve: Any) -> Iterator[Arm]:
-    """A served subscription with its providers registered; no thread is left when it ends."""
-    before = set(threading.enumerate())
+    """A served subscription of the test's own, with its providers registered."""
     with serve(make_world()) as arm:
         yield arm
-    assert set(threading.enumerate()) <= before
+
+
+@pytest.fixture(scope="module")
+def shared(make_world: Any, serve: Any) -> Iterator[Arm]:
+    """A served subscription that the tests of a file share, each in its own group."""
+    with serve(make_world()) as arm:
+        yield arm
 
 
 @pytest.fixture
+def group(shared: Arm) -> str:
+    """A resource group of the test's own in `shared`; its path."""
+    return shared.group(f"rg-{next(_NUMBERS)}")
+
+
+@pytest.fixture(scope="session")
 def bodies() -> Any:
     """The builders of request bodies, as attributes."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import datetime
+import datetime as dt
 import email
 import gzip
 import json
@@ -189,7 +189,7 @@ class CloudInit:
         return [warning for stage in self.stages.values() for warning in stage.warnings]
 
     def _last_update(self) -> str:
-        return datetime.datetime.fromtimestamp(self._updated, datetime.UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")
+        return dt.datetime.fromtimestamp(self._updated, dt.UTC).strftime("%a, %d %b %Y %H:%M:%S +0000")
 
     def _enter(self, name: str) -> None:
         self._updated = self.stages[name].start = self._machine.world.clock.now()

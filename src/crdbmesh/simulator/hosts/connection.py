@@ -134,7 +134,7 @@ class Connection(paramiko.ServerInterface):
             self._user = username
         return AUTH_SUCCESSFUL if accepted else AUTH_FAILED
 
-    def check_channel_request(self, kind: str, chanid: int) -> int:
+    def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002
         """Whether a channel may be opened: sessions only, ten at most."""
         running = [session for session in self._sessions.values() if not session.channel.closed]
         if kind != "session" or len(running) >= _MAX_SESSIONS:

@@ -197,7 +197,7 @@ class FileSystem:
             return sorted(inode.entries)
 
     def walk(self, path: str, who: Actor) -> Iterator[tuple[str, Inode]]:
-        """`path` and everything below it, parents first; links are not followed."""
+        """A place and everything below it, parents first; links are not followed."""
         inode = self.stat(path, who, follow=False)
         yield path, inode
         if inode.is_dir:
@@ -324,7 +324,7 @@ class FileSystem:
             self._drop(spot, who)
 
     def rename(self, source: str, target: str, who: Actor, *, replace: bool = True) -> None:
-        """Move, replacing what is at `target` as rename(2) does, or refusing to."""
+        """Move a name, replacing what has the new one (as the system call does), or refusing to."""
         with self._lock:
             old = self._held(source, who)
             new = self._locate(target, who, follow=False)

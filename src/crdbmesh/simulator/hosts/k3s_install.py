@@ -1,4 +1,4 @@
-"""What the k3s installation script of get.k3s.io does, when a shell is given it (docs.k3s.io, environment variables)."""
+"""What the k3s installation script of get.k3s.io does, when a shell is given it (docs.k3s.io)."""
 
 from __future__ import annotations
 
@@ -205,8 +205,11 @@ class _Installer:
 
     def _unit(self, plan: _Plan) -> None:
         self._info(f"env: Creating environment file {plan.unit}.env")
-        kept = [f"{key}={shlex.quote(value)}" for key, value in sorted(self._env.items())
-                if re.match(r"(K3S|CONTAINERD)_", key) or re.match(r"(NO|HTTP|HTTPS)_PROXY", key, re.IGNORECASE)]  # fmt: skip
+        kept = [
+            f"{key}={shlex.quote(value)}"
+            for key, value in sorted(self._env.items())
+            if re.match(r"(K3S|CONTAINERD)_", key) or re.match(r"(NO|HTTP|HTTPS)_PROXY", key, re.IGNORECASE)
+        ]
         self._write(f"{plan.unit}.env", "".join(f"{line}\n" for line in kept).encode(), "0600")
         self._info(f"systemd: Creating service file {plan.unit}")
         command = plan.command + " \\\n" + "".join(f"\t{shlex.quote(word)} \\\n" for word in plan.arguments)

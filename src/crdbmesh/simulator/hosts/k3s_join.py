@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.hosts.machine_os import MachineOS
     from crdbmesh.simulator.kube.cluster import Cluster, Member
 
-_PREFIX = "Error: preparing server: failed to bootstrap cluster data: failed to check if bootstrap data has been initialized: "
+_PREFIX = (
+    "Error: preparing server: failed to bootstrap cluster data: failed to check if bootstrap data has been "
+    "initialized: "
+)
 _DUPLICATE = (
     "Node password rejected, duplicate hostname or contents of '/etc/rancher/node/password' may not match server "
     "node-passwd entry, try enabling a unique node name with the --with-node-id flag"

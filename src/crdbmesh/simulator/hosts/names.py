@@ -1,4 +1,4 @@
-"""Name resolution of a machine: /etc/hosts, its own name, Azure's DNS for machines of the same network, the internet."""
+"""Name resolution of a machine: /etc/hosts, its own name, Azure's DNS for its network, the internet."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def resolve(machine: MachineOS, name: str) -> list[str]:
 def machine_at(machine: MachineOS, address: str) -> tuple[Machine | None, bool]:
     """The machine at an address as seen from `machine`, and whether the address is a public one."""
     network = machine.world.network
-    if address.startswith("127.") or address == machine.private_ip():
-        if not _is_public(machine, address):
-            return machine.hardware, False
+    own = address.startswith("127.") or address == machine.private_ip()
+    if own and not _is_public(machine, address):
+        return machine.hardware, False
     for other in list(machine.world.machines.values()):
         if network.public_ip(other) == address:
             return other, True

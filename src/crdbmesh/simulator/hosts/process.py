@@ -258,7 +258,7 @@ def run(process: Process, argv: list[str], *, label: str = "bash: line 1: ") -> 
             process.err(f"{label}{name}: Permission denied\n")
             return 126
         interpreter = decode(content[2:].split(b"\n", 1)[0]).split(None, 1)
-        return run(process, [*interpreter, where, *argv[1:]], label=shell)
+        return run(process, [*interpreter, where, *argv[1:]], label=label)
     program = internet.program(content)
     if program is None and content.startswith(b"\x7fELF"):
         process.err(f"{label}{name}: Segmentation fault (core dumped)\n")
@@ -267,7 +267,7 @@ def run(process: Process, argv: list[str], *, label: str = "bash: line 1: ") -> 
         if not content or b"\0" in content[:80]:
             process.err(f"{label}{name}: cannot execute binary file: Exec format error\n" if content else b"")
             return 126 if content else 0
-        return run(process, ["sh", where, *argv[1:]], label=shell)
+        return run(process, ["sh", where, *argv[1:]], label=label)
     if program.arch and program.arch != process.machine.arch:
         process.err(f"{label}{name}: cannot execute binary file: Exec format error\n")
         return 126

@@ -1,7 +1,7 @@
 """The SFTP subsystem over a machine's file system, with the rights of whoever is logged in.
 
-Protocol version 3 (draft-ietf-secsh-filexfer-02) as OpenSSH's sftp-server speaks it, with its extensions
-`posix-rename@openssh.com`, `hardlink@openssh.com`, `fsync@openssh.com`, `lsetstat@openssh.com` and `limits@openssh.com`.
+Protocol version 3 (draft-ietf-secsh-filexfer-02) as OpenSSH's sftp-server speaks it, with OpenSSH's extensions
+posix-rename, hardlink, fsync, lsetstat and limits.
 """
 
 from __future__ import annotations
@@ -126,8 +126,14 @@ class Files(paramiko.SFTPServerInterface):
             if flags & (os.O_WRONLY | os.O_RDWR):
                 self._machine.world.wrote("ssh")
                 mode = attr.st_mode if attr.st_mode is not None else 0o666
-                inode = self._files.open_write(full, self._who, mode=stat.S_IMODE(mode), truncate=bool(flags & os.O_TRUNC),
-                                               create=bool(flags & os.O_CREAT), exclusive=bool(flags & os.O_EXCL))  # fmt: skip
+                inode = self._files.open_write(
+                    full,
+                    self._who,
+                    mode=stat.S_IMODE(mode),
+                    truncate=bool(flags & os.O_TRUNC),
+                    create=bool(flags & os.O_CREAT),
+                    exclusive=bool(flags & os.O_EXCL),
+                )
             else:
                 inode = self._files.stat(full, self._who)
                 if not self._who.may(inode, READ):

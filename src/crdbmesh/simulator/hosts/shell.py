@@ -217,11 +217,15 @@ class Shell:
                    "-": "".join(sorted(option for option in self.options if len(option) == 1))}  # fmt: skip
         if name in special:
             return special[name]
-        dynamic: dict[str, Callable[[], str]] = {"RANDOM": lambda: str(self.process.machine.world.random.randrange(32768)),
-                   "SECONDS": lambda: str(int(self.process.machine.uptime())),
-                   "UID": lambda: str(self.process.actor.uid), "EUID": lambda: str(self.process.actor.uid),
-                   "HOSTNAME": lambda: self.process.machine.hostname, "LINENO": lambda: str(self._line),
-                   "BASH_VERSION": lambda: "5.2.21(1)-release"}  # fmt: skip
+        dynamic: dict[str, Callable[[], str]] = {
+            "RANDOM": lambda: str(self.process.machine.world.random.randrange(32768)),
+            "SECONDS": lambda: str(int(self.process.machine.uptime())),
+            "UID": lambda: str(self.process.actor.uid),
+            "EUID": lambda: str(self.process.actor.uid),
+            "HOSTNAME": lambda: self.process.machine.hostname,
+            "LINENO": lambda: str(self._line),
+            "BASH_VERSION": lambda: "5.2.21(1)-release",
+        }
         if name in dynamic and name not in self.variables and not self.dash:
             return dynamic[name]()
         return self.variables.get(name)

@@ -1,4 +1,4 @@
-"""The builtin commands of the shell that act on the shell itself; `echo`, `test` and others shared with /usr/bin too."""
+"""The builtin commands of the shell: those that act on the shell itself, and `echo`, `test` and other shared ones."""
 
 from __future__ import annotations
 
@@ -385,7 +385,7 @@ def _let(shell: Shell, words: list[str]) -> int:
     return int(value == 0)
 
 
-def _shopt(shell: Shell, words: list[str]) -> int:
+def _shopt(shell: Shell, words: list[str]) -> int:  # noqa: ARG001
     if words[1:2] not in (["-s"], ["-u"]) or any(
         word not in ("expand_aliases", "inherit_errexit") for word in words[2:]
     ):
@@ -393,13 +393,13 @@ def _shopt(shell: Shell, words: list[str]) -> int:
     return 0
 
 
-def _wait(shell: Shell, words: list[str]) -> int:
+def _wait(shell: Shell, words: list[str]) -> int:  # noqa: ARG001
     if len(words) > 1:
         raise UsageError(f"wait: pid {words[1]} is not a child of this shell", 127)
     return 0
 
 
-def _kill(shell: Shell, words: list[str]) -> int:
+def _kill(shell: Shell, words: list[str]) -> int:  # noqa: ARG001
     if words[-1] != "4711":
         raise UnsupportedError(" ".join(words))
     name = words[1].removeprefix("-").removeprefix("SIG") if len(words) > 2 else "TERM"

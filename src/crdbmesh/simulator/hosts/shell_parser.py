@@ -60,7 +60,7 @@ class Parser(WordReader):
             if self.peek() == "\n":
                 self._newline()
                 return tuple(items)
-            if self.peek() in ")":
+            if self.peek() == ")":
                 self._unexpected(")")
 
     def read_script(self, *stops: str) -> Script:
@@ -179,7 +179,7 @@ class Parser(WordReader):
         return Simple(tuple(assignments), tuple(words), tuple(redirects), line)
 
     def _redirects(self) -> tuple[Redirect, ...]:
-        found = []
+        found: list[Redirect] = []
         while True:
             self.skip_blanks()
             redirect = self._redirect()

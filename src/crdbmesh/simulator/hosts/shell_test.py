@@ -145,28 +145,28 @@ def _integer(text: str) -> int:
 class _Arithmetic:
     def __init__(self, text: str, variables: MutableMapping[str, str]) -> None:
         self._variables = variables
-        self._tokens: list[str] = []
+        self._words: list[str] = []
         at = 0
         while text[at:].strip():
             match = _TOKEN.match(text, at)
             if not match:
                 raise UsageError(f"{text}: syntax error: operand expected", 1)
-            self._tokens.append(match[0].strip())
+            self._words.append(match[0].strip())
             at = match.end()
 
     def value(self) -> int:
-        if not self._tokens:
+        if not self._words:
             return 0
         value = self._assignment()
-        if self._tokens:
-            raise UsageError(f'syntax error in expression (error token is "{" ".join(self._tokens)}")', 1)
+        if self._words:
+            raise UsageError(f'syntax error in expression (error word is "{" ".join(self._words)}")', 1)
         return value
 
     def _assignment(self) -> int:
-        if len(self._tokens) > 1 and re.fullmatch(r"[A-Za-z_]\w*", self._tokens[0]):
-            name, operator = self._tokens[:2]
+        if len(self._words) > 1 and re.fullmatch(r"[A-Za-z_]\w*", self._words[0]):
+            name, operator = self._words[:2]
             if operator in ("=", "+=", "-=", "*=", "/=", "%="):
-                del self._tokens[:2]
+                del self._words[:2]
                 right = self._assignment()
                 value = right if operator == "=" else _apply(operator[0], self._number(name), right)
                 self._variables[name] = str(value)
@@ -184,8 +184,8 @@ class _Arithmetic:
         if level == len(_LEVELS):
             return self._power()
         left = self._level(level + 1)
-        while self._tokens and self._tokens[0] in _LEVELS[level]:
-            operator = self._tokens.pop(0)
+        while self._words and self._words[0] in _LEVELS[level]:
+            operator = self._words.pop(0)
             left = _apply(operator, left, self._level(level + 1))
         return left
 
@@ -196,33 +196,33 @@ class _Arithmetic:
         return int(base ** max(self._power(), 0))
 
     def _unary(self) -> int:
-        if not self._tokens:
+        if not self._words:
             raise UsageError("syntax error: operand expected", 1)
-        token = self._tokens.pop(0)
-        if token in ("-", "+", "!", "~"):
+        word = self._words.pop(0)
+        if word in ("-", "+", "!", "~"):
             value = self._unary()
-            return {"-": -value, "+": value, "!": int(not value), "~": ~value}[token]
-        if token in ("++", "--"):
-            name = self._tokens.pop(0)
-            self._variables[name] = str(self._number(name) + (1 if token == "++" else -1))
+            return {"-": -value, "+": value, "!": int(not value), "~": ~value}[word]
+        if word in ("++", "--"):
+            name = self._words.pop(0)
+            self._variables[name] = str(self._number(name) + (1 if word == "++" else -1))
             return self._number(name)
-        if token == "(":
+        if word == "(":
             value = self._assignment()
             if not self._take(")"):
                 raise UsageError("missing `)'", 1)
             return value
-        if token[0].isdigit():
-            return _literal(token)
-        if not re.fullmatch(r"[A-Za-z_]\w*", token):
-            raise UsageError(f'syntax error: operand expected (error token is "{token}")', 1)
-        value = self._number(token)
-        if self._tokens and self._tokens[0] in ("++", "--"):
-            self._variables[token] = str(value + (1 if self._tokens.pop(0) == "++" else -1))
+        if word[0].isdigit():
+            return _literal(word)
+        if not re.fullmatch(r"[A-Za-z_]\w*", word):
+            raise UsageError(f'syntax error: operand expected (error word is "{word}")', 1)
+        value = self._number(word)
+        if self._words and self._words[0] in ("++", "--"):
+            self._variables[word] = str(value + (1 if self._words.pop(0) == "++" else -1))
         return value
 
-    def _take(self, token: str) -> bool:
-        if self._tokens and self._tokens[0] == token:
-            self._tokens.pop(0)
+    def _take(self, word: str) -> bool:
+        if self._words and self._words[0] == word:
+            self._words.pop(0)
             return True
         return False
 
@@ -231,10 +231,10 @@ class _Arithmetic:
         return calculate(text, self._variables) if text else 0
 
 
-def _literal(token: str) -> int:
-    if token.lower().startswith("0x"):
-        return int(token, 16)
-    return int(token, 8) if token.startswith("0") and len(token) > 1 else int(token)
+def _literal(word: str) -> int:
+    if word.lower().startswith("0x"):
+        return int(word, 16)
+    return int(word, 8) if word.startswith("0") and len(word) > 1 else int(word)
 
 
 def _apply(operator: str, left: int, right: int) -> int:

@@ -160,7 +160,7 @@ class WordReader:
                     self.at += 2
                     continue
                 special = follows in "$`\\" or (follows == '"' and not here) or (end == "}" and follows == "}")
-                plain.append(follows if special and follows else "\\" + ("" if not follows else follows))
+                plain.append(follows if special and follows else "\\" + follows)
                 self.at += 2
                 continue
             if character in "$`":

@@ -37,7 +37,7 @@ class Unit:
 
     @property
     def type(self) -> str:
-        """`simple`, `exec`, `notify`, `oneshot`, …"""
+        """The service type: `simple`, `exec`, `notify`, `oneshot` and so on."""
         given = self.get("Service.Type")
         return given or ("simple" if self.all("Service.ExecStart") else "oneshot")
 

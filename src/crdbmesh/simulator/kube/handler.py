@@ -17,7 +17,7 @@ from aiohttp import web
 
 from crdbmesh.simulator.kube import authorizer, discovery, openapi, status
 from crdbmesh.simulator.kube.authorizer import Action, User
-from crdbmesh.simulator.kube.negotiation import Wish, is_true, json_response, read_accept, status_response
+from crdbmesh.simulator.kube.negotiation import UnreadableBody, Wish, is_true, json_response, read_accept, status_response
 from crdbmesh.simulator.kube.resources import Resource
 from crdbmesh.simulator.kube.status import StatusError
 
@@ -89,6 +89,9 @@ class Handler:
         """Answer any request."""
         try:
             return await self._route(request)
+        except UnreadableBody as error:
+            self.world.not_known("kube", f"{request.method} {request.path}: {error.message}")
+            return status_response(error)
         except StatusError as error:
             return status_response(error)
         except (ConnectionError, asyncio.CancelledError):

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from aiohttp import web
 
-from crdbmesh.simulator.kube import status
+from crdbmesh.simulator.kube import protobuf, status
 from crdbmesh.simulator.kube.jsonvalue import Obj
 
 _JSON, _YAML = "application/json", "application/yaml"
@@ -32,6 +32,13 @@ class Wish:
     media_type: str = _JSON
     kind: str = ""
     version: str = ""
+
+
+class UnreadableBody(status.StatusError):
+    """A protobuf body with something in it that is not known here."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(415, "UnsupportedMediaType", f"the body of the request cannot be read: {why}")
 
 
 def read_accept(header: str) -> Wish:
@@ -69,6 +76,11 @@ async def read_body(request: web.Request) -> Any:
         return parse_json(raw)
     if media in (_YAML, "text/yaml", "application/x-yaml") or media.endswith("+yaml"):
         return parse_yaml(raw)
+    if media == protobuf.MEDIA_TYPE:
+        try:
+            return protobuf.decode(raw)
+        except protobuf.UnknownMessage as error:
+            raise UnreadableBody(str(error)) from None
     raise status.StatusError(
         415,
         "UnsupportedMediaType",

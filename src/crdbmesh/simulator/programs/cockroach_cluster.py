@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.programs.base import Container
     from crdbmesh.simulator.world import World
 
-HEARTBEAT_S = 4.5
 LIVE_S = 9.0
 DEAD_S = 300.0
 _STORE = "cockroach"
@@ -24,7 +24,11 @@ _STORE = "cockroach"
 
 @dataclass(slots=True)
 class NodeRecord:
-    """What the cluster knows of one node."""
+    """What the cluster knows of one node.
+
+    Attributes:
+        beats: whether the node's process runs and reaches a majority at this moment.
+    """
 
     id: int
     address: str
@@ -36,10 +40,13 @@ class NodeRecord:
     heartbeat_at: float
     membership: str = "active"
     draining: bool = False
+    beats: Callable[[], bool] | None = None
 
-    def live(self, now: float, *, lenient_s: float = 0.0) -> bool:
-        """Whether its liveness record has not expired."""
-        return now - self.heartbeat_at < LIVE_S + lenient_s
+    def live(self, now: float) -> bool:
+        """Whether its liveness record has not expired; a node that can heartbeat now has just done so."""
+        if self.beats is not None and self.beats():
+            self.heartbeat_at = self.updated_at = max(now, self.heartbeat_at)
+        return now - self.heartbeat_at < LIVE_S
 
 
 @dataclass

@@ -98,8 +98,17 @@ def _rmdir(process: Process, argv: list[str]) -> int:
 
 @program("rm", "unlink")
 def _rm(process: Process, argv: list[str]) -> int:
-    options = parse(argv[1:], "rRfvid", {"recursive": "r", "force": "f", "verbose": "v",
-                                         "preserve-root": "preserve-root", "one-file-system": "one-file-system"})  # fmt: skip
+    options = parse(
+        argv[1:],
+        "rRfvid",
+        {
+            "recursive": "r",
+            "force": "f",
+            "verbose": "v",
+            "preserve-root": "preserve-root",
+            "one-file-system": "one-file-system",
+        },
+    )
     recursive, force, status = "r" in options or "R" in options, "f" in options, 0
     if not options.operands and not force:
         raise UsageError("missing operand")
@@ -111,7 +120,7 @@ def _rm(process: Process, argv: list[str]) -> int:
         inode = process.find(path, follow=False)
         try:
             if inode is not None and inode.is_dir and not recursive:
-                raise OSError(errno.EISDIR, "", path)
+                raise OSError(errno.EISDIR, "", path)  # noqa: TRY301 - as the kernel would
             process.machine.files.remove(process.path(path), process.actor, recursive=recursive)
         except OSError as error:
             if force and error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -123,8 +132,19 @@ def _rm(process: Process, argv: list[str]) -> int:
 
 @program("cp")
 def _cp(process: Process, argv: list[str]) -> int:
-    options = parse(argv[1:], "rRafpvnTt:uLPd", {"recursive": "r", "archive": "a", "force": "f", "preserve": "p",
-                                                 "preserve=": "p", "no-clobber": "n", "no-target-directory": "T"})  # fmt: skip
+    options = parse(
+        argv[1:],
+        "rRafpvnTt:uLPd",
+        {
+            "recursive": "r",
+            "archive": "a",
+            "force": "f",
+            "preserve": "p",
+            "preserve=": "p",
+            "no-clobber": "n",
+            "no-target-directory": "T",
+        },
+    )
     if "t" in options:
         raise UnsupportedError("cp -t")
     return _each(process, "cp", options, lambda source, target: _copy(process, options, source, target))
@@ -157,11 +177,7 @@ def _each(process: Process, name: str, options: Options, work: object) -> int:
     status = 0
     verb = "copy" if name == "cp" else "move"
     for source in sources:
-        if (
-            process.find(source, follow=False) is None
-            and process.find(source) is None
-            and not _readable(process, source)
-        ):
+        if process.find(source, follow=False) is None and process.find(source) is None and source != "/dev/stdin":
             reason = _reason(process, source)
             process.err(f"{name}: cannot stat '{source}': {reason}\n")
             status = 1
@@ -176,10 +192,6 @@ def _each(process: Process, name: str, options: Options, work: object) -> int:
             process.err(f"{name}: {kind}: {os_error(error)}\n")
             status = 1
     return status
-
-
-def _readable(process: Process, path: str) -> bool:
-    return path in ("/dev/stdin", "-")
 
 
 def _reason(process: Process, path: str) -> str:
@@ -255,8 +267,18 @@ def _ln(process: Process, argv: list[str]) -> int:
 
 @program("install")
 def _install(process: Process, argv: list[str]) -> int:
-    options = parse(argv[1:], "m:o:g:dDvTt:pCc", {"mode=": "m", "owner=": "o", "group=": "g", "directory": "d",
-                                                  "target-directory=": "t", "no-target-directory": "T"})  # fmt: skip
+    options = parse(
+        argv[1:],
+        "m:o:g:dDvTt:pCc",
+        {
+            "mode=": "m",
+            "owner=": "o",
+            "group=": "g",
+            "directory": "d",
+            "target-directory=": "t",
+            "no-target-directory": "T",
+        },
+    )
     files, who = process.machine.files, process.actor
     mode = symbolic(options.get("m", "0755"), 0, is_dir=False)
     uid = owner(process, options.get("o"))[0] if "o" in options else None

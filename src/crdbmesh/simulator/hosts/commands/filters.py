@@ -139,7 +139,8 @@ def _awk(process: Process, argv: list[str]) -> int:
     if not options.operands:
         raise UsageError("usage: awk [-F fs] 'program' [file ...]", 2)
     script = options.operands[0].strip()
-    match = re.fullmatch(r"(?:(NR)\s*(==|>|<|>=|<=|!=)\s*(\d+)|/((?:[^/\\]|\\.)*)/|\$(\d+)\s*(==|!=)\s*\"([^\"]*)\")?\s*"
+    match = re.fullmatch(r"(?:(NR)\s*(==|>|<|>=|<=|!=)\s*(\d+)|/((?:[^/\\]|\\.)*)/|"
+                         r"\$(\d+)\s*(==|!=)\s*\"([^\"]*)\")?\s*"
                          r"(?:\{\s*print\b\s*([^{}]*?)\s*;?\s*(exit)?\s*;?\s*\})?", script)  # fmt: skip
     if not match or not script or "v" in options:
         raise UnsupportedError(f"the awk program {script!r}")
@@ -175,16 +176,16 @@ def _awk_print(expressions: str, line: str, columns: list[str], number: int) -> 
     out = []
     for item in re.split(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", expressions):
         value = ""
-        for token in re.findall(r"\"(?:[^\"\\]|\\.)*\"|\S+", re.sub(r"(\$\w+)", r" \1 ", item)):
-            if token.startswith('"'):
-                value += token[1:-1].replace("\\t", "\t").replace("\\n", "\n").replace('\\"', '"')
-            elif re.fullmatch(r"\$\d+", token):
-                index = int(token[1:])
+        for piece in re.findall(r"\"(?:[^\"\\]|\\.)*\"|\S+", re.sub(r"(\$\w+)", r" \1 ", item)):
+            if piece.startswith('"'):
+                value += piece[1:-1].replace("\\t", "\t").replace("\\n", "\n").replace('\\"', '"')
+            elif re.fullmatch(r"\$\d+", piece):
+                index = int(piece[1:])
                 value += line if index == 0 else columns[index - 1] if index <= len(columns) else ""
-            elif token == "$NF":
+            elif piece == "$NF":
                 value += columns[-1] if columns else ""
-            elif token in ("NF", "NR"):
-                value += str(len(columns) if token == "NF" else number)
+            elif piece in ("NF", "NR"):
+                value += str(len(columns) if piece == "NF" else number)
             else:
                 raise UnsupportedError(f"awk: print {expressions}")
         out.append(value)

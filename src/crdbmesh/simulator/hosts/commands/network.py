@@ -70,7 +70,8 @@ def _addresses(process: Process, flags: set[str], words: list[str]) -> int:
             process.out(f"{name:16s} {state:14s} {shown}\n")
         elif flags & {"o", "oneline"} and "link" not in flags:
             process.out(
-                f"{number}: {name}    inet {address}/{prefix}{brd} scope {scope} {name}\\       valid_lft forever preferred_lft forever\n"
+                f"{number}: {name}    inet {address}/{prefix}{brd} scope {scope} {name}"
+                "\\       valid_lft forever preferred_lft forever\n"
             )
         else:
             mtu, kind = (1500, "ether") if name == "eth0" else (65536, "loopback")
@@ -78,7 +79,8 @@ def _addresses(process: Process, flags: set[str], words: list[str]) -> int:
                         f"    link/{kind} {_mac(process) if name == 'eth0' else '00:00:00:00:00:00'}\n")  # fmt: skip
             if "link" not in flags and address:
                 process.out(
-                    f"    inet {address}/{prefix}{brd} scope {scope} {name}\n       valid_lft forever preferred_lft forever\n"
+                    f"    inet {address}/{prefix}{brd} scope {scope} {name}\n"
+                    "       valid_lft forever preferred_lft forever\n"
                 )
     return 0
 

@@ -9,15 +9,28 @@ _INSTALLED = {"curl", "wget", "openssh-server", "openssh-client", "sudo", "syste
               "apt-transport-https", "iptables", "chrony", "python3", "bash", "coreutils", "gnupg", "lsb-release",
               "ufw",
               "software-properties-common", "iproute2", "kmod", "procps", "tar", "gzip", "openssl"}  # fmt: skip
-_AVAILABLE = {"jq", "nfs-common", "open-iscsi", "socat", "conntrack", "ipset", "ipvsadm", "net-tools", "dnsutils", "unzip",
+_AVAILABLE = {"jq", "nfs-common", "open-iscsi", "socat", "conntrack", "ipset", "ipvsadm", "net-tools", "dnsutils",
+              "unzip",
               "htop", "git", "vim", "tmux", "wireguard", "wireguard-tools", "make", "python3-pip", "bind9-dnsutils",
               "linux-modules-extra-azure", "xfsprogs", "netcat-openbsd", "iputils-ping", "bash-completion"}  # fmt: skip
 
 
 @program("apt-get", "apt")
 def _apt(process: Process, argv: list[str]) -> int:
-    options = parse(argv[1:], "yqo:fV", {"yes": "y", "assume-yes": "y", "quiet": "q", "no-install-recommends": "no",
-                                         "allow-downgrades": "no", "fix-missing": "no", "reinstall": "no", "purge": "no"})  # fmt: skip
+    options = parse(
+        argv[1:],
+        "yqo:fV",
+        {
+            "yes": "y",
+            "assume-yes": "y",
+            "quiet": "q",
+            "no-install-recommends": "no",
+            "allow-downgrades": "no",
+            "fix-missing": "no",
+            "reinstall": "no",
+            "purge": "no",
+        },
+    )
     verb, *names = options.operands or [""]
     machine = process.machine
     if process.actor.uid != 0:
@@ -58,8 +71,10 @@ def _install(process: Process, names: list[str]) -> int:
     new = [name for name in wanted if name not in _INSTALLED and name not in machine.packages]
     if new and not machine.world.network.has_egress(machine.hardware):
         process.sleep(30.0)
-        process.err("E: Failed to fetch http://azure.archive.ubuntu.com/ubuntu/pool/  Could not connect, connection timed out\n"
-                    "E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?\n")  # fmt: skip
+        process.err(
+            "E: Failed to fetch http://azure.archive.ubuntu.com/ubuntu/pool/  Could not connect, connection timed out\n"
+            "E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?\n"
+        )
         return 100
     process.sleep(3.0 * len(new))
     for name in new:

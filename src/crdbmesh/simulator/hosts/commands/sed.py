@@ -152,7 +152,7 @@ class _Reader:
         return _Change(pattern, source, replacement, flags[0])
 
     def _delimited(self, delimiter: str) -> str:
-        out = []
+        out: list[str] = []
         while True:
             character = self._take()
             if not character:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import posixpath
 import re
@@ -132,9 +132,11 @@ def _wait(process: Process, name: str, failures: int) -> int:
             return 0
         if service.failed_jobs > failures or service.active == "failed":
             cause = "the control process exited with error code"
-            cause = {"resources": "of unavailable resources or another system error",
-                     "protocol": "the service did not take the steps required by its unit configuration",
-                     "start-limit-hit": "start of the service was attempted too often"}.get(service.result, cause)  # fmt: skip
+            cause = {
+                "resources": "of unavailable resources or another system error",
+                "protocol": "the service did not take the steps required by its unit configuration",
+                "start-limit-hit": "start of the service was attempted too often",
+            }.get(service.result, cause)
             process.err(f"Job for {name} failed because {cause}.\n"
                         f'See "systemctl status {name}" and "journalctl -xeu {name}" for details.\n')  # fmt: skip
             return 1
@@ -159,9 +161,11 @@ def _enable(process: Process, options: Options, verb: str, names: list[str]) -> 
             return 1
         links = machine.systemd.install_links(name)
         if not links:
-            process.err("The unit files have no installation config (WantedBy=, RequiredBy=, UpheldBy=,\n"
-                        "Also=, or Alias= settings in the [Install] section, and DefaultInstance= for\n"
-                        "template units). This means they are not meant to be enabled or disabled using systemctl.\n")  # fmt: skip
+            process.err(
+                "The unit files have no installation config (WantedBy=, RequiredBy=, UpheldBy=,\n"
+                "Also=, or Alias= settings in the [Install] section, and DefaultInstance= for\n"
+                "template units). This means they are not meant to be enabled or disabled using systemctl.\n"
+            )
             continue
         for path, target in links:
             there = files.find(path, process.actor, follow=False)
@@ -373,7 +377,7 @@ def _since(process: Process, text: str) -> float:
     try:
         if text.startswith("@"):
             return float(text[1:])
-        return datetime.datetime.fromisoformat(text.removesuffix(" UTC")).replace(tzinfo=datetime.UTC).timestamp()
+        return dt.datetime.fromisoformat(text.removesuffix(" UTC")).replace(tzinfo=dt.UTC).timestamp()
     except ValueError:
         raise UnsupportedError(f"journalctl --since {text!r}") from None
 
@@ -382,7 +386,7 @@ def _line(host: str, entry: Entry, form: str) -> str:
     if form == "cat":
         return f"{entry.message}\n"
     if form in ("short-iso", "short-iso-precise"):
-        when = datetime.datetime.fromtimestamp(entry.time, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00")
+        when = dt.datetime.fromtimestamp(entry.time, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00")
         return f"{when} {host} {entry.identifier}[{entry.pid}]: {entry.message}\n"
     if form == "json":
         return json.dumps({"__REALTIME_TIMESTAMP": str(int(entry.time * 1e6)), "_SYSTEMD_UNIT": entry.unit,
@@ -394,12 +398,12 @@ def _line(host: str, entry: Entry, form: str) -> str:
 
 
 def _short(host: str, entry: Entry) -> str:
-    when = datetime.datetime.fromtimestamp(entry.time, datetime.UTC).strftime("%b %d %H:%M:%S")
+    when = dt.datetime.fromtimestamp(entry.time, dt.UTC).strftime("%b %d %H:%M:%S")
     return f"{when} {host} {entry.identifier}[{entry.pid}]: {entry.message}\n"
 
 
 def _stamp(moment: float) -> str:
-    return datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%a %Y-%m-%d %H:%M:%S UTC")
+    return dt.datetime.fromtimestamp(moment, dt.UTC).strftime("%a %Y-%m-%d %H:%M:%S UTC")
 
 
 @program("cloud-init", "cloud-id")

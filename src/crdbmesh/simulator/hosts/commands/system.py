@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 
 from crdbmesh.simulator.hosts.commands.table import parse, program
@@ -87,7 +87,7 @@ def _date(process: Process, argv: list[str]) -> int:
     if "s" in options or ("d" in options and not re.fullmatch(r"@\d+|now", options.get("d"))):
         raise UnsupportedError(" ".join(argv))
     if options.get("d").startswith("@"):
-        now = datetime.datetime.fromtimestamp(int(options.get("d")[1:]), datetime.UTC)
+        now = dt.datetime.fromtimestamp(int(options.get("d")[1:]), dt.UTC)
     if "I" in options or "iso" in options:
         process.out(now.strftime("%Y-%m-%d" + ("T%H:%M:%S+00:00" if "second" in options.get("iso") else "")) + "\n")
         return 0
@@ -102,9 +102,7 @@ def _date(process: Process, argv: list[str]) -> int:
 def _uptime(process: Process, argv: list[str]) -> int:
     up = int(process.machine.uptime())
     if "-s" in argv:
-        process.out(
-            (process.machine.world.clock.utc() - datetime.timedelta(seconds=up)).strftime("%Y-%m-%d %H:%M:%S") + "\n"
-        )
+        process.out((process.machine.world.clock.utc() - dt.timedelta(seconds=up)).strftime("%Y-%m-%d %H:%M:%S") + "\n")
     elif "-p" in argv:
         process.out(f"up {up // 60} minutes\n")
     else:
@@ -124,7 +122,8 @@ def _free(process: Process, argv: list[str]) -> int:
     unit = {"-m": 1024, "-g": 1, "-b": 1024**3}.get(argv[1] if len(argv) > 1 else "", 1024**2)
     total = int(process.machine.hardware.memory_gib * unit)
     process.out("               total        used        free      shared  buff/cache   available\n"
-                f"Mem:    {total:12d}{total // 10:12d}{total * 7 // 10:12d}{0:12d}{total // 5:12d}{total * 9 // 10:12d}\n"
+                f"Mem:    {total:12d}{total // 10:12d}{total * 7 // 10:12d}"
+                f"{0:12d}{total // 5:12d}{total * 9 // 10:12d}\n"
                 f"Swap:   {0:12d}{0:12d}{0:12d}\n")  # fmt: skip
     return 0
 
@@ -224,8 +223,10 @@ def _timedatectl(process: Process, argv: list[str]) -> int:
         return 0
     if argv[1:] not in ([], ["status"], ["set-ntp", "true"]):
         raise UnsupportedError(" ".join(argv))
-    process.out(f"               Local time: {now:%a %Y-%m-%d %H:%M:%S} UTC\n           Universal time: {now:%a %Y-%m-%d %H:%M:%S} UTC\n"
-                "                Time zone: Etc/UTC (UTC, +0000)\nSystem clock synchronized: yes\n              NTP service: active\n"
+    stamp = f"{now:%a %Y-%m-%d %H:%M:%S} UTC"
+    process.out(f"               Local time: {stamp}\n           Universal time: {stamp}\n"
+                "                Time zone: Etc/UTC (UTC, +0000)\n"
+                "System clock synchronized: yes\n              NTP service: active\n"
                 if argv[1:2] != ["set-ntp"] else "")  # fmt: skip
     return 0
 
@@ -234,9 +235,12 @@ def _timedatectl(process: Process, argv: list[str]) -> int:
 def _chronyc(process: Process, argv: list[str]) -> int:
     words = [word for word in argv[1:] if word != "-n"]
     if words == ["tracking"]:
-        process.out("Reference ID    : 50484330 (PHC0)\nStratum         : 3\nSystem time     : 0.000000413 seconds fast of NTP time\n"
-                    "Last offset     : +0.000000612 seconds\nRMS offset      : 0.000001204 seconds\n"
-                    "Root delay      : 0.000000001 seconds\nRoot dispersion : 0.000009531 seconds\nLeap status     : Normal\n")  # fmt: skip
+        process.out(
+            "Reference ID    : 50484330 (PHC0)\nStratum         : 3\n"
+            "System time     : 0.000000413 seconds fast of NTP time\n"
+            "Last offset     : +0.000000612 seconds\nRMS offset      : 0.000001204 seconds\n"
+            "Root delay      : 0.000000001 seconds\nRoot dispersion : 0.000009531 seconds\nLeap status     : Normal\n"
+        )
         return 0
     if words[:1] == ["waitsync"]:
         return 0

@@ -183,8 +183,17 @@ def _wc(process: Process, argv: list[str]) -> int:
 
 @program("cut")
 def _cut(process: Process, argv: list[str]) -> int:
-    options = parse(argv[1:], "d:f:c:b:s", {"delimiter=": "d", "fields=": "f", "characters=": "c",
-                                            "output-delimiter=": "output-delimiter", "only-delimited": "s"})  # fmt: skip
+    options = parse(
+        argv[1:],
+        "d:f:c:b:s",
+        {
+            "delimiter=": "d",
+            "fields=": "f",
+            "characters=": "c",
+            "output-delimiter=": "output-delimiter",
+            "only-delimited": "s",
+        },
+    )
     delimiter = options.get("d", "\t")
     chosen = options.get("f") or options.get("c") or options.get("b")
     if not chosen:
@@ -295,8 +304,18 @@ def _characters(operand: str) -> str:
 
 @program("sha256sum", "md5sum", "sha1sum", "sha512sum")
 def _sha256sum(process: Process, argv: list[str]) -> int:
-    options = parse(argv[1:], "cbtw", {"check": "c", "status": "status", "quiet": "quiet", "binary": "b", "strict": "strict",
-                                       "ignore-missing": "ignore-missing"})  # fmt: skip
+    options = parse(
+        argv[1:],
+        "cbtw",
+        {
+            "check": "c",
+            "status": "status",
+            "quiet": "quiet",
+            "binary": "b",
+            "strict": "strict",
+            "ignore-missing": "ignore-missing",
+        },
+    )
     if "c" in options:
         return _check_sums(process, argv[0], options.operands, silent="status" in options, quiet="quiet" in options,
                            skip="ignore-missing" in options)  # fmt: skip

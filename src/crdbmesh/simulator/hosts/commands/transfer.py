@@ -13,7 +13,7 @@ from crdbmesh.simulator.hosts.process import Process, UsageError, encode, os_err
 _METADATA = "169.254.169.254"
 
 
-class _Failure(Exception):
+class _TransferError(Exception):
     """A transfer that failed: curl's exit status and message."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -53,14 +53,14 @@ def _curl(process: Process, argv: list[str]) -> int:
         code, body, effective = 0, b"", url
         try:
             if options.get("proto") in ("=https", "https") and not url.startswith("https://"):
-                raise _Failure(1, 'Protocol "http" disabled')
+                raise _TransferError(1, 'Protocol "http" disabled')  # noqa: TRY301 - caught with the others
             code, body, effective = _fetch(process, url, options.all("H"), follow="L" in options, patience=patience)
             if code >= 400 and "f" in options:
-                raise _Failure(22, f"The requested URL returned error: {code}")
+                raise _TransferError(22, f"The requested URL returned error: {code}")  # noqa: TRY301 - too
             if "I" in options:
                 body = f"HTTP/2 {code} \r\n\r\n".encode()
             _save(process, target, body, make="create-dirs" in options)
-        except _Failure as failure:
+        except _TransferError as failure:
             process.err("" if silent else f"curl: ({failure.status}) {failure}\n")
             worst = failure.status
         except OSError as error:
@@ -74,11 +74,25 @@ def _curl(process: Process, argv: list[str]) -> int:
 
 @program("wget")
 def _wget(process: Process, argv: list[str]) -> int:
-    options = parse(argv[1:], "qO:P:t:T:cnvS4", {"quiet": "q", "output-document=": "O", "tries=": "t", "timeout=": "T",
-                                                 "directory-prefix=": "P", "https-only": "https-only",
-                                                 "no-verbose": "nv",
-                                                 "header=": "H", "no-check-certificate": "k", "show-progress": "p",
-                                                 "progress=": "p", "retry-connrefused": "r", "waitretry=": "w"})  # fmt: skip
+    options = parse(
+        argv[1:],
+        "qO:P:t:T:cnvS4",
+        {
+            "quiet": "q",
+            "output-document=": "O",
+            "tries=": "t",
+            "timeout=": "T",
+            "directory-prefix=": "P",
+            "https-only": "https-only",
+            "no-verbose": "nv",
+            "header=": "H",
+            "no-check-certificate": "k",
+            "show-progress": "p",
+            "progress=": "p",
+            "retry-connrefused": "r",
+            "waitretry=": "w",
+        },
+    )
     if not options.operands:
         raise UsageError("missing URL\nUsage: wget [OPTION]... [URL]...", 1)
     for url in options.operands:
@@ -91,7 +105,7 @@ def _wget(process: Process, argv: list[str]) -> int:
                 process.err("" if "q" in options else f"ERROR {code}: {'Not Found' if code == 404 else 'Error'}.\n")
                 return 8
             _save(process, target or "index.html", body, make="P" in options)
-        except _Failure as failure:
+        except _TransferError as failure:
             process.err("" if "q" in options else f"wget: {failure}\n")
             return 4
     return 0
@@ -113,14 +127,14 @@ def _fetch(process: Process, url: str, headers: list[str], *, follow: bool, pati
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     if parts.scheme not in ("http", "https"):
-        raise _Failure(1, f'Protocol "{parts.scheme}" not supported')
+        raise _TransferError(1, f'Protocol "{parts.scheme}" not supported')
     if host == _METADATA:
         return _metadata(process, parts.path, headers)
     offer = internet.find_offer(url)
     if offer is not None or internet.host_known(url):
         if not machine.world.network.has_egress(machine.hardware):
             process.sleep(patience)
-            raise _Failure(
+            raise _TransferError(
                 28, f"Failed to connect to {host} port {port} after {patience * 1000:.0f} ms: Timeout was reached"
             )
         if offer is None:
@@ -137,7 +151,7 @@ def _fetch(process: Process, url: str, headers: list[str], *, follow: bool, pati
     addresses = names.resolve(machine, host)
     if not addresses:
         machine.world.not_known("ssh", f"GET {url}")
-        raise _Failure(6, f"Could not resolve host: {host}")
+        raise _TransferError(6, f"Could not resolve host: {host}")
     return _local(process, url, addresses[0], port, patience)
 
 
@@ -145,16 +159,16 @@ def _local(process: Process, url: str, address: str, port: int, patience: float)
     target, _ = names.machine_at(process.machine, address)
     if names.reach(process.machine, address, port) is not None:
         process.sleep(patience)
-        raise _Failure(
+        raise _TransferError(
             28, f"Failed to connect to {address} port {port} after {patience * 1000:.0f} ms: Timeout was reached"
         )
     own = target is process.machine.hardware
     opened = own and any(number == port for _, number, _ in ports.listening(process.machine))
     if not opened and not ports.is_open(target, port):
-        raise _Failure(7, f"Failed to connect to {address} port {port} after 0 ms: Couldn't connect to server")
+        raise _TransferError(7, f"Failed to connect to {address} port {port} after 0 ms: Couldn't connect to server")
     if port not in (6443, 6444) or target is None:
         process.machine.world.not_known("ssh", f"GET {url}")
-        raise _Failure(52, "Empty reply from server")
+        raise _TransferError(52, "Empty reply from server")
     status, body = k3s_http.answer(process.machine.world, target, urllib.parse.urlsplit(url).path)
     return status, body, url
 
@@ -166,8 +180,15 @@ def _metadata(process: Process, path: str, headers: list[str]) -> tuple[int, byt
     if path.rstrip("/") not in ("/metadata/instance", "/metadata/instance/compute"):
         process.machine.world.not_known("ssh", f"GET http://{_METADATA}{path}")
         return 404, b'{ "error": "Not found" }', path
-    compute = {"azEnvironment": "AzurePublicCloud", "location": hardware.location, "name": hardware.name,
-               "osType": "Linux", "resourceId": hardware.vm_id, "vmSize": hardware.size, "zone": hardware.zone or ""}  # fmt: skip
+    compute = {
+        "azEnvironment": "AzurePublicCloud",
+        "location": hardware.location,
+        "name": hardware.name,
+        "osType": "Linux",
+        "resourceId": hardware.vm_id,
+        "vmSize": hardware.size,
+        "zone": hardware.zone or "",
+    }
     if path.rstrip("/").endswith("compute"):
         return 200, encode(json.dumps(compute)), path
     own = {"privateIpAddress": process.machine.private_ip(), "publicIpAddress": process.machine.public_ip() or ""}

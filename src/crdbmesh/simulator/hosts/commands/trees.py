@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import fnmatch
 import posixpath
 import re
@@ -11,6 +11,8 @@ import stat
 from crdbmesh.simulator.hosts.commands.table import parse, program
 from crdbmesh.simulator.hosts.filesystem import Inode
 from crdbmesh.simulator.hosts.process import Process, UnsupportedError, UsageError, os_error
+
+_LONG = "  File: %n\n  Size: %s\t%F\nAccess: (%04a/%A)  Uid: (%u/%U)   Gid: (%g/%G)\nModify: %y\n"
 
 
 @program("ls", "dir")
@@ -67,7 +69,7 @@ def _list(process: Process, entries: list[tuple[str, Inode]], found: list[tuple[
         if not long:
             process.out(shown + "\n")
             continue
-        when = datetime.datetime.fromtimestamp(inode.mtime, datetime.UTC).strftime("%b %e %H:%M")
+        when = dt.datetime.fromtimestamp(inode.mtime, dt.UTC).strftime("%b %e %H:%M")
         user = str(inode.uid) if "n" in flags else process.machine.user_name(inode.uid)
         group = str(inode.gid) if "n" in flags else process.machine.group_name(inode.gid)
         arrow = f" -> {inode.target}" if inode.is_link else ""
@@ -92,13 +94,12 @@ def _stat(process: Process, argv: list[str]) -> int:
             text = options.get("printf").replace("\\n", "\n").replace("\\t", "\t")
             process.out(_formatted(process, text, path, inode))
         else:
-            process.out(_formatted(process, "  File: %n\n  Size: %s\t%F\nAccess: (%04a/%A)  Uid: (%u/%U)   Gid: (%g/%G)\n"
-                                            "Modify: %y\n", path, inode))  # fmt: skip
+            process.out(_formatted(process, _LONG, path, inode))
     return status
 
 
 def _formatted(process: Process, form: str, path: str, inode: Inode) -> str:
-    when = datetime.datetime.fromtimestamp(inode.mtime, datetime.UTC)
+    when = dt.datetime.fromtimestamp(inode.mtime, dt.UTC)
     kind = "directory" if inode.is_dir else "symbolic link" if inode.is_link else (
         "character special file" if stat.S_ISCHR(inode.mode) else
         "regular file" if inode.size else "regular empty file"
@@ -182,7 +183,7 @@ def _readlink(process: Process, argv: list[str]) -> int:
             if argv[0] == "realpath" or "f" in options or "e" in options:
                 spot = process.machine.files.locate(process.path(path), process.actor)
                 if spot.inode is None and ("e" in options):
-                    raise OSError(2, "", path)
+                    raise OSError(2, "", path)  # noqa: TRY301 - as the kernel would
                 process.out(spot.path + ("" if "n" in options else "\n"))
                 continue
             inode = process.machine.files.stat(process.path(path), process.actor, follow=False)

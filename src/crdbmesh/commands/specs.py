@@ -1,0 +1,125 @@
+"""Which mesh is meant, and its spec: from flags and `CRDBMESH_*`, from a file, or as the last `up` kept it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from crdbmesh import home as homes
+from crdbmesh.clients.cloud import Cloud
+from crdbmesh.errors import ConfigError, Finding
+from crdbmesh.topology import config
+from crdbmesh.topology.mesh import Mesh
+
+SSH_PORT = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What flags and variables say; None where they say nothing."""
+
+    regions: str | None = None
+    name: str | None = None
+    file: Path | None = None
+    allow_from: tuple[str, ...] | None = None
+    machines_per_region: int | None = None
+    machine_size: str | None = None
+
+    def overrides(self) -> dict[str, Any]:
+        """The fields of the spec that they set."""
+        return {
+            "name": self.name,
+            "regions": listed(self.regions) if self.regions is not None else None,
+            "allow_from": [part for text in self.allow_from for part in listed(text)] if self.allow_from else None,
+            "machines.per_region": self.machines_per_region,
+            "machines.size": self.machine_size,
+        }
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a comma-separated text."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def choose(given: Given, cloud: Cloud, root: Path) -> Mesh:
+    """The spec to use: flags over the file; the kept spec when neither says which regions.
+
+    Args:
+        given: flags and variables.
+        cloud: where Azure is; it knows the port of its machines' SSH.
+        root: where all meshes' local folders are.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    if given.file is not None:
+        document = config.read_file(given.file)
+    elif given.regions is None:
+        document = _last(given.name, root)
+    else:
+        document = {}
+    overrides = given.overrides()
+    ssh = document.get("ssh", {})
+    if cloud.ssh_port != SSH_PORT and isinstance(ssh, dict) and "port" not in ssh:
+        overrides["ssh.port"] = cloud.ssh_port
+    try:
+        return config.mesh(document, overrides)
+    except ConfigError as error:
+        raise ConfigError([_asking_for_regions(finding) for finding in error.findings]) from None
+
+
+def name_of(given: str | None, root: Path) -> str:
+    """The mesh meant: the one named, or the only one known here.
+
+    Raises:
+        ConfigError: it is not a name, or none or several are known and none is named.
+    """
+    if given is not None:
+        return config.mesh({"name": given, "regions": ["eastus"]}).name
+    known = homes.list_meshes(root)
+    if len(known) == 1:
+        return known[0]
+    if known:
+        raise ConfigError([_nameless(f"several meshes are known here: {', '.join(known)}", "say which one")])
+    raise ConfigError([_nameless(f"no mesh is known here ({root})", "give the name of one, or make one: crdbmesh up")])
+
+
+def kept(name: str, root: Path) -> Mesh:
+    """The spec of a mesh as the last `up` kept it.
+
+    Raises:
+        ConfigError: none is kept, or it is not a spec any more.
+    """
+    document = _kept_document(name, root)
+    if document is None:
+        known = homes.list_meshes(root)
+        remedy = f"known are: {', '.join(known)}" if known else "run `crdbmesh up` here first"
+        raise ConfigError([Finding("name", name, f"no such mesh is known here ({root})", remedy)])
+    return config.mesh(document)
+
+
+def _last(name: str | None, root: Path) -> dict[str, Any]:
+    """The kept spec of the mesh meant; nothing when there is none."""
+    known = homes.list_meshes(root)
+    if name is None and len(known) > 1:
+        raise ConfigError([_nameless(f"several meshes are known here: {', '.join(known)}", "say which one")])
+    if name is None:
+        name = known[0] if known else None
+    return (name and _kept_document(name, root)) or {}
+
+
+def _kept_document(name: str, root: Path) -> dict[str, Any] | None:
+    return config.read_file(root / name / homes.SPEC) if name in homes.list_meshes(root) else None
+
+
+def _asking_for_regions(finding: Finding) -> Finding:
+    if finding.field == "regions" and finding.value == "(absent)":
+        return replace(
+            finding, reason="nothing says where", remedy="give --regions eastus,westus,northeurope or --config FILE"
+        )
+    return finding
+
+
+def _nameless(reason: str, remedy: str) -> Finding:
+    return Finding("name", "(absent)", reason, remedy)
