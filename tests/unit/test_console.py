@@ -101,7 +101,7 @@ def test_square_brackets_in_a_message_are_shown_as_they_are() -> None:
 
 def test_a_plan_lists_gaps_and_refusals() -> None:
     target, file = screen()
-    found = {"a": Gap("a is absent"), "b": Result("b", Outcome.FAILED, "cannot be changed", hint="put it back")}
+    found: dict[str, Gap | Result] = {"a": Gap("a is absent"), "b": Result("b", Outcome.FAILED, "cannot be changed", hint="put it back")}
     console.show_plan(target, config.mesh({"regions": ["eastus"]}), found)
     shown = file.getvalue()
     assert "a is absent" in shown

@@ -146,5 +146,7 @@ def _tiers(locality: str) -> dict[str, str]:
 
 
 def _last(text: str) -> str:
+    """What went wrong: the line that cockroach starts with ERROR, or the last one."""
     lines = text.strip().splitlines()
-    return lines[-1] if lines else ""
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or [""])[-1]

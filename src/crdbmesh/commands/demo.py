@@ -7,7 +7,6 @@ import json
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -19,16 +18,19 @@ from typing import Any
 from crdbmesh import home as homes
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands import down, status, up
-from crdbmesh.engine.step import Notify, Outcome
+from crdbmesh.engine.step import Outcome
 from crdbmesh.errors import CrdbmeshError
 from crdbmesh.health import Health
 from crdbmesh.topology import config
 from crdbmesh.topology.mesh import Mesh
 
+NAME = "demo"
 REGIONS = ("eastus", "westus", "northeurope")
 SCALE = 60.0
 _START_DEADLINE_S = 60.0
 _STOP_DEADLINE_S = 30.0
+_WORLD = "simulated-world"
+"""File in the local folder of a mesh that is in a simulated world: where that world's cloud file is."""
 
 Tell = Callable[[str], None]
 
@@ -44,9 +46,14 @@ class World:
     coordinates: dict[str, Any]
     process: subprocess.Popen[str]
 
+    @property
+    def cloud_file(self) -> Path:
+        """What `CRDBMESH_CLOUD` names."""
+        return Path(self.coordinates["cloud_file"])
+
     def cloud(self) -> clouds.Cloud:
         """Where its Azure is."""
-        return clouds.from_environment({"CRDBMESH_CLOUD": self.coordinates["cloud_file"]})
+        return clouds.read_file(self.cloud_file)
 
     def report(self) -> dict[str, Any]:
         """What was asked of it so far, and what exists in it."""
@@ -68,14 +75,17 @@ class World:
 
 @contextlib.contextmanager
 def serve(*, scale: float = SCALE, seed: int = 0) -> Iterator[World]:
-    """A world, until the block ends.
+    """A world, until the block ends, or this process does in whatever way: the world holds on to our pipe.
 
     Raises:
         DemoError: it does not start.
     """
-    command = [sys.executable, "-m", "crdbmesh.simulator", "--scale", str(scale), "--seed", str(seed)]
+    options = ["--attached", "--scale", str(scale), "--seed", str(seed)]
+    command = [sys.executable, "-m", "crdbmesh.simulator", *options]
     # A session of its own: Ctrl-C at the terminal is for us, and we stop it.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:  # noqa: S603
+    with subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         watchdog = threading.Timer(_START_DEADLINE_S, process.kill)
         watchdog.start()
         try:
@@ -83,7 +93,8 @@ def serve(*, scale: float = SCALE, seed: int = 0) -> Iterator[World]:
             watchdog.cancel()
             if not line:
                 raise DemoError(
-                    "the simulated world did not start", hint="it needs Linux's loopback addresses 127.x.y.z"
+                    "the simulated world did not start",
+                    hint="its own message is above; it needs Linux's loopback addresses 127.x.y.z",
                 )
             yield World(json.loads(line), process)
         finally:
@@ -106,6 +117,11 @@ class DemoResult:
     unknown: int
     seconds: float
 
+    @property
+    def clean(self) -> bool:
+        """Whether the second `up` did nothing, `down` left nothing, and the world understood all that was asked."""
+        return not (self.changed_again or self.writes_again or self.left or self.unknown)
+
     def document(self) -> dict[str, Any]:
         """The result as `--output json` prints it."""
         return {
@@ -118,20 +134,19 @@ class DemoResult:
         }
 
 
-def mesh_for(world: World, regions: list[str], machines: int, name: str = "demo") -> Mesh:
-    """The spec of the demo's mesh."""
+def spec(regions: list[str], machines: int, *, name: str = NAME, ssh_port: int = 22) -> Mesh:
+    """The spec of the demo's mesh.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
     return config.mesh(
-        {
-            "name": name,
-            "regions": regions,
-            "machines": {"per_region": machines},
-            "ssh": {"port": world.cloud().ssh_port},
-        }
+        {"name": name, "regions": regions, "machines": {"per_region": machines}, "ssh": {"port": ssh_port}}
     )
 
 
 def run_demo(
-    regions: list[str], machines: int, *, seed: int, tell: Tell, notify: Notify, stop: threading.Event
+    regions: list[str], machines: int, *, seed: int, tell: Tell, watch: up.Watch, stop: threading.Event
 ) -> DemoResult:
     """The whole demo.
 
@@ -140,74 +155,108 @@ def run_demo(
         machines: in each region.
         seed: of the simulated world's chance.
         tell: told what comes next.
-        notify: told of every event.
+        watch: shows each run.
         stop: once set, nothing new is started.
 
     Raises:
         DemoError: something did not hold.
+        KeyboardInterrupt: `stop` was set.
     """
     started = time.monotonic()
-    tell("Starting a simulated Azure on this machine. Nothing is sent anywhere, nothing costs anything.")
-    with tempfile.TemporaryDirectory(prefix="crdbmesh-demo-") as folder, serve(seed=seed) as world:
-        home = homes.Home(Path(folder) / "demo")
+    tell("Starting a simulated Azure on this machine: nothing is sent anywhere, nothing costs anything.")
+    with serve(seed=seed) as world:
         cloud = world.cloud()
-        mesh = up.with_caller(mesh_for(world, regions, machines), cloud)
-        tell(f"up: {', '.join(regions)}, {machines} machines each (simulated).")
-        _must(up.run_up(mesh, cloud, home, notify=notify, stop=stop), "up")
-        tell("status.")
+        mesh = up.with_caller(spec(regions, machines, ssh_port=cloud.ssh_port), cloud)
+        # Inside the world's own folder, which goes with the world however this ends.
+        home = homes.Home(world.cloud_file.parent / "home" / mesh.name)
+        tell(f"up (simulated): {', '.join(regions)}; {machines} machine{'s' if machines != 1 else ''} each")
+        _must(up.run_up(mesh, cloud, home, watch=watch, stop=stop), "up")
+        tell("status (simulated)")
         health = status.run_status(mesh, cloud, home)
-        tell("up again: it must change nothing.")
+        tell("up again (simulated): it must change nothing")
         before = world.writes()
-        again = up.run_up(mesh, cloud, home, notify=notify, stop=stop)
+        again = up.run_up(mesh, cloud, home, watch=watch, stop=stop)
         _must(again, "the second up")
         writes = world.writes() - before
-        tell("down.")
-        ended = down.run_down(mesh.name, cloud, home, notify=notify, stop=stop)
+        tell("down (simulated)")
+        with watch([]) as notify:
+            ended = down.run_down(mesh.name, cloud, home, notify=notify, stop=stop)
         report = world.report()
-        for unknown in report["unknown"]:
-            tell(f"the simulated world did not understand ({unknown['door']}): {unknown['what']}")
-        if not ended.done:
-            raise DemoError(f"down left {', '.join(ended.left) or 'steps undone'}")
-        return DemoResult(
-            figures=_figures(health),
-            changed_again=again.count(Outcome.CHANGED),
-            writes_again=writes,
-            left=int(report["resources"]),
-            unknown=len(report["unknown"]),
-            seconds=time.monotonic() - started,
-        )
+    for unknown in report["unknown"]:
+        tell(f"the simulated world did not understand ({unknown['door']}): {unknown['what']}")
+    if ended.stopped:
+        raise KeyboardInterrupt
+    if not ended.done:
+        raise DemoError(f"down left {', '.join(ended.left) or _failures(ended.results)}")
+    return DemoResult(
+        figures=_figures(health),
+        changed_again=again.count(Outcome.CHANGED),
+        writes_again=writes,
+        left=int(report["resources"]),
+        unknown=len(report["unknown"]),
+        seconds=time.monotonic() - started,
+    )
 
 
 def keep(
-    regions: list[str], machines: int, *, seed: int, tell: Tell, notify: Notify, stop: threading.Event, root: Path
+    regions: list[str],
+    machines: int,
+    *,
+    name: str,
+    seed: int,
+    tell: Tell,
+    watch: up.Watch,
+    ready: Callable[[World], None],
+    stop: threading.Event,
+    root: Path,
 ) -> None:
-    """Bring a mesh called `demo` up, say how to reach it, and serve its world until `stop` is set.
+    """Bring a mesh up, say that it is ready, and serve its world until `stop` is set.
+
+    Its local folder is where every other command looks for it, so these work from another terminal.
+
+    Args:
+        regions: names of Azure regions.
+        machines: in each region.
+        name: of the mesh.
+        seed: of the simulated world's chance.
+        tell: told what comes next.
+        watch: shows the run.
+        ready: called once the mesh is up.
+        stop: ends it once set.
+        root: where all meshes' local folders are.
 
     Raises:
-        DemoError: it did not come up.
+        DemoError: it did not come up, or a mesh of that name is known already.
+        KeyboardInterrupt: `stop` was set before it was up.
     """
-    home = homes.Home(root / "demo")
-    if home.exists():
-        raise DemoError(
-            f"a mesh called demo is known already, in {home.folder}", hint="remove it with `crdbmesh down demo`"
-        )
+    home = homes.Home(root / name)
+    _forget_dead_world(home)
+    if home.folder.exists():
+        hint = "choose another with --name, or remove that one with `crdbmesh down`"
+        raise DemoError(f"a mesh called {name} is known already, in {home.folder}", hint=hint)
+    tell("Starting a simulated Azure on this machine: nothing is sent anywhere, nothing costs anything.")
     with serve(seed=seed) as world:
         cloud = world.cloud()
-        mesh = up.with_caller(mesh_for(world, regions, machines), cloud)
+        mesh = up.with_caller(spec(regions, machines, name=name, ssh_port=cloud.ssh_port), cloud)
         try:
-            tell(f"up: {', '.join(regions)}, {machines} machines each (simulated).")
-            _must(up.run_up(mesh, cloud, home, notify=notify, stop=stop), "up")
-            tell(
-                "The simulated world keeps running until Ctrl-C. In another terminal, all commands work against it with"
-            )
-            tell(f"  export CRDBMESH_CLOUD={world.coordinates['cloud_file']}")
-            tell("for example: crdbmesh status · crdbmesh kubeconfig · crdbmesh up --yes · crdbmesh down")
+            home.write(_WORLD, str(world.cloud_file))
+            tell(f"up (simulated): {', '.join(regions)}; {machines} machine{'s' if machines != 1 else ''} each")
+            _must(up.run_up(mesh, cloud, home, watch=watch, stop=stop), "up")
+            ready(world)
             while not stop.wait(0.5) and world.process.poll() is None:
                 pass
-            left = world.report()["resources"] if world.process.poll() is None else 0
-            tell(f"Stopping the simulated world; {left} resources go with it.")
+            if world.process.poll() is not None:
+                raise DemoError("the simulated world ended by itself")
+            tell(f"Stopping the simulated world; {world.report()['resources']} simulated resources go with it.")
         finally:
             home.remove()
+
+
+def _forget_dead_world(home: homes.Home) -> None:
+    """Remove what a demo that was killed left behind: the folder of a mesh whose world is gone."""
+    cloud_file = home.read(_WORLD)
+    if cloud_file is not None and not Path(cloud_file).exists():
+        home.remove()
 
 
 def _must(result: up.UpResult, what: str) -> None:
@@ -215,13 +264,21 @@ def _must(result: up.UpResult, what: str) -> None:
         return
     if result.stopped:
         raise KeyboardInterrupt
-    failed = [one for one in result.results.values() if one.outcome is Outcome.FAILED]
-    raise DemoError(f"{what} failed: {failed[0].step}: {failed[0].detail}", hint=failed[0].hint)
+    failed = next(one for one in result.results.values() if one.outcome is Outcome.FAILED)
+    raise DemoError(f"{what} failed: {failed.step}: {failed.detail}", hint=failed.hint)
+
+
+def _failures(results: dict[str, Any]) -> str:
+    return "; ".join(f"{one.step}: {one.detail}" for one in results.values() if one.outcome is Outcome.FAILED)
 
 
 def _figures(health: Health) -> dict[str, int]:
-    for region in health.regions:
-        for layer in region.layers:
-            if layer.cause:
-                raise DemoError(f"status: {region.region}: {layer.name}: {layer.cause}")
+    causes = [
+        f"{region.region}: {layer.name}: {layer.cause}"
+        for region in health.regions
+        for layer in region.layers
+        if layer.cause
+    ]
+    if causes:
+        raise DemoError(f"status: {'; '.join(causes)}")
     return health.figures()

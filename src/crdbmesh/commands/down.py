@@ -6,8 +6,11 @@ nothing is left; it ends by looking again.
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +19,17 @@ from crdbmesh import home as homes
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.session import Session
+from crdbmesh.commands import kubeconfig
+from crdbmesh.commands.up import recorded, result_document
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Notify, Outcome, Result, Step
+from crdbmesh.errors import CloudError
 from crdbmesh.steps import removal
 from crdbmesh.topology import names
 
 WORKERS = 16
+
+Resource = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +37,33 @@ class Belongings:
     """What belongs to a mesh in Azure.
 
     Attributes:
-        groups: resource groups that are the mesh's own, with nothing else's in them: deleted whole.
+        groups: resource groups that are the mesh's own, with nothing else's in them: deleted whole, with this content.
         resources: what is deleted one by one: the mesh's resources in groups that are shared.
-        kept: names of other people's resources found in the mesh's own groups; they, and so the group, stay.
-        inside: how many resources go with `groups`.
+        kept: the mesh's own groups in which other people's resources were found, and those resources: they stay.
     """
 
-    groups: tuple[str, ...]
-    resources: tuple[Mapping[str, Any], ...]
+    groups: Mapping[str, tuple[Resource, ...]]
+    resources: tuple[Resource, ...]
     kept: tuple[str, ...]
-    inside: int
 
     @property
     def count(self) -> int:
         """How many things will be deleted."""
-        return len(self.groups) + len(self.resources) + self.inside
+        return len(self.groups) + sum(map(len, self.groups.values())) + len(self.resources)
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """The regions it is in, by its tags."""
+        everything = [resource for content in self.groups.values() for resource in content] + [*self.resources]
+        found = {(resource.get("tags") or {}).get(names.TAG_REGION) for resource in everything}
+        return tuple(sorted(region for region in found if region))
 
     def names(self) -> tuple[str, ...]:
         """What is deleted, for people to read."""
-        listed = [f"resource group {group}" for group in self.groups]
-        return (*listed, *(f"{resource['type']} {resource['name']}" for resource in self.resources))
+        return (
+            *(f"resource group {group}{_summary(content)}" for group, content in self.groups.items()),
+            *(_shown(resource) for resource in self.resources),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +71,21 @@ class DownResult:
     """How a run of `down` ended.
 
     Attributes:
+        found: how many things there were to delete.
         left: what still carries the mesh's tag; empty when all is gone.
+        kept: what stays because it does not carry the mesh's tag.
         finished: False when Azure was told to delete but nobody waited.
+        forgotten: the contexts that were taken out of the user's kubeconfig.
     """
 
     mesh: str
     results: dict[str, Result]
+    found: int
     left: tuple[str, ...]
     kept: tuple[str, ...]
     finished: bool
     seconds: float
+    forgotten: tuple[str, ...] = ()
 
     @property
     def stopped(self) -> bool:
@@ -79,14 +99,30 @@ class DownResult:
             result.outcome in {Outcome.HELD, Outcome.CHANGED} for result in self.results.values()
         )
 
+    def document(self) -> dict[str, Any]:
+        """The result as `--output json` prints it."""
+        return {
+            "command": "down",
+            "mesh": self.mesh,
+            "done": self.done,
+            "finished": self.finished,
+            "found": self.found,
+            "left": list(self.left),
+            "kept": list(self.kept),
+            "forgotten_contexts": list(self.forgotten),
+            "seconds": round(self.seconds, 1),
+            "steps": [result_document(result) for result in self.results.values()],
+        }
+
 
 def find(mesh: str, cloud: clouds.Cloud) -> Belongings:
-    """What `down` would delete."""
-    session = Session(cloud)
-    try:
+    """What `down` would delete.
+
+    Raises:
+        CrdbmeshError: Azure cannot be reached.
+    """
+    with Session(cloud) as session:
         return _belongings(session, mesh)
-    finally:
-        session.close()
 
 
 def run_down(
@@ -96,6 +132,7 @@ def run_down(
     *,
     notify: Notify,
     wait: bool = True,
+    forget_in: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
 ) -> DownResult:
     """Delete it all, look again, and remove the local folder once nothing is left.
@@ -103,60 +140,104 @@ def run_down(
     Args:
         mesh: its name, which is the value of the tag.
         cloud: where Azure is.
-        home: the mesh's local folder.
+        home: the mesh's local folder; not needed.
         notify: told of every event.
         wait: until Azure has deleted; otherwise only until it has taken the order. Resources that go one by one are
             always waited for, since the next depends on them.
+        forget_in: the environment that names the user's kubeconfig, to take the mesh's contexts out of it.
         stop: once set, nothing new is started.
 
     Raises:
         CrdbmeshError: Azure cannot be reached at all.
     """
     started = time.monotonic()
-    session = Session(cloud)
-    try:
+    with Session(cloud) as session, contextlib.ExitStack() as stack:
         found = _belongings(session, mesh)
+        if home.exists():
+            journal = stack.enter_context(home.journal("down", dt.datetime.now(dt.UTC)))
+            journal.record(command="down", mesh=mesh, found=found.count)
+            notify = recorded(journal, notify)
         steps: list[Step] = [
             removal.GroupGone(name=f"group/{group}", session=session, group=group, wait=wait) for group in found.groups
         ]
         steps += removal.resource_steps(session, found.resources)
         results = run.run(plan.order(steps), workers=WORKERS, notify=notify, stop=stop)
-        left = _belongings(session, mesh).names() if wait else ()
-    finally:
-        session.close()
-    ended = DownResult(mesh, results, left, found.kept, wait, time.monotonic() - started)
-    if ended.done and wait:
+        left = _left(session, mesh) if wait else ()
+    ended = DownResult(mesh, results, found.count, left, found.kept, wait, time.monotonic() - started)
+    if not ended.done:
+        return ended
+    forgotten = _forget(home, found, forget_in) if forget_in is not None else ()
+    if wait:
         home.remove()
-    return ended
+    return DownResult(mesh, results, found.count, left, found.kept, wait, time.monotonic() - started, forgotten)
 
 
 def _belongings(session: Session, mesh: str) -> Belongings:
-    owned = [str(group["name"]) for group in arm.list_groups(session, names.TAG, mesh)]
-    tagged = arm.list_tagged(session, names.TAG, mesh)
-    whole: list[str] = []
+    whole: dict[str, tuple[Resource, ...]] = {}
     kept: list[str] = []
-    singles: dict[str, Mapping[str, Any]] = {}
-    inside = 0
-    for group in owned:
-        content = arm.list_group_resources(session, group)
-        foreign = [resource for resource in content if not _is_ours(resource, mesh)]
-        if foreign:
-            kept += [f"{resource['type']} {resource['name']}" for resource in foreign]
-            singles.update({str(one["id"]).lower(): one for one in content if _is_ours(one, mesh)})
-        else:
-            whole.append(group)
-            inside += len(content)
+    singles: dict[str, Resource] = {}
+    for group in arm.list_groups(session, names.TAG, mesh):
+        name = str(group["name"])
+        content = arm.list_group_resources(session, name)
+        ours = {_key(resource): resource for resource in content if _is_ours(resource, mesh)}
+        foreign = [resource for resource in content if not _is_of(resource, ours)]
+        if not foreign:
+            whole[name] = tuple(content)
+            continue
+        kept += [f"resource group {name}", *(_shown(resource) for resource in foreign)]
+        singles.update(ours)
     in_whole = tuple(f"/resourcegroups/{group.lower()}/" for group in whole)
-    for resource in tagged:
-        key = str(resource["id"]).lower()
-        if not any(group in key for group in in_whole):
-            singles[key] = resource
-    return Belongings(tuple(whole), tuple(singles.values()), tuple(kept), inside)
+    for resource in arm.list_tagged(session, names.TAG, mesh):
+        if not any(group in _key(resource) for group in in_whole):
+            singles[_key(resource)] = resource
+    return Belongings(whole, tuple(singles.values()), tuple(kept))
 
 
-def _is_ours(resource: Mapping[str, Any], mesh: str) -> bool:
+def _left(session: Session, mesh: str) -> tuple[str, ...]:
+    """What is still there. Azure's lists lag behind deletions, so each thing that is listed is looked for itself."""
+    listed = _belongings(session, mesh)
+    groups = {name: content for name, content in listed.groups.items() if arm.find_group(session, name) is not None}
+    resources = tuple(resource for resource in listed.resources if _is_there(session, resource))
+    return Belongings(groups, resources, ()).names()
+
+
+def _is_there(session: Session, resource: Resource) -> bool:
+    try:
+        return arm.find_resource_by_id(session, str(resource["id"])) is not None
+    except CloudError:
+        # What cannot be looked at is not known to be gone.
+        return True
+
+
+def _forget(home: homes.Home, found: Belongings, environ: Mapping[str, str]) -> tuple[str, ...]:
+    kept = [path.stem for path in sorted((home.folder / "kubeconfigs").glob("*.yaml"))]
+    regions = dict.fromkeys([*kept, *found.regions])
+    return kubeconfig.forget(regions, environ).contexts
+
+
+def _is_ours(resource: Resource, mesh: str) -> bool:
     """Whether it carries our tag; a disk may have lost it, and goes with the machine that is named in its name."""
     if (resource.get("tags") or {}).get(names.TAG) == mesh:
         return True
     is_disk = str(resource.get("type", "")).lower() == "microsoft.compute/disks"
     return is_disk and str(resource.get("name", "")).startswith(f"{mesh}-")
+
+
+def _is_of(resource: Resource, ours: Mapping[str, Resource]) -> bool:
+    """Whether it is one of `ours` or a child of one, such as an extension that a policy put on a machine."""
+    key = _key(resource)
+    return key in ours or any(key.startswith(f"{parent}/") for parent in ours)
+
+
+def _key(resource: Resource) -> str:
+    return str(resource["id"]).lower()
+
+
+def _shown(resource: Resource) -> str:
+    return f"{resource['type']} {resource['name']}"
+
+
+def _summary(content: tuple[Resource, ...]) -> str:
+    counts = Counter(str(resource["type"]).rpartition("/")[2] for resource in content)
+    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    return f" with {listed}" if listed else ""

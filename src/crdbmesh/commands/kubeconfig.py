@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from crdbmesh import home as homes
 from crdbmesh.clients import kubeconfig
@@ -22,6 +23,16 @@ class Merged:
     contexts: tuple[str, ...]
     backup: Path | None
 
+    def document(self) -> dict[str, Any]:
+        """The result as `--output json` prints it."""
+        backup = str(self.backup) if self.backup else None
+        return {
+            "command": "kubeconfig",
+            "path": str(self.path),
+            "contexts": list(self.contexts),
+            "backup": backup,
+        }
+
 
 def contexts(mesh: Mesh) -> tuple[str, ...]:
     """The contexts of the mesh, a region each."""
@@ -29,7 +40,7 @@ def contexts(mesh: Mesh) -> tuple[str, ...]:
 
 
 def read(mesh: Mesh, home: homes.Home) -> str:
-    """One kubeconfig with a context per region, as YAML.
+    """One kubeconfig with a context per region, as YAML; the first region's is current.
 
     Raises:
         ConfigError: a region has none yet.
@@ -52,20 +63,21 @@ def merge(mesh: Mesh, home: homes.Home, environ: Mapping[str, str], *, switch: s
     return Merged(path, contexts(mesh), backup)
 
 
-def forget(mesh: Mesh, environ: Mapping[str, str]) -> Merged:
-    """Remove the mesh's contexts from the user's file; absent is done."""
+def forget(regions: Iterable[str], environ: Mapping[str, str]) -> Merged:
+    """Remove the contexts of these regions from the user's file; absent is done.
+
+    Raises:
+        ConfigError: the file is not a kubeconfig, or cannot be written.
+    """
     path = kubeconfig.user_path(environ, Path.home())
-    backup = kubeconfig.write_removed(path, contexts(mesh), now=dt.datetime.now(dt.UTC))
-    return Merged(path, contexts(mesh), backup)
+    unwanted = tuple(names.context(region) for region in regions)
+    backup = kubeconfig.write_removed(path, unwanted, now=dt.datetime.now(dt.UTC))
+    return Merged(path, unwanted, backup)
 
 
 def _configs(mesh: Mesh, home: homes.Home) -> list[kubeconfig.Config]:
-    found = []
-    for region in mesh.regions:
-        text = home.read(f"kubeconfigs/{region.name}.yaml")
-        if text is None:
-            raise ConfigError(
-                [Finding("region", region.name, "has no kubeconfig yet", "run `crdbmesh up` until its k3s answers")]
-            )
-        found.append(kubeconfig.parse(text))
-    return found
+    texts = {region.name: home.read(f"kubeconfigs/{region.name}.yaml") for region in mesh.regions}
+    if absent := [name for name, text in texts.items() if text is None]:
+        remedy = "run `crdbmesh up` until its k3s answers"
+        raise ConfigError([Finding("region", name, "has no kubeconfig yet", remedy) for name in absent])
+    return [kubeconfig.parse(text, source=f"the kubeconfig of {name}") for name, text in texts.items() if text]

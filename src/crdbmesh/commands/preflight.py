@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from crdbmesh.access import Access
 from crdbmesh.clients.azure import compute, resources
-from crdbmesh.errors import Finding, PreflightError
+from crdbmesh.errors import CredentialError, Finding, ForbiddenError, PreflightError
 from crdbmesh.topology import names
 from crdbmesh.topology.mesh import Region
 from crdbmesh.topology.resources import usable_zones
@@ -30,10 +30,20 @@ def find(access: Access) -> list[Finding]:
     """Every finding, in a stable order."""
     checks: tuple[Check, ...] = (_subscription, _regions, _group, _sizes)
     with ThreadPoolExecutor(max_workers=len(checks), thread_name_prefix="preflight") as pool:
-        found = [finding for findings in pool.map(lambda one: list(one(access)), checks) for finding in findings]
+        found = [finding for findings in pool.map(lambda one: _findings(one, access), checks) for finding in findings]
+    # A credential that Azure does not accept fails every check in the same way: it is said once.
+    found = list(dict.fromkeys(found))
     unknown = {finding.value for finding in found if finding.field.startswith("regions")}
     # An unknown region offers no size either; saying that too would only hide the cause.
     return [finding for finding in found if not (finding.field == "machines.size" and _at(finding) in unknown)]
+
+
+def _findings(check: Check, access: Access) -> list[Finding]:
+    try:
+        return list(check(access))
+    except (CredentialError, ForbiddenError) as error:
+        remedy = error.hint or "see the permissions that crdbmesh needs in examples/azure-role.json"
+        return [Finding("credential", access.session.cloud.name, str(error), remedy)]
 
 
 def _subscription(access: Access) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m crdbmesh.simulator", description=__doc__)
     parser.add_argument("--scale", type=float, default=60.0, help="simulated seconds per real second")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is left to chance")
+    parser.add_argument("--attached", action="store_true", help="also stop when standard input ends")
     parser.add_argument("--folder", type=Path, help="where the CA and cloud files go; a temporary one when left out")
     arguments = parser.parse_args()
     if arguments.scale <= 0:
@@ -28,6 +29,8 @@ def main() -> int:
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
+    if arguments.attached:
+        threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), name="attached", daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="crdbmesh-") as scratch:
         folder = arguments.folder or Path(scratch)
         try:

@@ -253,12 +253,7 @@ class Initialised(MeshStep):
         access = self.access
         first = access.mesh.regions[0].name
         kube = access.kube(first)
-        states = self._states()
-        initialised = sorted(pod for pod, state in states.items() if state is None)
-        if not initialised:
-            if strange := {pod: state for pod, state in states.items() if state and WAITING not in state}:
-                pod, state = next(iter(strange.items()))
-                raise KubeError(f"not initialising: {pod} does not wait for it: {state}")
+        if not self._any_initialised(say):
             kube.apply(self._marker_object({"started": datetime.now(UTC).isoformat(timespec="seconds")}))
             say(f"cockroach init on {cockroach.init_target(access.mesh)}")
             database.initialise(kube, first, target=cockroach.init_target(access.mesh), cluster_name=access.mesh.name)
@@ -280,13 +275,37 @@ class Initialised(MeshStep):
         started = marker.get("started") or datetime.now(UTC).isoformat(timespec="seconds")
         kube.apply(self._marker_object({"started": started, "cluster-id": found}))
 
+    def _any_initialised(self, say: Say) -> bool:
+        """Whether a pod anywhere is part of an initialised cluster; if none is, every one of them waits for it.
+
+        A pod that does not answer could be either, so this waits until all have said.
+        """
+
+        def probe() -> tuple[list[bool] | None, str]:
+            states = self._states()
+            unclear = [f"{pod}: {state}" for pod, state in states.items() if state and WAITING not in state]
+            answers = [state is None for state in states.values()]
+            return (None, "; ".join(unclear[:3])) if unclear and not any(answers) else (answers, "")
+
+        answers = wait_until(
+            probe,
+            awaited="every CockroachDB pod to wait for its initialisation",
+            deadline_s=self.access.patient(JOIN_DEADLINE_S),
+            interval_s=2,
+            say=say,
+        )
+        return any(answers)
+
     def _states(self) -> dict[str, str | None]:
         states: dict[str, str | None] = {}
         for region in self.access.mesh.all_regions():
             kube = self.access.kube(region.name)
             for ordinal in range(region.replicas):
                 pod = f"{names.COCKROACH}-{ordinal}"
-                states[f"{region.name}/{pod}"] = database.read_readiness(kube, region.name, pod)
+                try:
+                    states[f"{region.name}/{pod}"] = database.read_readiness(kube, region.name, pod)
+                except KubeError as error:
+                    states[f"{region.name}/{pod}"] = str(error)
         return states
 
     def _marker(self) -> dict[str, str] | None:
@@ -304,7 +323,10 @@ class Proof(MeshStep):
 
     def check(self) -> Gap | None:
         """Ask the database."""
-        missing = self._missing()
+        try:
+            missing = self._missing()
+        except KubeError as error:
+            return Gap(str(error))
         return Gap(missing) if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002

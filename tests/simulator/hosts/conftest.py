@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import paramiko
 import pytest
+import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
 
 PORT = 2222
 ADMIN = "azureuser"
+UNIT = """\
+[Unit]
+Description=Lightweight Kubernetes
+[Install]
+WantedBy=multi-user.target
+[Service]
+Type=notify
+Restart=always
+RestartSec=5s
+ExecStartPre=-/sbin/modprobe br_netfilter
+ExecStart=/usr/local/bin/k3s {role}
+"""
 _blocks = itertools.count(1)
 
 
@@ -94,6 +107,7 @@ class Town:
     wiring: Wiring
     login: tuple[str, str]
     host_key: tuple[str, str]
+    block: str
     clients: list[paramiko.SSHClient] = field(default_factory=list)
 
     def cloud_config(self, extra: str = "") -> bytes:
@@ -122,8 +136,6 @@ class Town:
         self.world.machines[machine.key] = machine
         self.hosts.boot(machine)
         return machine
-
-    block: str = ""
 
     def address(self, name: str) -> str:
         return self.wiring.public[name]
@@ -187,6 +199,26 @@ class Town:
             assert time.monotonic() < end, f"still not: {what}"
             time.sleep(0.02)
 
+    def put(self, name: str, path: str, text: str) -> None:
+        """Write a file as root."""
+        done = self.run(name, f"mkdir -p {path.rpartition('/')[0]} && cat > {path}", stdin=text.encode(), sudo=True)
+        assert done.status == 0, done
+
+    def install_k3s(self, name: str, settings: dict[str, Any], *, role: str = "server") -> None:
+        """Put k3s, its unit and its configuration on a machine, without starting it."""
+        url = "https://github.com/k3s-io/k3s/releases/download/v1.36.4%2Bk3s1/k3s"
+        unit = "k3s" if role == "server" else "k3s-agent"
+        done = self.run(name, f"curl -fsSLo /usr/local/bin/k3s {url} && chmod 755 /usr/local/bin/k3s", sudo=True)
+        assert done.status == 0, done
+        self.put(name, "/etc/rancher/k3s/config.yaml", yaml.safe_dump(settings))
+        self.put(name, f"/etc/systemd/system/{unit}.service", UNIT.format(role=role))
+        assert self.run(name, f"systemctl daemon-reload; systemctl enable {unit}", sudo=True).status == 0
+
+    def start_k3s(self, name: str, settings: dict[str, Any], *, role: str = "server") -> Result:
+        """Install k3s and start it; the result of `systemctl start`."""
+        self.install_k3s(name, settings, role=role)
+        return self.run(name, f"systemctl start {'k3s' if role == 'server' else 'k3s-agent'}", sudo=True)
+
     def journal(self, name: str, unit: str = "k3s") -> str:
         return self.run(name, f"sudo journalctl -u {unit} --no-pager -o cat").stdout
 
@@ -212,8 +244,7 @@ def make_town(scale: float) -> Iterator[Town]:
     wiring = Wiring()
     world.network = cast("Network", wiring)
     hosts = Hosts(world)
-    town = Town(world, hosts, wiring, new_key(), new_key())
-    town.block = free_block()
+    town = Town(world, hosts, wiring, new_key(), new_key(), free_block())
     hosts.start()
     try:
         yield town
@@ -239,12 +270,19 @@ def inn() -> Iterator[Town]:
 
 
 @pytest.fixture
+def fast_town() -> Iterator[Town]:
+    """A town where a simulated minute takes 0.1 s, for what takes minutes."""
+    yield from make_town(600.0)
+
+
+@pytest.fixture
 def identity(town: Town, tmp_path: Path) -> list[str]:
     """Options of OpenSSH programs that log in to the town's machines."""
     return openssh_options(town, tmp_path)
 
 
 def openssh_options(town: Town, folder: Path) -> list[str]:
+    """Options with which OpenSSH's programs know the town's login and host keys."""
     key, known = folder / "key", folder / "known_hosts"
     key.write_text(town.login[0])
     key.chmod(0o600)
@@ -252,5 +290,3 @@ def openssh_options(town: Town, folder: Path) -> list[str]:
     return ["-i", str(key), "-F", "/dev/null", "-o", f"UserKnownHostsFile={known}", "-o", "StrictHostKeyChecking=yes",
             "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]  # fmt: skip
 
-
-__all__ = ["ADMIN", "PORT", "Result", "Town", "Wiring", "make_town", "new_key", "openssh_options"]

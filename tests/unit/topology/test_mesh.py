@@ -29,7 +29,7 @@ def test_a_spec_survives_being_kept_and_read_again() -> None:
 
 
 def test_overrides_win_over_the_document_and_none_does_not() -> None:
-    document = {"regions": ["eastus"], "machines": {"per_region": 5, "size": "Standard_D8s_v5"}}
+    document: dict[str, Any] = {"regions": ["eastus"], "machines": {"per_region": 5, "size": "Standard_D8s_v5"}}
     spec = config.mesh(document, {"machines.per_region": 1, "machines.size": None, "name": None})
     assert (spec.machines.per_region, spec.machines.size, spec.name) == (1, "Standard_D8s_v5", "crdbmesh")
     assert document["machines"]["per_region"] == 5, "the document was changed"

@@ -140,7 +140,8 @@ class Allocations:
                 continue
             field, protocol = f"spec.ports[{at}].nodePort", port.get("protocol", "TCP")
             if number not in NODE_PORTS:
-                why = f"provided port is not in the valid range. The range of valid ports is {NODE_PORTS[0]}-{NODE_PORTS[-1]}"
+                valid = f"{NODE_PORTS[0]}-{NODE_PORTS[-1]}"
+                why = f"provided port is not in the valid range. The range of valid ports is {valid}"
                 errors.append(status.invalid(field, number, why))
             elif (protocol, number) in taken:
                 errors.append(status.invalid(field, number, "provided port is already allocated"))

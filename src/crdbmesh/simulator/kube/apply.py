@@ -29,7 +29,7 @@ class Apply(managed.Workflow):
         self._identity = Manager(self.manager, "Apply", "", subresource or "")
 
     def merge(self, resource: Resource, live: Obj) -> Obj:
-        """The live object with the configuration in it, and without what this manager applied before and no longer does.
+        """The live object with the configuration in it, less what this manager applied before and no longer does.
 
         Raises:
             StatusError: 409 when other managers own a field with another value; 400 or 500 for a configuration that
@@ -62,7 +62,7 @@ class Apply(managed.Workflow):
         result["apiVersion"], result["kind"] = live.get("apiVersion"), live.get("kind")
         return result
 
-    def track(self, resource: Resource, old: Obj | None, new: Obj, now: str) -> None:
+    def track(self, resource: Resource, old: Obj | None, new: Obj, now: str) -> None:  # noqa: ARG002
         """Write down the owners that `merge` found; times move only when something did."""
         entries = {
             manager: entry if entry.time else Entry(entry.fields, now, entry.api_version)

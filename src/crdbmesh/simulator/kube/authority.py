@@ -7,7 +7,7 @@ ECDSA P-256, and a key for service account tokens (a JWT signed with ES256).
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import hashlib
 import ipaddress
 import json
@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
-_YEAR = datetime.timedelta(days=365)
+_YEAR = dt.timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ class _CA:
     def __init__(self, name: str) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         self.certificate = (
             x509.CertificateBuilder()
             .subject_name(self.name)
             .issuer_name(self.name)
             .public_key(self.key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_before(now - dt.timedelta(hours=1))
             .not_valid_after(now + 10 * _YEAR)
             .add_extension(_usage(signs_certificates=True), critical=True)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -65,7 +65,7 @@ class _CA:
         self, common_name: str, orgs: Iterable[str], usage: x509.ObjectIdentifier, sans: Sequence[x509.GeneralName]
     ) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, org) for org in orgs]
         subject.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
         builder = (
@@ -74,7 +74,7 @@ class _CA:
             .issuer_name(self.name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_before(now - dt.timedelta(hours=1))
             .not_valid_after(now + _YEAR)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
-from crdbmesh.simulator.kube import authorizer, discovery, openapi, status
+from crdbmesh.simulator.kube import authorizer, discovery, openapi, status, subresources, verbs, watch
+from crdbmesh.simulator.kube import exec as commands
 from crdbmesh.simulator.kube.authorizer import Action, User
 from crdbmesh.simulator.kube.negotiation import UnreadableBody, Wish, is_true, json_response, read_accept, status_response
 from crdbmesh.simulator.kube.resources import Resource
@@ -212,9 +213,6 @@ class Handler:
         return Call(request, user, wish, resource, namespace, name, sub, tail, verb)
 
     async def _perform(self, call: Call) -> web.StreamResponse:
-        from crdbmesh.simulator.kube import exec as execs
-        from crdbmesh.simulator.kube import subresources, verbs, watch
-
         verb = call.verb
         if call.sub in ("exec", "attach", "portforward"):
             verb = "create"
@@ -224,14 +222,9 @@ class Handler:
             authorizer.action_of(verb, call.resource, call.namespace, call.name, call.sub),
         )
         if call.sub:
-            special: dict[str, Callable[[Handler, Call], Awaitable[web.StreamResponse]]] = {
-                "exec": execs.execute,
-                "attach": execs.refuse,
-                "portforward": execs.refuse,
-                **subresources.ANSWERS,
-            }
-            if call.sub in special:
-                return await special[call.sub](self, call)
+            special = _BELOW.get(call.sub)
+            if special is not None:
+                return await special(self, call)
         if not call.resource.stored:
             return await subresources.review(self, call)
         if verb == "watch":
@@ -240,3 +233,12 @@ class Handler:
         if answer is None or (verb in _ON_COLLECTIONS) == bool(call.name):
             raise status.method_not_allowed()
         return await answer(self, call)
+
+
+_BELOW: dict[str, Callable[[Handler, Call], Awaitable[web.StreamResponse]]] = {
+    "exec": commands.execute,
+    "attach": commands.refuse,
+    "portforward": commands.refuse,
+    **subresources.ANSWERS,
+}
+"""Who answers for a subresource that is not a part of the object itself."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import datetime
+import datetime as dt
 import random
 import threading
 import uuid
@@ -321,7 +321,7 @@ class Store:
 
     def timestamp(self) -> str:
         """The simulated time as the API writes it."""
-        moment = datetime.datetime.fromtimestamp(int(self.clock.now()), tz=datetime.UTC)
+        moment = dt.datetime.fromtimestamp(int(self.clock.now()), tz=dt.UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     # How.

@@ -7,7 +7,7 @@ Decoding, defaults, admission, allocation, validation and deletion by kind, in t
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from crdbmesh.simulator.kube import admission, defaults, status, validation
@@ -325,4 +325,4 @@ def _grace(resource: Resource, obj: Obj, grace_s: int | None) -> int:
 
 
 def _stamp(now: float) -> str:
-    return datetime.datetime.fromtimestamp(int(now), tz=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dt.datetime.fromtimestamp(int(now), tz=dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -107,7 +107,7 @@ class CockroachNode(Service):
             self.settings = self._settings(flags)
         except FlagError as error:
             self.say(f"ERROR: {error}")
-            self.say("Failed running \"start\"")
+            self.say('Failed running "start"')
             self.exit_code = 1
             return
         if not self.settings.insecure and not self._load_certificates():
@@ -126,7 +126,9 @@ class CockroachNode(Service):
         port = int(flags.get("advertise-port") or listen[1])
         own = listen[0] or self._hostname()
         sql = cockroach_flags.address(flags.get("sql-addr"), listen[1])
-        http = cockroach_flags.address(flags.get("http-addr") or flags.get("http-host"), int(flags.get("http-port") or 8080))
+        http = cockroach_flags.address(
+            flags.get("http-addr") or flags.get("http-host"), int(flags.get("http-port") or 8080)
+        )
         locality = flags.get("locality")
         if flags.get("locality-file"):
             path = flags.get("locality-file")
@@ -136,7 +138,10 @@ class CockroachNode(Service):
         if locality:
             locality = ",".join(f"{key}={value}" for key, value in cockroach_flags.locality(locality))
         stores = flags.lists.get("store") or ["/cockroach/cockroach-data"]
-        path = next((part.partition("=")[2] for part in stores[0].split(",") if part.startswith("path=")), stores[0].split(",")[0])
+        path = next(
+            (part.partition("=")[2] for part in stores[0].split(",") if part.startswith("path=")),
+            stores[0].split(",")[0],
+        )
         return Settings(
             advertised=cockroach_flags.address(advertised, port, own),
             sql=cockroach_flags.address(flags.get("advertise-sql-addr") or advertised, sql[1], own),
@@ -147,7 +152,9 @@ class CockroachNode(Service):
             locality=locality,
             cluster_name=flags.get("cluster-name"),
             check_name=not flags.on("disable-cluster-name-verification"),
-            certs_dir=flags.get("certs-dir") or self.container.env.get("COCKROACH_CERTS_DIR") or "/root/.cockroach-certs",
+            certs_dir=flags.get("certs-dir")
+            or self.container.env.get("COCKROACH_CERTS_DIR")
+            or "/root/.cockroach-certs",
             insecure=flags.on("insecure"),
             store=path if path.startswith("/") else f"/cockroach/{path}",
         )
@@ -239,13 +246,21 @@ class CockroachNode(Service):
             self._log_once(seed, "I", f"‹{seed}› is itself waiting for init, will retry")
             return False
         if not node.quorate:
-            self._log_once(seed, "W", f"outgoing join rpc to ‹{seed}› unsuccessful: ‹rpc error: code = DeadlineExceeded›")
+            self._log_once(
+                seed, "W", f"outgoing join rpc to ‹{seed}› unsuccessful: ‹rpc error: code = DeadlineExceeded›"
+            )
             return False
         number = database.join(_label(self.settings.advertised))
         self.store.database, self.store.node_id = database, number
         self._join_done(database, number, "initialized new node, joined pre-existing cluster")
+        self._links[node.store.node_id] = _Link(peer.ip, ok=True, checked_at=now)
+        node.greet(number, str((self.container.pod.get("status") or {}).get("podIP") or ""))
         self._next = now
         return True
+
+    def greet(self, number: int, ip: str) -> None:
+        """A node that has just been admitted here is connected."""
+        self._links[number] = _Link(ip, ok=True, checked_at=self._world.clock.now())
 
     def initialise(self) -> str | None:
         """The Bootstrap request: make a new cluster of this node. The error text, or None."""
@@ -312,7 +327,9 @@ class CockroachNode(Service):
         link.ok = False
         found = cockroach_dial.dial(self.container, host, port, self.pair)
         if isinstance(found, Failed):
-            self._log_once(f"peer{number}", "W", f"[n{self.store.node_id}] unable to connect n{number}: ‹{found.reason}›")
+            self._log_once(
+                f"peer{number}", "W", f"[n{self.store.node_id}] unable to connect n{number}: ‹{found.reason}›"
+            )
             return
         if self._is(found, number, database):
             link.ip, link.ok = found.ip, True
@@ -330,9 +347,6 @@ class CockroachNode(Service):
             return False
         wanted = {node.id for node in database.voters()}
         reached = sum(link.ok for number, link in self._links.items() if number in wanted)
-        unknown = any(number not in self._links for number in wanted if number != self.store.node_id)
-        if unknown and self._world.clock.now() < self.joined_at + _SETTLE_S and not reached:
-            return len(wanted) <= 1
         return database.majority(1 + reached)
 
     def can_heartbeat(self) -> bool:
@@ -356,7 +370,9 @@ class CockroachNode(Service):
         """RPC, SQL and HTTP."""
         if not self._listening or self.exit_code is not None or self.settings is None:
             return frozenset()
-        return frozenset({("TCP", self.settings.rpc_port), ("TCP", self.settings.sql_port), ("TCP", self.settings.http_port)})
+        return frozenset(
+            {("TCP", self.settings.rpc_port), ("TCP", self.settings.sql_port), ("TCP", self.settings.http_port)}
+        )
 
     def server_certificate(self) -> bytes:
         """The certificate that HTTP clients are shown."""

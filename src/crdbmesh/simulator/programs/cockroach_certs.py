@@ -41,7 +41,9 @@ def load(files: Files, folder: str, user: str, *, skip_permissions: bool = False
         CertificateError: something is missing, unreadable, too open, or does not belong together.
     """
     if not files.is_dir(folder):
-        raise CertificateError(f"problem using security settings: no certificates found; does certs dir exist?\n(no folder {folder})")
+        raise CertificateError(
+            f"problem using security settings: no certificates found; does certs dir exist?\n(no folder {folder})"
+        )
     ca = _read(files, folder, "ca.crt", "problem with CA certificate: not found")
     _parsed(ca, "ca.crt")
     base = "node" if user == "node" else f"client.{user}"
@@ -61,8 +63,12 @@ def load(files: Files, folder: str, user: str, *, skip_permissions: bool = False
     principals = [trust.common_name(leaf), *trust.names(leaf)[0]]
     if user not in principals:
         if user == "node":
-            raise CertificateError(f"problem with node certificate: server/client node certificate has principals {_quoted(principals)}, expected \"node\"")
-        raise CertificateError(f"problem with {what}: client certificate has principals {_quoted(principals)}, expected \"{user}\"")
+            raise CertificateError(
+                f'problem with node certificate: server/client node certificate has principals {_quoted(principals)}, expected "node"'
+            )
+        raise CertificateError(
+            f'problem with {what}: client certificate has principals {_quoted(principals)}, expected "{user}"'
+        )
     return Pair(cert, key, ca)
 
 

@@ -83,21 +83,21 @@ def connect(container: Container, ip: str, port: int) -> Peer | Failed:
         return Failed(f"dial tcp {ip}:{port}: {said}", _DIAL_S if symptom == paths.TIMEOUT else 0.01, "packet")
     node = unwrap(reached.program, CockroachNode) if reached.program is not None else None
     if node is None:
-        return Failed("connection error: desc = \"error reading server preface: EOF\"", 0.05, "peer")
+        return Failed('connection error: desc = "error reading server preface: EOF"', 0.05, "peer")
     return Peer(node, ip)
 
 
 def tls(container: Container, node: CockroachNode, host: str, client: Pair | None) -> str | None:
     """Why the handshake fails, or None."""
-    head = "connection error: desc = \"transport: authentication handshake failed: "
+    head = 'connection error: desc = "transport: authentication handshake failed: '
     if (client is None) != (node.pair is None):
         if client is None:
-            return "connection error: desc = \"error reading server preface: EOF\""
-        return f"{head}tls: first record does not look like a TLS handshake\""
+            return 'connection error: desc = "error reading server preface: EOF"'
+        return f'{head}tls: first record does not look like a TLS handshake"'
     if client is None or node.pair is None:
         return None
     reason = cockroach_certs.handshake(client, node.pair, host, container.world.clock.utc())
-    return f"{head}{reason}\"" if reason else None
+    return f'{head}{reason}"' if reason else None
 
 
 def name_mismatch(own: str, peer: str) -> str | None:

@@ -85,7 +85,13 @@ def parse(words: list[str], known: Mapping[str, str], short: Mapping[str, str] |
 
 
 def _take(
-    found: Flags, word: str, name: str, given: bool, value: str, queue: list[str], known: Mapping[str, str]  # noqa: FBT001
+    found: Flags,
+    word: str,
+    name: str,
+    given: bool,
+    value: str,
+    queue: list[str],
+    known: Mapping[str, str],  # noqa: FBT001
 ) -> None:
     if name not in known:
         raise FlagError(f"unknown flag: --{name}")
@@ -95,10 +101,14 @@ def _take(
             value = "true"
         elif kind != "optional":
             if not queue:
-                raise FlagError(f"flag needs an argument: {word if word.startswith('--') else repr(word[1:]) + ' in ' + word}")
+                raise FlagError(
+                    f"flag needs an argument: {word if word.startswith('--') else repr(word[1:]) + ' in ' + word}"
+                )
             value = queue.pop(0)
     if kind == "bool" and value not in ("true", "false", "1", "0", "t", "f"):
-        raise FlagError(f'invalid argument "{value}" for "--{name}" flag: strconv.ParseBool: parsing "{value}": invalid syntax')
+        raise FlagError(
+            f'invalid argument "{value}" for "--{name}" flag: strconv.ParseBool: parsing "{value}": invalid syntax'
+        )
     if kind == "list":
         found.lists.setdefault(name, []).append(value)
     found.values[name] = value
@@ -136,7 +146,9 @@ def locality(text: str) -> list[tuple[str, str]]:
     for tier in text.split(","):
         key, equals, value = tier.partition("=")
         if not equals or not key or not value:
-            raise FlagError(f'invalid argument "{text}" for "--locality" flag: tier must be in the form "key=value" not "{tier}"')
+            raise FlagError(
+                f'invalid argument "{text}" for "--locality" flag: tier must be in the form "key=value" not "{tier}"'
+            )
         if key in [known for known, _ in tiers]:
             raise FlagError(f'invalid argument "{text}" for "--locality" flag: duplicate tier "{key}" in locality')
         tiers.append((key, value))

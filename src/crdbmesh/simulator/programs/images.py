@@ -14,7 +14,9 @@ _COREUTILS = frozenset(
     "printf pwd readlink realpath rm rmdir seq sleep sort stat tail tee test timeout touch tr true uname uniq wc whoami "
     "yes md5sum sha256sum base64 sync mktemp".split()
 )
-_UBI_MINIMAL = (_COREUTILS - {"whoami"}) | frozenset("bash sh curl getent grep sed awk gawk tar whoami microdnf".split())
+_UBI_MINIMAL = (_COREUTILS - {"whoami"}) | frozenset(
+    "bash sh curl getent grep sed awk gawk tar whoami microdnf".split()
+)
 _UBUNTU = _COREUTILS | frozenset("bash sh getent grep sed awk find tar mount umount dpkg".split())
 _BUSYBOX = frozenset(
     "[ ash awk basename base64 cat chmod chown cp cut date dirname echo env expr false find grep head hostname id ln ls "
@@ -113,7 +115,16 @@ _IMAGES: dict[str, Image] = {
     "pause": Image(_DAEMON, entrypoint=("/pause",)),
 }  # fmt: skip
 
-_LIBRARIES = ("docker.io/", "index.docker.io/", "library/", "quay.io/", "registry.k8s.io/", "ghcr.io/", "gcr.io/", "mirror.gcr.io/")
+_LIBRARIES = (
+    "docker.io/",
+    "index.docker.io/",
+    "library/",
+    "quay.io/",
+    "registry.k8s.io/",
+    "ghcr.io/",
+    "gcr.io/",
+    "mirror.gcr.io/",
+)
 
 
 def repository(reference: str) -> str:

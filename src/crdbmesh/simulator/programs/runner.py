@@ -23,7 +23,12 @@ def new_process(container: Container, argv: Sequence[str], *, stdin: bytes = b""
     image = images.find(container.image)
     if image is None:
         raise LookupError(f"{container.image}: not found")
-    env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **image.env, "HOME": "/root", **container.env}
+    env = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        **image.env,
+        "HOME": "/root",
+        **container.env,
+    }
     cwd = str(container.spec.get("workingDir") or image.cwd)
     return Process(container, image, list(argv), env, Files(container), stdin=stdin, cwd=cwd, main=main)
 
@@ -52,7 +57,9 @@ def run(container: Container, argv: Sequence[str], stdin: bytes = b"") -> ExecRe
             return ExecResult(bytes(process.out), bytes(process.err), int(end.value))
         except Become as change:
             world.not_known("exec", f"{container.image}: {' '.join(change.argv)} beside the container's own program")
-            return ExecResult(bytes(process.out), bytes(process.err) + b"a second server is not part of this world\n", 1)
+            return ExecResult(
+                bytes(process.out), bytes(process.err) + b"a second server is not part of this world\n", 1
+            )
         until = min(world.clock.now() + wait_s, deadline)
         while world.clock.now() < until:
             world.clock.sleep(min(until - world.clock.now(), world.clock.scale * _SLICE_REAL_S))

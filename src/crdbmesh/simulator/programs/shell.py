@@ -371,9 +371,7 @@ class Shell:
         pending.append((self.process.path(target), buffer, append))
         return buffer
 
-    def _restore(
-        self, streams: tuple[bytes, bytearray, bytearray], pending: list[tuple[str, bytearray, bool]]
-    ) -> None:
+    def _restore(self, streams: tuple[bytes, bytearray, bytearray], pending: list[tuple[str, bytearray, bool]]) -> None:
         self.process.stdin, self.process.out, self.process.err = streams
         for path, buffer, append in pending:
             old = self.process.files.read(path) if append and self.process.files.is_file(path) else b""

@@ -187,7 +187,11 @@ def connect(shell: Shell, target: str) -> Generator[float, None, bool]:
 
 
 def _resolver_text(answer: dns.Answer) -> str:
-    return "Name or service not known" if answer.rcode in (dns.NXDOMAIN, dns.NOERROR) else "Temporary failure in name resolution"
+    return (
+        "Name or service not known"
+        if answer.rcode in (dns.NXDOMAIN, dns.NOERROR)
+        else "Temporary failure in name resolution"
+    )
 
 
 _BUILTINS: dict[str, Builtin] = {

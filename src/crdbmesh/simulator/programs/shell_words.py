@@ -35,7 +35,13 @@ def fields(shell: Shell, words: tuple[Word, ...]) -> Generator[float, None, list
     """Words after all expansions, as a command's arguments."""
     found: list[str] = []
     for word in words:
-        if len(word) == 1 and isinstance(word[0], Variable) and word[0].name == "@" and not word[0].operator and word[0].quoted:
+        if (
+            len(word) == 1
+            and isinstance(word[0], Variable)
+            and word[0].name == "@"
+            and not word[0].operator
+            and word[0].quoted
+        ):
             found.extend(shell.positional)
             continue
         for each in _braces(word):

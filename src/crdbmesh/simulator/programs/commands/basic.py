@@ -18,7 +18,9 @@ _FOREVER_S = 1e12
 def unknown(process: Process, what: str) -> int:
     """An option that the real command may know and this world does not."""
     process.world.not_known("exec", f"{process.name} {what}")
-    process.complain(f"{process.name}: unrecognized option '{what}'\nTry '{process.name} --help' for more information.\n")
+    process.complain(
+        f"{process.name}: unrecognized option '{what}'\nTry '{process.name} --help' for more information.\n"
+    )
     return 1
 
 
@@ -205,7 +207,9 @@ def _id(process: Process) -> int:
     else:
         extra = process.files.fs_group()
         groups = ",".join(str(each) for each in dict.fromkeys([group, *([extra] if extra is not None else [])]))
-        process.say(f"uid={user}{'(root)' if not user else ''} gid={group}{'(root)' if not group else ''} groups={groups}\n")
+        process.say(
+            f"uid={user}{'(root)' if not user else ''} gid={group}{'(root)' if not group else ''} groups={groups}\n"
+        )
     return 0
 
 
@@ -228,7 +232,9 @@ def _ls(process: Process) -> int:
             if "l" in flags and process.files.is_file(full):
                 size = len(process.files.read(full)) if process.files.readable(full) else 0
                 stamp = process.world.clock.utc().strftime("%b %d %H:%M")
-                process.say(f"{process.files.mode_text(full)} 1 root {process.files.group(full) or 'root'} {size} {stamp} {name}\n")
+                process.say(
+                    f"{process.files.mode_text(full)} 1 root {process.files.group(full) or 'root'} {size} {stamp} {name}\n"
+                )
             else:
                 process.say(f"{name}\n")
     return status
@@ -254,7 +260,9 @@ def _copy(process: Process) -> int:
             process.complain(f"{process.name}: cannot stat '{source}': No such file or directory\n")
             status = 1
         except OSError as error:
-            process.complain(f"{process.name}: cannot create regular file '{into}': {error.strerror or 'Permission denied'}\n")
+            process.complain(
+                f"{process.name}: cannot create regular file '{into}': {error.strerror or 'Permission denied'}\n"
+            )
             status = 1
     return status
 

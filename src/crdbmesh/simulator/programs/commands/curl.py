@@ -21,7 +21,18 @@ _WITH_VALUE = {"-o": "output", "--output": "output", "-w": "write", "--write-out
 _PLAIN = {"-k", "--insecure", "-s", "--silent", "-S", "--show-error", "-f", "--fail", "-L", "--location", "-i", "--include",
           "-I", "--head", "-v", "--verbose", "-4", "--ipv4", "--no-progress-meter", "-g", "--retry-connrefused",
           "--http1.1"}  # fmt: skip
-_LETTERS = {"k": "-k", "s": "-s", "S": "-S", "f": "-f", "L": "-L", "i": "-i", "I": "-I", "v": "-v", "4": "-4", "g": "-g"}
+_LETTERS = {
+    "k": "-k",
+    "s": "-s",
+    "S": "-S",
+    "f": "-f",
+    "L": "-L",
+    "i": "-i",
+    "I": "-I",
+    "v": "-v",
+    "4": "-4",
+    "g": "-g",
+}
 
 
 @dataclass
@@ -90,7 +101,9 @@ def _fetch(process: Process, request: _Request, url: str) -> Run:
         if found.startswith(paths.TIMEOUT):
             yield limit
             return _ended(process, request, 28, f"Connection timed out after {int(limit * 1000)} milliseconds")
-        return _ended(process, request, 7, f"Failed to connect to {host} port {port} after 1 ms: Could not connect to server")
+        return _ended(
+            process, request, 7, f"Failed to connect to {host} port {port} after 1 ms: Could not connect to server"
+        )
     if found.service == "internet":
         process.world.not_known("exec", f"curl {url}")
         return _ended(process, request, 28, f"Connection timed out after {int(limit * 1000)} milliseconds")
@@ -102,7 +115,9 @@ def _fetch(process: Process, request: _Request, url: str) -> Run:
         if not code and found.program is not None:
             got = found.program.http_get(found.port, target + query, tls=tls)
         elif not code and found.service == "kubernetes":
-            got = HttpAnswer(401, b'{"kind":"Status","apiVersion":"v1","status":"Failure","message":"Unauthorized","code":401}\n')
+            got = HttpAnswer(
+                401, b'{"kind":"Status","apiVersion":"v1","status":"Failure","message":"Unauthorized","code":401}\n'
+            )
     if code:
         return _ended(process, request, code, message)
     if got is None:
@@ -122,7 +137,9 @@ def _tls_problem(process: Process, request: _Request, found: paths.Reached, host
         path = process.path(request.values["ca"])
         if not process.files.is_file(path):
             return 77, f"error adding trust anchors from file: {request.values['ca']}"
-        reason = trust.verify(certificate, process.files.read(path), now=process.world.clock.utc(), usage="server", host=host)
+        reason = trust.verify(
+            certificate, process.files.read(path), now=process.world.clock.utc(), usage="server", host=host
+        )
     else:
         reason = "x509: certificate signed by unknown authority"
     if reason is None:
@@ -190,7 +207,9 @@ def _wget(process: Process) -> Generator[float, None, int]:
             return unknown(process, word)
         else:
             url = word
-    inner = process.child(["curl", "-sf", "-m", str(limit), *(["-k"] if insecure else []), url], out=bytearray(), err=bytearray())
+    inner = process.child(
+        ["curl", "-sf", "-m", str(limit), *(["-k"] if insecure else []), url], out=bytearray(), err=bytearray()
+    )
     status = yield from _curl(inner)
     if status:
         said = {6: f"bad address '{urllib.parse.urlsplit(url).hostname}'", 7: "can't connect to remote host: Connection refused",

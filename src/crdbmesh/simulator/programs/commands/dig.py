@@ -59,7 +59,9 @@ def _dig(process: Process) -> Run:  # noqa: C901 - one branch an option
     return 0
 
 
-def _first_answer(process: Process, servers: list[str], name: str, kind: str, port: int, transport: str) -> Generator[float, None, dns.Answer]:
+def _first_answer(
+    process: Process, servers: list[str], name: str, kind: str, port: int, transport: str
+) -> Generator[float, None, dns.Answer]:
     answer = dns.Answer("")
     for server in servers:
         address = server
@@ -93,7 +95,9 @@ def _show(process: Process, answer: dns.Answer, name: str, kind: str, transport:
     if answer.authority:
         process.say("\n;; AUTHORITY SECTION:\n" + "".join(f"{record}\n" for record in answer.authority))
     where = answer.server.partition("#")[0]
-    process.say(f"\n;; Query time: {int(answer.elapsed_s * 1000)} msec\n;; SERVER: {answer.server}({where}) ({transport})\n")
+    process.say(
+        f"\n;; Query time: {int(answer.elapsed_s * 1000)} msec\n;; SERVER: {answer.server}({where}) ({transport})\n"
+    )
 
 
 def _nslookup(process: Process) -> Run:
@@ -126,14 +130,20 @@ def _nslookup(process: Process) -> Run:
     process.say(f"Server:\t\t{server}\nAddress:\t{server}{':53' if busy else '#53'}\n\n")
     if not answer.found:
         shown = words[0] if not busy else asked.rstrip(".")
-        what = f"*** Can't find {shown}: No answer" if answer.rcode == dns.NOERROR else f"** server can't find {shown}: {answer.rcode}"
+        what = (
+            f"*** Can't find {shown}: No answer"
+            if answer.rcode == dns.NOERROR
+            else f"** server can't find {shown}: {answer.rcode}"
+        )
         process.say(f"{what}\n\n")
         return 1
     if not answer.authoritative:
         process.say("Non-authoritative answer:\n")
     for record in answer.records:
         label = "Address" if record.type == "A" else record.type.lower()
-        process.say(f"Name:\t{record.name.rstrip('.')}\n{label}: {record.data}\n" if record.type == "A" else f"{record}\n")
+        process.say(
+            f"Name:\t{record.name.rstrip('.')}\n{label}: {record.data}\n" if record.type == "A" else f"{record}\n"
+        )
     process.say("\n")
     return 0
 

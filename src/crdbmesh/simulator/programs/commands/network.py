@@ -63,20 +63,32 @@ def _nc(process: Process) -> Run:
     yield answer.elapsed_s
     busy = process.image.shell == "busybox"
     if ip is None:
-        process.complain(f"nc: bad address '{host}'\n" if busy else f"nc: getaddrinfo for host \"{host}\" port {port}: Name or service not known\n")
+        process.complain(
+            f"nc: bad address '{host}'\n"
+            if busy
+            else f'nc: getaddrinfo for host "{host}" port {port}: Name or service not known\n'
+        )
         return 1
     with process.world.lock:
         reason = paths.connect(process.world, process.container, ip, port, protocol)
     if reason is None:
         if "v" in flags:
-            process.complain(f"{host} ({ip}:{port}) open\n" if busy else f"Connection to {host} ({ip}) {port} port [tcp/*] succeeded!\n")
+            process.complain(
+                f"{host} ({ip}:{port}) open\n"
+                if busy
+                else f"Connection to {host} ({ip}) {port} port [tcp/*] succeeded!\n"
+            )
         return 0
     said = "Connection refused"
     if reason.startswith(paths.TIMEOUT):
         yield wait_s
         said = "Operation timed out"
     if "v" in flags or busy:
-        process.complain(f"nc: {host} ({ip}:{port}): {said}\n" if busy else f"nc: connect to {host} ({ip}) port {port} (tcp) failed: {said}\n")
+        process.complain(
+            f"nc: {host} ({ip}:{port}): {said}\n"
+            if busy
+            else f"nc: connect to {host} ({ip}) port {port} (tcp) failed: {said}\n"
+        )
     return 1
 
 
@@ -97,7 +109,11 @@ def _ping(process: Process) -> Run:
     ip, answer = address_of(process, target)
     yield answer.elapsed_s
     if ip is None:
-        process.complain(f"ping: bad address '{target}'\n" if process.image.shell == "busybox" else f"ping: {target}: Name or service not known\n")
+        process.complain(
+            f"ping: bad address '{target}'\n"
+            if process.image.shell == "busybox"
+            else f"ping: {target}: Name or service not known\n"
+        )
         return 1 if process.image.shell == "busybox" else 2
     with process.world.lock:
         reason = _echo_reason(process, ip)
@@ -107,7 +123,9 @@ def _ping(process: Process) -> Run:
         process.say(f"64 bytes from {ip}: seq={number} ttl=62 time=0.512 ms\n")
     yield count * (1.0 if not reason else wait_s)
     loss = 0 if not reason else 100
-    process.say(f"\n--- {target} ping statistics ---\n{count} packets transmitted, {received} packets received, {loss}% packet loss\n")
+    process.say(
+        f"\n--- {target} ping statistics ---\n{count} packets transmitted, {received} packets received, {loss}% packet loss\n"
+    )
     if received:
         process.say("round-trip min/avg/max = 0.512/0.512/0.512 ms\n")
     return int(bool(reason))

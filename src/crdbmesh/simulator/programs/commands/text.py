@@ -72,7 +72,9 @@ def _grep(process: Process) -> int:
         expression = rf"\b(?:{expression})\b"
     compiled = re.compile(expression, re.IGNORECASE if "i" in flags else 0)
     data, status = _inputs(process, rest)
-    lines = [line for line in data.decode(errors="replace").splitlines() if (compiled.search(line) is None) == ("v" in flags)]
+    lines = [
+        line for line in data.decode(errors="replace").splitlines() if (compiled.search(line) is None) == ("v" in flags)
+    ]
     if "c" in flags:
         process.say(f"{len(lines)}\n")
     elif "q" not in flags:
