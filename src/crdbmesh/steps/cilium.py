@@ -167,15 +167,20 @@ def rollout_missing(found: Mapping[str, Any] | None) -> str | None:
     name, status = found["metadata"]["name"], found.get("status", {})
     if status.get("observedGeneration", 0) < found["metadata"].get("generation", 1):
         return f"{name}: change not observed yet"
-    daemons = found["kind"] == "DaemonSet"
-    wanted = status.get("desiredNumberScheduled", 0) if daemons else found.get("spec", {}).get("replicas", 1)
-    updated = status.get("updatedNumberScheduled" if daemons else "updatedReplicas", 0)
-    ready = status.get("numberReady" if daemons else "readyReplicas", 0)
-    if daemons and not wanted:
-        return f"{name}: not scheduled on any node yet"
+    if found["kind"] == "DaemonSet":
+        wanted = status.get("desiredNumberScheduled", 0)
+        updated, ready, total = (
+            status.get(field, 0) for field in ("updatedNumberScheduled", "numberReady", "currentNumberScheduled")
+        )
+        if not wanted:
+            return f"{name}: not scheduled on any node yet"
+    else:
+        wanted = found.get("spec", {}).get("replicas", 1)
+        updated, ready, total = (status.get(field, 0) for field in ("updatedReplicas", "readyReplicas", "replicas"))
     if updated < wanted or ready < wanted:
-        return f"{name}: {ready} of {wanted} ready"
-    return None
+        return f"{name}: {min(updated, ready)} of {wanted} ready"
+    # A ready replica of the old kind may stand in for one of the new kind that is not.
+    return f"{name}: {total - updated} old replicas still run" if total > updated else None
 
 
 def _not_ready(node: Mapping[str, Any]) -> str | None:

@@ -345,6 +345,13 @@ def group(shared: Arm) -> str:
     return shared.group(f"rg-{next(_NUMBERS)}")
 
 
+@pytest.fixture(scope="module")
+def slow(make_world: Any, serve: Any) -> Iterator[Arm]:
+    """A served subscription in which there is time to ask something while an operation runs."""
+    with serve(make_world(scale=60.0)) as arm:
+        yield arm
+
+
 @pytest.fixture(scope="session")
 def bodies() -> Any:
     """The builders of request bodies, as attributes."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from crdbmesh.simulator.arm.state import Group
+
 GUID = "00000000-0000-0000-0000-00000000dead"
 
 
@@ -118,10 +120,9 @@ def test_on_a_scaled_clock_waits_are_in_milliseconds_only(shared: Any, group: st
 
 def test_on_the_real_clock_waits_are_in_seconds(make_world: Any, serve: Any) -> None:
     with serve(make_world(scale=1.0)) as arm:
-        arm.subscription.latency.draw = lambda *_: 0.0
-        group = arm.group()
+        arm.subscription.groups["rg"] = Group("rg", "eastus", {})
         body = {"location": "eastus", "properties": {}}
-        reply = arm.ask("PUT", f"{group}/providers/Microsoft.Network/networkSecurityGroups/n", body)
+        reply = arm.ask("PUT", f"resourceGroups/rg/providers/Microsoft.Network/networkSecurityGroups/n", body)
         assert reply.headers["retry-after"] == "3"
         assert "retry-after-ms" not in reply.headers
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,7 +108,8 @@ class _Reader:
             return
         if self.found.mistyped is None:
             where = re.sub(r"\[\d+\]", "", path)
-            self.found.mistyped = f"json: cannot unmarshal {_json_kind(value)} into Go struct field {owner}.{where} of type {_go_type(type_)}"
+            target = f"Go struct field {owner}.{where} of type {_go_type(type_)}"
+            self.found.mistyped = f"json: cannot unmarshal {_json_kind(value)} into {target}"
 
     def _check_scalar(self, type_: Type, value: Any, path: str) -> None:
         schema = type_.schema
@@ -208,7 +208,7 @@ def _json_kind(value: Any) -> str:
         return "bool"
     if isinstance(value, int | float):
         return "number"
-    return {dict: "object", list: "array", str: "string"}[type(value)]
+    return _container_kind(value)
 
 
 def _go_kind(value: Any) -> str:
@@ -218,7 +218,13 @@ def _go_kind(value: Any) -> str:
         return "integer"
     if isinstance(value, float):
         return "number"
-    return {dict: "object", list: "array", str: "string"}[type(value)]
+    return _container_kind(value)
+
+
+def _container_kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "object"
+    return "array" if isinstance(value, list) else "string"
 
 
 def _go_type(type_: Type) -> str:
@@ -231,8 +237,3 @@ def _go_type(type_: Type) -> str:
     if type_.kind == "struct":
         return f"v1.{type_.name}"
     return _GO_SCALARS.get(type_.kind, "intstr.IntOrString")
-
-
-def as_mapping(value: Any) -> Mapping[str, Any]:
-    """A value as an object: empty when it is none."""
-    return value if isinstance(value, Mapping) else {}

@@ -47,7 +47,7 @@ async def execute(handler: Handler, call: Call) -> web.StreamResponse:
     pod = handler.cluster.store.peek(call.resource, call.namespace, call.name)
     if pod is None:
         raise status.not_found(call.resource, call.name)
-    container = container_of(pod, query.get("container"), "exec")
+    container = container_of(pod, query.get("container"))
     if not pod["spec"].get("nodeName") or handler.cluster.runtime is None:
         raise status.bad_request(f"pod {call.name} does not have a host assigned")
     if not any(is_true(query.get(name)) for name in ("stdin", "stdout", "stderr")):

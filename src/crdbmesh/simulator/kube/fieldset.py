@@ -140,7 +140,7 @@ def index(type_: Type, elements: Iterable[Any], path: Path) -> list[tuple[str, A
     return found
 
 
-def _indexed(type_: Type, elements: Any, path: Path) -> dict[str, Any]:
+def _indexed(type_: Type, elements: Any) -> dict[str, Any]:
     """As `index`, but lenient: what is already stored may hold duplicates (the first one counts)."""
     found: dict[str, Any] = {}
     for element in elements if isinstance(elements, list) else ():
@@ -167,7 +167,7 @@ def _compare(type_: Type, old: Any, new: Any, path: Path, result: Comparison) ->
     one = new if old is _ABSENT or old is None else old
     both_empty = not _length(old) and not _length(new)
     if isinstance(one, list) and type_.associative and not both_empty:
-        before, after = _indexed(type_, old, path), _indexed(type_, new, path)
+        before, after = _indexed(type_, old), _indexed(type_, new)
         for key in {**before, **after}:
             _compare(type_.element, before.get(key, _ABSENT), after.get(key, _ABSENT), (*path, key), result)
     elif isinstance(one, dict) and not type_.atomic and type_.kind in ("struct", "map", "any") and not both_empty:
@@ -209,7 +209,7 @@ def merge(type_: Type, live: Any, config: Any, path: Path = ()) -> Any:
 def _merge_lists(type_: Type, live: list[Any], config: list[Any], path: Path) -> list[Any]:
     right = index(type_, config, path)
     theirs = dict(right)
-    left = list(_indexed(type_, live, path).items())
+    left = list(_indexed(type_, live).items())
     mine = dict(left)
     shared = [key for key, _ in right if key in mine]
     result: list[Any] = []

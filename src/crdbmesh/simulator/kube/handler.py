@@ -18,7 +18,14 @@ from aiohttp import web
 from crdbmesh.simulator.kube import authorizer, discovery, openapi, status, subresources, verbs, watch
 from crdbmesh.simulator.kube import exec as commands
 from crdbmesh.simulator.kube.authorizer import Action, User
-from crdbmesh.simulator.kube.negotiation import UnreadableBody, Wish, is_true, json_response, read_accept, status_response
+from crdbmesh.simulator.kube.negotiation import (
+    UnreadableBody,
+    Wish,
+    is_true,
+    json_response,
+    read_accept,
+    status_response,
+)
 from crdbmesh.simulator.kube.resources import Resource
 from crdbmesh.simulator.kube.status import StatusError
 

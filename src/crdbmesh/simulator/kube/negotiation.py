@@ -25,8 +25,10 @@ _VALIDATIONS = ("Ignore", "Strict", "Warn")
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The form of the answer that a client asked for: `kind` is empty for the object itself, or `Table`,
-    `PartialObjectMetadata`, `PartialObjectMetadataList`, `APIGroupDiscoveryList`.
+    """The form of the answer that a client asked for.
+
+    Attributes:
+        kind: empty for the object itself, or `Table`, `PartialObjectMetadata`, `PartialObjectMetadataList`.
     """
 
     media_type: str = _JSON

@@ -236,7 +236,4 @@ def _ordered(type_: Type, elements: list[Any], order: Any) -> list[Any]:
     named = sorted(
         (each for each in elements if identity(each) in wanted), key=lambda each: wanted.index(identity(each))
     )
-    result: list[Any] = []
-    for each in elements:
-        result.append(named.pop(0) if identity(each) in wanted else each)
-    return result
+    return [named.pop(0) if identity(each) in wanted else each for each in elements]

@@ -65,7 +65,7 @@ def _restricted(spec: Obj, containers: list[Obj]) -> Iterator[str]:
     keeping = _named(
         containers, lambda context, _: "ALL" not in ((context.get("capabilities") or {}).get("drop") or [])
     )
-    adding = [name for name in _adding(containers, frozenset({"NET_BIND_SERVICE"}))]
+    adding = list(_adding(containers, frozenset({"NET_BIND_SERVICE"})))
     if keeping or adding:
         parts = [f'{_listed(keeping)} must set securityContext.capabilities.drop=["ALL"]'] if keeping else []
         parts += adding
@@ -79,7 +79,8 @@ def _restricted(spec: Obj, containers: list[Obj]) -> Iterator[str]:
         kinds = sorted({kind for _, kind in typed})
         words = "types" if len(kinds) > 1 else "type"
         uses = "uses" if len(typed) == 1 else "use"
-        yield f"restricted volume types ({_volumes([name for name, _ in typed])} {uses} restricted volume {words} {', '.join(kinds)})"
+        subject = _volumes([name for name, _ in typed])
+        yield f"restricted volume types ({subject} {uses} restricted volume {words} {', '.join(kinds)})"
     yield from _non_root(pod, containers)
     unset = _named(
         containers, lambda context, _: not context.get("seccompProfile") and not pod.get("seccompProfile")

@@ -24,7 +24,7 @@ def age(obj: Obj, now: float) -> str:
 def since(stamp: str, now: float) -> str:
     """The time since a stamp, as `duration.HumanDuration` writes it."""
     try:
-        moment = dt.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
+        moment = dt.datetime.fromisoformat(stamp).timestamp()
     except ValueError:
         return _UNKNOWN
     return human(now - moment)
@@ -257,7 +257,7 @@ def _job(obj: Obj, now: float) -> list[Any]:
     took = ""
     if status.get("startTime"):
         end = status.get("completionTime")
-        until = now if not end else dt.datetime.fromisoformat(str(end).replace("Z", "+00:00")).timestamp()
+        until = now if not end else dt.datetime.fromisoformat(str(end)).timestamp()
         took = since(str(status["startTime"]), until)
     return [word, wanted, took, age(obj, now), *_images(obj), _selector(spec.get("selector"))]
 

@@ -355,7 +355,7 @@ class Store:
         workflow.track(resource, old, new, self.timestamp())
         strategy.admit_update(self, resource, old, new, workflow.subresource, workflow.warnings)
         if new != old:
-            strategy.raise_generation(resource, old, new)
+            strategy.raise_generation(old, new)
             if not dry_run and strategy.ends_with_update(resource, new):
                 self._drop(resource, new)
             elif not dry_run:

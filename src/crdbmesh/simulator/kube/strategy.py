@@ -163,7 +163,7 @@ def admit_update(
         _warn_about_template(store, resource, new, warnings)
 
 
-def raise_generation(resource: Resource, old: Obj, new: Obj) -> None:
+def raise_generation(old: Obj, new: Obj) -> None:
     """Count a change of what an object wants."""
     if "generation" not in old["metadata"]:
         return

@@ -106,7 +106,7 @@ def _scale_of(obj: Obj) -> Obj:
 # Logs and proxies.
 
 
-def container_of(pod: Obj, asked: str | None, purpose: str) -> str:
+def container_of(pod: Obj, asked: str | None) -> str:
     """The container of a pod that a request means.
 
     Raises:
@@ -132,7 +132,7 @@ def container_of(pod: Obj, asked: str | None, purpose: str) -> str:
 async def _log(handler: Handler, call: Call) -> web.StreamResponse:
     query = call.request.query
     pod = _object(handler, call)
-    container = container_of(pod, query.get("container"), "log")
+    container = container_of(pod, query.get("container"))
     runtime = handler.cluster.runtime
     if not pod["spec"].get("nodeName") or runtime is None:
         raise status.bad_request(f"pod {call.name} does not have a host assigned")
@@ -271,7 +271,7 @@ async def _evict(handler: Handler, call: Call) -> web.Response:
                 cause = {
                     "reason": "DisruptionBudget",
                     "message": f"The disruption budget {budget['metadata']['name']} needs more healthy pods",
-                }  # noqa: E501 - one message
+                }
                 raise StatusError(429, "TooManyRequests", message, {"causes": [cause]})
         store.delete(call.resource, call.namespace, call.name, grace_s=options.grace_s, dry_run=options.dry_run)
 

@@ -26,10 +26,8 @@ _NAME: Obj = {
 def make(resource: Resource, objects: Iterable[Obj], *, now: float, include: str, head: bool = True) -> Obj:
     """A Table of objects of one kind.
 
-    Args:
-        now: simulated seconds since the epoch, for ages.
-        include: what each row holds of its object: `Object`, `Metadata` or `None`.
-        head: whether the columns are described (in a watch, only the first table does so).
+    Ages are counted up to `now`; `include` says what each row holds of its object (`Object`, `Metadata` or `None`),
+    `head` whether the columns are described (in a watch, only the first table does so).
     """
     columns, cells = _layout(resource)
     rows = [_row(obj, cells(obj, now), include) for obj in objects]
@@ -55,8 +53,8 @@ def partial(obj: Obj) -> Obj:
 
 def _layout(resource: Resource) -> tuple[list[Obj], Callable[[Obj, float], list[Any]]]:
     if resource.kind == "Event":
-        names, event_cells = printers.EVENT
-        return [_column(name) for name in names], event_cells
+        titles, event_cells = printers.EVENT
+        return [_column(name) for name in titles], event_cells
     printer = printers.PRINTERS.get((resource.group, resource.kind))
     if printer is not None:
         names, cells = printer

@@ -39,9 +39,9 @@ def check_required(type_: Type, value: Any, path: str) -> list[FieldError]:
     """Which required fields a value lacks."""
     errors: list[FieldError] = []
     if type_.kind == "struct" and isinstance(value, dict):
-        for name in type_.required:
-            if value.get(name) is None:
-                errors.append(status.required(f"{path}.{name}" if path else name))
+        errors += [
+            status.required(f"{path}.{name}" if path else name) for name in type_.required if value.get(name) is None
+        ]
         for name, each in value.items():
             if isinstance(each, dict | list) and name not in ("managedFields", "status"):
                 errors += check_required(type_.child(name), each, f"{path}.{name}" if path else name)
@@ -190,8 +190,8 @@ def _daemon_set(new: Obj, old: Obj | None) -> list[FieldError]:
 
 
 _MUTABLE_IN_SET = frozenset({
-    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy",
-    "minReadySeconds",
+    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "minReadySeconds",
+    "persistentVolumeClaimRetentionPolicy",
 })  # fmt: skip
 
 
@@ -352,7 +352,7 @@ def _claim(new: Obj, old: Obj | None) -> list[FieldError]:
     return errors
 
 
-def _volume(new: Obj, old: Obj | None) -> list[FieldError]:
+def _volume(new: Obj, _old: Obj | None) -> list[FieldError]:
     spec = _spec(new)
     errors: list[FieldError] = []
     if not spec.get("accessModes"):

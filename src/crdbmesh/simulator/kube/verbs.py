@@ -266,7 +266,7 @@ def _checked_body(call: Call, body: Any) -> Obj:
     if meta is not None and not isinstance(meta, dict):
         raise status.bad_request(
             f'{kind} in version "{resource.version}" cannot be handled as a {kind}: json: cannot unmarshal into Go struct field {kind}.metadata of type v1.ObjectMeta'
-        )  # noqa: E501 - one message
+        )
     meta = dict(meta or {})
     if call.namespace is not None:
         if meta.get("namespace") and meta["namespace"] != call.namespace:

@@ -1,0 +1,382 @@
+"""VNets, subnets, security groups, public addresses and NICs: each rule both ways."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+NETWORK = "providers/Microsoft.Network"
+PUBLIC_IP: dict[str, Any] = {
+    "location": "eastus",
+    "sku": {"name": "Standard"},
+    "properties": {"publicIPAllocationMethod": "Static"},
+}
+
+
+def vnet(*prefixes: str, subnets: dict[str, str] | None = None) -> dict[str, Any]:
+    entries = [{"name": name, "properties": {"addressPrefix": prefix}} for name, prefix in (subnets or {}).items()]
+    return {
+        "location": "eastus",
+        "properties": {"addressSpace": {"addressPrefixes": list(prefixes)}, "subnets": entries},
+    }
+
+
+def test_a_vnet_is_updating_then_succeeded_with_what_azure_adds(shared: Any, group: str) -> None:
+    path = f"{group}/{NETWORK}/virtualNetworks/v"
+    reply = shared.ask("PUT", path, vnet("10.0.0.0/16", subnets={"nodes": "10.0.0.0/24"}), api="2025-07-01")
+    assert reply.status == 201
+    assert reply.body["properties"]["provisioningState"] == "Updating"
+    operation = reply.headers["azure-asyncoperation"]
+    assert f"{shared.scope}/providers/Microsoft.Network/locations/eastus/operations/" in operation
+    assert operation.endswith("?api-version=2025-07-01")
+    assert shared.wait(reply) == {"status": "Succeeded"}
+    body = shared.ask("GET", path).body
+    assert body["properties"]["provisioningState"] == "Succeeded"
+    assert body["etag"].startswith('W/"')
+    assert body["properties"]["virtualNetworkPeerings"] == []
+    (subnet,) = body["properties"]["subnets"]
+    assert subnet["id"] == f"{shared.scope}/{path}/subnets/nodes"
+    assert subnet["properties"]["defaultOutboundAccess"] is False
+    again = shared.done("PUT", path, body)
+    assert again.body["properties"]["resourceGuid"] == body["properties"]["resourceGuid"]
+    assert again.body["properties"]["subnets"][0]["name"] == "nodes"
+
+
+def test_subnets_of_older_api_versions_are_not_private(shared: Any, group: str) -> None:
+    body = vnet("10.0.0.0/16", subnets={"nodes": "10.0.0.0/24"})
+    made = shared.network(group, "virtualNetworks", "v", body, api="2024-05-01")
+    assert "defaultOutboundAccess" not in made["properties"]["subnets"][0]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (vnet("10.0.0.1/16"), "InvalidCIDRNotation"),
+        (vnet("ten"), "InvalidAddressPrefixFormat"),
+        (vnet(), "InvalidAddressSpace"),
+        (vnet("10.0.0.0/16", "10.0.1.0/24"), "NetcfgInvalidVirtualNetworkSite"),
+        (vnet("10.0.0.0/16", subnets={"a": "10.1.0.0/24"}), "NetcfgInvalidSubnet"),
+        (vnet("10.0.0.0/16", subnets={"a": "10.0.0.0/30"}), "NetcfgInvalidSubnet"),
+        (vnet("10.0.0.0/16", subnets={"a": "10.0.0.0/24", "b": "10.0.0.128/25"}), "NetcfgSubnetRangesOverlap"),
+        ({**vnet("10.0.0.0/16"), "location": "atlantis"}, "LocationNotAvailableForResourceType"),
+        ({"properties": {}}, "LocationRequired"),
+    ],
+)
+def test_a_vnet_that_cannot_be_is_refused(shared: Any, group: str, body: Any, code: str) -> None:
+    reply = shared.ask("PUT", f"{group}/{NETWORK}/virtualNetworks/v", body)
+    assert (reply.status, reply.code) == (400, code)
+    assert shared.ask("GET", f"{group}/{NETWORK}/virtualNetworks/v").code == "ResourceNotFound"
+
+
+def test_members_nobody_knows_are_refused_and_read_only_ones_ignored(shared: Any, group: str) -> None:
+    path = f"{group}/{NETWORK}/virtualNetworks/v"
+    body = vnet("10.0.0.0/16")
+    body["properties"]["adressSpace"] = {}
+    reply = shared.ask("PUT", path, body)
+    assert (reply.status, reply.code) == (400, "InvalidRequestFormat")
+    assert reply.body["error"]["details"][0]["code"] == "InvalidJson"
+    assert "Could not find member 'adressSpace' on object of type 'VirtualNetworkPropertiesFormat'" in str(reply.body)
+    flat = {"location": "eastus", "address_space": {"address_prefixes": ["10.0.0.0/16"]}}
+    assert shared.ask("PUT", path, flat).code == "InvalidRequestFormat"
+    wrong = vnet("10.0.0.0/16")
+    wrong["properties"]["addressSpace"]["addressPrefixes"] = "10.0.0.0/16"
+    assert shared.ask("PUT", path, wrong).code == "InvalidRequestFormat"
+    odd = vnet("10.0.0.0/16")
+    odd["properties"].update(provisioningState="Failed", resourceGuid="mine", enableDdosProtection=None)
+    odd["properties"]["ADDRESSSPACE"] = odd["properties"].pop("addressSpace")
+    made = shared.done("PUT", path, odd)
+    assert made.body["properties"]["provisioningState"] == "Succeeded"
+    assert made.body["properties"]["resourceGuid"] != "mine"
+
+
+def test_a_put_without_subnets_keeps_them_or_not_as_its_api_version_does(shared: Any, group: str) -> None:
+    shared.vnet(group, "v", "10.0.0.0/16")
+    path = f"{group}/{NETWORK}/virtualNetworks/v"
+    bare = {"location": "eastus", "properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}}
+    assert len(shared.done("PUT", path, bare, api="2023-09-01").body["properties"]["subnets"]) == 1
+    assert shared.done("PUT", path, bare, api="2023-05-01").body["properties"]["subnets"] == []
+
+
+def test_a_vnet_has_one_writer_at_a_time(slow: Any, group: str) -> None:
+        path = f"{group}/{NETWORK}/virtualNetworks/v"
+        first = slow.ask("PUT", path, vnet("10.0.0.0/16"))
+        subnet = {"properties": {"addressPrefix": "10.0.1.0/24"}}
+        for method, target, body in (
+            ("PUT", path, vnet("10.0.0.0/16")),
+            ("PUT", f"{path}/subnets/late", subnet),
+            ("DELETE", path, None),
+        ):
+            reply = slow.ask(method, target, body)
+            assert (reply.status, reply.code) == (409, "AnotherOperationInProgress")
+            assert first.headers["azure-asyncoperation"].partition("?")[0] in reply.message
+    slow.wait(first)
+    assert slow.done("PUT", f"{path}/subnets/late", subnet).status == 200
+
+
+def test_subnets_live_in_their_vnet(shared: Any, group: str, bodies: Any) -> None:
+    made = shared.vnet(group, "v", "10.0.0.0/16")
+    path = f"{group}/{NETWORK}/virtualNetworks/v/subnets"
+    put = shared.ask("PUT", f"{path}/more", {"properties": {"addressPrefix": "10.0.1.0/24"}})
+    assert put.status == 201
+    assert shared.ask("GET", made["id"]).body["properties"]["provisioningState"] == "Updating"
+    shared.wait(put)
+    assert [one["name"] for one in shared.ask("GET", path).body["value"]] == ["nodes", "more"]
+    overlapping = shared.ask("PUT", f"{path}/third", {"properties": {"addressPrefix": "10.0.1.128/25"}})
+    assert overlapping.code == "NetcfgSubnetRangesOverlap"
+    nic = shared.nic(group, "n", bodies.nic(made))
+    used = shared.ask("GET", f"{path}/nodes").body["properties"]["ipConfigurations"]
+    assert used == [{"id": f"{nic['id']}/ipConfigurations/primary"}]
+    refused = shared.ask("DELETE", f"{path}/nodes")
+    assert (refused.status, refused.code) == (400, "InUseSubnetCannotBeDeleted")
+    changed = shared.ask("PUT", f"{path}/nodes", {"properties": {"addressPrefix": "10.0.2.0/24"}})
+    assert changed.code == "InUsePrefixCannotBeDeleted"
+    shared.done("DELETE", f"{path}/more")
+    assert shared.ask("GET", f"{path}/more").status == 404
+    assert shared.ask("DELETE", f"{path}/more").status == 204
+    lost = f"{group}/{NETWORK}/virtualNetworks/absent/subnets/x"
+    assert shared.ask("PUT", lost, {"properties": {}}).code == "ParentResourceNotFound"
+    assert shared.ask("GET", lost).code == "ResourceNotFound"
+
+
+def test_a_vnet_in_use_is_not_deleted_and_a_free_one_is(shared: Any, group: str, bodies: Any) -> None:
+    made = shared.vnet(group, "v", "10.0.0.0/16")
+    shared.nic(group, "n", bodies.nic(made))
+    refused = shared.ask("DELETE", made["id"])
+    assert (refused.status, refused.code) == (400, "InUseSubnetCannotBeDeleted")
+    assert "n/ipConfigurations/primary" in refused.message
+    shared.done("DELETE", f"{group}/{NETWORK}/networkInterfaces/n")
+    reply = shared.ask("DELETE", made["id"])
+    assert reply.status == 202
+    assert "/operationResults/" in reply.headers["location"]
+    assert shared.ask("DELETE", made["id"]).status in (202, 204)
+    shared.wait(reply)
+    assert shared.ask("GET", reply.headers["location"]).status == 204
+    assert shared.ask("GET", made["id"]).status == 404
+    assert shared.ask("DELETE", made["id"]).status == 204
+
+
+def test_etags_guard_writes(shared: Any, group: str) -> None:
+    made = shared.vnet(group, "v", "10.0.0.0/16")
+    stale = {"If-Match": 'W/"00000000-0000-0000-0000-000000000000"'}
+    reply = shared.ask("PUT", made["id"], vnet("10.0.0.0/16"), headers=stale)
+    assert (reply.status, reply.code) == (412, "PreconditionFailed")
+    assert shared.ask("DELETE", made["id"], headers=stale).status == 412
+    assert shared.ask("PUT", made["id"], vnet("10.0.0.0/16"), headers={"If-None-Match": "*"}).status == 412
+    good = {"If-Match": shared.ask("GET", made["id"]).headers["etag"]}
+    shared.wait(shared.ask("PUT", made["id"], vnet("10.0.0.0/16"), headers=good))
+
+
+def test_a_resource_does_not_move(shared: Any, group: str) -> None:
+    made = shared.vnet(group, "v", "10.0.0.0/16")
+    reply = shared.ask("PUT", made["id"], {**vnet("10.0.0.0/16"), "location": "westus"})
+    assert (reply.status, reply.code) == (409, "InvalidResourceLocation")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"priority": 99}, "SecurityRuleInvalidPriority"),
+        ({"priority": 4097}, "SecurityRuleInvalidPriority"),
+        ({"destinationPortRange": "70000"}, "SecurityRuleInvalidPortRange"),
+        ({"destinationPortRange": "20-10"}, "SecurityRuleInvalidPortRange"),
+        ({"destinationPortRange": None, "destinationPortRanges": ["*"]}, "SecurityRuleInvalidPortRange"),
+        ({"sourceAddressPrefix": "everyone"}, "SecurityRuleInvalidAddressPrefix"),
+        ({"sourceAddressPrefix": None, "sourceAddressPrefixes": ["Internet"]}, "SecurityRuleInvalidAddressPrefix"),
+        ({"sourceAddressPrefix": None}, "RequiredSecurityRuleParametersMissing"),
+        ({"sourceAddressPrefixes": ["10.0.0.0/8"]}, "SecurityRuleParametersConflict"),
+        ({"protocol": "Http"}, "InvalidRequestFormat"),
+        ({"priority": "100"}, "InvalidRequestFormat"),
+        ({"direction": None}, "InvalidRequestFormat"),
+    ],
+)
+def test_a_security_rule_that_makes_no_sense_is_refused(
+    shared: Any, group: str, bodies: Any, change: dict[str, Any], code: str
+) -> None:
+    rule = {**bodies.rule(port="22"), **change}
+    body = {"location": "eastus", "properties": {"securityRules": [{"name": "r", "properties": rule}]}}
+    reply = shared.ask("PUT", f"{group}/{NETWORK}/networkSecurityGroups/n", body)
+    assert (reply.status, reply.code) == (400, code)
+
+
+def test_two_rules_of_one_priority_conflict_in_one_direction_only(shared: Any, group: str, bodies: Any) -> None:
+    path = f"{group}/{NETWORK}/networkSecurityGroups/n"
+    made = shared.nsg(group, "n", bodies.rule(100), bodies.rule(100, direction="Outbound"))
+    assert [one["name"] for one in made["properties"]["securityRules"]] == ["rule0", "rule1"]
+    reply = shared.ask("PUT", f"{path}/securityRules/third", {"properties": bodies.rule(100)})
+    assert (reply.status, reply.code) == (400, "SecurityRuleConflict")
+    assert shared.done("PUT", f"{path}/securityRules/third", {"properties": bodies.rule(101)}).status == 200
+    assert len(shared.ask("GET", f"{path}/securityRules").body["value"]) == 3
+    shared.done("DELETE", f"{path}/securityRules/third")
+    assert shared.ask("GET", f"{path}/securityRules/third").status == 404
+    assert shared.ask("DELETE", f"{path}/securityRules/third").status == 204
+    defaults = shared.ask("GET", f"{path}/defaultSecurityRules").body["value"]
+    assert sorted(one["properties"]["priority"] for one in defaults) == [65000, 65000, 65001, 65001, 65500, 65500]
+    assert shared.ask("GET", f"{path}/defaultSecurityRules/DenyAllInBound").status == 200
+
+
+def test_a_security_group_in_use_is_not_deleted(shared: Any, group: str, bodies: Any) -> None:
+    nsg = shared.nsg(group, "g")
+    made = shared.vnet(group, "v", "10.0.0.0/16", networkSecurityGroup={"id": nsg["id"]})
+    shared.nic(group, "n", bodies.nic(made, nsg=nsg))
+    seen = shared.ask("GET", nsg["id"]).body["properties"]
+    assert seen["subnets"] == [{"id": made["properties"]["subnets"][0]["id"]}]
+    assert len(seen["networkInterfaces"]) == 1
+    reply = shared.ask("DELETE", nsg["id"])
+    assert (reply.status, reply.code) == (400, "InUseNetworkSecurityGroupCannotBeDeleted")
+    shared.done("DELETE", f"{group}/{NETWORK}/networkInterfaces/n")
+    shared.done("DELETE", made["id"])
+    shared.done("DELETE", nsg["id"])
+
+
+def test_a_public_address_appears_when_it_has_succeeded_and_returns(make_world: Any, serve: Any) -> None:
+    with serve(make_world(addresses=iter(["127.9.9.1"]))) as arm:
+        group = arm.group()
+        path = f"{group}/{NETWORK}/publicIPAddresses/ip"
+        reply = arm.ask("PUT", path, PUBLIC_IP)
+        assert reply.status == 201
+        arm.wait(reply)
+        assert arm.ask("GET", path).body["properties"]["ipAddress"] == "127.9.9.1"
+        assert arm.done("PUT", path, PUBLIC_IP).body["properties"]["ipAddress"] == "127.9.9.1"
+        assert arm.ask("PUT", f"{path}2", PUBLIC_IP).code == "PublicIPAddressPoolExhausted"
+        arm.done("DELETE", path)
+        assert arm.done("PUT", f"{path}2", PUBLIC_IP).body["properties"]["ipAddress"] == "127.9.9.1"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"sku": {}}, "IPv4BasicSkuPublicIpCountLimitReached"),
+        ({"sku": {"name": "Basic"}}, "IPv4BasicSkuPublicIpCountLimitReached"),
+        ({"properties": {"publicIPAllocationMethod": "Dynamic"}}, "StandardSkuPublicIPAddressesMustBeStatic"),
+        ({"properties": {}}, "StandardSkuPublicIPAddressesMustBeStatic"),
+        ({"zones": ["4"]}, "InvalidAvailabilityZone"),
+        ({"zones": ["1"], "location": "westus"}, "LocationNotSupportAvailabilityZones"),
+        (
+            {"properties": {"publicIPAllocationMethod": "Static", "dnsSettings": {"domainNameLabel": "-"}}},
+            "InvalidDomainNameLabel",
+        ),
+    ],
+)
+def test_a_public_address_that_cannot_be_is_refused(shared: Any, group: str, change: Any, code: str) -> None:
+    reply = shared.ask("PUT", f"{group}/{NETWORK}/publicIPAddresses/ip", {**PUBLIC_IP, **change})
+    assert (reply.status, reply.code) == (400, code)
+
+
+def test_public_addresses_have_a_quota(make_world: Any, serve: Any) -> None:
+    world = make_world()
+    world.subscription.limits.everywhere["PublicIPAddresses"] = 1
+    with serve(world) as arm:
+        group = arm.group()
+        arm.public_ip(group, "one")
+        reply = arm.ask("PUT", f"{group}/{NETWORK}/publicIPAddresses/two", PUBLIC_IP)
+        assert (reply.status, reply.code) == (400, "PublicIPCountLimitReached")
+        arm.public_ip(group, "elsewhere", location="westus")
+
+
+def test_a_public_address_belongs_to_one_nic(shared: Any, group: str, bodies: Any) -> None:
+    made, address = shared.vnet(group, "v", "10.0.0.0/16"), shared.public_ip(group, "ip")
+    nic = shared.nic(group, "n", bodies.nic(made, address=address))
+    seen = shared.ask("GET", address["id"]).body["properties"]
+    assert seen["ipConfiguration"]["id"] == f"{nic['id']}/ipConfigurations/primary"
+    refused = shared.ask("DELETE", address["id"])
+    assert (refused.status, refused.code) == (400, "PublicIPAddressCannotBeDeleted")
+    other = shared.ask("PUT", f"{group}/{NETWORK}/networkInterfaces/o", bodies.nic(made, address=address))
+    assert (other.status, other.code) == (400, "PublicIPAddressInUse")
+    shared.nic(group, "n", bodies.nic(made))
+    shared.done("DELETE", address["id"])
+
+
+def test_private_addresses_come_in_order_and_stay(shared: Any, group: str, bodies: Any) -> None:
+    made = shared.vnet(group, "v", "10.0.0.0/16")
+
+    def address(name: str, **more: Any) -> str:
+        nic = shared.nic(group, name, bodies.nic(made, **more))
+        return str(nic["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"])
+
+    assert [address("a"), address("b"), address("c", ip="10.0.0.6"), address("d")] == [
+        "10.0.0.4",
+        "10.0.0.5",
+        "10.0.0.6",
+        "10.0.0.7",
+    ]
+    assert address("b") == "10.0.0.5"
+    shared.done("DELETE", f"{group}/{NETWORK}/networkInterfaces/a")
+    assert address("e") == "10.0.0.4"
+    free = shared.ask("GET", f"{made['id']}/CheckIPAddressAvailability?ipAddress=10.0.0.9").body
+    taken = shared.ask("GET", f"{made['id']}/CheckIPAddressAvailability?ipAddress=10.0.0.4").body
+    assert (free["available"], taken["available"]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("ip", "code"),
+    [
+        ("10.1.0.9", "PrivateIPAddressNotInSubnet"),
+        ("10.0.0.3", "PrivateIPAddressInReservedRange"),
+        ("10.0.0.255", "PrivateIPAddressInReservedRange"),
+        ("10.0.0.4", "PrivateIPAddressIsAllocated"),
+        ("ten", "InvalidIPAddressFormat"),
+    ],
+)
+def test_a_static_address_that_cannot_be_is_refused(shared: Any, group: str, bodies: Any, ip: str, code: str) -> None:
+    made = shared.vnet(group, "v", "10.0.0.0/16")
+    shared.nic(group, "first", bodies.nic(made))
+    reply = shared.ask("PUT", f"{group}/{NETWORK}/networkInterfaces/n", bodies.nic(made, ip=ip))
+    assert (reply.status, reply.code) == (400, code)
+
+
+def test_a_full_subnet_takes_no_more(shared: Any, group: str, bodies: Any) -> None:
+    made = shared.network(group, "virtualNetworks", "v", vnet("10.0.0.0/16", subnets={"tiny": "10.0.0.0/29"}))
+    for name in ("a", "b", "c"):
+        shared.nic(group, name, bodies.nic(made))
+    reply = shared.ask("PUT", f"{group}/{NETWORK}/networkInterfaces/d", bodies.nic(made))
+    assert (reply.status, reply.code) == (400, "SubnetIsFull")
+
+
+def test_a_nic_refers_only_to_what_is_there_and_in_its_region(shared: Any, group: str, bodies: Any) -> None:
+    made = shared.vnet(group, "v", "10.0.0.0/16")
+    path = f"{group}/{NETWORK}/networkInterfaces/n"
+    elsewhere = shared.ask("PUT", path, bodies.nic(made, location="westus"))
+    assert (elsewhere.status, elsewhere.code) == (400, "InvalidResourceReference")
+    for change in (
+        {"networkSecurityGroup": {"id": made["id"] + "x"}},
+        {"networkSecurityGroup": {"id": made["id"]}},
+        {"ipConfigurations": [{"name": "p", "properties": {"subnet": {"id": made["id"] + "/subnets/absent"}}}]},
+    ):
+        body = copy.deepcopy(bodies.nic(made))
+        body["properties"].update(change)
+        assert shared.ask("PUT", path, body).code == "InvalidResourceReference"
+    body["properties"] = {"ipConfigurations": [{"name": "p", "properties": {"subnet": {}}}]}
+    reply = shared.ask("PUT", path, body)
+    assert reply.body["error"]["details"][0]["code"] == "MissingJsonReferenceId"
+    assert shared.ask("GET", path).status == 404
+
+
+def test_a_nic_waits_for_what_it_refers_to(slow: Any, group: str, bodies: Any) -> None:
+    made = slow.vnet(group, "v", "10.0.0.0/16")
+        begun = slow.ask("PUT", f"{group}/{NETWORK}/publicIPAddresses/ip", PUBLIC_IP)
+        body = bodies.nic(made, address=begun.body)
+        reply = slow.ask("PUT", f"{group}/{NETWORK}/networkInterfaces/n", body)
+        assert (reply.status, reply.code) == (429, "RetryableError")
+        assert reply.body["error"]["details"][0]["code"] == "ReferencedResourceNotProvisioned"
+        assert int(reply.headers["retry-after-ms"]) > 0
+        subnet = slow.ask("PUT", f"{made['id']}/subnets/x", {"properties": {"addressPrefix": "10.0.1.0/24"}})
+        reply = slow.ask("PUT", f"{group}/{NETWORK}/networkInterfaces/n", bodies.nic(made))
+        assert (reply.status, reply.code) == (429, "RetryableError")
+    slow.wait(begun)
+    slow.wait(subnet)
+    assert slow.done("PUT", f"{group}/{NETWORK}/networkInterfaces/n", body).status == 200
+
+
+def test_what_this_world_lacks_is_501_and_recorded(arm: Any, bodies: Any) -> None:
+    group = arm.group()
+    rule = {**bodies.rule(), "sourceApplicationSecurityGroups": [{"id": "x"}], "sourceAddressPrefix": None}
+    nsg = {"location": "eastus", "properties": {"securityRules": [{"name": "r", "properties": rule}]}}
+    assert arm.ask("PUT", f"{group}/{NETWORK}/networkSecurityGroups/n", nsg).status == 501
+    six = {**PUBLIC_IP, "properties": {"publicIPAllocationMethod": "Static", "publicIPAddressVersion": "IPv6"}}
+    assert arm.ask("PUT", f"{group}/{NETWORK}/publicIPAddresses/p", six).status == 501
+    inline = vnet("10.0.0.0/16")
+    inline["properties"]["virtualNetworkPeerings"] = [{"name": "p", "properties": {}}]
+    assert arm.ask("PUT", f"{group}/{NETWORK}/virtualNetworks/v", inline).status == 501
+    assert len(arm.world.unknown) == 3
