@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -30,7 +31,7 @@ def main() -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
     if arguments.attached:
-        threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), name="attached", daemon=True).start()
+        threading.Thread(target=_stop_when_input_ends, args=(stop,), name="attached", daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="crdbmesh-") as scratch:
         folder = arguments.folder or Path(scratch)
         try:
@@ -46,6 +47,13 @@ def main() -> int:
         finally:
             simulator.stop()
     return 0
+
+
+def _stop_when_input_ends(stop: threading.Event) -> None:
+    # Not sys.stdin: a thread that waits in its buffer would hold the buffer's lock when the interpreter ends.
+    while os.read(0, 4096):
+        pass
+    stop.set()
 
 
 if __name__ == "__main__":

@@ -94,6 +94,10 @@ class ObjectsStep(RegionStep):
     def objects(self) -> list[Object]:
         """The objects, in the order in which they are applied."""
 
+    def takes_over(self, wanted: Object) -> bool:  # noqa: ARG002 - most steps own what they apply
+        """Whether fields of this object are taken from whoever owns them, where otherwise a conflict is an error."""
+        return False
+
     def missing(self) -> str | None:
         """What does not hold yet although the objects are there, or None."""
         return None
@@ -114,5 +118,5 @@ class ObjectsStep(RegionStep):
         """Apply every object, then wait."""
         kube = self.access.kube(self.region.name)
         for wanted in self.objects():
-            kube.apply(wanted)
+            kube.apply(wanted, force=self.takes_over(wanted))
         self.settle(say)

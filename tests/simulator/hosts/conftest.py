@@ -140,13 +140,17 @@ class Town:
     def address(self, name: str) -> str:
         return self.wiring.public[name]
 
-    def connect(self, name: str, *, port: int = PORT, user: str = ADMIN, deadline_s: float = 20.0, **more: Any) -> paramiko.SSHClient:
+    def connect(
+        self, name: str, *, port: int = PORT, user: str = ADMIN, deadline_s: float = 20.0, **more: Any
+    ) -> paramiko.SSHClient:
         """Log in, trying again while the machine boots."""
         until = time.monotonic() + deadline_s
         while True:
             client = paramiko.SSHClient()
             entry = f"[{self.address(name)}]:{port}" if port != 22 else self.address(name)
-            client.get_host_keys().add(entry, "ssh-ed25519", paramiko.Ed25519Key.from_private_key(io.StringIO(self.host_key[0])))
+            client.get_host_keys().add(
+                entry, "ssh-ed25519", paramiko.Ed25519Key.from_private_key(io.StringIO(self.host_key[0]))
+            )
             options: dict[str, Any] = {
                 "username": user, "pkey": paramiko.Ed25519Key.from_private_key(io.StringIO(self.login[0])),
                 "allow_agent": False, "look_for_keys": False, "timeout": 5, "banner_timeout": 5, "auth_timeout": 5,
@@ -289,4 +293,3 @@ def openssh_options(town: Town, folder: Path) -> list[str]:
     known.write_text(f"* {town.host_key[1]}\n")
     return ["-i", str(key), "-F", "/dev/null", "-o", f"UserKnownHostsFile={known}", "-o", "StrictHostKeyChecking=yes",
             "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]  # fmt: skip
-

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from tests.simulator.hosts.conftest import Town
 
 BASH = [
     ("quoting", "x='a   b'; echo $x; echo \"$x\" '$x' \"\\$x\" a\\ b", "a b\na   b $x $x a b\n", 0),
@@ -55,12 +60,12 @@ DASH = [
 
 
 @pytest.mark.parametrize(("script", "stdout", "status"), [case[1:] for case in BASH], ids=[case[0] for case in BASH])
-def test_a_command_runs_as_in_bash(inn, script: str, stdout: str, status: int) -> None:  # type: ignore[no-untyped-def]
+def test_a_command_runs_as_in_bash(inn: Town, script: str, stdout: str, status: int) -> None:
     done = inn.run("inn", script)
     assert (done.stdout, done.status) == (stdout, status), done.stderr
 
 
 @pytest.mark.parametrize(("script", "stdout", "status"), [case[1:] for case in DASH], ids=[case[0] for case in DASH])
-def test_a_script_of_sh_runs_as_in_dash(inn, script: str, stdout: str, status: int) -> None:  # type: ignore[no-untyped-def]
+def test_a_script_of_sh_runs_as_in_dash(inn: Town, script: str, stdout: str, status: int) -> None:
     done = inn.run("inn", "sh -s", stdin=script.encode())
     assert (done.stdout, done.status) == (stdout, status), done.stderr

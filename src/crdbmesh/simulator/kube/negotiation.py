@@ -81,7 +81,7 @@ async def read_body(request: web.Request) -> Any:
     if media == protobuf.MEDIA_TYPE:
         try:
             return protobuf.decode(raw)
-        except protobuf.UnknownMessage as error:
+        except protobuf.UnknownMessageError as error:
             raise UnreadableBody(str(error)) from None
     raise status.StatusError(
         415,
@@ -112,9 +112,8 @@ def parse_json(raw: bytes) -> Any:
     try:
         return json.loads(raw)
     except ValueError as error:
-        raise status.bad_request(
-            f"the object provided is unrecognized (must be of type Object): couldn't get version/kind; json parse error: {error}"
-        ) from None
+        what = "the object provided is unrecognized (must be of type Object): couldn't get version/kind"
+        raise status.bad_request(f"{what}; json parse error: {error}") from None
 
 
 def parse_yaml(raw: bytes) -> Any:
@@ -229,10 +228,7 @@ def json_response(
     headers: list[tuple[str, str]] = [("Cache-Control", "no-cache, private")]
     headers += [("Warning", f"299 - {_quoted(text)}") for text in dict.fromkeys(warnings or [])]
     media = _JSON if wish is None else wish.media_type
-    if media == _YAML:
-        text = yaml.safe_dump(value, sort_keys=True)
-    else:
-        text = json.dumps(value, separators=(",", ":")) + "\n"
+    text = yaml.safe_dump(value) if media == _YAML else json.dumps(value, separators=(",", ":")) + "\n"
     response = web.Response(status=code, text=text, content_type=media)
     for name, header in headers:
         response.headers.add(name, header)

@@ -400,6 +400,20 @@ def _binding(obj: Obj, now: float) -> list[Any]:
     return [f"{role.get('kind')}/{role.get('name')}", age(obj, now)]
 
 
+def _ingress(obj: Obj, now: float) -> list[Any]:
+    spec = _spec(obj)
+    hosts = ",".join(str(rule.get("host") or "*") for rule in spec.get("rules") or []) or "*"
+    found = (_status(obj).get("loadBalancer") or {}).get("ingress") or []
+    addresses = ",".join(str(each.get("ip") or each.get("hostname")) for each in found)
+    return [
+        spec.get("ingressClassName") or _NONE,
+        hosts,
+        addresses,
+        "80, 443" if spec.get("tls") else "80",
+        age(obj, now),
+    ]
+
+
 def _policy(obj: Obj, now: float) -> list[Any]:
     return [_selector(_spec(obj).get("podSelector")), age(obj, now)]
 
@@ -428,15 +442,19 @@ PRINTERS: dict[tuple[str, str], tuple[tuple[str, ...], _Cells]] = {
     ("apps", "ReplicaSet"): (("#Desired", "#Current", "#Ready", "Age", *_WORKLOAD), _replica_set),
     ("apps", "StatefulSet"): (("Ready", "Age", "+Containers", "+Images"), _stateful_set),
     ("apps", "DaemonSet"): (
-        ("#Desired", "#Current", "#Ready", "#Up-to-date", "#Available", "Node Selector", "Age", *_WORKLOAD), _daemon_set),
+        ("#Desired", "#Current", "#Ready", "#Up-to-date", "#Available", "Node Selector", "Age", *_WORKLOAD),
+        _daemon_set),
     ("batch", "Job"): (("Status", "Completions", "Duration", "Age", *_WORKLOAD), _job),
-    ("batch", "CronJob"): (("Schedule", "Timezone", "Suspend", "#Active", "Last Schedule", "Age", *_WORKLOAD), _cron_job),
+    ("batch", "CronJob"): (
+        ("Schedule", "Timezone", "Suspend", "#Active", "Last Schedule", "Age", *_WORKLOAD), _cron_job),
     ("discovery.k8s.io", "EndpointSlice"): (("AddressType", "Ports", "Endpoints", "Age"), _slice),
     ("storage.k8s.io", "StorageClass"): (
         ("Provisioner", "ReclaimPolicy", "VolumeBindingMode", "AllowVolumeExpansion", "Age"), _storage_class),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): (("Created At",), _definition),
     ("coordination.k8s.io", "Lease"): (("Holder", "Age"), _lease),
-    ("policy", "PodDisruptionBudget"): (("Min Available", "Max Unavailable", "#Allowed Disruptions", "Age"), _disruption),
+    ("policy", "PodDisruptionBudget"): (
+        ("Min Available", "Max Unavailable", "#Allowed Disruptions", "Age"), _disruption),
+    ("networking.k8s.io", "Ingress"): (("Class", "Hosts", "Address", "Ports", "Age"), _ingress),
     ("networking.k8s.io", "NetworkPolicy"): (("Pod-Selector", "Age"), _policy),
     (_RBAC, "ClusterRole"): (("Created At",), _stamped),
     (_RBAC, "Role"): (("Created At",), _stamped),

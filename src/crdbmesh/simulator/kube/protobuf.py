@@ -1,6 +1,7 @@
 """Request bodies in Kubernetes' protobuf form, which Go's typed clients (`kubectl create`, `auth`, `drain`) send.
 
-The envelope is `k8s\\0` and a `runtime.Unknown`; messages after `generated.proto` of k8s.io/api and k8s.io/apimachinery
+The envelope is `k8s`, a zero byte and a `runtime.Unknown`; messages after `generated.proto` of k8s.io/api and
+k8s.io/apimachinery 1.36.
 1.36. Only the kinds that such clients create are known; answers are always JSON, which these clients accept as well.
 """
 
@@ -23,70 +24,100 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # or another message; `*` marks what is left out when unset (elsewhere a zero means unset), `[]` a list, `{}` a map from
 # strings; `~` a message whose fields belong to the one around it.
 _MESSAGES = {
-    "ObjectMeta": "1 name s, 2 generateName s, 3 namespace s, 4 selfLink s, 5 uid s, 6 resourceVersion s, 7 generation i, "
-    "8 creationTimestamp Time, 9 deletionTimestamp Time, 10 deletionGracePeriodSeconds i*, 11 labels s{}, "
-    "12 annotations s{}, 13 ownerReferences OwnerReference[], 14 finalizers s[]",
+    "ObjectMeta": (
+        "1 name s, 2 generateName s, 3 namespace s, 4 selfLink s, 5 uid s, 6 resourceVersion s, 7 generation i, "
+        "8 creationTimestamp Time, 9 deletionTimestamp Time, 10 deletionGracePeriodSeconds i*, 11 labels s{}, "
+        "12 annotations s{}, 13 ownerReferences OwnerReference[], 14 finalizers s[]"
+    ),
     "OwnerReference": "1 kind s, 3 name s, 4 uid s, 5 apiVersion s, 6 controller b*, 7 blockOwnerDeletion b*",
     "LabelSelector": "1 matchLabels s{}, 2 matchExpressions LabelSelectorRequirement[]",
     "LabelSelectorRequirement": "1 key s, 2 operator s, 3 values s[]",
-    "DeleteOptions": "1 gracePeriodSeconds i*, 2 preconditions Preconditions, 3 orphanDependents b*, "
-    "4 propagationPolicy s*, 5 dryRun s[]",
+    "DeleteOptions": (
+        "1 gracePeriodSeconds i*, 2 preconditions Preconditions, 3 orphanDependents b*, 4 propagationPolicy s*, "
+        "5 dryRun s[]"
+    ),
     "Preconditions": "1 uid s*, 2 resourceVersion s*",
     "LocalObjectReference": "1 name s",
-    "ObjectReference": "1 kind s, 2 namespace s, 3 name s, 4 uid s, 5 apiVersion s, 6 resourceVersion s, 7 fieldPath s",
+    "ObjectReference": (
+        "1 kind s, 2 namespace s, 3 name s, 4 uid s, 5 apiVersion s, 6 resourceVersion s, 7 fieldPath s"
+    ),
     "Namespace": "1 metadata ObjectMeta, 2 spec NamespaceSpec, 3 status NamespaceStatus",
     "NamespaceSpec": "1 finalizers s[]",
     "NamespaceStatus": "1 phase s",
     "ConfigMap": "1 metadata ObjectMeta, 2 data s{}, 3 binaryData y{}, 4 immutable b*",
     "Secret": "1 metadata ObjectMeta, 2 data y{}, 3 type s, 4 stringData s{}, 5 immutable b*",
-    "ServiceAccount": "1 metadata ObjectMeta, 2 secrets ObjectReference[], 3 imagePullSecrets LocalObjectReference[], "
-    "4 automountServiceAccountToken b*",
+    "ServiceAccount": (
+        "1 metadata ObjectMeta, 2 secrets ObjectReference[], 3 imagePullSecrets LocalObjectReference[], "
+        "4 automountServiceAccountToken b*"
+    ),
     "ResourceQuota": "1 metadata ObjectMeta, 2 spec ResourceQuotaSpec, 3 status ResourceQuotaStatus",
     "ResourceQuotaSpec": "1 hard Quantity{}, 2 scopes s[]",
     "ResourceQuotaStatus": "1 hard Quantity{}, 2 used Quantity{}",
     "Service": "1 metadata ObjectMeta, 2 spec ServiceSpec, 3 status ServiceStatus",
-    "ServiceSpec": "1 ports ServicePort[], 2 selector s{}, 3 clusterIP s, 4 type s, 5 externalIPs s[], 7 sessionAffinity s, "
-    "8 loadBalancerIP s, 9 loadBalancerSourceRanges s[], 10 externalName s, 11 externalTrafficPolicy s, "
-    "12 healthCheckNodePort i, 13 publishNotReadyAddresses b, 17 ipFamilyPolicy s*, 18 clusterIPs s[], 19 ipFamilies s[], "
-    "20 allocateLoadBalancerNodePorts b*, 21 loadBalancerClass s*, 22 internalTrafficPolicy s*, 23 trafficDistribution s*",
+    "ServiceSpec": (
+        "1 ports ServicePort[], 2 selector s{}, 3 clusterIP s, 4 type s, 5 externalIPs s[], 7 sessionAffinity s, "
+        "8 loadBalancerIP s, 9 loadBalancerSourceRanges s[], 10 externalName s, 11 externalTrafficPolicy s, "
+        "12 healthCheckNodePort i, 13 publishNotReadyAddresses b, 17 ipFamilyPolicy s*, 18 clusterIPs s[], "
+        "19 ipFamilies s[], 20 allocateLoadBalancerNodePorts b*, 21 loadBalancerClass s*, "
+        "22 internalTrafficPolicy s*, 23 trafficDistribution s*"
+    ),
     "ServicePort": "1 name s, 2 protocol s, 3 port i, 4 targetPort IntOrString, 5 nodePort i, 6 appProtocol s*",
     "ServiceStatus": "1 loadBalancer LoadBalancerStatus",
     "LoadBalancerStatus": "",
     "PodTemplateSpec": "1 metadata ObjectMeta, 2 spec PodSpec",
-    "PodSpec": "2 containers Container[], 3 restartPolicy s, 4 terminationGracePeriodSeconds i*, "
-    "5 activeDeadlineSeconds i*, 6 dnsPolicy s, 7 nodeSelector s{}, 8 serviceAccountName s, 9 serviceAccount s, "
-    "10 nodeName s, 11 hostNetwork b, 12 hostPID b, 13 hostIPC b, 14 securityContext Nothing, "
-    "15 imagePullSecrets LocalObjectReference[], 16 hostname s, 17 subdomain s, 19 schedulerName s, "
-    "20 initContainers Container[], 21 automountServiceAccountToken b*, 24 priorityClassName s, 25 priority i*, "
-    "27 shareProcessNamespace b*, 29 runtimeClassName s*, 30 enableServiceLinks b*, 31 preemptionPolicy s*",
-    "Container": "1 name s, 2 image s, 3 command s[], 4 args s[], 5 workingDir s, 6 ports ContainerPort[], 7 env EnvVar[], "
-    "8 resources ResourceRequirements, 13 terminationMessagePath s, 14 imagePullPolicy s, 16 stdin b, 17 stdinOnce b, "
-    "18 tty b, 20 terminationMessagePolicy s, 24 restartPolicy s*",
+    "PodSpec": (
+        "2 containers Container[], 3 restartPolicy s, 4 terminationGracePeriodSeconds i*, "
+        "5 activeDeadlineSeconds i*, 6 dnsPolicy s, 7 nodeSelector s{}, 8 serviceAccountName s, "
+        "9 serviceAccount s, 10 nodeName s, 11 hostNetwork b, 12 hostPID b, 13 hostIPC b, "
+        "14 securityContext Nothing, 15 imagePullSecrets LocalObjectReference[], 16 hostname s, 17 subdomain s, "
+        "19 schedulerName s, 20 initContainers Container[], 21 automountServiceAccountToken b*, "
+        "24 priorityClassName s, 25 priority i*, 27 shareProcessNamespace b*, 29 runtimeClassName s*, "
+        "30 enableServiceLinks b*, 31 preemptionPolicy s*"
+    ),
+    "Container": (
+        "1 name s, 2 image s, 3 command s[], 4 args s[], 5 workingDir s, 6 ports ContainerPort[], "
+        "7 env EnvVar[], 8 resources ResourceRequirements, 13 terminationMessagePath s, 14 imagePullPolicy s, "
+        "16 stdin b, 17 stdinOnce b, 18 tty b, 20 terminationMessagePolicy s, 24 restartPolicy s*"
+    ),
     "ContainerPort": "1 name s, 2 hostPort i, 3 containerPort i, 4 protocol s, 5 hostIP s",
     "EnvVar": "1 name s, 2 value s",
     "ResourceRequirements": "1 limits Quantity{}, 2 requests Quantity{}",
     "Nothing": "",
     "Deployment": "1 metadata ObjectMeta, 2 spec DeploymentSpec, 3 status DeploymentStatus",
-    "DeploymentSpec": "1 replicas i*, 2 selector LabelSelector, 3 template PodTemplateSpec, 4 strategy DeploymentStrategy, "
-    "5 minReadySeconds i, 6 revisionHistoryLimit i*, 7 paused b, 9 progressDeadlineSeconds i*",
+    "DeploymentSpec": (
+        "1 replicas i*, 2 selector LabelSelector, 3 template PodTemplateSpec, 4 strategy DeploymentStrategy, "
+        "5 minReadySeconds i, 6 revisionHistoryLimit i*, 7 paused b, 9 progressDeadlineSeconds i*"
+    ),
     "DeploymentStrategy": "1 type s, 2 rollingUpdate RollingUpdateDeployment",
     "RollingUpdateDeployment": "1 maxUnavailable IntOrString, 2 maxSurge IntOrString",
-    "DeploymentStatus": "1 observedGeneration i, 2 replicas i, 3 updatedReplicas i, 4 availableReplicas i, "
-    "5 unavailableReplicas i, 7 readyReplicas i, 8 collisionCount i*",
+    "DeploymentStatus": (
+        "1 observedGeneration i, 2 replicas i, 3 updatedReplicas i, 4 availableReplicas i, "
+        "5 unavailableReplicas i, 7 readyReplicas i, 8 collisionCount i*"
+    ),
     "Job": "1 metadata ObjectMeta, 2 spec JobSpec, 3 status JobStatus",
-    "JobSpec": "1 parallelism i*, 2 completions i*, 3 activeDeadlineSeconds i*, 4 selector LabelSelector, "
-    "5 manualSelector b*, 6 template PodTemplateSpec, 7 backoffLimit i*, 8 ttlSecondsAfterFinished i*, 9 completionMode s*, "
-    "10 suspend b*",
+    "JobSpec": (
+        "1 parallelism i*, 2 completions i*, 3 activeDeadlineSeconds i*, 4 selector LabelSelector, "
+        "5 manualSelector b*, 6 template PodTemplateSpec, 7 backoffLimit i*, 8 ttlSecondsAfterFinished i*, "
+        "9 completionMode s*, 10 suspend b*"
+    ),
     "JobStatus": "4 active i, 5 succeeded i, 6 failed i, 7 completedIndexes s",
     "CronJob": "1 metadata ObjectMeta, 2 spec CronJobSpec, 3 status Nothing",
-    "CronJobSpec": "1 schedule s, 2 startingDeadlineSeconds i*, 3 concurrencyPolicy s, 4 suspend b*, "
-    "5 jobTemplate JobTemplateSpec, 6 successfulJobsHistoryLimit i*, 7 failedJobsHistoryLimit i*, 8 timeZone s*",
+    "CronJobSpec": (
+        "1 schedule s, 2 startingDeadlineSeconds i*, 3 concurrencyPolicy s, 4 suspend b*, "
+        "5 jobTemplate JobTemplateSpec, 6 successfulJobsHistoryLimit i*, 7 failedJobsHistoryLimit i*, "
+        "8 timeZone s*"
+    ),
     "JobTemplateSpec": "1 metadata ObjectMeta, 2 spec JobSpec",
-    "PodDisruptionBudget": "1 metadata ObjectMeta, 2 spec PodDisruptionBudgetSpec, 3 status PodDisruptionBudgetStatus",
-    "PodDisruptionBudgetSpec": "1 minAvailable IntOrString, 2 selector LabelSelector, 3 maxUnavailable IntOrString, "
-    "4 unhealthyPodEvictionPolicy s*",
-    "PodDisruptionBudgetStatus": "1 observedGeneration i, 3 disruptionsAllowed i, 4 currentHealthy i, 5 desiredHealthy i, "
-    "6 expectedPods i",
+    "PodDisruptionBudget": (
+        "1 metadata ObjectMeta, 2 spec PodDisruptionBudgetSpec, 3 status PodDisruptionBudgetStatus"
+    ),
+    "PodDisruptionBudgetSpec": (
+        "1 minAvailable IntOrString, 2 selector LabelSelector, 3 maxUnavailable IntOrString, "
+        "4 unhealthyPodEvictionPolicy s*"
+    ),
+    "PodDisruptionBudgetStatus": (
+        "1 observedGeneration i, 3 disruptionsAllowed i, 4 currentHealthy i, 5 desiredHealthy i, 6 expectedPods i"
+    ),
     "PriorityClass": "1 metadata ObjectMeta, 2 value i, 3 globalDefault b, 4 description s, 5 preemptionPolicy s*",
     "ClusterRole": "1 metadata ObjectMeta, 2 rules PolicyRule[], 3 aggregationRule AggregationRule",
     "AggregationRule": "1 clusterRoleSelectors LabelSelector[]",
@@ -97,7 +128,9 @@ _MESSAGES = {
     "Subject": "1 kind s, 2 apiGroup s, 3 name s, 4 namespace s",
     "RoleRef": "1 apiGroup s, 2 kind s, 3 name s",
     "Ingress": "1 metadata ObjectMeta, 2 spec IngressSpec, 3 status IngressStatus",
-    "IngressSpec": "1 defaultBackend IngressBackend, 2 tls IngressTLS[], 3 rules IngressRule[], 4 ingressClassName s*",
+    "IngressSpec": (
+        "1 defaultBackend IngressBackend, 2 tls IngressTLS[], 3 rules IngressRule[], 4 ingressClassName s*"
+    ),
     "IngressTLS": "1 hosts s[], 2 secretName s",
     "IngressRule": "1 host s, 2 value IngressRuleValue~",
     "IngressRuleValue": "1 http HTTPIngressRuleValue",
@@ -119,8 +152,10 @@ _MESSAGES = {
     "SelfSubjectAccessReview": "1 metadata ObjectMeta, 2 spec AccessSpec, 3 status AccessStatus",
     "SubjectAccessReview": "1 metadata ObjectMeta, 2 spec AccessSpec, 3 status AccessStatus",
     "LocalSubjectAccessReview": "1 metadata ObjectMeta, 2 spec AccessSpec, 3 status AccessStatus",
-    "AccessSpec": "1 resourceAttributes ResourceAttributes, 2 nonResourceAttributes NonResourceAttributes, 3 user s, "
-    "4 groups s[], 6 uid s",
+    "AccessSpec": (
+        "1 resourceAttributes ResourceAttributes, 2 nonResourceAttributes NonResourceAttributes, 3 user s, "
+        "4 groups s[], 6 uid s"
+    ),
     "ResourceAttributes": "1 namespace s, 2 verb s, 3 group s, 4 version s, 5 resource s, 6 subresource s, 7 name s",
     "NonResourceAttributes": "1 path s, 2 verb s",
     "AccessStatus": "1 allowed b, 2 reason s, 3 evaluationError s, 4 denied b",
@@ -131,7 +166,7 @@ _MESSAGES = {
 }
 
 
-class UnknownMessage(Exception):
+class UnknownMessageError(Exception):
     """A body that is no Kubernetes message, or holds one that is not known here."""
 
 
@@ -149,15 +184,15 @@ def decode(body: bytes) -> Obj:
     """The object in a protobuf body, as JSON.
 
     Raises:
-        UnknownMessage: it cannot be read.
+        UnknownMessageError: it cannot be read.
     """
     if not body.startswith(_MAGIC):
-        raise UnknownMessage("the body does not start with k8s\\0")
+        raise UnknownMessageError("the body does not start with k8s\\0")
     envelope: dict[int, Any] = dict(_read(body[len(_MAGIC) :]))
     about = {number: value.decode() for number, value in _read(envelope.get(1, b""))}
     version, kind = about.get(1, ""), about.get(2, "")
     if kind not in _MESSAGES:
-        raise UnknownMessage(f"no message for {version} {kind}")
+        raise UnknownMessageError(f"no message for {version} {kind}")
     return {"kind": kind, "apiVersion": version, **_message(kind, envelope.get(2, b""))}
 
 
@@ -167,7 +202,7 @@ def _message(name: str, data: bytes) -> Obj:
     for number, raw in _read(data):
         field = fields.get(number)
         if field is None:
-            raise UnknownMessage(f"no field {number} in {name}")
+            raise UnknownMessageError(f"no field {number} in {name}")
         if field.mapped:
             entry = dict(_read(raw))
             key = entry.get(1, b"").decode()
@@ -235,7 +270,7 @@ def _read(data: bytes) -> Iterator[tuple[int, Any]]:
         elif wire == _BYTES:
             size, at = _varint(data, at)
             if at + size > len(data):
-                raise UnknownMessage("truncated message")
+                raise UnknownMessageError("truncated message")
             yield number, data[at : at + size]
             at += size
         elif wire in (_FIXED64, _FIXED32):
@@ -243,7 +278,7 @@ def _read(data: bytes) -> Iterator[tuple[int, Any]]:
             yield number, int.from_bytes(data[at : at + size], "little")
             at += size
         else:
-            raise UnknownMessage(f"wire type {wire}")
+            raise UnknownMessageError(f"wire type {wire}")
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -255,4 +290,4 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if not byte & 0x80:
             return value, at
         shift += 7
-    raise UnknownMessage("truncated number")
+    raise UnknownMessageError("truncated number")

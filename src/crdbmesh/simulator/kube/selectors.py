@@ -143,9 +143,9 @@ def parse_fields(resource: Resource, text: str) -> Predicate:
             raise status.bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         field, operator, value = found[1].strip(), found[2], found[3].strip()
         if field not in _ALWAYS | _FIELDS.get((resource.group, resource.kind), frozenset()):
-            raise status.bad_request(
-                f'Unable to find "{resource.api_version}, Resource={resource.plural}" that match label selector "", field selector "{text}": field label not supported: {field}'
-            )
+            sought = f'"{resource.api_version}, Resource={resource.plural}"'
+            chosen = f'label selector "", field selector "{text}"'
+            raise status.bad_request(f"Unable to find {sought} that match {chosen}: field label not supported: {field}")
         tests.append((field, operator != "!=", value))
 
     def holds(obj: Obj) -> bool:

@@ -72,22 +72,17 @@ def _column(name: str) -> Obj:
 
 
 def _custom(resource: Resource) -> tuple[list[Obj], Callable[[Obj, float], list[Any]]]:
-    columns = [_NAME]
-    for each in resource.columns:
-        columns.append(
-            {
-                "name": each["name"],
-                "type": each.get("type", "string"),
-                "format": each.get("format", ""),
-                "description": each.get("description", ""),
-                "priority": each.get("priority", 0),
-            }
-        )
+    columns = [_NAME, *(_custom_column(each) for each in resource.columns)]
 
     def cells(obj: Obj, now: float) -> list[Any]:
         return [obj["metadata"]["name"], *(_cell(obj, each, now) for each in resource.columns)]
 
     return columns, cells
+
+
+def _custom_column(column: Mapping[str, Any]) -> Obj:
+    defaults = {"type": "string", "format": "", "description": "", "priority": 0}
+    return {"name": column["name"], **{key: column.get(key, value) for key, value in defaults.items()}}
 
 
 def _cell(obj: Obj, column: Mapping[str, Any], now: float) -> Any:

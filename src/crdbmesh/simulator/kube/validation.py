@@ -54,20 +54,6 @@ def check_required(type_: Type, value: Any, path: str) -> list[FieldError]:
     return errors
 
 
-def _kept(new: Obj, old: Obj | None, fields: Iterable[str], path: str, why: str = _IMMUTABLE) -> list[FieldError]:
-    if old is None:
-        return []
-    return [
-        status.invalid(f"{path}.{name}" if path else name, new.get(name), why)
-        for name in fields
-        if new.get(name) != old.get(name)
-    ]
-
-
-def _spec(obj: Obj | None) -> Obj:
-    return (obj or {}).get("spec") or {}
-
-
 # Data.
 
 
@@ -111,7 +97,7 @@ def _secret(new: Obj, old: Obj | None) -> list[FieldError]:
     for key in _SECRET_KEYS.get(str(new.get("type")), ()):
         if key not in data:
             errors.append(status.required(f"data[{key}]"))
-    return errors + _kept(new, old, ("type",), "") + _frozen(new, old, ("data",))
+    return errors + find_changed(new, old, ("type",), "") + _frozen(new, old, ("data",))
 
 
 def _check_base64(data: Any, field: str) -> list[FieldError]:
@@ -124,134 +110,6 @@ def _check_base64(data: Any, field: str) -> list[FieldError]:
     return errors
 
 
-# Workloads.
-
-
-def _template_errors(spec: Obj, restart: tuple[str, ...]) -> list[FieldError]:
-    template = spec.get("template") or {}
-    errors = names.check_labels((template.get("metadata") or {}).get("labels"), "spec.template.metadata.labels")
-    pod = template.get("spec") or {}
-    # A StatefulSet's claims are volumes of its pods, which its template does not list.
-    claims = [
-        {"name": (claim.get("metadata") or {}).get("name"), "persistentVolumeClaim": {"claimName": "made-per-pod"}}
-        for claim in spec.get("volumeClaimTemplates") or []
-    ]
-    if claims:
-        pod = {**pod, "volumes": [*(pod.get("volumes") or []), *claims]}
-    errors += check_pod_spec(pod, "spec.template.spec")
-    if pod.get("restartPolicy") not in restart:
-        errors.append(status.not_supported("spec.template.spec.restartPolicy", pod.get("restartPolicy"), restart))
-    return errors
-
-
-def _selector_errors(spec: Obj) -> list[FieldError]:
-    selector = spec.get("selector")
-    if not selector or not (selector.get("matchLabels") or selector.get("matchExpressions")):
-        return [status.invalid("spec.selector", selector or {}, "empty selector is invalid for deployment")]
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
-    if not matches_selector(selector, labels):
-        return [status.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")]
-    return []
-
-
-def _counts(spec: Obj, *fields: str) -> list[FieldError]:
-    return [
-        status.invalid(f"spec.{name}", spec[name], "must be greater than or equal to 0")
-        for name in fields
-        if isinstance(spec.get(name), int) and spec[name] < 0
-    ]
-
-
-def _deployment(new: Obj, old: Obj | None) -> list[FieldError]:
-    spec = _spec(new)
-    errors = _counts(spec, "replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
-    errors += _selector_errors(spec) + _template_errors(spec, ("Always",))
-    strategy = spec.get("strategy") or {}
-    if strategy.get("type") == "Recreate" and strategy.get("rollingUpdate"):
-        why = "may not be specified when strategy `type` is 'Recreate'"
-        errors.append(status.forbidden_field("spec.strategy.rollingUpdate", why))
-    elif strategy.get("type") not in ("Recreate", "RollingUpdate"):
-        errors.append(status.not_supported("spec.strategy.type", strategy.get("type"), ("Recreate", "RollingUpdate")))
-    return errors + _kept(spec, _spec(old) if old else None, ("selector",), "spec")
-
-
-def _replica_set(new: Obj, old: Obj | None) -> list[FieldError]:
-    spec = _spec(new)
-    errors = _counts(spec, "replicas", "minReadySeconds") + _selector_errors(spec) + _template_errors(spec, ("Always",))
-    return errors + _kept(spec, _spec(old) if old else None, ("selector",), "spec")
-
-
-def _daemon_set(new: Obj, old: Obj | None) -> list[FieldError]:
-    spec = _spec(new)
-    errors = _counts(spec, "minReadySeconds", "revisionHistoryLimit") + _selector_errors(spec)
-    return (
-        errors + _template_errors(spec, ("Always",)) + _kept(spec, _spec(old) if old else None, ("selector",), "spec")
-    )
-
-
-_MUTABLE_IN_SET = frozenset({
-    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "minReadySeconds",
-    "persistentVolumeClaimRetentionPolicy",
-})  # fmt: skip
-
-
-def _stateful_set(new: Obj, old: Obj | None) -> list[FieldError]:
-    spec = _spec(new)
-    errors = names.check_label(str(new["metadata"]["name"]), "metadata.name")
-    errors += _counts(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
-    errors += _selector_errors(spec) + _template_errors(spec, ("Always",))
-    if spec.get("podManagementPolicy") not in ("OrderedReady", "Parallel"):
-        policy = spec.get("podManagementPolicy")
-        errors.append(status.invalid("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'"))
-    if old is not None and any(
-        spec.get(name) != _spec(old).get(name) for name in {**spec, **_spec(old)} if name not in _MUTABLE_IN_SET
-    ):
-        why = (
-            "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
-            "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
-        )
-        errors.append(status.forbidden_field("spec", why))
-    return errors
-
-
-def _job(new: Obj, old: Obj | None) -> list[FieldError]:
-    spec = _spec(new)
-    errors = _counts(
-        spec, "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"
-    )
-    errors += _template_errors(spec, ("OnFailure", "Never"))
-    if old is None and not spec.get("manualSelector") and spec.get("selector") is None:
-        errors.append(status.required("spec.selector"))
-    before = _spec(old) if old else None
-    mutable = before is not None and before.get("suspend") and not (old or {}).get("status", {}).get("startTime")
-    fixed = ("selector", "completionMode") if mutable else ("selector", "template", "completionMode")
-    return errors + _kept(spec, before, fixed, "spec") + _kept(spec, before, ("completions",), "spec")
-
-
-def _cron_job(new: Obj, _old: Obj | None) -> list[FieldError]:
-    spec = _spec(new)
-    errors: list[FieldError] = []
-    schedule = str(spec.get("schedule") or "")
-    if not schedule:
-        errors.append(status.required("spec.schedule"))
-    elif not schedule.startswith("@") and len(schedule.split()) != 5:
-        why = f"expected exactly 5 fields, found {len(schedule.split())}: [{schedule}]"
-        errors.append(status.invalid("spec.schedule", schedule, why))
-    inner = (spec.get("jobTemplate") or {}).get("spec") or {}
-    policy = ((inner.get("template") or {}).get("spec") or {}).get("restartPolicy")
-    if policy not in ("OnFailure", "Never"):
-        field = "spec.jobTemplate.spec.template.spec.restartPolicy"
-        errors.append(status.not_supported(field, policy, ("OnFailure", "Never")))
-    if len(str(new["metadata"]["name"])) > 52:
-        errors.append(status.invalid("metadata.name", new["metadata"]["name"], "must be no more than 52 characters"))
-    return errors
-
-
-def _pod(new: Obj, old: Obj | None) -> list[FieldError]:
-    errors = check_pod_spec(_spec(new), "spec")
-    return errors if old is None else errors + check_pod_update(_spec(new), _spec(old))
-
-
 # Services and storage.
 
 
@@ -259,7 +117,7 @@ _SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 
 
 def _service(new: Obj, old: Obj | None) -> list[FieldError]:
-    spec, before = _spec(new), _spec(old)
+    spec, before = spec_of(new), spec_of(old)
     errors: list[FieldError] = []
     kind = spec.get("type")
     if kind not in _SERVICE_TYPES:
@@ -328,7 +186,7 @@ def _check_port(number: Any, field: str) -> list[FieldError]:
 
 
 def _claim(new: Obj, old: Obj | None) -> list[FieldError]:
-    spec = _spec(new)
+    spec = spec_of(new)
     errors: list[FieldError] = []
     if not spec.get("accessModes"):
         errors.append(status.required("spec.accessModes", "at least 1 access mode is required"))
@@ -337,7 +195,7 @@ def _claim(new: Obj, old: Obj | None) -> list[FieldError]:
     if old is None:
         return errors
     free = ("resources", "volumeAttributesClassName")
-    before = _spec(old)
+    before = spec_of(old)
     fixed = {key: value for key, value in before.items() if key not in free}
     now = {key: value for key, value in spec.items() if key not in free}
     if not before.get("volumeName"):
@@ -353,7 +211,7 @@ def _claim(new: Obj, old: Obj | None) -> list[FieldError]:
 
 
 def _volume(new: Obj, _old: Obj | None) -> list[FieldError]:
-    spec = _spec(new)
+    spec = spec_of(new)
     errors: list[FieldError] = []
     if not spec.get("accessModes"):
         errors.append(status.required("spec.accessModes"))
@@ -383,7 +241,7 @@ def _binding(new: Obj, old: Obj | None) -> list[FieldError]:
 def _network_policy(new: Obj, _old: Obj | None) -> list[FieldError]:
     errors: list[FieldError] = []
     for direction, peers in (("ingress", "from"), ("egress", "to")):
-        for at, rule in enumerate(_spec(new).get(direction) or []):
+        for at, rule in enumerate(spec_of(new).get(direction) or []):
             for index, peer in enumerate(rule.get(peers) or []):
                 block = peer.get("ipBlock")
                 if block is not None and not _is_cidr(str(block.get("cidr"))):
@@ -403,7 +261,7 @@ def _is_cidr(text: str) -> bool:
 
 
 def _definition(new: Obj, _old: Obj | None) -> list[FieldError]:
-    spec = _spec(new)
+    spec = spec_of(new)
     wanted = f"{(spec.get('names') or {}).get('plural')}.{spec.get('group')}"
     if new["metadata"]["name"] != wanted:
         why = f'must be spec.names.plural+"."+spec.group, which is {wanted!r}'.replace("'", '"')
@@ -415,16 +273,16 @@ _RBAC = "rbac.authorization.k8s.io"
 _CHECKERS: dict[tuple[str, str], Callable[[Obj, Obj | None], list[FieldError]]] = {
     ("", "ConfigMap"): _config_map,
     ("", "Secret"): _secret,
-    ("", "Pod"): _pod,
+    ("", "Pod"): workloads.check_pod,
     ("", "Service"): _service,
     ("", "PersistentVolumeClaim"): _claim,
     ("", "PersistentVolume"): _volume,
-    ("apps", "Deployment"): _deployment,
-    ("apps", "ReplicaSet"): _replica_set,
-    ("apps", "DaemonSet"): _daemon_set,
-    ("apps", "StatefulSet"): _stateful_set,
-    ("batch", "Job"): _job,
-    ("batch", "CronJob"): _cron_job,
+    ("apps", "Deployment"): workloads.check_deployment,
+    ("apps", "ReplicaSet"): workloads.check_replica_set,
+    ("apps", "DaemonSet"): workloads.check_daemon_set,
+    ("apps", "StatefulSet"): workloads.check_stateful_set,
+    ("batch", "Job"): workloads.check_job,
+    ("batch", "CronJob"): workloads.check_cron_job,
     ("storage.k8s.io", "StorageClass"): _storage_class,
     ("networking.k8s.io", "NetworkPolicy"): _network_policy,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,

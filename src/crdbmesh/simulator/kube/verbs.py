@@ -1,11 +1,10 @@
-"""The verbs on stored objects: get, list, create, update, patch, delete, deletecollection.
+"""Writing stored objects: create, update, patch, delete, deletecollection.
 
 After `staging/src/k8s.io/apiserver/pkg/endpoints/handlers` of Kubernetes 1.36.
 """
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 from collections.abc import Awaitable, Callable
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from crdbmesh.simulator.kube import patch, selectors, status, table
+from crdbmesh.simulator.kube import patch, reads, status
 from crdbmesh.simulator.kube.decode import decode
 from crdbmesh.simulator.kube.jsonvalue import Obj, Objs
 from crdbmesh.simulator.kube.negotiation import (
@@ -27,6 +26,7 @@ from crdbmesh.simulator.kube.negotiation import (
     read_delete_options,
     read_options,
 )
+from crdbmesh.simulator.kube.reads import listed, predicate, shape
 from crdbmesh.simulator.kube.resources import Resource
 from crdbmesh.simulator.kube.schema import type_of
 from crdbmesh.simulator.kube.status import StatusError
@@ -41,153 +41,6 @@ _RETURNED = frozenset({
 _ORPHANING = frozenset({"ReplicationController", "Job"})
 _MADE_BY_PUT = frozenset({"Endpoints", "Event", "Lease", "LimitRange", "ResourceQuota"})
 _SORTED_LIMIT = 10_000
-
-
-def shape(
-    handler: Handler, call: Call, obj: Obj, *, code: int = 200, warnings: list[str] | None = None
-) -> web.Response:
-    """Answer with one object, in the form that the client asked for."""
-    obj = {**obj, "apiVersion": call.resource.api_version}
-    value: Obj = obj
-    if call.wish.kind == "Table":
-        include = call.request.query.get("includeObject", "Metadata")
-        value = table.make(call.resource, [obj], now=handler.now, include=include)
-        value["metadata"] = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-    elif call.wish.kind == "PartialObjectMetadata":
-        value = table.partial(obj)
-    return json_response(value, code=code, warnings=warnings, wish=call.wish)
-
-
-async def get(handler: Handler, call: Call) -> web.Response:
-    """GET of an object."""
-    store = handler.cluster.store
-    _check_version(store.version, call.request.query.get("resourceVersion"))
-    found = store.peek(call.resource, call.namespace, call.name)
-    if found is None:
-        raise status.not_found(call.resource, call.name)
-    return shape(handler, call, found)
-
-
-async def list_(handler: Handler, call: Call) -> web.Response:
-    """GET of a collection."""
-    query = call.request.query
-    store = handler.cluster.store
-    limit = int(query.get("limit") or 0)
-    version, start = _read_continue(query.get("continue"))
-    with store.lock:
-        current = store.version
-        if version is None and query.get("resourceVersionMatch") == "Exact":
-            version = int(query.get("resourceVersion") or 0)
-        _check_version(current, query.get("resourceVersion"))
-        if version is None or version == current:
-            version, found = current, store.peek_all(call.resource, call.namespace)
-        else:
-            found = _snapshot(handler, call, version, continued=start is not None)
-    chosen = [obj for obj in found if predicate(call)(obj)] if _selects(call) else found
-    if start is not None:
-        chosen = [obj for obj in chosen if _position(obj) > start]
-    meta: Obj = {"resourceVersion": str(version)}
-    if limit and len(chosen) > limit:
-        if not _selects(call):
-            meta["remainingItemCount"] = len(chosen) - limit
-        chosen = chosen[:limit]
-        meta["continue"] = _write_continue(version, _position(chosen[-1]))
-    return _listed(handler, call, chosen, meta)
-
-
-def _listed(handler: Handler, call: Call, objects: Objs, meta: Obj) -> web.Response:
-    resource = call.resource
-    if call.wish.kind == "Table":
-        include = call.request.query.get("includeObject", "Metadata")
-        value = table.make(resource, objects, now=handler.now, include=include)
-        value["metadata"] = meta
-    elif call.wish.kind == "PartialObjectMetadataList":
-        items = [table.partial(obj) for obj in objects]
-        value = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items}
-    else:
-        items = list(objects) if resource.custom else [_untyped(obj) for obj in objects]
-        if resource.custom:
-            items = [{**obj, "apiVersion": resource.api_version} for obj in items]
-        value = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": meta, "items": items}
-    return json_response(value, wish=call.wish)
-
-
-def _untyped(obj: Obj) -> Obj:
-    return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
-
-
-def _snapshot(handler: Handler, call: Call, version: int, *, continued: bool) -> Objs:
-    """The objects as they were at an older version."""
-    store = handler.cluster.store
-    try:
-        events = store.history(version, call.resource)
-    except StatusError:
-        if not continued:
-            raise
-        message = (
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list "
-            "without the continue parameter, or use the continue token in this response to retrieve the remainder of "
-            "the results. Continuing with the provided token results in an inconsistent list - objects that were "
-            "created, modified, or deleted between the time the first chunk was returned and now may show up in the list."
-        )
-        raise StatusError(410, "Expired", message) from None
-    held = {_position(obj): obj for obj in store.peek_all(call.resource)}
-    for event in reversed(events):
-        key = (event.namespace, event.name)
-        held.pop(key, None)
-        if event.old is not None:
-            held[key] = event.old
-    return [obj for key, obj in sorted(held.items()) if not call.namespace or key[0] == call.namespace]
-
-
-def _position(obj: Obj) -> tuple[str, str]:
-    return (str(obj["metadata"].get("namespace") or ""), str(obj["metadata"]["name"]))
-
-
-def _write_continue(version: int, position: tuple[str, str]) -> str:
-    token = {"v": "meta.k8s.io/v1", "rv": version, "start": list(position)}
-    return base64.urlsafe_b64encode(json.dumps(token, separators=(",", ":")).encode()).decode()
-
-
-def _read_continue(token: str | None) -> tuple[int | None, tuple[str, str] | None]:
-    if not token:
-        return None, None
-    try:
-        read = json.loads(base64.urlsafe_b64decode(token))
-        return int(read["rv"]), (str(read["start"][0]), str(read["start"][1]))
-    except (ValueError, KeyError, IndexError, TypeError):
-        raise status.bad_request("continue key is not valid: illegal base64 data") from None
-
-
-def _check_version(current: int, asked: str | None) -> None:
-    if not asked:
-        return
-    if not asked.isdigit():
-        message = f'resourceVersion: Invalid value: "{asked}": strconv.ParseUint: parsing "{asked}": invalid syntax'
-        raise status.bad_request(message)
-    if int(asked) > current:
-        cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
-        details = {"causes": [cause], "retryAfterSeconds": 1}
-        message = f"Timeout: Too large resource version: {asked}, current: {current}"
-        raise StatusError(504, "Timeout", message, details)
-
-
-def _selects(call: Call) -> bool:
-    return bool(call.request.query.get("labelSelector") or call.request.query.get("fieldSelector"))
-
-
-def predicate(call: Call) -> selectors.Predicate:
-    """Which objects a collection request is about.
-
-    Raises:
-        StatusError: 400, its selectors cannot be understood.
-    """
-    query = call.request.query
-    labels = selectors.parse_labels(query.get("labelSelector", ""))
-    fields = selectors.parse_fields(call.resource, query.get("fieldSelector", ""))
-    if not call.name:
-        return lambda obj: labels(obj) and fields(obj)
-    return lambda obj: labels(obj) and fields(obj) and obj["metadata"]["name"] == call.name
 
 
 # Writing.
@@ -260,13 +113,12 @@ def _checked_body(call: Call, body: Any) -> Obj:
         )
         raise status.bad_request(expected)
     if kind != resource.kind:
-        message = f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}: converting ({kind}) to ({resource.kind}): unknown conversion'  # noqa: E501 - one message
-        raise status.bad_request(message)
+        what = f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+        raise status.bad_request(f"{what}: converting ({kind}) to ({resource.kind}): unknown conversion")
     meta = body.get("metadata")
     if meta is not None and not isinstance(meta, dict):
-        raise status.bad_request(
-            f'{kind} in version "{resource.version}" cannot be handled as a {kind}: json: cannot unmarshal into Go struct field {kind}.metadata of type v1.ObjectMeta'
-        )
+        problem = f"json: cannot unmarshal into Go struct field {kind}.metadata of type v1.ObjectMeta"
+        raise status.bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {problem}')
     meta = dict(meta or {})
     if call.namespace is not None:
         if meta.get("namespace") and meta["namespace"] != call.namespace:
@@ -339,8 +191,8 @@ async def patch_(handler: Handler, call: Call) -> web.Response:
 
     written = await handler.write(
         functools.partial(
-            handler.cluster.store.modify, call.resource, call.namespace, call.name, change, subresource=call.sub or None,
-            manager=options.manager, dry_run=options.dry_run, warnings=options.warnings,
+            handler.cluster.store.modify, call.resource, call.namespace, call.name, change,
+            subresource=call.sub or None, manager=options.manager, dry_run=options.dry_run, warnings=options.warnings,
         )
     )  # fmt: skip
     return shape(handler, call, written, warnings=options.warnings)
@@ -373,12 +225,12 @@ async def _apply(handler: Handler, call: Call, body: Any, options: Options) -> w
     for key, wanted in (("apiVersion", resource.api_version), ("kind", resource.kind)):
         if body.get(key) != wanted:
             shown = body.get("apiVersion"), body.get("kind")
-            message = f"invalid object type: {'/'.join(str(each) for each in shown)}, expected {resource.api_version}, Kind={resource.kind}"
-            raise status.bad_request(message)
+            expected = f"{resource.api_version}, Kind={resource.kind}"
+            raise status.bad_request(f"invalid object type: {shown[0]}, Kind={shown[1]}, expected {expected}")
     meta = body.get("metadata") or {}
     if meta.get("name") not in (None, call.name):
-        message = f"metadata.name: Invalid value: {json.dumps(meta['name'])}: name in apply configuration must match URL ({call.name})"
-        raise status.bad_request(message)
+        why = f"name in apply configuration must match URL ({call.name})"
+        raise status.bad_request(f"metadata.name: Invalid value: {json.dumps(meta['name'])}: {why}")
     if call.namespace is not None and meta.get("namespace") not in (None, "", call.namespace):
         raise status.bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"
@@ -444,12 +296,12 @@ async def delete_collection(handler: Handler, call: Call) -> web.Response:
         return found
 
     found = await handler.write(run)
-    return _listed(handler, call, found, {"resourceVersion": str(handler.cluster.store.version)})
+    return listed(handler, call, found, {"resourceVersion": str(handler.cluster.store.version)})
 
 
 ANSWERS: dict[str, Callable[[Handler, Call], Awaitable[web.StreamResponse]]] = {
-    "get": get,
-    "list": list_,
+    "get": reads.get,
+    "list": reads.list_,
     "create": create,
     "update": update,
     "patch": patch_,

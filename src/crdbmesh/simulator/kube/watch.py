@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -18,7 +18,7 @@ from crdbmesh.simulator.kube.history import ADDED, DELETED, MODIFIED, Event
 from crdbmesh.simulator.kube.jsonvalue import Obj
 from crdbmesh.simulator.kube.negotiation import is_true
 from crdbmesh.simulator.kube.status import StatusError
-from crdbmesh.simulator.kube.verbs import predicate
+from crdbmesh.simulator.kube.reads import predicate
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.handler import Call, Handler
@@ -108,7 +108,8 @@ class _Stream:
                     break
                 pending = pending or asyncio.ensure_future(self._queue.get())
                 pause = min(rest, max(self._handler.world.clock.real_s(_BOOKMARK_S), 0.2) if self._bookmarks else rest)
-                await asyncio.wait({closing, pending}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                both: set[asyncio.Future[Any]] = {closing, pending}
+                await asyncio.wait(both, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
                 if pending.done():
                     event, pending = pending.result(), None
                     await self._pass_on(event)
