@@ -160,7 +160,8 @@ class Progress:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
         table.add_column(self._clock().strip(), no_wrap=True)
         for stage in self._stages:
-            table.add_column(stage, no_wrap=True)
+            most = max((len(steps) for (_, column), steps in self._all.items() if column == stage), default=0)
+            table.add_column(stage, no_wrap=True, min_width=len(f"  {most}/{most}"))
         for row in self._rows:
             table.add_row(row, *(self._cell(row, stage) for stage in self._stages))
         return table
@@ -356,8 +357,9 @@ def show_error(console: Console, error: CrdbmeshError) -> None:
     """An error, with each of its findings and what to do."""
     findings: list[Finding] = getattr(error, "findings", [])
     if findings:
-        what = "This stands in the way; nothing was created" if isinstance(error, PreflightError) else "Not right"
-        console.print(Text(f"{what}:", style="bold red"))
+        mistakes = f"{_many(len(findings), 'mistake')} in what was given:"
+        stands = "Nothing was created, since this stands in the way:"
+        console.print(Text(stands if isinstance(error, PreflightError) else mistakes, style="bold red"))
         for finding in findings:
             console.print(Text.assemble(("  ✗ ", "red"), (f"{finding.field} = {finding.value}", "bold")))
             console.print(f"      {finding.reason}", markup=False)

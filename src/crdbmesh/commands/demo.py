@@ -146,7 +146,14 @@ def spec(regions: list[str], machines: int, *, name: str = NAME, ssh_port: int =
 
 
 def run_demo(
-    regions: list[str], machines: int, *, seed: int, tell: Tell, watch: up.Watch, stop: threading.Event
+    regions: list[str],
+    machines: int,
+    *,
+    seed: int,
+    tell: Tell,
+    watch: up.Watch,
+    show: Callable[[Health], None],
+    stop: threading.Event,
 ) -> DemoResult:
     """The whole demo.
 
@@ -154,8 +161,9 @@ def run_demo(
         regions: names of Azure regions.
         machines: in each region.
         seed: of the simulated world's chance.
-        tell: told what comes next.
+        tell: told what comes next, and, indented, how it went.
         watch: shows each run.
+        show: shows the mesh's health.
         stop: once set, nothing new is started.
 
     Raises:
@@ -170,14 +178,18 @@ def run_demo(
         # Inside the world's own folder, which goes with the world however this ends.
         home = homes.Home(world.cloud_file.parent / "home" / mesh.name)
         tell(f"up (simulated): {', '.join(regions)}; {machines} machine{'s' if machines != 1 else ''} each")
-        _must(up.run_up(mesh, cloud, home, watch=watch, stop=stop), "up")
+        first = up.run_up(mesh, cloud, home, watch=watch, stop=stop)
+        _must(first, "up")
+        tell(_summary(first))
         tell("status (simulated)")
         health = status.run_status(mesh, cloud, home)
+        show(health)
         tell("up again (simulated): it must change nothing")
         before = world.writes()
         again = up.run_up(mesh, cloud, home, watch=watch, stop=stop)
         _must(again, "the second up")
         writes = world.writes() - before
+        tell(f"{_summary(again)}; {writes} writes seen at the world's doors")
         tell("down (simulated)")
         with watch([]) as notify:
             ended = down.run_down(mesh.name, cloud, home, notify=notify, stop=stop)
@@ -241,7 +253,9 @@ def keep(
         try:
             home.write(_WORLD, str(world.cloud_file))
             tell(f"up (simulated): {', '.join(regions)}; {machines} machine{'s' if machines != 1 else ''} each")
-            _must(up.run_up(mesh, cloud, home, watch=watch, stop=stop), "up")
+            ended = up.run_up(mesh, cloud, home, watch=watch, stop=stop)
+            _must(ended, "up")
+            tell(_summary(ended))
             ready(world)
             while not stop.wait(0.5) and world.process.poll() is None:
                 pass
@@ -257,6 +271,12 @@ def _forget_dead_world(home: homes.Home) -> None:
     cloud_file = home.read(_WORLD)
     if cloud_file is not None and not Path(cloud_file).exists():
         home.remove()
+
+
+def _summary(ended: up.UpResult) -> str:
+    """What a run did, indented below its title."""
+    changed, held = ended.count(Outcome.CHANGED), ended.count(Outcome.HELD)
+    return f"  {changed} steps changed something, {held} held already"
 
 
 def _must(result: up.UpResult, what: str) -> None:

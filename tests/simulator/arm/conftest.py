@@ -84,7 +84,7 @@ class Arm:
         token: str | None = TOKEN,
     ) -> Reply:
         """A request; `path` below the subscription unless it starts with `/`."""
-        full = path if path.startswith("/") or path.startswith("http") else f"{self.scope}/{path}"
+        full = path if path.startswith(("/", "http")) else f"{self.scope}/{path}"
         full = full.removeprefix(self.url)
         if api is not None and "api-version=" not in full:
             full += f"{'&' if '?' in full else '?'}api-version={api}"
@@ -323,6 +323,12 @@ def serve(authority: tls.CertificateAuthority, tmp_path_factory: pytest.TempPath
         assert set(threading.enumerate()) <= before
 
     return serve_
+
+
+@pytest.fixture(scope="session")
+def serve_app() -> Any:
+    """Serves an application: a context manager that gives its URL."""
+    return serving
 
 
 @pytest.fixture

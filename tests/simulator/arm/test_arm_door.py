@@ -122,7 +122,7 @@ def test_on_the_real_clock_waits_are_in_seconds(make_world: Any, serve: Any) -> 
     with serve(make_world(scale=1.0)) as arm:
         arm.subscription.groups["rg"] = Group("rg", "eastus", {})
         body = {"location": "eastus", "properties": {}}
-        reply = arm.ask("PUT", f"resourceGroups/rg/providers/Microsoft.Network/networkSecurityGroups/n", body)
+        reply = arm.ask("PUT", "resourceGroups/rg/providers/Microsoft.Network/networkSecurityGroups/n", body)
         assert reply.headers["retry-after"] == "3"
         assert "retry-after-ms" not in reply.headers
 

@@ -124,11 +124,16 @@ def test_a_machine_that_azure_refuses_is_refused(
 
 def test_the_biggest_user_data_is_taken(shared: Any, group: str, nic: Any, bodies: Any) -> None:
     data = base64.b64encode(b"x" * 65535).decode()
-    assert shared.ask("PUT", vm(group), changed(bodies.vm(nic, "m"), "properties.osProfile.customData", data)).status == 201
+    assert (
+        shared.ask("PUT", vm(group), changed(bodies.vm(nic, "m"), "properties.osProfile.customData", data)).status
+        == 201
+    )
 
 
 def test_zones_and_sizes_that_a_region_lacks_are_refused(shared: Any, group: str, bodies: Any) -> None:
-    west = shared.nic(group, "w", bodies.nic(shared.vnet(group, "w", "10.0.0.0/16", location="westus"), location="westus"))
+    west = shared.nic(
+        group, "w", bodies.nic(shared.vnet(group, "w", "10.0.0.0/16", location="westus"), location="westus")
+    )
     reply = shared.ask("PUT", vm(group, "w"), bodies.vm(west, "w", location="westus", zones=["1"]))
     assert (reply.status, reply.code) == (400, "LocationNotSupportAvailabilityZones")
     europe = shared.vnet(group, "e", "10.0.0.0/16", location="westeurope")
@@ -150,16 +155,17 @@ def test_quotas_of_the_region_and_of_the_family_are_kept(make_world: Any, serve:
         family = arm.ask("PUT", vm(group, "b"), bodies.vm(nics[1], "b"))
         assert (family.status, family.code) == (409, "OperationNotAllowed")
         assert "approved standardDSv5Family Cores quota" in family.message
-        assert "Current Limit: 3, Current Usage: 2, Additional Required: 2, (Minimum) New Limit Required: 4" in family.message
+        assert (
+            "Current Limit: 3, Current Usage: 2, Additional Required: 2, (Minimum) New Limit Required: 4"
+            in family.message
+        )
         assert arm.done("PUT", vm(group, "b"), bodies.vm(nics[1], "b", size="Standard_D2as_v5")).status == 200
         region = arm.ask("PUT", vm(group, "c"), bodies.vm(nics[2], "c", size="Standard_E2s_v5"))
         assert "approved Total Regional Cores quota" in region.message
 
 
-def test_a_region_without_room_fails_the_operation_and_keeps_the_nic(
-    make_world: Any, serve: Any, bodies: Any
-) -> None:
-    world = make_world(scale=300.0)
+def test_a_region_without_room_fails_the_operation_and_keeps_the_nic(make_world: Any, serve: Any, bodies: Any) -> None:
+    world = make_world(scale=600.0)
     world.subscription.shortages.add(Shortage("eastus", "1"))
     with serve(world) as arm:
         group = arm.group()
@@ -172,7 +178,9 @@ def test_a_region_without_room_fails_the_operation_and_keeps_the_nic(
         arm.done("DELETE", vm(group))
         assert arm.ask("GET", nic["id"]).status == 404
         other = arm.nic(group, "o", bodies.nic(vnet))
-        body = changed(bodies.vm(other, "p", zones=["1"]), "properties.networkProfile.networkInterfaces.0.properties", {})
+        body = changed(
+            bodies.vm(other, "p", zones=["1"]), "properties.networkProfile.networkInterfaces.0.properties", {}
+        )
         arm.wait(arm.ask("PUT", vm(group, "p"), body))
         arm.done("DELETE", vm(group, "p"))
         kept = arm.ask("PUT", vm(group, "q"), bodies.vm(other, "q"))
@@ -256,19 +264,25 @@ def test_a_machine_is_stopped_started_and_given_up(arm: Any, bodies: Any) -> Non
     assert arm.ask("POST", f"{path}/restart").status == 409
 
 
-def test_a_machine_does_one_thing_at_a_time_but_can_always_be_deleted(slow: Any, group: str, nic: Any, bodies: Any) -> None:
-        begun = slow.ask("PUT", vm(group), bodies.vm(nic, "m"))
-        again = slow.ask("PUT", vm(group), bodies.vm(nic, "m"))
-        assert (again.status, again.code) == (409, "Conflict")
-        deleted = slow.ask("DELETE", vm(group))
+def test_a_machine_does_one_thing_at_a_time_but_can_always_be_deleted(slow: Any, bodies: Any) -> None:
+    group = slow.group("one-thing")
+    nic = slow.nic(group, "n", bodies.nic(slow.vnet(group, "v", "10.0.0.0/16")))
+    begun = slow.ask("PUT", vm(group), bodies.vm(nic, "m"))
+    again = slow.ask("PUT", vm(group), bodies.vm(nic, "m"))
+    assert (again.status, again.code) == (409, "Conflict")
+    deleted = slow.ask("DELETE", f"{vm(group)}?forceDeletion=true")
     assert slow.wait(begun)["error"]["code"] == "OperationPreempted"
     assert slow.wait(deleted)["status"] == "Succeeded"
 
 
-def test_what_is_fixed_at_creation_is_not_changed_and_the_rest_is(shared: Any, group: str, nic: Any, bodies: Any) -> None:
+def test_what_is_fixed_at_creation_is_not_changed_and_the_rest_is(
+    shared: Any, group: str, nic: Any, bodies: Any
+) -> None:
     body = bodies.vm(nic, "m")
     shared.done("PUT", vm(group), body)
     assert shared.done("PUT", vm(group), body).body["properties"]["provisioningState"] == "Succeeded"
+    seen = shared.ask("GET", vm(group)).body
+    assert shared.done("PUT", vm(group), seen).body["properties"] == seen["properties"]
     for path, value in (
         ("properties.osProfile.adminUsername", "other"),
         ("properties.osProfile.computerName", "other"),

@@ -99,18 +99,18 @@ def test_a_put_without_subnets_keeps_them_or_not_as_its_api_version_does(shared:
     assert shared.done("PUT", path, bare, api="2023-05-01").body["properties"]["subnets"] == []
 
 
-def test_a_vnet_has_one_writer_at_a_time(slow: Any, group: str) -> None:
-        path = f"{group}/{NETWORK}/virtualNetworks/v"
-        first = slow.ask("PUT", path, vnet("10.0.0.0/16"))
-        subnet = {"properties": {"addressPrefix": "10.0.1.0/24"}}
-        for method, target, body in (
-            ("PUT", path, vnet("10.0.0.0/16")),
-            ("PUT", f"{path}/subnets/late", subnet),
-            ("DELETE", path, None),
-        ):
-            reply = slow.ask(method, target, body)
-            assert (reply.status, reply.code) == (409, "AnotherOperationInProgress")
-            assert first.headers["azure-asyncoperation"].partition("?")[0] in reply.message
+def test_a_vnet_has_one_writer_at_a_time(slow: Any) -> None:
+    path = f"{slow.group('one-writer')}/{NETWORK}/virtualNetworks/v"
+    first = slow.ask("PUT", path, vnet("10.0.0.0/16"))
+    subnet = {"properties": {"addressPrefix": "10.0.1.0/24"}}
+    for method, target, body in (
+        ("PUT", path, vnet("10.0.0.0/16")),
+        ("PUT", f"{path}/subnets/late", subnet),
+        ("DELETE", path, None),
+    ):
+        reply = slow.ask(method, target, body)
+        assert (reply.status, reply.code) == (409, "AnotherOperationInProgress")
+        assert first.headers["azure-asyncoperation"].partition("?")[0] in reply.message
     slow.wait(first)
     assert slow.done("PUT", f"{path}/subnets/late", subnet).status == 200
 
@@ -353,20 +353,26 @@ def test_a_nic_refers_only_to_what_is_there_and_in_its_region(shared: Any, group
     assert shared.ask("GET", path).status == 404
 
 
-def test_a_nic_waits_for_what_it_refers_to(slow: Any, group: str, bodies: Any) -> None:
+def test_a_nic_waits_for_what_it_refers_to(slow: Any, bodies: Any) -> None:
+    group = slow.group("waits")
+    path = f"{group}/{NETWORK}/networkInterfaces/n"
     made = slow.vnet(group, "v", "10.0.0.0/16")
-        begun = slow.ask("PUT", f"{group}/{NETWORK}/publicIPAddresses/ip", PUBLIC_IP)
-        body = bodies.nic(made, address=begun.body)
-        reply = slow.ask("PUT", f"{group}/{NETWORK}/networkInterfaces/n", body)
-        assert (reply.status, reply.code) == (429, "RetryableError")
-        assert reply.body["error"]["details"][0]["code"] == "ReferencedResourceNotProvisioned"
-        assert int(reply.headers["retry-after-ms"]) > 0
-        subnet = slow.ask("PUT", f"{made['id']}/subnets/x", {"properties": {"addressPrefix": "10.0.1.0/24"}})
-        reply = slow.ask("PUT", f"{group}/{NETWORK}/networkInterfaces/n", bodies.nic(made))
-        assert (reply.status, reply.code) == (429, "RetryableError")
+    begun = slow.ask("PUT", f"{group}/{NETWORK}/publicIPAddresses/ip", PUBLIC_IP)
+    body = bodies.nic(made, address=begun.body)
+    reply = slow.ask("PUT", path, body)
+    assert (reply.status, reply.code) == (429, "RetryableError")
+    assert reply.body["error"]["details"][0]["code"] == "ReferencedResourceNotProvisioned"
+    assert int(reply.headers["retry-after-ms"]) > 0
+    nsg = slow.ask("PUT", f"{group}/{NETWORK}/networkSecurityGroups/g", {"location": "eastus", "properties": {}})
+    guarded = {"properties": {"addressPrefix": "10.0.2.0/24", "networkSecurityGroup": {"id": nsg.body["id"]}}}
+    reply = slow.ask("PUT", f"{made['id']}/subnets/guarded", guarded)
+    assert (reply.status, reply.code) == (429, "RetryableError")
+    subnet = slow.ask("PUT", f"{made['id']}/subnets/x", {"properties": {"addressPrefix": "10.0.1.0/24"}})
+    reply = slow.ask("PUT", path, bodies.nic(made))
+    assert (reply.status, reply.code) == (429, "RetryableError")
     slow.wait(begun)
     slow.wait(subnet)
-    assert slow.done("PUT", f"{group}/{NETWORK}/networkInterfaces/n", body).status == 200
+    assert slow.done("PUT", path, body).status == 200
 
 
 def test_what_this_world_lacks_is_501_and_recorded(arm: Any, bodies: Any) -> None:

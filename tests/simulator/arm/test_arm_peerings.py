@@ -107,19 +107,19 @@ def test_a_peering_leads_to_a_vnet_that_is_there(shared: Any, pair: Any, bodies:
     assert shared.ask("PUT", half(absent, "p"), bodies.peering(b)).code == "ParentResourceNotFound"
 
 
-def test_a_peering_holds_both_of_its_vnets(slow: Any, group: str, pair: Any, bodies: Any) -> None:
-    a, b = pair
-    c = slow.vnet(group, "c", "10.3.0.0/16")
-        begun = slow.ask("PUT", half(a, "to-b"), bodies.peering(b))
-        near = slow.ask("PUT", half(a, "to-c"), bodies.peering(c))
-        assert (near.status, near.code) == (409, "AnotherOperationInProgress")
-        back = slow.ask("PUT", half(b, "to-a"), bodies.peering(a))
-        assert (back.status, back.code) == (409, "AnotherOperationInProgress")
-        far = slow.ask("PUT", half(c, "to-b"), bodies.peering(b))
-        assert (far.status, far.code) == (400, "ReferencedResourceNotProvisioned")
-        assert "PutVirtualNetworkPeeringOperation" in far.message
-        nic = slow.ask("PUT", f"{group}/providers/Microsoft.Network/networkInterfaces/n", bodies.nic(a))
-        assert nic.status == 201
+def test_a_peering_holds_both_of_its_vnets(slow: Any, bodies: Any) -> None:
+    group = slow.group("both")
+    a, b, c = (slow.vnet(group, name, f"10.{number}.0.0/16") for number, name in enumerate("abc"))
+    begun = slow.ask("PUT", half(a, "to-b"), bodies.peering(b))
+    near = slow.ask("PUT", half(a, "to-c"), bodies.peering(c))
+    assert (near.status, near.code) == (409, "AnotherOperationInProgress")
+    back = slow.ask("PUT", half(b, "to-a"), bodies.peering(a))
+    assert (back.status, back.code) == (409, "AnotherOperationInProgress")
+    far = slow.ask("PUT", half(c, "to-b"), bodies.peering(b))
+    assert (far.status, far.code) == (400, "ReferencedResourceNotProvisioned")
+    assert "PutVirtualNetworkPeeringOperation" in far.message
+    nic = slow.ask("PUT", f"{group}/providers/Microsoft.Network/networkInterfaces/n", bodies.nic(a))
+    assert nic.status == 201
     slow.wait(begun)
     assert slow.done("PUT", half(c, "to-b"), bodies.peering(b)).status == 200
 

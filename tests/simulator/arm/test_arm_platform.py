@@ -33,8 +33,8 @@ def test_a_provider_must_be_registered_before_it_is_used(make_world: Any, serve:
         assert "'Microsoft.Network'" in reply.message
         assert arm.ask("POST", "providers/microsoft.network/register").body["registrationState"] == "Registering"
         assert arm.ask("PUT", path, body).code == "MissingSubscriptionRegistration"
-        state = lambda: arm.ask("GET", "providers/Microsoft.Network").body["registrationState"]  # noqa: E731
-        arm.eventually(lambda: state() == "Registered")
+        provider = "providers/Microsoft.Network"
+        arm.eventually(lambda: arm.ask("GET", provider).body["registrationState"] == "Registered")
         assert arm.done("PUT", path, body).status == 200
         assert arm.ask("GET", "providers/Microsoft.Compute").body["registrationState"] == "NotRegistered"
         assert arm.ask("POST", "providers/Microsoft.Network/unregister").status == 409
@@ -151,15 +151,15 @@ def test_tags_are_read_merged_replaced_and_deleted_at_every_scope(shared: Any, g
     shared.done("PUT", nsg, {"location": "eastus", "properties": {}})
     for scope in (f"{shared.scope}", f"{shared.scope}/{group}", f"{shared.scope}/{nsg}"):
         path = f"{scope}/providers/Microsoft.Resources/tags/default"
-        ask = lambda method, body=None, path=path: shared.ask(method, path, body)  # noqa: E731
-        assert ask("PUT", {"properties": {"tags": {"a": "1"}}}).body["properties"]["tags"] == {"a": "1"}
-        merged = ask("PATCH", {"operation": "Merge", "properties": {"tags": {"b": "2"}}})
+        put = shared.ask("PUT", path, {"properties": {"tags": {"a": "1"}}})
+        assert put.body["properties"]["tags"] == {"a": "1"}
+        merged = shared.ask("PATCH", path, {"operation": "Merge", "properties": {"tags": {"b": "2"}}})
         assert merged.body["properties"]["tags"] == {"a": "1", "b": "2"}
-        ask("PATCH", {"operation": "Delete", "properties": {"tags": {"a": "1"}}})
-        assert ask("GET").body["properties"]["tags"] == {"b": "2"}
-        assert ask("PATCH", {"operation": "Add", "properties": {"tags": {}}}).status == 400
-        assert ask("DELETE").status == 200
-        assert ask("GET").body["properties"]["tags"] == {}
+        shared.ask("PATCH", path, {"operation": "Delete", "properties": {"tags": {"a": "1"}}})
+        assert shared.ask("GET", path).body["properties"]["tags"] == {"b": "2"}
+        assert shared.ask("PATCH", path, {"operation": "Add", "properties": {"tags": {}}}).status == 400
+        assert shared.ask("DELETE", path).status == 200
+        assert shared.ask("GET", path).body["properties"]["tags"] == {}
     assert shared.ask("PATCH", nsg, {"tags": {"x": "y"}}).body["tags"] == {"x": "y"}
     assert shared.ask("PATCH", group, {"tags": {"x": "z"}}).body["tags"] == {"x": "z"}
     names = {one["tagName"]: one["count"]["value"] for one in shared.ask("GET", "tagNames").body["value"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import ResourceNotFoundError
 
 
 def test_a_machine_lives_from_group_to_group(arm: Any, sdk: Any, bodies: Any) -> None:
@@ -67,6 +67,7 @@ def test_a_machine_lives_from_group_to_group(arm: Any, sdk: Any, bodies: Any) ->
     assert not sdk.resources.resource_groups.check_existence("rg")
     with pytest.raises(ResourceNotFoundError) as caught:
         sdk.compute.virtual_machines.get("rg", "vm")
+    assert caught.value.error is not None
     assert caught.value.error.code == "ResourceGroupNotFound"
     assert arm.subscription.resources == {}
     assert arm.world.machines == {}

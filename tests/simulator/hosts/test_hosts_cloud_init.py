@@ -27,7 +27,7 @@ def test_files_commands_and_names_are_as_configured(town: Town) -> None:
         "runcmd:\n- echo first > /root/ran\n- [sh, -c, 'echo \"$0 two\" >> /root/ran', 'a b']\n"
     ))  # fmt: skip
     town.settle("a")
-    assert town.run("a", "hostname; cat /opt/x/plain /opt/x/packed").stdout == "renamed\nhi therepacked\n"
+    assert town.run("a", "hostname; sudo cat /opt/x/plain /opt/x/packed").stdout == "renamed\nhi therepacked\n"
     assert town.run("a", "stat -c '%a %U:%G' /opt/x/packed late").stdout == "644 root:root\n644 azureuser:azureuser\n"
     assert town.run("a", "sudo cat /root/ran").stdout == "first\na b two\n"
     assert town.run("a", "dpkg -s jq").status == 0

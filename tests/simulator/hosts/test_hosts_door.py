@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -237,17 +237,17 @@ def test_openssh_refuses_another_host_key(town: Town, identity: list[str], tmp_p
 
 
 def test_stopping_leaves_no_thread_and_no_listener(town: Town) -> None:
-    import threading
-
-    town.add("a", user_data=town.cloud_config("runcmd:\n- [sleep, '100000']\n"))
-    town.run("a", "hostname")
-    town.client("a").exec_command("sleep 100000")
+    town.add("lodge", user_data=town.cloud_config("runcmd:\n- [sleep, '100000']\n"))
+    town.run("lodge", "hostname")
+    town.client("lodge").exec_command("sleep 100000")
+    town.until(lambda: len(_threads_of("lodge")) == 2, "the boot and the session to run")
     for client in town.clients:
         client.close()
     town.hosts.stop()
-    end = time.monotonic() + 5
-    while len(threading.enumerate()) > 1 and time.monotonic() < end:
-        time.sleep(0.02)
-    assert [thread.name for thread in threading.enumerate() if "ssh" in thread.name or "boot" in thread.name] == []
-    with pytest.raises(ConnectionRefusedError), socket.create_connection((town.address("a"), 2222), timeout=1):
+    assert _threads_of("lodge") == []
+    with pytest.raises(ConnectionRefusedError), socket.create_connection((town.address("lodge"), 2222), timeout=1):
         pass
+
+
+def _threads_of(machine: str) -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.endswith(f" {machine}")]

@@ -69,7 +69,6 @@ class Answer:
     Attributes:
         retry_after_s: simulated seconds after which to ask again, or None.
         delay_s: simulated seconds that the service takes to answer.
-        region: where the answer comes from, for `x-ms-routing-request-id`.
     """
 
     status: int
@@ -99,6 +98,10 @@ COMPUTE = Tracking("Microsoft.Compute", 10.0, (35.0, 10.0))
 def accepted(call: Call, operation: Operation, status: int, body: Body | None) -> Answer:
     """The answer that starts a long-running operation: 200/201 with the resource, or 202 without."""
     headers = {"Azure-AsyncOperation": status_url(call, operation)}
+    if operation.tracking is NETWORK:
+        headers["x-ms-arm-service-request-id"] = operation.id
+    if status != 202 and "Peering" not in operation.kind:
+        headers["azure-asyncnotification"] = "Enabled"
     if status == 202:
         headers["Location"] = result_url(call, operation)
     return Answer(status, body, headers, retry_after_s=operation.tracking.retry_after_s)

@@ -12,6 +12,7 @@ import asyncio
 import datetime as dt
 import hmac
 import json
+import logging
 import re
 import threading
 import uuid
@@ -28,6 +29,7 @@ from crdbmesh.simulator.world import World
 
 _API_VERSION = re.compile(r"(\d{4}-\d{2}-\d{2})(-preview|-privatepreview|-alpha|-beta)?")
 _FIRST_API = "2014-01-01"
+_LOG = logging.getLogger(__name__)
 _UNAUTHENTICATED = "/metadata/endpoints"
 _TICK_S = 0.02
 
@@ -70,7 +72,10 @@ class _Door:
 
     def _tick_until(self, stop: threading.Event) -> None:
         while not stop.wait(_TICK_S):
-            self._subscription.tick()
+            try:
+                self._subscription.tick()
+            except Exception:  # noqa: BLE001 - the other machines go on
+                _LOG.exception("an operation, or a machine powered on or off, failed")
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one request."""

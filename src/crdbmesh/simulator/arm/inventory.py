@@ -38,6 +38,10 @@ def list_all(call: Call) -> Answer:
 
 def exists(call: Call) -> Answer:
     """`HEAD` of a resource: 204 or 404."""
+    kind = f"{call.names['namespace']}/{call.names['plural']}"
+    if kind.lower() not in {known.type.lower() for known in KINDS}:
+        call.subscription.world.not_known("arm", f"HEAD of a {kind}")
+        return Answer(501)
     group = call.subscription.groups.get(call.names["group"].lower())
     found = group is not None and _find(call, group) is not None
     return Answer(204 if found else 404)

@@ -8,7 +8,14 @@ from typing import Any
 from crdbmesh.simulator.arm import prefixes, schemas
 from crdbmesh.simulator.arm.call import NETWORK, Answer, Call, accepted
 from crdbmesh.simulator.arm.children import find, find_parent, parent_for_read, read_child
-from crdbmesh.simulator.arm.errors import ArmError, Body, invalid_reference, missing_reference
+from crdbmesh.simulator.arm.errors import (
+    ArmError,
+    Body,
+    invalid_reference,
+    missing_reference,
+    not_provisioned,
+    retryable,
+)
 from crdbmesh.simulator.arm.kinds import Identity, in_progress, open_group, page, require_match
 from crdbmesh.simulator.arm.state import Resource, Subscription
 
@@ -203,4 +210,9 @@ def _resolve_references(subscription: Subscription, vnet: Identity, subnet: Body
         found = subscription.find(given)
         if found is None or found.location != vnet.location or found.state == "Deleting":
             raise invalid_reference(given, str(subnet["id"]))
+        operation = subscription.operations.holding(found.id)
+        if operation is not None:
+            left_s = max(1.0, operation.ends_at - subscription.now)
+            busy = not_provisioned(found.id, vnet.id, found.state, operation.kind)
+            raise retryable(busy, retry_after_s=left_s)
         properties[name] = {"id": found.id}

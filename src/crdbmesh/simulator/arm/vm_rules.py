@@ -96,9 +96,9 @@ def require_change(existing: Resource, body: Body) -> None:
     if "zones" in body and body["zones"] != existing.body.get("zones", []):
         raise change_not_allowed("zones")
     custom_data = given.get("osProfile", {}).get("customData")
-    if custom_data is not None and existing.machine is not None:
-        if _require_custom_data(custom_data) != existing.machine.custom_data:
-            raise change_not_allowed("osProfile.customData")
+    given_before = existing.machine.custom_data if existing.machine is not None else b""
+    if custom_data is not None and _require_custom_data(custom_data) != given_before:
+        raise change_not_allowed("osProfile.customData")
     for path in _IMMUTABLE:
         wanted, present = _follow(given, path), _follow(existing.properties, path)
         if wanted is not None and wanted != present:

@@ -12,12 +12,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import paramiko
 from paramiko.common import (
     AUTH_FAILED,
     AUTH_SUCCESSFUL,
+    MSG_CHANNEL_CLOSE,
     MSG_CHANNEL_SUCCESS,
     OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
     OPEN_SUCCEEDED,
@@ -49,6 +50,7 @@ class _Transport(paramiko.Transport):
     """A transport that says when the answer to a channel request has been sent."""
 
     answered: Callable[[int], None]
+    deferred: Callable[[paramiko.Channel], bool]
 
     def _send_user_message(self, data: paramiko.Message) -> None:
         super()._send_user_message(data)  # type: ignore[misc]
@@ -56,6 +58,20 @@ class _Transport(paramiko.Transport):
         raw = data.asbytes()
         if raw[0] == MSG_CHANNEL_SUCCESS:
             self.answered(int.from_bytes(raw[1:5], "big"))
+
+
+def _on_close(channel: Any, message: paramiko.Message) -> None:
+    """Answer a client's CLOSE at once only if nothing runs on the channel: else the exit status has to go first."""
+    if channel.transport.deferred(channel):
+        channel._handle_eof(message)  # noqa: SLF001 - paramiko has no hook for it
+    else:
+        channel._handle_close(message)  # noqa: SLF001 - neither for this
+
+
+_Transport._channel_handler_table = {  # type: ignore[attr-defined]  # noqa: SLF001 - nor for this
+    **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]  # noqa: SLF001
+    MSG_CHANNEL_CLOSE: _on_close,
+}
 
 
 class Connection(paramiko.ServerInterface):
@@ -84,6 +100,7 @@ class Connection(paramiko.ServerInterface):
         self._lock = threading.Lock()
         self._transport = _Transport(sock)
         self._transport.answered = self._begin
+        self._transport.deferred = self._defer_close
         self._transport.local_version = _BANNER
         self._transport.daemon = True
         self._transport.set_log_channel(_LOG)
@@ -195,11 +212,16 @@ class Connection(paramiko.ServerInterface):
             if session.channel.remote_chanid == remote_chanid and chanid in self._pending:
                 self._start(chanid)
 
+    def _defer_close(self, channel: paramiko.Channel) -> bool:
+        session = self._sessions.get(channel.chanid)
+        return session is not None and session.channel is channel and session.leave()
+
     def _start(self, chanid: int) -> None:
         with self._lock:
             if self._pending.pop(chanid, None) is None:
                 return
             session = self._sessions[chanid]
+            session.started = True
             name = f"ssh {session.kind} on {self.machine.hostname}"
             thread = threading.Thread(target=session.run, name=name, daemon=True)
             self._threads.append(thread)

@@ -15,7 +15,9 @@ from crdbmesh.simulator.hosts import k3s_disk, k3s_join, k3s_settings, k3s_token
 from crdbmesh.simulator.hosts.k3s_join import JoinError
 from crdbmesh.simulator.hosts.k3s_settings import Settings, SettingsError
 from crdbmesh.simulator.hosts.systemd import Task
+from crdbmesh.simulator.kube.authority import Authority
 from crdbmesh.simulator.kube.cluster import Cluster, Member
+from crdbmesh.simulator.kube.store import Store
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.hosts.machine_os import MachineOS
@@ -102,8 +104,6 @@ class K3s(Task):
             self._next(self._begin, _FIRST_S)
 
     def _begin(self) -> None:
-        from crdbmesh.simulator.kube.authority import Authority
-        from crdbmesh.simulator.kube.store import Store
 
         given = self.settings.text("token")
         if given.startswith("K10"):

@@ -14,6 +14,7 @@ from crdbmesh.simulator.hosts.process import Process, UnsupportedError
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.cluster import Cluster
 
+_TOOLS = ("kubectl", "crictl", "ctr")
 _GO = "go1.26.1"
 _KINDS = {
     "node": "Node", "nodes": "Node", "no": "Node", "pod": "Pod", "pods": "Pod", "po": "Pod", "namespace": "Namespace",
@@ -27,7 +28,8 @@ _KINDS = {
 
 def run(process: Process, program: Program, argv: list[str]) -> int:
     """Run `k3s …`, or the tool it was called as."""
-    words = argv[1:] if argv[0] == "k3s" else [argv[0].removeprefix("k3s-"), *argv[1:]]
+    called = argv[0].removeprefix("k3s-")
+    words = [called, *argv[1:]] if called in _TOOLS else argv[1:]
     verb = words[0] if words else ""
     if verb in ("--version", "-v", "version"):
         process.out(f"k3s version {program.version} (simulated)\ngo version {_GO}\n")

@@ -109,17 +109,18 @@ class Terminal(Source):
 class ChannelSink(Sink):
     """Standard output or error that goes through a channel."""
 
-    def __init__(self, channel: paramiko.Channel, stop: threading.Event, *, error: bool, terminal: bool) -> None:
-        self._channel = channel
+    def __init__(self, session: Session, stop: threading.Event, *, error: bool) -> None:
+        self._session = session
+        self._channel = session.channel
         self._stop = stop
-        self._error = error and not terminal
-        self._terminal = terminal
+        self._error = error and not session.terminal
+        self._terminal = session.terminal
 
     def write(self, data: bytes) -> None:
         """Send; a closed channel ends the process as SIGPIPE would."""
         rest = memoryview(data.replace(b"\n", b"\r\n") if self._terminal else data)
         while rest:
-            if self._stop.is_set():
+            if self._stop.is_set() or self._session.left:
                 raise Killed
             try:
                 sent = (
@@ -142,6 +143,7 @@ class Session:
 
     Attributes:
         kind: `exec`, `shell` or `sftp`.
+        left: the client has closed the channel.
         env: variables that the client sent and sshd_config accepts.
     """
 
@@ -155,6 +157,18 @@ class Session:
     command: str = ""
     terminal: bool = False
     env: dict[str, str] = field(default_factory=dict)
+    started: bool = False
+    left: bool = False
+    _over: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def leave(self) -> bool:
+        """The client has closed the channel. Whether something still runs, which will close it from this side."""
+        with self._lock:
+            if self._over or not self.started:
+                return False
+            self.left = True
+            return True
 
     def run(self) -> None:
         """Do it, to the end of the channel."""
@@ -172,8 +186,12 @@ class Session:
         except (EOFError, OSError, paramiko.SSHException):
             self._count(ledger)
         finally:
-            with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            with self._lock, contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+                self._over = True
                 self.channel.close()
+                if self.left:
+                    transport: Any = self.channel.get_transport()
+                    transport._unlink_channel(self.channel.chanid)  # noqa: SLF001 - its CLOSE has come already
 
     def _finish(self, status: int, ledger: Ledger) -> None:
         self._count(ledger)
@@ -186,8 +204,8 @@ class Session:
 
     def _execute(self, ledger: Ledger, stop: threading.Event) -> int:
         source = ChannelSource(self.channel, stop)
-        out = ChannelSink(self.channel, stop, error=False, terminal=self.terminal)
-        err = ChannelSink(self.channel, stop, error=True, terminal=self.terminal)
+        out = ChannelSink(self, stop, error=False)
+        err = ChannelSink(self, stop, error=True)
         account = self.machine.users[self.user]
         process = Process(self.machine, self.machine.actor(self.user, ledger), self._environment(), account.home,
                           source, out, err, stop)  # fmt: skip
@@ -225,6 +243,7 @@ class Session:
         self.channel.settimeout(None)
         handler = Subsystem(self.channel, "sftp", self.server, Files, self.machine, actor, home)
         handler.start_subsystem("sftp", self.channel.get_transport(), self.channel)
+        self.channel.send_exit_status(0)  # finishing closes the channel
         handler.finish_subsystem()
 
     def _send_signal(self, name: str) -> None:

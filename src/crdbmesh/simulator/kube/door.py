@@ -14,6 +14,7 @@ import os
 import socket
 import ssl
 import tempfile
+import weakref
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -145,6 +146,7 @@ class Door:
         self._context: ssl.SSLContext | None = None
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._transports: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
 
     async def open(self) -> None:
         """Listen.
@@ -182,6 +184,9 @@ class Door:
             with contextlib.suppress(TimeoutError):
                 await server.shutdown(_GOODBYE_S)
         await self._runner.cleanup()
+        for transport in list(self._transports):
+            transport.abort()
+        await asyncio.sleep(0)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(coroutine)
@@ -211,9 +216,10 @@ class Door:
         server = self._runner.server
         assert server is not None
         with contextlib.suppress(OSError, ssl.SSLError):
-            await loop.connect_accepted_socket(
+            transport, _ = await loop.connect_accepted_socket(
                 server, connection, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE_S
             )
+            self._transports.add(transport)
 
     def _lets_in(self, source: str) -> bool:
         with self._world.lock:

@@ -102,7 +102,10 @@ class Handler:
             return status_response(error)
         except StatusError as error:
             return status_response(error)
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
+            # The client has gone, as it may in the middle of a watch: nobody reads what is answered now.
+            return web.Response()
+        except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever else is a gap of the simulator, and is recorded as one
             self.world.not_known("kube", f"{request.method} {request.path}: {type(error).__name__}: {error}")

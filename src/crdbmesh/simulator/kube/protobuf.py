@@ -1,8 +1,8 @@
 """Request bodies in Kubernetes' protobuf form, which Go's typed clients (`kubectl create`, `auth`, `drain`) send.
 
 The envelope is `k8s`, a zero byte and a `runtime.Unknown`; messages after `generated.proto` of k8s.io/api and
-k8s.io/apimachinery 1.36.
-1.36. Only the kinds that such clients create are known; answers are always JSON, which these clients accept as well.
+k8s.io/apimachinery 1.36. Only the kinds that such clients create are known; answers are always JSON, which these
+clients accept as well.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from crdbmesh.simulator.kube import printers
+from crdbmesh.simulator.kube import printers, printing
 from crdbmesh.simulator.kube.jsonvalue import Obj
 from crdbmesh.simulator.kube.resources import Resource
 
@@ -61,7 +61,7 @@ def _layout(resource: Resource) -> tuple[list[Obj], Callable[[Obj, float], list[
         return [_NAME, *(_column(name) for name in names)], lambda obj, now: [obj["metadata"]["name"], *cells(obj, now)]
     if resource.columns:
         return _custom(resource)
-    return [_NAME, _column("Age")], lambda obj, now: [obj["metadata"]["name"], printers.age(obj, now)]
+    return [_NAME, _column("Age")], lambda obj, now: [obj["metadata"]["name"], printing.age(obj, now)]
 
 
 def _column(name: str) -> Obj:
@@ -88,7 +88,7 @@ def _custom_column(column: Mapping[str, Any]) -> Obj:
 def _cell(obj: Obj, column: Mapping[str, Any], now: float) -> Any:
     value = find_path(obj, str(column.get("jsonPath", "")))
     if value is not None and column.get("type") == "date":
-        return printers.since(str(value), now)
+        return printing.since(str(value), now)
     return value
 
 

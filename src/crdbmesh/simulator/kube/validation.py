@@ -9,19 +9,17 @@ import base64
 import binascii
 import ipaddress
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from crdbmesh.simulator.kube import names, status
+from crdbmesh.simulator.kube import names, status, workloads
 from crdbmesh.simulator.kube.jsonvalue import Obj
-from crdbmesh.simulator.kube.podvalidation import check_pod_spec, check_pod_update
 from crdbmesh.simulator.kube.resources import Resource
 from crdbmesh.simulator.kube.schema import Type, type_of
-from crdbmesh.simulator.kube.selectors import matches_selector
 from crdbmesh.simulator.kube.status import FieldError
+from crdbmesh.simulator.kube.workloads import find_changed, spec_of
 
 DATA_LIMIT = 1024 * 1024
-_IMMUTABLE = "field is immutable"
 
 
 def check(resource: Resource, new: Obj, old: Obj | None) -> list[FieldError]:

@@ -17,8 +17,8 @@ from crdbmesh.simulator.kube import selectors, status, table
 from crdbmesh.simulator.kube.history import ADDED, DELETED, MODIFIED, Event
 from crdbmesh.simulator.kube.jsonvalue import Obj
 from crdbmesh.simulator.kube.negotiation import is_true
-from crdbmesh.simulator.kube.status import StatusError
 from crdbmesh.simulator.kube.reads import predicate
+from crdbmesh.simulator.kube.status import StatusError
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.handler import Call, Handler

@@ -423,6 +423,8 @@ def _cache(tokens: Dispenser, zones: list[str]) -> Cache:
 
 def _cache_option(tokens: Dispenser, found: Cache) -> None:
     word = tokens.text
+    if word not in ("success", "denial", "servfail", "serve_stale", "disable", "prefetch", "keepttl"):
+        raise tokens.count_error()
     arguments = tokens.rest()
     if word in ("success", "denial"):
         if not 1 <= len(arguments) <= 3:
@@ -451,8 +453,6 @@ def _cache_option(tokens: Dispenser, found: Cache) -> None:
             raise tokens.count_error()
         kept = [absolute(zone) for zone in arguments[1:]] or ["."]
         (found.no_success if arguments[0] == "success" else found.no_denial).extend(kept)
-    elif word not in ("prefetch", "keepttl"):
-        raise tokens.count_error()
 
 
 def _rewrites(tokens: Dispenser) -> list[Rewrite]:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 from crdbmesh.simulator import dns, paths
+from crdbmesh.simulator.kube.pods import runtime
 from crdbmesh.simulator.programs import shell_words
-from crdbmesh.simulator.programs.process import Become, execute
+from crdbmesh.simulator.programs.process import execute
+from crdbmesh.simulator.programs.service import unwrap
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.programs.shell import Shell
@@ -146,11 +148,31 @@ def _exec(shell: Shell, words: list[str]) -> Generator[float, None, int]:
     if not rest:
         return 0
     inner = shell.process.child(rest, env=shell.environment(), main=shell.process.main)
-    try:
-        status = yield from execute(inner)
-    except Become:
-        raise
-    raise ExitError(status)
+    raise ExitError((yield from execute(inner)))
+
+
+def _kill(shell: Shell, words: list[str]) -> int:
+    """Signals to the container's own program: only a hangup means anything here."""
+    from crdbmesh.simulator.programs.cockroach import CockroachNode
+
+    signal, targets = "TERM", words[1:]
+    if targets[:1] == ["-s"]:
+        signal, targets = targets[1], targets[2:]
+    elif targets[:1] and targets[0].startswith("-"):
+        signal, targets = targets[0][1:], targets[1:]
+    signal = signal.upper().removeprefix("SIG")
+    container = shell.process.container
+    pods = runtime(container.cluster)
+    box = pods.sandboxes.get(str(container.pod["metadata"].get("uid"))) if pods else None
+    program = box.programs.get(container.name) if box else None
+    node = unwrap(program, CockroachNode) if program is not None else None
+    if targets != ["1"] or (signal not in ("HUP", "1", "0")) or (node is None and signal != "0"):
+        shell.process.world.not_known("exec", " ".join(words))
+        shell.process.complain(f"{shell.name}: line 1: kill: this simulated world knows no {' '.join(words[1:])}\n")
+        return 1
+    if node is not None and signal != "0":
+        node.reload()
+    return 0
 
 
 def _eval(shell: Shell, words: list[str]) -> Generator[float, None, int]:
@@ -219,5 +241,6 @@ _BUILTINS: dict[str, Builtin] = {
     "type": _command,
     "which": _command,
     "exec": _exec,
+    "kill": _now(_kill),
     "eval": _eval,
 }
