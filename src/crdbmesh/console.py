@@ -135,7 +135,7 @@ class Progress:
         if event.result is not None:
             self._ended[event.step] = event.result
             self._doing.pop(event.step, None)
-            if event.result.outcome is not Outcome.HELD:
+            if event.result.outcome not in {Outcome.HELD, Outcome.STOPPED}:
                 self._end(event.result)
         elif event.kind in {"applying", "waiting"}:
             since, _ = self._doing.get(event.step, (time.monotonic(), ""))

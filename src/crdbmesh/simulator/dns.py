@@ -30,8 +30,19 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.kube.cluster import Cluster, Member
     from crdbmesh.simulator.world import World
 
-__all__ = ["NOERROR", "NXDOMAIN", "REFUSED", "SERVFAIL", "Answer", "Resolv", "hosts_file", "lookup", "query", "resolv_conf",
-           "resolve"]  # fmt: skip
+__all__ = [
+    "NOERROR",
+    "NXDOMAIN",
+    "REFUSED",
+    "SERVFAIL",
+    "Answer",
+    "Resolv",
+    "hosts_file",
+    "lookup",
+    "query",
+    "resolv_conf",
+    "resolve",
+]
 
 _TIMEOUT_S = 5.0
 _ATTEMPTS = 2

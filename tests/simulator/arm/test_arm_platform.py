@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ResourceNotFoundError
 
 
 def test_subscriptions_tenants_and_locations(shared: Any, sdk: Any) -> None:
@@ -95,11 +96,18 @@ def test_usages_follow_what_exists(arm: Any, sdk: Any) -> None:
 
 
 def test_images_are_found_by_their_names(sdk: Any) -> None:
+    assert [one.name for one in sdk.compute.virtual_machine_images.list_publishers("eastus")] == ["Canonical"]
+    offers = [one.name for one in sdk.compute.virtual_machine_images.list_offers("eastus", "Canonical")]
+    assert "ubuntu-24_04-lts" in offers
+    skus = sdk.compute.virtual_machine_images.list_skus("eastus", "canonical", "ubuntu-24_04-lts")
+    assert {"server", "server-arm64", "server-gen1"} <= {one.name for one in skus}
     names = ("eastus", "Canonical", "ubuntu-24_04-lts", "server")
     (version,) = sdk.compute.virtual_machine_images.list(*names)
     image = sdk.compute.virtual_machine_images.get(*names, version.name)
     assert image.hyper_v_generation == "V2"
     assert image.os_disk_image.operating_system == "Linux"
+    with pytest.raises(ResourceNotFoundError):
+        sdk.compute.virtual_machine_images.list("eastus", "Canonical", "ubuntu-24_04-lts", "desktop")
 
 
 def test_lists_come_in_pages(shared: Any, group: str) -> None:

@@ -50,12 +50,14 @@ class Wiring:
     Attributes:
         denied: ports closed to the internet.
         dropped: pairs of private addresses between which nothing passes.
+        closed: ports closed on a private address.
     """
 
     public: dict[str, str] = field(default_factory=dict)
     private: dict[str, str] = field(default_factory=dict)
     denied: set[int] = field(default_factory=set)
     dropped: set[tuple[str, str]] = field(default_factory=set)
+    closed: set[tuple[str, int]] = field(default_factory=set)
     egress: bool = True
     machines: list[Machine] = field(default_factory=list)
 
@@ -73,7 +75,8 @@ class Wiring:
 
     def between(self, src: Machine, dst_private_ip: str, port: int, protocol: str = "Tcp") -> str | None:
         own = self.private_ip(src) or ""
-        return "dropped by NSG rule" if {(own, dst_private_ip), (dst_private_ip, own)} & self.dropped else None
+        lost = {(own, dst_private_ip), (dst_private_ip, own)} & self.dropped or (dst_private_ip, port) in self.closed
+        return "dropped by NSG rule" if lost else None
 
     def has_egress(self, machine: Machine) -> bool:
         return self.egress
@@ -87,6 +90,10 @@ def new_key() -> tuple[str, str]:
     )
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return private.decode(), public.decode()
+
+
+def _pkey(private: str) -> paramiko.PKey:
+    return paramiko.Ed25519Key.from_private_key(io.StringIO(private))
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,8 @@ class Town:
         number = len(self.wiring.machines) + 1
         machine = Machine(
             vm_id=f"/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/{name}",
-            name=name, location="westus", zone=None, size=size, vcpus=2, memory_gib=8.0, computer_name=name, admin=ADMIN,
+            name=name, location="westus", zone=None, size=size, vcpus=2, memory_gib=8.0,
+            computer_name=name, admin=ADMIN,
             authorized_keys=[self.login[1]], nic_id=f"/nics/{name}",
             custom_data=self.cloud_config() if user_data is None else user_data,
         )  # fmt: skip
@@ -152,7 +160,7 @@ class Town:
                 entry, "ssh-ed25519", paramiko.Ed25519Key.from_private_key(io.StringIO(self.host_key[0]))
             )
             options: dict[str, Any] = {
-                "username": user, "pkey": paramiko.Ed25519Key.from_private_key(io.StringIO(self.login[0])),
+                "username": user, "pkey": _pkey(self.login[0]),
                 "allow_agent": False, "look_for_keys": False, "timeout": 5, "banner_timeout": 5, "auth_timeout": 5,
             }  # fmt: skip
             try:
@@ -260,8 +268,8 @@ def make_town(scale: float) -> Iterator[Town]:
 
 @pytest.fixture
 def town() -> Iterator[Town]:
-    """An empty town; a simulated minute takes 0.2 s."""
-    yield from make_town(300.0)
+    """An empty town; a simulated minute takes 75 ms."""
+    yield from make_town(800.0)
 
 
 @pytest.fixture(scope="module")
@@ -275,8 +283,8 @@ def inn() -> Iterator[Town]:
 
 @pytest.fixture
 def fast_town() -> Iterator[Town]:
-    """A town where a simulated minute takes 0.1 s, for what takes minutes."""
-    yield from make_town(600.0)
+    """A town where a simulated minute takes 40 ms, for what takes minutes."""
+    yield from make_town(1500.0)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def test_the_host_key_of_cloud_init_is_the_only_one_shown(town: Town) -> None:
 
 
 def test_ssh_answers_before_cloud_init_is_done(town: Town) -> None:
-    town.add("a", user_data=town.cloud_config("runcmd:\n- [sleep, '120']\n"))
+    town.add("a", user_data=town.cloud_config("runcmd:\n- [sleep, '2000']\n"))
     assert town.run("a", "cloud-init status").stdout == "status: running\n"
     assert town.run("a", "cloud-init status --wait").stdout.endswith("\nstatus: done\n")
 
@@ -39,7 +39,7 @@ def test_only_the_admin_with_its_key_gets_in(town: Town) -> None:
     town.connect("a")
     for more in ({"user": "root"}, {"user": "nobody"}, {"pkey": paramiko.ECDSAKey.generate()}):
         with pytest.raises(paramiko.AuthenticationException):
-            town.connect("a", **more)  # type: ignore[arg-type]
+            town.connect("a", **more)
     with pytest.raises(paramiko.BadAuthenticationType):
         town.connect("a", pkey=None, password="secret")
 

@@ -80,7 +80,7 @@ def test_openssh_sftp_and_scp_move_files_both_ways(town: Town, identity: list[st
     batch = f"put {source} one\nrename one two\nchmod 640 two\nln -s two three\nls -l\nget three {back}\n"
     options = [*identity, "-P", "2222"]
     subprocess.run(
-        ["sftp", *options, "-b", "-", place], input=batch.encode(), check=True, timeout=20, capture_output=True
+        ["sftp", *options, "-b", "-", place], input=batch.encode(), check=True, timeout=20, stdout=subprocess.PIPE
     )
     assert back.read_bytes() == source.read_bytes()
     assert town.run("a", "stat -c '%a %s' two").stdout == "640 256000\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,20 +13,35 @@ STATUS = ("cilium-dbg", "status", "-o", "json")
 KVSTOREMESH = ("/usr/bin/clustermesh-apiserver", "kvstoremesh-dbg", "status", "-o", "json")
 
 
+def symptom(reason: str | None) -> str:
+    assert reason is not None
+    return paths.symptom(reason)
+
+
 class Pair:
     """Two clusters, `east` (1) and `west` (2), that name each other; `changes` break the west one."""
 
-    def __init__(self, bench: Any, ca: Any, *, west_name: str = "west", west_id: int = 2, east_entry: Any = None, **changes: Any) -> None:
+    def __init__(
+        self, bench: Any, ca: Any, *, west_name: str = "west", west_id: int = 2, east_entry: Any = None, **changes: Any
+    ) -> None:
         self.bench = bench
         pods = changes.pop("pods", None)
         self.east = bench.cluster(1, kube_proxy=False)
         self.west = bench.cluster(2, kube_proxy=False, pods=pods)
         entry = east_entry or {"ips": ["10.2.0.4"]}
         self.agent = bench.agents(self.east, name="east", number=1, remotes=bench.mesh_remotes(ca, "east", ["west"]))[0]
-        self.peer = bench.agents(self.west, name=west_name, number=west_id, remotes=bench.mesh_remotes(ca, west_name, ["east"]))[0]
+        self.peer = bench.agents(
+            self.west, name=west_name, number=west_id, remotes=bench.mesh_remotes(ca, west_name, ["east"])
+        )[0]
         bench.advance(10)
-        self.mesh = bench.mesh(self.east, name="east", number=1, ca=ca, remotes={"west": entry},
-                               **{key[5:]: value for key, value in changes.items() if key.startswith("east_")})  # fmt: skip
+        self.mesh = bench.mesh(
+            self.east,
+            name="east",
+            number=1,
+            ca=ca,
+            remotes={"west": entry},
+            **{key[5:]: value for key, value in changes.items() if key.startswith("east_")},
+        )
         others = {key: value for key, value in changes.items() if not key.startswith("east_")}
         bench.mesh(self.west, name=west_name, number=west_id, ca=ca, remotes={"east": {"ips": ["10.1.0.4"]}}, **others)
         bench.advance(40)
@@ -52,7 +66,13 @@ def test_a_link_is_ready_when_everything_fits(bench: Any, ca: Any) -> None:
     assert said["ready"] is True
     assert said["connected"] is True
     assert said["num-nodes"] == 1
-    assert said["config"] == {"cluster-id": 2, "kvstoremesh": True, "required": True, "retrieved": True, "sync-canaries": True}
+    assert said["config"] == {
+        "cluster-id": 2,
+        "kvstoremesh": True,
+        "required": True,
+        "retrieved": True,
+        "sync-canaries": True,
+    }
     assert said["synced"] == {"endpoints": True, "identities": True, "nodes": True, "services": True}
     assert said["status"].startswith("etcd: 1/1 connected")
     assert pair.kvstoremesh_says()["ready"] is True
@@ -66,7 +86,7 @@ def test_pods_of_two_clusters_reach_each_other_over_a_link(bench: Any, ca: Any) 
     source = shell.programs["main"].container
     assert paths.connect(bench.world, source, dns.ip, 8080) is None
     bench.wires.drops.append(lambda _src, _dst, port, _protocol: "rule" if port == 8472 else None)
-    assert paths.connect(bench.world, source, dns.ip, 8080).startswith(paths.TIMEOUT)
+    assert symptom(paths.connect(bench.world, source, dns.ip, 8080)) == paths.TIMEOUT
 
 
 def test_a_reply_needs_the_link_of_the_other_side(bench: Any, ca: Any) -> None:
@@ -86,18 +106,26 @@ def test_overlapping_pod_ranges_lead_to_the_wrong_place(bench: Any, ca: Any) -> 
     shell = bench.shell(pair.east, "n10")
     bench.advance(20)
     assert pair.agent_says()["ready"] is True
-    assert paths.connect(bench.world, shell.programs["main"].container, dns.ip, 8080).startswith(paths.TIMEOUT)
+    assert symptom(paths.connect(bench.world, shell.programs["main"].container, dns.ip, 8080)) == paths.TIMEOUT
 
 
-@pytest.mark.parametrize(("changes", "reason"), [
-    ({"server_sans": ["clustermesh-apiserver.kube-system.svc"]}, "certificate is valid for clustermesh-apiserver.kube-system.svc, not west.mesh.cilium.io"),
-    ({"server_last": -0.5}, "certificate has expired"),
-    ({"node_port": 32380}, "connect: connection refused"),
-    ({"east_entry": {"ips": ["10.9.9.9"]}}, "i/o timeout"),
-    ({"east_client_cn": "remote-nobody"}, "etcdserver: permission denied"),
-    ({"users": ["remote-other"]}, "etcdserver: permission denied"),
-])  # fmt: skip
-def test_what_keeps_the_connection_from_being_made_is_said(bench: Any, ca: Any, changes: dict[str, Any], reason: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"server_sans": ["clustermesh-apiserver.kube-system.svc"]},
+            "certificate is valid for clustermesh-apiserver.kube-system.svc, not west.mesh.cilium.io",
+        ),
+        ({"server_last": -0.5}, "certificate has expired"),
+        ({"node_port": 32380}, "connect: connection refused"),
+        ({"east_entry": {"ips": ["10.9.9.9"]}}, "i/o timeout"),
+        ({"east_client_cn": "remote-nobody"}, "etcdserver: permission denied"),
+        ({"users": ["remote-other"]}, "etcdserver: permission denied"),
+    ],
+)
+def test_what_keeps_the_connection_from_being_made_is_said(
+    bench: Any, ca: Any, changes: dict[str, Any], reason: str
+) -> None:
     pair = Pair(bench, ca, **changes)
     said = pair.kvstoremesh_says()
     assert "ready" not in said
@@ -105,7 +133,9 @@ def test_what_keeps_the_connection_from_being_made_is_said(bench: Any, ca: Any, 
     assert said["status"] == "Waiting for initial connection to be established"
     assert said["num-failures"] > 0
     assert reason in pair.log()
-    report = bench.run(pair.mesh, "/usr/bin/clustermesh-apiserver", "kvstoremesh-dbg", "troubleshoot", container="kvstoremesh")
+    report = bench.run(
+        pair.mesh, "/usr/bin/clustermesh-apiserver", "kvstoremesh-dbg", "troubleshoot", container="kvstoremesh"
+    )
     assert reason in report.stdout.decode()
 
 
@@ -141,7 +171,9 @@ def test_equal_cluster_ids_conflict(bench: Any, ca: Any) -> None:
 
 
 def test_a_firewall_keeps_the_link_down_and_its_opening_brings_it_up(bench: Any, ca: Any) -> None:
-    rule: Callable[[str, str, int, str], str | None] = lambda _src, _dst, port, _protocol: "rule" if port == 32379 else None  # noqa: E731
+    def rule(_src: str, _dst: str, port: int, _protocol: str) -> str | None:
+        return "rule" if port == 32379 else None
+
     bench.wires.drops.append(rule)
     pair = Pair(bench, ca)
     assert "ready" not in pair.agent_says()

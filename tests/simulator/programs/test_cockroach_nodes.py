@@ -23,7 +23,9 @@ def region(bench: Any, ca: Any, *, count: int = 3, join: Any = None, overrides: 
     for number in range(count):
         more = {**changes, **(overrides or {}).get(number, {})}
         authority = more.pop("ca", ca)
-        boxes.append(bench.cockroach(cluster, f"n1{number}", number, ca=authority, namespace="east", join=join or SEEDS, **more))
+        boxes.append(
+            bench.cockroach(cluster, f"n1{number}", number, ca=authority, namespace="east", join=join or SEEDS, **more)
+        )
     bench.headless(cluster, "east", boxes)
     bench.advance(8)
     return cluster, boxes
@@ -76,14 +78,25 @@ def test_node_status_lists_every_node_with_its_locality(bench: Any, ca: Any) -> 
     _, boxes = region(bench, ca)
     init(bench, boxes[0])
     bench.advance(15)
-    answer = bench.run(boxes[1], BINARY, "node", "status", CERTS, "--host=cockroachdb-0.cockroachdb.east", "--format=csv")
+    answer = bench.run(
+        boxes[1], BINARY, "node", "status", CERTS, "--host=cockroachdb-0.cockroachdb.east", "--format=csv"
+    )
     rows = list(csv.DictReader(io.StringIO(answer.stdout.decode())))
     assert [row["id"] for row in rows] == ["1", "2", "3"]
     assert {row["is_live"] for row in rows} == {row["is_available"] for row in rows} == {"true"}
     assert sorted(row["locality"] for row in rows) == [f"region=east,zone=east-{number}" for number in range(3)]
     assert rows[0]["address"] == "cockroachdb-0.cockroachdb.east.svc.cluster.local:26257"
     assert rows[0]["build"] == "v26.2.6"
-    more = bench.run(boxes[1], BINARY, "node", "status", CERTS, "--decommission", "--format=json", "--host=cockroachdb-0.cockroachdb.east")
+    more = bench.run(
+        boxes[1],
+        BINARY,
+        "node",
+        "status",
+        CERTS,
+        "--decommission",
+        "--format=json",
+        "--host=cockroachdb-0.cockroachdb.east",
+    )
     assert {row["membership"] for row in json.loads(more.stdout)} == {"active"}
     listed = bench.run(boxes[1], BINARY, "node", "ls", CERTS, "--host", "cockroachdb-0.cockroachdb.east")
     assert listed.stdout == b"id\n1\n2\n3\n"
@@ -161,13 +174,20 @@ def test_another_ca_keeps_a_node_out(bench: Any, ca: Any, other_ca: Any) -> None
 
 
 def test_a_certificate_must_name_the_dialled_host(bench: Any, ca: Any) -> None:
-    _, boxes = region(bench, ca, overrides={0: {"sans": ["localhost", "127.0.0.1", "*.cockroachdb.north.svc.cluster.local"]}},
-                      join=SEEDS[:1])  # fmt: skip
+    _, boxes = region(
+        bench,
+        ca,
+        overrides={0: {"sans": ["localhost", "127.0.0.1", "*.cockroachdb.north.svc.cluster.local"]}},
+        join=SEEDS[:1],
+    )
     answer = bench.run(boxes[0], BINARY, "init", CERTS, "--host=localhost")
     assert answer.exit_code == 0
     bench.advance(30)
     assert node(boxes[1]).database is None
-    assert "certificate is valid for localhost, *.cockroachdb.north.svc.cluster.local, not cockroachdb-0.cockroachdb.east" in log(boxes[1])
+    assert (
+        "certificate is valid for localhost, *.cockroachdb.north.svc.cluster.local, not cockroachdb-0.cockroachdb.east"
+        in log(boxes[1])
+    )
 
 
 def test_cluster_names_must_be_equal(bench: Any, ca: Any) -> None:
@@ -200,36 +220,51 @@ def test_init_waits_until_the_node_is_up(bench: Any, ca: Any) -> None:
     assert b"connection refused (retrying)" in answer.stderr
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"flags": ["--joyn=x"]}, "unknown flag: --joyn"),
-    ({"locality": "east"}, 'tier must be in the form "key=value" not "east"'),
-    ({"node_cn": "web", "sans": ["localhost"]}, 'expected "node"'),
-    ({"mode": 0o644}, "key file /cockroach/cockroach-certs/node.key has permissions -rw-r--r--, exceeds -rwxr-----"),
-    ({"mode": 0o440, "spec": {"securityContext": {"runAsUser": 1000, "runAsGroup": 1000}}}, "permission denied"),
-    ({"usages": "server"}, "incompatible key usage"),
-    ({"command": ["/bin/bash", "-c", "exec /cockroach/cockroach start --join=a --certs-dir=/nowhere"]}, "does certs dir exist?"),
-    ({"command": ["/cockroach/cockroach", "start", "--insecure"]}, "no --join flags provided"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"flags": ["--joyn=x"]}, "unknown flag: --joyn"),
+        ({"locality": "east"}, 'tier must be in the form "key=value" not "east"'),
+        ({"node_cn": "web", "sans": ["localhost"]}, 'expected "node"'),
+        (
+            {"mode": 0o644},
+            "key file /cockroach/cockroach-certs/node.key has permissions -rw-r--r--, exceeds -rwxr-----",
+        ),
+        ({"mode": 0o440, "spec": {"securityContext": {"runAsUser": 1000, "runAsGroup": 1000}}}, "permission denied"),
+        ({"usages": "server"}, "incompatible key usage"),
+        (
+            {"command": ["/bin/bash", "-c", "exec /cockroach/cockroach start --join=a --certs-dir=/nowhere"]},
+            "does certs dir exist?",
+        ),
+        ({"command": ["/cockroach/cockroach", "start", "--insecure"]}, "no --join flags provided"),
+    ],
+)
 def test_a_start_that_cannot_work_ends_with_the_reason(bench: Any, ca: Any, changes: dict[str, Any], said: str) -> None:
     _, boxes = region(bench, ca, count=1, **changes)
     assert boxes[0].programs["db"].exit_code == 1
     assert said in log(boxes[0])
 
 
-@pytest.mark.parametrize("context", [
-    {"mode": 0o400},
-    {"mode": 0o440, "spec": {"securityContext": {"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000}}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "context",
+    [
+        {"mode": 0o400},
+        {"mode": 0o440, "spec": {"securityContext": {"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000}}},
+    ],
+)
 def test_key_files_may_be_read_as_documented(bench: Any, ca: Any, context: dict[str, Any]) -> None:
     _, boxes = region(bench, ca, count=1, **context)
     assert health(boxes[0])[1] == "node is waiting for cluster initialization"
 
 
-@pytest.mark.parametrize("command", [
-    ["/cockroach/cockroach", "start", "--insecure", "--join=a", "--advertise-addr=b:26257"],
-    ["/cockroach/cockroach.sh", "start", "--insecure", "--join=a", "--advertise-addr=b"],
-    ["/bin/sh", "-c", "/cockroach/cockroach start --insecure --join a,b --advertise-addr=$HOSTNAME:26257"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["/cockroach/cockroach", "start", "--insecure", "--join=a", "--advertise-addr=b:26257"],
+        ["/cockroach/cockroach.sh", "start", "--insecure", "--join=a", "--advertise-addr=b"],
+        ["/bin/sh", "-c", "/cockroach/cockroach start --insecure --join a,b --advertise-addr=$HOSTNAME:26257"],
+    ],
+)
 def test_a_start_is_understood_however_it_is_written(bench: Any, ca: Any, command: list[str]) -> None:
     _, boxes = region(bench, ca, count=1, command=command)
     answer = boxes[0].programs["db"].http_get(8080, "/health", tls=False)
@@ -240,7 +275,9 @@ def test_a_start_is_understood_however_it_is_written(bench: Any, ca: Any, comman
 def test_arguments_alone_go_to_the_images_entry_point(bench: Any, ca: Any) -> None:
     cluster = bench.cluster(1)
     args = ["shell", "-ecx", "exec /cockroach/cockroach start --insecure --advertise-host=$(hostname) --join=a"]
-    box = bench.pod(cluster, "n10", "default", "db-0", [{"name": "db", "image": "cockroachdb/cockroach:v26.2.6", "args": args}])
+    box = bench.pod(
+        cluster, "n10", "default", "db-0", [{"name": "db", "image": "cockroachdb/cockroach:v26.2.6", "args": args}]
+    )
     bench.advance(5)
     assert node(box).settings.advertised == ("db-0", 26257)
 
@@ -255,7 +292,9 @@ def test_sql_answers_a_few_statements_and_is_honest_about_the_rest(bench: Any, c
         return bench.run(boxes[0], BINARY, "sql", CERTS, "--host=cockroachdb-1.cockroachdb", f"--format={form}", *words)
 
     assert sql("SHOW REGIONS FROM CLUSTER").stdout == b'region,zones\neast,"{east-0,east-1,east-2}"\n'
-    found = sql("SET allow_unsafe_internals = true", "SELECT crdb_internal.cluster_id() AS id").stdout.decode().split("\n")
+    found = (
+        sql("SET allow_unsafe_internals = true", "SELECT crdb_internal.cluster_id() AS id").stdout.decode().split("\n")
+    )
     assert found[:3] == ["SET", "id", node(boxes[0]).database.cluster_id]
     assert sql("SELECT 1 AS n; SELECT 2", form="tsv").stdout == b"n\n1\n?column?\n2\n"
     assert b"(1 row)" in sql("SELECT version()", form="table").stdout

@@ -87,7 +87,9 @@ def read(text: str, **more: str) -> Config:
     return load(PATH, files, {"HOST": "10.9.9.9"})
 
 
-@pytest.mark.parametrize("block", [GLOBAL_SERVICE, NODE_PORTS, EKS, OWN_DOMAIN, K3S], ids=["global", "ports", "eks", "own", "k3s"])
+@pytest.mark.parametrize(
+    "block", [GLOBAL_SERVICE, NODE_PORTS, EKS, OWN_DOMAIN, K3S], ids=["global", "ports", "eks", "own", "k3s"]
+)
 def test_blocks_in_use_are_accepted(block: str) -> None:
     assert read(block).servers
 
@@ -131,28 +133,40 @@ def test_environment_and_snippets_are_put_in() -> None:
     assert "errors" in config.servers[0].plugins
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("a.local:53 {\n    forwrd . 1.2.3.4\n}\n", "Corefile:2 - Error during parsing: Unknown directive 'forwrd'"),
-    ("a.local:53 {\n    forward . 1.2.3.4 {\n        force_tcp\n", "Unexpected EOF"),
-    ("a.local:53 {\n    errors\n", "Syntax error: Unexpected token"),
-    ("}\na.local:53 {\n    errors\n}\n", "Unknown directive 'a.local:53'"),
-    ("a.local:53 {\n    forward . 1.2.3.4 { force_tcp }\n}\n", "Wrong argument count or unexpected line ending after '}'"),
-    ("a.local:53 {\n    forward . 1.2.3.4 {\n        force_tpc\n    }\n}\n", "unknown property 'force_tpc'"),
-    ("a.local:53 {\n    forward . dns.example.com\n}\n", 'not an IP address or file: "dns.example.com"'),
-    ("a.local:53 {\n    forward .\n}\n", "Wrong argument count or unexpected line ending after '.'"),
-    ("a.local:53 {\n    forward . 1.2.3.4 {\n        max_fails\n    }\n}\n", "unexpected line ending after 'max_fails'"),
-    ("a.local:53 {\n    forward . 1.2.3.4 {\n        health_check 5\n    }\n}\n", 'missing unit in duration "5"'),
-    ("a.local:53 {\n    forward . 1.2.3.4 {\n        policy best\n    }\n}\n", "unknown policy 'best'"),
-    ("a.local:53 {\n    forward . " + "1.2.3.4 " * 16 + "\n}\n", "more than 15 TOs configured: 16"),
-    ("a.local:53 {\n    cache 0\n}\n", "cache TTL can not be zero or negative: 0"),
-    ("a.local:53 {\n    cache {\n        denail 1\n    }\n}\n", "unexpected line ending after 'denail'"),
-    ("a.local:53 {\n    cache {\n        servfail 10m\n    }\n}\n", "over 5 minutes"),
-    ("a.local:53 {\n    kubernetes {\n        pods always\n    }\n}\n", "wrong value for pods: always"),
-    ("a.local:53 {\n    loop twice\n}\n", "unexpected line ending after 'twice'"),
-    ("a.local:53 {\n    errors\n}\na.local:53 {\n    errors\n}\n", "cannot serve dns://a.local.:53 - it is already defined"),
-    (".:53 {\n    health\n}\na.local:53 {\n    health\n}\n", "bind: address already in use"),
-    (".:53 {\n    import missing.conf\n}\n", "File to import not found: missing.conf"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a.local:53 {\n    forwrd . 1.2.3.4\n}\n", "Corefile:2 - Error during parsing: Unknown directive 'forwrd'"),
+        ("a.local:53 {\n    forward . 1.2.3.4 {\n        force_tcp\n", "Unexpected EOF"),
+        ("a.local:53 {\n    errors\n", "Syntax error: Unexpected token"),
+        ("}\na.local:53 {\n    errors\n}\n", "Unknown directive 'a.local:53'"),
+        (
+            "a.local:53 {\n    forward . 1.2.3.4 { force_tcp }\n}\n",
+            "Wrong argument count or unexpected line ending after '}'",
+        ),
+        ("a.local:53 {\n    forward . 1.2.3.4 {\n        force_tpc\n    }\n}\n", "unknown property 'force_tpc'"),
+        ("a.local:53 {\n    forward . dns.example.com\n}\n", 'not an IP address or file: "dns.example.com"'),
+        ("a.local:53 {\n    forward .\n}\n", "Wrong argument count or unexpected line ending after '.'"),
+        (
+            "a.local:53 {\n    forward . 1.2.3.4 {\n        max_fails\n    }\n}\n",
+            "unexpected line ending after 'max_fails'",
+        ),
+        ("a.local:53 {\n    forward . 1.2.3.4 {\n        health_check 5\n    }\n}\n", 'missing unit in duration "5"'),
+        ("a.local:53 {\n    forward . 1.2.3.4 {\n        policy best\n    }\n}\n", "unknown policy 'best'"),
+        ("a.local:53 {\n    forward . " + "1.2.3.4 " * 16 + "\n}\n", "more than 15 TOs configured: 16"),
+        ("a.local:53 {\n    cache 0\n}\n", "cache TTL can not be zero or negative: 0"),
+        ("a.local:53 {\n    cache {\n        denail 1\n    }\n}\n", "unexpected line ending after 'denail'"),
+        ("a.local:53 {\n    cache {\n        servfail 10m\n    }\n}\n", "over 5 minutes"),
+        ("a.local:53 {\n    kubernetes {\n        pods always\n    }\n}\n", "wrong value for pods: always"),
+        ("a.local:53 {\n    loop twice\n}\n", "unexpected line ending after 'twice'"),
+        (
+            "a.local:53 {\n    errors\n}\na.local:53 {\n    errors\n}\n",
+            "cannot serve dns://a.local.:53 - it is already defined",
+        ),
+        (".:53 {\n    health\n}\na.local:53 {\n    health\n}\n", "bind: address already in use"),
+        (".:53 {\n    import missing.conf\n}\n", "File to import not found: missing.conf"),
+    ],
+)
 def test_what_is_wrong_is_refused_with_the_words_of_caddy(text: str, said: str) -> None:
     with pytest.raises(CorefileError) as caught:
         read(text)

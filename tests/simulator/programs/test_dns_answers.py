@@ -25,8 +25,15 @@ def two(bench: Any, *, protocols: tuple[str, ...] = ("UDP", "TCP"), options: str
     bench.coredns(east, custom={"west.server": WEST.format(options=options)})
     bench.coredns(west, node_port=30053, protocols=protocols)
     bench.namespace(west, "west")
-    pod = bench.pod(west, "n20", "west", "db-0", [{"name": "main", "image": "busybox", "command": ["sleep", "infinity"]}],
-                    hostname="db-0", subdomain="db")  # fmt: skip
+    pod = bench.pod(
+        west,
+        "n20",
+        "west",
+        "db-0",
+        [{"name": "main", "image": "busybox", "command": ["sleep", "infinity"]}],
+        hostname="db-0",
+        subdomain="db",
+    )
     bench.service(west, "west", "db", [{"name": "grpc", "port": 26257}], [pod], clusterIP="None")
     shell = bench.shell(east, "n10")
     bench.advance(5)
@@ -98,10 +105,17 @@ def test_a_zone_is_not_forwarded_past_a_firewall(bench: Any) -> None:
     assert dns.lookup(bench.world, container(shell), "db-0.db.west.svc.cluster.local").rcode == dns.SERVFAIL
 
 
-@pytest.mark.parametrize(("protocols", "option", "works"), [
-    (("UDP", "TCP"), "force_tcp", True), (("UDP",), "force_tcp", False), (("TCP",), "force_tcp", True),
-    (("TCP",), "max_fails 2", False), (("UDP",), "max_fails 2", True), (("UDP",), "prefer_udp", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("protocols", "option", "works"),
+    [
+        (("UDP", "TCP"), "force_tcp", True),
+        (("UDP",), "force_tcp", False),
+        (("TCP",), "force_tcp", True),
+        (("TCP",), "max_fails 2", False),
+        (("UDP",), "max_fails 2", True),
+        (("UDP",), "prefer_udp", True),
+    ],
+)
 def test_the_remote_service_needs_the_protocol_that_is_forwarded_with(
     bench: Any, protocols: tuple[str, ...], option: str, works: bool
 ) -> None:

@@ -1,11 +1,10 @@
-"""What a subscription tells about itself and about Azure: locations, providers, permissions, sizes, images, usages."""
+"""What a subscription tells about itself and about Azure: locations, providers, permissions, sizes, usages."""
 
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
 
-from crdbmesh.simulator.arm import images, quotas, regions, sizes
+from crdbmesh.simulator.arm import quotas, regions, sizes
 from crdbmesh.simulator.arm.call import Answer, Call, Tracking, result_url, status_url
 from crdbmesh.simulator.arm.catalog import KINDS
 from crdbmesh.simulator.arm.children import parent_for_read
@@ -132,7 +131,7 @@ def list_skus(call: Call) -> Answer:
 
 def list_sizes(call: Call) -> Answer:
     """`GET .../locations/L/vmSizes`."""
-    _location(call)
+    location_of(call)
     entries = [
         {
             "name": size.name,
@@ -149,33 +148,12 @@ def list_sizes(call: Call) -> Answer:
 
 def list_compute_usages(call: Call) -> Answer:
     """Compute's quotas in a region."""
-    return Answer(200, {"value": quotas.compute_usages(call.subscription, _location(call))})
+    return Answer(200, {"value": quotas.compute_usages(call.subscription, location_of(call))})
 
 
 def list_network_usages(call: Call) -> Answer:
     """The network's quotas in a region."""
-    return Answer(200, {"value": quotas.network_usages(call.subscription, _location(call))})
-
-
-def list_image_versions(call: Call) -> Answer:
-    """Versions of an image."""
-    image = _image(call, "latest")
-    return Answer(200, _plain_list([_image_entry(call, image)]))
-
-
-def get_image_version(call: Call) -> Answer:
-    """One version of an image."""
-    image = _image(call, call.names["version"])
-    properties = {
-        "architecture": "Arm64" if image.arm64 else "x64",
-        "hyperVGeneration": image.generation,
-        "osDiskImage": {"operatingSystem": "Linux", "sizeInGb": image.disk_gib},
-        "dataDiskImages": [],
-        "automaticOSUpgradeProperties": {"automaticOSUpgradeSupported": False},
-        "features": [{"name": "DiskControllerTypes", "value": "SCSI, NVMe"}],
-        "imageDeprecationStatus": {"imageState": "Active"},
-    }
-    return Answer(200, {**_image_entry(call, image), "properties": properties})
+    return Answer(200, {"value": quotas.network_usages(call.subscription, location_of(call))})
 
 
 def check_address(call: Call) -> Answer:
@@ -328,7 +306,12 @@ def _subscription(subscription: Subscription) -> Body:
     return body
 
 
-def _location(call: Call) -> str:
+def location_of(call: Call) -> str:
+    """The region that the call's path names.
+
+    Raises:
+        ArmError: 400, there is none of this name.
+    """
     region = regions.find(call.names["location"])
     if region is None:
         raise ArmError(
@@ -338,29 +321,3 @@ def _location(call: Call) -> str:
             f"'{','.join(regions.REGIONS)}'.",
         )
     return region.name
-
-
-def _image(call: Call, version: str) -> images.Image:
-    _location(call)
-    names = call.names
-    image = images.find(names["publisher"], names["offer"], names["sku"], version)
-    if image is None:
-        raise ArmError(
-            404,
-            "NotFound",
-            f"Artifact: VMImage was not found. Publisher: {names['publisher']}, Offer: {names['offer']}, Sku: "
-            f"{names['sku']}, Version: {version}.",
-        )
-    return image
-
-
-def _image_entry(call: Call, image: images.Image) -> dict[str, Any]:
-    location = _location(call)
-    path = f"/Subscriptions/{call.subscription.id}/Providers/Microsoft.Compute/Locations/{location}"
-    artifact = f"Publishers/{images.PUBLISHER}/ArtifactTypes/VMImage/Offers/{image.offer}/Skus/{image.sku}"
-    return {"location": location, "name": image.version, "id": f"{path}/{artifact}/Versions/{image.version}"}
-
-
-def _plain_list(entries: list[Body]) -> Any:
-    """Image lists are bare arrays, not `{"value": [...]}`."""
-    return entries

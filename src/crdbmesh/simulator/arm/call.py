@@ -67,12 +67,13 @@ class Answer:
     """An answer.
 
     Attributes:
+        body: what is sent as JSON, an object nearly always; None for none.
         retry_after_s: simulated seconds after which to ask again, or None.
         delay_s: simulated seconds that the service takes to answer.
     """
 
     status: int
-    body: Body | None = None
+    body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     retry_after_s: float | None = None
     delay_s: float = 0.0

@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crdbmesh.simulator.arm import about, groups, inventory, nics, nsgs, peerings, subnets
+from crdbmesh.simulator.arm import about, gallery, groups, inventory, nics, nsgs, peerings, subnets
 from crdbmesh.simulator.arm.call import Answer, Call
 from crdbmesh.simulator.arm.catalog import KINDS, MACHINES
 from crdbmesh.simulator.arm.kinds import page
@@ -21,7 +21,8 @@ _GROUP = f"{_SUBSCRIPTION}/resourcegroups/{{group}}"
 _NETWORK = f"{_GROUP}/providers/Microsoft.Network"
 _COMPUTE_PLACE = f"{_SUBSCRIPTION}/providers/Microsoft.Compute/locations/{{location}}"
 _NETWORK_PLACE = f"{_SUBSCRIPTION}/providers/Microsoft.Network/locations/{{location}}"
-_IMAGE = f"{_COMPUTE_PLACE}/publishers/{{publisher}}/artifacttypes/vmimage/offers/{{offer}}/skus/{{sku}}/versions"
+_PUBLISHERS = f"{_COMPUTE_PLACE}/publishers"
+_OFFERS = f"{_PUBLISHERS}/{{publisher}}/artifacttypes/vmimage/offers"
 _VM = f"{_GROUP}/providers/Microsoft.Compute/virtualMachines/{{name}}"
 
 
@@ -89,8 +90,11 @@ def _platform() -> list[Route]:
         _route("GET", f"{_COMPUTE_PLACE}/usages", about.list_compute_usages),
         _route("GET", f"{_COMPUTE_PLACE}/vmSizes", about.list_sizes),
         _route("GET", f"{_NETWORK_PLACE}/usages", about.list_network_usages),
-        _route("GET", _IMAGE, about.list_image_versions),
-        _route("GET", f"{_IMAGE}/{{version}}", about.get_image_version),
+        _route("GET", _PUBLISHERS, gallery.list_publishers),
+        _route("GET", _OFFERS, gallery.list_offers),
+        _route("GET", f"{_OFFERS}/{{offer}}/skus", gallery.list_skus),
+        _route("GET", f"{_OFFERS}/{{offer}}/skus/{{sku}}/versions", gallery.list_versions),
+        _route("GET", f"{_OFFERS}/{{offer}}/skus/{{sku}}/versions/{{version}}", gallery.get_version),
         _route("GET", f"{_SUBSCRIPTION}/operationresults/{{token}}", groups.job),
     ]
     for place in (_COMPUTE_PLACE, _NETWORK_PLACE):

@@ -49,6 +49,7 @@ async def list_(handler: Handler, call: Call) -> web.Response:
     """GET of a collection."""
     query = call.request.query
     store = handler.cluster.store
+    fits = predicate(call)
     limit = int(query.get("limit") or 0)
     version, start = _read_continue(query.get("continue"))
     with store.lock:
@@ -60,7 +61,7 @@ async def list_(handler: Handler, call: Call) -> web.Response:
             version, found = current, store.peek_all(call.resource, call.namespace)
         else:
             found = _snapshot(handler, call, version, continued=start is not None)
-    chosen = [obj for obj in found if predicate(call)(obj)] if _selects(call) else found
+    chosen = [obj for obj in found if fits(obj)] if _selects(call) else found
     if start is not None:
         chosen = [obj for obj in chosen if _position(obj) > start]
     meta: Obj = {"resourceVersion": str(version)}

@@ -1,7 +1,7 @@
 """The Cilium agent of a node: its configuration, its readiness, and the clusters it knows through kvstoremesh.
 
-After `daemon/` and `pkg/clustermesh/` of Cilium 1.20. The agent reads the copies of remote clusters in the etcd of its own
-cluster's clustermesh-apiserver, which it finds by the Service's name without asking DNS.
+After `daemon/` and `pkg/clustermesh/` of Cilium 1.20. The agent reads the copies of remote clusters in the etcd of its
+own cluster's clustermesh-apiserver, which it finds by the Service's name without asking DNS.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from crdbmesh.simulator import paths
 from crdbmesh.simulator.programs import clustermesh_link, datapath, objects
 from crdbmesh.simulator.programs.base import Container, ExecResult, HttpAnswer
-from crdbmesh.simulator.programs.clustermesh import Etcd, KVStoreMesh, api_reachable, identity_problem, options
+from crdbmesh.simulator.programs.cilium_common import api_reachable, identity_problem, options
+from crdbmesh.simulator.programs.clustermesh import KVStoreMesh
 from crdbmesh.simulator.programs.remote_cluster import NO_ENDPOINT, Remote, Snapshot
 from crdbmesh.simulator.programs.service import Daemon, Port, Service
 
@@ -208,11 +208,15 @@ class CiliumAgent(datapath.Datapath):
         found = self.find_etcd(remote)
         if isinstance(found, str):
             if remote.connected_at is not None:
-                self.say(f'time="{self._stamp()}" level=warning msg="Error observed on etcd connection, reconnecting etcd" '
-                         f'clusterName={remote.name} error="{NO_ENDPOINT}"')  # fmt: skip
+                self.say(
+                    f'time="{self._stamp()}" level=warning msg="Error observed on etcd connection, reconnecting etcd" '
+                    f'clusterName={remote.name} error="{NO_ENDPOINT}"'
+                )
             if found != remote.problem:
-                self.say(f'time="{self._stamp()}" level=warning msg="Unable to establish etcd connection to remote cluster" '
-                         f'clusterName={remote.name} error="{found}"')  # fmt: skip
+                self.say(
+                    f'time="{self._stamp()}" level=warning msg="Unable to establish etcd connection to remote cluster" '
+                    f'clusterName={remote.name} error="{found}"'
+                )
             remote.fail(found, now, _RETRY_S)
             return
         endpoint, mesh = found
@@ -244,8 +248,10 @@ class CiliumAgent(datapath.Datapath):
         if remote.conflict:
             problem = f"clusterID {snapshot.id} is already used"
             if problem != remote.problem:
-                self.say(f'time="{self._stamp()}" level=warning msg="Connection to remote cluster failed" '
-                         f'clusterName={remote.name} error="{problem}"')  # fmt: skip
+                self.say(
+                    f'time="{self._stamp()}" level=warning msg="Connection to remote cluster failed" '
+                    f'clusterName={remote.name} error="{problem}"'
+                )
             remote.problem, remote.synced_at, remote.complete = problem, None, False
             return
         remote.problem = ""
@@ -333,6 +339,8 @@ class CiliumOperator(Daemon):
         """`/healthz` on 9234."""
         if tls or ("TCP", port) not in self.listening():
             return None
+        if not path.startswith("/healthz"):
+            return HttpAnswer(404)
         return HttpAnswer(200 if self._healthy else 500, b"ok" if self._healthy else b"not reachable", "text/plain")
 
 
@@ -347,7 +355,7 @@ class Envoy(Daemon):
         """`/healthz` on 9878."""
         if tls or ("TCP", port) not in self.listening():
             return None
-        return HttpAnswer(200, b"", "text/plain")
+        return HttpAnswer(200 if path.startswith(("/healthz", "/metrics")) else 404, b"", "text/plain")
 
 
 def start(container: Container) -> Service:
@@ -359,8 +367,10 @@ def start(container: Container) -> Service:
     starts: dict[str, Callable[[], Service]] = {
         "cilium-dbg": lambda: OneShot(container, needs_api=True),
         "init-container.sh": lambda: OneShot(container),
-        "install-plugin.sh": lambda: OneShot(container, lines=["Installing cilium-cni to /host/opt/cni/bin/ ...", "wrote /host/opt/cni/bin/cilium-cni"]),
-    }  # fmt: skip
+        "install-plugin.sh": lambda: OneShot(
+            container, lines=["Installing cilium-cni to /host/opt/cni/bin/ ...", "wrote /host/opt/cni/bin/cilium-cni"]
+        ),
+    }
     if name in starts:
         return starts[name]()
     if any(word in " ".join(words) for word in ("cilium-mount", "cilium-sysctlfix", "mount | grep", "/sys/fs/bpf")):
@@ -368,6 +378,3 @@ def start(container: Container) -> Service:
     from crdbmesh.simulator.programs.shell_program import ShellProgram
 
     return ShellProgram(container)
-
-
-__all__ = ["CiliumAgent", "CiliumOperator", "Envoy", "Etcd", "OneShot", "start"]

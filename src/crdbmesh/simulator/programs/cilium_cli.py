@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from crdbmesh.simulator.programs import cilium_status, objects
 from crdbmesh.simulator.programs.base import ExecResult
-from crdbmesh.simulator.programs.clustermesh import troubleshoot
+from crdbmesh.simulator.programs.cilium_common import troubleshoot
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.programs.cilium import CiliumAgent
 
 _NOT_UP = 'Cannot get status: Get "http://localhost/v1/healthz": dial unix /var/run/cilium/cilium.sock: connect: no such file or directory\nIs the agent running?\n'  # noqa: E501 - one line of output
-_BOOLEANS = {"--brief", "--all-clusters", "--all-addresses", "--all-controllers", "--all-health", "--all-nodes",
-             "--all-redirects", "--verbose", "-v", "--require-k8s-connectivity"}  # fmt: skip
+_BOOLEANS = {
+    "--brief",
+    "--all-clusters",
+    "--all-addresses",
+    "--all-controllers",
+    "--all-health",
+    "--all-nodes",
+    "--all-redirects",
+    "--verbose",
+    "-v",
+    "--require-k8s-connectivity",
+}
 
 
 def run(agent: CiliumAgent, name: str, words: list[str]) -> ExecResult:
@@ -95,14 +105,24 @@ def _services(agent: CiliumAgent, output: str) -> ExecResult:
         for port in spec.get("ports") or []:
             number += 1
             protocol = port.get("protocol", "TCP")
-            targets = [f"{each.ip}:{target}/{kind}" for each in backends for name, kind, target in each.ports
-                       if name == (port.get("name") or "") and kind == protocol]  # fmt: skip
+            targets = [
+                f"{each.ip}:{target}/{kind}"
+                for each in backends
+                for name, kind, target in each.ports
+                if name == (port.get("name") or "") and kind == protocol
+            ]
             frontend = f"{spec['clusterIP']}:{port['port']}/{protocol}"
             rows.append(
                 [str(number), frontend, "ClusterIP", ", ".join(f"{i + 1} => {t}" for i, t in enumerate(targets))]
             )
-            listed.append({"spec": {"id": number, "frontend-address": {"ip": spec["clusterIP"], "port": port["port"],
-                                                                      "protocol": protocol}}})  # fmt: skip
+            listed.append(
+                {
+                    "spec": {
+                        "id": number,
+                        "frontend-address": {"ip": spec["clusterIP"], "port": port["port"], "protocol": protocol},
+                    }
+                }
+            )
     if output == "json":
         return ExecResult(f"{json.dumps(listed, indent=2)}\n".encode())
     return ExecResult(_table(rows).encode())
@@ -125,8 +145,12 @@ def _health(agent: CiliumAgent, words: list[str], output: str) -> ExecResult:
     found = cilium_status.health(agent)
     stamp = agent.container.world.clock.utc().strftime("%Y-%m-%dT%H:%M:%SZ")
     if output == "json":
-        model = {"local": {"name": f"{agent.cluster_name}/{agent.node_name}"}, "nodes": [_probe(each) for each in found],
-                 "probe-interval": "1m36.566274746s", "timestamp": stamp}  # fmt: skip
+        model = {
+            "local": {"name": f"{agent.cluster_name}/{agent.node_name}"},
+            "nodes": [_probe(each) for each in found],
+            "probe-interval": "1m36.566274746s",
+            "timestamp": stamp,
+        }
         return ExecResult(f"{json.dumps(model, indent=2)}\n".encode())
     lines = [f"Probe time:   {stamp}", "Nodes:"]
     for each in found:

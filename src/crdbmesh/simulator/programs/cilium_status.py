@@ -1,7 +1,7 @@
 """The agent's StatusResponse, as JSON and for people.
 
-After `api/v1/models/status_response.go` and `pkg/client/client.go` (`FormatStatusResponse`) of Cilium 1.20: false booleans,
-zeros and empty strings are left out of the JSON.
+After `api/v1/models/status_response.go` and `pkg/client/client.go` (`FormatStatusResponse`) of Cilium 1.20: false
+booleans, zeros and empty strings are left out of the JSON.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ from typing import TYPE_CHECKING, Any
 from crdbmesh.simulator import paths
 from crdbmesh.simulator.kube.pods import runtime
 from crdbmesh.simulator.programs import objects
-from crdbmesh.simulator.programs.clustermesh import api_reachable
+from crdbmesh.simulator.programs.cilium_common import api_reachable
 from crdbmesh.simulator.programs.remote_cluster import NEVER
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.programs.cilium import CiliumAgent
     from crdbmesh.simulator.programs.remote_cluster import Remote
 
-_APIS = ["EndpointSliceOrEndpoint", "cilium/v2::CiliumCIDRGroup", "cilium/v2::CiliumClusterwideNetworkPolicy",
-         "cilium/v2::CiliumEndpoint", "cilium/v2::CiliumNetworkPolicy", "cilium/v2::CiliumNode", "core/v1::Pods",
-         "networking.k8s.io/v1::NetworkPolicy"]  # fmt: skip
+_APIS = [
+    "EndpointSliceOrEndpoint",
+    "cilium/v2::CiliumCIDRGroup",
+    "cilium/v2::CiliumClusterwideNetworkPolicy",
+    "cilium/v2::CiliumEndpoint",
+    "cilium/v2::CiliumNetworkPolicy",
+    "cilium/v2::CiliumNode",
+    "core/v1::Pods",
+    "networking.k8s.io/v1::NetworkPolicy",
+]
 
 
 def model(agent: CiliumAgent) -> dict[str, Any]:
@@ -31,8 +38,11 @@ def model(agent: CiliumAgent) -> dict[str, Any]:
     reason = api_reachable(container)
     version = container.cluster.version.removeprefix("v").split("+")[0]
     short = ".".join(version.split(".")[:2])
-    kubernetes: dict[str, Any] = {"k8s-api-versions": _APIS, "msg": f"{short} (v{container.cluster.version.removeprefix('v')}) [linux/amd64]",
-                                  "state": "Ok"}  # fmt: skip
+    kubernetes: dict[str, Any] = {
+        "k8s-api-versions": _APIS,
+        "msg": f"{short} (v{container.cluster.version.removeprefix('v')}) [linux/amd64]",
+        "state": "Ok",
+    }
     if reason is not None:
         kubernetes = {"msg": reason, "state": "Failure"}
     cilium = {"msg": f"{agent.version} (v{agent.version})", "state": "Ok" if agent.ready else "Failure"}
@@ -62,8 +72,10 @@ def model(agent: CiliumAgent) -> dict[str, Any]:
         "kvstore": {"state": "Disabled"},
         "masquerading": {"enabled": True, "enabledProtocols": {"ipv4": True}, "mode": "IPTables"},
     }
-    services = sum(objects.truth(objects.notes(each).get("service.cilium.io/global"))
-                   for each in objects.every(container.cluster, "Service"))  # fmt: skip
+    services = sum(
+        objects.truth(objects.notes(each).get("service.cilium.io/global"))
+        for each in objects.every(container.cluster, "Service")
+    )
     if services:
         found["cluster-mesh"]["num-global-services"] = services
     if not agent.remotes:
@@ -84,8 +96,10 @@ def nodes(agent: CiliumAgent) -> list[dict[str, Any]]:
         ip = next((str(each["ip"]) for each in spec.get("addresses") or [] if each["type"] == "InternalIP"), "")
         ranges = (spec.get("ipam") or {}).get("podCIDRs") or [""]
         found.append(_node(f"{agent.cluster_name}/{owner['metadata']['name']}", ip, ranges[0], "custom-resource"))
-    for each in agent.remote_nodes():
-        found.append(_node(f"{each.cluster}/{each.name}", each.ip, (each.ranges or ("",))[0], "clustermesh"))
+    found += [
+        _node(f"{each.cluster}/{each.name}", each.ip, (each.ranges or ("",))[0], "clustermesh")
+        for each in agent.remote_nodes()
+    ]
     return found
 
 
@@ -106,8 +120,16 @@ def _nth(range_: str, index: int) -> str:
 
 def _controllers(agent: CiliumAgent) -> list[dict[str, Any]]:
     now = agent.container.world.clock.now()
-    names = ["cilium-health-ep", "dns-garbage-collector-job", "ipcache-inject-labels", "k8s-heartbeat", "link-cache",
-             "neighbor-table-refresh", "sync-host-ips", "waiting-initial-global-identities-ep"]  # fmt: skip
+    names = [
+        "cilium-health-ep",
+        "dns-garbage-collector-job",
+        "ipcache-inject-labels",
+        "k8s-heartbeat",
+        "link-cache",
+        "neighbor-table-refresh",
+        "sync-host-ips",
+        "waiting-initial-global-identities-ep",
+    ]
     found = [_controller(name, now, "", 0, None) for name in names]
     for remote in agent.remotes.values():
         problem = _problem(remote)
@@ -119,7 +141,8 @@ def _controllers(agent: CiliumAgent) -> list[dict[str, Any]]:
 
 def _problem(remote: Remote) -> str:
     if remote.connected_at is None and remote.failures:
-        return f"timed out while waiting for etcd connection. Ensure that etcd is running on [{remote.endpoint}]: {remote.problem}"
+        head = "timed out while waiting for etcd connection. Ensure that etcd is running on"
+        return f"{head} [{remote.endpoint}]: {remote.problem}"
     return "" if remote.ready else remote.problem
 
 
@@ -188,14 +211,20 @@ def _replacement(agent: CiliumAgent) -> dict[str, Any]:
             "gracefulTermination": {"enabled": True},
             "hostPort": {"enabled": True},
             "nat46X64": {"gateway": {"enabled": False, "prefixes": None}, "service": {}},
-            "nodePort": {"acceleration": "Disabled", "algorithm": "Random", "enabled": True, "mode": "SNAT",
-                         "portMax": int(high), "portMin": int(low)},
+            "nodePort": {
+                "acceleration": "Disabled",
+                "algorithm": "Random",
+                "enabled": True,
+                "mode": "SNAT",
+                "portMax": int(high),
+                "portMin": int(low),
+            },
             "sessionAffinity": {"enabled": True},
             "socketLB": {"enabled": True},
             "socketLBTracing": {"enabled": True},
         },
         "mode": "True",
-    }  # fmt: skip
+    }
 
 
 def brief(found: dict[str, Any]) -> tuple[str, int]:
@@ -244,26 +273,30 @@ def text(agent: CiliumAgent, found: dict[str, Any], *, all_clusters: bool, verbo
                 lines += agent.remotes[name].text()
     failing = sum("last-failure-msg" in each["status"] for each in found["controllers"])
     identities = found["identity-range"]
-    lines += _aligned([
-        ("IPv4 BIG TCP:", "Disabled"),
-        ("BandwidthManager:", "Disabled"),
-        ("Routing:", "Network: Tunnel [vxlan]   Host: Legacy"),
-        ("Attach Mode:", "TCX"),
-        ("Masquerading:", "IPTables [IPv4: Enabled, IPv6: Disabled]"),
-        ("Controller Status:", f"{len(found['controllers']) - failing}/{len(found['controllers'])} healthy"),
-    ])  # fmt: skip
+    lines += _aligned(
+        [
+            ("IPv4 BIG TCP:", "Disabled"),
+            ("BandwidthManager:", "Disabled"),
+            ("Routing:", "Network: Tunnel [vxlan]   Host: Legacy"),
+            ("Attach Mode:", "TCX"),
+            ("Masquerading:", "IPTables [IPv4: Enabled, IPv6: Disabled]"),
+            ("Controller Status:", f"{len(found['controllers']) - failing}/{len(found['controllers'])} healthy"),
+        ]
+    )
     for each in found["controllers"]:
         if verbose or "last-failure-msg" in each["status"]:
             status = each["status"]
             message = status.get("last-failure-msg", "no error")
             lines.append(f"  {each['name']}   {status.get('consecutive-failure-count', 0)}   {message}")
-    lines += _aligned([
-        ("Proxy Status:", "No managed proxy redirect"),
-        ("Global Identity Range:", f"min {identities['min-identity']}, max {identities['max-identity']}"),
-        ("Hubble:", found["hubble"]["state"]),
-        ("Encryption:", found["encryption"]["mode"]),
-        ("Cluster health:", cluster_health(agent)),
-    ])  # fmt: skip
+    lines += _aligned(
+        [
+            ("Proxy Status:", "No managed proxy redirect"),
+            ("Global Identity Range:", f"min {identities['min-identity']}, max {identities['max-identity']}"),
+            ("Hubble:", found["hubble"]["state"]),
+            ("Encryption:", found["encryption"]["mode"]),
+            ("Cluster health:", cluster_health(agent)),
+        ]
+    )
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
-"""The containers of clustermesh-apiserver: etcd, apiserver (which fills it), kvstoremesh (which copies remote clusters).
+"""The containers of clustermesh-apiserver: etcd, apiserver (which fills it), kvstoremesh (which copies the remotes).
 
-After `clustermesh-apiserver/` of Cilium 1.20. kvstoremesh connects to each remote cluster of its mounted Secret and keeps
-a copy; the agents of the cluster read that copy and never leave the cluster.
+After `clustermesh-apiserver/` of Cilium 1.20. kvstoremesh connects to each remote cluster of its mounted Secret and
+keeps a copy; the agents of the cluster read that copy and never leave the cluster.
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from crdbmesh.simulator import paths
 from crdbmesh.simulator.kube.pods import runtime
 from crdbmesh.simulator.programs import clustermesh_link, objects, trust
 from crdbmesh.simulator.programs.base import Container, ExecResult, HttpAnswer
+from crdbmesh.simulator.programs.cilium_common import (
+    api_reachable,
+    health_answer,
+    identity_problem,
+    options,
+    troubleshoot,
+)
 from crdbmesh.simulator.programs.clustermesh_link import Connected
 from crdbmesh.simulator.programs.datapath import RemoteNode
 from crdbmesh.simulator.programs.remote_cluster import NO_ENDPOINT, Remote, Snapshot
@@ -29,16 +35,6 @@ _CHECK_S = 10.0
 _PER_CLUSTER_READY_S = 15.0
 _SERVER = "/var/lib/etcd-secrets"
 _BINARY = "clustermesh-apiserver"
-
-
-def options(argv: Sequence[str]) -> dict[str, str]:
-    """`--name=value` options of a command line; a lone one is `true`."""
-    found: dict[str, str] = {}
-    for word in argv:
-        if word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            found[name] = value if equals else "true"
-    return found
 
 
 class Etcd(Service):
@@ -126,7 +122,7 @@ class ApiServer(Service):
 
     def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
         """`/readyz` and `/healthz`."""
-        return _health(self.listening(), port, path, tls=tls, ready=self.synced)
+        return health_answer(self.listening(), port, path, tls=tls, ready=self.synced)
 
     def remote_users(self) -> set[str]:
         """The users that the mounted configuration names."""
@@ -251,8 +247,10 @@ class KVStoreMesh(Service):
         if seen is None or seen.name != remote.name:
             problem = "cluster configuration expected to be present but not found"
             if problem != remote.problem:
-                self.say(f'level=warning msg="Unable to get remote cluster configuration" clusterName={remote.name} '
-                         f'error="{problem}"')  # fmt: skip
+                self.say(
+                    f'level=warning msg="Unable to get remote cluster configuration" clusterName={remote.name} '
+                    f'error="{problem}"'
+                )
             remote.retrieved_at = remote.synced_at = None
             remote.problem = problem
             return
@@ -299,7 +297,7 @@ class KVStoreMesh(Service):
 
     def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
         """`/readyz` and `/healthz`."""
-        return _health(self.listening(), port, path, tls=tls, ready=self.ready)
+        return health_answer(self.listening(), port, path, tls=tls, ready=self.ready)
 
     def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
         """`clustermesh-apiserver kvstoremesh-dbg status|troubleshoot`."""
@@ -355,66 +353,3 @@ def start(container: Container) -> Service:
     if verb == "etcdinit":
         return EtcdInit(container)
     return KVStoreMesh(container) if verb == "kvstoremesh" else ApiServer(container)
-
-
-def identity_problem(found: Mapping[str, str]) -> str | None:
-    """Why a cluster's name and id are not valid together."""
-    name, limit = found.get("cluster-name", "default"), int(found.get("max-connected-clusters") or 255)
-    if not name or len(name) > 32 or not clustermesh_link.CLUSTER_NAME.match(name):
-        return f"invalid cluster name: {name!r}"
-    try:
-        number = int(found.get("cluster-id") or 0)
-    except ValueError:
-        return f"invalid cluster id {found.get('cluster-id')!r}"
-    if not 0 <= number <= limit:
-        return f"invalid cluster id {number}: must be in range 0..{limit}"
-    return f"cannot use default cluster name with cluster ID {number}" if name == "default" and number else None
-
-
-def api_reachable(container: Container) -> str | None:
-    """Why a container does not reach the Kubernetes API where its environment says it is; None when it does."""
-    host = container.env.get("KUBERNETES_SERVICE_HOST") or ""
-    port = container.env.get("KUBERNETES_SERVICE_PORT") or "443"
-    if not host:
-        service = objects.find(container.cluster, "Service", "default", "kubernetes")
-        host = str(objects.spec(service or {}).get("clusterIP") or "")
-    reason = paths.connect(container.world, container, host, int(port)) if host else "no address"
-    return None if reason is None else f"dial tcp {host}:{port}: {paths.symptom(reason)}"
-
-
-def troubleshoot(container: Container, remotes: Mapping[str, Remote], names: Sequence[str]) -> ExecResult:
-    """The report that `troubleshoot` prints about each remote cluster."""
-    lines = [f"Found {len(remotes)} remote cluster configurations", ""]
-    for name in names or sorted(remotes):
-        remote = remotes.get(name)
-        lines.append(f'Remote cluster "{name}":')
-        if remote is None:
-            lines += ["❌ Configuration not found", ""]
-            continue
-        try:
-            config = clustermesh_link.read(remote.data)
-        except ValueError as error:
-            lines += [f"❌ Cannot load configuration: {error}", ""]
-            continue
-        found = clustermesh_link.connect(container, config)
-        lines.append("🔌 Endpoints:")
-        for endpoint in config.endpoints:
-            lines.append(f"   - {endpoint}")
-        if isinstance(found, str):
-            lines += [
-                f"     ❌ Cannot establish connection: {found}",
-                f"❌ Cannot establish connection to remote etcd: {found}",
-                "",
-            ]
-        else:
-            lines += ["     ✅ Hostname resolved, TCP connection successfully established, TLS connection successful",
-                      "⚙️ Etcd client:", "   ✅ Etcd connection successfully established", ""]  # fmt: skip
-    return ExecResult(("\n".join(lines) + "\n").encode())
-
-
-def _health(ports: frozenset[Port], port: int, path: str, *, tls: bool, ready: bool) -> HttpAnswer | None:
-    if tls or ("TCP", port) not in ports:
-        return None
-    if path.startswith("/readyz"):
-        return HttpAnswer(200 if ready else 500, b"ok" if ready else b"not ready", "text/plain")
-    return HttpAnswer(200, b"ok", "text/plain") if path.startswith("/healthz") else HttpAnswer(404)

@@ -1,8 +1,8 @@
 """What it takes for an etcd client to connect to the clustermesh-apiserver of another cluster, and to be let in.
 
 From the mounted configuration of a remote cluster (endpoints, host aliases, certificates) to the etcd behind the remote
-NodePort: name, packet, TLS both ways, user. After `pkg/clustermesh/common`, `pkg/kvstore/etcd.go` of Cilium 1.20 and the
-chart's `clustermesh-config`. Error texts are those of Go's `net`, `crypto/tls` and of etcd.
+NodePort: name, packet, TLS both ways, user. After `pkg/clustermesh/common`, `pkg/kvstore/etcd.go` of Cilium 1.20 and
+the chart's `clustermesh-config`. Error texts are those of Go's `net`, `crypto/tls` and of etcd.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read(data: bytes) -> EtcdConfig:
 
 
 def find_remotes(container: Container, folder: str, own: str) -> dict[str, bytes]:
-    """The remote clusters that are configured in a folder: every file that holds `endpoints:`, but the cluster itself."""
+    """The remote clusters that are configured in a folder: each file with `endpoints:`, but not itself."""
     base = folder.rstrip("/") + "/"
     found: dict[str, bytes] = {}
     for path, data in container.files.items():

@@ -7,15 +7,23 @@ join list whether anybody belongs to a cluster, and waits for `init` otherwise; 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from crdbmesh.simulator.kube.pods import runtime
-from crdbmesh.simulator.programs import cockroach_certs, cockroach_cluster, cockroach_dial, cockroach_flags, images
+from crdbmesh.simulator.programs import (
+    cockroach_certs,
+    cockroach_cluster,
+    cockroach_dial,
+    cockroach_flags,
+    cockroach_settings,
+    images,
+)
 from crdbmesh.simulator.programs.base import Container, HttpAnswer
 from crdbmesh.simulator.programs.cockroach_certs import CertificateError, Pair
 from crdbmesh.simulator.programs.cockroach_cluster import Database
 from crdbmesh.simulator.programs.cockroach_dial import Failed, Peer
-from crdbmesh.simulator.programs.cockroach_flags import FlagError, Flags
+from crdbmesh.simulator.programs.cockroach_flags import FlagError
+from crdbmesh.simulator.programs.cockroach_settings import Settings
 from crdbmesh.simulator.programs.files import Files, volume_identity
 from crdbmesh.simulator.programs.service import Port, Service
 
@@ -33,24 +41,6 @@ class _Link:
     ip: str = ""
     ok: bool = False
     checked_at: float = 0.0
-
-
-@dataclass(slots=True)
-class Settings:
-    """What the command line says."""
-
-    advertised: tuple[str, int]
-    sql: tuple[str, int]
-    rpc_port: int
-    sql_port: int
-    http_port: int
-    join: list[str] = field(default_factory=list)
-    locality: str = ""
-    cluster_name: str = ""
-    check_name: bool = True
-    certs_dir: str = ""
-    insecure: bool = False
-    store: str = "/cockroach/cockroach-data"
 
 
 class CockroachNode(Service):
@@ -104,7 +94,7 @@ class CockroachNode(Service):
         begin = next((index for index, word in enumerate(argv) if word == "start"), 0)
         try:
             flags = cockroach_flags.parse(argv[begin + 1 :], cockroach_flags.START)
-            self.settings = self._settings(flags)
+            self.settings = cockroach_settings.read(flags, self.container, self.files)
         except FlagError as error:
             self.say(f"ERROR: {error}")
             self.say('Failed running "start"')
@@ -115,62 +105,20 @@ class CockroachNode(Service):
         identity = volume_identity(self.container, self.settings.store)
         self.store = cockroach_cluster.find_store(self.container, identity)
 
-    def _settings(self, flags: Flags) -> Settings:
-        if flags.words:
-            raise FlagError(f'unknown command "{flags.words[0]}" for "cockroach start"')
-        if not flags.lists.get("join") and not flags.on("experimental-dns-srv"):
-            raise FlagError("no --join flags provided to 'cockroach start'\nHINT: Consider using 'cockroach init' or "
-                            "'cockroach start-single-node' instead")  # fmt: skip
-        listen = cockroach_flags.address(flags.get("listen-addr") or flags.get("host"), int(flags.get("port") or 26257))
-        advertised = flags.get("advertise-addr") or flags.get("advertise-host")
-        port = int(flags.get("advertise-port") or listen[1])
-        own = listen[0] or self._hostname()
-        sql = cockroach_flags.address(flags.get("sql-addr"), listen[1])
-        http = cockroach_flags.address(
-            flags.get("http-addr") or flags.get("http-host"), int(flags.get("http-port") or 8080)
-        )
-        locality = flags.get("locality")
-        if flags.get("locality-file"):
-            path = flags.get("locality-file")
-            if not self.files.is_file(path):
-                raise FlagError(f"open {path}: no such file or directory")
-            locality = self.files.read(path).decode().strip()
-        if locality:
-            locality = ",".join(f"{key}={value}" for key, value in cockroach_flags.locality(locality))
-        stores = flags.lists.get("store") or ["/cockroach/cockroach-data"]
-        path = next(
-            (part.partition("=")[2] for part in stores[0].split(",") if part.startswith("path=")),
-            stores[0].split(",")[0],
-        )
-        return Settings(
-            advertised=cockroach_flags.address(advertised, port, own),
-            sql=cockroach_flags.address(flags.get("advertise-sql-addr") or advertised, sql[1], own),
-            rpc_port=listen[1],
-            sql_port=sql[1],
-            http_port=http[1],
-            join=[seed.strip() for text in flags.lists.get("join", []) for seed in text.split(",") if seed.strip()],
-            locality=locality,
-            cluster_name=flags.get("cluster-name"),
-            check_name=not flags.on("disable-cluster-name-verification"),
-            certs_dir=flags.get("certs-dir")
-            or self.container.env.get("COCKROACH_CERTS_DIR")
-            or "/root/.cockroach-certs",
-            insecure=flags.on("insecure"),
-            store=path if path.startswith("/") else f"/cockroach/{path}",
-        )
-
-    def _hostname(self) -> str:
-        if self.files.is_file("/etc/hostname"):
-            return self.files.read("/etc/hostname").decode().strip()
-        return self.container.env.get("HOSTNAME") or str(self.container.pod["metadata"]["name"])
-
     def _load_certificates(self) -> bool:
         try:
             self.pair = self.read_certificates()
         except CertificateError as error:
-            for line in ("*", "* ERROR: cannot load certificates.",
-                         "* Check your certificate settings, set --certs-dir, or use --insecure for insecure clusters.",
-                         "*", f"* {error}", "*", f"ERROR: cannot load certificates.\n{error}", 'Failed running "start"'):  # fmt: skip
+            for line in (
+                "*",
+                "* ERROR: cannot load certificates.",
+                "* Check your certificate settings, set --certs-dir, or use --insecure for insecure clusters.",
+                "*",
+                f"* {error}",
+                "*",
+                f"ERROR: cannot load certificates.\n{error}",
+                'Failed running "start"',
+            ):
                 self.log += line.splitlines()
             self.exit_code = 1
             return False
@@ -201,10 +149,14 @@ class CockroachNode(Service):
     def _listen(self) -> None:
         self._listening = True
         if self.database is None:
-            for line in ("*", "* INFO: initial startup completed.",
-                         "* Node will now attempt to join a running cluster, or wait for `cockroach init`.",
-                         "* Client connections will be accepted after this completes successfully.",
-                         "* Check the log file(s) for progress. ", "*"):  # fmt: skip
+            for line in (
+                "*",
+                "* INFO: initial startup completed.",
+                "* Node will now attempt to join a running cluster, or wait for `cockroach init`.",
+                "* Client connections will be accepted after this completes successfully.",
+                "* Check the log file(s) for progress. ",
+                "*",
+            ):
                 self.say(line)
         else:
             self._join_done(self.database, self.store.node_id, "restarted pre-existing node")
@@ -284,14 +236,15 @@ class CockroachNode(Service):
         record.beats = self.can_heartbeat
         scheme = "http" if self.settings.insecure else "https"
         host = self.settings.advertised[0]
+        label = _label(self.settings.advertised)
+        safety = "--insecure" if self.settings.insecure else f"--certs-dir={self.settings.certs_dir}"
         tail = "sslmode=disable" if self.settings.insecure else "sslmode=verify-full"
         self.log += [
-            f"CockroachDB node starting at {self._world.clock.utc():%Y-%m-%d %H:%M:%S.%f} +0000 UTC (took {now - self._started_at:.1f}s)",
+            f"CockroachDB node starting at {cockroach_cluster.timestamp(now)} (took {now - self._started_at:.1f}s)",
             f"build:               CCL {self.build} @ 2026/08/10 14:02:30 (go1.25.7)",
             f"webui:               ‹{scheme}://{host}:{self.settings.http_port}›",
             f"sql:                 ‹postgresql://root@{_label(self.settings.sql)}/defaultdb?{tail}›",
-            f"RPC client flags:    ‹/cockroach/cockroach <client cmd> --host={_label(self.settings.advertised)} "
-            f"{'--insecure' if self.settings.insecure else f'--certs-dir={self.settings.certs_dir}'}›",
+            f"RPC client flags:    ‹/cockroach/cockroach <client cmd> --host={label} {safety}›",
             "logs:                ‹<none>›",
             f"store[0]:            ‹path={self.settings.store}›",
             "storage engine:      pebble",
@@ -412,8 +365,13 @@ class CockroachNode(Service):
         now = self._world.clock.now()
         live = sum(node.live(now) for node in self.database.voters())
         labels = f'{{node_id="{self.store.node_id}"}}'
-        values = {"liveness_livenodes": live, "ranges_underreplicated": 0, "ranges_unavailable": 0,
-                  "sys_uptime": int(now - self._started_at), "node_id": self.store.node_id}  # fmt: skip
+        values = {
+            "liveness_livenodes": live,
+            "ranges_underreplicated": 0,
+            "ranges_unavailable": 0,
+            "sys_uptime": int(now - self._started_at),
+            "node_id": self.store.node_id,
+        }
         return "".join(f"# TYPE {name} gauge\n{name}{labels} {value}\n" for name, value in values.items())
 
     # Logs.

@@ -1,7 +1,7 @@
 """The certificates directory of CockroachDB, loaded and checked as the binary does.
 
-After `pkg/security/certificate_loader.go`, `certificate_manager.go` and `permission_check_unix.go`: a key file's mode must
-be 0700 at most, or 0740 when root and the process's own group own it.
+After `pkg/security/certificate_loader.go`, `certificate_manager.go` and `permission_check_unix.go`: a key file's mode
+must be 0700 at most, or 0740 when root and the process's own group own it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def load(files: Files, folder: str, user: str, *, skip_permissions: bool = False
     if user not in principals:
         if user == "node":
             raise CertificateError(
-                f'problem with node certificate: server/client node certificate has principals {_quoted(principals)}, expected "node"'
+                f"problem with {what}: server/client node certificate has principals {_quoted(principals)}, "
+                'expected "node"'
             )
         raise CertificateError(
             f'problem with {what}: client certificate has principals {_quoted(principals)}, expected "{user}"'

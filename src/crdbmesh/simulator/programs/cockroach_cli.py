@@ -36,6 +36,12 @@ _STATS = ("live_bytes", "key_bytes", "value_bytes", "intent_bytes", "system_byte
 _DECOMMISSION = ("gossiped_replicas", "is_decommissioning", "membership", "is_draining")
 
 
+_NO_SERVER = (
+    "cannot dial server.\nIs the server running?\n"
+    "If the server is running, check --host client-side and --advertise server-side.\n\n"
+)
+
+
 class CommandError(Exception):
     """A command fails with this text."""
 
@@ -86,8 +92,10 @@ def _guarded(process: Process, name: str, command: Callable[[Process, list[str]]
     except FlagError as error:
         process.complain(f'ERROR: {error}\nFailed running "{name.split()[-1]}"\n')
     except CertificateError as error:
-        process.complain("ERROR: cannot load certificates.\nCheck your certificate settings, set --certs-dir, or use --insecure for "
-                         f"insecure clusters.\n\n{error}\nFailed running \"{name.split()[-1]}\"\n")  # fmt: skip
+        process.complain(
+            "ERROR: cannot load certificates.\nCheck your certificate settings, set --certs-dir, or use --insecure for "
+            f'insecure clusters.\n\n{error}\nFailed running "{name.split()[-1]}"\n'
+        )
     except CommandError as error:
         process.complain(f'ERROR: {error}\nFailed running "{name}"\n')
     return 1
@@ -129,25 +137,19 @@ def _target(process: Process, flags: Flags, default_port: int = 26257) -> Target
 def _open_sql(process: Process, target: Target) -> Generator[float, None, CockroachNode]:
     """Connect to a node's SQL port and wait for it to take clients."""
     found = cockroach_dial.dial(process.container, target.host, target.port, target.pair)
-    head = "cannot dial server.\nIs the server running?\nIf the server is running, check --host client-side and --advertise server-side.\n\n"
-    user = "user=root database=defaultdb"
+    head = f"{_NO_SERVER}failed to connect to `user=root database=defaultdb`:"
+    where = f"{target.host}:{target.port} ({target.host})"
     if isinstance(found, Failed):
         yield found.elapsed_s
         if found.kind == "name":
-            raise CommandError(f"{head}failed to connect to `{user}`: hostname resolving error: {found.reason}")
+            raise CommandError(f"{head} hostname resolving error: {found.reason}")
         if found.kind == "tls":
-            raise CommandError(
-                f"{head}failed to connect to `{user}`: {target.host}:{target.port} ({target.host}): tls error: {_tls_text(found)}"
-            )
-        raise CommandError(
-            f"{head}failed to connect to `{user}`: {target.host}:{target.port} ({target.host}): dial error: {found.reason}"
-        )
+            raise CommandError(f"{head} {where}: tls error: {_tls_text(found)}")
+        raise CommandError(f"{head} {where}: dial error: {found.reason}")
     waited = 0.0
     while found.node.database is None or not found.node.quorate:
         if waited >= _SQL_TIMEOUT_S:
-            raise CommandError(
-                f"{head}failed to connect to `{user}`: {found.ip}:{target.port} ({target.host}): timeout: context deadline exceeded"
-            )
+            raise CommandError(f"{head} {where}: timeout: context deadline exceeded")
         yield _RETRY_S
         waited += _RETRY_S
     return found.node
@@ -176,8 +178,10 @@ def _init(process: Process, words: list[str]) -> Run:
         else:
             reason, elapsed = found.reason, found.elapsed_s
         if isinstance(found, Failed) and found.kind == "tls":
-            raise CommandError(f"cannot dial server.\nIs the server running?\nIf the server is running, check --host client-side and "
-                               f"--advertise server-side.\n\ninitial connection heartbeat failed: {reason}")  # fmt: skip
+            raise CommandError(
+                f"cannot dial server.\nIs the server running?\nIf the server is running, check --host client-side and "
+                f"--advertise server-side.\n\ninitial connection heartbeat failed: {reason}"
+            )
         process.complain(f"warning: node not ready to perform cluster initialization: {reason} (retrying)\n")
         if waited >= _INIT_GIVES_UP_S:
             raise CommandError(reason)
@@ -211,13 +215,23 @@ def _node_status(process: Process, words: list[str]) -> Run:
             continue
         live = str(record.live(now)).lower()
         known = {
-            "id": str(record.id), "address": record.address, "sql_address": record.sql_address, "build": record.build,
-            "started_at": timestamp(record.started_at), "updated_at": timestamp(record.updated_at),
-            "locality": record.locality, "is_available": live, "is_live": live, "membership": record.membership,
-            "is_decommissioning": str(record.membership != "active").lower(), "is_draining": str(record.draining).lower(),
-            "gossiped_replicas": str(3 * len(database.nodes)), "ranges": "60", "replicas_leaders": "20",
+            "id": str(record.id),
+            "address": record.address,
+            "sql_address": record.sql_address,
+            "build": record.build,
+            "started_at": timestamp(record.started_at),
+            "updated_at": timestamp(record.updated_at),
+            "locality": record.locality,
+            "is_available": live,
+            "is_live": live,
+            "membership": record.membership,
+            "is_decommissioning": str(record.membership != "active").lower(),
+            "is_draining": str(record.draining).lower(),
+            "gossiped_replicas": str(3 * len(database.nodes)),
+            "ranges": "60",
+            "replicas_leaders": "20",
             "replicas_leaseholders": "20",
-        }  # fmt: skip
+        }
         rows.append([known.get(column, "0") for column in columns])
     if wanted and not rows:
         raise CommandError(f"node {wanted[0]} doesn't exist")
@@ -239,14 +253,26 @@ def _format(flags: Flags, default: str = "tsv") -> str:
     if form not in cockroach_table.FORMATS:
         known = ", ".join(cockroach_table.FORMATS)
         raise FlagError(
-            f'invalid argument "{form}" for "--format" flag: invalid table display format: {form} (possible values: {known})'
+            f'invalid argument "{form}" for "--format" flag: invalid table display format: {form} '
+            f"(possible values: {known})"
         )
     return form
 
 
 def _sql(process: Process, words: list[str]) -> Run:
-    extra = {"execute": "list", "format": "", "database": "", "file": "", "safe-updates": "optional", "set": "list",
-             "no-line-editor": "bool", "read-only": "bool", "watch": "", "debug-sql-cli": "bool", "embedded": "bool"}  # fmt: skip
+    extra = {
+        "execute": "list",
+        "format": "",
+        "database": "",
+        "file": "",
+        "safe-updates": "optional",
+        "set": "list",
+        "no-line-editor": "bool",
+        "read-only": "bool",
+        "watch": "",
+        "debug-sql-cli": "bool",
+        "embedded": "bool",
+    }
     flags = cockroach_flags.client(words, extra)
     form = _format(flags)
     texts = flags.lists.get("execute") or [process.stdin.decode(errors="replace")]
@@ -271,9 +297,16 @@ def _version(process: Process, words: list[str]) -> Run:
     if flags.on("build-tag"):
         process.say(f"{tag}\n")
         return 0
-    rows = {"Build Tag": tag, "Build Time": "2026/08/10 14:02:30", "Distribution": "CCL", "Platform": "linux amd64 (x86_64-pc-linux-gnu)",
-            "Go Version": "go1.25.7", "C Compiler": "gcc 6.5.0", "Build Type": "release",
-            "Enabled Assertions": "false (enabled in test builds by default)"}  # fmt: skip
+    rows = {
+        "Build Tag": tag,
+        "Build Time": "2026/08/10 14:02:30",
+        "Distribution": "CCL",
+        "Platform": "linux amd64 (x86_64-pc-linux-gnu)",
+        "Go Version": "go1.25.7",
+        "C Compiler": "gcc 6.5.0",
+        "Build Type": "release",
+        "Enabled Assertions": "false (enabled in test builds by default)",
+    }
     process.say("".join(f"{name + ':':<19}{value}\n" for name, value in rows.items()))
     return 0
 

@@ -1,8 +1,8 @@
 """A CockroachDB cluster as its stores remember it: identity, nodes, liveness.
 
 It lives on the stores of its nodes: who holds a store of it belongs to it, whatever else runs. Liveness as in
-`pkg/kv/kvserver/liveness`: a node is live while its last heartbeat is younger than 9 s (a heartbeat needs a majority), and
-dead after `server.time_until_store_dead` (5 min).
+`pkg/kv/kvserver/liveness`: a node is live while its last heartbeat is younger than 9 s (a heartbeat needs a majority),
+and dead after `server.time_until_store_dead` (5 min).
 """
 
 from __future__ import annotations

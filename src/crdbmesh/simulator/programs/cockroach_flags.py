@@ -15,17 +15,18 @@ CLIENT = {"host": "", "port": "", "certs-dir": "", "url": "", "user": "", "clust
 
 START = {
     "accept-sql-without-tls": "bool", "advertise-addr": "", "advertise-host": "", "advertise-http-addr": "",
-    "advertise-port": "", "advertise-sql-addr": "", "attrs": "", "background": "bool", "cache": "", "cert-principal-map": "",
-    "certs-dir": "", "clock-device": "", "cluster-name": "", "disable-cluster-name-verification": "bool",
-    "disable-max-offset-check": "bool", "enterprise-encryption": "", "experimental-dns-srv": "bool",
-    "external-io-dir": "", "external-io-disable-http": "bool", "external-io-disable-implicit-credentials": "bool",
-    "host": "", "http-addr": "", "http-host": "", "http-port": "", "insecure": "bool", "join": "list",
-    "listen-addr": "", "listening-url-file": "", "locality": "", "locality-advertise-addr": "list", "locality-file": "",
-    "log": "", "log-config-file": "", "log-config-vars": "", "log-dir": "", "logtostderr": "optional", "max-disk-temp-storage": "",
-    "max-go-memory": "", "max-offset": "", "max-sql-memory": "", "max-tsdb-memory": "", "node-cert-distinguished-name": "",
-    "pid-file": "", "port": "", "redactable-logs": "bool", "root-cert-distinguished-name": "", "socket-dir": "",
-    "spatial-libs": "", "sql-addr": "", "sql-audit-dir": "", "store": "list", "temp-dir": "", "tls-cipher-suites": "",
-    "unencrypted-localhost-http": "bool", "vmodule": "", "wal-failover": "", "goroutine-dump-dir": "", "virtualized": "bool",
+    "advertise-port": "", "advertise-sql-addr": "", "attrs": "", "background": "bool", "cache": "",
+    "cert-principal-map": "", "certs-dir": "", "clock-device": "", "cluster-name": "",
+    "disable-cluster-name-verification": "bool", "disable-max-offset-check": "bool", "enterprise-encryption": "",
+    "experimental-dns-srv": "bool", "external-io-dir": "", "external-io-disable-http": "bool",
+    "external-io-disable-implicit-credentials": "bool", "host": "", "http-addr": "", "http-host": "", "http-port": "",
+    "insecure": "bool", "join": "list", "listen-addr": "", "listening-url-file": "", "locality": "",
+    "locality-advertise-addr": "list", "locality-file": "", "log": "", "log-config-file": "", "log-config-vars": "",
+    "log-dir": "", "logtostderr": "optional", "max-disk-temp-storage": "", "max-go-memory": "", "max-offset": "",
+    "max-sql-memory": "", "max-tsdb-memory": "", "node-cert-distinguished-name": "", "pid-file": "", "port": "",
+    "redactable-logs": "bool", "root-cert-distinguished-name": "", "socket-dir": "", "spatial-libs": "", "sql-addr":
+    "", "sql-audit-dir": "", "store": "list", "temp-dir": "", "tls-cipher-suites": "", "unencrypted-localhost-http":
+    "bool", "vmodule": "", "wal-failover": "", "goroutine-dump-dir": "", "virtualized": "bool",
 }  # fmt: skip
 _SHORT = {"s": "store", "j": "join", "b": "background", "a": "advertise-addr"}
 _CLIENT_SHORT = {"e": "execute", "u": "user", "d": "database", "p": "port"}
@@ -91,7 +92,7 @@ def _take(
     given: bool,
     value: str,
     queue: list[str],
-    known: Mapping[str, str],  # noqa: FBT001
+    known: Mapping[str, str],
 ) -> None:
     if name not in known:
         raise FlagError(f"unknown flag: --{name}")

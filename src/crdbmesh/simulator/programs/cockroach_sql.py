@@ -113,7 +113,7 @@ def _databases(_node: CockroachNode, _found: re.Match[str]) -> Result:
 
 _ALIAS = r'(?: (?:as )?"?(\w+)"?)?'
 _SETTING = r"(version|cluster\.organization|enterprise\.license)"
-_STATEMENTS: tuple[tuple[str, Callable[["CockroachNode", re.Match[str]], Result]], ...] = (
+_STATEMENTS: tuple[tuple[str, Callable[[CockroachNode, re.Match[str]], Result]], ...] = (
     (r"show regions(?: from cluster)?", _regions),
     (rf"select (\d+){_ALIAS}", _one),
     (rf"select (?:pg_catalog\.)?version\(\){_ALIAS}", _version),

@@ -135,8 +135,10 @@ class CoreDNS(Service):
             return
         line = '[INFO] plugin/ready: Still waiting on: "kubernetes"'
         if not self.log or self.log[-1] != line:
-            self.say(f"[WARNING] plugin/kubernetes: Kubernetes API connection failure: Get "
-                     f'"https://{host}:{port}/version": dial tcp {host}:{port}: {paths.symptom(reason)}')  # fmt: skip
+            self.say(
+                f"[WARNING] plugin/kubernetes: Kubernetes API connection failure: Get "
+                f'"https://{host}:{port}/version": dial tcp {host}:{port}: {paths.symptom(reason)}'
+            )
             self.say(line)
         self._next = now + _API_RETRY_S
 
@@ -183,7 +185,9 @@ class CoreDNS(Service):
             name = f"{self._world.random.randrange(1 << 40)}.{self._world.random.randrange(1 << 40)}.{base}"
             self.resolver.answer(Question(name, "HINFO", probe=True))
             if self.resolver.looped:
-                self.say(f'[FATAL] plugin/loop: Loop (127.0.0.1:40000 -> :{server.port}) detected for zone "{server.zone}", '
-                         f'see https://coredns.io/plugins/loop#troubleshooting. Query: "HINFO {name}"')  # fmt: skip
+                self.say(
+                    f'[FATAL] plugin/loop: Loop (127.0.0.1:40000 -> :{server.port}) detected for zone "{server.zone}", '
+                    f'see https://coredns.io/plugins/loop#troubleshooting. Query: "HINFO {name}"'
+                )
                 self.exit_code = 1
                 return

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 DIRECTIVES = (
-    "root", "metadata", "geoip", "cancel", "tls", "quic", "timeouts", "multisocket", "reload", "nsid", "bufsize", "bind",
-    "debug", "trace", "ready", "health", "pprof", "prometheus", "errors", "log", "dnstap", "local", "dns64", "acl", "any",
-    "chaos", "loadbalance", "tsig", "cache", "rewrite", "header", "dnssec", "autopath", "minimal", "template", "transfer",
-    "hosts", "route53", "azure", "clouddns", "k8s_external", "kubernetes", "file", "auto", "secondary", "etcd", "loop",
-    "forward", "grpc", "grpc_server", "https", "https3", "erratic", "whoami", "on", "sign", "view", "nomad", "startup",
-    "shutdown",
+    "root", "metadata", "geoip", "cancel", "tls", "quic", "timeouts", "multisocket", "reload", "nsid", "bufsize",
+    "bind", "debug", "trace", "ready", "health", "pprof", "prometheus", "errors", "log", "dnstap", "local", "dns64",
+    "acl", "any", "chaos", "loadbalance", "tsig", "cache", "rewrite", "header", "dnssec", "autopath", "minimal",
+    "template", "transfer", "hosts", "route53", "azure", "clouddns", "k8s_external", "kubernetes", "file", "auto",
+    "secondary", "etcd", "loop", "forward", "grpc", "grpc_server", "https", "https3", "erratic", "whoami", "on", "sign",
+    "view", "nomad", "startup", "shutdown",
 )  # fmt: skip
 """The plugins compiled into CoreDNS 1.14, in the order in which they handle a query."""
 
@@ -166,7 +166,8 @@ class _Reader:
     def _snippet(self) -> list[Token]:
         if self._text != "{":
             raise self._syntax("{")
-        depth, found = 1, []
+        depth = 1
+        found: list[Token] = []
         while self._next():
             depth += (self._text == "{") - (self._text == "}")
             if depth == 0:

@@ -1,4 +1,4 @@
-"""What a node's network plugin knows: where pod addresses are, what other clusters there are, how Services are served."""
+"""What a node's network plugin knows: where pod addresses are, what other clusters there are, who serves Services."""
 
 from __future__ import annotations
 

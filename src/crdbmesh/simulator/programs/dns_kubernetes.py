@@ -15,7 +15,7 @@ from crdbmesh.simulator.programs.dns_message import NOERROR, NXDOMAIN, Answer, Q
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.cluster import Cluster
-    from crdbmesh.simulator.programs.dns_config import Kubernetes
+    from crdbmesh.simulator.programs.dns_settings import Kubernetes
 
 
 def answer(cluster: Cluster, settings: Kubernetes, question: Question) -> Answer | None:
@@ -110,8 +110,8 @@ def _service(
     if not ports:
         return None
     records = [Record(name, "A", settings.ttl, str(spec["clusterIP"]))]
-    for entry in ports:
-        records.append(Record(name, "SRV", settings.ttl, f"0 {100 // len(ports)} {entry['port']} {base}"))
+    share = 100 // len(ports)
+    records += [Record(name, "SRV", settings.ttl, f"0 {share} {entry['port']} {base}") for entry in ports]
     return records if port is None else records[1:]
 
 
@@ -138,7 +138,7 @@ def _endpoint_records(
             yield Record(name, "A", settings.ttl, each.ip)
         for port_name, kind, number in each.ports:
             if port is None or (port_name == port and kind == protocol):
-                yield Record(name, "SRV", settings.ttl, f"0 100 {number} {host}.{base if endpoint is None else base}")
+                yield Record(name, "SRV", settings.ttl, f"0 100 {number} {host}.{base}")
 
 
 def _reverse(cluster: Cluster, question: Question, settings: Kubernetes) -> list[Record] | None:

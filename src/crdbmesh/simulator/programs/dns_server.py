@@ -14,10 +14,19 @@ from typing import TYPE_CHECKING
 from crdbmesh.simulator import paths
 from crdbmesh.simulator.hosts import internet
 from crdbmesh.simulator.programs import dns_kubernetes
-from crdbmesh.simulator.programs.dns_config import Cache, Config, Forward, Hosts, Rewrite, Server
+from crdbmesh.simulator.programs.dns_config import Config, Server
 from crdbmesh.simulator.programs.dns_message import (
-    NOERROR, NXDOMAIN, REFUSED, SERVFAIL, Answer, Question, Record, absolute, under,
-)  # fmt: skip
+    NOERROR,
+    NXDOMAIN,
+    REFUSED,
+    SERVFAIL,
+    Answer,
+    Question,
+    Record,
+    absolute,
+    under,
+)
+from crdbmesh.simulator.programs.dns_settings import Cache, Forward, Hosts, Rewrite
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.programs.base import Container
@@ -108,8 +117,10 @@ class Resolver:
             self._say(f"[ERROR] plugin/errors: 2 {question.name} {question.type}: {answer.reason}")
         if "log" in server.plugins:
             size = 60 + 32 * len(answer.records)
-            self._say(f'[INFO] 10.0.0.0:0 - 0 "{question.type} IN {question.name} {question.transport.lower()} 60 false 512" '
-                      f"{answer.rcode or SERVFAIL} qr,rd {size} {answer.elapsed_s:.9f}s")  # fmt: skip
+            self._say(
+                f'[INFO] 10.0.0.0:0 - 0 "{question.type} IN {question.name} {question.transport.lower()} 60 false 512" '
+                f"{answer.rcode or SERVFAIL} qr,rd {size} {answer.elapsed_s:.9f}s"
+            )
         return answer
 
     def _resolve(self, server: Server, question: Question) -> Answer:

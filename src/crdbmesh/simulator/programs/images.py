@@ -9,22 +9,27 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass, field
 
-_COREUTILS = frozenset(
-    "[ basename cat chmod chown cp cut date dirname echo env expr false head hostname id ln ls mkdir mv nproc printenv "
-    "printf pwd readlink realpath rm rmdir seq sleep sort stat tail tee test timeout touch tr true uname uniq wc whoami "
-    "yes md5sum sha256sum base64 sync mktemp".split()
-)
-_UBI_MINIMAL = (_COREUTILS - {"whoami"}) | frozenset(
-    "bash sh curl getent grep sed awk gawk tar whoami microdnf".split()
-)
-_UBUNTU = _COREUTILS | frozenset("bash sh getent grep sed awk find tar mount umount dpkg".split())
-_BUSYBOX = frozenset(
-    "[ ash awk basename base64 cat chmod chown cp cut date dirname echo env expr false find grep head hostname id ln ls "
-    "md5sum mkdir mktemp mv nc nproc nslookup ping ping6 printenv printf ps pwd readlink realpath rm rmdir sed seq sh "
-    "sha256sum sleep sort stat sync tail tar tee telnet test timeout touch tr true uname uniq vi wc wget whoami xargs yes".split()
-)
-_DNSUTILS = _UBUNTU | frozenset("curl dig host nslookup nc ping wget ps ip".split())
 _BIN = ("/bin", "/usr/bin", "/sbin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_COREUTILS = _words(
+    "[ basename cat chmod chown cp cut date dirname echo env expr false head hostname id ln ls mkdir mv nproc printenv "
+    "printf pwd readlink realpath rm rmdir seq sleep sort stat tail tee test timeout touch tr true uname uniq wc "
+    "whoami yes md5sum sha256sum base64 sync mktemp"
+)
+_UBI_MINIMAL = _COREUTILS | _words("bash sh curl getent grep sed awk gawk tar microdnf")
+_UBUNTU = _COREUTILS | _words("bash sh getent grep sed awk find tar mount umount dpkg")
+_BUSYBOX = _words(
+    "[ ash awk basename base64 cat chmod chown cp cut date dirname echo env expr false find grep head hostname id "
+    "ln ls md5sum mkdir mktemp mv nc nproc nslookup ping ping6 printenv printf ps pwd readlink realpath rm rmdir "
+    "sed seq sh sha256sum sleep sort stat sync tail tar tee telnet test timeout touch tr true uname uniq vi wc "
+    "wget whoami xargs yes "
+)
+_DNSUTILS = _UBUNTU | _words("curl dig host nslookup nc ping wget ps ip")
 _DAEMON = frozenset[str]()
 
 
@@ -36,7 +41,7 @@ class Image:
         names: executables by name; all are found in the usual folders.
         entrypoint, command: what runs when the container says nothing.
         own: executables elsewhere: full path -> name.
-        shell: `bash`, `dash` or `busybox`: what `sh` is.
+        sh: `bash`, `dash` or `busybox`: what `sh` is.
         path_dirs: folders of `own` that are in the search path.
     """
 
@@ -44,7 +49,7 @@ class Image:
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     own: dict[str, str] = field(default_factory=dict)
-    shell: str = "bash"
+    sh: str = "bash"
     cwd: str = "/"
     path_dirs: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
@@ -87,7 +92,7 @@ _COCKROACH = Image(
 _IMAGES: dict[str, Image] = {
     "cockroachdb/cockroach": _COCKROACH,
     "cockroachdb/cockroach-unstable": _COCKROACH,
-    "cilium/cilium": Image(_UBUNTU | frozenset("ip bpftool iptables jq".split()), command=("cilium-agent",)),
+    "cilium/cilium": Image(_UBUNTU | _words("ip bpftool iptables jq"), command=("cilium-agent",)),
     "cilium/operator-generic": Image(_DAEMON, command=("cilium-operator-generic",)),
     "cilium/operator": Image(_DAEMON, command=("cilium-operator",)),
     "cilium/clustermesh-apiserver": Image(_DAEMON, entrypoint=("/usr/bin/clustermesh-apiserver",)),
@@ -97,21 +102,21 @@ _IMAGES: dict[str, Image] = {
     "coredns/coredns": Image(_DAEMON, entrypoint=("/coredns",)),
     "coredns": Image(_DAEMON, entrypoint=("/coredns",)),
     "rancher/mirrored-coredns-coredns": Image(_DAEMON, entrypoint=("/coredns",)),
-    "rancher/klipper-helm": Image(_BUSYBOX, entrypoint=("entry",), shell="busybox"),
-    "rancher/klipper-lb": Image(_BUSYBOX, entrypoint=("entry",), shell="busybox"),
-    "rancher/local-path-provisioner": Image(_BUSYBOX, entrypoint=("local-path-provisioner",), shell="busybox"),
+    "rancher/klipper-helm": Image(_BUSYBOX, entrypoint=("entry",), sh="busybox"),
+    "rancher/klipper-lb": Image(_BUSYBOX, entrypoint=("entry",), sh="busybox"),
+    "rancher/local-path-provisioner": Image(_BUSYBOX, entrypoint=("local-path-provisioner",), sh="busybox"),
     "rancher/mirrored-metrics-server": Image(_DAEMON, entrypoint=("/metrics-server",)),
-    "rancher/mirrored-library-traefik": Image(_BUSYBOX, entrypoint=("/entrypoint.sh",), shell="busybox"),
-    "rancher/mirrored-library-busybox": Image(_BUSYBOX, command=("sh",), shell="busybox"),
+    "rancher/mirrored-library-traefik": Image(_BUSYBOX, entrypoint=("/entrypoint.sh",), sh="busybox"),
+    "rancher/mirrored-library-busybox": Image(_BUSYBOX, command=("sh",), sh="busybox"),
     "rancher/mirrored-pause": Image(_DAEMON, entrypoint=("/pause",)),
-    "busybox": Image(_BUSYBOX, command=("sh",), shell="busybox"),
-    "alpine": Image(_BUSYBOX | {"getent"}, command=("/bin/sh",), shell="busybox"),
-    "ubuntu": Image(_UBUNTU, command=("/bin/bash",), shell="dash"),
-    "debian": Image(_UBUNTU, command=("bash",), shell="dash"),
-    "nicolaka/netshoot": Image(_BUSYBOX | _DNSUTILS, command=("zsh",), shell="busybox"),
-    "curlimages/curl": Image(_BUSYBOX | {"curl", "getent"}, entrypoint=("/entrypoint.sh",), command=("curl",), shell="busybox"),
-    "e2e-test-images/jessie-dnsutils": Image(_DNSUTILS, command=("sleep", "3600"), shell="dash"),
-    "e2e-test-images/agnhost": Image(_BUSYBOX | {"dig", "curl"}, entrypoint=("/agnhost",), command=("pause",), shell="busybox"),
+    "busybox": Image(_BUSYBOX, command=("sh",), sh="busybox"),
+    "alpine": Image(_BUSYBOX | {"getent"}, command=("/bin/sh",), sh="busybox"),
+    "ubuntu": Image(_UBUNTU, command=("/bin/bash",), sh="dash"),
+    "debian": Image(_UBUNTU, command=("bash",), sh="dash"),
+    "nicolaka/netshoot": Image(_BUSYBOX | _DNSUTILS, command=("zsh",), sh="busybox"),
+    "curlimages/curl": Image(_BUSYBOX | {"curl", "getent"}, command=("curl",), sh="busybox"),
+    "e2e-test-images/jessie-dnsutils": Image(_DNSUTILS, command=("sleep", "3600"), sh="dash"),
+    "e2e-test-images/agnhost": Image(_BUSYBOX | {"dig", "curl"}, command=("sleep", "infinity"), sh="busybox"),
     "pause": Image(_DAEMON, entrypoint=("/pause",)),
 }  # fmt: skip
 

@@ -78,9 +78,17 @@ class Process:
     def child(self, argv: list[str], **changes: object) -> Process:
         """A process started by this one: it shares the streams unless told otherwise."""
         values: dict[str, object] = {
-            "container": self.container, "image": self.image, "argv": argv, "env": dict(self.env), "files": self.files,
-            "stdin": self.stdin, "out": self.out, "err": self.err, "cwd": self.cwd, "main": False,
-        }  # fmt: skip
+            "container": self.container,
+            "image": self.image,
+            "argv": argv,
+            "env": dict(self.env),
+            "files": self.files,
+            "stdin": self.stdin,
+            "out": self.out,
+            "err": self.err,
+            "cwd": self.cwd,
+            "main": False,
+        }
         return Process(**{**values, **changes})  # type: ignore[arg-type]
 
 

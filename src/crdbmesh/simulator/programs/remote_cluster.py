@@ -1,4 +1,4 @@
-"""A remote cluster as Cilium's agent or kvstoremesh keeps it: connection, retrieved configuration, what has been synced.
+"""A remote cluster as Cilium's agent or kvstoremesh keeps it: connection, configuration, what has been synced.
 
 The state machine and the status follow `pkg/clustermesh/common/remote_cluster.go` and `api/v1/models/remote_cluster.go`
 of Cilium: false booleans, empty strings and zeros are left out of the JSON.
@@ -146,7 +146,8 @@ class Remote:
         if config is None:
             lines.append("   └  remote configuration: expected=unknown, retrieved=unknown")
         else:
-            line = f"   └  remote configuration: expected={_word(config, 'required')}, retrieved={_word(config, 'retrieved')}"
+            line = f"   └  remote configuration: expected={_word(config, 'required')}, "
+            line += f"retrieved={_word(config, 'retrieved')}"
             if config.get("retrieved"):
                 line += f", cluster-id={config.get('cluster-id', 0)}, kvstoremesh={_word(config, 'kvstoremesh')}"
                 line += f", sync-canaries={_word(config, 'sync-canaries')}"

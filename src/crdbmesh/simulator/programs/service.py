@@ -22,9 +22,9 @@ class Service(Program):
 
     def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
         """Run a command of the container's image."""
-        from crdbmesh.simulator.programs import runner
+        from crdbmesh.simulator.programs.runner import run
 
-        return runner.run(self.container, argv, stdin)
+        return run(self.container, argv, stdin)
 
     def say(self, line: str) -> None:
         """Write to the container's log."""

@@ -22,14 +22,13 @@ from crdbmesh.simulator.hosts.shell_syntax import (
     Group,
     If,
     Pipeline,
-    Redirect,
     Script,
     ShellSyntaxError,
     Simple,
     While,
 )
 from crdbmesh.simulator.hosts.shell_syntax import Command as Syntax
-from crdbmesh.simulator.programs import shell_builtins, shell_words
+from crdbmesh.simulator.programs import shell_builtins, shell_redirects, shell_words
 from crdbmesh.simulator.programs.process import Process, Run, execute
 
 _MAX_ROUNDS = 100_000
@@ -102,8 +101,17 @@ class Shell:
     def subshell(self, **changes: object) -> Shell:
         """A copy in which changes stay."""
         inner = self.process.child(list(self.process.argv), env=dict(self.process.env), **changes)
-        return Shell(inner, self.name, list(self.positional), dict(self.variables), set(self.exported),
-                     dict(self.functions), set(self.options), self.status, self.guarded)  # fmt: skip
+        return Shell(
+            inner,
+            self.name,
+            list(self.positional),
+            dict(self.variables),
+            set(self.exported),
+            dict(self.functions),
+            set(self.options),
+            self.status,
+            self.guarded,
+        )
 
     def substitute(self, script: Script) -> Generator[float, None, str]:
         """The output of a command substitution."""
@@ -127,8 +135,15 @@ class Shell:
             if name == "0":
                 return self.name
             return self.positional[int(name) - 1] if int(name) <= len(self.positional) else None
-        special = {"@": " ".join(self.positional), "*": " ".join(self.positional), "#": str(len(self.positional)),
-                   "?": str(self.status), "$": "1", "!": "", "-": "".join(sorted(self.options))}  # fmt: skip
+        special = {
+            "@": " ".join(self.positional),
+            "*": " ".join(self.positional),
+            "#": str(len(self.positional)),
+            "?": str(self.status),
+            "$": "1",
+            "!": "",
+            "-": "".join(sorted(self.options)),
+        }
         if name in special:
             return special[name]
         if name == "RANDOM" and name not in self.variables:
@@ -182,12 +197,12 @@ class Shell:
             self.status = 0
             return
         streams = (self.process.stdin, self.process.out, self.process.err)
-        finish = yield from self._redirect(command.redirects)
+        finish = yield from shell_redirects.point(self, command.redirects)
         try:
             if finish is not None:
                 yield from self._compound(command)
         finally:
-            self._restore(streams, finish or [])
+            shell_redirects.restore(self, streams, finish or [])
 
     def _compound(self, command: Syntax) -> Generator[float, None, None]:
         if isinstance(command, If):
@@ -280,7 +295,7 @@ class Shell:
         if "x" in self.options:
             self.process.complain("+ " + " ".join(words) + "\n")
         streams = (self.process.stdin, self.process.out, self.process.err)
-        finish = yield from self._redirect(command.redirects)
+        finish = yield from shell_redirects.point(self, command.redirects)
         try:
             if finish is None:
                 self.status = 1
@@ -288,14 +303,14 @@ class Shell:
                 yield from self._call(words, values)
         finally:
             if not (words[0] == "exec" and len(words) == 1):
-                self._restore(streams, finish or [])
+                shell_redirects.restore(self, streams, finish or [])
 
     def _bare_redirects(self, command: Simple) -> Generator[float, None, None]:
         streams = (self.process.stdin, self.process.out, self.process.err)
-        finish = yield from self._redirect(command.redirects)
+        finish = yield from shell_redirects.point(self, command.redirects)
         if finish is None:
             self.status = 1
-        self._restore(streams, finish or [])
+        shell_redirects.restore(self, streams, finish or [])
 
     def _call(self, words: list[str], values: dict[str, str]) -> Generator[float, None, None]:
         if words[0] in self.functions:
@@ -315,71 +330,6 @@ class Shell:
             return
         inner = self.process.child(words, env={**self.environment(), **values}, main=self.process.main)
         self.status = yield from execute(inner)
-
-    # Redirections.
-
-    def _redirect(
-        self, redirects: tuple[Redirect, ...]
-    ) -> Generator[float, None, list[tuple[str, bytearray, bool]] | None]:
-        """Point the streams elsewhere; None when that fails. What is returned is written to files at the end."""
-        pending: list[tuple[str, bytearray, bool]] = []
-        for redirect in redirects:
-            target = yield from shell_words.text(self, redirect.word)
-            operator = redirect.operator
-            if operator in ("<<", "<<-", "<<<"):
-                self.process.stdin = (target + ("\n" if operator == "<<<" else "")).encode()
-            elif operator in ("<", "<>"):
-                if not (yield from self._open_input(target)):
-                    return None
-            elif operator in (">&", "<&"):
-                self._duplicate(redirect.fd, target)
-            elif operator in ("&>", "&>>"):
-                self.process.out = self.process.err = self._sink(target, pending, append=operator == "&>>")
-            elif redirect.fd == 2:
-                self.process.err = self._sink(target, pending, append=operator == ">>")
-            else:
-                self.process.out = self._sink(target, pending, append=operator == ">>")
-        return pending
-
-    def _open_input(self, target: str) -> Generator[float, None, bool]:
-        if target.startswith(("/dev/tcp/", "/dev/udp/")):
-            return (yield from shell_builtins.connect(self, target))
-        try:
-            self.process.stdin = self.process.files.read(self.process.path(target))
-        except FileNotFoundError:
-            self.process.complain(f"{self.name}: line 1: {target}: No such file or directory\n")
-            return False
-        except OSError as error:
-            self.process.complain(f"{self.name}: line 1: {target}: {error.strerror or 'Permission denied'}\n")
-            return False
-        return True
-
-    def _duplicate(self, fd: int | None, target: str) -> None:
-        if target == "1":
-            self.process.err = self.process.out
-        elif target == "2":
-            self.process.out = self.process.err
-        elif target != "-" and fd is None:
-            raise UnsupportedError(f"a redirection to descriptor {target}")
-
-    def _sink(self, target: str, pending: list[tuple[str, bytearray, bool]], *, append: bool) -> bytearray:
-        streams = {"/dev/stdout": self.process.out, "/dev/stderr": self.process.err, "/dev/null": bytearray(),
-                   "/proc/1/fd/1": self.process.out, "/proc/1/fd/2": self.process.err}  # fmt: skip
-        if target in streams:
-            return streams[target]
-        buffer = bytearray()
-        pending.append((self.process.path(target), buffer, append))
-        return buffer
-
-    def _restore(self, streams: tuple[bytes, bytearray, bytearray], pending: list[tuple[str, bytearray, bool]]) -> None:
-        self.process.stdin, self.process.out, self.process.err = streams
-        for path, buffer, append in pending:
-            old = self.process.files.read(path) if append and self.process.files.is_file(path) else b""
-            try:
-                self.process.files.write(path, old + bytes(buffer))
-            except OSError as error:
-                self.process.complain(f"{self.name}: line 1: {path}: {error.strerror}\n")
-                self.status = 1
 
 
 def start(process: Process) -> Run:

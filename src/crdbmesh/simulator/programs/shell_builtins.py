@@ -186,7 +186,8 @@ def _eval(shell: Shell, words: list[str]) -> Generator[float, None, int]:
 
 def connect(shell: Shell, target: str) -> Generator[float, None, bool]:
     """Open `/dev/tcp/host/port`, which is bash's own."""
-    if shell.process.image.shell == "busybox" or shell.name.rsplit("/", 1)[-1] not in ("bash",):
+    kind = shell.process.image.sh
+    if kind == "busybox" or (kind == "dash" and shell.process.name == "sh"):
         shell.process.complain(f"{shell.name}: can't open {target}: no such file\n")
         return False
     _, _, protocol, host, port = target.split("/", 4)

@@ -1,5 +1,7 @@
-"""A container whose program is a command of its image: it runs by the clockwork, without a thread, and may turn into a
-serving program (`exec cockroach start …`)."""
+"""A container whose program is a command of its image.
+
+It runs by the clockwork, without a thread, and may turn into a serving program (`exec cockroach start …`).
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,7 @@ class ShellProgram(Wrapper):
         self._process = new_process(container, [], main=True)
         image = self._process.image
         given = [str(word) for word in container.argv]
-        if container.spec.get("command"):
-            argv = given
-        else:
-            argv = [*image.entrypoint, *(given or image.command)]
+        argv = given if container.spec.get("command") else [*image.entrypoint, *(given or image.command)]
         self._process.argv = argv
         self._missing = not argv or image.find(argv[0], self._process.cwd) is None
         self._work: Run | None = None

@@ -8,10 +8,11 @@ from crdbmesh.simulator.programs.process import Command
 
 def find(name: str) -> Command | None:
     """The command of that name; None when this world has none."""
-    from crdbmesh.simulator.programs import cockroach_cli, shell
+    from crdbmesh.simulator.programs.cockroach_cli import entry_point, run
+    from crdbmesh.simulator.programs.shell import start
 
-    shells: dict[str, Command] = {"sh": shell.start, "bash": shell.start, "ash": shell.start}
-    database: dict[str, Command] = {"cockroach": cockroach_cli.run, "cockroach.sh": cockroach_cli.entry_point}
+    shells: dict[str, Command] = {"sh": start, "bash": start, "ash": start}
+    database: dict[str, Command] = {"cockroach": run, "cockroach.sh": entry_point}
     for table in (shells, database, basic.COMMANDS, text.COMMANDS, network.COMMANDS, curl.COMMANDS, dig.COMMANDS):
         if name in table:
             return table[name]

@@ -159,10 +159,8 @@ def _hostname(process: Process) -> Run | int:
 
 
 def _resolved_hostname(process: Process, own: str, flag: str) -> Run:
-    for ip, names in _hosts_lines(process):
-        if own in names:
-            break
-    else:
+    ip, names = next(((ip, names) for ip, names in _hosts_lines(process) if own in names), ("", []))
+    if not ip:
         answer = dns.resolve(process.world, process.container, own)
         yield answer.elapsed_s
         if not answer.found:
@@ -233,7 +231,8 @@ def _ls(process: Process) -> int:
                 size = len(process.files.read(full)) if process.files.readable(full) else 0
                 stamp = process.world.clock.utc().strftime("%b %d %H:%M")
                 process.say(
-                    f"{process.files.mode_text(full)} 1 root {process.files.group(full) or 'root'} {size} {stamp} {name}\n"
+                    f"{process.files.mode_text(full)} 1 root {process.files.group(full) or 'root'} {size} "
+                    f"{stamp} {name}\n"
                 )
             else:
                 process.say(f"{name}\n")
@@ -301,8 +300,13 @@ def _expr(process: Process) -> int:
     words = process.argv[1:]
     try:
         left, operator, right = int(words[0]), words[1], int(words[2])
-        table = {"+": left + right, "-": left - right, "*": left * right, "/": int(left / right) if right else 0,
-                 "%": left % right if right else 0}  # fmt: skip
+        table = {
+            "+": left + right,
+            "-": left - right,
+            "*": left * right,
+            "/": int(left / right) if right else 0,
+            "%": left % right if right else 0,
+        }
         value = table[operator]
     except (ValueError, IndexError, KeyError):
         process.complain("expr: syntax error\n")

@@ -14,13 +14,52 @@ from crdbmesh.simulator.programs.commands.network import address_of
 from crdbmesh.simulator.programs.process import Command, Process, Run
 
 _CONNECT_S = 130.0
-_WITH_VALUE = {"-o": "output", "--output": "output", "-w": "write", "--write-out": "write", "-m": "limit",
-               "--max-time": "limit", "--connect-timeout": "connect", "--cacert": "ca", "--cert": "cert", "-E": "cert",
-               "--key": "key", "-X": "method", "--request": "method", "-H": "header", "--header": "header",
-               "--resolve": "resolve", "--retry": "retry", "--retry-delay": "retry", "-u": "user", "-A": "agent"}  # fmt: skip
-_PLAIN = {"-k", "--insecure", "-s", "--silent", "-S", "--show-error", "-f", "--fail", "-L", "--location", "-i", "--include",
-          "-I", "--head", "-v", "--verbose", "-4", "--ipv4", "--no-progress-meter", "-g", "--retry-connrefused",
-          "--http1.1"}  # fmt: skip
+_WITH_VALUE = {
+    "-o": "output",
+    "--output": "output",
+    "-w": "write",
+    "--write-out": "write",
+    "-m": "limit",
+    "--max-time": "limit",
+    "--connect-timeout": "connect",
+    "--cacert": "ca",
+    "--cert": "cert",
+    "-E": "cert",
+    "--key": "key",
+    "-X": "method",
+    "--request": "method",
+    "-H": "header",
+    "--header": "header",
+    "--resolve": "resolve",
+    "--retry": "retry",
+    "--retry-delay": "retry",
+    "-u": "user",
+    "-A": "agent",
+}
+_PLAIN = {
+    "-k",
+    "--insecure",
+    "-s",
+    "--silent",
+    "-S",
+    "--show-error",
+    "-f",
+    "--fail",
+    "-L",
+    "--location",
+    "-i",
+    "--include",
+    "-I",
+    "--head",
+    "-v",
+    "--verbose",
+    "-4",
+    "--ipv4",
+    "--no-progress-meter",
+    "-g",
+    "--retry-connrefused",
+    "--http1.1",
+}
 _LETTERS = {
     "k": "-k",
     "s": "-s",
@@ -212,8 +251,11 @@ def _wget(process: Process) -> Generator[float, None, int]:
     )
     status = yield from _curl(inner)
     if status:
-        said = {6: f"bad address '{urllib.parse.urlsplit(url).hostname}'", 7: "can't connect to remote host: Connection refused",
-                28: "download timed out"}.get(status, "server returned error: HTTP/1.1 404 Not Found")  # fmt: skip
+        said = {
+            6: f"bad address '{urllib.parse.urlsplit(url).hostname}'",
+            7: "can't connect to remote host: Connection refused",
+            28: "download timed out",
+        }.get(status, "server returned error: HTTP/1.1 404 Not Found")
         process.complain(f"wget: {said}\n")
         return 1
     if target == "-":

@@ -12,7 +12,7 @@ from crdbmesh.simulator.programs.dns_message import TYPES, absolute
 from crdbmesh.simulator.programs.process import Command, Process, Run
 
 
-def _dig(process: Process) -> Run:  # noqa: C901 - one branch an option
+def _dig(process: Process) -> Run:
     server = name = ""
     kind, port, transport, flags = "A", 53, "UDP", set[str]()
     words = list(process.argv[1:])
@@ -24,8 +24,24 @@ def _dig(process: Process) -> Run:  # noqa: C901 - one branch an option
             option = word[1:].partition("=")[0]
             if option in ("tcp", "vc"):
                 transport = "TCP"
-            elif option not in ("short", "search", "noall", "answer", "time", "tries", "retry", "timeout", "notcp", "nocmd",
-                                "nostats", "noquestion", "nocomments", "noedns", "norecurse", "recurse"):  # fmt: skip
+            elif option not in (
+                "short",
+                "search",
+                "noall",
+                "answer",
+                "time",
+                "tries",
+                "retry",
+                "timeout",
+                "notcp",
+                "nocmd",
+                "nostats",
+                "noquestion",
+                "nocomments",
+                "noedns",
+                "norecurse",
+                "recurse",
+            ):
                 return unknown(process, word)
             flags.add(option)
         elif word == "-p":
@@ -49,8 +65,11 @@ def _dig(process: Process) -> Run:  # noqa: C901 - one branch an option
         if answer.found:
             break
     if not answer.rcode:
-        process.say(f";; communications error to {servers[0] if servers else ''}#{port}: timed out\n"
-                    f"\n; <<>> DiG 9.18.28 <<>> {' '.join(process.argv[1:])}\n;; global options: +cmd\n;; no servers could be reached\n")  # fmt: skip
+        process.say(
+            f";; communications error to {servers[0] if servers else ''}#{port}: timed out\n"
+            f"\n; <<>> DiG 9.18.28 <<>> {' '.join(process.argv[1:])}\n;; global options: +cmd\n"
+            ";; no servers could be reached\n"
+        )
         return 9
     if "short" in flags:
         process.say("".join(f"{record.data}\n" for record in answer.records))
@@ -84,7 +103,8 @@ def _show(process: Process, answer: dns.Answer, name: str, kind: str, transport:
         process.say(
             f"\n; <<>> DiG 9.18.28 <<>> {' '.join(process.argv[1:])}\n;; global options: +cmd\n;; Got answer:\n"
             f";; ->>HEADER<<- opcode: QUERY, status: {answer.rcode}, id: {process.world.random.randrange(65536)}\n"
-            f";; flags: {bits}; QUERY: 1, ANSWER: {len(answer.records)}, AUTHORITY: {len(answer.authority)}, ADDITIONAL: 1\n\n"
+            f";; flags: {bits}; QUERY: 1, ANSWER: {len(answer.records)}, AUTHORITY: {len(answer.authority)}, "
+            "ADDITIONAL: 1\n\n"
             f";; QUESTION SECTION:\n;{name}\t\tIN\t{kind}\n\n"
         )
     if answer.records:
@@ -115,7 +135,7 @@ def _nslookup(process: Process) -> Run:
             process.complain(f"nslookup: couldn't get address for '{server}': not found\n")
             return 1
         server = found.addresses[0]
-    busy = process.image.shell == "busybox"
+    busy = process.image.sh == "busybox"
     kind = kinds[0] if kinds else "A"
     names = _searched(words[0], config, busy=busy)
     answer, asked = dns.Answer(""), names[0]

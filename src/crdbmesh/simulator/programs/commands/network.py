@@ -61,7 +61,7 @@ def _nc(process: Process) -> Run:
     protocol = "UDP" if "u" in flags else "TCP"
     ip, answer = address_of(process, host)
     yield answer.elapsed_s
-    busy = process.image.shell == "busybox"
+    busy = process.image.sh == "busybox"
     if ip is None:
         process.complain(
             f"nc: bad address '{host}'\n"
@@ -111,10 +111,10 @@ def _ping(process: Process) -> Run:
     if ip is None:
         process.complain(
             f"ping: bad address '{target}'\n"
-            if process.image.shell == "busybox"
+            if process.image.sh == "busybox"
             else f"ping: {target}: Name or service not known\n"
         )
-        return 1 if process.image.shell == "busybox" else 2
+        return 1 if process.image.sh == "busybox" else 2
     with process.world.lock:
         reason = _echo_reason(process, ip)
     process.say(f"PING {target} ({ip}): 56 data bytes\n")
@@ -124,7 +124,8 @@ def _ping(process: Process) -> Run:
     yield count * (1.0 if not reason else wait_s)
     loss = 0 if not reason else 100
     process.say(
-        f"\n--- {target} ping statistics ---\n{count} packets transmitted, {received} packets received, {loss}% packet loss\n"
+        f"\n--- {target} ping statistics ---\n{count} packets transmitted, {received} packets received, "
+        f"{loss}% packet loss\n"
     )
     if received:
         process.say("round-trip min/avg/max = 0.512/0.512/0.512 ms\n")
@@ -143,8 +144,10 @@ def _ip(process: Process) -> int:
     words = [word for word in process.argv[1:] if not word.startswith("-")]
     own = str((process.container.pod.get("status") or {}).get("podIP") or "")
     if words[:1] in (["a"], ["addr"], ["address"]):
-        process.say("1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536\n    inet 127.0.0.1/8 scope host lo\n"
-                    f"2: eth0@if12: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500\n    inet {own}/32 scope global eth0\n")  # fmt: skip
+        process.say(
+            "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536\n    inet 127.0.0.1/8 scope host lo\n"
+            f"2: eth0@if12: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500\n    inet {own}/32 scope global eth0\n"
+        )
         return 0
     if words[:1] in (["r"], ["route"]) and own:
         gateway = ipaddress.IPv4Address(own)

@@ -1,0 +1,147 @@
+"""The demo's world: it starts, it is read, and it ends whatever happens to us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from crdbmesh.commands import demo
+from crdbmesh.engine.step import Notify, Outcome
+from crdbmesh.errors import ConfigError
+from crdbmesh.home import SPEC, Home
+
+
+@contextmanager
+def silent(_steps: Sequence[str]) -> Iterator[Notify]:
+    yield lambda _event: None
+
+
+def keep(root: Path, *, stop: threading.Event) -> None:
+    demo.keep(
+        ["eastus"],
+        1,
+        name="kept",
+        seed=0,
+        tell=lambda _text: None,
+        watch=silent,
+        ready=lambda _world: None,
+        stop=stop,
+        root=root,
+    )
+
+
+def test_a_world_is_read_through_its_doors_and_ends_with_its_block() -> None:
+    with demo.serve(scale=300) as world:
+        assert world.cloud().ssh_port == world.coordinates["ssh_port"]
+        assert world.report()["resources"] == 0
+        assert world.writes() == 0
+        folder = world.cloud_file.parent
+    assert world.process.returncode is not None
+    assert not folder.exists()
+
+
+def test_the_world_of_a_process_that_is_killed_ends_too() -> None:
+    script = (
+        "import os; from crdbmesh.commands import demo\n"
+        "with demo.serve() as world:\n"
+        "    print(world.process.pid, world.cloud_file, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    pid, cloud_file = done.stdout.split()
+    # Its parent is gone, so somebody else reaps it: wait until it does not exist, or is only a zombie.
+    for _ in range(200):
+        if not _runs(int(pid)) and not Path(cloud_file).exists():
+            return
+        threading.Event().wait(0.05)
+    pytest.fail("the world outlived its process")
+
+
+def test_the_document_is_the_one_that_is_promised() -> None:
+    figures = {
+        "regions": 3,
+        "machines": 9,
+        "peerings_connected": 6,
+        "nodes_ready": 9,
+        "clustermesh_links_ready": 6,
+        "zones_resolved": 6,
+        "cockroach_nodes_live": 9,
+        "cluster_ids": 1,
+    }
+    result = demo.DemoResult(figures, changed_again=0, writes_again=0, left=0, unknown=0, seconds=9)
+    assert result.clean
+    assert list(result.document()) == [
+        "schema",
+        "simulated",
+        *figures,
+        "second_up",
+        "left_after_down",
+        "unknown_requests",
+    ]
+    assert result.document()["second_up"] == {"changed": 0, "writes": 0}
+
+
+@pytest.mark.parametrize("field", ["changed_again", "writes_again", "left", "unknown"])
+def test_anything_that_should_be_nothing_makes_it_unclean(field: str) -> None:
+    counts = {"changed_again": 0, "writes_again": 0, "left": 0, "unknown": 0, field: 1}
+    assert not demo.DemoResult({}, **counts, seconds=1).clean
+
+
+def test_a_mesh_of_that_name_is_not_overwritten(tmp_path: Path) -> None:
+    home = Home(tmp_path / "kept")
+    home.write(SPEC, "regions: [eastus]\n")
+    with pytest.raises(demo.DemoError, match="is known already"):
+        keep(tmp_path, stop=threading.Event())
+    assert home.exists()
+
+
+def test_what_a_killed_demo_left_is_cleared_and_an_interrupted_one_leaves_nothing(tmp_path: Path) -> None:
+    home = Home(tmp_path / "kept")
+    home.write(SPEC, "regions: [eastus]\n")
+    home.write("simulated-world", str(tmp_path / "gone" / "cloud.json"))
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(KeyboardInterrupt):
+        keep(tmp_path, stop=stop)
+    assert not home.folder.exists()
+
+
+def test_a_spec_that_cannot_be_is_refused_before_anything_starts() -> None:
+    with pytest.raises(ConfigError):
+        demo.spec(["eastus", "eastus"], 3)
+
+
+def test_one_region_of_one_machine_is_a_whole_demo() -> None:
+    told: list[str] = []
+    result = demo.run_demo(
+        ["eastus"],
+        1,
+        seed=3,
+        tell=told.append,
+        watch=silent,
+        show=lambda health: told.append("degraded" if health.degraded else "healthy"),
+        stop=threading.Event(),
+    )
+    assert result.clean
+    assert result.figures["cockroach_nodes_live"] == 1
+    assert result.figures["clustermesh_links_ready"] == 0
+    assert "healthy" in told
+    assert any("nothing is sent anywhere" in text for text in told)
+    assert any(f"  0 steps {Outcome.CHANGED.value}" in text for text in told)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False

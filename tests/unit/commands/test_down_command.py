@@ -1,0 +1,157 @@
+"""`down`: all that carries the tag, nothing else, as often as it takes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crdbmesh.commands import down
+from crdbmesh.engine.step import Event, Outcome
+from crdbmesh.home import SPEC, Home
+
+
+def kept_home(folder: Path, mesh: str) -> Home:
+    home = Home(folder / mesh)
+    home.write(SPEC, f"name: {mesh}\nregions: [eastus]\n")
+    return home
+
+
+def run(azure: Any, mesh: str, home: Home, **options: Any) -> down.DownResult:
+    return down.run_down(mesh, azure.cloud, home, notify=options.pop("notify", lambda _event: None), **options)
+
+
+def test_a_group_of_the_meshs_own_goes_whole_and_the_folder_at_last(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("whole", crdbmesh="whole")
+    azure.put_vnet("whole", "whole-eastus", "10.1.0.0/16", crdbmesh="whole")
+    azure.put_address("whole", "whole-eastus-1-ip", crdbmesh="whole")
+    home = kept_home(tmp_path, "whole")
+
+    found = down.find("whole", azure.cloud)
+    assert found.count == 3
+    assert found.names() == ("resource group whole with 1 publicIPAddresses, 1 virtualNetworks",)
+
+    ended = run(azure, "whole", home)
+    assert ended.done
+    assert ended.left == ()
+    assert not azure.group_exists("whole")
+    assert not home.folder.exists()
+
+
+def test_absent_is_done_and_needs_no_folder(azure: Any, tmp_path: Path) -> None:
+    ended = run(azure, "never-was", Home(tmp_path / "never-was"))
+    assert ended.done
+    assert ended.results == {}
+    assert ended.document()["found"] == 0
+
+
+def test_in_a_shared_group_only_what_carries_the_tag_goes_peerings_first(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("shared")
+    foreign = azure.put_address("shared", "somebodys", owner="somebody")
+    other_mesh = azure.put_address("shared", "another-eastus-1-ip", crdbmesh="another")
+    ours = [
+        azure.put_vnet("shared", "picky-eastus", "10.1.0.0/16", crdbmesh="picky"),
+        azure.put_vnet("shared", "picky-westus", "10.2.0.0/16", crdbmesh="picky"),
+        azure.put("shared", "networkSecurityGroups", "picky-eastus-nsg", {}, crdbmesh="picky"),
+        azure.put_address("shared", "picky-eastus-1-ip", crdbmesh="picky"),
+    ]
+    azure.peer("shared", "picky-eastus", ours[1])
+    azure.peer("shared", "picky-westus", ours[0])
+    events: list[Event] = []
+
+    ended = run(azure, "picky", kept_home(tmp_path, "picky"), notify=events.append)
+
+    assert ended.done, ended.document()
+    assert not any(azure.exists(one) for one in ours)
+    assert azure.exists(foreign)
+    assert azure.exists(other_mesh)
+    assert azure.group_exists("shared")
+    changed = [event.step for event in events if event.result and event.result.outcome is Outcome.CHANGED]
+    peerings = [step for step in changed if "picky-eastus/to-" in step or "picky-westus/to-" in step]
+    assert len(peerings) == 2
+    assert max(map(changed.index, peerings)) < changed.index("shared/virtualNetworks/picky-eastus")
+
+
+def test_what_others_put_into_the_meshs_group_stays_and_is_named(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("lodger", crdbmesh="lodger")
+    ours = azure.put_address("lodger", "lodger-eastus-1-ip", crdbmesh="lodger")
+    theirs = azure.put_address("lodger", "theirs")
+    ended = run(azure, "lodger", kept_home(tmp_path, "lodger"))
+    assert ended.done
+    assert ended.kept == ("resource group lodger", "Microsoft.Network/publicIPAddresses theirs")
+    assert not azure.exists(ours)
+    assert azure.exists(theirs)
+
+
+def test_without_waiting_the_folder_stays_until_a_second_run_has_looked(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("hasty", crdbmesh="hasty")
+    azure.put_vnet("hasty", "hasty-eastus", "10.1.0.0/16", crdbmesh="hasty")
+    home = kept_home(tmp_path, "hasty")
+    ended = run(azure, "hasty", home, wait=False)
+    assert ended.done
+    assert not ended.finished
+    assert home.exists()
+    again = run(azure, "hasty", home)
+    assert again.done
+    assert again.finished
+    assert not home.exists()
+
+
+def test_an_interrupted_down_deletes_nothing_more_and_keeps_the_folder(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("stopped", crdbmesh="stopped")
+    home, stop = kept_home(tmp_path, "stopped"), threading.Event()
+    stop.set()
+    ended = run(azure, "stopped", home, stop=stop)
+    assert ended.stopped
+    assert not ended.done
+    assert ended.left == ("resource group stopped",)
+    assert home.exists()
+    assert azure.group_exists("stopped")
+    azure.delete_group("stopped")
+
+
+KUBECONFIG = """\
+apiVersion: v1
+kind: Config
+clusters: [{name: crdb-k3s-eastus, cluster: {server: "https://203.0.113.1:6443"}}, {name: mine, cluster: {}}]
+users: [{name: crdb-k3s-eastus, user: {token: t}}, {name: mine, user: {}}]
+contexts:
+  - {name: crdb-k3s-eastus, context: {cluster: crdb-k3s-eastus, user: crdb-k3s-eastus}}
+  - {name: mine, context: {cluster: mine, user: mine}}
+current-context: mine
+"""
+
+
+@pytest.mark.parametrize("folder_lost", [False, True], ids=["folder kept", "folder lost"])
+def test_contexts_are_forgotten_on_request_by_folder_or_by_tags(
+    azure: Any, tmp_path: Path, *, folder_lost: bool
+) -> None:
+    mesh = f"forget{int(folder_lost)}"
+    azure.put_group(mesh, crdbmesh=mesh)
+    azure.put_address(mesh, f"{mesh}-eastus-1-ip", **{"crdbmesh": mesh, "crdbmesh-region": "eastus"})
+    home = Home(tmp_path / mesh)
+    if not folder_lost:
+        home.write("kubeconfigs/eastus.yaml", KUBECONFIG)
+    own = tmp_path / "config"
+    own.write_text(KUBECONFIG)
+    ended = run(azure, mesh, home, forget_in={"KUBECONFIG": str(own)})
+    assert ended.forgotten == ("crdb-k3s-eastus",)
+    assert "crdb-k3s-eastus" not in own.read_text()
+    assert "current-context: mine" in own.read_text()
+
+
+def test_a_run_is_in_the_journal(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("noted", crdbmesh="noted")
+    home, stop = kept_home(tmp_path, "noted"), threading.Event()
+    run(azure, "noted", home, wait=False, stop=stop)
+    (journal,) = (home.folder / "journals").glob("*-down.jsonl")
+    assert '"step": "group/noted"' in journal.read_text()
+
+
+def test_an_extension_on_a_machine_of_ours_is_ours() -> None:
+    vm = {"id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/VM"}
+    extension = {"id": f"{vm['id'].upper()}/extensions/Policy"}
+    assert down._is_of(extension, {down._key(vm): vm})
+    assert not down._is_of({"id": f"{vm['id']}2"}, {down._key(vm): vm})

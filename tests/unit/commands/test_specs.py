@@ -1,0 +1,112 @@
+"""Which mesh is meant: flags, then the file, then what was kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crdbmesh.clients.cloud import Cloud, GivenToken
+from crdbmesh.commands import specs
+from crdbmesh.errors import ConfigError
+from crdbmesh.home import SPEC, Home
+from crdbmesh.topology.mesh import Mesh
+
+AZURE = Cloud(name="azure", arm_url="https://arm.example", scopes=(), credential=GivenToken("t"))
+
+
+def choose(root: Path, cloud: Cloud = AZURE, **given: object) -> Mesh:
+    return specs.choose(specs.Given(**given), cloud, root)  # type: ignore[arg-type]
+
+
+def keep(root: Path, name: str, text: str = "") -> None:
+    Home(root / name).write(SPEC, f"name: {name}\nregions: [eastus, westus]\n{text}")
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.yaml"
+    file.write_text("name: filed\nregions: [eastus]\nmachines: {per_region: 5, size: Standard_D8s_v5}\n")
+    spec = choose(tmp_path, file=file, machines_per_region=1, allow_from=("203.0.113.1,203.0.113.2",))
+    assert (spec.name, spec.machines.per_region, spec.machines.size) == ("filed", 1, "Standard_D8s_v5")
+    assert spec.allow_from == ("203.0.113.1/32", "203.0.113.2/32")
+
+
+def test_the_kept_spec_is_used_when_nothing_says_where(tmp_path: Path) -> None:
+    keep(tmp_path, "kept", "allow_from: [203.0.113.9]\n")
+    spec = choose(tmp_path, machine_size="Standard_D8s_v5")
+    assert (spec.name, spec.allow_from, spec.machines.size) == ("kept", ("203.0.113.9/32",), "Standard_D8s_v5")
+
+
+def test_regions_make_a_new_spec_whatever_is_kept(tmp_path: Path) -> None:
+    keep(tmp_path, "kept", "machines: {per_region: 7}\n")
+    spec = choose(tmp_path, name="kept", regions="northeurope")
+    assert [region.name for region in spec.regions] == ["northeurope"]
+    assert spec.machines.per_region == 3
+
+
+def test_one_of_several_kept_must_be_named(tmp_path: Path) -> None:
+    keep(tmp_path, "one")
+    keep(tmp_path, "two")
+    with pytest.raises(ConfigError, match="one, two"):
+        choose(tmp_path)
+    assert choose(tmp_path, name="two").name == "two"
+
+
+def test_nothing_known_and_nothing_given_asks_for_regions(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        choose(tmp_path, machines_per_region=0)
+    assert {finding.field for finding in caught.value.findings} == {"regions", "machines.per_region"}
+    assert any("--regions eastus" in finding.remedy for finding in caught.value.findings)
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [("", 2222), ("ssh: {port: 22022}\n", 22022), ("ssh: {user: someone}\n", 2222)],
+)
+def test_a_cloud_whose_machines_listen_elsewhere_says_so_unless_the_spec_does(
+    tmp_path: Path, text: str, port: int
+) -> None:
+    file = tmp_path / "mesh.yaml"
+    file.write_text(f"regions: [eastus]\n{text}")
+    cloud = Cloud(name="x", arm_url="https://arm.example", scopes=(), credential=GivenToken("t"), ssh_port=2222)
+    spec = choose(tmp_path, cloud, file=file)
+    assert spec.ssh.port == port
+
+
+def test_the_only_known_mesh_is_meant_when_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no mesh is known here"):
+        specs.name_of(None, tmp_path)
+    keep(tmp_path, "one")
+    assert specs.name_of(None, tmp_path) == "one"
+    assert specs.name_of("lost-folder", tmp_path) == "lost-folder"
+
+
+@given(name=st.text(max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_a_name_never_leads_out_of_the_folder(name: str) -> None:
+    try:
+        found = specs.name_of(name, Path("/nowhere"))
+    except ConfigError as error:
+        assert error.findings[0].field == "name"
+    else:
+        assert (Path("/nowhere") / found).parent == Path("/nowhere")
+
+
+@given(
+    regions=st.none() | st.text(max_size=30),
+    name=st.none() | st.text(max_size=10),
+    allow_from=st.none() | st.lists(st.text(max_size=20), max_size=3).map(tuple),
+    machines=st.none() | st.integers(),
+    size=st.none() | st.text(max_size=20),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_the_flags_say_is_a_spec_or_a_clear_error(
+    regions: str | None, name: str | None, allow_from: tuple[str, ...] | None, machines: int | None, size: str | None
+) -> None:
+    given = specs.Given(regions, name, None, allow_from, machines, size)
+    try:
+        specs.choose(given, AZURE, Path("/nowhere"))
+    except ConfigError as error:
+        assert error.findings

@@ -1,0 +1,94 @@
+"""What surrounds the engine in `up` and `plan`; the steps themselves are in the journeys."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crdbmesh.commands import plan, up
+from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
+from crdbmesh.errors import PreflightError
+from crdbmesh.home import Home
+from crdbmesh.topology import config
+
+
+def spec(**document: Any) -> Any:
+    return config.mesh({"name": "updown", "regions": ["eastus"], **document})
+
+
+def test_the_callers_address_is_let_in_when_the_spec_names_none(azure: Any) -> None:
+    assert up.with_caller(spec(), azure.cloud).allow_from == ("127.0.0.1/32",)
+
+
+def test_who_the_spec_names_is_let_in_and_nobody_else(azure: Any) -> None:
+    named = spec(allow_from=["203.0.113.0/24"])
+    assert up.with_caller(named, azure.cloud) is named
+
+
+def test_plan_lists_every_step_in_the_catalogs_order_and_writes_nothing(azure: Any, tmp_path: Path) -> None:
+    before = azure.world.writes()
+    found = plan.run_plan(spec(allow_from=["127.0.0.1"]), azure.cloud, Home(tmp_path / "updown"))
+    assert azure.world.writes() == before
+    assert list(found.found)[:2] == ["mesh/providers", "mesh/group"]
+    assert list(found.found)[-1] == "mesh/proof"
+    assert "mesh/group" in found.gaps()
+    assert found.refused() == {}
+    document = found.document()
+    assert document["gaps"] == len(found.gaps())
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_a_refused_up_is_not_kept_as_a_mesh(azure: Any, tmp_path: Path) -> None:
+    home = Home(tmp_path / "updown")
+    with pytest.raises(PreflightError):
+        up.run_up(spec(regions=["eastuss"], allow_from=["127.0.0.1"]), azure.cloud, home, watch=silent)
+    assert not home.exists()
+
+
+def test_an_up_that_is_stopped_keeps_its_spec_and_its_journal(azure: Any, tmp_path: Path) -> None:
+    home, stop = Home(tmp_path / "updown"), threading.Event()
+    stop.set()
+    ended = up.run_up(spec(allow_from=["127.0.0.1"]), azure.cloud, home, watch=silent, stop=stop)
+    assert ended.stopped
+    assert not ended.done
+    assert ended.document()["stopped"] == len(ended.results)
+    assert home.exists()
+    lines = [json.loads(line) for line in ended.journal.read_text().splitlines()]
+    assert lines[0]["command"] == "up"
+    assert all(line["outcome"] == "stopped" for line in lines if line.get("kind") == "ended")
+
+
+def test_the_journal_tells_all_but_the_looking(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    with Home(tmp_path / "m").journal("up", datetime(2026, 1, 2, tzinfo=UTC)) as journal:
+        notify = up.recorded(journal, seen.append)
+        notify(Event("a", "checking"))
+        notify(Event("a", "applying", "a is absent"))
+        notify(Event("a", "ended", "a is absent", Result("a", Outcome.CHANGED)))
+    lines = [json.loads(line) for line in journal.path.read_text().splitlines()]
+    assert [(line["kind"], line.get("outcome")) for line in lines] == [("applying", None), ("ended", "changed")]
+    assert len(seen) == 3
+
+
+def test_a_plan_tells_gaps_from_refusals() -> None:
+    found: dict[str, Gap | Result] = {
+        "a": Gap("a is absent"),
+        "b": Result("b", Outcome.FAILED, "cannot be changed in place", hint="put it back"),
+        "c": Result("c", Outcome.HELD),
+    }
+    result = plan.PlanResult(spec(), found)
+    assert result.gaps() == {"a": "a is absent"}
+    assert list(result.refused()) == ["b"]
+    assert result.document()["steps"][1]["hint"] == "put it back"
+
+
+@contextmanager
+def silent(_steps: Sequence[str]) -> Iterator[Notify]:
+    yield lambda _event: None
