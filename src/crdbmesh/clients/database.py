@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 
 from crdbmesh.clients.kube import Kube
-from crdbmesh.errors import KubeError
+from crdbmesh.errors import KubeError, WaitError
 from crdbmesh.topology import names
 
 CERTS = "/cockroach/cockroach-certs"
@@ -63,7 +63,7 @@ def read_reach(kube: Kube, region: str, remotes: list[str]) -> dict[str, str | N
         script = REACH_SCRIPT.format(pods=names.cockroach_pod(remote, 0), port=names.COCKROACH_PORT)
         try:
             answer = kube.exec(region, f"{names.COCKROACH}-0", ["bash", "-c", script], container="db", timeout_s=60)
-        except KubeError as error:
+        except (KubeError, WaitError) as error:
             reached[remote] = str(error)
             continue
         said = answer.stdout.strip().splitlines()

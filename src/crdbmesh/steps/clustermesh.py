@@ -14,7 +14,7 @@ from typing import Any
 from crdbmesh.clients.kube import Kube
 from crdbmesh.clients.waiting import wait_until
 from crdbmesh.engine.step import Gap, Say
-from crdbmesh.errors import KubeError
+from crdbmesh.errors import KubeError, WaitError
 from crdbmesh.steps import cilium
 from crdbmesh.steps.base import RegionStep
 from crdbmesh.topology import names
@@ -24,6 +24,8 @@ LINK_DEADLINE_S = 600.0
 AGENT = "cilium-agent"
 STATUS = ("cilium-dbg", "status", "-o", "json")
 KVSTOREMESH_STATUS = ("/usr/bin/clustermesh-apiserver", "kvstoremesh-dbg", "status", "-o", "json")
+TROUBLESHOOT = ("/usr/bin/clustermesh-apiserver", "kvstoremesh-dbg", "troubleshoot")
+_CROSS = "\N{CROSS MARK}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,15 +93,25 @@ def kvstoremesh_causes(kube: Kube, remotes: list[str]) -> list[str]:
         by_name = {str(cluster.get("name")): cluster for cluster in seen}
         for remote in remotes:
             if why := _unready(by_name.get(remote)):
-                causes.add(f"{remote}: {why}")
+                causes.add(f"{remote}: {_troubleshoot(kube, pod['metadata']['name'], remote) or why}")
     return sorted(causes)
+
+
+def _troubleshoot(kube: Kube, pod: str, remote: str) -> str | None:
+    """The last thing that Cilium's own report marks as failed: it dials the remote and names TLS and network errors."""
+    try:
+        answer = kube.exec(names.KUBE_SYSTEM, pod, [*TROUBLESHOOT, remote], container="kvstoremesh", timeout_s=30)
+    except (KubeError, WaitError):
+        return None
+    failed = [line.partition(_CROSS)[2].strip() for line in answer.stdout.splitlines() if _CROSS in line]
+    return failed[-1] if failed else None
 
 
 def _ask(kube: Kube, pod: Mapping[str, Any], container: str, argv: tuple[str, ...]) -> tuple[Any, str | None]:
     name = pod["metadata"]["name"]
     try:
         answer = kube.exec(names.KUBE_SYSTEM, name, argv, container=container, timeout_s=30)
-    except KubeError as error:
+    except (KubeError, WaitError) as error:
         return None, f"{name} does not answer ({error})"
     if answer.status != 0:
         return None, f"{name}: {answer.stderr.strip() or f'exit {answer.status}'}"

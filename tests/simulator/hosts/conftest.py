@@ -179,10 +179,14 @@ class Town:
 
     def run(self, name: str, command: str, *, stdin: bytes | None = None, sudo: bool = False) -> Result:
         """Run a command as the admin user, or as root."""
-        client = self.client(name)
         if sudo:
             command = "sudo bash -c '" + command.replace("'", "'\\''") + "'"
-        given, out, err = client.exec_command(command, timeout=60)
+        client = self.client(name)
+        try:
+            given, out, err = client.exec_command(command, timeout=60)
+        except (EOFError, paramiko.SSHException):  # the machine went down meanwhile
+            client.close()
+            given, out, err = self.connect(name).exec_command(command, timeout=60)
         if stdin is not None:
             given.write(stdin)
         given.channel.shutdown_write()
@@ -278,6 +282,17 @@ def inn() -> Iterator[Town]:
     for town in make_town(300.0):
         town.add("inn")
         town.settle("inn")
+        yield town
+
+
+@pytest.fixture(scope="module")
+def full_town() -> Iterator[Town]:
+    """A fast town with two machines; shared by tests that put things back."""
+    for town in make_town(1500.0):
+        for name in ("s1", "s2"):
+            town.add(name)
+        for name in ("s1", "s2"):
+            town.settle(name)
         yield town
 
 

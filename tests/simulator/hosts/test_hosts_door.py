@@ -29,7 +29,7 @@ def test_the_host_key_of_cloud_init_is_the_only_one_shown(town: Town) -> None:
 
 
 def test_ssh_answers_before_cloud_init_is_done(town: Town) -> None:
-    town.add("a", user_data=town.cloud_config("runcmd:\n- [sleep, '2000']\n"))
+    town.add("a", user_data=town.cloud_config("runcmd:\n- [sleep, '600']\n"))
     assert town.run("a", "cloud-init status").stdout == "status: running\n"
     assert town.run("a", "cloud-init status --wait").stdout.endswith("\nstatus: done\n")
 

@@ -35,7 +35,8 @@ SCHEMA: Obj = {
                 "policy": {"type": "string", "enum": ["abort", "reinstall"], "default": "reinstall"},
                 "timeout": {"x-kubernetes-int-or-string": True},
                 "sets": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
-                         "items": {"type": "object", "properties": {"name": {"type": "string"}, "value": {"type": "string"}}}},
+                         "items": {"type": "object", "properties": {
+                             "name": {"type": "string"}, "value": {"type": "string"}}}},
                 "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
             },
         },
@@ -66,7 +67,7 @@ def test_a_definition_is_established_and_its_kind_served(api: Any) -> None:
     [
         ({"chart": 3}, 'spec.chart: Invalid value: "integer": spec.chart in body must be of type string: "integer"'),
         ({"chart": None}, "spec.chart: Required value"),
-        ({"version": "1"}, 'spec.version: Invalid value: "1": spec.version in body should match \'^v\\d\''),
+        ({"version": "1"}, "spec.version: Invalid value: \"1\": spec.version in body should match '^v\\d'"),
         ({"policy": "keep"}, 'spec.policy: Unsupported value: "keep": supported values: "abort", "reinstall"'),
     ],
 )

@@ -40,12 +40,33 @@ def test_a_name_is_made_from_a_prefix(api: Any) -> None:
     ("method", "path", "body", "code", "reason", "message"),
     [
         ("GET", f"{CONFIGMAPS}/x", None, 404, "NotFound", 'configmaps "x" not found'),
-        ("GET", "/apis/apps/v1/namespaces/default/deployments/x", None, 404, "NotFound", 'deployments.apps "x" not found'),
+        (
+            "GET",
+            "/apis/apps/v1/namespaces/default/deployments/x",
+            None,
+            404,
+            "NotFound",
+            'deployments.apps "x" not found',
+        ),
         ("POST", CONFIGMAPS, config_map("taken"), 409, "AlreadyExists", 'configmaps "taken" already exists'),
-        ("POST", "/api/v1/namespaces/nowhere/configmaps", config_map("a"), 404, "NotFound", 'namespaces "nowhere" not found'),
+        (
+            "POST",
+            "/api/v1/namespaces/nowhere/configmaps",
+            config_map("a"),
+            404,
+            "NotFound",
+            'namespaces "nowhere" not found',
+        ),
         ("POST", CONFIGMAPS, {"kind": "Secret"}, 400, "BadRequest", "cannot be handled as a ConfigMap"),
         ("POST", CONFIGMAPS, {"apiVersion": "v2"}, 400, "BadRequest", "does not match the expected API version (v1)"),
-        ("POST", CONFIGMAPS, config_map("A_b"), 422, "Invalid", 'ConfigMap "A_b" is invalid: metadata.name: Invalid value'),
+        (
+            "POST",
+            CONFIGMAPS,
+            config_map("A_b"),
+            422,
+            "Invalid",
+            'ConfigMap "A_b" is invalid: metadata.name: Invalid value',
+        ),
         ("PUT", f"{CONFIGMAPS}/b", config_map("a"), 400, "BadRequest", "does not match the name on the URL (b)"),
         ("PUT", f"{CONFIGMAPS}/none", config_map("none"), 404, "NotFound", 'configmaps "none" not found'),
         ("DELETE", f"{CONFIGMAPS}/x", None, 404, "NotFound", 'configmaps "x" not found'),
@@ -69,8 +90,8 @@ def test_an_old_version_cannot_replace_a_newer_one(api: Any) -> None:
     answer = api.call("PUT", f"{CONFIGMAPS}/a", {**old, "data": {"k": "3"}})
     assert answer.status_code == 409
     assert answer.json()["message"] == (
-        'Operation cannot be fulfilled on configmaps "a": the object has been modified; please apply your changes to the '
-        "latest version and try again"
+        'Operation cannot be fulfilled on configmaps "a": the object has been modified; please apply your changes to '
+        "the latest version and try again"
     )
 
 
@@ -158,7 +179,11 @@ def test_the_systems_own_namespaces_cannot_be_deleted(api: Any) -> None:
     ],
 )
 def test_label_selectors_have_the_whole_grammar(api: Any, selector: str, expected: list[str]) -> None:
-    labels = {"a": {"app": "web"}, "b": {"app": "web", "tier": "db", "size": "2"}, "c": {"app": "api", "tier": "x", "size": "5"}}
+    labels = {
+        "a": {"app": "web"},
+        "b": {"app": "web", "tier": "db", "size": "2"},
+        "c": {"app": "api", "tier": "x", "size": "5"},
+    }
     for name in "abcd":
         api.make(CONFIGMAPS, config_map(name, labels.get(name)))
     assert names(api.call("GET", CONFIGMAPS, params={"labelSelector": selector})) == expected
@@ -240,8 +265,8 @@ def test_a_mistyped_value_is_named_as_go_does(api: Any, make_deployment: Any) ->
     answer = api.call("POST", "/apis/apps/v1/namespaces/default/deployments", make_deployment("web", replicas="two"))
     assert answer.status_code == 400
     assert answer.json()["message"] == (
-        'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field '
-        "DeploymentSpec.spec.replicas of type int32"
+        'Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct '
+        "field DeploymentSpec.spec.replicas of type int32"
     )
 
 

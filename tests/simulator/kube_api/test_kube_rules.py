@@ -15,13 +15,19 @@ APPS = "/apis/apps/v1/namespaces/default"
 
 
 def service(*ports: Obj, **spec: Any) -> Obj:
-    return {"metadata": {"name": "s"}, "spec": {"ports": list(ports) or [{"port": 80}], "selector": {"app": "x"}, **spec}}
+    return {
+        "metadata": {"name": "s"},
+        "spec": {"ports": list(ports) or [{"port": 80}], "selector": {"app": "x"}, **spec},
+    }
 
 
 def stateful_set(**spec: Any) -> Obj:
     labels = {"app": "db"}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "db:1"}]}}
-    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
     return {"metadata": {"name": "db"}, "spec": {"serviceName": "db", "selector": {"matchLabels": labels},
             "template": template, "volumeClaimTemplates": [claim], **spec}}  # fmt: skip
 
@@ -47,9 +53,14 @@ def test_a_pod_gets_its_defaults(api: Any, make_pod: Any) -> None:
 
 @pytest.mark.parametrize(
     ("image", "policy"),
-    [("app", "Always"), ("app:latest", "Always"), ("r:5000/app", "Always"), ("r:5000/app:1", "IfNotPresent"),
-     ("app@sha256:0123", "IfNotPresent")],
-)  # fmt: skip
+    [
+        ("app", "Always"),
+        ("app:latest", "Always"),
+        ("r:5000/app", "Always"),
+        ("r:5000/app:1", "IfNotPresent"),
+        ("app@sha256:0123", "IfNotPresent"),
+    ],
+)
 def test_images_without_a_tag_are_always_pulled(api: Any, make_pod: Any, image: str, policy: str) -> None:
     body = make_pod("p")
     body["spec"]["containers"][0]["image"] = image
@@ -58,7 +69,11 @@ def test_images_without_a_tag_are_always_pulled(api: Any, make_pod: Any, image: 
 
 @pytest.mark.parametrize(
     ("resources", "quality"),
-    [({}, "BestEffort"), ({"requests": {"cpu": "1"}}, "Burstable"), ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed")],
+    [
+        ({}, "BestEffort"),
+        ({"requests": {"cpu": "1"}}, "Burstable"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
+    ],
 )
 def test_the_quality_of_service_follows_from_resources(api: Any, make_pod: Any, resources: Obj, quality: str) -> None:
     body = make_pod("p")
@@ -114,18 +129,30 @@ def test_one_node_port_serves_one_service_but_both_protocols(api: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (service({"port": 80, "nodePort": 80}, type="NodePort"), "spec.ports[0].nodePort: Invalid value: 80: provided port "
-         "is not in the valid range. The range of valid ports is 30000-32767"),
+        (
+            service({"port": 80, "nodePort": 80}, type="NodePort"),
+            (
+                "spec.ports[0].nodePort: Invalid value: 80: provided port "
+                "is not in the valid range. The range of valid ports is 30000-32767"
+            ),
+        ),
         (service({"port": 0}), "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"),
         (service({"port": 80}, {"port": 81}), "spec.ports[0].name: Required value"),
-        (service(clusterIP="10.97.0.1"), "the provided IP (10.97.0.1) is not in the valid range. "
-         "The range of valid IPs is 10.96.0.0/16"),
-        (service(type="Magic"), 'spec.type: Unsupported value: "Magic": supported values: "ClusterIP", "ExternalName", '
-         '"LoadBalancer", "NodePort"'),
+        (
+            service(clusterIP="10.97.0.1"),
+            ("the provided IP (10.97.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/16"),
+        ),
+        (
+            service(type="Magic"),
+            (
+                'spec.type: Unsupported value: "Magic": supported values: "ClusterIP", "ExternalName", '
+                '"LoadBalancer", "NodePort"'
+            ),
+        ),
         ({**service(), "metadata": {"name": "1s"}}, "a DNS-1035 label must consist of lower case alphanumeric"),
         (service({"port": 80, "nodePort": 30000}), "may not be used when `type` is 'ClusterIP'"),
     ],
-)  # fmt: skip
+)
 def test_services_that_make_no_sense_are_refused(api: Any, body: Obj, message: str) -> None:
     answer = api.call("POST", f"{DEFAULT}/services", body)
     assert answer.status_code == 422
@@ -137,7 +164,7 @@ def test_a_replaced_service_keeps_its_address_and_ports(api: Any) -> None:
     again = api.call("PUT", f"{DEFAULT}/services/s", service(type="NodePort")).json()
     assert again["spec"] == made["spec"]
     answer = api.call("PUT", f"{DEFAULT}/services/s", service(type="NodePort", clusterIP="10.96.99.99"))
-    assert "spec.clusterIPs[0]: Invalid value: [\"10.96.99.99\"]: may not change once set" in answer.json()["message"]
+    assert 'spec.clusterIPs[0]: Invalid value: ["10.96.99.99"]: may not change once set' in answer.json()["message"]
 
 
 # What must not change.
@@ -165,7 +192,12 @@ DEPLOYMENT: Obj = {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels
 @pytest.mark.parametrize(
     ("path", "body", "change", "message"),
     [
-        (f"{APPS}/statefulsets", stateful_set(), _scaled, "updates to statefulset spec for fields other than 'replicas'"),
+        (
+            f"{APPS}/statefulsets",
+            stateful_set(),
+            _scaled,
+            "updates to statefulset spec for fields other than 'replicas'",
+        ),
         (f"{APPS}/deployments", DEPLOYMENT, _selected, "field is immutable"),
         ("/apis/batch/v1/namespaces/default/jobs", JOB, _templated, "field is immutable"),
     ],
@@ -204,7 +236,9 @@ def test_a_pod_may_change_its_image_and_little_else(api: Any) -> None:
     assert api.call("PUT", f"{DEFAULT}/pods/p", made).status_code == 200
     made["spec"]["hostNetwork"] = True
     del made["metadata"]["resourceVersion"]
-    assert "pod updates may not change fields other than" in api.call("PUT", f"{DEFAULT}/pods/p", made).json()["message"]
+    assert (
+        "pod updates may not change fields other than" in api.call("PUT", f"{DEFAULT}/pods/p", made).json()["message"]
+    )
 
 
 # What is refused.
@@ -225,22 +259,29 @@ def _container(**fields: Any) -> Obj:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (_deployment(selector={"matchLabels": {"app": "y"}}), 'spec.template.metadata.labels: Invalid value: {"app":"x"}: '
-         "`selector` does not match template `labels`"),
+        (
+            _deployment(selector={"matchLabels": {"app": "y"}}),
+            ('spec.template.metadata.labels: Invalid value: {"app":"x"}: `selector` does not match template `labels`'),
+        ),
         (_deployment(replicas=-1), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
         (_deployment(selector=None), "spec.selector: Required value"),
         (_container(image=None), "spec.template.spec.containers[0].image: Required value"),
         (_container(name="A"), 'spec.template.spec.containers[0].name: Invalid value: "A": a lowercase RFC 1123 label'),
         (_container(volumeMounts=[{"name": "v", "mountPath": "/v"}]), 'volumeMounts[0].name: Not found: "v"'),
-        (_container(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}), "must be less than or equal to cpu limit of 1"),
+        (
+            _container(resources={"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}),
+            "must be less than or equal to cpu limit of 1",
+        ),
         (_container(resources={"requests": {"cpu": "lots"}}), "quantities must match the regular expression"),
         (_container(livenessProbe={}), "must specify a handler type"),
         (_container(ports=[{"containerPort": 70000}]), "must be between 1 and 65535, inclusive"),
         ({**DEPLOYMENT, "metadata": {"name": "d", "labels": {"a": "b c"}}}, "a valid label must be an empty string or"),
-        ({**DEPLOYMENT, "metadata": {"name": "d", "annotations": {"a": "x" * 262144}}}, "metadata.annotations: Too long: may "
-         "not be more than 262144 bytes"),
+        (
+            {**DEPLOYMENT, "metadata": {"name": "d", "annotations": {"a": "x" * 262144}}},
+            ("metadata.annotations: Too long: may not be more than 262144 bytes"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_invalid_workloads_are_refused_by_field(api: Any, body: Obj, message: str) -> None:
     answer = api.call("POST", f"{APPS}/deployments", body)
     assert answer.status_code == 422, answer.text
@@ -265,7 +306,11 @@ def test_invalid_data_is_refused(api: Any, kind: str, body: Obj, message: str) -
 
 def test_string_data_becomes_data(api: Any) -> None:
     made = api.make(f"{DEFAULT}/secrets", {"metadata": {"name": "a"}, "stringData": {"k": "v"}})
-    assert (made["data"], made["type"], "stringData" in made) == ({"k": base64.b64encode(b"v").decode()}, "Opaque", False)
+    assert (made["data"], made["type"], "stringData" in made) == (
+        {"k": base64.b64encode(b"v").decode()},
+        "Opaque",
+        False,
+    )
 
 
 # Pod security.
@@ -283,27 +328,65 @@ def _secure(**change: Any) -> Obj:
     ("level", "context", "pod", "violation"),
     [
         ("restricted", GOOD, {}, None),
-        ("restricted", _secure(allowPrivilegeEscalation=None), {}, 'allowPrivilegeEscalation != false (container "main" must '
-         "set securityContext.allowPrivilegeEscalation=false)"),
-        ("restricted", _secure(capabilities=None), {}, 'unrestricted capabilities (container "main" must set '
-         'securityContext.capabilities.drop=["ALL"])'),
-        ("restricted", _secure(runAsNonRoot=None), {}, 'runAsNonRoot != true (pod or container "main" must set '
-         "securityContext.runAsNonRoot=true)"),
+        (
+            "restricted",
+            _secure(allowPrivilegeEscalation=None),
+            {},
+            (
+                'allowPrivilegeEscalation != false (container "main" must '
+                "set securityContext.allowPrivilegeEscalation=false)"
+            ),
+        ),
+        (
+            "restricted",
+            _secure(capabilities=None),
+            {},
+            ('unrestricted capabilities (container "main" must set securityContext.capabilities.drop=["ALL"])'),
+        ),
+        (
+            "restricted",
+            _secure(runAsNonRoot=None),
+            {},
+            ('runAsNonRoot != true (pod or container "main" must set securityContext.runAsNonRoot=true)'),
+        ),
         ("restricted", _secure(runAsNonRoot=None), {"securityContext": {"runAsNonRoot": True}}, None),
-        ("restricted", _secure(seccompProfile=None), {}, 'seccompProfile (pod or container "main" must set '
-         'securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")'),
-        ("restricted", GOOD, {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, 'restricted volume types (volume "v" '
-         'uses restricted volume type "hostPath")'),
+        (
+            "restricted",
+            _secure(seccompProfile=None),
+            {},
+            (
+                'seccompProfile (pod or container "main" must set '
+                'securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")'
+            ),
+        ),
+        (
+            "restricted",
+            GOOD,
+            {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]},
+            ('restricted volume types (volume "v" uses restricted volume type "hostPath")'),
+        ),
         ("restricted", _secure(runAsUser=0), {}, 'runAsUser=0 (container "main" must not set runAsUser=0)'),
         ("baseline", {}, {}, None),
-        ("baseline", {"privileged": True}, {}, 'privileged (container "main" must not set securityContext.privileged=true)'),
+        (
+            "baseline",
+            {"privileged": True},
+            {},
+            'privileged (container "main" must not set securityContext.privileged=true)',
+        ),
         ("baseline", {}, {"hostNetwork": True}, "host namespaces (hostNetwork=true), hostPort"),
         ("baseline", {}, {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, 'hostPath volumes (volume "v")'),
-        ("baseline", {"capabilities": {"add": ["NET_ADMIN"]}}, {}, 'non-default capabilities (container "main" must not '
-         'include "NET_ADMIN" in securityContext.capabilities.add)'),
+        (
+            "baseline",
+            {"capabilities": {"add": ["NET_ADMIN"]}},
+            {},
+            (
+                'non-default capabilities (container "main" must not '
+                'include "NET_ADMIN" in securityContext.capabilities.add)'
+            ),
+        ),
         ("privileged", {"privileged": True}, {"hostPID": True}, None),
     ],
-)  # fmt: skip
+)
 def test_a_namespaces_profile_decides_which_pods_it_takes(
     api: Any, make_pod: Any, level: str, context: Obj, pod: Obj, violation: str | None
 ) -> None:

@@ -86,8 +86,9 @@ def test_one_conflict_is_named_with_its_owner_and_version(api: Any, make_deploym
 
 def test_several_conflicts_are_listed_by_owner(api: Any, make_deployment: Any) -> None:
     api.apply(WEB, make_deployment("web"), "first")
-    answer = api.apply(WEB, {**containers({"name": "main", "image": "app:2"}), "spec": {
-        "replicas": 9, "template": {"spec": {"containers": [{"name": "main", "image": "app:2"}]}}}}, "second")  # fmt: skip
+    config = containers({"name": "main", "image": "app:2"})
+    config["spec"]["replicas"] = 9
+    answer = api.apply(WEB, config, "second")
     assert answer.json()["message"] == (
         'Apply failed with 2 conflicts: conflicts with "first":\n'
         '- .spec.replicas\n- .spec.template.spec.containers[name="main"].image'
@@ -136,8 +137,12 @@ MAIN = {"name": "main", "image": "app:1"}
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        pytest.param([MAIN, {"name": "side", "image": "x"}], [MAIN], ["main"], id="an element that is applied no more goes"),
-        pytest.param([MAIN], [{"name": "side", "image": "x"}, MAIN], ["side", "main"], id="order follows the configuration"),
+        pytest.param(
+            [MAIN, {"name": "side", "image": "x"}], [MAIN], ["main"], id="an element that is applied no more goes"
+        ),
+        pytest.param(
+            [MAIN], [{"name": "side", "image": "x"}, MAIN], ["side", "main"], id="order follows the configuration"
+        ),
     ],
 )
 def test_containers_are_told_apart_by_name(
@@ -191,14 +196,20 @@ def test_an_unknown_field_is_refused_by_its_path(api: Any, make_deployment: Any)
     answer = api.apply(WEB, config, "me")
     assert answer.status_code == 500
     assert answer.json()["message"] == (
-        "failed to create typed patch object (/web; apps/v1, Kind=Deployment): .spec.wrong: field not declared in schema"
+        "failed to create typed patch object (/web; apps/v1, Kind=Deployment): .spec.wrong: "
+        "field not declared in schema"
     )
 
 
 @pytest.mark.parametrize(
     ("params", "change", "code", "message"),
     [
-        ({}, {}, 422, 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'),
+        (
+            {},
+            {},
+            422,
+            'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch',
+        ),
         ({"fieldManager": "me"}, {"metadata": {"managedFields": [{}]}}, 400, "metadata.managedFields must be nil"),
         ({"fieldManager": "me"}, {"kind": "Secret"}, 400, "invalid object type"),
         ({"fieldManager": "me"}, {"metadata": {"name": "other"}}, 400, "name in apply configuration must match URL"),
@@ -242,7 +253,7 @@ def test_a_dry_run_shows_the_outcome_and_changes_nothing(api: Any) -> None:
 
 def test_owners_can_be_reset(api: Any) -> None:
     api.apply(f"{CONFIGMAPS}/cm", config_map({"a": "1"}), "me")
-    patch = {"metadata": {"managedFields": [{}]}}
+    patch: Obj = {"metadata": {"managedFields": [{}]}}
     found = api.call("PATCH", f"{CONFIGMAPS}/cm", patch, media="application/merge-patch+json").json()
     assert "managedFields" not in found["metadata"]
     answer = api.apply(f"{CONFIGMAPS}/cm", config_map({"a": "2"}), "me")

@@ -52,9 +52,12 @@ class _Transport(paramiko.Transport):
     answered: Callable[[int], None]
     deferred: Callable[[paramiko.Channel], bool]
 
+    def _send_message(self, data: paramiko.Message) -> None:
+        super()._send_message(data)  # type: ignore[misc]
+        quick_ack(cast(socket.socket, self.sock))
+
     def _send_user_message(self, data: paramiko.Message) -> None:
         super()._send_user_message(data)  # type: ignore[misc]
-        quick_ack(cast(socket.socket, self.sock))
         raw = data.asbytes()
         if raw[0] == MSG_CHANNEL_SUCCESS:
             self.answered(int.from_bytes(raw[1:5], "big"))

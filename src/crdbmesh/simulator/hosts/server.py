@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import paramiko
 
+from crdbmesh.simulator.hosts import k3s, k3s_cli, k3s_install
 from crdbmesh.simulator.hosts.connection import Connection, quick_ack
 from crdbmesh.simulator.hosts.machine_os import MachineOS
 
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.world import Machine, World
 
 _TICK_S = 0.02
-_REFRESH_S = 0.1
+_REFRESH_S = 0.04
 _BACKLOG = 64
 _MAX_CONNECTIONS = 400
 _MAX_SILENT = 200
 _STOP_DEADLINE_S = 5.0
+
+_LOADED = (k3s, k3s_cli, k3s_install)
+"""Modules that threads would otherwise import while they hold the world's lock."""
 
 _Place = tuple[str, str, int]
 """Machine's key, address and port of a listener."""

@@ -34,7 +34,7 @@ _LOOK_S = 0.1
 _CALL_S = 20.0
 _BACKLOG = 128
 _HANDSHAKE_S = 20.0
-_GOODBYE_S = 1.0
+_GOODBYE_S = 0.2
 _SERVICE_NAMES = (
     "kubernetes",
     "kubernetes.default",
@@ -61,6 +61,7 @@ class KubeDoors:
         self._executor = ThreadPoolExecutor(max_workers=16, thread_name_prefix="kube")
         self._keeper: asyncio.Task[None] | None = None
         self._busy = asyncio.Lock()
+        self._stopping = asyncio.Event()
 
     def start(self) -> None:
         """Look after the doors from now on."""
@@ -83,15 +84,15 @@ class KubeDoors:
         self._keeper = asyncio.ensure_future(self._keep())
 
     async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(_LOOK_S)
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _LOOK_S)
             await self._look()
 
     async def _stop(self) -> None:
+        self._stopping.set()
         if self._keeper is not None:
-            self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+            await self._keeper
         async with self._busy:
             await asyncio.gather(*(door.close() for door in self._doors.values()))
             self._doors.clear()
@@ -146,6 +147,7 @@ class Door:
         self._context: ssl.SSLContext | None = None
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepted: set[socket.socket] = set()
         self._transports: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
 
     async def open(self) -> None:
@@ -179,6 +181,8 @@ class Door:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in self._accepted:
+            connection.close()
         server = self._runner.server
         if server is not None:
             with contextlib.suppress(TimeoutError):
@@ -200,21 +204,20 @@ class Door:
                 connection, peer = await loop.sock_accept(listener)
             except OSError:
                 return
+            self._accepted.add(connection)
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._spawn(self._admit(connection, str(peer[0])))
 
     async def _admit(self, connection: socket.socket, source: str) -> None:
         loop = asyncio.get_running_loop()
-        try:
-            if not await self._handler.run(self._lets_in, source):
-                await _ignore(loop, connection)
-                return
-        except asyncio.CancelledError:
-            connection.close()
-            raise
+        if not await self._handler.run(self._lets_in, source):
+            await _ignore(loop, connection)
+            self._accepted.discard(connection)
+            return
         server = self._runner.server
         assert server is not None
+        self._accepted.discard(connection)
         with contextlib.suppress(OSError, ssl.SSLError):
             transport, _ = await loop.connect_accepted_socket(
                 server, connection, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE_S

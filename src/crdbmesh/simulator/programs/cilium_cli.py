@@ -43,7 +43,7 @@ def run(agent: CiliumAgent, name: str, words: list[str]) -> ExecResult:
     if rest[:2] == ["node", "list"] and output in ("", "json"):
         return _nodes(agent, output)
     if rest[:2] == ["troubleshoot", "clustermesh"]:
-        return troubleshoot(agent.container, agent.remotes, rest[2:])
+        return troubleshoot(agent.remotes, rest[2:], agent.find_etcd)
     if rest[:2] == ["service", "list"]:
         return _services(agent, output)
     agent.container.world.not_known("exec", f"{name} {' '.join(words)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from crdbmesh.simulator import paths
@@ -49,8 +49,14 @@ def api_reachable(container: Container) -> str | None:
     return None if reason is None else f"dial tcp {host}:{port}: {paths.symptom(reason)}"
 
 
-def troubleshoot(container: Container, remotes: Mapping[str, Remote], names: Sequence[str]) -> ExecResult:
-    """The report that `troubleshoot` prints about each remote cluster."""
+def troubleshoot(remotes: Mapping[str, Remote], names: Sequence[str], dial: Callable[[Remote], object]) -> ExecResult:
+    """The report that `troubleshoot` prints about each remote cluster.
+
+    Args:
+        remotes: the remote clusters by name.
+        names: those to report on; empty for all.
+        dial: tries to connect; its answer is a text when that fails.
+    """
     lines = [f"Found {len(remotes)} remote cluster configurations", ""]
     for name in names or sorted(remotes):
         remote = remotes.get(name)
@@ -63,7 +69,7 @@ def troubleshoot(container: Container, remotes: Mapping[str, Remote], names: Seq
         except ValueError as error:
             lines += [f"❌ Cannot load configuration: {error}", ""]
             continue
-        found = clustermesh_link.connect(container, config)
+        found = dial(remote)
         lines.append("🔌 Endpoints:")
         for endpoint in config.endpoints:
             lines.append(f"   - {endpoint}")

@@ -134,13 +134,13 @@ def _controllers(agent: CiliumAgent) -> list[dict[str, Any]]:
     for remote in agent.remotes.values():
         problem = _problem(remote)
         found.append(
-            _controller(f"remote-etcd-{remote.name}", now, problem, remote.failures if problem else 0, remote.failed_at)
+            _controller(f"remote-etcd-{remote.name}", now, problem, remote.attempts if problem else 0, remote.failed_at)
         )
     return found
 
 
 def _problem(remote: Remote) -> str:
-    if remote.connected_at is None and remote.failures:
+    if remote.connected_at is None and remote.attempts:
         head = "timed out while waiting for etcd connection. Ensure that etcd is running on"
         return f"{head} [{remote.endpoint}]: {remote.problem}"
     return "" if remote.ready else remote.problem

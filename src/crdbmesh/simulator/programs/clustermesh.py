@@ -6,6 +6,7 @@ keeps a copy; the agents of the cluster read that copy and never leave the clust
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 
@@ -129,8 +130,7 @@ class ApiServer(Service):
         path = self.options.get("cluster-users-config-path")
         if not path or "cluster-users-enabled" not in self.options:
             return set()
-        document = yaml.safe_load(self.container.files.get(path, b"")) or {}
-        return {str(user["name"]) for user in document.get("users") or [] if isinstance(user, Mapping)}
+        return set(_user_names(self.container.files.get(path, b"")))
 
     def snapshot(self) -> Snapshot | None:
         """What it shows; None before it has synced."""
@@ -160,6 +160,12 @@ class ApiServer(Service):
             identities=len(objects.every(cluster, "CiliumIdentity")),
             services=services,
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _user_names(data: bytes) -> tuple[str, ...]:
+    document = yaml.safe_load(data) or {}
+    return tuple(str(user["name"]) for user in document.get("users") or [] if isinstance(user, Mapping))
 
 
 class KVStoreMesh(Service):
@@ -325,7 +331,7 @@ class KVStoreMesh(Service):
                 lines += remote.text() if words[1:] or not remote.ready else []
             return ExecResult(("\n".join(lines) + "\n").encode())
         if verb == "troubleshoot":
-            return troubleshoot(self.container, self.remotes, words[1:])
+            return troubleshoot(self.remotes, words[1:], self._dial)
         self._world.not_known("exec", f"{_BINARY} kvstoremesh-dbg {' '.join(words)}")
         return ExecResult(stderr=f'Error: unknown command "{verb}" for "kvstoremesh-dbg"\n'.encode(), exit_code=1)
 

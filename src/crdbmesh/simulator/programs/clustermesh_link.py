@@ -7,6 +7,7 @@ the chart's `clustermesh-config`. Error texts are those of Go's `net`, `crypto/t
 
 from __future__ import annotations
 
+import functools
 import re
 import urllib.parse
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Connected:
     ip: str
 
 
+@functools.lru_cache(maxsize=256)
 def read(data: bytes) -> EtcdConfig:
     """Parse a configuration file.
 

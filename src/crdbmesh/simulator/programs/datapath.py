@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -123,5 +124,6 @@ def _routes(cluster: Cluster, member: Member) -> Iterator[Route]:
             yield Route(_network(text), node.name, node.ip, node.cluster)
 
 
+@functools.lru_cache(maxsize=1024)
 def _network(text: str) -> ipaddress.IPv4Network:
     return ipaddress.IPv4Network(text, strict=False)

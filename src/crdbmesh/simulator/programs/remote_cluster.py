@@ -48,6 +48,8 @@ class Remote:
         synced_at: when everything had been listed, or None.
         snapshot: the last that was seen of the remote; kept when the connection is lost.
         problem: why there is no link, as Go says it.
+        attempts: how many tries have failed.
+        failures: how often an established connection was lost.
         etcd_status: the etcd client's own report while connected.
         conflict: the remote's configuration is refused.
         complete: everything has been listed at least once.
@@ -61,6 +63,7 @@ class Remote:
     synced_at: float | None = None
     snapshot: Snapshot | None = None
     problem: str = ""
+    attempts: int = 0
     failures: int = 0
     failed_at: float | None = None
     etcd_status: str = ""
@@ -74,10 +77,12 @@ class Remote:
         return self.connected_at is not None and self.retrieved_at is not None and self.synced_at is not None
 
     def fail(self, problem: str, now: float, retry_s: float) -> None:
-        """The connection could not be established, or was lost."""
+        """The connection could not be established, or was lost; only what was established counts as a failure."""
         self.problem = problem
-        self.failures += 1
-        self.failed_at = now
+        self.attempts += 1
+        if self.connected_at is not None:
+            self.failures += 1
+            self.failed_at = now
         self.drop()
         self.next_try = now + retry_s
 
