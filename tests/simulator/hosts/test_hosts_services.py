@@ -52,6 +52,17 @@ def test_a_failing_service_is_reported_and_started_again(town: Town) -> None:
     assert "status=203/EXEC" in town.run("a", "journalctl -u again -o cat").stdout
 
 
+def test_what_runs_before_a_service_can_stop_it_and_a_service_runs_as_its_user(town: Town) -> None:
+    town.add("a")
+    unit = "[Service]\nType=oneshot\nRemainAfterExit=yes\nUser=nobody\nExecStartPre=-/bin/false\n"
+    town.put("a", "/etc/systemd/system/good.service", unit + "ExecStart=/bin/sh -c 'whoami'\n")
+    town.put("a", "/etc/systemd/system/bad.service", unit + "ExecStartPre=/bin/false\nExecStart=/bin/true\n")
+    assert [town.run("a", f"sudo systemctl start {name}").status for name in ("good", "bad")] == [0, 1]
+    assert town.run("a", "systemctl is-active good bad").stdout == "active\nfailed\n"
+    assert "nobody" in town.run("a", "journalctl -u good -o cat").stdout
+    assert "Control process exited, code=exited, status=1" in town.run("a", "journalctl -u bad -o cat").stdout
+
+
 def test_a_changed_unit_counts_after_daemon_reload_only(town: Town) -> None:
     town.add("a")
     town.put("a", "/etc/systemd/system/x.service", "[Unit]\nDescription=Old\n[Service]\nExecStart=/bin/sleep 1h\n")

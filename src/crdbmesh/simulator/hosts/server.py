@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.world import Machine, World
 
 _TICK_S = 0.02
-_REFRESH_S = 0.04
+_REFRESH_S = 0.05
 _BACKLOG = 64
 _MAX_CONNECTIONS = 400
 _MAX_SILENT = 200

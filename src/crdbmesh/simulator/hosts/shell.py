@@ -6,14 +6,16 @@ with the whole output of the one before. What is not understood is refused aloud
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from crdbmesh.simulator.hosts import process as processes
 from crdbmesh.simulator.hosts import shell_builtins, shell_expand, shell_test
 from crdbmesh.simulator.hosts.process import Buffer, Bytes, Process, Sink, Source, UnsupportedError, UsageError, decode
+from crdbmesh.simulator.hosts.shell_condition import ConditionReader
+from crdbmesh.simulator.hosts.shell_flow import AbandonedError, ExitError, LoopError, ReturnError
 from crdbmesh.simulator.hosts.shell_parser import Parser
+from crdbmesh.simulator.hosts.shell_redirect import redirect
 from crdbmesh.simulator.hosts.shell_syntax import (
     AndOr,
     ArithmeticFor,
@@ -27,49 +29,14 @@ from crdbmesh.simulator.hosts.shell_syntax import (
     If,
     IncompleteError,
     Pipeline,
-    Redirect,
     Script,
     ShellSyntaxError,
     Simple,
     While,
-    Word,
 )  # fmt: skip
 
 _MAX_ROUNDS = 100_000
 _MAX_CALLS = 100
-
-
-class ExitError(Exception):
-    """`exit`, or the end by `set -e`."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-class ReturnError(Exception):
-    """`return` from a function or a sourced file."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
-class LoopError(Exception):
-    """`break` or `continue`, `levels` loops up."""
-
-    def __init__(self, levels: int, *, again: bool) -> None:
-        super().__init__(levels)
-        self.levels = levels
-        self.again = again
-
-
-class _AbandonedError(Exception):
-    """An error that ends a non-interactive shell."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 @dataclass
@@ -154,7 +121,7 @@ class Shell:
     def _guarded(self, body: Callable[[], object]) -> None:
         try:
             body()
-        except (ExitError, ReturnError, _AbandonedError) as end:
+        except (ExitError, ReturnError, AbandonedError) as end:
             self.status = end.status
         except LoopError:
             pass
@@ -234,7 +201,7 @@ class Shell:
         """Set a variable."""
         if name in self.readonly:
             self.process.err(f"{self.label()}{name}: readonly variable\n")
-            raise _AbandonedError(1 if not self.dash else 2)
+            raise AbandonedError(1 if not self.dash else 2)
         self.variables[name] = value
         if "a" in self.options:
             self.exported.add(name)
@@ -322,7 +289,7 @@ class Shell:
             return
         saved = (self.process.stdin, self.process.stdout, self.process.stderr)
         try:
-            if self._redirect(command.redirects):
+            if redirect(self, command.redirects):
                 self._compound(command)
         finally:
             self.process.stdin, self.process.stdout, self.process.stderr = saved
@@ -415,12 +382,12 @@ class Shell:
                 self._assignments(command)
         except UsageError as error:
             self.process.err(f"{self.label()}{error}\n")
-            raise _AbandonedError(error.status) from None
+            raise AbandonedError(error.status) from None
         if "x" in self.options and words:
             self.process.err(f"+ {' '.join(words)}\n")
         saved = (self.process.stdin, self.process.stdout, self.process.stderr)
         try:
-            if not self._redirect(command.redirects):
+            if not redirect(self, command.redirects):
                 return
             if not words:
                 self.status = self.substituted
@@ -449,7 +416,7 @@ class Shell:
                 self.assign(key, value)
             status = self._checked(lambda: builtin(self, words))
             if status is not None and self.dash and name in shell_builtins.SPECIAL:
-                raise _AbandonedError(status)
+                raise AbandonedError(status)
             return
         env = {**self.environment(), **dict(assignments)}
         child = self.process.child(env=env)
@@ -473,7 +440,7 @@ class Shell:
                     self.variables[name] = value
 
     def _condition(self, command: Condition) -> None:
-        self._checked(lambda: int(not _ConditionReader(self, command).value()))
+        self._checked(lambda: int(not ConditionReader(self, command).value()))
 
     def _checked(self, body: Callable[[], int]) -> int | None:
         """Run a builtin; the exit status when it was used wrongly."""
@@ -488,125 +455,3 @@ class Shell:
             self.status = 1
             return 2
         return None
-
-    def _redirect(self, redirects: tuple[Redirect, ...]) -> bool:
-        for redirect in redirects:
-            target = shell_expand.text(self, redirect.word)
-            try:
-                self._redirect_one(redirect, target)
-            except OSError as error:
-                self.process.err(f"{self.label()}{target}: {processes.os_error(error)}\n")
-                self.status = 1
-                return False
-        return True
-
-    def _redirect_one(self, redirect: Redirect, target: str) -> None:
-        process, operator = self.process, redirect.operator
-        if operator in ("<<", "<<-", "<<<"):
-            process.stdin = Bytes(processes.encode(target + ("\n" if operator == "<<<" else "")))
-        elif operator == "<":
-            process.stdin = process.stdin if target == "/dev/stdin" else Bytes(process.read_file(target))
-        elif operator == "<&":
-            if target != "-":
-                raise UnsupportedError(f"the redirection <&{target}")
-            process.stdin = Bytes()
-        elif operator in ("&>", "&>>") or (operator == ">&" and not re.fullmatch(r"\d+|-", target)):
-            process.stdout = process.stderr = process.open_sink(target, append=operator == "&>>")
-        elif operator == ">&":
-            self._point(redirect.fd if redirect.fd is not None else 1, self._stream(target))
-        elif operator in (">", ">>", ">|"):
-            sink = process.open_sink(target, append=operator == ">>")
-            self._point(redirect.fd if redirect.fd is not None else 1, sink)
-        else:
-            raise UnsupportedError(f"the redirection {operator}")
-
-    def _stream(self, target: str) -> Sink:
-        if target == "-":
-            return Sink()
-        if target in ("1", "2"):
-            return self.process.stdout if target == "1" else self.process.stderr
-        stream = self.process.fds.get(int(target))
-        if not isinstance(stream, Sink):
-            raise UnsupportedError(f"the file descriptor {target}")
-        return stream
-
-    def _point(self, fd: int, sink: Sink) -> None:
-        if fd == 1:
-            self.process.stdout = sink
-        elif fd == 2:
-            self.process.stderr = sink
-        else:
-            self.process.fds = {**self.process.fds, fd: sink}
-
-
-class _ConditionReader:
-    """Evaluates `[[ … ]]`."""
-
-    def __init__(self, shell: Shell, command: Condition) -> None:
-        self._shell = shell
-        self._items: list[Word | str] = list(command.items)
-
-    def value(self) -> bool:
-        value = self._either()
-        if self._items:
-            raise UsageError("syntax error in conditional expression", 2)
-        return value
-
-    def _either(self) -> bool:
-        value = self._both()
-        while self._items and self._items[0] == "||":
-            self._items.pop(0)
-            value = self._both() or value
-        return value
-
-    def _both(self) -> bool:
-        value = self._single()
-        while self._items and self._items[0] == "&&":
-            self._items.pop(0)
-            value = self._single() and value
-        return value
-
-    def _single(self) -> bool:
-        if not self._items:
-            raise UsageError("syntax error in conditional expression", 2)
-        item = self._items.pop(0)
-        if item == "!":
-            return not self._single()
-        if item == "(":
-            value = self._either()
-            if not self._items or self._items.pop(0) != ")":
-                raise UsageError("syntax error in conditional expression", 2)
-            return value
-        if isinstance(item, str):
-            raise UsageError(f"unexpected token `{item}' in conditional expression", 2)
-        left = shell_expand.text(self._shell, item)
-        following = self._items[0] if self._items else None
-        if isinstance(following, str) and following in ("=", "==", "!=", "=~", "<", ">"):
-            self._items.pop(0)
-            return self._compare(left, following, self._operand())
-        if re.fullmatch(r"-[a-zA-Z]", left) and following is not None and not isinstance(following, str):
-            word = self._operand()
-            if left == "-v":
-                return self._shell.parameter(shell_expand.text(self._shell, word)) is not None
-            return shell_test.unary(self._shell.process, left, shell_expand.text(self._shell, word))
-        if following is not None and not isinstance(following, str):
-            operator = shell_expand.text(self._shell, self._operand())
-            right = shell_expand.text(self._shell, self._operand())
-            return shell_test.binary(self._shell.process, left, operator, right)
-        return bool(left)
-
-    def _operand(self) -> Word:
-        if not self._items or isinstance(self._items[0], str):
-            raise UsageError("unexpected argument in conditional expression", 2)
-        word = self._items.pop(0)
-        assert not isinstance(word, str)
-        return word
-
-    def _compare(self, left: str, operator: str, word: Word) -> bool:
-        if operator == "=~":
-            return re.search(shell_expand.regular(self._shell, word), left) is not None
-        if operator in ("<", ">"):
-            right = shell_expand.text(self._shell, word)
-            return left < right if operator == "<" else left > right
-        same = shell_expand.matches(left, shell_expand.pattern(self._shell, word))
-        return same == (operator != "!=")

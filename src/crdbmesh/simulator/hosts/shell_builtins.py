@@ -11,6 +11,7 @@ from crdbmesh.simulator.hosts import process as processes
 from crdbmesh.simulator.hosts import shell_test
 from crdbmesh.simulator.hosts.filesystem import EXECUTE
 from crdbmesh.simulator.hosts.process import UnsupportedError, UsageError, decode
+from crdbmesh.simulator.hosts.shell_flow import ExitError, LoopError, ReturnError
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.hosts.shell import Shell
@@ -82,20 +83,14 @@ def _pwd(shell: Shell, words: list[str]) -> int:  # noqa: ARG001
 
 
 def _exit(shell: Shell, words: list[str]) -> int:
-    from crdbmesh.simulator.hosts.shell import ExitError
-
     raise ExitError(_status(words[1]) if len(words) > 1 else shell.status)
 
 
 def _return(shell: Shell, words: list[str]) -> int:
-    from crdbmesh.simulator.hosts.shell import ReturnError
-
     raise ReturnError(_status(words[1]) if len(words) > 1 else shell.status)
 
 
 def _break(shell: Shell, words: list[str]) -> int:  # noqa: ARG001
-    from crdbmesh.simulator.hosts.shell import LoopError
-
     raise LoopError(int(words[1]) if len(words) > 1 else 1, again=words[0] == "continue")
 
 
@@ -239,8 +234,6 @@ def _eval(shell: Shell, words: list[str]) -> int:
 
 
 def _source(shell: Shell, words: list[str]) -> int:
-    from crdbmesh.simulator.hosts.shell import ReturnError
-
     if len(words) < 2:
         raise UsageError(f"{words[0]}: filename argument required", 2)
     text = decode(shell.process.read_file(words[1]))
@@ -251,8 +244,6 @@ def _source(shell: Shell, words: list[str]) -> int:
 
 
 def _exec(shell: Shell, words: list[str]) -> int:
-    from crdbmesh.simulator.hosts.shell import ExitError
-
     if len(words) == 1:
         return 0
     status = processes.run(shell.process.child(env=shell.environment()), words[1:], label=shell.label())

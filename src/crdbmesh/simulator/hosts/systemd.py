@@ -6,7 +6,6 @@ the image) is a small state machine driven by `tick`; any other command of a uni
 
 from __future__ import annotations
 
-import errno
 import posixpath
 import threading
 from abc import ABC, abstractmethod
@@ -60,16 +59,26 @@ class Daemon(Task):
 
 
 class CommandTask(Task):
-    """Any other command, in a thread of its own."""
+    """Any other commands, one after the other, in a thread of their own.
 
-    def __init__(self, machine: MachineOS, argv: list[str], env: dict[str, str], unit: str) -> None:
+    Args:
+        machine: where.
+        commands: argument vectors, each with whether its failure is ignored.
+        env: their environment.
+        actor: who runs them.
+        unit: whose journal their output goes to.
+    """
+
+    def __init__(
+        self, machine: MachineOS, commands: list[tuple[list[str], bool]], env: dict[str, str], actor: Actor, unit: str
+    ) -> None:
         self._stop = threading.Event()
         self._output = Buffer()
         self._machine = machine
         self._unit = unit
-        self._process = Process(machine, Actor(), env, "/", Bytes(), self._output, self._output, self._stop)
-        self._argv = argv
-        self._thread = threading.Thread(target=self._run, name=f"{machine.hostname}:{unit}", daemon=True)
+        self._process = Process(machine, actor, env, "/", Bytes(), self._output, self._output, self._stop)
+        self._commands = commands
+        self._thread = threading.Thread(target=self._run, name=f"{unit} on {machine.hostname}", daemon=True)
         machine.keep_thread(self._thread, self._stop)
         self._thread.start()
 
@@ -78,18 +87,26 @@ class CommandTask(Task):
         if self._output.data and (self.exit_code is not None or self._output.data.endswith(b"\n")):
             data, self._output.data = bytes(self._output.data), bytearray()
             for line in decode(data).splitlines():
-                self._machine.systemd.log(self._unit, posixpath.basename(self._argv[0]), line, self.pid)
+                self._machine.systemd.log(self._unit, posixpath.basename(self._commands[-1][0][0]), line, self.pid)
 
     def stop(self) -> None:
         """Ask it to end."""
         self._stop.set()
 
     def _run(self) -> None:
-        try:
-            code = run(self._process, self._argv)
-        except (Killed, Expired, Signalled):
-            code = 143
+        code = 0
+        for argv, ignored in self._commands:
+            code = self._run_one(argv)
+            if code and not ignored:
+                break
+            code = 0 if ignored else code
         self.exit_code = code
+
+    def _run_one(self, argv: list[str]) -> int:
+        try:
+            return run(self._process.child(), argv)
+        except (Killed, Expired, Signalled):
+            return 143
 
 
 @dataclass(slots=True)
@@ -277,21 +294,34 @@ class Systemd:
             self.log(service.name, "systemd", f"{service.name}: Failed to load environment files: {error}", 1)
             self._fail(service, "resources")
             return
-        for line in unit.all("Service.ExecStartPre"):
-            argv, ignored = units.command(unit, line, env)
-            code = self._run_now(argv, env, service.name)
-            if code and not ignored:
-                self.log(service.name, "systemd",
-                         f"{service.name}: Control process exited, code=exited, status={code}/FAILURE", 1)  # fmt: skip
-                self._fail(service, "exit-code", code=code)
-                return
+        actor = self._actor(unit)
+        before = [units.command(unit, line, env) for line in unit.all("Service.ExecStartPre")]
+        if before:
+            service.sub = "start-pre"
+            service.task = CommandTask(self._machine, before, env, actor, service.name)
+            return
+        self._main(service)
+
+    def _main(self, service: Service) -> None:
+        unit = service.unit
+        try:
+            env = units.environment(unit, self._machine.files)
+        except FileNotFoundError as error:
+            self.log(service.name, "systemd", f"{service.name}: Failed to load environment files: {error}", 1)
+            self._fail(service, "resources")
+            return
         argv, _ = units.command(unit, unit.all("Service.ExecStart")[-1], env)
+        service.sub = "start"
         service.pid = self._machine.next_pid()
         service.task = self._launch(service, argv, env)
         service.task.pid = service.pid
         if unit.type in ("simple", "exec", "idle", "forking") and service.task.exit_code is None:
             self._activate(service, "running")
         self._watch(service, service.task)
+
+    def _actor(self, unit: Unit) -> Actor:
+        name = unit.get("Service.User", "root")
+        return self._machine.actor(name) if name in self._machine.users else Actor()
 
     def _launch(self, service: Service, argv: list[str], env: dict[str, str]) -> Task:
         from crdbmesh.simulator.hosts import k3s
@@ -320,26 +350,25 @@ class Systemd:
                 )
                 return _ended(203)
             return k3s.K3s(self._machine, service.name, program.version, argv, env)
-        return CommandTask(self._machine, argv, env, service.name)
-
-    def _run_now(self, argv: list[str], env: dict[str, str], unit: str) -> int:
-        output = Buffer()
-        process = Process(self._machine, Actor(), env, "/", Bytes(), output, output, self._machine.powered_off)
-        if self._machine.files.find(argv[0], Actor()) is None:
-            return 203
-        try:
-            code = run(process, argv)
-        except (Killed, Expired, Signalled):
-            return errno.EINTR
-        for line in decode(bytes(output.data)).splitlines():
-            self.log(unit, posixpath.basename(argv[0]), line)
-        return code
+        return CommandTask(self._machine, [(argv, False)], env, self._actor(service.unit), service.name)
 
     def _watch(self, service: Service, task: Task) -> None:
-        if task.exit_code is not None:
+        if task.exit_code is not None and service.sub == "start-pre":
+            self._prepared(service, task.exit_code)
+        elif task.exit_code is not None:
+            task.tick(self._machine.world.clock.now())
             self._exited(service, task.exit_code)
         elif task.ready and service.active == "activating":
             self._activate(service, "running")
+
+    def _prepared(self, service: Service, code: int) -> None:
+        service.task = None
+        if code == 0:
+            self._main(service)
+            return
+        message = f"{service.name}: Control process exited, code=exited, status={code}/FAILURE"
+        self.log(service.name, "systemd", message, 1)
+        self._fail(service, "exit-code", code=code)
 
     def _activate(self, service: Service, sub: str) -> None:
         service.active, service.sub = "active", sub

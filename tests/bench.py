@@ -1,0 +1,55 @@
+"""`make bench`: how much `up` gains by doing at once what does not depend on each other.
+
+Two simulated worlds at the same pace; in one the steps run in parallel, in the other one after the other, which is the
+order in which people type the manual recipe. Read the ratio, not the seconds: machines differ, and the pace is ours.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from crdbmesh.access import Access
+from crdbmesh.commands import demo
+from crdbmesh.engine import plan, run
+from crdbmesh.engine.step import Outcome
+from crdbmesh.home import Home
+from crdbmesh.steps import catalog
+from crdbmesh.topology import config
+
+REGIONS = ["eastus", "westus", "northeurope"]
+SCALE = 30.0
+
+
+def measure(workers: int) -> tuple[float, float]:
+    """Real seconds of a first `up` and of one that finds everything held."""
+    with tempfile.TemporaryDirectory() as folder, demo.serve(scale=SCALE, seed=1) as world:
+        cloud = world.cloud()
+        spec = {"regions": REGIONS, "allow_from": ["127.0.0.1"], "ssh": {"port": cloud.ssh_port}}
+        taken = []
+        for _ in range(2):
+            with Access.open(config.mesh(spec), cloud, Home(Path(folder) / "bench")) as access:
+                started = time.monotonic()
+                steps = plan.order(catalog.steps(access))
+                results = run.run(steps, workers=workers, notify=lambda _event: None)
+                taken.append(time.monotonic() - started)
+            failed = [result for result in results.values() if result.outcome not in {Outcome.HELD, Outcome.CHANGED}]
+            if failed:
+                sys.exit(f"{failed[0].step}: {failed[0].detail}")
+        return taken[0], taken[1]
+
+
+def main() -> None:
+    """Print a row for each way, and the ratio."""
+    sys.stdout.write(f"three regions of three machines, {SCALE:.0f} simulated seconds a second\n")
+    together, again = measure(32)
+    alone, again_alone = measure(1)
+    for what, first, second in (("in parallel", together, again), ("one by one", alone, again_alone)):
+        sys.stdout.write(f"{what:<12} up {first:6.1f} s ({first * SCALE / 60:4.1f} simulated min)   again {second:5.1f} s\n")
+    sys.stdout.write(f"ratio        up {alone / together:6.1f}                          again {again_alone / again:5.1f}\n")
+
+
+if __name__ == "__main__":
+    main()
