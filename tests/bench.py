@@ -47,8 +47,9 @@ def main() -> None:
     together, again = measure(32)
     alone, again_alone = measure(1)
     for what, first, second in (("in parallel", together, again), ("one by one", alone, again_alone)):
-        sys.stdout.write(f"{what:<12} up {first:6.1f} s ({first * SCALE / 60:4.1f} simulated min)   again {second:5.1f} s\n")
-    sys.stdout.write(f"ratio        up {alone / together:6.1f}                          again {again_alone / again:5.1f}\n")
+        minutes = first * SCALE / 60
+        sys.stdout.write(f"{what:<12} up {first:5.1f} s ({minutes:4.1f} simulated min), again {second:4.1f} s\n")
+    sys.stdout.write(f"{'ratio':<12} up {alone / together:5.1f}, again {again_alone / again:4.1f}\n")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def test_on_a_terminal_there_is_a_row_per_region_and_a_column_per_stage() -> Non
     target, file = screen(terminal=True)
     with console.Progress(target, STEPS, catalog.place, catalog.STAGES) as progress:
         progress(Event("eastus/node1/machine", "waiting", "PUT virtualMachines/x: Creating, 12 s"))
-        target.print(progress._draw())
+        target.print(progress.draw())
     shown = file.getvalue()
     assert all(stage in shown for stage in catalog.STAGES)
     assert "eastus" in shown
@@ -52,7 +52,7 @@ def test_a_failure_says_what_why_what_next_and_what_it_blocks() -> None:
         "a": Result("a", Outcome.FAILED, "the reason", hint="do this"),
         "b": Result("b", Outcome.BLOCKED, "a failed", culprit="a"),
     }
-    console.show_results(target, results, seconds=3, journal="/j.jsonl")
+    console.show_results(target, results, seconds=3, journal="/j.jsonl", again="crdbmesh up")
     shown = file.getvalue()
     for text in ("the reason", "do this", "blocks b", "/j.jsonl", "Run `crdbmesh up` again"):
         assert text in shown
@@ -101,8 +101,11 @@ def test_square_brackets_in_a_message_are_shown_as_they_are() -> None:
 
 def test_a_plan_lists_gaps_and_refusals() -> None:
     target, file = screen()
-    found: dict[str, Gap | Result] = {"a": Gap("a is absent"), "b": Result("b", Outcome.FAILED, "cannot be changed", hint="put it back")}
-    console.show_plan(target, config.mesh({"regions": ["eastus"]}), found)
+    found: dict[str, Gap | Result] = {
+        "eastus/dns": Gap("a is absent"),
+        "mesh/init": Result("mesh/init", Outcome.FAILED, "cannot be changed", hint="put it back"),
+    }
+    console.show_plan(target, config.mesh({"regions": ["eastus"]}), found, catalog.place)
     shown = file.getvalue()
     assert "a is absent" in shown
     assert "put it back" in shown

@@ -154,6 +154,7 @@ def run_demo(
     watch: up.Watch,
     show: Callable[[Health], None],
     stop: threading.Event,
+    scale: float = SCALE,
 ) -> DemoResult:
     """The whole demo.
 
@@ -165,6 +166,7 @@ def run_demo(
         watch: shows each run.
         show: shows the mesh's health.
         stop: once set, nothing new is started.
+        scale: simulated seconds per real second.
 
     Raises:
         DemoError: something did not hold.
@@ -172,7 +174,7 @@ def run_demo(
     """
     started = time.monotonic()
     tell("Starting a simulated Azure on this machine: nothing is sent anywhere, nothing costs anything.")
-    with serve(seed=seed) as world:
+    with serve(scale=scale, seed=seed) as world:
         cloud = world.cloud()
         mesh = up.with_caller(spec(regions, machines, ssh_port=cloud.ssh_port), cloud)
         # Inside the world's own folder, which goes with the world however this ends.

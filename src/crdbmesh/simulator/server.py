@@ -1,12 +1,8 @@
 """Starts a whole simulated world, says where its doors are, and stops it.
 
-    Simulator
-    ├── ARM door        https://127.0.0.1:<port>                 arm/
-    ├── report door     https://127.0.0.1:<port>/                what was asked of the world (writes, unknown requests)
-    ├── address door    https://127.0.0.1:<port>/                "what is my address", as public services answer it
-    ├── SSH door        <public ip of each machine>:<its port>   hosts/
-    ├── Kubernetes door https://<public ip of each server>:6443  kube/
-    └── controllers     one thread                               kube/controllers/
+Doors: Azure Resource Manager, a report of what was asked of the world, and "what is my address" as public services
+answer it, each at https://127.0.0.1:<port>; SSH at <public ip of each machine>:<its port>; the Kubernetes API at
+https://<public ip of each server>:6443. One thread serves the HTTPS doors, one moves the clusters, a few serve SSH.
 """
 
 from __future__ import annotations
@@ -102,11 +98,12 @@ class Simulator:
 
     def stop(self) -> None:
         """Close every door, and end every thread."""
+        # ARM first: it powers machines on.
+        for runner in self._runners:
+            self._call(runner.cleanup())
         self._controllers.stop()
         self._kube.stop()
         self._hosts.stop()
-        for runner in self._runners:
-            self._call(runner.cleanup())
         self._call(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_DEADLINE_S)

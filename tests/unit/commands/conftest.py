@@ -27,6 +27,15 @@ class Azure:
         self._subscription = f"/subscriptions/{world.coordinates['subscription_id']}"
         self._context = ssl.create_default_context(cafile=world.coordinates["ca_file"])
 
+    def register(self, *namespaces: str) -> None:
+        for namespace in namespaces:
+            path = f"/providers/{namespace}"
+            self.send("POST", f"{path}/register")
+            deadline = time.monotonic() + 20
+            while self.send("GET", path)[1]["registrationState"] != "Registered":
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
     def put_group(self, name: str, **tags: str) -> None:
         status, answer = self.send("PUT", f"/resourceGroups/{name}", {"location": "eastus", "tags": tags})
         assert status in {200, 201}, answer
@@ -65,8 +74,8 @@ class Azure:
         self.send("DELETE", f"/resourceGroups/{name}")
 
     def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        provider = path.partition("/providers/Microsoft.")[2].partition("/")[0].lower() or "resources"
-        url = f"{self.cloud.arm_url}{self._subscription}{path}?api-version={API[provider]}"
+        provider = path.partition("resourceGroups")[2].partition("/providers/Microsoft.")[2].partition("/")[0].lower()
+        url = f"{self.cloud.arm_url}{self._subscription}{path}?api-version={API[provider or 'resources']}"
         headers = {"Authorization": f"Bearer {self.world.coordinates['token']}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data=data, method=method, headers=headers)
@@ -82,7 +91,9 @@ class Azure:
 @pytest.fixture(scope="session")
 def the_azure() -> Iterator[Azure]:
     with demo.serve(scale=400, seed=11) as world:
-        yield Azure(world)
+        azure = Azure(world)
+        azure.register("Microsoft.Network", "Microsoft.Compute")
+        yield azure
 
 
 @pytest.fixture

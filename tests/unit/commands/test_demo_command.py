@@ -130,6 +130,7 @@ def test_one_region_of_one_machine_is_a_whole_demo() -> None:
         watch=silent,
         show=lambda health: told.append("degraded" if health.degraded else "healthy"),
         stop=threading.Event(),
+        scale=300,
     )
     assert result.clean
     assert result.figures["cockroach_nodes_live"] == 1

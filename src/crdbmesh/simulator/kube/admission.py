@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from crdbmesh.simulator.kube import podsecurity, status
 from crdbmesh.simulator.kube.jsonvalue import Obj
-from crdbmesh.simulator.kube.podvalidation import quantity
+from crdbmesh.simulator.kube.quantities import value_of
 from crdbmesh.simulator.kube.resources import Resource
 
 if TYPE_CHECKING:
@@ -162,10 +162,10 @@ def _quality(spec: Obj) -> str:
     for each in containers:
         resources = each.get("resources") or {}
         limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-        any_set = any_set or any(quantity(value) for value in [*limits.values(), *requests.values()])
+        any_set = any_set or any(value_of(value) for value in [*limits.values(), *requests.values()])
         for name in ("cpu", "memory"):
             limit = limits.get(name)
-            if limit is None or quantity(requests.get(name, limit)) != quantity(limit):
+            if limit is None or value_of(requests.get(name, limit)) != value_of(limit):
                 all_limited = False
     if not any_set:
         return "BestEffort"

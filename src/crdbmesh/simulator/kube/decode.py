@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from crdbmesh.simulator.kube import fieldset, status
+from crdbmesh.simulator.kube import fieldset, quantities, status
 from crdbmesh.simulator.kube.jsonvalue import Obj
 from crdbmesh.simulator.kube.resources import Resource
 from crdbmesh.simulator.kube.schema import Type, type_of
@@ -71,6 +71,8 @@ class _Reader:
         if kind == "list":
             items = [self.read(type_.element, each, f"{path}[{at}]", owner) for at, each in enumerate(value)]
             return [each for each in items if each is not None]
+        if kind == "quantity":
+            return quantities.canonical(value)
         if type_.custom:
             self._check_scalar(type_, value, path)
         return value

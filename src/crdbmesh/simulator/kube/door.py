@@ -143,7 +143,7 @@ class Door:
         self._port = port
         app = web.Application(client_max_size=BODY_LIMIT + 1)
         app.router.add_route("*", "/{path:.*}", handler.answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GOODBYE_S)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GOODBYE_S, handler_cancellation=True)
         self._context: ssl.SSLContext | None = None
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()

@@ -37,51 +37,54 @@ Listener = Callable[[Event], None]
 
 
 class History:
-    """The last events, oldest first, and who wants to know of new ones.
+    """The last events of each kind, and who wants to know of new ones.
 
     Args:
         lock: the store's; held whenever events are added or read.
-        limit: how many events are kept.
+        limit: how many events of a kind are kept.
     """
 
     def __init__(self, lock: threading.RLock, limit: int) -> None:
         self._lock = lock
         self._limit = limit
-        self._events: collections.deque[Event] = collections.deque()
+        self._events: dict[tuple[str, str], collections.deque[Event]] = collections.defaultdict(collections.deque)
+        self._forgotten: dict[tuple[str, str], int] = {}
         self._compacted = 0
         self._listeners: list[Listener] = []
 
     def add(self, event: Event) -> None:
         """Keep an event, and tell of it."""
-        self._events.append(event)
-        while len(self._events) > self._limit:
-            self._compacted = self._events.popleft().version
+        events = self._events[event.resource.key]
+        events.append(event)
+        if len(events) > self._limit:
+            self._forgotten[event.resource.key] = events.popleft().version
         for listener in list(self._listeners):
             listener(event)
 
-    def since(self, after: int, resource: Resource | None = None) -> list[Event]:
-        """The events after a version, of one kind or of all.
+    def since(self, after: int, resource: Resource) -> list[Event]:
+        """The events of one kind after a version.
 
         Raises:
             StatusError: 410, they are not all kept any more.
         """
         with self._lock:
-            if after < self._compacted:
-                raise status.expired(after, self._compacted + 1)
+            oldest = max(self._compacted, self._forgotten.get(resource.key, 0))
+            if after < oldest:
+                raise status.expired(after, oldest + 1)
             found: list[Event] = []
-            for event in reversed(self._events):
+            for event in reversed(self._events[resource.key]):
                 if event.version <= after:
                     break
-                if resource is None or event.resource.key == resource.key:
-                    found.append(event)
+                found.append(event)
         found.reverse()
         return found
 
     def compact(self, through: int) -> None:
         """Forget the events up to and including a version."""
         with self._lock:
-            while self._events and self._events[0].version <= through:
-                self._events.popleft()
+            for events in self._events.values():
+                while events and events[0].version <= through:
+                    events.popleft()
             self._compacted = max(self._compacted, through)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:

@@ -6,13 +6,11 @@ After `ValidatePodSpec` and `ValidatePodUpdate` in `pkg/apis/core/validation` of
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from crdbmesh.simulator.kube import names, status
+from crdbmesh.simulator.kube import names, quantities, status
 from crdbmesh.simulator.kube.jsonvalue import Obj, clone
 from crdbmesh.simulator.kube.status import FieldError
 
-_QUANTITY = re.compile(r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?$")
 _QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _ENV_NAME = re.compile(r"^[^=\x00-\x1f\x7f]+$")
 _POLICIES = ("Always", "Never", "OnFailure")
@@ -191,13 +189,13 @@ def _resources(resources: Obj, where: str) -> list[FieldError]:
     errors: list[FieldError] = []
     for kind in ("limits", "requests"):
         for name, value in (resources.get(kind) or {}).items():
-            if not is_quantity(value):
+            if not quantities.is_quantity(value):
                 errors.append(status.invalid(f"{where}.{kind}[{name}]", value, _QUANTITY_TEXT))
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     if errors:
         return errors
     for name, value in requests.items():
-        if name in limits and quantity(value) > quantity(limits[name]):
+        if name in limits and quantities.value_of(value) > quantities.value_of(limits[name]):
             why = f"must be less than or equal to {name} limit of {limits[name]}"
             errors.append(status.invalid(f"{where}.requests", str(value), why))
     return errors
@@ -216,21 +214,3 @@ def _probe(probe: Obj, where: str) -> list[FieldError]:
         if isinstance(value, int) and value < 0:
             errors.append(status.invalid(f"{where}.{name}", value, "must be greater than or equal to 0"))
     return errors
-
-
-_FACTORS = {
-    "": 1.0, "n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
-    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
-}  # fmt: skip
-
-
-def is_quantity(value: Any) -> bool:
-    """Whether a value is a resource quantity such as `500m` or `2Gi`."""
-    return not isinstance(value, bool) and bool(_QUANTITY.match(str(value)))
-
-
-def quantity(value: Any) -> float:
-    """A resource quantity as a number."""
-    text = str(value)
-    found = re.match(r"^([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)$", text)
-    return float(found[1]) * _FACTORS[found[2]] if found else 0.0

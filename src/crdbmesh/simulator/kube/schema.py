@@ -163,10 +163,10 @@ class Type:
             elif key in _KEY_DEFAULTS and self.child_key_has_default(key):
                 found[key] = _KEY_DEFAULTS[key]
         if not found:
-            listed = '", "'.join(self.keys)
+            listed = " ".join(json.dumps(key) for key in self.keys)
             raise ValueError(
-                f'associative list with keys has an element that omits key field "{listed}" '
-                "(and doesn't have default value)"
+                f"associative list with keys has an element that omits all key fields [{listed}] "
+                "(and doesn't have default values for any key fields)"
             )
         return f"k:{json.dumps(found, separators=(',', ':'))}"
 

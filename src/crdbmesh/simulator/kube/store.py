@@ -30,7 +30,7 @@ __all__ = ["ADDED", "DELETED", "MODIFIED", "Event", "Store"]
 
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _MAX_GENERATED_BASE = 58
-_HISTORY_LIMIT = 20_000
+_HISTORY_LIMIT = 1_000
 _HEAD = ("apiVersion", "kind", "metadata")
 
 
@@ -42,7 +42,7 @@ class Store:
 
     Args:
         clock: the time of creation and deletion stamps.
-        history_limit: how many events a watch can go back; older versions are answered with 410 Expired.
+        history_limit: how many events of its kind a watch can go back; older versions are answered with 410 Expired.
     """
 
     def __init__(self, clock: Clock, *, history_limit: int = _HISTORY_LIMIT) -> None:
@@ -130,8 +130,8 @@ class Store:
         """Call `listener` at each change, with the store locked: it must only take note. Returns how to end it."""
         return self._history.subscribe(listener)
 
-    def history(self, after: int, resource: Resource | None = None) -> Sequence[Event]:
-        """What changed after a version, oldest first.
+    def history(self, after: int, resource: Resource) -> Sequence[Event]:
+        """What changed after a version among the objects of a kind, oldest first.
 
         Raises:
             StatusError: 410, the history does not reach that far back.

@@ -40,7 +40,10 @@ _RETURNED = frozenset({
 })  # fmt: skip
 _ORPHANING = frozenset({"ReplicationController", "Job"})
 _MADE_BY_PUT = frozenset({"Endpoints", "Event", "Lease", "LimitRange", "ResourceQuota"})
-_SORTED_LIMIT = 10_000
+_PRESERVED = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 
 
 # Writing.
@@ -254,8 +257,9 @@ async def delete(handler: Handler, call: Call) -> web.Response:
     if not options.dry_run:
         handler.count()
     last, gone = await handler.write(_delete, handler, call.resource, call.namespace, call.name, options)
+    warnings = [_PRESERVED] if call.resource.kind == "Job" and options.propagation is None else []
     if not gone or call.resource.kind in _RETURNED:
-        return shape(handler, call, last)
+        return shape(handler, call, last, warnings=warnings)
     details = {
         "name": call.name,
         "group": call.resource.group,
