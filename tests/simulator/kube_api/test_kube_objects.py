@@ -129,6 +129,16 @@ def test_foreground_deletion_waits_for_the_collector(api: Any, make_deployment: 
     assert held["metadata"]["finalizers"] == ["foregroundDeletion"]
 
 
+def test_deleting_a_job_leaves_its_pods_unless_told_otherwise(api: Any) -> None:
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "app:1"}]}}
+    path = "/apis/batch/v1/namespaces/default/jobs"
+    for name, options, finalizers in (("a", None, ["orphan"]), ("b", {"propagationPolicy": "Background"}, None)):
+        api.make(path, {"metadata": {"name": name}, "spec": {"template": template}})
+        answer = api.call("DELETE", f"{path}/{name}", options)
+        assert answer.json().get("metadata", {}).get("finalizers") == finalizers
+        assert ("child pods are preserved" in answer.headers.get("Warning", "")) == bool(finalizers)
+
+
 def test_deletion_of_another_object_of_that_name_is_refused(api: Any) -> None:
     api.make(CONFIGMAPS, config_map("a"))
     answer = api.call("DELETE", f"{CONFIGMAPS}/a", {"preconditions": {"uid": "other"}})

@@ -81,6 +81,17 @@ def test_the_quality_of_service_follows_from_resources(api: Any, make_pod: Any, 
     assert api.make(f"{DEFAULT}/pods", body)["status"]["qosClass"] == quality
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("1000m", "1"), ("0.5", "500m"), (2, "2"), ("2000", "2k"), ("1024Mi", "1Gi"), ("1.5Gi", "1536Mi"), ("1e3", "1e3")],
+)
+def test_quantities_are_kept_in_their_canonical_form(api: Any, make_pod: Any, given: Any, kept: str) -> None:
+    body = make_pod("p")
+    body["spec"]["containers"][0]["resources"] = {"requests": {"memory": given}}
+    made = api.make(f"{DEFAULT}/pods", body)
+    assert made["spec"]["containers"][0]["resources"]["requests"] == {"memory": kept}
+
+
 def test_a_pod_needs_its_account(api: Any, make_pod: Any) -> None:
     answer = api.call("POST", f"{DEFAULT}/pods", make_pod("p", serviceAccountName="none"))
     assert answer.status_code == 403

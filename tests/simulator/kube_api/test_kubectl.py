@@ -102,21 +102,15 @@ def test_exec_logs_and_exit_codes(api: Any, kubectl: Any) -> None:
 
 
 CREATED = [
-    "namespace n",
     "configmap c --from-literal=a=b",
-    "secret generic s --from-literal=a=b",
-    "serviceaccount sa",
     "deployment d --image=app:1 --replicas=3 --port=80",
     "service nodeport np --tcp=80:8080 --node-port=30100",
-    "service externalname en --external-name=example.com",
     "role r --verb=get,list --resource=pods",
     "clusterrolebinding b --clusterrole=view --serviceaccount=default:sa",
     "job j --image=app:1 -- run it",
     "cronjob cj --image=app:1 --schedule=@daily",
     "poddisruptionbudget pdb --selector=app=x --max-unavailable=50%",
-    "priorityclass pc --value=1000",
     "ingress i --rule=example.com/x*=s:80,tls=t --class=nginx",
-    "quota q --hard=cpu=1,pods=2",
 ]
 
 

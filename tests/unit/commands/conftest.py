@@ -43,7 +43,9 @@ class Azure:
     def put(self, group: str, kind: str, name: str, properties: dict[str, Any], **tags: str) -> str:
         """Create a network resource in eastus and wait for it; its id."""
         path = f"/resourceGroups/{group}/providers/Microsoft.Network/{kind}/{name}"
-        body = {"location": "eastus", "tags": tags, "properties": properties}
+        body: dict[str, Any] = {"properties": properties}
+        if "/" not in name:
+            body |= {"location": "eastus", "tags": tags}
         if kind == "publicIPAddresses":
             body["sku"] = {"name": "Standard"}
         status, answer = self.send("PUT", path, body)

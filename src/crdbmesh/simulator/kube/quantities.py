@@ -30,7 +30,7 @@ def value_of(value: Any) -> Fraction:
     if exponent is not None:
         return Fraction(number) * Fraction(10) ** int(exponent)
     if suffix in _BINARY:
-        return Fraction(number) * 1024 ** _BINARY[suffix]
+        return Fraction(number) * Fraction(1024) ** _BINARY[suffix]
     return Fraction(number) * Fraction(10) ** _DECIMAL[suffix or ""]
 
 

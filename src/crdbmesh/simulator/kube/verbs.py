@@ -267,9 +267,8 @@ async def delete(handler: Handler, call: Call) -> web.Response:
         "uid": last["metadata"]["uid"],
     }
     details = {key: value for key, value in details.items() if value}
-    return json_response(
-        {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-    )
+    success = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+    return json_response(success, warnings=warnings)
 
 
 def _delete(

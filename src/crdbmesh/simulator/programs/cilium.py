@@ -14,6 +14,7 @@ from crdbmesh.simulator.programs import clustermesh_link, datapath, objects
 from crdbmesh.simulator.programs.base import Container, ExecResult, HttpAnswer
 from crdbmesh.simulator.programs.cilium_common import api_reachable, identity_problem, options
 from crdbmesh.simulator.programs.clustermesh import KVStoreMesh
+from crdbmesh.simulator.programs.clustermesh_link import Connected
 from crdbmesh.simulator.programs.remote_cluster import NO_ENDPOINT, Remote, Snapshot
 from crdbmesh.simulator.programs.service import Daemon, Port, Service
 
@@ -219,11 +220,8 @@ class CiliumAgent(datapath.Datapath):
                 )
             remote.fail(found, now, _RETRY_S)
             return
-        endpoint, mesh = found
-        remote.endpoint = endpoint
-        remote.etcd_status = (
-            f"etcd: 1/1 connected, leases=0, lock leases=0, has-quorum=true: {endpoint} - 3.6.5 (Leader)"
-        )
+        connection, mesh = found
+        remote.endpoint, remote.etcd_status = connection.endpoint, connection.status
         if remote.connected_at is None:
             remote.connected_at, remote.problem = now, ""
         remote.next_try = now + _CHECK_S
@@ -258,7 +256,7 @@ class CiliumAgent(datapath.Datapath):
         if complete and remote.synced_at is None and now >= remote.retrieved_at + _LIST_S:
             remote.synced_at, remote.complete = now, True
 
-    def find_etcd(self, remote: Remote) -> tuple[str, KVStoreMesh | None] | str:
+    def find_etcd(self, remote: Remote) -> tuple[Connected, KVStoreMesh | None] | str:
         """The etcd that the agent's configuration for a remote names, and the kvstoremesh beside it; or why not."""
         try:
             config = clustermesh_link.read(remote.data)
@@ -275,14 +273,14 @@ class CiliumAgent(datapath.Datapath):
             direct = clustermesh_link.connect(self.container, config)
             if isinstance(direct, str):
                 return direct
-            return direct.endpoint, None
+            return direct, None
         ip = str(objects.spec(service).get("clusterIP") or "")
         aliased = dataclasses.replace(config, aliases={**config.aliases, host: (ip,)})
         found = clustermesh_link.connect(self.container, aliased)
         if isinstance(found, str):
             return found
         beside = found.etcd.sibling("kvstoremesh")
-        return found.endpoint, beside if isinstance(beside, KVStoreMesh) else None
+        return found, beside if isinstance(beside, KVStoreMesh) else None
 
 
 class OneShot(Service):

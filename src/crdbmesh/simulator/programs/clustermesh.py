@@ -216,10 +216,7 @@ class KVStoreMesh(Service):
             self._lost(remote, found, now)
             return
         remote.next_try = now + _CHECK_S
-        remote.endpoint = found.endpoint
-        remote.etcd_status = (
-            f"etcd: 1/1 connected, leases=0, lock leases=0, has-quorum=true: {found.endpoint} - 3.6.5 (Leader)"
-        )
+        remote.endpoint, remote.etcd_status = found.endpoint, found.status
         if remote.connected_at is None:
             remote.connected_at, remote.problem = now, ""
             self.say(f'level=info msg="Connection to remote cluster established" clusterName={remote.name}')
