@@ -319,7 +319,7 @@ class Initialised(MeshStep):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof(MeshStep):
-    """Every node is live with its locality, and all of them are one cluster: the one that was initialised."""
+    """Every pod is ready, every node live with its locality, all of them one cluster: the one that was initialised."""
 
     def check(self) -> Gap | None:
         """Ask the database."""
@@ -350,6 +350,12 @@ class Proof(MeshStep):
     def _missing(self) -> str | None:
         mesh = self.access.mesh
         first = mesh.regions[0].name
+        for region in mesh.all_regions():
+            pods = self.access.kube(region.name).list("v1", "Pod", region.name, labels=f"app={names.COCKROACH}")
+            ready = {pod["metadata"]["name"] for pod in pods if _is_ready(pod)}
+            for ordinal in range(region.replicas):
+                if f"{names.COCKROACH}-{ordinal}" not in ready:
+                    return f"{region.name}: pod {names.COCKROACH}-{ordinal} is not ready"
         kube = self.access.kube(first)
         live = {node.address: node for node in database.read_nodes(kube, first) if node.live}
         for region in mesh.all_regions():
@@ -372,6 +378,11 @@ class Proof(MeshStep):
                 hint="a node was initialised by hand: find it by its cluster id, wipe its volume, let it join again",
             )
         return None
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def not_running(pod: Mapping[str, Any]) -> str | None:

@@ -19,6 +19,7 @@ from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import HostError, KubeError, RefusedError
 from crdbmesh.steps.base import MachineStep, RegionStep
 from crdbmesh.topology import hosts, names, resources, versions
+from crdbmesh.topology.mesh import Machine
 
 DOWNLOAD_DEADLINE_S = 900.0
 START_DEADLINE_S = 600.0
@@ -83,9 +84,9 @@ class Member(MachineStep):
         have = host.read_file(hosts.K3S_CONFIG)
         if have is None:
             return Gap(f"{self.machine.node}: k3s is not configured")
-        wanted = self._config()
-        self._refuse_fixed(_parsed(have), wanted)
-        if have.decode() != hosts.k3s_config_text(wanted):
+        wanted, settings = self._config(self.region.servers[0]), _parsed(have)
+        self._refuse_fixed(settings, wanted)
+        if _lasting(settings) != _lasting(wanted):
             return Gap(f"{self.machine.node}: the k3s configuration differs")
         service = hosts.k3s_service(self.region, self.machine)
         for question, answer in (("is-enabled", "enabled"), ("is-active", "active")):
@@ -101,7 +102,13 @@ class Member(MachineStep):
         """Write the configuration, start or restart the service, wait until the cluster counts the node in."""
         host = self.access.host(self.machine)
         service = hosts.k3s_service(self.region, self.machine)
-        text = hosts.k3s_config_text(self._config())
+        have = host.read_file(hosts.K3S_CONFIG)
+        if have is None:
+            wanted = self._config(self._through(say))
+        else:
+            start = {key: value for key, value in _parsed(have).items() if key in hosts.START}
+            wanted = {**_lasting(self._config(self.region.servers[0])), **start}
+        text = hosts.k3s_config_text(wanted)
         changed = host.write_file(hosts.K3S_CONFIG, text.encode(), mode=0o600)
         active = host.run(f"systemctl is-active {service}", check=False).stdout.strip() == "active"
         host.run(f"systemctl enable {service}", sudo=True)
@@ -134,7 +141,7 @@ class Member(MachineStep):
     def _is_server(self) -> bool:
         return self.machine in self.region.servers
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self, through: Machine | None) -> dict[str, Any]:
         addresses = [self.access.public_address(server) for server in self.region.servers]
         return hosts.k3s_config(
             self.region,
@@ -142,7 +149,50 @@ class Member(MachineStep):
             token=self.access.token(self.region.name),
             public_addresses=[address for address in addresses if address],
             zone=hosts.zone_label(self.region.name, self.access.zone_of(self.machine)),
+            through=through,
         )
+
+    def _through(self, say: Say) -> Machine | None:
+        """The server by which this new machine joins; None when it is the one to begin the cluster.
+
+        A machine that takes the place of a lost one joins like any other, the first one too: beginning anew would
+        leave the region with two clusters. The lost one's Node goes first, and its etcd member with it.
+
+        Raises:
+            RefusedError: the region has a cluster, but it does not answer.
+        """
+        first = self.region.servers[0]
+        if self.access.home.read(self.access.kubeconfig_file(self.region.name)) is None:
+            return None if self.machine == first else first
+        try:
+            kube = self.access.kube(self.region.name)
+            nodes = {node["metadata"]["name"] for node in kube.list("v1", "Node")}
+        except KubeError as error:
+            self.access.forget_kube(self.region.name)
+            if self.machine != first:
+                return first
+            if left := self._others_configured():
+                raise RefusedError(
+                    f"{self.machine.node} is new, and the cluster it should join does not answer ({error})",
+                    hint=f"bring {', '.join(left)} back first, or remove the region's machines to begin it anew",
+                ) from error
+            return None
+        if self.machine.node in nodes:
+            say(f"removing the Node of the lost {self.machine.node}")
+            kube.delete("v1", "Node", self.machine.node, wait=True, deadline_s=self.access.patient(VOTER_DEADLINE_S))
+        others = [server for server in self.region.servers if server != self.machine and server.node in nodes]
+        return others[0] if others else None if self.machine == first else first
+
+    def _others_configured(self) -> list[str]:
+        found = []
+        for server in self.region.servers[1:]:
+            try:
+                configured = self.access.host(server).read_file(hosts.K3S_CONFIG) is not None
+            except HostError:
+                configured = True
+            if configured:
+                found.append(server.node)
+        return found
 
     def _refuse_fixed(self, have: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         if have.get("token") not in (None, wanted["token"]):
@@ -211,6 +261,11 @@ class Kubeconfig(RegionStep):
             deadline_s=self.access.patient(VOTER_DEADLINE_S),
             say=say,
         )
+
+
+def _lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that count for as long as the node lives."""
+    return {key: value for key, value in settings.items() if key not in hosts.START}
 
 
 def _service_state(host: Host, service: str) -> tuple[bool | None, str]:

@@ -18,6 +18,9 @@ K3S_BINARY = "/usr/local/bin/k3s"
 CHARTS = "/var/lib/rancher/k3s/server/static/charts"
 CHART = f"{CHARTS}/cilium-{versions.CILIUM}.tgz"
 
+START = ("cluster-init", "server")
+"""Settings that say how a node begins; k3s ignores them once it has a datastore, so they stay as they were."""
+
 FIXED = ("token", "cluster-cidr", "service-cidr", "cluster-dns", "flannel-backend", "node-name")
 """Settings that k3s cannot change on a running node or cluster."""
 
@@ -53,18 +56,24 @@ def cloud_init(mesh: Mesh, *, host_key: str, host_key_public: str) -> str:
 
 
 def k3s_config(
-    region: Region, machine: Machine, *, token: str, public_addresses: list[str], zone: str
+    region: Region,
+    machine: Machine,
+    *,
+    token: str,
+    public_addresses: list[str],
+    zone: str,
+    through: Machine | None,
 ) -> dict[str, Any]:
     """The k3s configuration of one machine.
 
     Args:
         region: the machine's region.
         machine: which machine.
+        through: the server by which it joins its cluster, or None when it begins one.
         token: the cluster's token.
         public_addresses: of the region's servers; named in the API's certificate.
         zone: value of the zone label.
     """
-    first = region.servers[0]
     own: dict[str, Any] = {
         "token": token,
         "node-name": machine.node,
@@ -74,10 +83,9 @@ def k3s_config(
             f"topology.kubernetes.io/zone={zone}",
         ],
     }
-    joining = {"server": f"https://{first.address}:6443"}
+    start: dict[str, Any] = {"cluster-init": True} if through is None else {"server": f"https://{through.address}:6443"}
     if machine not in region.servers:
-        return {**joining, **own}
-    start = {"cluster-init": True} if machine == first else joining
+        return {**start, **own}
     sans = sorted({*(str(server.address) for server in region.servers), *public_addresses})
     return {
         **start,

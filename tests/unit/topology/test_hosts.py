@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import yaml
 
 from crdbmesh.topology import config, hosts
+from crdbmesh.topology.mesh import Region
 
 
 def test_user_data_carries_our_host_key_as_a_block_and_nothing_else_by_default() -> None:
@@ -25,10 +28,21 @@ def test_another_ssh_port_is_configured_on_the_host_itself() -> None:
     assert document["write_files"][0]["content"] == "Port 2222\n"
 
 
+def configs(region: Region) -> list[dict[str, Any]]:
+    """The configuration of every machine of a region that is being made."""
+    first = region.machines[0]
+    return [
+        hosts.k3s_config(
+            region, m, token="t", public_addresses=["1.2.3.4"], zone="z", through=None if m == first else first
+        )
+        for m in region.machines
+    ]
+
+
 def test_only_the_first_server_initialises_the_cluster() -> None:
     mesh = config.mesh({"regions": ["eastus"], "machines": {"per_region": 5}})
     region = mesh.all_regions()[0]
-    made = [hosts.k3s_config(region, m, token="t", public_addresses=["1.2.3.4"], zone="z") for m in region.machines]
+    made = configs(region)
     assert [bool(c.get("cluster-init")) for c in made] == [True, False, False, False, False]
     assert all(c["server"] == "https://10.1.1.4:6443" for c in made[1:])
 
@@ -36,7 +50,7 @@ def test_only_the_first_server_initialises_the_cluster() -> None:
 def test_agents_get_no_server_settings() -> None:
     mesh = config.mesh({"regions": ["eastus"], "machines": {"per_region": 4}})
     region = mesh.all_regions()[0]
-    agent = hosts.k3s_config(region, region.machines[3], token="t", public_addresses=[], zone="z")
+    agent = configs(region)[3]
     assert set(agent) == {"server", "token", "node-name", "node-ip", "node-label"}
     assert hosts.k3s_service(region, region.machines[3]) == "k3s-agent"
 
@@ -44,7 +58,7 @@ def test_agents_get_no_server_settings() -> None:
 def test_servers_share_every_setting_that_k3s_requires_to_be_equal() -> None:
     mesh = config.mesh({"regions": ["eastus"]})
     region = mesh.all_regions()[0]
-    made = [hosts.k3s_config(region, m, token="t", public_addresses=["1.2.3.4"], zone="z") for m in region.machines]
+    made = configs(region)
     for setting in (
         "cluster-cidr",
         "service-cidr",

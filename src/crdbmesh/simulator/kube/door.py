@@ -156,7 +156,6 @@ class Door:
         Raises:
             OSError: the address cannot be listened at.
         """
-        loop = asyncio.get_running_loop()
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -167,9 +166,7 @@ class Door:
             listener.close()
             raise
         self._listener = listener
-        self._context = await loop.run_in_executor(
-            None, make_context, self._handler.cluster, self._handler.member, self._world
-        )
+        self._context = await self._handler.run(make_context, self._handler.cluster, self._handler.member, self._world)
         await self._runner.setup()
         self._spawn(self._accept(listener))
 
