@@ -18,7 +18,7 @@ def test_a_lost_first_machine_is_replaced_in_its_cluster_and_its_database(world:
     bad = {name: r.detail for name, r in results.items() if r.outcome not in {Outcome.HELD, Outcome.CHANGED}}
     assert not bad
     after = world.status(mesh)
-    assert not after.degraded, after
+    assert not after.degraded, [layer for region in after.regions for layer in region.layers if layer.cause]
     assert after.cluster_ids == before.cluster_ids
     status, nodes = world.kube("eastus", "GET", "/api/v1/nodes")
     assert status == 200

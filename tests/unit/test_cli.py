@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import stat
@@ -13,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -67,12 +67,11 @@ class TestHelp:
         assert "10 degraded" in crdbmesh(home=tmp_path).output
 
     @pytest.mark.parametrize("command", COMMANDS)
-    def test_every_option_has_its_variable(self, command: str, tmp_path: Path) -> None:
-        shown = " ".join(crdbmesh(command, "-h", home=tmp_path).output.split())
-        listed = shown.partition("Options:")[2].partition("Exit codes")[0]
-        options = [option for option in re.findall(r"--[a-z-]+", listed) if option != "--help"]
-        named = {option for option in options if f" {option} " in f" {listed} "}
-        assert len(re.findall(r"env var: CRDBMESH_[A-Z_]+", listed)) >= len(named - {"--regions "}) - 1
+    def test_every_option_has_its_variable(self, command: str) -> None:
+        group: Any = typer.main.get_command(cli.app)
+        options = [one for one in group.commands[command].params if one.opts[0].startswith("--")]
+        assert options
+        assert all(str(one.envvar).startswith("CRDBMESH_") for one in options)
 
     def test_it_fits_80_columns(self, tmp_path: Path) -> None:
         for command in [[], *([command] for command in COMMANDS)]:

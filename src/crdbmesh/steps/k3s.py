@@ -212,8 +212,12 @@ class Kubeconfig(RegionStep):
 
     def check(self) -> Gap | None:
         """Ask the API with what we have."""
-        if self.access.home.read(self.access.kubeconfig_file(self.region.name)) is None:
+        text = self.access.home.read(self.access.kubeconfig_file(self.region.name))
+        if text is None:
             return Gap(f"{self.region.name}: no kubeconfig yet")
+        server = kubeconfig.current(kubeconfig.parse(text))["cluster"].get("server")
+        if server != self._server():
+            return Gap(f"{self.region.name}: the kubeconfig names {server}, which is not {self._server()}")
         try:
             node = _find_node(self.access.kube(self.region.name), self.region.servers[0].node)
         except KubeError as error:
@@ -227,13 +231,10 @@ class Kubeconfig(RegionStep):
         first = self.region.servers[0]
         say(f"kubeconfig of {first.node}")
         text = self.access.host(first).read_file("/etc/rancher/k3s/k3s.yaml")
-        address = self.access.public_address(first)
-        if text is None or address is None:
+        if text is None:
             raise HostError(f"{first.node}: k3s has written no kubeconfig", hint="see `journalctl -u k3s` there")
         config = kubeconfig.rewrite(
-            kubeconfig.parse(text.decode()),
-            server=f"https://{address}:{resources.KUBE_PORT}",
-            context=names.context(self.region.name),
+            kubeconfig.parse(text.decode()), server=self._server(), context=names.context(self.region.name)
         )
         self.access.home.write(self.access.kubeconfig_file(self.region.name), yaml.safe_dump(config, sort_keys=False))
         self.access.forget_kube(self.region.name)
@@ -261,6 +262,9 @@ class Kubeconfig(RegionStep):
             deadline_s=self.access.patient(VOTER_DEADLINE_S),
             say=say,
         )
+
+    def _server(self) -> str:
+        return f"https://{self.access.public_address(self.region.servers[0])}:{resources.KUBE_PORT}"
 
 
 def _lasting(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,9 @@ Shape = dict[str, frozenset[str]]
 def shapes(draw: st.DrawFn) -> Shape:
     """Steps, each coming after some of those before it, in a shuffled order."""
     names = [f"s{number}" for number in range(draw(st.integers(1, 12)))]
-    after = {name: draw(st.frozensets(st.sampled_from(names[:at]))) if at else frozenset() for at, name in enumerate(names)}
+    after = {
+        name: draw(st.frozensets(st.sampled_from(names[:at]))) if at else frozenset() for at, name in enumerate(names)
+    }
     return {name: after[name] for name in draw(st.permutations(names))}
 
 
@@ -151,7 +153,9 @@ def test_what_cannot_be_looked_at_is_a_failure_of_the_survey_not_an_end_to_it() 
         def apply(self, gap: Gap, say: Say) -> None:
             raise AssertionError
 
-    found = plan.survey(plan.order([Unreadable(name="a"), Part(name="b", after=frozenset({"a"}), world=World())]), workers=1)
+    found = plan.survey(
+        plan.order([Unreadable(name="a"), Part(name="b", after=frozenset({"a"}), world=World())]), workers=1
+    )
     failed = found["a"]
     assert isinstance(failed, Result)
     assert (failed.outcome, failed.hint) == (Outcome.FAILED, "look there")

@@ -69,8 +69,14 @@ class Pods:
         """Pods that have ended but are not deleted: no network, no programs, only logs. By pod uid."""
 
     def find(self, namespace: str, pod: str) -> Sandbox | None:
-        """The sandbox of a pod; with `world.lock` held."""
-        return next((box for box in self.sandboxes.values() if box.name == pod and box.namespace == namespace), None)
+        """The sandbox of a pod; with `world.lock` held.
+
+        A lost machine may still hold one of an earlier pod of that name, so the last one on a machine that runs counts.
+        """
+        found = [box for box in self.sandboxes.values() if box.name == pod and box.namespace == namespace]
+        running = [box for box in found if self._reachable(box)]
+        candidates = running or found
+        return candidates[-1] if candidates else None
 
     def finish(self, uid: str) -> None:
         """The pod has ended for good: its address is free, its logs stay."""
