@@ -22,7 +22,7 @@ demo: $(STAMP)  ## Three simulated regions: up, status, up again, down
 	$(BIN)/crdbmesh demo
 
 test: $(STAMP)  ## The whole default suite
-	$(BIN)/pytest -n 4 --dist worksteal
+	$(BIN)/pytest -n 6 --dist worksteal
 
 check: $(STAMP)  ## Lint, types, layers, spelling
 	$(BIN)/ruff check src tests

@@ -440,7 +440,7 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
     """Whether a command line that cannot be parsed asks for JSON."""
     for index, argument in enumerate(arguments):
         if argument in {"--output", "-o"}:
-            return arguments[index + 1 : index + 2] == ["json"]
+            return list(arguments[index + 1 : index + 2]) == ["json"]
         if argument in {"--output=json", "-ojson"}:
             return True
     return os.environ.get("CRDBMESH_OUTPUT") == "json"

@@ -63,7 +63,7 @@ OTHER: dict[str, type[Any]] = {"cilium": OtherObjects, "dns": OtherForwarders, "
 
 def up_with(world: Any, step: str, mutate: Mutate) -> dict[str, Result]:
     """`up` with one step of the plan replaced."""
-    mesh = world.mesh(["eastus", "westus"], patience=0.02)
+    mesh = world.mesh(["eastus", "westus"], patience=0.015)
 
     def replaced(original: Step) -> Step:
         if original.name != step:
@@ -184,7 +184,7 @@ def test_a_broken_link_fails_up_at_its_step_with_its_symptom(
 
 
 def test_a_certificate_that_names_another_region_keeps_its_nodes_out(world: Any) -> None:
-    mesh = world.mesh(["eastus", "westus"], patience=0.02)
+    mesh = world.mesh(["eastus", "westus"], patience=0.015)
     with world.access(mesh) as access:
         ca = access.cockroach_ca()
         wrong = pki.issue_cockroach_node(ca, "northeurope", now=datetime.now(UTC))
@@ -201,7 +201,7 @@ def test_a_certificate_that_names_another_region_keeps_its_nodes_out(world: Any)
 
 
 def test_a_host_that_shows_another_key_is_refused(world: Any) -> None:
-    mesh = world.mesh(["eastus"], patience=0.02)
+    mesh = world.mesh(["eastus"], patience=0.015)
     with world.access(mesh) as access:
         made = [step for step in catalog.steps(access) if catalog.place(step.name)[1] in {"network", "machines"}]
         made = [step for step in made if not step.name.endswith("/host")]
@@ -214,7 +214,7 @@ def test_a_host_that_shows_another_key_is_refused(world: Any) -> None:
 
 
 def test_a_firewall_that_lets_somebody_else_in_only_keeps_us_out(world: Any) -> None:
-    mesh = world.mesh(["eastus"], allow_from=["203.0.113.9"], patience=0.02)
+    mesh = world.mesh(["eastus"], allow_from=["203.0.113.9"], patience=0.015)
     results = world.up(mesh)
     assert results["eastus/node1/host"].outcome is Outcome.FAILED
     assert "waited" in results["eastus/node1/host"].detail

@@ -47,6 +47,8 @@ def run_main(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[objec
 
 
 class TestHelp:
+    """`--help`: quick, complete, and readable in a small terminal."""
+
     def test_it_loads_no_sdk(self) -> None:
         script = (
             "import sys; from typer.testing import CliRunner; from crdbmesh.cli import app;"
@@ -129,6 +131,8 @@ def test_off_a_terminal_up_asks_for_yes_instead_of_asking(tmp_path: Path) -> Non
 
 
 class TestVariables:
+    """`CRDBMESH_*`: between flags and file."""
+
     def test_they_stand_for_flags(self, tmp_path: Path) -> None:
         shown = crdbmesh("up", home=tmp_path, CRDBMESH_REGIONS="eastus,eastus")
         assert "is listed twice" in shown.stderr
@@ -155,6 +159,8 @@ class TestVariables:
 
 
 class TestJson:
+    """`--output json`: one object, whatever happens."""
+
     def test_errors_are_one_object_with_every_finding(self, tmp_path: Path) -> None:
         shown = crdbmesh("status", "nobody", "--output", "json", home=tmp_path)
         document = json.loads(shown.stdout)
@@ -177,6 +183,8 @@ class TestJson:
 
 
 class TestExitCodes:
+    """What each kind of ending is, in a number."""
+
     @pytest.mark.parametrize(
         ("error", "code", "kind"),
         [
@@ -198,9 +206,13 @@ class TestExitCodes:
         assert json.loads(capsys.readouterr().out)["error"]["code"] == kind
 
     def test_an_error_after_an_interrupt_is_an_interrupt(self) -> None:
-        with pytest.raises(typer.Exit) as ended, cli._mapped("text") as signals:
-            signals.stop.set()
-            raise CrdbmeshError("cut short")
+        def interrupted() -> None:
+            with cli._mapped("text") as signals:
+                signals.stop.set()
+                raise CrdbmeshError("cut short")
+
+        with pytest.raises(typer.Exit) as ended:
+            interrupted()
         assert ended.value.exit_code == 130
 
     def test_a_file_that_cannot_be_written_is_said_with_its_name(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,6 +222,8 @@ class TestExitCodes:
 
 
 class TestBug:
+    """An error that nobody meant."""
+
     def test_it_is_one_line_and_a_private_file(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(typer.Exit) as ended, cli._mapped("text"):
             raise ZeroDivisionError("what it was about")
@@ -255,6 +269,8 @@ current-context: crdb-k3s-eastus
 
 
 class TestKubeconfig:
+    """`kubeconfig`, with what an `up` has kept."""
+
     def test_yaml_is_on_stdout_alone(self, tmp_path: Path) -> None:
         keep(tmp_path, "one").write("kubeconfigs/eastus.yaml", KUBECONFIG)
         shown = crdbmesh("kubeconfig", home=tmp_path)
@@ -328,7 +344,7 @@ OPTIONS = st.sampled_from(
     ["--regions", "--name", "--allow-from", "--machines-per-region", "--machine-size", "--output", "--config", "-x"]
 )
 # No surrogates and no NUL: no argument of a process can hold them.
-VALUES = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x00"), max_size=20)
+VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
 
 
 @given(command=st.sampled_from(["up", "demo"]), arguments=st.lists(st.tuples(OPTIONS, VALUES), max_size=4))

@@ -31,8 +31,12 @@ class Ranges:
 
 def capacity(base: IPv4Network) -> int:
     """How many regions `base` has room for."""
-    blocks = max(0, 2 ** (BLOCK - base.prefixlen)) if base.prefixlen <= BLOCK else 0
-    return min(_stride(blocks) - (1 if blocks >= 256 else 0), 255)
+    blocks = 2 ** (BLOCK - base.prefixlen) if base.prefixlen <= BLOCK else 0
+    stride = _stride(blocks)
+    if blocks >= 256:
+        # The last family starts at block 201 and ends with the base; no family may reach the next one.
+        return min(stride, blocks - 2 * stride) - 1
+    return stride
 
 
 def derive(base: IPv4Network, index: int) -> Ranges:

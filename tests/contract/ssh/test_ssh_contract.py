@@ -178,7 +178,7 @@ def test_no_server_is_told_from_a_silent_one(door: Door) -> None:
 
 def test_a_connection_that_breaks_during_a_command_is_an_error_not_a_second_run(door: Door, host: ssh.Host) -> None:
     path = f"{door.elsewhere}/runs"
-    timer = threading.Timer(0.5, door.relay.cut)
+    timer = threading.Timer(2.0, door.relay.cut)
     timer.start()
     with pytest.raises(CommandError, match="lost its connection: begun") as caught:
         host.run(f"echo begun; echo run >> {path}; sleep {6 * door.scale}", sudo=True, timeout_s=15)

@@ -1,0 +1,86 @@
+"""Questions on a terminal, answered as a person would."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from crdbmesh.home import SPEC, Home
+
+
+def converse(azure: Any, folder: Path, *arguments: str, question: str, answer: str) -> tuple[int, str]:
+    """Run a command on a terminal and answer its one question; exit code, and all that the terminal showed."""
+    environment = {**os.environ, "CRDBMESH_HOME": str(folder), "CRDBMESH_CLOUD": str(azure.world.cloud_file)}
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "crdbmesh", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_take_terminal,  # noqa: PLW1509 - no other thread here holds a lock
+    ) as process:
+        os.close(theirs)
+        shown, answered, deadline = "", False, time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if select.select([ours], [], [], 0.1)[0]:
+                try:
+                    shown += os.read(ours, 4096).decode()
+                except OSError:
+                    break
+            if not answered and question in shown:
+                os.write(ours, answer.encode())
+                answered = True
+        os.close(ours)
+        code = process.wait(10)
+    assert answered, shown
+    return code, shown
+
+
+def test_saying_no_to_up_writes_nothing_and_keeps_nothing(azure: Any, tmp_path: Path) -> None:
+    before = azure.world.writes()
+    code, shown = converse(
+        azure, tmp_path, "up", "--regions", "eastus", question="Create or update this mesh?", answer="n\n"
+    )
+    assert code == 1
+    assert "1 region, 3 machines" in shown
+    assert "open to 127.0.0.1/32 only" in shown
+    assert azure.world.writes() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_at_a_question_ends_with_130(azure: Any, tmp_path: Path) -> None:
+    code, shown = converse(
+        azure, tmp_path, "up", "--regions", "eastus", question="Create or update this mesh?", answer="\x03"
+    )
+    assert code == 130
+    assert "Traceback" not in shown
+
+
+def test_down_wants_the_name_itself(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("typed", crdbmesh="typed")
+    Home(tmp_path / "typed").write(SPEC, "name: typed\nregions: [eastus]\n")
+    question = "Type the mesh's name (typed)"
+    code, shown = converse(azure, tmp_path, "down", question=question, answer="y\n")
+    assert code == 2
+    assert "nothing was deleted" in shown
+    assert azure.group_exists("typed")
+    code, shown = converse(azure, tmp_path, "down", question=question, answer="typed\n")
+    assert code == 0, shown
+    assert "typed is gone." in shown
+    assert not azure.group_exists("typed")
+    assert not (tmp_path / "typed").exists()
+
+
+def _take_terminal() -> None:
+    """Make standard input the controlling terminal, so that Ctrl-C typed there is a signal."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
