@@ -23,9 +23,8 @@ from crdbmesh.simulator.programs.base import Container, ExecResult, HttpAnswer, 
 from crdbmesh.simulator.world import Machine, World
 
 if TYPE_CHECKING:
-    from crdbmesh.simulator.network import Network
-
     from crdbmesh.simulator.hosts.machine_os import MachineOS
+    from crdbmesh.simulator.network import Network
 
 Obj = dict[str, Any]
 CHART = "/var/lib/rancher/k3s/server/static/charts/cilium-1.20.0.tgz"

@@ -24,7 +24,7 @@ def converse(azure: Any, folder: Path, *arguments: str, question: str, answer: s
         stderr=theirs,
         env=environment,
         start_new_session=True,
-        preexec_fn=_take_terminal,  # noqa: PLW1509 - no other thread here holds a lock
+        preexec_fn=_take_terminal,
     ) as process:
         os.close(theirs)
         shown, answered, deadline = "", False, time.monotonic() + 30
