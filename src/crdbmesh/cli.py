@@ -376,7 +376,7 @@ def demo(
         if output == "json":
             typer.echo(json.dumps(result.document()))
         else:
-            console.show_demo(console.make(stderr=False), result.document(), result.seconds)
+            console.show_figures(console.make(stderr=False), result.title(), result.lines(), result.seconds)
         raise typer.Exit(DONE if result.clean else FAILED)
 
 

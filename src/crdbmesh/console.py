@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from io import TextIOWrapper
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -330,26 +330,10 @@ def show_status(console: Console, health: Health) -> None:
     console.print(Text("degraded", style="bold red") if health.degraded else Text("healthy", style="green"))
 
 
-def show_demo(console: Console, document: Mapping[str, Any], seconds: float) -> None:
-    """What the demo saw in its world."""
-    regions = document["regions"]
-    pairs = regions * (regions - 1)
-    again = document["second_up"]
-    lines = [
-        (document["machines"], "machines running"),
-        (document["peerings_connected"], f"of {pairs} VNet peerings connected"),
-        (document["nodes_ready"], "Kubernetes nodes ready"),
-        (document["clustermesh_links_ready"], f"of {pairs} clustermesh links ready"),
-        (document["zones_resolved"], f"of {pairs} zones resolved from another cluster"),
-        (document["cockroach_nodes_live"], "CockroachDB nodes live"),
-        (document["cluster_ids"], "CockroachDB cluster id"),
-        (again["changed"], "steps changed anything in the second up"),
-        (again["writes"], "writes in the second up"),
-        (document["left_after_down"], "resources left after down"),
-        (document["unknown_requests"], "requests that the simulated world did not understand"),
-    ]
-    console.print(Text(f"{_many(regions, 'region')}, all simulated on this machine, in {_lasted(seconds)}", "bold"))
-    for number, text in lines:
+def show_figures(console: Console, title: str, figures: Sequence[tuple[int, str]], seconds: float) -> None:
+    """Counts, one a line, under a title that says how long they took."""
+    console.print(Text(f"{title}, in {_lasted(seconds)}", "bold"))
+    for number, text in figures:
         console.print(f"{number:>5}  {text}", markup=False)
 
 

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from crdbmesh import console
+from crdbmesh.commands import demo
 from crdbmesh.engine.step import Event, Gap, Outcome, Result
 from crdbmesh.errors import ConfigError, CrdbmeshError, Finding, KubeError, PreflightError
 from crdbmesh.health import LAYERS, Health, Layer, Level, RegionHealth
@@ -314,9 +315,9 @@ class TestErrors:
         assert "see [x]" in shown
 
 
-def test_the_demo_shows_each_figure_of_its_document() -> None:
+def test_the_demo_shows_each_of_its_figures() -> None:
     target, file = screen()
-    document = {
+    figures = {
         "regions": 3,
         "machines": 9,
         "peerings_connected": 6,
@@ -325,14 +326,13 @@ def test_the_demo_shows_each_figure_of_its_document() -> None:
         "zones_resolved": 6,
         "cockroach_nodes_live": 9,
         "cluster_ids": 1,
-        "second_up": {"changed": 0, "writes": 0},
-        "left_after_down": 0,
-        "unknown_requests": 0,
     }
-    console.show_demo(target, document, 71)
+    result = demo.DemoResult(figures, changed_again=0, writes_again=4, left=0, unknown=0, seconds=71)
+    console.show_figures(target, result.title(), result.lines(), result.seconds)
     shown = file.getvalue()
     assert "3 regions, all simulated on this machine, in 1 min 11 s" in shown
     assert "6  of 6 VNet peerings connected" in shown
+    assert "4  writes in the second up" in shown
 
 
 SHOW = (

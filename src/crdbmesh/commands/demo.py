@@ -122,6 +122,28 @@ class DemoResult:
         """Whether the second `up` did nothing, `down` left nothing, and the world understood all that was asked."""
         return not (self.changed_again or self.writes_again or self.left or self.unknown)
 
+    def title(self) -> str:
+        """What it was all about."""
+        regions = self.figures["regions"]
+        return f"{regions} region{'' if regions == 1 else 's'}, all simulated on this machine"
+
+    def lines(self) -> list[tuple[int, str]]:
+        """Each figure and what it counts."""
+        pairs = self.figures["regions"] * (self.figures["regions"] - 1)
+        return [
+            (self.figures["machines"], "machines running"),
+            (self.figures["peerings_connected"], f"of {pairs} VNet peerings connected"),
+            (self.figures["nodes_ready"], "Kubernetes nodes ready"),
+            (self.figures["clustermesh_links_ready"], f"of {pairs} clustermesh links ready"),
+            (self.figures["zones_resolved"], f"of {pairs} zones resolved from another cluster"),
+            (self.figures["cockroach_nodes_live"], "CockroachDB nodes live"),
+            (self.figures["cluster_ids"], "CockroachDB cluster id"),
+            (self.changed_again, "steps changed anything in the second up"),
+            (self.writes_again, "writes in the second up"),
+            (self.left, "resources left after down"),
+            (self.unknown, "requests that the simulated world did not understand"),
+        ]
+
     def document(self) -> dict[str, Any]:
         """The result as `--output json` prints it."""
         return {
