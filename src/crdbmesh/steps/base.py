@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from crdbmesh.access import Access
 from crdbmesh.clients.azure import compare
+from crdbmesh.clients.waiting import wait_until
 from crdbmesh.engine.step import Gap, Say, Step
-from crdbmesh.errors import RefusedError
+from crdbmesh.errors import KubeError, RefusedError
 from crdbmesh.topology.manifests import Object
 from crdbmesh.topology.mesh import Machine, Region
 
@@ -120,3 +121,41 @@ class ObjectsStep(RegionStep):
         for wanted in self.objects():
             kube.apply(wanted, force=self.takes_over(wanted))
         self.settle(say)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedStep(MeshStep):
+    """Something that comes about by itself once the steps before hold: it is looked at, and waited for."""
+
+    deadline_s: ClassVar[float] = 600.0
+
+    @abstractmethod
+    def awaited(self) -> str:
+        """What is waited for, for messages."""
+
+    @abstractmethod
+    def missing(self) -> str | None:
+        """What does not hold yet, or None.
+
+        Raises:
+            KubeError: it could not be read, which may pass.
+        """
+
+    def check(self) -> Gap | None:
+        """Look."""
+        try:
+            missing = self.missing()
+        except KubeError as error:
+            missing = str(error)
+        return Gap(missing) if missing else None
+
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - looking again is all there is to do
+        """Wait until nothing is missing."""
+
+        def probe() -> tuple[bool | None, str]:
+            found = self.check()
+            return (True, "") if found is None else (None, found.summary)
+
+        wait_until(
+            probe, awaited=self.awaited(), deadline_s=self.access.patient(self.deadline_s), interval_s=3, say=say
+        )

@@ -12,14 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from crdbmesh.clients.kube import Kube
-from crdbmesh.clients.waiting import wait_until
-from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import KubeError, WaitError
 from crdbmesh.steps import cilium
-from crdbmesh.steps.base import RegionStep
+from crdbmesh.steps.base import AwaitedStep, RegionStep
 from crdbmesh.topology import names
-
-LINK_DEADLINE_S = 600.0
 
 AGENT = "cilium-agent"
 STATUS = ("cilium-dbg", "status", "-o", "json")
@@ -29,30 +25,15 @@ _CROSS = "\N{CROSS MARK}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Links(RegionStep):
+class Links(RegionStep, AwaitedStep):
     """Every agent of the region has a ready link to every other region."""
 
-    def check(self) -> Gap | None:
-        """Ask every agent."""
-        missing = self._missing()
-        return Gap(missing) if missing else None
+    def awaited(self) -> str:
+        """What is waited for, for messages."""
+        return f"the clustermesh links of {self.region.name}"
 
-    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Wait until all links are ready."""
-
-        def probe() -> tuple[bool | None, str]:
-            missing = self._missing()
-            return (True, "") if missing is None else (None, missing)
-
-        wait_until(
-            probe,
-            awaited=f"the clustermesh links of {self.region.name}",
-            deadline_s=self.access.patient(LINK_DEADLINE_S),
-            interval_s=3,
-            say=say,
-        )
-
-    def _missing(self) -> str | None:
+    def missing(self) -> str | None:
+        """Ask every agent and, when a link is not ready, kvstoremesh for the cause."""
         remotes = [other.name for other in self.access.mesh.others(self.region)]
         kube = self.access.kube(self.region.name)
         links = read_links(kube, remotes)

@@ -13,13 +13,12 @@ from crdbmesh.clients import database
 from crdbmesh.clients.waiting import wait_until
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
-from crdbmesh.steps.base import MeshStep, ObjectsStep, RegionStep
+from crdbmesh.steps.base import AwaitedStep, MeshStep, ObjectsStep, RegionStep
 from crdbmesh.steps.cilium import rollout_missing
 from crdbmesh.topology import hosts, names, pki
 from crdbmesh.topology.manifests import Object, cockroach
 
 START_DEADLINE_S = 900.0
-REACH_DEADLINE_S = 600.0
 JOIN_DEADLINE_S = 600.0
 RENEW_BEFORE = timedelta(days=30)
 
@@ -174,30 +173,18 @@ class Pods(ObjectsStep):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reach(RegionStep):
-    """From this region's first pod, every other region's first pods resolve and accept connections."""
+class Reach(RegionStep, AwaitedStep):
+    """From this region's first pod, every other region's first pods resolve and accept connections.
 
-    def check(self) -> Gap | None:
+    Names resolve once CoreDNS has read its blocks; pods connect once the clustermesh is in sync.
+    """
+
+    def awaited(self) -> str:
+        """What is waited for, for messages."""
+        return f"{self.region.name} to reach the other regions' pods"
+
+    def missing(self) -> str | None:
         """Ask the resolver and connect, from inside the pod."""
-        missing = self._missing()
-        return Gap(missing) if missing else None
-
-    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Wait: names resolve once CoreDNS has read its blocks, pods connect once the clustermesh is in sync."""
-
-        def probe() -> tuple[bool | None, str]:
-            missing = self._missing()
-            return (True, "") if missing is None else (None, missing)
-
-        wait_until(
-            probe,
-            awaited=f"{self.region.name} to reach the other regions' pods",
-            deadline_s=self.access.patient(REACH_DEADLINE_S),
-            interval_s=3,
-            say=say,
-        )
-
-    def _missing(self) -> str | None:
         remotes = [other.name for other in self.access.mesh.others(self.region)]
         reached = database.read_reach(self.access.kube(self.region.name), self.region.name, remotes)
         return "; ".join(f"{self.region.name} -> {remote}: {why}" for remote, why in reached.items() if why) or None
@@ -318,36 +305,15 @@ class Initialised(MeshStep):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof(MeshStep):
+class Proof(AwaitedStep):
     """Every pod is ready, every node live with its locality, all of them one cluster: the one that was initialised."""
 
-    def check(self) -> Gap | None:
+    def awaited(self) -> str:
+        """What is waited for, for messages."""
+        return "every CockroachDB node to be live"
+
+    def missing(self) -> str | None:
         """Ask the database."""
-        try:
-            missing = self._missing()
-        except KubeError as error:
-            return Gap(str(error))
-        return Gap(missing) if missing else None
-
-    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Wait for every node to join and be live."""
-
-        def probe() -> tuple[bool | None, str]:
-            try:
-                missing = self._missing()
-            except KubeError as error:
-                return None, str(error)
-            return (True, "") if missing is None else (None, missing)
-
-        wait_until(
-            probe,
-            awaited="every CockroachDB node to be live",
-            deadline_s=self.access.patient(JOIN_DEADLINE_S),
-            interval_s=3,
-            say=say,
-        )
-
-    def _missing(self) -> str | None:
         mesh = self.access.mesh
         first = mesh.regions[0].name
         for region in mesh.all_regions():
