@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,28 @@ def kube_patch(region: str, path: str, patch: dict[str, Any]) -> Callable[[Any],
     return damage
 
 
+def untag(path: str, api: str = "2025-05-01") -> Callable[[Any], None]:
+    """Take our tags off an Azure resource, as somebody tidying up would."""
+
+    def damage(world: Any) -> None:
+        status, answer = world.resource("PATCH", path, {"tags": {"tidy": "yes"}}, api=api)
+        assert status in {200, 202}, answer
+
+    return damage
+
+
+def power_off(world: Any) -> None:
+    """Switch a machine off, as somebody saving money would."""
+    path = "Microsoft.Compute/virtualMachines/crdbmesh-westus-1/powerOff"
+    status, answer = world.resource("POST", path, api="2025-04-01")
+    assert status in {200, 202}, answer
+    view = "Microsoft.Compute/virtualMachines/crdbmesh-westus-1/instanceView"
+    deadline = time.monotonic() + 20
+    while "PowerState/stopped" not in str(world.resource("GET", view, api="2025-04-01")[1]):
+        assert time.monotonic() < deadline, "it stays on"
+        time.sleep(0.05)
+
+
 def open_port(world: Any) -> None:
     """Open a port to everyone, as somebody in a hurry would."""
     rule = {
@@ -88,10 +111,20 @@ DAMAGE: dict[str, Callable[[Any], None]] = {
     "eastus-westus/peerings": delete(
         "Microsoft.Network/virtualNetworks/crdbmesh-westus/virtualNetworkPeerings/crdbmesh-westus-to-eastus"
     ),
+    "westus/network": untag("Microsoft.Network/virtualNetworks/crdbmesh-westus"),
+    "westus/node1/address": untag("Microsoft.Network/publicIPAddresses/crdbmesh-westus-1-ip"),
+    "westus/node1/nic": untag("Microsoft.Network/networkInterfaces/crdbmesh-westus-1-nic"),
+    "westus/node1/machine": power_off,
     "westus/node1/software": on_host("westus", "rm -f /var/lib/rancher/k3s/server/static/charts/cilium-1.20.0.tgz"),
     "westus/node1/k3s": on_host("westus", "systemctl stop k3s"),
     "westus/kubeconfig": lose_kubeconfig,
     "westus/cilium": kube_delete("westus", f"{SYSTEM}/secrets/cilium-clustermesh"),
+    "westus/namespace": kube_patch(
+        "westus",
+        "/api/v1/namespaces/westus",
+        {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}},
+    ),
+    "mesh/init": kube_delete("eastus", "/api/v1/namespaces/eastus/configmaps/cockroachdb-init"),
     "westus/certificates": kube_delete("westus", "/api/v1/namespaces/westus/secrets/cockroachdb.node"),
     "westus/services": kube_delete("westus", "/api/v1/namespaces/westus/services/cockroachdb"),
     "westus/dns": kube_patch(

@@ -95,10 +95,6 @@ class ObjectsStep(RegionStep):
     def objects(self) -> list[Object]:
         """The objects, in the order in which they are applied."""
 
-    def takes_over(self, wanted: Object) -> bool:  # noqa: ARG002 - most steps own what they apply
-        """Whether fields of this object are taken from whoever owns them, where otherwise a conflict is an error."""
-        return False
-
     def missing(self) -> str | None:
         """What does not hold yet although the objects are there, or None."""
         return None
@@ -116,10 +112,14 @@ class ObjectsStep(RegionStep):
         return Gap(missing) if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - applying all of them is safe and quick
-        """Apply every object, then wait."""
+        """Apply every object, then wait.
+
+        Fields that the spec names are taken from whoever set them since: somebody with kubectl, or k3s's deploy
+        controller, which owns CoreDNS's replica count by default. What the spec does not name stays theirs.
+        """
         kube = self.access.kube(self.region.name)
         for wanted in self.objects():
-            kube.apply(wanted, force=self.takes_over(wanted))
+            kube.apply(wanted, force=True)
         self.settle(say)
 
 

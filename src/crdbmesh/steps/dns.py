@@ -26,10 +26,6 @@ class Forwarders(ObjectsStep):
             wanted.append(blocks)
         return [*wanted, dns.coredns(mesh, self.region)]
 
-    def takes_over(self, wanted: Object) -> bool:
-        """The replicas of k3s's CoreDNS: k3s's deploy controller owns them by default but says nothing of them."""
-        return bool(wanted["kind"] == "Deployment")
-
     def missing(self) -> str | None:
         """Whether CoreDNS runs with what we gave it."""
         kube = self.access.kube(self.region.name)
