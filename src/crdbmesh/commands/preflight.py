@@ -32,7 +32,9 @@ def find(access: Access) -> list[Finding]:
     with ThreadPoolExecutor(max_workers=len(checks), thread_name_prefix="preflight") as pool:
         found = [finding for findings in pool.map(lambda one: _findings(one, access), checks) for finding in findings]
     # A credential that Azure does not accept fails every check in the same way: it is said once.
-    found = list(dict.fromkeys(found))
+    refused = [finding for finding in found if finding.field == "credential"]
+    if refused:
+        return refused[:1]
     unknown = {finding.value for finding in found if finding.field.startswith("regions")}
     # An unknown region offers no size either; saying that too would only hide the cause.
     return [finding for finding in found if not (finding.field == "machines.size" and _at(finding) in unknown)]
@@ -41,9 +43,13 @@ def find(access: Access) -> list[Finding]:
 def _findings(check: Check, access: Access) -> list[Finding]:
     try:
         return list(check(access))
-    except (CredentialError, ForbiddenError) as error:
+    except ForbiddenError as error:
         remedy = error.hint or "see the permissions that crdbmesh needs in examples/azure-role.json"
-        return [Finding("credential", access.session.cloud.name, str(error), remedy)]
+        return [Finding("permissions", access.session.cloud.name, str(error), remedy)]
+    except CredentialError as error:
+        # azure-identity goes on to tell what each of its ten ways lacks, which helps nobody here.
+        reason = str(error).partition("Attempted credentials")[0].strip()
+        return [Finding("credential", access.session.cloud.name, reason, error.hint or "log in again")]
 
 
 def _subscription(access: Access) -> Iterator[Finding]:
