@@ -183,7 +183,7 @@ def test_a_broken_link_fails_up_at_its_step_with_its_symptom(
     assert results["mesh/proof"].outcome is not Outcome.CHANGED
 
 
-def test_a_certificate_that_names_another_region_keeps_its_nodes_out(world: Any) -> None:
+def test_a_certificate_that_names_another_region_is_caught_where_it_is_issued(world: Any) -> None:
     mesh = world.mesh(["eastus", "westus"], patience=0.015)
     with world.access(mesh) as access:
         ca = access.cockroach_ca()

@@ -18,7 +18,7 @@ class Call:
     """A request.
 
     Attributes:
-        names: what stood in the path's placeholders, case as given.
+        names: what stood in the variable parts of the path, case as given.
         query: the query, names in lower case.
         headers: names in lower case.
         base_url: scheme and host as the caller used them; every URL in an answer starts with it.

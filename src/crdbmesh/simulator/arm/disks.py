@@ -19,13 +19,12 @@ class Disks(Kind):
     tracking: ClassVar[Tracking] = COMPUTE
 
     def put(self, call: Call) -> Answer:
-        """Disks are made by VMs only."""
-        call.subscription.world.not_known("arm", "PUT of a managed disk")
-        raise ArmError(501, "NotImplemented", "Managed disks are created with their VM here.")
+        """Refuse: here disks are made by VMs only."""
+        raise _made_with_its_vm(call)
 
-    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
-        """Not reached: `put` refuses."""
-        raise NotImplementedError
+    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:  # noqa: ARG002
+        """Refuse, like `put`."""
+        raise _made_with_its_vm(call)
 
     def erase(self, call: Call, resource: Resource) -> Answer:
         """Delete a disk that is attached to nothing."""
@@ -98,3 +97,8 @@ class Disks(Kind):
 def timestamp(at: float) -> str:
     """A time as Azure writes it."""
     return dt.datetime.fromtimestamp(at, tz=dt.UTC).isoformat()
+
+
+def _made_with_its_vm(call: Call) -> ArmError:
+    call.subscription.world.not_known("arm", "PUT of a managed disk")
+    return ArmError(501, "NotImplemented", "Managed disks are created with their VM here.")

@@ -40,7 +40,7 @@ class Route:
     changes: bool
 
     def match(self, segments: list[str]) -> dict[str, str] | None:
-        """What stands in the placeholders, or None when the path is another."""
+        """What stands in the variable parts, or None when the path is another."""
         if len(segments) != len(self.segments):
             return None
         names = {}

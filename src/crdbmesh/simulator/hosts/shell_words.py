@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import NoReturn
 
 from crdbmesh.simulator.hosts.process import UnsupportedError
@@ -26,7 +27,7 @@ _ENDS = " \t\n;&|<>()"
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "v": "\v"}
 
 
-class WordReader:
+class WordReader(ABC):
     """A position in a script, and what reads words from there."""
 
     def __init__(self, text: str, *, first_line: int = 1, dash: bool = False) -> None:
@@ -71,9 +72,9 @@ class WordReader:
             else:
                 return
 
+    @abstractmethod
     def read_script(self, *stops: str) -> Script:
         """Commands up to one of `stops`; the parser's."""
-        raise NotImplementedError
 
     def read_word(self, *, may_be_empty: bool = False, ends: str = _ENDS) -> Word:
         """One word, as it is written."""
