@@ -218,7 +218,9 @@ def test_what_is_to_go_with_a_machine_goes_with_it(shared: Any, group: str, nic:
     reply = shared.ask("DELETE", f"{vm(group)}?forceDeletion=true")
     assert reply.status == 202
     assert "monitor=true" in reply.headers["location"]
-    assert shared.ask("GET", vm(group)).body["properties"]["provisioningState"] == "Deleting"
+    seen = shared.ask("GET", vm(group))
+    # On a busy machine the scaled deletion may be over before anyone looks; while it goes on, it says so.
+    assert seen.status == 404 or seen.body["properties"]["provisioningState"] == "Deleting"
     shared.wait(reply)
     assert shared.ask("GET", reply.headers["location"]).status == 204
     address = nic["properties"]["ipConfigurations"][0]["properties"]["publicIPAddress"]["id"]
