@@ -59,16 +59,6 @@ _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluste
 
 Flags win over CRDBMESH_* variables, those over the file given with --config, the file over defaults.
 """
-_HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluster Mesh, CockroachDB.
-
-\b
-  crdbmesh demo                                    see it work, simulated
-  crdbmesh up --regions eastus,westus,northeurope  make it, or go on making it
-  crdbmesh status                                  how each layer is doing
-  crdbmesh down                                    delete all of it
-
-Flags win over CRDBMESH_* variables, those over the file given with --config, the file over defaults.
-"""
 _USAGE_ERROR = typer.BadParameter.__base__ or typer.BadParameter
 """Click's UsageError, which Typer does not export."""
 

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from enum import Enum, auto
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HEARD_S = 1.0
+"""The main thread hears a signal within this, in seconds, or not before it is done with what it waits for."""
 
 
 class _First(Enum):
@@ -46,6 +48,7 @@ class Interrupts:
         self._first = _First.RAISE
         self._resume = ""
         self._arrived = False
+        self._raised = threading.Event()
 
     @contextmanager
     def leaving(self) -> Iterator[None]:
@@ -74,10 +77,14 @@ class Interrupts:
             text = f"\nFinishing what is running, starting nothing new; again to stop at once. {self._resume}\n"
             sys.stderr.write(text)
             sys.stderr.flush()
+        elif not self._raised.wait(_HEARD_S):
+            # It came just before the main thread began to wait, at a question say, and will not be heard there.
+            self._leave()
 
     def in_main_thread(self, _number: int, _frame: object) -> None:
         """One came: what the main thread does about it."""
         if self._first is _First.RAISE:
+            self._raised.set()
             raise KeyboardInterrupt
 
     @contextmanager

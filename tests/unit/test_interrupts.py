@@ -63,6 +63,14 @@ def test_one_that_interrupted_counts_so_that_the_next_leaves() -> None:
         assert left.wait(5)
 
 
+def test_one_that_the_main_thread_does_not_hear_leaves_all_the_same() -> None:
+    left = threading.Event()
+    with interrupts.handled(left.set) as handled:
+        # What the watcher does when the main thread had just begun to wait in the operating system.
+        threading.Thread(target=handled.arrived, daemon=True).start()
+        assert left.wait(5)
+
+
 def test_signals_are_given_back() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM), threading.active_count()
     with interrupts.handled(lambda: None):
