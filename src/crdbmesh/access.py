@@ -34,20 +34,31 @@ class Access:
         mesh: the spec.
         session: Azure.
         home: the mesh's local folder.
+
+    Attributes:
+        stop: once set, every wait ends with StoppedError; it is the session's.
     """
 
     def __init__(self, mesh: Mesh, session: Session, home: Home) -> None:
         self.mesh = mesh
         self.session = session
         self.home = home
+        self.stop = session.stop
         self._lock = threading.Lock()
         self._kept: dict[str, Any] = {}
         self._locks: dict[str, threading.Lock] = {}
 
     @classmethod
-    def open(cls, mesh: Mesh, cloud: Cloud, home: Home) -> Self:
-        """Access through a new session. Call it in the main thread: the SDK's first imports must not race."""
-        return cls(mesh, Session(cloud), home)
+    def open(cls, mesh: Mesh, cloud: Cloud, home: Home, *, stop: threading.Event | None = None) -> Self:
+        """Access through a new session. Call it in the main thread: the SDK's first imports must not race.
+
+        Args:
+            mesh: the spec.
+            cloud: where Azure is.
+            home: the mesh's local folder.
+            stop: once set, every wait ends with StoppedError.
+        """
+        return cls(mesh, Session(cloud, stop=stop), home)
 
     def __enter__(self) -> Self:
         return self
@@ -139,6 +150,7 @@ class Access:
                 login_key=self.login_key().private,
                 host_key=self.host_key(machine).public,
                 name=machine.node,
+                stop=self.stop,
             )
 
         return self._once(f"host/{machine.node}/{address}", connect)
@@ -173,7 +185,8 @@ class Access:
             if address is None:
                 continue
             url = f"https://{address}:{resources.KUBE_PORT}"
-            kube = Kube(kubeconfig.rewrite(config, server=url, context=names.context(region)), name=region)
+            reached = kubeconfig.rewrite(config, server=url, context=names.context(region))
+            kube = Kube(reached, name=region, stop=self.stop)
             try:
                 kube.version()
             except KubeError as error:

@@ -20,7 +20,7 @@ import typer
 
 from crdbmesh import __version__, console, interrupts
 from crdbmesh import home as homes
-from crdbmesh.errors import ConfigError, CrdbmeshError, Finding, PreflightError
+from crdbmesh.errors import ConfigError, CrdbmeshError, Finding, HeldError, PreflightError
 from crdbmesh.options import (
     AllowFrom,
     ConfigFile,
@@ -143,11 +143,14 @@ def up(
         console.show_results(
             screen, ended.results, seconds=ended.seconds, journal=str(ended.journal), again=_again("up", mesh.name)
         )
+        if ended.held is not None:
+            console.show_error(screen, ended.held)
         if output == "json":
             _print_json(ended.document())
         elif ended.done:
             typer.echo(f"{mesh.name} is up in {', '.join(region.name for region in mesh.regions)}.")
-        raise typer.Exit(INTERRUPTED if ended.stopped else DONE if ended.done else FAILED)
+        interrupted = ended.stopped and ended.held is None
+        raise typer.Exit(INTERRUPTED if interrupted else DONE if ended.done else FAILED)
 
 
 @app.command(epilog=_EPILOG, short_help="Show what `up` would do, without a write.")
@@ -444,7 +447,11 @@ def _mapped(output: Output) -> Iterator[Interrupts]:
             yield interrupted
         except CrdbmeshError as error:
             code = (
-                USAGE if isinstance(error, ConfigError) else PREFLIGHT if isinstance(error, PreflightError) else FAILED
+                USAGE
+                if isinstance(error, ConfigError)
+                else PREFLIGHT
+                if isinstance(error, PreflightError | HeldError)
+                else FAILED
             )
             _fail(error, output, INTERRUPTED if interrupted.stop.is_set() else code)
         except KeyboardInterrupt:

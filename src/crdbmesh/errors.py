@@ -4,8 +4,10 @@
     ├── ConfigError          the spec, a flag or a file is wrong; carries every finding at once
     ├── PreflightError       something foreseeable would make `up` fail; nothing was created
     ├── PlanError            the steps do not form a plan (a bug in a catalog)
+    ├── HeldError            another run is at work on this mesh; says whose and since when
     ├── RefusedError         a change that cannot be made in place; says why and what to do instead
     ├── WaitError            a deadline passed; says what was awaited and what was last seen
+    ├── StoppedError         the operator interrupted a wait; says what was awaited and what was last seen
     ├── CloudError           Azure Resource Manager answered with an error
     │   ├── CredentialError  no credential, or one Azure does not accept
     │   ├── ForbiddenError   the credential lacks a permission
@@ -71,6 +73,10 @@ class RefusedError(CrdbmeshError):
     """A change that Azure, k3s, Cilium or CockroachDB cannot make in place."""
 
 
+class HeldError(CrdbmeshError):
+    """Another `up` or `down` is at work on this mesh, or took it over from this one."""
+
+
 class WaitError(CrdbmeshError):
     """A deadline passed."""
 
@@ -78,6 +84,13 @@ class WaitError(CrdbmeshError):
         super().__init__(f"waited {seconds:.0f} s for {awaited}; last seen: {last_seen}", hint=hint)
         self.awaited = awaited
         self.last_seen = last_seen
+
+
+class StoppedError(CrdbmeshError):
+    """The operator interrupted a wait; what was begun goes on, and the next run picks it up."""
+
+    def __init__(self, awaited: str, *, last_seen: str) -> None:
+        super().__init__(f"interrupted while waiting for {awaited}; last seen: {last_seen}")
 
 
 class CloudError(CrdbmeshError):

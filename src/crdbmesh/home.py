@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import fcntl
 import json
 import os
 import secrets
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
 import platformdirs
 
-from crdbmesh.errors import ConfigError, Finding
+from crdbmesh.errors import ConfigError, Finding, HeldError
 
 SPEC = "mesh.yaml"
+LOCK = "lock"
 JOURNALS = "journals"
 
 
@@ -105,6 +107,28 @@ class Home:
         with contextlib.suppress(FileNotFoundError):
             (self.folder / name).unlink()
 
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold the folder: one run at a time on this machine. A folder that the block leaves empty is removed.
+
+        Args:
+            name: who holds it, for people.
+
+        Raises:
+            HeldError: another process holds it.
+        """
+        self._make(self.folder)
+        path = self.folder / LOCK
+        with _open_lock(path) as file:
+            file.truncate(0)
+            file.write(json.dumps({"name": name, "since": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}))
+            file.flush()
+            yield
+            if not self.exists():
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    self.folder.rmdir()
+
     def remove(self) -> None:
         """Remove the whole folder; absent is done."""
         with contextlib.suppress(FileNotFoundError):
@@ -149,6 +173,32 @@ class Journal:
         """No more lines."""
         with self._lock:
             self._file.close()
+
+
+def _open_lock(path: Path) -> IO[str]:
+    """The lock file, locked; it says who holds it."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it before may have removed it, and somebody else may hold the one that is there now.
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                return file
+            file.close()
+        except BlockingIOError:
+            with file:
+                told = _told(file.read())
+            raise HeldError(
+                f"{path.parent.name} is being worked on: {told}", hint="wait until it ends, or end it with Ctrl-C there"
+            ) from None
+
+
+def _told(text: str) -> str:
+    try:
+        document = json.loads(text)
+        return f"{document['name']}, since {document['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process on this machine"
 
 
 def _wrong(path: Path, reason: str, remedy: str) -> ConfigError:

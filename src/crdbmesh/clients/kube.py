@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 import textwrap
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote
@@ -35,6 +36,7 @@ class Kube:
         name: what to call the cluster in messages.
         field_manager: in whose name objects are applied.
         environ: where proxies are named.
+        stop: once set, waits end with StoppedError.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class Kube:
         name: str,
         field_manager: str = "crdbmesh",
         environ: Mapping[str, str] = os.environ,
+        stop: threading.Event | None = None,
     ) -> None:
         self.name = name
+        self._stop = stop or threading.Event()
         self.field_manager = field_manager
         self._access = kube_http.access(kubeconfig, environ)
         self._http = kube_http.Http(self._access, name=name)
@@ -205,6 +209,7 @@ class Kube:
 
         Raises:
             WaitError: it was not in time.
+            StoppedError: the operator interrupted.
             KubeError: the API server refused.
         """
         watch = self._watch(
@@ -347,7 +352,7 @@ class Kube:
             return None, f"HTTP {answer.status} {'; '.join(failing)}".strip()
 
         awaited = f"the Kubernetes API of {self.name}"
-        waiting.wait_until(probe, awaited=awaited, deadline_s=deadline_s, interval_s=0.5, say=say)
+        waiting.wait_until(probe, awaited=awaited, deadline_s=deadline_s, interval_s=0.5, say=say, stop=self._stop)
 
     def version(self) -> str:
         """The API server's version, such as `v1.36.4+k3s1`."""
@@ -400,6 +405,7 @@ class Kube:
             awaited=awaited,
             deadline_s=deadline_s,
             say=say,
+            stop=self._stop,
         )
 
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from crdbmesh.clients import kube_http, waiting
-from crdbmesh.errors import KubeError, WaitError
+from crdbmesh.errors import KubeError, StoppedError, WaitError
 
 Object = dict[str, Any]
 Judge = Callable[[list[Object]], str | None]
 """None when satisfied, else what is seen or missing."""
 
-_WATCH_S = 60
-"""How long a watch runs before it is asked for anew; also the longest silence believed."""
+_WATCH_S = 15
+"""How long a watch runs before it is asked for anew; also the longest silence believed, and waited out when stopped."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 2.0
 _PAGE = 500
@@ -59,6 +60,7 @@ class Wait:
         awaited: what is waited for.
         deadline_s: how long at most.
         say: told whenever something else is seen.
+        stop: once set, the wait ends at its next event or pause.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Wait:
         awaited: str,
         deadline_s: float,
         say: waiting.Say,
+        stop: threading.Event,
     ) -> None:
         self._http = http
         self._find_path = find_path
@@ -78,6 +81,7 @@ class Wait:
         self._selectors = dict(selectors)
         self._awaited = awaited
         self._say = say
+        self._stop = stop
         self._started = time.monotonic()
         self._ends = self._started + deadline_s
         self._seen = "nothing"
@@ -89,6 +93,7 @@ class Wait:
 
         Raises:
             WaitError: it was not in time.
+            StoppedError: the operator interrupted.
             KubeError: the API server refused, in a way that waiting does not help.
         """
         while True:
@@ -163,6 +168,8 @@ class Wait:
                             return True
                         if self._left_s() <= 0:
                             raise self._late()
+                        if self._stop.is_set():
+                            raise StoppedError(self._awaited, last_seen=self._seen)
             except kube_http.UntrustedError:
                 raise
             except (kube_http.NoAnswerError, ValueError):
@@ -191,7 +198,8 @@ class Wait:
             raise self._late()
         pause_s = min(_FIRST_PAUSE_S * 1.6**self._failures, _LONGEST_PAUSE_S)
         self._failures += counts
-        time.sleep(max(0.0, min(waiting.jittered(pause_s), self._left_s())))
+        if self._stop.wait(max(0.0, min(waiting.jittered(pause_s), self._left_s()))):
+            raise StoppedError(self._awaited, last_seen=self._seen)
 
     def _left_s(self) -> float:
         return self._ends - time.monotonic()

@@ -21,7 +21,7 @@ from typing import Self
 import paramiko
 
 from crdbmesh.clients import ssh_connect, ssh_exec, waiting
-from crdbmesh.errors import CommandError, HostError, UnreachableError, WaitError
+from crdbmesh.errors import CommandError, HostError, StoppedError, UnreachableError, WaitError
 
 COMMAND_TIMEOUT_S = 120.0
 SFTP_TIMEOUT_S = 60.0
@@ -56,6 +56,7 @@ class Host:
         host_key: public key line (`ssh-ed25519 AAAA…`), the only one accepted.
         name: what to call the machine in messages.
         connect_timeout_s: for each stage of one attempt to connect.
+        stop: once set, waits end, and commands that take longer than seconds are left to themselves, with StoppedError.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Host:
         host_key: str,
         name: str,
         connect_timeout_s: float = 10.0,
+        stop: threading.Event | None = None,
     ) -> None:
         self.name = name
+        self._stop = stop or threading.Event()
         self._target = ssh_connect.Target(
             name=name,
             address=address,
@@ -123,7 +126,8 @@ class Host:
                 return None, str(error)
             return True, "logged in"
 
-        waiting.wait_until(probe, awaited=f"SSH login to {self.name}", deadline_s=deadline_s, interval_s=1.0, say=say)
+        awaited = f"SSH login to {self.name}"
+        waiting.wait_until(probe, awaited=awaited, deadline_s=deadline_s, interval_s=1.0, say=say, stop=self._stop)
 
     def run(
         self,
@@ -153,6 +157,7 @@ class Host:
             CommandError: with `check`, the status is not 0; or, with a status of None, the connection broke and
                 nobody knows whether the command ran to its end.
             WaitError: it did not end in time.
+            StoppedError: the operator interrupted, and it did not end soon after.
             UnreachableError: no connection; nothing ran.
             HostError: the server refused to run anything.
         """
@@ -224,11 +229,13 @@ class Host:
         line = f"sudo -n sh -c {shlex.quote(command)}" if sudo and self._target.user != "root" else command
         channel = self._channel()
         try:
-            return ssh_exec.execute(channel, line, output, stdin=stdin, timeout_s=timeout_s)
+            return ssh_exec.execute(channel, line, output, stdin=stdin, timeout_s=timeout_s, stop=self._stop)
         except ssh_exec.TimedOutError:
             raise WaitError(
                 f"`{shown}` on {self.name} to end", seconds=timeout_s, last_seen=_tail(output) or "no output"
             ) from None
+        except ssh_exec.LeftError:
+            raise StoppedError(f"`{shown}` on {self.name} to end", last_seen=_tail(output) or "no output") from None
         except ssh_exec.LostError:
             self._drop(channel.get_transport())
             raise CommandError(shown, host=self.name, status=None, tail=_tail(output)) from None

@@ -24,10 +24,16 @@ _SETTLE_S = 0.3
 """How long a transport whose channel just closed is given to end itself: it closes its channels first."""
 _GRACE_S = 1.5
 """How long the outputs may stay open in silence after the exit status: something left running may hold them."""
+_LEAVING_S = 3.0
+"""How long a command may still run once the operator has interrupted."""
 
 
 class TimedOutError(Exception):
     """The command did not end in time; its channel is closed."""
+
+
+class LeftError(Exception):
+    """The operator interrupted; the command is left to itself."""
 
 
 class LostError(Exception):
@@ -46,18 +52,27 @@ class Output:
     stderr: bytearray = field(default_factory=bytearray)
 
 
-def execute(channel: paramiko.Channel, command: str, output: Output, *, stdin: bytes, timeout_s: float) -> int:
+def execute(
+    channel: paramiko.Channel,
+    command: str,
+    output: Output,
+    *,
+    stdin: bytes,
+    timeout_s: float,
+    stop: threading.Event,
+) -> int:
     """Run `command` and give its exit status; what it prints is added to `output` as it comes.
 
     Raises:
         TimedOutError: it did not end within `timeout_s`.
+        LeftError: `stop` was set, and it did not end soon after.
         LostError: the connection broke.
         NotStartedError: the server does not run commands.
     """
     deadline = time.monotonic() + timeout_s
     try:
         _start(channel, command, timeout_s)
-        return _follow(channel, output, stdin, deadline)
+        return _follow(channel, output, stdin, deadline, stop)
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise LostError from error
     finally:
@@ -103,10 +118,11 @@ def _start(channel: paramiko.Channel, command: str, timeout_s: float) -> None:
             raise LostError from error
 
 
-def _follow(channel: paramiko.Channel, output: Output, stdin: bytes, deadline: float) -> int:
+def _follow(channel: paramiko.Channel, output: Output, stdin: bytes, deadline: float, stop: threading.Event) -> int:
     unsent = memoryview(stdin)
     feeding = True
     ended_at: float | None = None
+    stopped_at: float | None = None
     with selectors.DefaultSelector() as selector:
         selector.register(channel.fileno(), selectors.EVENT_READ)
         while True:
@@ -123,6 +139,10 @@ def _follow(channel: paramiko.Channel, output: Output, stdin: bytes, deadline: f
                     return _status(channel, output)
             if now > deadline:
                 raise TimedOutError
+            if stop.is_set():
+                stopped_at = stopped_at or now
+                if now - stopped_at > _LEAVING_S:
+                    raise LeftError
             if channel.eof_received:
                 # The descriptor is readable for ever now; only the exit status is still to come.
                 channel.status_event.wait(min(_PAUSE_S, deadline - now))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from crdbmesh.errors import WaitError
+from crdbmesh.errors import StoppedError, WaitError
 
 T = TypeVar("T")
 
@@ -43,10 +43,11 @@ def wait_until(
         deadline_s: how long to wait at most; the probe runs once more when it is reached.
         interval_s: pause after the first probe. Later pauses grow a little and are jittered.
         say: told whenever something else is seen.
-        stop: once set, the wait ends as if its deadline had passed.
+        stop: once set, the wait ends at its next pause.
 
     Raises:
-        WaitError: the deadline passed, or `stop` was set.
+        WaitError: the deadline passed.
+        StoppedError: `stop` was set.
     """
     stop = stop or threading.Event()
     started = time.monotonic()
@@ -63,7 +64,7 @@ def wait_until(
         if elapsed_s >= deadline_s:
             raise WaitError(awaited, seconds=elapsed_s, last_seen=seen)
         if stop.wait(min(jittered(pause_s), deadline_s - elapsed_s)):
-            raise WaitError(awaited, seconds=time.monotonic() - started, last_seen=f"{seen} (then interrupted)")
+            raise StoppedError(awaited, last_seen=seen)
         pause_s = min(pause_s * _GROWTH, interval_s * _SLOWEST)
 
 

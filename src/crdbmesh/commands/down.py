@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crdbmesh import home as homes
+from crdbmesh import lease as leases
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.session import Session
@@ -28,6 +29,8 @@ from crdbmesh.steps import removal
 from crdbmesh.topology import names
 
 WORKERS = 16
+LEASE_S = 900.0
+"""Longer than an `up`'s: a lease is not renewed in a group that is being deleted."""
 
 Resource = Mapping[str, Any]
 
@@ -57,6 +60,11 @@ class Belongings:
         everything = [resource for content in self.groups.values() for resource in content] + [*self.resources]
         found = {(resource.get("tags") or {}).get(names.TAG_REGION) for resource in everything}
         return tuple(sorted(region for region in found if region))
+
+    def lease(self, mesh: str) -> Resource | None:
+        """What holds the mesh's lease, or None."""
+        everything = [resource for content in self.groups.values() for resource in content] + [*self.resources]
+        return next((resource for resource in everything if resource["name"] == names.lease(mesh)), None)
 
     def names(self) -> tuple[str, ...]:
         """What is deleted, for people to read."""
@@ -95,9 +103,7 @@ class DownResult:
     @property
     def done(self) -> bool:
         """Whether everything was deleted, or ordered to be."""
-        return not self.left and all(
-            result.outcome in {Outcome.HELD, Outcome.CHANGED} for result in self.results.values()
-        )
+        return not self.left and _all_good(self.results)
 
     def document(self) -> dict[str, Any]:
         """The result as `--output json` prints it."""
@@ -148,11 +154,19 @@ def run_down(
         stop: once set, nothing new is started.
 
     Raises:
+        HeldError: another run is at work on this mesh.
         CrdbmeshError: Azure cannot be reached at all.
     """
     started = time.monotonic()
-    with Session(cloud) as session, contextlib.ExitStack() as stack:
+    with Session(cloud, stop=stop) as session, contextlib.ExitStack() as stack:
+        has_folder = home.folder.is_dir()
+        if has_folder:
+            stack.enter_context(home.locked(leases.name_of("down")))
         found = _belongings(session, mesh)
+        lease = _lease(session, mesh, found.lease(mesh), seat=leases.seat(home.folder) if has_folder else None)
+        if lease is not None:
+            lease.take()
+            stack.callback(lease.end)
         if home.exists():
             journal = stack.enter_context(home.journal("down", dt.datetime.now(dt.UTC)))
             journal.record(command="down", mesh=mesh, found=found.count)
@@ -163,6 +177,8 @@ def run_down(
         steps += removal.resource_steps(session, found.resources)
         results = run.run(plan.order(steps), workers=WORKERS, notify=notify, stop=stop)
         left = _left(session, mesh) if wait else ()
+        if lease is not None and (left or not _all_good(results)):
+            lease.give_back()
     ended = DownResult(mesh, results, found.count, left, found.kept, wait, time.monotonic() - started)
     if not ended.done:
         return ended
@@ -170,6 +186,25 @@ def run_down(
     if wait:
         home.remove()
     return DownResult(mesh, results, found.count, left, found.kept, wait, time.monotonic() - started, forgotten)
+
+
+def _lease(session: Session, mesh: str, found: Resource | None, *, seat: str | None) -> leases.Lease | None:
+    if found is None:
+        return None
+    return leases.Lease(
+        session,
+        group=str(found["id"]).split("/")[4],
+        mesh=mesh,
+        location=str(found["location"]),
+        tags={names.TAG: mesh},
+        command="down",
+        seat=seat,
+        lasts_s=LEASE_S,
+    )
+
+
+def _all_good(results: Mapping[str, Result]) -> bool:
+    return all(result.outcome in {Outcome.HELD, Outcome.CHANGED} for result in results.values())
 
 
 def _belongings(session: Session, mesh: str) -> Belongings:

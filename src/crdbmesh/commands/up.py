@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from crdbmesh import home as homes
+from crdbmesh import lease as leases
 from crdbmesh.access import Access
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands import preflight
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Notify, Outcome, Result
+from crdbmesh.errors import HeldError
 from crdbmesh.home import Journal
 from crdbmesh.steps import catalog
-from crdbmesh.topology import config
+from crdbmesh.topology import config, resources
 from crdbmesh.topology.mesh import Mesh
 
 WORKERS = 32
@@ -31,12 +33,17 @@ Watch = Callable[[Sequence[str]], AbstractContextManager[Notify]]
 
 @dataclass(frozen=True, slots=True)
 class UpResult:
-    """How a run of `up` ended."""
+    """How a run of `up` ended.
+
+    Attributes:
+        held: who took the mesh's lease, if another run did.
+    """
 
     mesh: Mesh
     results: dict[str, Result]
     seconds: float
     journal: Path
+    held: HeldError | None = None
 
     def count(self, outcome: Outcome) -> int:
         """How many steps ended so."""
@@ -60,6 +67,7 @@ class UpResult:
             "regions": [region.name for region in self.mesh.regions],
             "allow_from": list(self.mesh.allow_from),
             "done": self.done,
+            "held": str(self.held) if self.held else None,
             **{outcome.value: self.count(outcome) for outcome in Outcome},
             "seconds": round(self.seconds, 1),
             "steps": [result_document(result) for result in self.results.values()],
@@ -104,18 +112,44 @@ def run_up(
 
     Raises:
         PreflightError: something foreseeable stands in the way; nothing was created.
+        HeldError: another run is at work on this mesh.
         CrdbmeshError: Azure or the local folder cannot be used at all.
     """
     started = time.monotonic()
-    with Access.open(mesh, cloud, home) as access:
+    stop = stop or threading.Event()
+    with home.locked(leases.name_of("up")), Access.open(mesh, cloud, home, stop=stop) as access:
         preflight.check(access)
+        lease = _lease(access, lost=stop.set)
+        lease.look()
         home.write(homes.SPEC, config.dump(mesh))
         steps = catalog.steps(access)
         with home.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:
             journal.record(command="up", mesh=mesh.name, regions=[region.name for region in mesh.regions])
-            results = run.run(plan.order(steps), workers=WORKERS, notify=recorded(journal, notify), stop=stop)
-            journal.record(ended=round(time.monotonic() - started, 3))
-    return UpResult(mesh, results, time.monotonic() - started, journal.path)
+            with lease:
+                results = run.run(
+                    plan.order(steps),
+                    workers=WORKERS,
+                    notify=recorded(journal, notify),
+                    stop=stop,
+                    permit=lambda step: lease.take() if step.leased else None,
+                )
+            held = {"held": str(lease.held_by_other)} if lease.held_by_other else {}
+            journal.record(ended=round(time.monotonic() - started, 3), **held)
+    return UpResult(mesh, results, time.monotonic() - started, journal.path, lease.held_by_other)
+
+
+def _lease(access: Access, *, lost: Callable[[], None]) -> leases.Lease:
+    mesh = access.mesh
+    return leases.Lease(
+        access.session,
+        group=mesh.group_name,
+        mesh=mesh.name,
+        location=mesh.regions[0].name,
+        tags=resources.tags(mesh),
+        command="up",
+        seat=leases.seat(access.home.folder),
+        lost=lost,
+    )
 
 
 def recorded(journal: Journal, notify: Notify) -> Notify:

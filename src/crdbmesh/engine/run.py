@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from crdbmesh.engine.plan import Plan
 from crdbmesh.engine.step import Event, Notify, Outcome, Result, Step
-from crdbmesh.errors import CrdbmeshError
+from crdbmesh.errors import CrdbmeshError, HeldError, StoppedError
 
 _GOOD = (Outcome.HELD, Outcome.CHANGED)
 
 
-def run(plan: Plan, *, workers: int, notify: Notify, stop: threading.Event | None = None) -> dict[str, Result]:
+def run(
+    plan: Plan,
+    *,
+    workers: int,
+    notify: Notify,
+    stop: threading.Event | None = None,
+    permit: Callable[[Step], None] = lambda _step: None,
+) -> dict[str, Result]:
     """Make every step of `plan` hold, as far as possible.
 
     Args:
@@ -25,20 +33,22 @@ def run(plan: Plan, *, workers: int, notify: Notify, stop: threading.Event | Non
         workers: how many steps may run at once.
         notify: told of every event, one at a time, from any thread. What it raises ends the run at once.
         stop: once set, no new step starts; those running finish.
+        permit: asked before each `apply`; what it raises keeps the step from being applied.
 
     Returns:
         The result of every step, in the plan's order.
     """
-    return _Run(plan, notify, stop or threading.Event()).run(workers)
+    return _Run(plan, notify, stop or threading.Event(), permit).run(workers)
 
 
 class _Run:
-    def __init__(self, plan: Plan, notify: Notify, stop: threading.Event) -> None:
+    def __init__(self, plan: Plan, notify: Notify, stop: threading.Event, permit: Callable[[Step], None]) -> None:
         self._plan = plan
         self._steps = plan.by_name()
         self._notify = notify
         self._notify_lock = threading.Lock()
         self._stop = stop
+        self._permit = permit
         self._results: dict[str, Result] = {}
         self._held_exclusively: set[str] = set()
 
@@ -95,10 +105,13 @@ class _Run:
                 return result(Outcome.HELD)
             if self._stop.is_set():
                 return result(Outcome.STOPPED, gap.summary)
+            self._permit(step)
             self._tell(Event(step.name, "applying", gap.summary))
             step.apply(gap, lambda text: self._tell(Event(step.name, "waiting", text)))
             self._tell(Event(step.name, "applied", gap.summary))
             remaining = step.check()
+        except (HeldError, StoppedError) as error:
+            return result(Outcome.STOPPED, str(error))
         except CrdbmeshError as error:
             return result(Outcome.FAILED, str(error), error.hint)
         except Exception as error:  # noqa: BLE001 - a bug in one step must not take the other regions down

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 Say = Callable[[str], None]
 """Told, in a short phrase, what is being waited for right now."""
@@ -23,7 +24,7 @@ class Outcome(Enum):
     BLOCKED = "blocked"
     """A prerequisite failed, so this never started."""
     STOPPED = "stopped"
-    """The run was interrupted before this started."""
+    """The run was interrupted before this started, or while it waited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Step(ABC):
     name: str
     after: frozenset[str] = frozenset()
     exclusive: frozenset[str] = frozenset()
+    leased: ClassVar[bool] = True
+    """Whether only the run that holds the mesh's lease may apply it."""
 
     @abstractmethod
     def check(self) -> Gap | None:

@@ -157,5 +157,10 @@ class AwaitedStep(MeshStep):
             return (True, "") if found is None else (None, found.summary)
 
         wait_until(
-            probe, awaited=self.awaited(), deadline_s=self.access.patient(self.deadline_s), interval_s=3, say=say
+            probe,
+            awaited=self.awaited(),
+            deadline_s=self.access.patient(self.deadline_s),
+            interval_s=3,
+            say=say,
+            stop=self.access.stop,
         )

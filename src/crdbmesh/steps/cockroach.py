@@ -257,6 +257,7 @@ class Initialised(MeshStep):
             deadline_s=self.access.patient(JOIN_DEADLINE_S),
             interval_s=2,
             say=say,
+            stop=self.access.stop,
         )
         marker = self._marker() or {}
         started = marker.get("started") or datetime.now(UTC).isoformat(timespec="seconds")
@@ -280,6 +281,7 @@ class Initialised(MeshStep):
             deadline_s=self.access.patient(JOIN_DEADLINE_S),
             interval_s=2,
             say=say,
+            stop=self.access.stop,
         )
         return any(answers)
 

@@ -122,6 +122,7 @@ class Member(MachineStep):
             deadline_s=self.access.patient(START_DEADLINE_S),
             interval_s=1,
             say=say,
+            stop=self.access.stop,
         )
         if self.machine == self.region.servers[0]:
             return
@@ -251,6 +252,7 @@ class Kubeconfig(RegionStep):
             deadline_s=self.access.patient(VOTER_DEADLINE_S),
             interval_s=2,
             say=say,
+            stop=self.access.stop,
         )
         kube.wait(
             "v1",
@@ -311,15 +313,17 @@ def _checksums(step: MachineStep, paths: list[str]) -> dict[str, str]:
 
 
 def _download(artifact: versions.Artifact, path: str, *, mode: str) -> str:
-    part = f"{path}.part"
+    """A script; it keeps what it fetches apart from another one of itself that an interrupted run left behind."""
     return "\n".join(
         [
             "set -eu",
             f"mkdir -p {shlex.quote(path.rpartition('/')[0])}",
-            f"curl -fsSL --proto =https --retry 5 --retry-delay 2 -o {shlex.quote(part)} {shlex.quote(artifact.url)}",
-            f"echo {shlex.quote(f'{artifact.sha256}  {part}')} | sha256sum -c -",
-            f"chmod {mode} {shlex.quote(part)}",
-            f"mv -f {shlex.quote(part)} {shlex.quote(path)}",
+            f"part=$(mktemp {shlex.quote(f'{path}.XXXXXX')})",
+            "trap 'rm -f \"$part\"' EXIT",
+            f'curl -fsSL --proto =https --retry 5 --retry-delay 2 -o "$part" {shlex.quote(artifact.url)}',
+            f'echo "{artifact.sha256}  $part" | sha256sum -c -',
+            f'chmod {mode} "$part"',
+            f'mv -f "$part" {shlex.quote(path)}',
         ]
     )
 

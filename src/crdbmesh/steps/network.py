@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from crdbmesh.clients.azure import compare, network
 from crdbmesh.clients.azure import resources as arm
@@ -20,6 +20,8 @@ PROVIDERS = ("Microsoft.Network", "Microsoft.Compute")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Providers(MeshStep):
     """The subscription is registered for the resource providers we use."""
+
+    leased: ClassVar[bool] = False
 
     def check(self) -> Gap | None:
         """Ask for each provider's registration."""
@@ -39,7 +41,12 @@ class Providers(MeshStep):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group(MeshStep):
-    """The resource group. One that exists is used only if it is ours, or if the spec names it."""
+    """The resource group. One that exists is used only if it is ours, or if the spec names it.
+
+    The mesh's lease is in it, so making it needs none.
+    """
+
+    leased: ClassVar[bool] = False
 
     def check(self) -> Gap | None:
         """Look for the group and whose it is."""

@@ -9,6 +9,12 @@ TAG = "crdbmesh"
 """Azure tag whose value is the mesh's name: what carries it belongs to the mesh, and nothing else does."""
 TAG_REGION = "crdbmesh-region"
 TAG_VERSION = "crdbmesh-version"
+TAG_LEASE_ID = "crdbmesh-lease-id"
+TAG_LEASE_HOLDER = "crdbmesh-lease-holder"
+TAG_LEASE_SEAT = "crdbmesh-lease-seat"
+TAG_LEASE_SINCE = "crdbmesh-lease-since"
+TAG_LEASE_UNTIL = "crdbmesh-lease-until"
+"""Who is at work on the mesh; times are ISO 8601 in UTC."""
 
 SUBNET = "nodes"
 IP_CONFIGURATION = "primary"
@@ -47,6 +53,11 @@ def network(mesh: str, region: str) -> str:
 def firewall(mesh: str, region: str) -> str:
     """The region's network security group."""
     return f"{mesh}-{region}-nsg"
+
+
+def lease(mesh: str) -> str:
+    """The network security group, with no rules and on no network, whose tags say who is at work on the mesh."""
+    return f"{mesh}-lease"
 
 
 def peering(mesh: str, region: str, remote: str) -> str:

@@ -26,6 +26,7 @@ from crdbmesh.errors import (
     CredentialError,
     ForbiddenError,
     QuotaError,
+    StoppedError,
     WaitError,
 )
 
@@ -284,7 +285,7 @@ def test_nothing_is_tried_again_once_stopped() -> None:
     stop = threading.Event()
     stop.set()
     calls = Calls(answered(409, "AnotherOperationInProgress", headers=QUICK))
-    with pytest.raises(WaitError):
+    with pytest.raises(StoppedError):
         failures.retrying(calls, doing="PUT x", say=lambda _: None, deadline_s=10, stop=stop)
     assert calls.count == 1
 

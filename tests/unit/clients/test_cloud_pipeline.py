@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from azure.mgmt.core.polling.arm_polling import BodyContentPolling
 from crdbmesh.clients.azure import pipeline
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud, GivenToken
-from crdbmesh.errors import WaitError
+from crdbmesh.errors import StoppedError, WaitError
 
 OFFLINE = Cloud(
     name="offline",
@@ -37,6 +38,7 @@ def following(deadline_s: float = 60.0) -> tuple[pipeline.Following, list[str]]:
         pace_s=4.0,
         deadline=time.monotonic() + deadline_s,
         say=said.append,
+        stop=threading.Event(),
     )
     method._operation, method._status = BodyContentPolling(), "Updating"
     return method, said
@@ -68,6 +70,16 @@ def test_at_the_deadline_the_operation_and_its_state_are_told() -> None:
     with pytest.raises(WaitError, match="PUT x; last seen: Updating"):
         method._delay()
     assert said == []
+
+
+def test_an_interrupted_operation_is_left_at_its_next_pause() -> None:
+    method, _ = following()
+    method._pipeline_response = answered({})
+    method._stop.set()
+    started = time.monotonic()
+    with pytest.raises(StoppedError, match="PUT x; last seen: Updating"):
+        method._delay()
+    assert time.monotonic() - started < 2
 
 
 @pytest.mark.parametrize(

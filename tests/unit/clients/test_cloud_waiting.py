@@ -8,7 +8,7 @@ import time
 import pytest
 
 from crdbmesh.clients.waiting import jittered, wait_until
-from crdbmesh.errors import WaitError
+from crdbmesh.errors import StoppedError, WaitError
 
 
 def test_the_value_is_returned_as_soon_as_there_is_one_and_changes_are_said_once() -> None:
@@ -37,7 +37,7 @@ def test_stopping_ends_the_wait_early() -> None:
     stop = threading.Event()
     stop.set()
     started = time.monotonic()
-    with pytest.raises(WaitError, match="interrupted"):
+    with pytest.raises(StoppedError, match="interrupted"):
         wait_until(lambda: (None, "nothing"), awaited="x", deadline_s=60, interval_s=30, stop=stop)
     assert time.monotonic() - started < 5
 

@@ -21,6 +21,7 @@ from crdbmesh.errors import (
     CredentialError,
     ForbiddenError,
     QuotaError,
+    StoppedError,
     WaitError,
 )
 
@@ -128,6 +129,7 @@ def retrying(
 
     Raises:
         WaitError: it was still in the way at the deadline.
+        StoppedError: `stop` was set.
         CloudError: anything else went wrong.
     """
     from azure.core.exceptions import AzureError
@@ -149,7 +151,9 @@ def retrying(
                 raise error from cause
             elapsed_s = time.monotonic() - started
             wait_s = max(_server_pause(cause), 0.0) or jittered(pause_s)
-            if elapsed_s + wait_s > deadline_s or stop.is_set():
+            if stop.is_set():
+                raise StoppedError(doing, last_seen=str(error)) from cause
+            if elapsed_s + wait_s > deadline_s:
                 raise WaitError(doing, seconds=elapsed_s, last_seen=str(error), hint=error.hint) from cause
             reason = error.code or type(cause).__name__
         say(f"{doing}: {reason}, trying again ({elapsed_s:.0f} s)")

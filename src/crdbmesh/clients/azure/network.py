@@ -131,13 +131,33 @@ def find_nsg(session: Session, group: str, name: str) -> Body | None:
 
 
 def ensure_nsg(
-    session: Session, group: str, name: str, body: Body, *, say: Say = unsaid, deadline_s: float = DEADLINE_S
+    session: Session,
+    group: str,
+    name: str,
+    body: Body,
+    *,
+    condition: dict[str, str] | None = None,
+    say: Say = unsaid,
+    deadline_s: float = DEADLINE_S,
 ) -> Body:
-    """Create a network security group, or make it, rules and all, what `body` says."""
+    """Create a network security group, or make it, rules and all, what `body` says.
+
+    Args:
+        session: Azure.
+        group: its resource group.
+        name: its name.
+        body: REST body.
+        condition: `{"If-Match": etag}` or `{"If-None-Match": "*"}`, which Microsoft.Network honours.
+        say: told what is waited for.
+        deadline_s: for all of it.
+
+    Raises:
+        CloudError: with status 412 when the condition does not hold.
+    """
     return session.carry_out(
         f"PUT networkSecurityGroups/{name}",
         lambda following: session.network.network_security_groups.begin_create_or_update(
-            group, name, cast("Any", body), polling=following
+            group, name, cast("Any", body), headers=dict(condition or {}), polling=following
         ),
         say=say,
         deadline_s=deadline_s,

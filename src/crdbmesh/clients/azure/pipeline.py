@@ -5,6 +5,7 @@ Imports the Azure SDK and requests when it is imported, so `session` imports it 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from urllib3.util.retry import Retry
 
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.waiting import Say, jittered
-from crdbmesh.errors import WaitError
+from crdbmesh.errors import StoppedError, WaitError
 
 if TYPE_CHECKING:
     from azure.core.pipeline import PipelineResponse
@@ -68,14 +69,18 @@ class Following(ARMPolling):
         pace_s: longest pause between two looks.
         deadline: on `time.monotonic()`.
         say: told at each look.
+        stop: once set, the operation goes on without us.
     """
 
-    def __init__(self, *, doing: str, endpoint: str, pace_s: float, deadline: float, say: Say) -> None:
+    def __init__(
+        self, *, doing: str, endpoint: str, pace_s: float, deadline: float, say: Say, stop: threading.Event
+    ) -> None:
         super().__init__(pace_s, path_format_arguments={"endpoint": endpoint})
         self._doing = doing
         self._pace_s = pace_s
         self._deadline = deadline
         self._say = say
+        self._stop = stop
         self._started = time.monotonic()
 
     def _extract_delay(self) -> float:
@@ -91,7 +96,8 @@ class Following(ARMPolling):
         super().run()
 
     def _delay(self) -> None:
-        self._sleep(min(self._extract_delay(), self._left_s()))
+        if self._stop.wait(min(self._extract_delay(), self._left_s())):
+            raise StoppedError(self._doing, last_seen=self.status())
 
     def _left_s(self) -> float:
         """Say where the operation is; how much time is left for it."""

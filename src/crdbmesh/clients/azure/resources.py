@@ -49,6 +49,7 @@ def ensure_group(
         doing=f"PUT resourceGroups/{name}",
         say=say,
         deadline_s=deadline_s,
+        stop=session.stop,
     )
 
 
@@ -172,8 +173,16 @@ def register_provider(
         doing=f"POST providers/{namespace}/register",
         say=say,
         deadline_s=deadline_s,
+        stop=session.stop,
     )
-    return wait_until(registered, awaited=f"{namespace} Registered", deadline_s=deadline_s, interval_s=1.0, say=say)
+    return wait_until(
+        registered,
+        awaited=f"{namespace} Registered",
+        deadline_s=deadline_s,
+        interval_s=1.0,
+        say=say,
+        stop=session.stop,
+    )
 
 
 def find_subscription(session: Session) -> Body | None:

@@ -8,6 +8,7 @@ and its models keep the JSON they were made from. Everything raised is a Crdbmes
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Self
@@ -43,6 +44,7 @@ class Session:
 
     Args:
         cloud: where Azure is.
+        stop: once set, waits for Azure end with StoppedError.
 
     Raises:
         ConfigError: no subscription was named, and the credential does not see exactly one.
@@ -54,7 +56,7 @@ class Session:
     network: NetworkManagementClient
     compute: ComputeManagementClient
 
-    def __init__(self, cloud: clouds.Cloud) -> None:
+    def __init__(self, cloud: clouds.Cloud, *, stop: threading.Event | None = None) -> None:
         from azure.mgmt.compute import ComputeManagementClient
         from azure.mgmt.network import NetworkManagementClient
         from azure.mgmt.resource.resources import ResourceManagementClient
@@ -64,6 +66,7 @@ class Session:
 
         _quieten()
         self.cloud = cloud
+        self.stop = stop or threading.Event()
         credential = cloud.credential
         if isinstance(credential, clouds.LazyCredential):
             credential = credential.load()
@@ -146,17 +149,18 @@ class Session:
 
         Raises:
             WaitError: the deadline passed.
+            StoppedError: the operator interrupted; the operation goes on.
             CloudError: it failed.
         """
         deadline = time.monotonic() + deadline_s
 
         def once() -> Body:
             following = self._following(
-                doing=doing, endpoint=self.cloud.arm_url, pace_s=pace_s, deadline=deadline, say=say
+                doing=doing, endpoint=self.cloud.arm_url, pace_s=pace_s, deadline=deadline, say=say, stop=self.stop
             )
             return _body(begin(following).result())
 
-        return failures.retrying(once, doing=doing, say=say, deadline_s=deadline_s)
+        return failures.retrying(once, doing=doing, say=say, deadline_s=deadline_s, stop=self.stop)
 
     def remove(
         self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float, pace_s: float = QUICK_PACE_S
