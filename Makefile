@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt bench test-azure wheel clean
+.PHONY: help setup demo test check fmt soak bench test-azure wheel clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ check: $(STAMP)  ## Lint, types, layers, spelling
 fmt: $(STAMP)  ## Format
 	$(BIN)/ruff check --fix --quiet src tests
 	$(BIN)/ruff format src tests
+
+soak: $(STAMP)  ## Two hundred seeds of faults, kills and damage, each to a whole mesh and back to nothing (SEEDS=200)
+	$(BIN)/python -m tests.soak --seeds $(or $(SEEDS),200)
 
 bench: $(STAMP)  ## How much `up` gains by running steps at once, in the simulator
 	$(BIN)/python tests/bench.py

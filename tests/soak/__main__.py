@@ -1,0 +1,83 @@
+"""`make soak`: seeds of faults, kills and damage, and what became of each mesh.
+
+Every seed has a simulated world of its own that misbehaves at every door. `up` runs in it, is killed at random
+moments, finds damage, and is run again until it holds; then the world must look like one that nobody disturbed. `down`,
+disturbed and killed as well, must leave nothing. Exits with 1 when a seed did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+from tests.soak import commands, seeds
+
+
+def main() -> None:
+    """Run the seeds and print a line for each that did not end well, then the sum."""
+    options = _options()
+    chosen = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
+    commands.preload()
+    started = time.monotonic()
+    fork = multiprocessing.get_context("fork")
+    outcomes: list[seeds.Outcome] = []
+    with ProcessPoolExecutor(options.jobs, mp_context=fork) as pool:
+        shapes = {seeds.shape_of(seed) for seed in chosen}
+        wanted: dict[seeds.Shape, tuple[dict[str, Any], float]] = {}
+        for shape, begun in {
+            shape: pool.submit(seeds.undisturbed, shape, scale=options.scale) for shape in shapes
+        }.items():
+            wanted[shape] = begun.result()
+        running = []
+        for seed in chosen:
+            picture, usual_s = wanted[seeds.shape_of(seed)]
+            running.append(pool.submit(seeds.run, seed, scale=options.scale, wanted=picture, usual_s=usual_s))
+        for future in as_completed(running):
+            outcomes.append(future.result())
+            _tell(outcomes[-1], verbose=options.verbose or options.seed is not None)
+    sys.stdout.write(f"{_sum(outcomes)}\n")
+    sys.stderr.write(
+        f"{sum(one.ups for one in outcomes)} ups, {sum(one.downs for one in outcomes)} downs, "
+        f"{sum(one.kills for one in outcomes)} of them killed or interrupted, in {time.monotonic() - started:.0f} s\n"
+    )
+    sys.exit(0 if all(one.good for one in outcomes) else 1)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=200, help="how many (default 200)")
+    parser.add_argument("--first", type=int, default=1, help="the first of them (default 1)")
+    parser.add_argument("--seed", type=int, help="just this one, told in full")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, help="how many at once (default: cores)")
+    parser.add_argument("--scale", type=float, default=300, help="simulated seconds per real second (default 300)")
+    parser.add_argument("--verbose", action="store_true", help="tell of every seed")
+    return parser.parse_args()
+
+
+def _tell(outcome: seeds.Outcome, *, verbose: bool) -> None:
+    if outcome.good and not verbose:
+        return
+    sys.stderr.write(
+        f"seed {outcome.seed} ({outcome.shape}): {'good' if outcome.good else 'BAD'}, {outcome.ups} ups, "
+        f"{outcome.downs} downs, {outcome.kills} killed, {outcome.seconds:.0f} s\n"
+    )
+    for note in outcome.notes:
+        sys.stderr.write(f"    {note}\n")
+    sys.stderr.flush()
+
+
+def _sum(outcomes: list[seeds.Outcome]) -> str:
+    return (
+        f"seeds={len(outcomes)} converged={sum(one.converged for one in outcomes)} "
+        f"leaked={sum(one.leaked for one in outcomes)} split={sum(one.split for one in outcomes)} "
+        f"tracebacks={sum(one.tracebacks for one in outcomes)}"
+    )
+
+
+if __name__ == "__main__":
+    main()
