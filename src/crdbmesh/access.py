@@ -194,7 +194,7 @@ class Access:
                 seen = f"{server.node} at {url}: {error}"
                 continue
             return kube
-        raise KubeError(f"{region}: the Kubernetes API does not answer ({seen})")
+        raise KubeError(f"{region}: the Kubernetes API does not answer ({seen})").passing()
 
     def _ssh_key(self, name: str, make: Callable[[str], pki.SSHKey], comment: str) -> pki.SSHKey:
         return self._once(

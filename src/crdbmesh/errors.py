@@ -24,6 +24,7 @@ Each carries `hint`: what the operator does next. No message ever contains a sec
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 
 class CrdbmeshError(Exception):
@@ -31,11 +32,20 @@ class CrdbmeshError(Exception):
 
     Attributes:
         hint: what the operator does next, one sentence, or None.
+        may_pass: whether the same may succeed a little later: a connection broke, a server stumbled. Where repeating
+            is safe, clients have repeated; what is left is for whoever can repeat the whole of what was going on.
     """
+
+    may_pass: bool = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+    def passing(self) -> Self:
+        """This error, as one that may pass."""
+        self.may_pass = True
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,7 @@ class CloudError(CrdbmeshError):
         super().__init__(message, hint=hint)
         self.code = code
         self.status = status
+        self.may_pass = _stumbled(status)
         self.request_id = request_id
 
 
@@ -140,6 +151,8 @@ class HostError(CrdbmeshError):
 class UnreachableError(HostError):
     """The host does not answer, refuses the login key, or shows another host key."""
 
+    may_pass = True
+
 
 class CommandError(HostError):
     """A command on a host ended with a non-zero exit status.
@@ -156,6 +169,7 @@ class CommandError(HostError):
         self.command = command
         self.status = status
         self.tail = tail
+        self.may_pass = status is None
 
 
 class KubeError(CrdbmeshError):
@@ -170,3 +184,8 @@ class KubeError(CrdbmeshError):
         super().__init__(message, hint=hint)
         self.status = status
         self.reason = reason
+        self.may_pass = _stumbled(status)
+
+
+def _stumbled(status: int | None) -> bool:
+    return status is not None and (status == 429 or status >= 500)

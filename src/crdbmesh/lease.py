@@ -24,6 +24,7 @@ from typing import Any, Self
 
 from crdbmesh.clients.azure import network
 from crdbmesh.clients.azure.session import Session
+from crdbmesh.clients.waiting import wait_until
 from crdbmesh.errors import CloudError, CrdbmeshError, HeldError
 from crdbmesh.topology import names
 
@@ -32,6 +33,7 @@ LASTS_S = 300.0
 _RENEWALS = 4
 """How often it is renewed in that time."""
 _TAKE_S = 120.0
+_READABLE_S = 60.0
 _PRECONDITION_FAILED = 412
 
 
@@ -203,13 +205,24 @@ class Lease:
         except CloudError as error:
             if error.status != _PRECONDITION_FAILED:
                 raise
-        now_there, new = self._read()
-        if now_there is None or new is None:
+        now_there, new = wait_until(
+            self._read_back,
+            awaited=f"the lease of {self._mesh} to be readable",
+            deadline_s=_READABLE_S,
+            interval_s=0.5,
+            stop=self._session.stop,
+        )
+        if now_there is None:
             raise HeldError(f"the lease of {self._mesh} was removed while it was being taken", hint="run again")
         if now_there.id != holder.id:
             raise self._held(now_there)
         self._me = holder
         return new
+
+    def _read_back(self) -> tuple[tuple[Holder | None, str] | None, str]:
+        """Azure's reads lag behind its writes."""
+        holder, etag = self._read()
+        return (None if etag is None else (holder, etag)), "404"
 
     def _put(self, more: Mapping[str, str], etag: str | None) -> None:
         body: dict[str, Any] = {"location": self._location, "tags": {**self._tags, **more}, "properties": {}}

@@ -27,6 +27,11 @@ from crdbmesh.topology.mesh import Mesh
 WORKERS = 32
 """Steps at once: mostly waits for Azure and for machines."""
 
+PAUSES_S = (2.0, 6.0, 15.0, 30.0)
+"""Between tries of a step whose connection broke, say: together about as long as a machine takes to restart."""
+LOOKS_S = (1.0, 2.0, 4.0, 8.0)
+"""Between looks at a step that does not hold yet although it was applied: Azure's reads lag behind its writes."""
+
 Watch = Callable[[Sequence[str]], AbstractContextManager[Notify]]
 """Shows a run: given the names of its steps, told of every event until the block ends."""
 
@@ -132,6 +137,8 @@ def run_up(
                     notify=recorded(journal, notify),
                     stop=stop,
                     permit=lambda step: lease.take() if step.leased else None,
+                    pauses_s=[access.patient(pause_s) for pause_s in PAUSES_S],
+                    looks_s=[access.patient(pause_s) for pause_s in LOOKS_S],
                 )
             held = {"held": str(lease.held_by_other)} if lease.held_by_other else {}
             journal.record(ended=round(time.monotonic() - started, 3), **held)

@@ -1,18 +1,20 @@
 """Runs a plan: check, apply, check; in parallel; failure is a value.
 
 A step that ran but does not hold afterwards has failed. What depends on a failed step is blocked, with the culprit
-named; everything else goes on. Nothing is retried here: clients retry what is transient, the operator runs again.
+named; everything else goes on. Clients retry what is transient and safe to repeat; what may pass but is not safe to
+repeat by itself, such as a command whose connection broke, is made good here by doing the whole step again.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from crdbmesh.engine.plan import Plan
-from crdbmesh.engine.step import Event, Notify, Outcome, Result, Step
+from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result, Step
 from crdbmesh.errors import CrdbmeshError, HeldError, StoppedError
 
 _GOOD = (Outcome.HELD, Outcome.CHANGED)
@@ -25,6 +27,8 @@ def run(
     notify: Notify,
     stop: threading.Event | None = None,
     permit: Callable[[Step], None] = lambda _step: None,
+    pauses_s: Sequence[float] = (),
+    looks_s: Sequence[float] = (),
 ) -> dict[str, Result]:
     """Make every step of `plan` hold, as far as possible.
 
@@ -34,22 +38,40 @@ def run(
         notify: told of every event, one at a time, from any thread. What it raises ends the run at once.
         stop: once set, no new step starts; those running finish.
         permit: asked before each `apply`; what it raises keeps the step from being applied.
+        pauses_s: between tries of a step that failed for a reason that may pass; as many more tries as pauses.
+        looks_s: between looks at a step that was applied and does not hold yet: reads may lag behind writes.
 
     Returns:
         The result of every step, in the plan's order.
     """
-    return _Run(plan, notify, stop or threading.Event(), permit).run(workers)
+    return _Run(plan, notify, stop or threading.Event(), permit, pauses_s, looks_s).run(workers)
+
+
+class _NotHeldError(Exception):
+    """A step was applied, and a gap remains."""
 
 
 class _Run:
-    def __init__(self, plan: Plan, notify: Notify, stop: threading.Event, permit: Callable[[Step], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        notify: Notify,
+        stop: threading.Event,
+        permit: Callable[[Step], None],
+        pauses_s: Sequence[float],
+        looks_s: Sequence[float],
+    ) -> None:
         self._plan = plan
         self._steps = plan.by_name()
         self._notify = notify
         self._notify_lock = threading.Lock()
         self._stop = stop
         self._permit = permit
+        self._pauses_s = tuple(pauses_s)
+        self._looks_s = tuple(looks_s)
         self._results: dict[str, Result] = {}
+        self._begun: dict[str, Gap] = {}
+        """The gaps that were being closed when something broke that may pass."""
         self._held_exclusively: set[str] = set()
 
     def run(self, workers: int) -> dict[str, Result]:
@@ -98,31 +120,51 @@ class _Run:
         def result(outcome: Outcome, detail: str = "", hint: str | None = None) -> Result:
             return Result(step.name, outcome, detail, hint=hint, seconds=time.monotonic() - started)
 
-        try:
-            self._tell(Event(step.name, "checking"))
-            gap = step.check()
-            if gap is None:
-                return result(Outcome.HELD)
-            if self._stop.is_set():
-                return result(Outcome.STOPPED, gap.summary)
-            self._permit(step)
-            self._tell(Event(step.name, "applying", gap.summary))
-            step.apply(gap, lambda text: self._tell(Event(step.name, "waiting", text)))
-            self._tell(Event(step.name, "applied", gap.summary))
+        for pause_s in (*self._pauses_s, None):
+            try:
+                gap = self._close(step)
+            except (HeldError, StoppedError) as error:
+                return result(Outcome.STOPPED, str(error))
+            except CrdbmeshError as error:
+                if pause_s is None or not error.may_pass:
+                    return result(Outcome.FAILED, str(error), error.hint)
+                self._tell(Event(step.name, "waiting", f"{error}; trying again"))
+                if self._stop.wait(pause_s * random.uniform(0.8, 1.2)):  # noqa: S311 - spreads load, guards nothing
+                    return result(Outcome.STOPPED, str(error))
+            except _NotHeldError as error:
+                return result(Outcome.FAILED, str(error))
+            except Exception as error:  # noqa: BLE001 - a bug in one step must not take the other regions down
+                return result(
+                    Outcome.FAILED,
+                    f"unexpected {type(error).__name__}: {error}",
+                    "this is a bug in crdbmesh; run again, and report it with the journal if it stays",
+                )
+            else:
+                gap = gap or self._begun.get(step.name)
+                return result(Outcome.CHANGED, gap.summary) if gap else result(Outcome.HELD)
+        raise AssertionError("the last try returns")
+
+    def _close(self, step: Step) -> Gap | None:
+        """Check, apply, check; the gap that was closed, or None when there was none."""
+        self._tell(Event(step.name, "checking"))
+        gap = step.check()
+        if gap is None:
+            return None
+        if self._stop.is_set():
+            raise StoppedError(step.name, last_seen=gap.summary)
+        self._permit(step)
+        self._begun[step.name] = gap
+        self._tell(Event(step.name, "applying", gap.summary))
+        step.apply(gap, lambda text: self._tell(Event(step.name, "waiting", text)))
+        self._tell(Event(step.name, "applied", gap.summary))
+        remaining = step.check()
+        for pause_s in self._looks_s:
+            if remaining is None or self._stop.wait(pause_s):
+                break
             remaining = step.check()
-        except (HeldError, StoppedError) as error:
-            return result(Outcome.STOPPED, str(error))
-        except CrdbmeshError as error:
-            return result(Outcome.FAILED, str(error), error.hint)
-        except Exception as error:  # noqa: BLE001 - a bug in one step must not take the other regions down
-            return result(
-                Outcome.FAILED,
-                f"unexpected {type(error).__name__}: {error}",
-                "this is a bug in crdbmesh; run again, and report it with the journal if it stays",
-            )
         if remaining is not None:
-            return result(Outcome.FAILED, f"done, but it does not hold: {remaining.summary}")
-        return result(Outcome.CHANGED, gap.summary)
+            raise _NotHeldError(f"done, but it does not hold: {remaining.summary}")
+        return gap
 
     def _end(self, result: Result) -> None:
         self._results[result.step] = result

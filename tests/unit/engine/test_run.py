@@ -6,12 +6,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Gap, Outcome, Result, Say, Step
-from crdbmesh.errors import KubeError, PlanError
+from crdbmesh.errors import (
+    CrdbmeshError,
+    HeldError,
+    KubeError,
+    PlanError,
+    RefusedError,
+    StoppedError,
+    UnreachableError,
+)
 
 
 @dataclass
@@ -32,9 +41,16 @@ class Thing(Step):
     state: State
     raises: Exception | None = None
     useless: bool = False
+    late: list[None] = field(default_factory=list)
+    """As many looks find nothing although it holds."""
+    breaks: list[CrdbmeshError] = field(default_factory=list)
+    """What one apply after the other raises, after it has done its work."""
     during: Callable[[], None] = lambda: None
 
     def check(self) -> Gap | None:
+        if self.name in self.state.holds and self.late:
+            self.late.pop()
+            return Gap(f"{self.name} is not seen yet")
         return None if self.name in self.state.holds else Gap(f"{self.name} is absent")
 
     def apply(self, gap: Gap, say: Say) -> None:
@@ -50,11 +66,15 @@ class Thing(Step):
             self.state.log.append(self.name)
         if not self.useless:
             self.state.holds.add(self.name)
+        if self.breaks:
+            raise self.breaks.pop()
 
 
-def go(*steps: Step, stop: threading.Event | None = None, events: list[Event] | None = None) -> dict[str, Result]:
+def go(
+    *steps: Step, stop: threading.Event | None = None, events: list[Event] | None = None, **options: Any
+) -> dict[str, Result]:
     seen = events if events is not None else []
-    return run.run(plan.order(steps), workers=4, notify=seen.append, stop=stop)
+    return run.run(plan.order(steps), workers=4, notify=seen.append, stop=stop, **options)
 
 
 def outcomes(results: dict[str, Result]) -> dict[str, str]:
@@ -98,6 +118,44 @@ def test_a_bug_in_a_step_fails_that_step_alone() -> None:
     results = go(Thing(name="a", state=State(), raises=ZeroDivisionError("oops")), Thing(name="b", state=State()))
     assert outcomes(results) == {"a": "failed", "b": "changed"}
     assert "ZeroDivisionError" in results["a"].detail
+
+
+def test_what_may_pass_is_made_good_by_doing_the_step_again() -> None:
+    state = State()
+    broke = UnreachableError("the connection broke")
+    results = go(Thing(name="a", state=state, useless=True, breaks=[broke, broke]), pauses_s=[0.01])
+    assert outcomes(results) == {"a": "failed"}
+    assert state.log == ["a", "a"]
+    results = go(Thing(name="b", state=state, breaks=[broke]), pauses_s=[0.01])
+    assert outcomes(results) == {"b": "changed"}
+    assert results["b"].detail == "b is absent"
+
+
+def test_what_will_not_pass_is_not_tried_again() -> None:
+    state = State()
+    results = go(Thing(name="a", state=state, raises=RefusedError("no")), pauses_s=[0.01, 0.01])
+    assert outcomes(results) == {"a": "failed"}
+    assert outcomes(go(Thing(name="b", state=state, raises=KeyError("x")), pauses_s=[0.01])) == {"b": "failed"}
+    assert state.log == []
+
+
+def test_what_is_seen_late_is_looked_at_again() -> None:
+    state = State()
+    assert outcomes(go(Thing(name="a", state=state, late=[None, None]))) == {"a": "failed"}
+    assert outcomes(go(Thing(name="b", state=state, late=[None, None]), looks_s=[0.01, 0.01])) == {"b": "changed"}
+
+
+def test_a_step_that_has_no_permit_is_not_applied_and_what_may_wait_is_interrupted() -> None:
+    state = State()
+
+    def refuse(step: Step) -> None:
+        raise HeldError(f"another run has {step.name}")
+
+    results = go(Thing(name="a", state=state), permit=refuse)
+    assert (results["a"].outcome, results["a"].detail) == (Outcome.STOPPED, "another run has a")
+    assert state.log == []
+    interrupted = StoppedError("the VM", last_seen="Creating")
+    assert outcomes(go(Thing(name="b", state=state, raises=interrupted))) == {"b": "stopped"}
 
 
 def test_steps_that_write_the_same_thing_never_run_at_once() -> None:

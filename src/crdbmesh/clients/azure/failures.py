@@ -52,6 +52,10 @@ _SHAKY = frozenset(
 """Azure stumbled; the same request may well pass, but not for ever."""
 _SHAKY_TRIES = 4
 
+_LAGGING = frozenset({"resourcenotfound", "notfound", "parentresourcenotfound", "invalidresourcereference"})
+"""Azure does not see yet what it has just made: a subnet, an address, the very resource whose operation ended."""
+_LAG_TRIES = 5
+
 _QUOTA = {
     "skunotavailable": "choose another machine size or region, or other zones",
     "quotaexceeded": "ask Azure for more quota (portal: Quotas), or use fewer or smaller machines",
@@ -136,7 +140,7 @@ def retrying(
 
     stop = stop or threading.Event()
     started = time.monotonic()
-    pause_s, shaky = _FIRST_PAUSE_S, 0
+    pause_s, shaky, lagging = _FIRST_PAUSE_S, 0, 0
     while True:
         try:
             return call()
@@ -145,6 +149,8 @@ def retrying(
             codes = _codes(cause)
             if _is_shaky(cause, codes):
                 shaky += 1
+            elif doing.startswith("PUT") and codes & _LAGGING and lagging < _LAG_TRIES:
+                lagging += 1
             elif not codes & _TRANSIENT and error.status != 429:
                 raise error from cause
             if shaky >= _SHAKY_TRIES:
@@ -191,7 +197,7 @@ def translate(error: AzureError, doing: str) -> CloudError:
             f"{doing}: Azure does not answer: {_clean(str(error))}",
             code=type(error).__name__,
             hint="check the network connection and proxy settings",
-        )
+        ).passing()
     codes = _codes(error)
     kind, hint = _kind(error, codes)
     if isinstance(error, ClientAuthenticationError) and error.response is None:
