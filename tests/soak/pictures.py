@@ -44,8 +44,13 @@ _CHANCE = {
     "clusterIPs",
     "status",
     "diskSizeBytes",
+    "crdbmesh-lease-id",
+    "crdbmesh-lease-holder",
+    "crdbmesh-lease-seat",
+    "crdbmesh-lease-since",
+    "crdbmesh-lease-until",
 }
-"""Members that differ between two worlds that are alike: ids, times, what the status of an object counts."""
+"""Members that differ between two worlds that are alike: ids, times, counts, and what a run that was killed holds."""
 _PATTERNS = (
     (re.compile(r"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----\s*", re.DOTALL), r"<\1>"),
     (re.compile(r"\b(sh\.helm\.release\.v1\.[a-z-]+)\.v\d+$"), r"\1"),
