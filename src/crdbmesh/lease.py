@@ -34,6 +34,7 @@ _RENEWALS = 4
 """How often it is renewed in that time."""
 _TAKE_S = 120.0
 _READABLE_S = 60.0
+_TRIES = 3
 _PRECONDITION_FAILED = 412
 
 
@@ -200,24 +201,25 @@ class Lease:
         It is read again afterwards: a request that was sent twice is refused the second time, and whether Azure
         honours `If-None-Match` is not documented.
         """
-        try:
-            self._put(holder.tags(), etag)
-        except CloudError as error:
-            if error.status != _PRECONDITION_FAILED:
-                raise
-        now_there, new = wait_until(
-            self._read_back,
-            awaited=f"the lease of {self._mesh} to be readable",
-            deadline_s=_READABLE_S,
-            interval_s=0.5,
-            stop=self._session.stop,
-        )
-        if now_there is None:
-            raise HeldError(f"the lease of {self._mesh} was removed while it was being taken", hint="run again")
-        if now_there.id != holder.id:
-            raise self._held(now_there)
-        self._me = holder
-        return new
+        for _ in range(_TRIES):
+            try:
+                self._put(holder.tags(), etag)
+            except CloudError as error:
+                if error.status != _PRECONDITION_FAILED:
+                    raise
+            there, etag = wait_until(
+                self._read_back,
+                awaited=f"the lease of {self._mesh} to be readable",
+                deadline_s=_READABLE_S,
+                interval_s=0.5,
+                stop=self._session.stop,
+            )
+            if there == holder:
+                self._me = holder
+                return etag
+            # Somebody else's, or still what it was: something that is no run of ours changed the security group.
+            self._refuse(there)
+        raise HeldError(f"the lease of {self._mesh} is being changed by somebody else", hint="wait a little, run again")
 
     def _read_back(self) -> tuple[tuple[Holder | None, str] | None, str]:
         """Azure's reads lag behind its writes."""
@@ -232,7 +234,7 @@ class Lease:
         )
 
     def _renewed(self, *, since: dt.datetime) -> Holder:
-        until = _now() + dt.timedelta(seconds=self._lasts_s)
+        until = _now() + dt.timedelta(seconds=round(self._lasts_s))
         return Holder(self._me.id, self._me.name, self._me.seat, since, until)
 
     def _renew_until_ended(self) -> None:
@@ -271,7 +273,8 @@ def name_of(command: str) -> str:
 
 
 def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
+    """Now, to the second, as it is written."""
+    return dt.datetime.now(dt.UTC).replace(microsecond=0)
 
 
 def _text(time: dt.datetime) -> str:

@@ -140,6 +140,19 @@ def test_it_is_renewed_for_as_long_as_the_run_goes_on(azure: Any, session: Sessi
         assert lease.held_by_other is None
 
 
+def test_a_change_of_tags_by_a_policy_does_not_cost_the_lease(azure: Any, session: Session) -> None:
+    azure.put_group("lease-policy", crdbmesh="lease-policy")
+    with lease_of(session, "lease-policy", lasts_s=8) as lease:
+        lease.take()
+        have = tags(azure, "lease-policy")
+        azure.put("lease-policy", "networkSecurityGroups", names.lease("lease-policy"), {}, **have, cost="42")
+        deadline = time.monotonic() + 15
+        while tags(azure, "lease-policy")[names.TAG_LEASE_UNTIL] == have[names.TAG_LEASE_UNTIL]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert lease.held_by_other is None
+
+
 def test_a_run_that_loses_it_is_told_and_takes_nothing_more(azure: Any, session: Session) -> None:
     azure.put_group("lease-lost", crdbmesh="lease-lost")
     lost = threading.Event()
