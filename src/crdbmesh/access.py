@@ -1,11 +1,13 @@
 """How the steps and probes of one run reach the world: Azure, the machines, the clusters.
 
 Everything is found by name when it is asked for, and kept for the run: an SSH connection per machine, a Kubernetes
-client per region. Secrets come from the mesh's local folder and are made there when they are first needed.
+client per region. Secrets come from the mesh's local folder. They are made there, all of them at once and before the
+first machine; one that is missing although a machine was made with it is lost, and never made anew.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,7 +21,8 @@ from crdbmesh.clients.kube import Kube
 from crdbmesh.clients.ssh import Host
 from crdbmesh.errors import KubeError, RefusedError, UnreachableError
 from crdbmesh.home import Home
-from crdbmesh.topology import names, pki, resources
+from crdbmesh.inventory import list_machines
+from crdbmesh.topology import folder, names, pki, resources
 from crdbmesh.topology.mesh import Machine, Mesh
 
 T = TypeVar("T")
@@ -86,23 +89,38 @@ class Access:
 
     def login_key(self) -> pki.SSHKey:
         """The key pair that crdbmesh logs in with, made for this mesh."""
-        return self._ssh_key("login.key", pki.make_login_key, f"crdbmesh-{self.mesh.name}")
+        return self._ssh_key(folder.LOGIN_KEY, f"crdbmesh-{self.mesh.name}")
 
     def host_key(self, machine: Machine) -> pki.SSHKey:
         """The host key pair that a machine gets from us."""
-        return self._ssh_key(f"host-keys/{machine.node}.key", pki.make_host_key, machine.node)
+        return self._ssh_key(folder.host_key(machine.node), machine.node)
 
     def token(self, region: str) -> str:
         """The secret with which machines join a region's cluster."""
-        return self.home.find_or_make(f"tokens/{region}", lambda: pki.make_token(32)).strip()
+        return self._secret(folder.token(region)).strip()
 
     def cilium_ca(self) -> pki.KeyPair:
         """The CA of every cluster's Cilium."""
-        return self._key_pair("ca/cilium.pem", lambda: pki.make_cilium_ca(now=datetime.now(UTC)))
+        return self._once(folder.CILIUM_CA, lambda: pki.read_key_pair(self._secret(folder.CILIUM_CA)))
 
     def cockroach_ca(self) -> pki.KeyPair:
         """The CA of CockroachDB. Its key never leaves the local folder."""
-        return self._key_pair("ca/cockroach.pem", lambda: pki.make_cockroach_ca(now=datetime.now(UTC)))
+        return self._once(folder.COCKROACH_CA, lambda: pki.read_key_pair(self._secret(folder.COCKROACH_CA)))
+
+    def lost_secrets(self) -> tuple[folder.Secret, ...]:
+        """The secrets that are not in the local folder although machines in Azure were made with them."""
+        missing = self._missing_secrets()
+        if not missing:
+            return ()
+        machines = list_machines(self.session, self.mesh.name, self.group)
+        return tuple(secret for secret in missing if secret.is_used(machines))
+
+    def forget_world(self) -> None:
+        """Drop from the local folder what it knows of a world that is gone, as when `down` ran on another machine."""
+        self.home.delete(folder.CLUSTER_ID)
+        for region in self.mesh.regions:
+            self.home.delete(folder.kubeconfig(region.name))
+            self.home.delete(folder.begun(region.name))
 
     def public_address(self, machine: Machine) -> str | None:
         """A machine's public address, or None while it has none."""
@@ -124,7 +142,15 @@ class Access:
         return self._once(f"zones/{location}/{size}", find)
 
     def zone_of(self, machine: Machine) -> str | None:
-        """The zone a machine is in, or should be made in."""
+        """The zone a machine is in, or should be made in: one that is there stays where it is."""
+        known = f"zone/{machine.node}"
+        with self._lock:
+            if known in self._kept:
+                zone: str | None = self._kept[known]
+                return zone
+        found = compute.find_vm(self.session, self.group, names.machine(self.mesh.name, machine.region, machine.number))
+        if found is not None:
+            return self._once(known, lambda: next(iter(found.get("zones") or []), None))
         if machine.zone is not None:
             return machine.zone
         if self.mesh.region(machine.region).zones is not None:
@@ -157,10 +183,14 @@ class Access:
 
     def kubeconfig_file(self, region: str) -> str:
         """Where, in the local folder, a region's kubeconfig is kept."""
-        return f"kubeconfigs/{region}.yaml"
+        return folder.kubeconfig(region)
 
-    def kube(self, region: str) -> Kube:
+    def kube(self, region: str, *, manager: str = "crdbmesh") -> Kube:
         """A region's Kubernetes API, through the first of its servers that answers.
+
+        Args:
+            region: which.
+            manager: in whose name objects are applied.
 
         Raises:
             KubeError: there is no kubeconfig yet, or no server answers.
@@ -168,7 +198,7 @@ class Access:
         text = self.home.read(self.kubeconfig_file(region))
         if text is None:
             raise KubeError(f"{region}: no kubeconfig in {self.home.folder}", hint=LOST_FOLDER)
-        return self._once(f"kube/{region}/{hash(text)}", lambda: self._answering(region, text))
+        return self._once(f"kube/{region}/{manager}/{hash(text)}", lambda: self._answering(region, text, manager))
 
     def forget_kube(self, region: str) -> None:
         """Drop a region's client, so that the next use looks for a server that answers."""
@@ -177,7 +207,7 @@ class Access:
         for kube in forgotten:
             kube.close()
 
-    def _answering(self, region: str, text: str) -> Kube:
+    def _answering(self, region: str, text: str, manager: str) -> Kube:
         config = kubeconfig.parse(text)
         seen = "no server has a public address"
         for server in self.mesh.region(region).servers:
@@ -186,7 +216,7 @@ class Access:
                 continue
             url = f"https://{address}:{resources.KUBE_PORT}"
             reached = kubeconfig.rewrite(config, server=url, context=names.context(region))
-            kube = Kube(reached, name=region, stop=self.stop)
+            kube = Kube(reached, name=region, stop=self.stop, field_manager=manager)
             try:
                 kube.version()
             except KubeError as error:
@@ -196,17 +226,41 @@ class Access:
             return kube
         raise KubeError(f"{region}: the Kubernetes API does not answer ({seen})").passing()
 
-    def _ssh_key(self, name: str, make: Callable[[str], pki.SSHKey], comment: str) -> pki.SSHKey:
-        return self._once(
-            name, lambda: pki.read_ssh_key(self.home.find_or_make(name, lambda: make(comment).private), comment)
-        )
+    def _ssh_key(self, file: str, comment: str) -> pki.SSHKey:
+        return self._once(file, lambda: pki.read_ssh_key(self._secret(file), comment))
 
-    def _key_pair(self, name: str, make: Callable[[], pki.KeyPair]) -> pki.KeyPair:
-        def text() -> str:
-            pair = make()
-            return f"{pair.cert_pem}{pair.key_pem}"
+    def _secret(self, file: str) -> str:
+        """A secret's text. The first use of any makes all that may still be made, before there is a machine."""
+        self._once("secrets", self._make_secrets)
+        text = self.home.read(file)
+        if text is None:
+            raise lost_folder(file)
+        return text
 
-        return self._once(name, lambda: pki.read_key_pair(self.home.find_or_make(name, text)))
+    def _make_secrets(self) -> None:
+        missing = self._missing_secrets()
+        if lost := self.lost_secrets():
+            everything = len(missing) == len(folder.secrets(self.mesh))
+            raise RefusedError(
+                f"in {self.home.folder}: {folder.describe(lost, whole=everything)}",
+                hint=folder.remedy(self.mesh.name, whole=everything),
+            )
+        for secret in missing:
+            self.home.find_or_make(secret.file, functools.partial(self._make_secret, secret))
+
+    def _missing_secrets(self) -> tuple[folder.Secret, ...]:
+        return tuple(secret for secret in folder.secrets(self.mesh) if self.home.read(secret.file) is None)
+
+    def _make_secret(self, secret: folder.Secret) -> str:
+        if secret.file == folder.LOGIN_KEY:
+            return pki.make_login_key(f"crdbmesh-{self.mesh.name}").private
+        if secret.number is not None:
+            return pki.make_host_key(secret.of).private
+        if secret.region is not None:
+            return pki.make_token(32)
+        make = {folder.CILIUM_CA: pki.make_cilium_ca, folder.COCKROACH_CA: pki.make_cockroach_ca}[secret.file]
+        pair = make(now=datetime.now(UTC))
+        return f"{pair.cert_pem}{pair.key_pem}"
 
     def _once(self, key: str, make: Callable[[], T]) -> T:
         with self._lock:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from crdbmesh import __version__, console, interrupts
+from crdbmesh import __version__, console, interrupts, secrecy
 from crdbmesh import home as homes
 from crdbmesh.errors import ConfigError, CrdbmeshError, Finding, HeldError, PreflightError
 from crdbmesh.options import (
@@ -139,7 +139,7 @@ def up(
             raise typer.Exit(FAILED)
         console.say(screen, "Checking subscription, regions, sizes and quota …")
         with signals.finishing("Then `crdbmesh up` goes on from there.") as stop:
-            ended = command.run_up(mesh, cloud, _home(mesh.name), watch=_watch(screen), stop=stop)
+            ended = command.run_up(mesh, cloud, _home(mesh.name), watch=_watch(screen), warn=_warn(screen), stop=stop)
         console.show_results(
             screen, ended.results, seconds=ended.seconds, journal=str(ended.journal), again=_again("up", mesh.name)
         )
@@ -175,7 +175,7 @@ def plan(
         screen = console.make(stderr=True)
         console.show_intent(screen, mesh)
         console.say(screen, "Looking at what is there …")
-        found = command.run_plan(mesh, cloud, _home(mesh.name))
+        found = command.run_plan(mesh, cloud, _home(mesh.name), warn=_warn(screen))
         if output == "json":
             _print_json(found.document())
         else:
@@ -183,18 +183,54 @@ def plan(
         raise typer.Exit(FAILED if found.refused() else DONE)
 
 
+@app.command(epilog=_EPILOG, short_help="Look at everything that could stand in the way of `up`.")
+def doctor(
+    regions: Regions = None,
+    name: NewName = None,
+    config_file: ConfigFile = None,
+    allow_from: AllowFrom = None,
+    machines_per_region: MachinesPerRegion = None,
+    machine_size: MachineSize = None,
+    output: OutputOption = "text",
+) -> None:
+    """Look at everything that could stand in the way of `up`, without a write; exit 3 when something does.
+
+    When nothing says which regions, it looks at your login, subscription and local folder.
+    """
+    from crdbmesh import console_doctor
+    from crdbmesh.commands import doctor as command
+    from crdbmesh.commands import specs
+
+    with _mapped(output) as signals, signals.leaving():
+        given = specs.Given(regions, name, config_file, _several(allow_from), machines_per_region, machine_size)
+        cloud = _cloud()
+        mesh = command.find_mesh(given, cloud, _root_folder())
+        known = mesh.name if mesh else name or command.NAME
+        found = command.run_doctor(mesh, cloud, _home(known))
+        if output == "json":
+            _print_json(found.document())
+        else:
+            screen = console.make(stderr=False)
+            console_doctor.show_verdicts(screen, known, found.verdicts, whole=mesh is not None)
+        raise typer.Exit(DONE if found.ok else PREFLIGHT)
+
+
 @app.command(epilog=_EPILOG, short_help="Say how every layer of every region is doing.")
 def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOption = "text") -> None:
     """Say how every layer of every region is doing; exit 10 when anything is degraded."""
-    from crdbmesh.commands import specs
+    from crdbmesh.commands import reconstruct
     from crdbmesh.commands import status as command
 
     with _mapped(output) as signals, signals.leaving():
-        known = specs.name_of(mesh_name or name, _root_folder())
-        mesh = specs.kept(known, _root_folder())
-        health = command.run_status(mesh, _cloud(), _home(known))
+        cloud = _cloud()
+        mesh, reconstructed = reconstruct.known(mesh_name or name, cloud, _root_folder())
+        home = _home(mesh.name)
+        if reconstructed:
+            told = f"No spec of {mesh.name} is in {home.folder}; this one is reconstructed from its tags in Azure."
+            console.say(console.make(stderr=True), told)
+        health = command.run_status(mesh, cloud, home)
         if output == "json":
-            _print_json(command.document(health))
+            _print_json(command.document(health, reconstructed=reconstructed))
         else:
             console.show_status(console.make(stderr=False), health)
         raise typer.Exit(DEGRADED if health.degraded else DONE)
@@ -397,6 +433,12 @@ def _watch(screen: Console) -> Watch:
     return lambda steps: console.Progress(screen, steps, catalog.place, catalog.STAGES)
 
 
+def _warn(screen: Console) -> Callable[[Finding], None]:
+    from crdbmesh import console_doctor
+
+    return lambda finding: console_doctor.show_warning(screen, finding)
+
+
 def _again(command: str, name: str) -> str:
     """How to run the same command on the same mesh again."""
     known = homes.list_meshes(_root_folder())
@@ -426,7 +468,7 @@ def _confirm_name(name: str, *, asks: bool) -> None:
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps({"schema": 1, **document}))
+    typer.echo(secrecy.hide(json.dumps({"schema": 1, **document})))
 
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:
@@ -488,7 +530,7 @@ def _error_document(kind: str, message: str, hint: str | None, findings: Sequenc
 def _bug(error: Exception) -> CrdbmeshError:
     descriptor, path = tempfile.mkstemp(prefix="crdbmesh-", suffix=".txt")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write("".join(traceback.format_exception(error)))
+        file.write(secrecy.hide("".join(traceback.format_exception(error))))
     return CrdbmeshError(
         f"unexpected {type(error).__name__}", hint=f"this is a bug in crdbmesh; its traceback is in {path}"
     )

@@ -18,13 +18,16 @@
     │   └── CommandError     a command ended with a non-zero status
     └── KubeError            the Kubernetes API answered with an error, or exec failed
 
-Each carries `hint`: what the operator does next. No message ever contains a secret.
+Each carries `hint`: what the operator does next. No message ever contains a secret: what errors quote of others goes
+through `secrecy.hide`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Self
+
+from crdbmesh.secrecy import hide
 
 
 class CrdbmeshError(Exception):
@@ -39,8 +42,8 @@ class CrdbmeshError(Exception):
     may_pass: bool = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(hide(message))
+        self.hint = hide(hint) if hint is not None else None
 
     def passing(self) -> Self:
         """This error, as one that may pass."""
@@ -93,7 +96,7 @@ class WaitError(CrdbmeshError):
     def __init__(self, awaited: str, *, seconds: float, last_seen: str, hint: str | None = None) -> None:
         super().__init__(f"waited {seconds:.0f} s for {awaited}; last seen: {last_seen}", hint=hint)
         self.awaited = awaited
-        self.last_seen = last_seen
+        self.last_seen = hide(last_seen)
 
 
 class StoppedError(CrdbmeshError):
@@ -168,7 +171,7 @@ class CommandError(HostError):
         super().__init__(f"{host}: `{command}` {ending}: {tail.strip() or '(no output)'}")
         self.command = command
         self.status = status
-        self.tail = tail
+        self.tail = hide(tail)
         self.may_pass = status is None
 
 

@@ -22,11 +22,14 @@ from typing import IO, Any, Self
 
 import platformdirs
 
+from crdbmesh import secrecy
 from crdbmesh.errors import ConfigError, Finding, HeldError
+from crdbmesh.topology import folder as folders
 
 SPEC = "mesh.yaml"
 LOCK = "lock"
 JOURNALS = "journals"
+_TOKENS = folders.token("")
 
 
 def root(environ: Mapping[str, str]) -> Path:
@@ -74,10 +77,12 @@ class Home:
             raise _wrong(path, f"cannot be read ({error.strerror})", "make it readable by you") from error
         if stat.S_IMODE(mode) & 0o077:
             raise _wrong(path, f"can be read by others (mode {stat.S_IMODE(mode):o})", f"run chmod 600 {path}")
+        _learn(name, text)
         return text
 
     def write(self, name: str, text: str) -> None:
         """Write a file whole: readers see the old text or the new, and nobody else ever sees either."""
+        _learn(name, text)
         path = self.folder / name
         self._make(path.parent)
         scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -123,11 +128,13 @@ class Home:
             file.truncate(0)
             file.write(json.dumps({"name": name, "since": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}))
             file.flush()
-            yield
-            if not self.exists():
-                with contextlib.suppress(OSError):
-                    path.unlink()
-                    self.folder.rmdir()
+            try:
+                yield
+            finally:
+                if not self.exists():
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+                        self.folder.rmdir()
 
     def remove(self) -> None:
         """Remove the whole folder; absent is done."""
@@ -142,7 +149,10 @@ class Home:
         return Journal(path, os.fdopen(descriptor, "a", encoding="utf-8"))
 
     def _make(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        # Levels that are there are left alone, except for the mesh's own; a new one is nobody else's from the start,
+        # the folder of all meshes too: who may write there could put another folder in this one's place.
+        for level in (*reversed(folder.parents), folder):
+            level.mkdir(mode=0o700, exist_ok=True)
         for level in (self.folder, folder):
             level.chmod(0o700)
 
@@ -163,7 +173,7 @@ class Journal:
 
     def record(self, **fields: Any) -> None:
         """Append one line; `at` is added."""
-        line = json.dumps({"at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), **fields})
+        line = secrecy.hide(json.dumps({"at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), **fields}))
         with self._lock:
             if not self._file.closed:
                 self._file.write(f"{line}\n")
@@ -199,6 +209,10 @@ def _told(text: str) -> str:
         return f"{document['name']}, since {document['since']}"
     except (ValueError, KeyError, TypeError):
         return "another process on this machine"
+
+
+def _learn(name: str, text: str) -> None:
+    secrecy.learn(text, whole=name.startswith(_TOKENS))
 
 
 def _wrong(path: Path, reason: str, remedy: str) -> ConfigError:

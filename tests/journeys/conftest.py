@@ -82,6 +82,11 @@ class World:
     def report(self) -> dict[str, Any]:
         return dict(self._get(self.coordinates["report_url"]))
 
+    def misbehave(self, how: dict[str, Any]) -> None:
+        """Make the world misbehave: `{"rates": {name: rate}}` or `{"preset": name}`."""
+        status, answer = self._request("PUT", f"{self.coordinates['report_url']}faults", how)
+        assert status == 200, answer
+
     def writes(self) -> int:
         return sum(self.report()["writes"].values())
 

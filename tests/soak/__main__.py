@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
@@ -45,6 +46,8 @@ def main() -> None:
         f"{sum(one.ups for one in outcomes)} ups, {sum(one.downs for one in outcomes)} downs, "
         f"{sum(one.kills for one in outcomes)} of them killed or interrupted, in {time.monotonic() - started:.0f} s\n"
     )
+    happened = sum((one.faults for one in outcomes), Counter())
+    sys.stderr.write(f"faults: {', '.join(f'{name} {count}' for name, count in sorted(happened.items()))}\n")
     sys.exit(0 if all(one.good for one in outcomes) else 1)
 
 

@@ -6,6 +6,7 @@ import random
 import signal
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ class Outcome:
     ups: int = 0
     downs: int = 0
     kills: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
@@ -254,6 +256,7 @@ def _down(trial: _Trial, outcome: Outcome, chance: random.Random, usual_s: float
             break
     trial.doors.misbehave({})
     report = trial.doors.report()
+    outcome.faults.update(report["faults"])
     outcome.leaked = int(report["resources"]) + int(report["machines"])
     if outcome.leaked:
         outcome.notes.append(f"left: {report['resources']} resources, {report['machines']} machines; {last}")

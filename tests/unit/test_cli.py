@@ -24,7 +24,7 @@ from crdbmesh import __version__, cli
 from crdbmesh.errors import CloudError, ConfigError, CrdbmeshError, Finding, PreflightError, RefusedError
 from crdbmesh.home import SPEC, Home
 
-COMMANDS = ["up", "plan", "status", "down", "kubeconfig", "demo"]
+COMMANDS = ["up", "plan", "doctor", "status", "down", "kubeconfig", "demo"]
 
 
 def crdbmesh(*arguments: str, home: Path, **environment: str) -> Result:

@@ -64,3 +64,10 @@ def test_a_journal_is_private_json_lines_written_at_once(tmp_path: Path) -> None
     assert mode(journal.path) == 0o600
     journal.record(step="late")
     assert len(journal.path.read_text().splitlines()) == 1
+
+
+def test_a_folder_that_a_failed_run_left_empty_is_removed(tmp_path: Path) -> None:
+    home = homes.Home(tmp_path / "m")
+    with pytest.raises(ConfigError), home.locked("up"):
+        raise ConfigError([])
+    assert not home.folder.exists()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from crdbmesh import secrecy
 from crdbmesh.errors import CloudError, ConfigError, Finding
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class LazyCredential:
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         """A token from the credential itself."""
-        return self.load().get_token(*scopes, **options)
+        token = self.load().get_token(*scopes, **options)
+        secrecy.learn(token.token, whole=True)
+        return token
 
 
 class GivenToken:
@@ -66,12 +69,15 @@ class GivenToken:
         return AccessToken(self._read(), int(time.time()) + 600)
 
     def _read(self) -> str:
-        if self._file is None:
-            return self._token
+        token = self._token if self._file is None else self._read_file(self._file)
+        secrecy.learn(token, whole=True)
+        return token
+
+    def _read_file(self, file: Path) -> str:
         try:
-            return self._file.read_text(encoding="utf-8").strip()
+            return file.read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise CloudError(f"cannot read the token file {self._file}: {error.strerror}") from error
+            raise CloudError(f"cannot read the token file {file}: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ import os
 import random
 import re
 import ssl
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -357,17 +356,25 @@ def _inline(entry: Mapping[str, Any], name: str) -> str:
 
 
 def _load_pair(tls: ssl.SSLContext, certificate: str, key: str) -> None:
-    """Python's ssl module reads keys from files only: two private ones, gone as soon as they are read."""
-    with tempfile.TemporaryDirectory(prefix="crdbmesh-") as folder:
-        paths = {}
-        for name, text in {"certificate": certificate, "key": key}.items():
-            paths[name] = os.path.join(folder, name)  # noqa: PTH118 - what os.open and ssl take
-            with os.fdopen(os.open(paths[name], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(text)
-        try:
-            tls.load_cert_chain(paths["certificate"], paths["key"])
-        except ssl.SSLError:
-            raise _wrong("client-key-data", "…", "is not the key of client-certificate-data") from None
+    """Python's ssl module reads keys from files only: from two pipes, so that they are never on a disk."""
+    try:
+        with _piped(certificate) as certificate_path, _piped(key) as key_path:
+            tls.load_cert_chain(certificate_path, key_path, password="")
+    except ssl.SSLError:
+        raise _wrong("client-key-data", "…", "is not the key of client-certificate-data") from None
+
+
+@contextlib.contextmanager
+def _piped(text: str) -> Iterator[str]:
+    """A path from which `text` can be read once."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "wb", buffering=0) as file:
+        # All of it at once, before anyone reads: what a pipe holds is enough for keys and certificate chains.
+        os.set_blocking(writing, False)
+        if file.write(text.encode()) != len(text.encode()):
+            raise _wrong("client-key-data", "…", "is longer than any key or certificate")
+        file.close()
+        yield f"/dev/fd/{reading}"
 
 
 def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

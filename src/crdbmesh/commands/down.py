@@ -11,11 +11,12 @@ import datetime as dt
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from crdbmesh import home as homes
+from crdbmesh import inventory
 from crdbmesh import lease as leases
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import resources as arm
@@ -26,7 +27,7 @@ from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Notify, Outcome, Result, Step
 from crdbmesh.errors import CloudError
 from crdbmesh.steps import removal
-from crdbmesh.topology import names
+from crdbmesh.topology import folder, names
 
 WORKERS = 16
 LEASE_S = 900.0
@@ -167,6 +168,8 @@ def run_down(
         if lease is not None:
             lease.take()
             stack.callback(lease.end)
+        # Whoever is taken down is not missed: another `up` begins an empty database.
+        home.delete(folder.CLUSTER_ID)
         if home.exists():
             journal = stack.enter_context(home.journal("down", dt.datetime.now(dt.UTC)))
             journal.record(command="down", mesh=mesh, found=found.count)
@@ -214,7 +217,8 @@ def _belongings(session: Session, mesh: str) -> Belongings:
     for group in arm.list_groups(session, names.TAG, mesh):
         name = str(group["name"])
         content = arm.list_group_resources(session, name)
-        ours = {_key(resource): resource for resource in content if _is_ours(resource, mesh)}
+        tagged = {_key(resource) for resource in content if _is_tagged(resource, mesh)}
+        ours = {_key(one): one for one in content if _key(one) in tagged or _is_disk_of(one, tagged, mesh)}
         foreign = [resource for resource in content if not _is_of(resource, ours)]
         if not foreign:
             whole[name] = tuple(content)
@@ -250,12 +254,18 @@ def _forget(home: homes.Home, found: Belongings, environ: Mapping[str, str]) -> 
     return kubeconfig.forget(regions, environ).contexts
 
 
-def _is_ours(resource: Resource, mesh: str) -> bool:
-    """Whether it carries our tag; a disk may have lost it, and goes with the machine that is named in its name."""
-    if (resource.get("tags") or {}).get(names.TAG) == mesh:
-        return True
-    is_disk = str(resource.get("type", "")).lower() == "microsoft.compute/disks"
-    return is_disk and str(resource.get("name", "")).startswith(f"{mesh}-")
+def _is_tagged(resource: Resource, mesh: str) -> bool:
+    return (resource.get("tags") or {}).get(names.TAG) == mesh
+
+
+def _is_disk_of(resource: Resource, tagged: Collection[str], mesh: str) -> bool:
+    """Whether it is the OS disk of a machine of ours, which may carry no tag: attached to one, or left by one."""
+    if str(resource.get("type", "")).lower() != "microsoft.compute/disks":
+        return False
+    owner = str(resource.get("managedBy") or "").lower()
+    if owner:
+        return owner in tagged
+    return str(resource.get("name", "")).lower().endswith("-os") and inventory.place_of(resource, mesh) is not None
 
 
 def _is_of(resource: Resource, ours: Mapping[str, Resource]) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from crdbmesh import home as homes
 from crdbmesh.access import Access
+from crdbmesh.checks import catalog as checks
 from crdbmesh.clients import cloud as clouds
-from crdbmesh.commands import preflight
 from crdbmesh.commands.up import result_document
 from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome, Result
+from crdbmesh.errors import Finding
 from crdbmesh.steps import catalog
 from crdbmesh.topology.mesh import Mesh
 
@@ -53,15 +55,23 @@ class PlanResult:
         }
 
 
-def run_plan(mesh: Mesh, cloud: clouds.Cloud, home: homes.Home) -> PlanResult:
-    """Survey every step.
+def run_plan(
+    mesh: Mesh, cloud: clouds.Cloud, home: homes.Home, *, warn: Callable[[Finding], None] = lambda _finding: None
+) -> PlanResult:
+    """Do every check, then survey every step.
+
+    Args:
+        mesh: the spec.
+        cloud: where Azure is.
+        home: the mesh's local folder.
+        warn: told of what does not stand in the way, but should be known.
 
     Raises:
         PreflightError: something foreseeable stands in the way.
         CrdbmeshError: Azure or the local folder cannot be used at all.
     """
     with Access.open(mesh, cloud, home) as access:
-        preflight.check(access)
+        checks.require(access, warn)
         steps = catalog.steps(access)
         found = plan.survey(plan.order(steps), workers=WORKERS)
         return PlanResult(mesh, {step.name: found[step.name] for step in steps})

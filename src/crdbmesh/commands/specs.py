@@ -94,7 +94,9 @@ def kept(name: str, root: Path) -> Mesh:
     document = _kept_document(name, root)
     if document is None:
         known = homes.list_meshes(root)
-        remedy = f"known are: {', '.join(known)}" if known else "run `crdbmesh up` here first"
+        remedy = f"restore its local folder {root / name} from a backup, or run this where `crdbmesh up` was run"
+        if known:
+            remedy = f"known are: {', '.join(known)}; if {name} is another, {remedy}"
         raise ConfigError([Finding("name", name, f"no such mesh is known here ({root})", remedy)])
     return config.mesh(document)
 
@@ -116,7 +118,10 @@ def _kept_document(name: str, root: Path) -> dict[str, Any] | None:
 def _asking_for_regions(finding: Finding) -> Finding:
     if finding.field == "regions" and finding.value == "(absent)":
         return replace(
-            finding, reason="nothing says where", remedy="give --regions eastus,westus,northeurope or --config FILE"
+            finding,
+            reason="nothing says where, and no spec is kept here",
+            remedy="give --regions eastus,westus,northeurope or --config FILE; if a mesh's local folder is lost, "
+            "`crdbmesh status NAME` shows it",
         )
     return finding
 

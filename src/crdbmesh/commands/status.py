@@ -22,12 +22,18 @@ def run_status(mesh: Mesh, cloud: clouds.Cloud, home: homes.Home) -> Health:
         return probes.read(access)
 
 
-def document(health: Health) -> dict[str, Any]:
-    """The result as `--output json` prints it."""
+def document(health: Health, *, reconstructed: bool = False) -> dict[str, Any]:
+    """The result as `--output json` prints it.
+
+    Args:
+        health: what was read.
+        reconstructed: whether the spec was made from tags, the local folder being lost.
+    """
     return {
         "command": "status",
         "mesh": health.mesh,
         "degraded": health.degraded,
+        "reconstructed": reconstructed,
         "figures": health.figures(),
         "cluster_ids": list(health.cluster_ids),
         "regions": [

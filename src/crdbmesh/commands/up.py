@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import threading
 import time
@@ -14,11 +15,11 @@ from typing import Any
 from crdbmesh import home as homes
 from crdbmesh import lease as leases
 from crdbmesh.access import Access
+from crdbmesh.checks import catalog as checks
 from crdbmesh.clients import cloud as clouds
-from crdbmesh.commands import preflight
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Notify, Outcome, Result
-from crdbmesh.errors import HeldError
+from crdbmesh.errors import CloudError, Finding, HeldError
 from crdbmesh.home import Journal
 from crdbmesh.steps import catalog
 from crdbmesh.topology import config, resources
@@ -104,7 +105,13 @@ def with_caller(mesh: Mesh, cloud: clouds.Cloud) -> Mesh:
 
 
 def run_up(
-    mesh: Mesh, cloud: clouds.Cloud, home: homes.Home, *, watch: Watch, stop: threading.Event | None = None
+    mesh: Mesh,
+    cloud: clouds.Cloud,
+    home: homes.Home,
+    *,
+    watch: Watch,
+    warn: Callable[[Finding], None] = lambda _finding: None,
+    stop: threading.Event | None = None,
 ) -> UpResult:
     """Run every step that does not hold.
 
@@ -113,6 +120,7 @@ def run_up(
         cloud: where Azure is.
         home: the mesh's local folder.
         watch: shows the run.
+        warn: told of what does not stand in the way, but should be known.
         stop: once set, nothing new is started.
 
     Raises:
@@ -123,9 +131,11 @@ def run_up(
     started = time.monotonic()
     stop = stop or threading.Event()
     with home.locked(leases.name_of("up")), Access.open(mesh, cloud, home, stop=stop) as access:
-        preflight.check(access)
         lease = _lease(access, lost=stop.set)
-        lease.look()
+        with contextlib.suppress(CloudError):
+            # What keeps it from being read, the checks say better.
+            lease.look()
+        checks.require(access, warn)
         home.write(homes.SPEC, config.dump(mesh))
         steps = catalog.steps(access)
         with home.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:

@@ -14,7 +14,10 @@ import tempfile
 import threading
 from pathlib import Path
 
+from crdbmesh.simulator import faults
 from crdbmesh.simulator.server import Simulator
+
+_FAULTS = "what goes wrong: 'transient', or rates 0..1 such as arm.throttled=0.2,kube.conflict@westus=0.1, or both"
 
 
 def main() -> int:
@@ -24,6 +27,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of everything that is left to chance")
     parser.add_argument("--attached", action="store_true", help="also stop when standard input ends")
     parser.add_argument("--folder", type=Path, help="where the CA and cloud files go; a temporary one when left out")
+    parser.add_argument("--faults", type=_rates, metavar="SPEC", help=_FAULTS)
     arguments = parser.parse_args()
     if arguments.scale <= 0:
         parser.error("argument --scale: must be above 0")
@@ -35,7 +39,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="crdbmesh-") as scratch:
         folder = arguments.folder or Path(scratch)
         try:
-            simulator = Simulator(folder, scale=arguments.scale, seed=arguments.seed)
+            simulator = Simulator(folder, scale=arguments.scale, seed=arguments.seed, faults=arguments.faults)
             simulator.start()
         except OSError as error:
             sys.stderr.write(f"cannot serve: {error}\n")
@@ -47,6 +51,13 @@ def main() -> int:
         finally:
             simulator.stop()
     return 0
+
+
+def _rates(text: str) -> dict[str, float]:
+    try:
+        return faults.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _stop_when_input_ends(stop: threading.Event) -> None:

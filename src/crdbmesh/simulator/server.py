@@ -17,7 +17,7 @@ import socket
 import ssl
 import threading
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -27,6 +27,7 @@ from crdbmesh.simulator import tls
 from crdbmesh.simulator.arm import address, door
 from crdbmesh.simulator.arm.state import Subscription
 from crdbmesh.simulator.clock import Clock
+from crdbmesh.simulator.faults import read_rates
 from crdbmesh.simulator.hosts.server import Hosts
 from crdbmesh.simulator.kube.controllers import Controllers
 from crdbmesh.simulator.kube.door import KubeDoors
@@ -34,6 +35,7 @@ from crdbmesh.simulator.network import Network
 from crdbmesh.simulator.world import World
 
 T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 SSH_PORT = 2222
 """Where the cloud file says that machines answer SSH: a port that needs no privilege to listen on."""
@@ -49,15 +51,28 @@ class Simulator:
         seed: of everything that is left to chance.
         folder: where the CA file and the cloud file are written.
         ssh_port: what the cloud file names as the port of the machines' SSH.
+        faults: what goes wrong, and how often: rates 0..1 by name, as `faults.Faults.set` takes them.
+
+    Raises:
+        ValueError: a fault is not known, or a rate is none.
     """
 
-    def __init__(self, folder: Path, *, scale: float = 60.0, seed: int = 0, ssh_port: int = SSH_PORT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        scale: float = 60.0,
+        seed: int = 0,
+        ssh_port: int = SSH_PORT,
+        faults: Mapping[str, float] | None = None,
+    ) -> None:
         self._folder = folder
         self._ssh_port = ssh_port
         self._token = secrets.token_urlsafe(24)
         self._subscription_id = str(uuid.UUID(int=random.Random(seed).getrandbits(128), version=4))  # noqa: S311
         self._block = Block.claim()
         self.world = World(clock=Clock(scale), seed=seed)
+        self.world.faults.set(faults or {})
         self.world.subscription = Subscription(
             self.world, subscription_id=self._subscription_id, addresses=self._block.addresses()
         )
@@ -132,16 +147,44 @@ class Simulator:
                 "unknown": [{"door": unknown.door, "what": unknown.what} for unknown in world.unknown],
                 "resources": len(world.subscription.groups) + len(world.subscription.resources),
                 "machines": len(world.machines),
+                "faults": world.faults.counts,
             }
 
+    def commands(self) -> list[dict[str, Any]]:
+        """What the process lists of machines and containers have shown so far."""
+        with self.world.lock:
+            ran = list(self.world.commands.items())
+        return [{"place": place, "argv": list(argv), "times": times} for (place, argv), times in ran]
+
     def _report_app(self) -> web.Application:
-        async def answer(request: web.Request) -> web.Response:
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.headers.get("Authorization") != f"Bearer {self._token}":
                 raise web.HTTPUnauthorized
+            return await handler(request)
+
+        async def answer(_request: web.Request) -> web.Response:
             return web.json_response(self.report())
 
-        app = web.Application()
+        async def commands(_request: web.Request) -> web.Response:
+            return web.json_response(self.commands())
+
+        async def set_faults(request: web.Request) -> web.Response:
+            try:
+                self.world.faults.set(read_rates(await request.json()))
+            except ValueError as error:
+                return web.json_response({"error": str(error)}, status=400)
+            return web.json_response({"rates": self.world.faults.rates})
+
+        async def clear_faults(_request: web.Request) -> web.Response:
+            self.world.faults.clear()
+            return web.Response(status=204)
+
+        app = web.Application(middlewares=[guard])
         app.router.add_get("/", answer)
+        app.router.add_get("/commands", commands)
+        app.router.add_put("/faults", set_faults)
+        app.router.add_delete("/faults", clear_faults)
         return app
 
     async def _serve(self, app: web.Application, context: ssl.SSLContext) -> str:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import collections
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from crdbmesh.simulator.clock import Clock
+from crdbmesh.simulator.faults import Faults
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.arm.state import Subscription
     from crdbmesh.simulator.hosts.machine_os import MachineOS
     from crdbmesh.simulator.kube.cluster import Cluster
     from crdbmesh.simulator.network import Network
+
+_MOST_COMMANDS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,9 @@ class World:
         writes: requests that changed, or asked to change, state: counted at the doors, by door name
             (`arm`, `ssh`, `kube`). For SSH: files written, and commands that change the host.
         unknown: requests that nothing here understands; an honest run leaves it empty.
+        commands: what process lists have shown: how often each argument vector ran in a place (a host name, or
+            `node/namespace/pod`), of SSH sessions, of scripts and of commands in containers; the oldest go first.
+        faults: what goes wrong in it on purpose; nothing, until rates are set.
         volumes: what programs have written to volumes, by the volume's identity: it outlives the programs.
         boot, halt: set by the SSH door; called by the ARM door when a VM is powered on or deleted.
     """
@@ -84,10 +90,12 @@ class World:
     clusters: list[Cluster] = field(default_factory=list)
     writes: collections.Counter[str] = field(default_factory=collections.Counter)
     unknown: list[Unknown] = field(default_factory=list)
+    commands: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
     volumes: dict[tuple[str, ...], dict[str, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311 - reproducible worlds, not cryptography
+        self.faults = Faults(self.seed)
         self.subscription: Subscription
         self.network: Network
         self.boot: Callable[[Machine], None] = lambda _machine: None
@@ -102,3 +110,11 @@ class World:
         """Record a request that `door` does not understand."""
         with self.lock:
             self.unknown.append(Unknown(door, what))
+
+    def ran(self, place: str, argv: Sequence[str]) -> None:
+        """Note that a process list at `place` showed this argument vector."""
+        key = (place, tuple(argv))
+        with self.lock:
+            self.commands[key] = self.commands.get(key, 0) + 1
+            if len(self.commands) > _MOST_COMMANDS:
+                del self.commands[next(iter(self.commands))]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from crdbmesh.access import Access
 from crdbmesh.engine.step import Step
-from crdbmesh.steps import cilium, clustermesh, cockroach, dns, k3s, machines, network
+from crdbmesh.steps import cilium, clustermesh, cockroach, dns, initialise, k3s, machines, network
 from crdbmesh.topology.mesh import Machine, Region
 
 STAGES = ("network", "machines", "k3s", "cilium", "dns", "cockroachdb")
@@ -183,5 +183,5 @@ def _database(access: Access) -> Iterator[Step]:
     safe = {f"{region.name}/cockroachdb" for region in everyone} | {f"{first.name}/client"}
     if len(everyone) > 1:
         safe |= {f"{region.name}/reach" for region in everyone}
-    yield cockroach.Initialised(name="mesh/init", after=frozenset(safe), access=access)
-    yield cockroach.Proof(name="mesh/proof", after=frozenset({"mesh/init"}), access=access)
+    yield initialise.Initialised(name="mesh/init", after=frozenset(safe), access=access)
+    yield initialise.Proof(name="mesh/proof", after=frozenset({"mesh/init"}), access=access)

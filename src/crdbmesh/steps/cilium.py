@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from crdbmesh.access import lost_folder
 from crdbmesh.clients.kube import Kube
 from crdbmesh.engine.step import Gap, Say
-from crdbmesh.errors import KubeError
+from crdbmesh.errors import KubeError, RefusedError
 from crdbmesh.steps.base import ObjectsStep, RegionStep
 from crdbmesh.topology import names
 from crdbmesh.topology.manifests import Object, cilium
@@ -19,6 +21,9 @@ INSTALL_DEADLINE_S = 600.0
 READY_DEADLINE_S = 600.0
 
 JOB = "helm-install-cilium"
+
+_FIXED = {"cluster id": "cluster-id", "cluster name": "cluster-name", "pod range": "cluster-pool-ipv4-cidr"}
+"""What cannot be changed while pods run, by what it is: its setting in cilium-config."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +44,30 @@ class Cilium(ObjectsStep):
         found = kube.find("v1", "Secret", names.CILIUM_VALUES_SECRET, names.KUBE_SYSTEM)
         if found is not None and found.get("data") != self.objects()[0]["data"]:
             raise lost_folder(f"Cilium of {self.region.name}")
+        self._refuse_fixed(kube)
         return ObjectsStep.check(self)
+
+    def _refuse_fixed(self, kube: Kube) -> None:
+        """Refuse another id, name or pod range than the running cluster's.
+
+        They are in every identity, every address and every peer (docs.cilium.io, Cluster Mesh: "Changing the cluster
+        ID or name of a running cluster"). What runs is in cilium-config, what was asked for in the HelmChart: if only
+        one of them differs, somebody has edited it.
+        """
+        config = kube.find("v1", "ConfigMap", "cilium-config", names.KUBE_SYSTEM)
+        chart = kube.find("helm.cattle.io/v1", "HelmChart", names.CILIUM, names.KUBE_SYSTEM)
+        wanted = fixed_values(self.objects()[1])
+        if config is None or (chart is not None and fixed_values(chart) == wanted):
+            return
+        runs = config.get("data") or {}
+        for what, setting in _FIXED.items():
+            if setting in runs and runs[setting] != wanted[what]:
+                raise RefusedError(
+                    f"Cilium of {self.region.name}: the {what} is {runs[setting]}, the spec says {wanted[what]}, and "
+                    "that cannot be changed while pods run",
+                    hint=f"put it back in the spec (a region's place in the list decides, or `cluster_id`, `pods` of "
+                    f"{self.region.name}); to change it back up (SQL BACKUP), `crdbmesh down`, `crdbmesh up`, restore",
+                )
 
     def missing(self) -> str | None:
         """What the chart should have brought and is not there."""
@@ -144,6 +172,15 @@ class Nodes(RegionStep):
             deadline_s=self.access.patient(READY_DEADLINE_S),
             say=say,
         )
+
+
+def fixed_values(chart: Mapping[str, Any]) -> dict[str, str]:
+    """What of a HelmChart's values cannot be changed while pods run, by what it is."""
+    values = yaml.safe_load(chart.get("spec", {}).get("valuesContent") or "") or {}
+    ranges = values.get("ipam", {}).get("operator", {}).get("clusterPoolIPv4PodCIDRList") or []
+    cluster = values.get("cluster", {})
+    found = (str(cluster.get("id")), str(cluster.get("name")), " ".join(map(str, ranges)))
+    return dict(zip(_FIXED, found, strict=True))
 
 
 def nodes_missing(wanted: Sequence[str], nodes: Sequence[Mapping[str, Any]]) -> str | None:

@@ -1,4 +1,4 @@
-"""CockroachDB: certificates, services and pods in each region; one initialisation; the proof."""
+"""CockroachDB in each region: certificates, services, pods, and that they reach each other; then see `initialise`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from crdbmesh import secrecy
 from crdbmesh.access import lost_folder
 from crdbmesh.clients import database
-from crdbmesh.clients.waiting import wait_until
 from crdbmesh.engine.step import Gap, Say
-from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
-from crdbmesh.steps.base import AwaitedStep, MeshStep, ObjectsStep, RegionStep
+from crdbmesh.errors import RefusedError
+from crdbmesh.steps.base import AwaitedStep, ObjectsStep, RegionStep
 from crdbmesh.steps.cilium import rollout_missing
 from crdbmesh.topology import hosts, names, pki
 from crdbmesh.topology.manifests import Object, cockroach
 
 START_DEADLINE_S = 900.0
-JOIN_DEADLINE_S = 600.0
 RENEW_BEFORE = timedelta(days=30)
-
-WAITING = "node is waiting for cluster initialization"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +60,7 @@ class Certificates(RegionStep):
                 pair = pki.issue_cockroach_node(ca, self.region.name, now=now)
             else:
                 pair = pki.issue_cockroach_client(ca, "root", now=now)
+            secrecy.learn(pair.key_pem)
             files = {"ca.crt": ca.cert_pem, f"{leaf}.crt": pair.cert_pem, f"{leaf}.key": pair.key_pem}
             kube.apply(cockroach.secret(self.region, name, files))
 
@@ -123,6 +121,8 @@ class Pods(ObjectsStep):
         found = kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
         if found is not None:
             self._refuse_loss(found)
+        else:
+            self._refuse_loss_of_claims()
         return ObjectsStep.check(self)
 
     def missing(self) -> str | None:
@@ -155,21 +155,45 @@ class Pods(ObjectsStep):
 
     def _refuse_loss(self, found: Mapping[str, Any]) -> None:
         spec = found.get("spec", {})
-        have = spec.get("replicas", 1)
-        if have > self.region.replicas:
-            raise RefusedError(
-                f"{self.region.name} has {have} CockroachDB pods, the spec says {self.region.replicas}",
-                hint="decommission the nodes first (`cockroach node decommission`), then scale the StatefulSet down",
-            )
-        wanted = f"{self.access.mesh.cockroach.storage_gib}Gi"
+        self._refuse_fewer(spec.get("replicas", 1))
         for claim in spec.get("volumeClaimTemplates") or []:
-            size = claim.get("spec", {}).get("resources", {}).get("requests", {}).get("storage")
-            if size != wanted:
-                raise RefusedError(
-                    f"{self.region.name}: volumes are {size}, the spec says {wanted}, "
-                    "and local volumes cannot be resized",
-                    hint="put `cockroach.storage_gib` back",
-                )
+            self._refuse_other_size(claim)
+
+    def _refuse_loss_of_claims(self) -> None:
+        """The volumes outlive a StatefulSet that was deleted, and a new one takes them up again."""
+        head = f"datadir-{names.COCKROACH}-"
+        kube = self.access.kube(self.region.name)
+        claims = {
+            int(number): claim
+            for claim in kube.list("v1", "PersistentVolumeClaim", self.region.name)
+            if (number := str(claim["metadata"]["name"]).removeprefix(head)).isdigit()
+        }
+        self._refuse_fewer(max(claims, default=-1) + 1)
+        for claim in claims.values():
+            self._refuse_other_size(claim)
+
+    def _refuse_fewer(self, have: int) -> None:
+        wanted = self.region.replicas
+        if have <= wanted:
+            return
+        region, last = self.region.name, f"{names.COCKROACH}-{have - 1}"
+        raise RefusedError(
+            f"{region} has {have} CockroachDB pods, the spec says {wanted}: what the others hold would be lost",
+            hint=f"put the number back; or, one at a time, {last} first: `cockroach node decommission` its node, wait "
+            f"until it holds no replica, scale the StatefulSet {names.COCKROACH} of namespace {region} down by one, "
+            "delete the pod's volume claim; then run `up` with the smaller number",
+        )
+
+    def _refuse_other_size(self, claim: Mapping[str, Any]) -> None:
+        wanted = f"{self.access.mesh.cockroach.storage_gib}Gi"
+        size = claim.get("spec", {}).get("resources", {}).get("requests", {}).get("storage")
+        if size != wanted:
+            raise RefusedError(
+                f"{self.region.name}: volumes are {size}, the spec says {wanted}, and local volumes cannot be resized, "
+                "nor a StatefulSet's claims changed",
+                hint=f"put `cockroach.storage_gib` back to {size}; for another size back up (SQL BACKUP), "
+                "`crdbmesh down`, `crdbmesh up` with the new spec, restore",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,141 +240,6 @@ class Client(ObjectsStep):
             deadline_s=self.access.patient(START_DEADLINE_S),
             say=say,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Initialised(MeshStep):
-    """The cluster has been initialised: once, on one fixed node, ever.
-
-    Two initialisations on nodes that cannot see each other make two clusters, and nothing joins them again. So: the
-    target is always the first region's first pod; it is told only when every pod of every region waits for it and
-    they reach each other (steps before this one); a marker in that region's namespace is written first; and once the
-    marker holds a cluster id, nothing is ever initialised again.
-    """
-
-    def check(self) -> Gap | None:
-        """Look for the marker with the cluster's id."""
-        marker = self._marker()
-        if marker is not None and marker.get("cluster-id"):
-            return None
-        return Gap("CockroachDB is not initialised")
-
-    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Initialise if, and only if, it is safe; then keep the cluster's id."""
-        access = self.access
-        first = access.mesh.regions[0].name
-        kube = access.kube(first)
-        if not self._any_initialised(say):
-            kube.apply(self._marker_object({"started": datetime.now(UTC).isoformat(timespec="seconds")}))
-            say(f"cockroach init on {cockroach.init_target(access.mesh)}")
-            database.initialise(kube, first, target=cockroach.init_target(access.mesh), cluster_name=access.mesh.name)
-
-        def cluster_id() -> tuple[str | None, str]:
-            try:
-                return database.read_cluster_id(kube, first, cockroach.init_target(access.mesh)), ""
-            except CrdbmeshError as error:
-                return None, str(error)
-
-        found = wait_until(
-            cluster_id,
-            awaited="the cluster's id",
-            deadline_s=self.access.patient(JOIN_DEADLINE_S),
-            interval_s=2,
-            say=say,
-            stop=self.access.stop,
-        )
-        marker = self._marker() or {}
-        started = marker.get("started") or datetime.now(UTC).isoformat(timespec="seconds")
-        kube.apply(self._marker_object({"started": started, "cluster-id": found}))
-
-    def _any_initialised(self, say: Say) -> bool:
-        """Whether a pod anywhere is part of an initialised cluster; if none is, every one of them waits for it.
-
-        A pod that does not answer could be either, so this waits until all have said.
-        """
-
-        def probe() -> tuple[list[bool] | None, str]:
-            states = self._states()
-            unclear = [f"{pod}: {state}" for pod, state in states.items() if state and WAITING not in state]
-            answers = [state is None for state in states.values()]
-            return (None, "; ".join(unclear[:3])) if unclear and not any(answers) else (answers, "")
-
-        answers = wait_until(
-            probe,
-            awaited="every CockroachDB pod to wait for its initialisation",
-            deadline_s=self.access.patient(JOIN_DEADLINE_S),
-            interval_s=2,
-            say=say,
-            stop=self.access.stop,
-        )
-        return any(answers)
-
-    def _states(self) -> dict[str, str | None]:
-        states: dict[str, str | None] = {}
-        for region in self.access.mesh.all_regions():
-            kube = self.access.kube(region.name)
-            for ordinal in range(region.replicas):
-                pod = f"{names.COCKROACH}-{ordinal}"
-                try:
-                    states[f"{region.name}/{pod}"] = database.read_readiness(kube, region.name, pod)
-                except KubeError as error:
-                    states[f"{region.name}/{pod}"] = str(error)
-        return states
-
-    def _marker(self) -> dict[str, str] | None:
-        first = self.access.mesh.regions[0].name
-        found = self.access.kube(first).find("v1", "ConfigMap", names.INIT_MARKER, first)
-        return None if found is None else dict(found.get("data") or {})
-
-    def _marker_object(self, data: dict[str, str]) -> Object:
-        return cockroach.marker(self.access.mesh.all_regions()[0], data)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof(AwaitedStep):
-    """Every pod is ready, every node live with its locality, all of them one cluster: the one that was initialised."""
-
-    def awaited(self) -> str:
-        """What is waited for, for messages."""
-        return "every CockroachDB node to be live"
-
-    def missing(self) -> str | None:
-        """Ask the database."""
-        mesh = self.access.mesh
-        first = mesh.regions[0].name
-        for region in mesh.all_regions():
-            pods = self.access.kube(region.name).list("v1", "Pod", region.name, labels=f"app={names.COCKROACH}")
-            ready = {pod["metadata"]["name"] for pod in pods if _is_ready(pod)}
-            for ordinal in range(region.replicas):
-                if f"{names.COCKROACH}-{ordinal}" not in ready:
-                    return f"{region.name}: pod {names.COCKROACH}-{ordinal} is not ready"
-        kube = self.access.kube(first)
-        live = {node.address: node for node in database.read_nodes(kube, first) if node.live}
-        for region in mesh.all_regions():
-            for ordinal in range(region.replicas):
-                address = f"{names.cockroach_pod(region.name, ordinal)}:{names.COCKROACH_PORT}"
-                node = live.get(address)
-                if node is None:
-                    return f"{address} is not a live node"
-                if node.locality.get("region") != region.name or not node.locality.get("zone"):
-                    return f"{address} has the locality {node.locality}, not region={region.name} and a zone"
-        ids = {
-            database.read_cluster_id(kube, first, f"{names.cockroach_pod(region.name, 0)}:{names.COCKROACH_PORT}")
-            for region in mesh.all_regions()
-        }
-        marker = kube.find("v1", "ConfigMap", names.INIT_MARKER, first) or {}
-        known = (marker.get("data") or {}).get("cluster-id")
-        if ids != {known}:
-            raise RefusedError(
-                f"the regions are not the one cluster {known}: {', '.join(sorted(ids))}",
-                hint="a node was initialised by hand: find it by its cluster id, wipe its volume, let it join again",
-            )
-        return None
-
-
-def _is_ready(pod: Mapping[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def not_running(pod: Mapping[str, Any]) -> str | None:

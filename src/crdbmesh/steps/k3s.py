@@ -18,12 +18,16 @@ from crdbmesh.clients.waiting import wait_until
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import HostError, KubeError, RefusedError
 from crdbmesh.steps.base import MachineStep, RegionStep
-from crdbmesh.topology import hosts, names, resources, versions
+from crdbmesh.topology import folder, hosts, names, resources, versions
 from crdbmesh.topology.mesh import Machine
 
+K3S_KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 DOWNLOAD_DEADLINE_S = 900.0
 START_DEADLINE_S = 600.0
 VOTER_DEADLINE_S = 300.0
+
+_SERVERS_OWN = ("cluster-cidr", "service-cidr", "flannel-backend", "tls-san")
+"""Settings that servers have, and agents have not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +168,11 @@ class Member(MachineStep):
         """
         first = self.region.servers[0]
         if self.access.home.read(self.access.kubeconfig_file(self.region.name)) is None:
-            return None if self.machine == first else first
+            if self.machine != first:
+                return first
+            if not self._kubeconfig_from_others(say):
+                self.access.home.write(folder.begun(self.region.name), "")
+                return None
         try:
             kube = self.access.kube(self.region.name)
             nodes = {node["metadata"]["name"] for node in kube.list("v1", "Node")}
@@ -172,7 +180,7 @@ class Member(MachineStep):
             self.access.forget_kube(self.region.name)
             if self.machine != first:
                 return first
-            if left := self._others_configured():
+            if left := [server.node for server in self._others_configured()]:
                 raise RefusedError(
                     f"{self.machine.node} is new, and the cluster it should join does not answer ({error})",
                     hint=f"bring {', '.join(left)} back first, or remove the region's machines to begin it anew",
@@ -184,26 +192,46 @@ class Member(MachineStep):
         others = [server for server in self.region.servers if server != self.machine and server.node in nodes]
         return others[0] if others else None if self.machine == first else first
 
-    def _others_configured(self) -> list[str]:
-        found = []
-        for server in self.region.servers[1:]:
-            try:
-                configured = self.access.host(server).read_file(hosts.K3S_CONFIG) is not None
-            except HostError:
-                configured = True
-            if configured:
-                found.append(server.node)
-        return found
+    def _kubeconfig_from_others(self, say: Say) -> bool:
+        """Fetch a lost kubeconfig of a cluster that was begun before; False when there is no such cluster."""
+        if self.access.home.read(folder.begun(self.region.name)) is None:
+            return False
+        for server in self._others_configured():
+            text = self.access.host(server).read_file(K3S_KUBECONFIG)
+            if text is not None:
+                say(f"kubeconfig of {server.node}")
+                self.access.home.write(self.access.kubeconfig_file(self.region.name), text.decode())
+                return True
+        return False
+
+    def _others_configured(self) -> list[Machine]:
+        """The other servers that are in a cluster already.
+
+        Raises:
+            UnreachableError: one that is there does not answer, so nobody knows.
+        """
+        there = [server for server in self.region.servers[1:] if self.access.public_address(server) is not None]
+        return [server for server in there if self.access.host(server).read_file(hosts.K3S_CONFIG) is not None]
 
     def _refuse_fixed(self, have: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         if have.get("token") not in (None, wanted["token"]):
             raise lost_folder(f"the cluster of {self.machine.node}")
+        was_server = any(setting in have for setting in _SERVERS_OWN)
+        if "node-name" in have and was_server != self._is_server:
+            roles = ("an agent", "a server")
+            raise RefusedError(
+                f"{self.machine.node} is {roles[was_server]} of k3s, the spec makes it {roles[self._is_server]}, "
+                "and k3s cannot change that",
+                hint="put the number of machines back; or decommission the CockroachDB node on it, drain and delete "
+                "its Node, delete its pod's volume claim and its VM, and run `up`: it is made anew",
+            )
         for setting in hosts.FIXED:
             if setting in have and setting in wanted and have[setting] != wanted[setting]:
                 raise RefusedError(
                     f"{self.machine.node}: {setting} is {have[setting]}, the spec says {wanted[setting]}, "
                     "and k3s cannot change that on a cluster that exists",
-                    hint="put the spec back, or run `crdbmesh down` and `crdbmesh up` with the new one",
+                    hint="put the spec back; to change it back up (SQL BACKUP), `crdbmesh down`, `crdbmesh up` with "
+                    "the new spec, restore",
                 )
 
 
@@ -231,7 +259,7 @@ class Kubeconfig(RegionStep):
         """Fetch it from the first server, give it the server's public address and our context name, keep it."""
         first = self.region.servers[0]
         say(f"kubeconfig of {first.node}")
-        text = self.access.host(first).read_file("/etc/rancher/k3s/k3s.yaml")
+        text = self.access.host(first).read_file(K3S_KUBECONFIG)
         if text is None:
             raise HostError(f"{first.node}: k3s has written no kubeconfig", hint="see `journalctl -u k3s` there")
         config = kubeconfig.rewrite(
@@ -314,6 +342,7 @@ def _checksums(step: MachineStep, paths: list[str]) -> dict[str, str]:
 
 def _download(artifact: versions.Artifact, path: str, *, mode: str) -> str:
     """A script; it keeps what it fetches apart from another one of itself that an interrupted run left behind."""
+    damaged = f"{artifact.url} arrived damaged: SHA-256 {artifact.sha256} expected, ${{seen%% *}} seen; it is not used"
     return "\n".join(
         [
             "set -eu",
@@ -321,7 +350,8 @@ def _download(artifact: versions.Artifact, path: str, *, mode: str) -> str:
             f"part=$(mktemp {shlex.quote(f'{path}.XXXXXX')})",
             "trap 'rm -f \"$part\"' EXIT",
             f'curl -fsSL --proto =https --retry 5 --retry-delay 2 -o "$part" {shlex.quote(artifact.url)}',
-            f'echo "{artifact.sha256}  $part" | sha256sum -c -',
+            'seen=$(sha256sum < "$part")',
+            f'test "$seen" = "{artifact.sha256}  -" || {{ echo "{damaged}" >&2; exit 1; }}',
             f'chmod {mode} "$part"',
             f'mv -f "$part" {shlex.quote(path)}',
         ]

@@ -124,6 +124,10 @@ class VirtualMachine(MachineStep, ResourceStep):
         wanted = dict(self.wanted())
         properties = dict(wanted["properties"])
         properties["osProfile"] = {key: value for key, value in properties["osProfile"].items() if key != "customData"}
+        have = found.get("properties", {}).get("storageProfile", {})
+        for fixed in ("imageReference", "osDisk"):
+            if fixed in have:
+                properties["storageProfile"] = {**properties["storageProfile"], fixed: have[fixed]}
         body = {**wanted, "properties": properties}
         if zones := found.get("zones"):
             body["zones"] = zones

@@ -55,9 +55,15 @@ class Group(MeshStep):
         if found is None:
             return Gap(f"resource group {mesh.group_name} is absent")
         state = found.get("properties", {}).get("provisioningState")
-        if state != "Succeeded":
-            return Gap(f"resource group {mesh.group_name} is {state}")
         owner = (found.get("tags") or {}).get(names.TAG)
+        if state != "Succeeded":
+            if owner != mesh.name:
+                # Writing it would make somebody else's group ours, for `down` to delete.
+                raise RefusedError(
+                    f"the resource group {mesh.group_name}, which is not the mesh's own, is {state}",
+                    hint="wait until it is ready, or gone",
+                ).passing()
+            return Gap(f"resource group {mesh.group_name} is {state}")
         if mesh.group is None and owner != mesh.name:
             whose = f"belongs to the mesh {owner}" if owner else "is not crdbmesh's"
             raise RefusedError(
@@ -70,6 +76,8 @@ class Group(MeshStep):
         """Create it, in the first region."""
         mesh = self.access.mesh
         say(gap.summary)
+        if arm.find_group(self.access.session, mesh.group_name) is None:
+            self.access.forget_world()
         arm.ensure_group(self.access.session, mesh.group_name, mesh.regions[0].name, resources.tags(mesh))
 
 

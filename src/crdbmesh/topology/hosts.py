@@ -36,6 +36,7 @@ def cloud_init(mesh: Mesh, *, host_key: str, host_key_public: str) -> str:
         host_key_public: its public line.
     """
     document: dict[str, Any] = {
+        "ssh_pwauth": False,
         "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": _Block(host_key), "ed25519_public": host_key_public},
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from itertools import combinations
 from typing import Annotated, Any, Literal, Self
 
@@ -319,6 +319,10 @@ def _problems(mesh: Mesh) -> Iterator[tuple[str, str, str, str]]:
     for index, source in enumerate(mesh.allow_from):
         if source != "*" and IPv4Network(source).prefixlen == 0:
             yield (f"allow_from[{index}]", source, "opens the firewall to everyone", "write '*' if you mean that")
+    ranges = [IPv4Network(source) for source in mesh.allow_from if source != "*"]
+    if [block.prefixlen for block in collapse_addresses(ranges)] == [0] and all(block.prefixlen for block in ranges):
+        together = ", ".join(mesh.allow_from)
+        yield ("allow_from", together, "opens the firewall to everyone, taken together", "write '*' if you mean that")
     for tag in mesh.tags:
         if tag.lower().startswith(names.TAG):
             yield (

@@ -48,11 +48,12 @@ def test_a_provider_that_does_not_exist_is_not_found(shared: Any) -> None:
     assert {"Microsoft.Network", "Microsoft.Compute", "Microsoft.Resources"} <= set(namespaces)
 
 
-def test_permissions_are_a_contributors(shared: Any, group: str) -> None:
+def test_permissions_are_a_contributors_who_may_also_lock(shared: Any, group: str) -> None:
     for scope in ("providers", f"{group}/providers"):
-        (permission,) = shared.ask("GET", f"{scope}/Microsoft.Authorization/permissions").body["value"]
+        permission, locks = shared.ask("GET", f"{scope}/Microsoft.Authorization/permissions").body["value"]
         assert permission["actions"] == ["*"]
         assert "Microsoft.Authorization/*/Write" in permission["notActions"]
+        assert "Microsoft.Authorization/locks/write" in locks["actions"]
     reply = shared.ask("GET", "resourceGroups/no/providers/Microsoft.Authorization/permissions")
     assert reply.code == "ResourceGroupNotFound"
 

@@ -11,6 +11,7 @@ import pytest
 from crdbmesh.commands import down
 from crdbmesh.engine.step import Event, Outcome
 from crdbmesh.home import SPEC, Home
+from crdbmesh.topology import folder
 
 
 def kept_home(folder: Path, mesh: str) -> Home:
@@ -83,6 +84,30 @@ def test_what_others_put_into_the_meshs_group_stays_and_is_named(azure: Any, tmp
     assert ended.kept == ("resource group lodger", "Microsoft.Network/publicIPAddresses theirs")
     assert not azure.exists(ours)
     assert azure.exists(theirs)
+
+
+def test_a_strangers_disk_in_the_meshs_group_is_kept_whatever_it_is_called() -> None:
+    group = "/subscriptions/s/resourceGroups/mine/providers/Microsoft.Compute"
+    vm = f"{group}/virtualMachines/mine-eastus-1".lower()
+    disk = {"type": "Microsoft.Compute/disks", "id": f"{group}/disks/x"}
+    tagged = {vm}
+    assert down._is_disk_of({**disk, "name": "whatever", "managedBy": vm.upper()}, tagged, "mine")
+    assert down._is_disk_of({**disk, "name": "mine-eastus-1-os"}, tagged, "mine"), "left behind by a machine"
+    assert not down._is_disk_of({**disk, "name": "mine-backup"}, tagged, "mine")
+    assert not down._is_disk_of(
+        {**disk, "name": "mine-eastus-1-os", "managedBy": f"{group}/virtualMachines/other"}, tagged, "mine"
+    )
+    assert not down._is_disk_of({"type": "Microsoft.Network/x", "id": "/", "name": "mine-eastus-1-os"}, tagged, "mine")
+
+
+def test_what_is_taken_down_does_not_keep_the_next_database_from_being_initialised(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("gone", crdbmesh="gone")
+    home = kept_home(tmp_path, "gone")
+    home.write(folder.CLUSTER_ID, "an id")
+    ended = run(azure, "gone", home, wait=False)
+    assert ended.done
+    assert home.exists()
+    assert home.read(folder.CLUSTER_ID) is None
 
 
 def test_without_waiting_the_folder_stays_until_a_second_run_has_looked(azure: Any, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ def test_user_data_carries_our_host_key_as_a_block_and_nothing_else_by_default()
     assert text.startswith("#cloud-config\n")
     assert "ed25519_private: |\n    -----BEGIN" in text
     assert yaml.safe_load(text) == {
+        "ssh_pwauth": False,
         "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": key, "ed25519_public": "ssh-ed25519 AAAA eastus-1"},
     }

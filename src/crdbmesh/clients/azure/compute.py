@@ -100,6 +100,25 @@ def list_usages(session: Session, location: str) -> list[Body]:
     )
 
 
+def find_image(
+    session: Session, location: str, publisher: str, offer: str, sku: str, version: str = "latest"
+) -> Body | None:
+    """A platform image in a location, with `properties.architecture` and `hyperVGeneration`, or None."""
+    images = session.compute.virtual_machine_images
+    if version == "latest":
+        listed = session.list_all(
+            f"GET versions of {publisher}:{offer}:{sku} in {location}",
+            lambda: images.list(location, publisher, offer, sku, top=1, orderby="name desc"),
+        )
+        if not listed:
+            return None
+        version = str(listed[0]["name"])
+    return session.find(
+        f"GET {publisher}:{offer}:{sku}:{version} in {location}",
+        lambda: images.get(location, publisher, offer, sku, version),
+    )
+
+
 def list_disks(session: Session, group: str) -> list[Body]:
     """The managed disks of a resource group."""
     return session.list_all("GET disks", lambda: session.compute.disks.list_by_resource_group(group))

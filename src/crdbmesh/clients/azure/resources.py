@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email.utils
+import time
 from urllib.parse import quote
 
 from crdbmesh.clients.azure import failures
@@ -17,6 +19,8 @@ DELETION_DEADLINE_S = 900.0
 _GROUP_DELETION_PACE_S = 10.0
 _FORCED = "Microsoft.Compute/virtualMachines,Microsoft.Compute/virtualMachineScaleSets"
 _PERMISSIONS_API = "2022-04-01"
+_LOCKS_API = "2020-05-01"
+_SUBSCRIPTIONS_API = "2022-12-01"
 _API_VERSIONS = {
     "microsoft.compute/disks": "2026-03-02",
     "microsoft.compute/virtualmachines": "2026-04-01",
@@ -199,6 +203,23 @@ def list_permissions(session: Session, group: str | None = None) -> list[Body]:
     """What the credential may do to the subscription, or to a group: `actions` and `notActions` of each role."""
     scope = f"resourceGroups/{quote(group)}/" if group else ""
     return session.read_pages(f"{scope}providers/Microsoft.Authorization/permissions", _PERMISSIONS_API)
+
+
+def list_locks(session: Session) -> list[Body]:
+    """The management locks of the subscription and of everything in it: `id`, `name`, `properties.level`."""
+    return session.read_pages("providers/Microsoft.Authorization/locks", _LOCKS_API)
+
+
+def find_clock_ahead_s(session: Session) -> float | None:
+    """How many seconds Azure's clock is ahead of this computer's, to about a second; None when Azure does not say."""
+    asked_at = time.time()
+    date = session.read_headers(_SUBSCRIPTIONS_API).get("date")
+    answered_at = time.time()
+    try:
+        told = email.utils.parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    return told.timestamp() - (asked_at + answered_at) / 2
 
 
 def _tagged(tag: str, value: str) -> str:

@@ -132,6 +132,20 @@ class Session:
         path = f"/subscriptions/{quote(self.subscription_id)}/{path}"
         return self.list_all(f"GET {path}", lambda: self._pages(f"{path}?api-version={api_version}"))
 
+    def read_headers(self, api_version: str) -> dict[str, str]:
+        """The headers, names in lower case, of Azure's answer about the subscription.
+
+        Args:
+            api_version: of Azure Resource Manager.
+        """
+        from azure.core.rest import HttpRequest
+
+        path = f"/subscriptions/{quote(self.subscription_id)}"
+        with failures.translated(f"GET {path}"):
+            response = self.resources.send_request(HttpRequest("GET", f"{path}?api-version={api_version}"))
+            response.raise_for_status()
+        return {name.lower(): value for name, value in response.headers.items()}
+
     def carry_out(
         self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float, pace_s: float = QUICK_PACE_S
     ) -> Body:
@@ -207,7 +221,6 @@ def _body(result: Any) -> Body:
 
 def _quieten() -> None:
     """Keep the SDK's own accounts of failed requests off the terminal; crdbmesh tells its user itself."""
-    for name, level in (("azure", logging.WARNING), ("azure.identity", logging.ERROR)):
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(level)
+    logger = logging.getLogger("azure")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.ERROR)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from crdbmesh.simulator.arm import quotas, regions, sizes
+from crdbmesh.simulator.arm import authorization, quotas, regions, sizes
 from crdbmesh.simulator.arm.call import Answer, Call, Tracking, result_url, status_url
 from crdbmesh.simulator.arm.catalog import KINDS
 from crdbmesh.simulator.arm.children import parent_for_read
@@ -19,19 +19,6 @@ _API_VERSIONS = {
     "Microsoft.Network": ["2026-03-01", "2025-09-01", "2025-07-01", "2025-05-01", "2024-05-01", "2023-09-01"],
     "Microsoft.Compute": ["2026-04-01", "2025-11-01", "2025-04-01", "2024-11-01", "2024-07-01", "2023-09-01"],
     "Microsoft.Resources": ["2025-04-01", "2024-11-01", "2022-12-01", "2021-04-01"],
-}
-_CONTRIBUTOR: Body = {
-    "actions": ["*"],
-    "notActions": [
-        "Microsoft.Authorization/*/Delete",
-        "Microsoft.Authorization/*/Write",
-        "Microsoft.Authorization/elevateAccess/Action",
-        "Microsoft.Blueprint/blueprintAssignments/write",
-        "Microsoft.Blueprint/blueprintAssignments/delete",
-        "Microsoft.Compute/galleries/share/action",
-    ],
-    "dataActions": [],
-    "notDataActions": [],
 }
 
 
@@ -67,16 +54,16 @@ def list_locations(call: Call) -> Answer:
 
 
 def list_permissions(call: Call) -> Answer:
-    """What the caller may do: a contributor's permissions."""
+    """What the caller's roles allow at a scope, inherited ones included."""
+    scope = f"/subscriptions/{call.subscription.id}"
     if "group" in call.names:
-        find_group(call.subscription, call.names["group"])
-    return Answer(200, {"value": [_CONTRIBUTOR]})
+        scope += f"/resourceGroups/{find_group(call.subscription, call.names['group']).name}"
+    return Answer(200, {"value": authorization.roles(call.subscription, scope)})
 
 
 def list_nothing(call: Call) -> Answer:
-    """A list that is empty in this world: locks, VM extensions."""
-    if "group" in call.names:
-        find_group(call.subscription, call.names["group"])
+    """A list that is empty in this world: VM extensions."""
+    find_group(call.subscription, call.names["group"])
     return Answer(200, {"value": []})
 
 
@@ -125,7 +112,8 @@ def list_skus(call: Call) -> Answer:
                 400, "InvalidFilterInQueryString", f"The filter '{text}' is not supported; only location is."
             )
         chosen = [region for region in chosen if region.name == regions.normal(value.strip().strip("'"))]
-    entries = [sizes.sku(size, region) for region in chosen for size in sizes.SIZES.values()]
+    more = call.subscription.restrictions
+    entries = [sizes.sku(size, region, more) for region in chosen for size in sizes.SIZES.values()]
     return page(call, entries, size=_SKUS_PER_PAGE)
 
 
@@ -295,7 +283,7 @@ def _subscription(subscription: Subscription) -> Body:
         "subscriptionId": subscription.id,
         "tenantId": subscription.tenant_id,
         "displayName": subscription.display_name,
-        "state": "Enabled",
+        "state": subscription.state,
         "subscriptionPolicies": {
             "locationPlacementId": "Public_2014-09-01",
             "quotaId": "PayAsYouGo_2014-09-01",

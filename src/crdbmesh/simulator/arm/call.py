@@ -70,6 +70,8 @@ class Answer:
         body: what is sent as JSON, an object nearly always; None for none.
         retry_after_s: simulated seconds after which to ask again, or None.
         delay_s: simulated seconds that the service takes to answer.
+        html: what a gateway in front of the service says instead of `body`.
+        cut: how the connection breaks before the answer has arrived (`resets`); empty when it does not.
     """
 
     status: int
@@ -77,6 +79,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     retry_after_s: float | None = None
     delay_s: float = 0.0
+    html: str | None = None
+    cut: str = ""
 
 
 @dataclass(frozen=True, slots=True)

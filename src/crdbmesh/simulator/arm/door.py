@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import email.utils
 import hmac
 import json
 import logging
 import re
 import threading
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
 
-from crdbmesh.simulator.arm import about, routes
+from crdbmesh.simulator import resets
+from crdbmesh.simulator.arm import about, authorization, faults, locks, routes
 from crdbmesh.simulator.arm.call import Answer, Call
 from crdbmesh.simulator.arm.errors import ArmError
 from crdbmesh.simulator.arm.state import Subscription
@@ -77,7 +80,7 @@ class _Door:
             except Exception:  # noqa: BLE001 - the other machines go on
                 _LOG.exception("an operation, or a machine powered on or off, failed")
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
         content, broken = await _content(request)
         headers: dict[str, str] = {}
@@ -87,7 +90,8 @@ class _Door:
             answer = Answer(error.status, {"error": error.error()}, dict(error.headers), error.retry_after_s)
         if answer.delay_s:
             await asyncio.sleep(self._world.clock.real_s(answer.delay_s))
-        return self._respond(request, answer, headers)
+        response = self._respond(request, answer, headers)
+        return await resets.cut(request, response, answer.cut) if answer.cut else response
 
     def _answer(self, request: web.Request, content: Any, broken: bool, headers: dict[str, str]) -> Answer:
         call = Call(
@@ -121,7 +125,11 @@ class _Door:
                     "The request content was invalid and could not be deserialized: 'Unexpected character encountered "
                     "while parsing value. Path '', line 0, position 0.'.",
                 )
-            return route.handler(call)
+            authorization.require_allowed(call)
+            if route.changes:
+                self._require_enabled(call)
+                locks.require_unlocked(call)
+            return faults.answer(call, route.handler)
 
     def _require_token(self, call: Call) -> None:
         given = call.headers.get("authorization", "")
@@ -161,6 +169,16 @@ class _Door:
             ) from None
         raise ArmError(404, "SubscriptionNotFound", f"The subscription '{given}' could not be found.")
 
+    def _require_enabled(self, call: Call) -> None:
+        if self._subscription.state in ("Enabled", "Warned", "PastDue") or call.method == "DELETE":
+            return
+        raise ArmError(
+            409,
+            "ReadOnlyDisabledSubscription",
+            f"The subscription '{self._subscription.id}' is disabled and therefore marked as read only. You cannot "
+            "perform any write actions on this subscription until it is re-enabled.",
+        )
+
     def _unknown(self, call: Call) -> Answer:
         self._world.not_known("arm", f"{call.method} {call.path}")
         raise ArmError(
@@ -186,7 +204,11 @@ class _Door:
         client_request_id = request.headers.get("x-ms-client-request-id")
         if client_request_id and request.headers.get("x-ms-return-client-request-id", "").lower() == "true":
             headers["x-ms-client-request-id"] = client_request_id
+        if ahead_s := self._subscription.clock_ahead_s:
+            headers["Date"] = email.utils.formatdate(time.time() + ahead_s, usegmt=True)
         headers.update(self._waiting(answer.retry_after_s))
+        if answer.html is not None:
+            return web.Response(status=answer.status, text=answer.html, content_type="text/html", charset="us-ascii")
         if answer.body is None or request.method == "HEAD":
             return web.Response(status=answer.status, headers=headers)
         text = json.dumps(answer.body)

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from crdbmesh.simulator.arm import filters, regions, schemas
+from crdbmesh.simulator.arm import authorization, filters, regions, schemas
 from crdbmesh.simulator.arm.call import Answer, Call, Tracking
 from crdbmesh.simulator.arm.catalog import KINDS, kind_of
 from crdbmesh.simulator.arm.errors import ArmError, Body
@@ -70,7 +70,9 @@ def exists(call: Call) -> Answer:
 def list_all(call: Call) -> Answer:
     """All groups that a filter by tag lets through."""
     wanted = filters.parse(call.query.get("$filter", ""))
-    groups = sorted(call.subscription.groups.values(), key=lambda group: group.key)
+    groups = sorted(
+        (group for group in call.subscription.groups.values() if _seen(call, group)), key=lambda one: one.key
+    )
     entries = [
         _render(call.subscription, group)
         for group in groups
@@ -113,6 +115,11 @@ def job(call: Call) -> Answer:
     if operation.error is not None:
         return Answer(409, {"error": operation.error})
     return Answer(200)
+
+
+def _seen(call: Call, group: Group) -> bool:
+    action = "Microsoft.Resources/subscriptions/resourceGroups/read"
+    return authorization.allows(call.subscription, action, _identify(call.subscription, group.name))
 
 
 def _following(call: Call, operation: Operation, token: str) -> Answer:

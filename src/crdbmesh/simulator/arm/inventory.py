@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from crdbmesh.simulator.arm import filters
+from crdbmesh.simulator.arm import authorization, filters
 from crdbmesh.simulator.arm.call import Answer, Call
 from crdbmesh.simulator.arm.catalog import KINDS
 from crdbmesh.simulator.arm.disks import timestamp
 from crdbmesh.simulator.arm.errors import ArmError, Body, resource_not_found
+from crdbmesh.simulator.arm.etags import touch
 from crdbmesh.simulator.arm.kinds import find_group, open_group, page, require_tags
 from crdbmesh.simulator.arm.state import Group, Resource, Subscription
 
@@ -23,7 +24,8 @@ def list_all(call: Call) -> Answer:
     entries = [
         _entry(resource, expanded)
         for resource in sorted(pool, key=lambda resource: resource.key)
-        if wanted(
+        if authorization.allows(subscription, f"{resource.type}/read", resource.id)
+        and wanted(
             {
                 "name": resource.name,
                 "type": resource.type,
@@ -125,7 +127,7 @@ class _Tagged:
         require_tags(tags)
         if isinstance(self._target, Resource):
             self._target.body["tags"] = tags
-            self._target.body["etag"] = self._call.subscription.etag()
+            touch(self._call.subscription, self._target)
         else:
             self._target.tags = tags
 

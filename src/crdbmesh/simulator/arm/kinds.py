@@ -12,6 +12,7 @@ from typing import ClassVar
 from crdbmesh.simulator.arm import regions, schemas
 from crdbmesh.simulator.arm.call import Answer, Call, Tracking, accepted, status_url
 from crdbmesh.simulator.arm.errors import ArmError, Body, busy, group_not_found, resource_not_found
+from crdbmesh.simulator.arm.etags import etag_header, require_match, touch
 from crdbmesh.simulator.arm.operations import Operation
 from crdbmesh.simulator.arm.state import Group, Resource, Subscription
 
@@ -62,7 +63,7 @@ class Kind(ABC):
         if region is None:
             raise self._no_such_place(str(body["location"]))
         require_tags(body.get("tags"))
-        require_match(call, existing.body if existing else None)
+        require_match(call, self.identify(subscription, group.name, name), existing.body if existing else None)
         if existing is not None:
             self.require_idle(call, existing)
             name = existing.name
@@ -72,7 +73,7 @@ class Kind(ABC):
     def get(self, call: Call) -> Answer:
         """The resource."""
         resource = self.require(call)
-        return Answer(200, self.render(call, resource), _etag_header(resource.body))
+        return Answer(200, self.render(call, resource), etag_header(resource.body))
 
     def list_all(self, call: Call) -> Answer:
         """All of a group, or of the subscription."""
@@ -100,18 +101,20 @@ class Kind(ABC):
                 ],
             )
         require_tags(body.get("tags"))
+        require_match(call, resource.id, resource.body)
         self.require_idle(call, resource)
         resource.body["tags"] = dict(body.get("tags") or {})
         self.touch(call.subscription, resource)
-        return Answer(200, self.render(call, resource))
+        return Answer(200, self.render(call, resource), etag_header(resource.body))
 
     def delete(self, call: Call) -> Answer:
         """Delete; absent is done."""
         group = find_group(call.subscription, call.names["group"])
         resource = self.find(call.subscription, group.name, call.names["name"])
+        resource_id = self.identify(call.subscription, group.name, call.names["name"])
+        require_match(call, resource_id, resource.body if resource else None)
         if resource is None:
             return Answer(204)
-        require_match(call, resource.body)
         if resource.deletion is not None:
             return accepted(call, resource.deletion, 202, None)
         if group.state == "Deleting":
@@ -184,8 +187,7 @@ class Kind(ABC):
 
     def touch(self, subscription: Subscription, resource: Resource) -> None:
         """The resource has changed."""
-        resource.changed_at = subscription.now
-        resource.body["etag"] = subscription.etag()
+        touch(subscription, resource)
 
     def begin_deletion(self, call: Call, resource: Resource, kind: str, *, latency: str | None = None) -> Operation:
         """Begin to delete a resource that may be deleted."""
@@ -275,22 +277,6 @@ def in_progress(call: Call, operation: Operation) -> ArmError:
     )
 
 
-def require_match(call: Call, body: Body | None) -> None:
-    """Honour If-Match and If-None-Match.
-
-    Raises:
-        ArmError: 412.
-    """
-    wanted = call.headers.get("if-match", "").strip()
-    unwanted = call.headers.get("if-none-match", "").strip()
-    etag = str(body.get("etag", "")) if body is not None else None
-    matches = etag is not None and wanted in ("*", etag, etag.removeprefix("W/"), etag.removeprefix("W/").strip('"'))
-    if (wanted and not matches) or (etag is not None and unwanted and unwanted in ("*", etag)):
-        raise ArmError(
-            412, "PreconditionFailed", f"Precondition failed. The etag given is {wanted or unwanted}; now: {etag}."
-        )
-
-
 def require_tags(tags: object) -> None:
     """Refuse tags that Azure Resource Manager refuses.
 
@@ -337,7 +323,3 @@ def _require_location(body: Body) -> None:
     location = next((value for name, value in body.items() if name.lower() == "location"), None)
     if not isinstance(location, str) or not location:
         raise ArmError(400, "LocationRequired", "The location property is required for this definition.")
-
-
-def _etag_header(body: Body) -> dict[str, str]:
-    return {"ETag": str(body["etag"])} if "etag" in body else {}

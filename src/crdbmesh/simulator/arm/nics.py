@@ -184,6 +184,8 @@ class _Configuration:
             raise retryable(
                 not_provisioned(vnet.id, self._identity.id, "Updating", operation.kind), retry_after_s=left_s
             )
+        if vnet.state == "Failed":
+            raise not_provisioned(vnet.id, self._identity.id, vnet.state, vnet.failed_by)
         return subnet
 
     def _read_public_address(self) -> Body:
@@ -312,4 +314,6 @@ def _resolve(call: Call, identity: Identity, given: Body, kind: str, path: str) 
     if operation is not None:
         left_s = max(1.0, operation.ends_at - call.subscription.now)
         raise retryable(not_provisioned(found.id, identity.id, found.state, operation.kind), retry_after_s=left_s)
+    if found.state == "Failed":
+        raise not_provisioned(found.id, identity.id, found.state, found.failed_by)
     return found

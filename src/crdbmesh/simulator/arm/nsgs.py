@@ -10,7 +10,8 @@ from crdbmesh.simulator.arm import firewall, schemas
 from crdbmesh.simulator.arm.call import NETWORK, Answer, Call, Tracking, accepted
 from crdbmesh.simulator.arm.children import find, find_parent, parent_for_read, read_child
 from crdbmesh.simulator.arm.errors import ArmError, Body
-from crdbmesh.simulator.arm.kinds import Identity, Kind, open_group, page, require_match
+from crdbmesh.simulator.arm.etags import etag_header, require_match
+from crdbmesh.simulator.arm.kinds import Identity, Kind, open_group, page
 from crdbmesh.simulator.arm.operations import Operation
 from crdbmesh.simulator.arm.state import Resource, Subscription
 
@@ -105,7 +106,8 @@ GROUPS = SecurityGroups()
 def get_rule(call: Call) -> Answer:
     """One security rule."""
     nsg = parent_for_read(call, NSGS)
-    return Answer(200, copy.deepcopy(read_child(nsg, "securityRules", call.names["child"])))
+    rule = read_child(nsg, "securityRules", call.names["child"])
+    return Answer(200, copy.deepcopy(rule), etag_header(rule))
 
 
 def list_rules(call: Call) -> Answer:
@@ -132,7 +134,7 @@ def put_rule(call: Call) -> Answer:
     body = schemas.accept("Microsoft.Network.networkSecurityGroups.securityRules", call.body())
     rules = nsg.properties["securityRules"]
     old = find(rules, call.names["child"])
-    require_match(call, old)
+    require_match(call, f"{nsg.id}/securityRules/{call.names['child']}", old)
     GROUPS.require_idle(call, nsg)
     name = old["name"] if old else call.names["child"]
     rule = prepare(call, nsg.id, {**body, "name": name}, [other for other in rules if other is not old])
@@ -140,6 +142,7 @@ def put_rule(call: Call) -> Answer:
         rules.append(rule)
     else:
         rules[rules.index(old)] = rule
+    GROUPS.touch(subscription, nsg)
 
     def done() -> None:
         rule["properties"]["provisioningState"] = "Succeeded"
@@ -155,21 +158,22 @@ def delete_rule(call: Call) -> Answer:
     nsg = find_parent(call, NSGS)
     rules = nsg.properties["securityRules"]
     rule = find(rules, call.names["child"])
+    require_match(call, f"{nsg.id}/securityRules/{call.names['child']}", rule)
     if rule is None:
         return Answer(204)
-    require_match(call, rule)
     holder = subscription.operations.holding(rule["id"])
     if holder is not None and holder.deletes:
         return accepted(call, holder, 202, None)
     GROUPS.require_idle(call, nsg)
     rule["properties"]["provisioningState"] = "Deleting"
+    GROUPS.touch(subscription, nsg)
+
+    def done() -> None:
+        rules.remove(rule)
+        GROUPS.touch(subscription, nsg)
+
     operation = subscription.start(
-        "DeleteSecurityRuleOperation",
-        NETWORK,
-        rule["id"],
-        nsg.location,
-        lambda: rules.remove(rule),
-        locks=[nsg.id],
+        "DeleteSecurityRuleOperation", NETWORK, rule["id"], nsg.location, done, locks=[nsg.id]
     )
     return accepted(call, operation, 202, None)
 

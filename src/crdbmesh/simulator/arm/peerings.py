@@ -13,7 +13,8 @@ from crdbmesh.simulator.arm import prefixes, schemas, vnets
 from crdbmesh.simulator.arm.call import NETWORK, Answer, Call, accepted
 from crdbmesh.simulator.arm.children import find, find_parent, parent_for_read, read_child
 from crdbmesh.simulator.arm.errors import ArmError, Body, invalid_reference, missing_reference, not_provisioned
-from crdbmesh.simulator.arm.kinds import in_progress, open_group, page, require_match
+from crdbmesh.simulator.arm.etags import etag_header, require_match, touch
+from crdbmesh.simulator.arm.kinds import in_progress, open_group, page
 from crdbmesh.simulator.arm.state import Resource
 
 VNETS = "Microsoft.Network/virtualNetworks"
@@ -33,7 +34,8 @@ _UNSUPPORTED = ("enableOnlyIPv6Peering", "localSubnetNames", "remoteSubnetNames"
 def get(call: Call) -> Answer:
     """One peering."""
     vnet = parent_for_read(call, VNETS)
-    return Answer(200, _render(call, vnet, read_child(vnet, "virtualNetworkPeerings", call.names["child"])))
+    peering = read_child(vnet, "virtualNetworkPeerings", call.names["child"])
+    return Answer(200, _render(call, vnet, peering), etag_header(peering))
 
 
 def list_all(call: Call) -> Answer:
@@ -49,9 +51,9 @@ def put(call: Call) -> Answer:
     vnet = find_parent(call, VNETS)
     given = schemas.accept(_SCHEMA, call.body()).get("properties", {})
     old = find(vnet.properties["virtualNetworkPeerings"], call.names["child"])
-    require_match(call, old)
     name = old["name"] if old else call.names["child"]
     peering_id = f"{vnet.id}/virtualNetworkPeerings/{name}"
+    require_match(call, peering_id, old)
     remote = _find_remote(call, given, vnet, peering_id)
     _require_rules(call, vnet, remote, given, old, peering_id)
     operation = subscription.operations.holding(vnet.id)
@@ -61,10 +63,16 @@ def put(call: Call) -> Answer:
     if operation is not None:
         state = "Deleting" if operation.kind == "DeleteVirtualNetworkOperation" else "Updating"
         raise not_provisioned(remote.id, peering_id, state, operation.kind)
+    for end in (vnet, remote):
+        if end.state == "Failed":
+            raise not_provisioned(end.id, peering_id, end.state, end.failed_by)
     peering = _store(call, vnet, remote, given, old, peering_id)
+    touch(subscription, vnet)
+    touch(subscription, remote)
 
     def done() -> None:
         peering["properties"]["provisioningState"] = "Succeeded"
+        touch(subscription, vnet)
 
     operation = subscription.start(
         "PutVirtualNetworkPeeringOperation", NETWORK, peering_id, vnet.location, done, locks=[vnet.id, remote.id]
@@ -77,9 +85,9 @@ def delete(call: Call) -> Answer:
     subscription = call.subscription
     vnet = find_parent(call, VNETS)
     peering = find(vnet.properties["virtualNetworkPeerings"], call.names["child"])
+    require_match(call, f"{vnet.id}/virtualNetworkPeerings/{call.names['child']}", peering)
     if peering is None:
         return Answer(204)
-    require_match(call, peering)
     holder = subscription.operations.holding(peering["id"])
     if holder is not None and holder.deletes:
         return accepted(call, holder, 202, None)
@@ -89,13 +97,16 @@ def delete(call: Call) -> Answer:
         if operation is not None:
             raise in_progress(call, operation)
     peering["properties"]["provisioningState"] = "Deleting"
+    touch(subscription, vnet)
 
     def done() -> None:
         vnet.properties["virtualNetworkPeerings"].remove(peering)
+        touch(subscription, vnet)
         remote = subscription.find(remote_id)
         back = vnets.counterpart(remote, vnet) if remote is not None else None
-        if back is not None:
+        if remote is not None and back is not None:
             back["properties"]["peeringState"] = "Disconnected"
+            touch(subscription, remote)
 
     operation = subscription.start(
         "DeleteVirtualNetworkPeeringOperation", NETWORK, peering["id"], vnet.location, done, locks=[vnet.id, remote_id]

@@ -9,7 +9,7 @@ import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crdbmesh.simulator.arm import about, gallery, groups, inventory, nics, nsgs, peerings, subnets
+from crdbmesh.simulator.arm import about, gallery, groups, inventory, locks, nics, nsgs, peerings, subnets
 from crdbmesh.simulator.arm.call import Answer, Call
 from crdbmesh.simulator.arm.catalog import KINDS, MACHINES
 from crdbmesh.simulator.arm.kinds import page
@@ -71,7 +71,6 @@ def _route(method: str, template: str, handler: Handler, *, changes: bool | None
 
 def _platform() -> list[Route]:
     permissions = "providers/Microsoft.Authorization/permissions"
-    locks = "providers/Microsoft.Authorization/locks"
     provider = f"{_SUBSCRIPTION}/providers/{{namespace}}"
     routes = [
         _route("GET", "/subscriptions", about.list_subscriptions),
@@ -84,8 +83,6 @@ def _platform() -> list[Route]:
         _route("POST", f"{provider}/unregister", about.unregister),
         _route("GET", f"{_SUBSCRIPTION}/{permissions}", about.list_permissions),
         _route("GET", f"{_GROUP}/{permissions}", about.list_permissions),
-        _route("GET", f"{_SUBSCRIPTION}/{locks}", about.list_nothing),
-        _route("GET", f"{_GROUP}/{locks}", about.list_nothing),
         _route("GET", f"{_SUBSCRIPTION}/providers/Microsoft.Compute/skus", about.list_skus),
         _route("GET", f"{_COMPUTE_PLACE}/usages", about.list_compute_usages),
         _route("GET", f"{_COMPUTE_PLACE}/vmSizes", about.list_sizes),
@@ -117,6 +114,13 @@ def _groups() -> list[Route]:
         _route("HEAD", f"{_GROUP}/providers/{{namespace}}/{{plural}}/{{name}}", inventory.exists),
     ]
     for scope in (_SUBSCRIPTION, _GROUP, f"{_GROUP}/providers/{{namespace}}/{{plural}}/{{name}}"):
+        lock = f"{scope}/providers/Microsoft.Authorization/locks"
+        routes += [
+            _route("GET", lock, locks.list_all),
+            _route("GET", f"{lock}/{{lock}}", locks.get),
+            _route("PUT", f"{lock}/{{lock}}", locks.put),
+            _route("DELETE", f"{lock}/{{lock}}", locks.delete),
+        ]
         tags = f"{scope}/providers/Microsoft.Resources/tags/default"
         routes += [
             _route("GET", tags, inventory.get_tags),

@@ -6,6 +6,7 @@ Names of families: as `GET .../locations/L/usages` spells them (older ones `stan
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,19 @@ class Size:
     def architecture(self) -> str:
         """`x64` or `Arm64`."""
         return "Arm64" if self.arm64 else "x64"
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """A setting: a size, or all of a family, that the subscription may not use in a region, or in one zone of it."""
+
+    name: str
+    location: str
+    zone: str | None = None
+
+    def meets(self, size: Size, location: str) -> bool:
+        """Whether it is about this size there."""
+        return location == self.location and self.name.lower() in (size.name.lower(), size.family.lower())
 
 
 def _series(pattern: str, family: str, gib_per_vcpu: float, counts: str, **more: Any) -> list[Size]:
@@ -89,17 +103,20 @@ def find(name: str) -> Size | None:
     return SIZES.get(name.lower())
 
 
-def restricted_zones(size: Size, location: str) -> list[str]:
+def restricted_zones(size: Size, location: str, more: Iterable[Restriction] = ()) -> list[str]:
     """Zones of the region in which this subscription may not use the size."""
-    return _ZONELESS.get((size.family.lower(), location), [])
+    zones = {one.zone for one in more if one.zone is not None and one.meets(size, location)}
+    return sorted(zones.union(_ZONELESS.get((size.family.lower(), location), [])))
 
 
-def offered(size: Size) -> bool:
-    """Whether this subscription may use the size at all."""
-    return size.family not in _UNOFFERED_FAMILIES
+def offered(size: Size, location: str, more: Iterable[Restriction] = ()) -> bool:
+    """Whether this subscription may use the size in the region at all."""
+    if size.family in _UNOFFERED_FAMILIES:
+        return False
+    return not any(one.zone is None and one.meets(size, location) for one in more)
 
 
-def sku(size: Size, region: regions.Region) -> dict[str, Any]:
+def sku(size: Size, region: regions.Region, more: Iterable[Restriction] = ()) -> dict[str, Any]:
     """The size's entry in the resource SKUs list."""
     return {
         "resourceType": "virtualMachines",
@@ -110,14 +127,14 @@ def sku(size: Size, region: regions.Region) -> dict[str, Any]:
         "locations": [region.name],
         "locationInfo": [{"location": region.name, "zones": region.zone_names, "zoneDetails": []}],
         "capabilities": [{"name": name, "value": value} for name, value in _capabilities(size).items()],
-        "restrictions": _restrictions(size, region),
+        "restrictions": _restrictions(size, region, more),
     }
 
 
-def _restrictions(size: Size, region: regions.Region) -> list[dict[str, Any]]:
-    if not offered(size):
+def _restrictions(size: Size, region: regions.Region, more: Iterable[Restriction]) -> list[dict[str, Any]]:
+    if not offered(size, region.name, more):
         kind, info = "Location", {"locations": [region.name]}
-    elif zones := restricted_zones(size, region.name):
+    elif zones := restricted_zones(size, region.name, more):
         kind, info = "Zone", {"locations": [region.name], "zones": zones}
     else:
         return []

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from crdbmesh.simulator.arm import quotas
+from crdbmesh.simulator.arm import faults, quotas, sizes
 from crdbmesh.simulator.arm.call import Tracking
 from crdbmesh.simulator.arm.errors import ArmError, Body
 from crdbmesh.simulator.arm.latency import Latency
@@ -34,6 +34,29 @@ NAMESPACES = (
     "Microsoft.Storage",
 )
 _ALWAYS_REGISTERED = ("Microsoft.Authorization", "Microsoft.Resources")
+
+CONTRIBUTOR: Body = {
+    "actions": ["*"],
+    "notActions": [
+        "Microsoft.Authorization/*/Delete",
+        "Microsoft.Authorization/*/Write",
+        "Microsoft.Authorization/elevateAccess/Action",
+        "Microsoft.Blueprint/blueprintAssignments/write",
+        "Microsoft.Blueprint/blueprintAssignments/delete",
+        "Microsoft.Compute/galleries/share/action",
+    ],
+    "dataActions": [],
+    "notDataActions": [],
+}
+OWNER: Body = {"actions": ["*"], "notActions": [], "dataActions": [], "notDataActions": []}
+READER: Body = {"actions": ["*/read"], "notActions": [], "dataActions": [], "notDataActions": []}
+LOCKS_CONTRIBUTOR: Body = {
+    "actions": [f"Microsoft.Authorization/locks/{verb}" for verb in ("read", "write", "delete")],
+    "notActions": [],
+    "dataActions": [],
+    "notDataActions": [],
+}
+"""Built-in roles, as the permissions API shows them. A contributor may do nothing about locks."""
 
 
 @dataclass(slots=True)
@@ -63,6 +86,7 @@ class Resource:
         power: of a VM: the code of its power state, such as `running`.
         deletion: the operation that is deleting it.
         reserved: of a NIC: the VM (id) that its failed creation keeps it for, and until when.
+        failed_by: of a resource in the state Failed: the kind of the operation that failed.
         address: of a public IP: its address, which is shown once it has been provisioned.
     """
 
@@ -78,6 +102,7 @@ class Resource:
     power: str = ""
     deletion: Operation | None = None
     reserved: tuple[str, float] | None = None
+    failed_by: str = ""
     address: str | None = None
 
     @property
@@ -131,6 +156,15 @@ class Subscription:
         registered: resource providers that are registered from the start; a new subscription has none but ARM's own.
         page_size: how many entries a page of a list has at most.
         limits: quotas other than the usual, by name and location.
+
+    Attributes:
+        state: `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`.
+        permissions: of the caller's roles at the subscription; `group_permissions`: at groups, by name in lower case.
+        locks: management locks by their ids in lower case.
+        restrictions: sizes that this subscription may not use somewhere, beside the usual ones.
+        shortages: regions and zones without room.
+        late: until when a new resource (id in lower case) cannot be read yet.
+        clock_ahead_s: how far the service's clock, as its Date header tells it, is ahead of this computer's.
     """
 
     def __init__(
@@ -155,9 +189,16 @@ class Subscription:
         self.operations = Operations()
         self.latency = Latency(world.seed)
         self.limits = limits or quotas.Limits()
+        self.state = "Enabled"
+        self.permissions: list[Body] = [CONTRIBUTOR, LOCKS_CONTRIBUTOR]
+        self.group_permissions: dict[str, list[Body]] = {}
+        self.locks: dict[str, Body] = {}
+        self.restrictions: set[sizes.Restriction] = set()
         self.shortages: set[Shortage] = set()
+        self.clock_ahead_s = 0.0
         self.throttle = Throttle()
         self.jobs: dict[str, Operation] = {}
+        self.late: dict[str, float] = {}
         at_work = {namespace.lower() for namespace in (*_ALWAYS_REGISTERED, *registered)}
         self.providers = {
             namespace.lower(): Provider(namespace, "Registered" if namespace.lower() in at_work else "NotRegistered")
@@ -230,7 +271,8 @@ class Subscription:
         operation in the latency model, when that is not `kind`.
         """
         now = self.now
-        duration = self.latency.draw(latency or kind, target)
+        duration = self.latency.draw(latency or kind, target) * faults.stretch(self, kind, target, location)
+        done = faults.ending(self, kind, tracking, target, location, done)
         operation = Operation(
             id=self.guid(),
             kind=kind,

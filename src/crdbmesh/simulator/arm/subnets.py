@@ -16,7 +16,8 @@ from crdbmesh.simulator.arm.errors import (
     not_provisioned,
     retryable,
 )
-from crdbmesh.simulator.arm.kinds import Identity, in_progress, open_group, page, require_match
+from crdbmesh.simulator.arm.etags import etag_header, require_match, touch
+from crdbmesh.simulator.arm.kinds import Identity, in_progress, open_group, page
 from crdbmesh.simulator.arm.state import Resource, Subscription
 
 __all__ = ["delete", "find", "get", "list_all", "prepare", "put", "render", "require_unused", "require_within"]
@@ -31,7 +32,8 @@ _REFERENCES = ("networkSecurityGroup", "routeTable", "natGateway")
 def get(call: Call) -> Answer:
     """One subnet."""
     vnet = parent_for_read(call, VNETS)
-    return Answer(200, render(call.subscription, read_child(vnet, "subnets", call.names["child"])))
+    subnet = read_child(vnet, "subnets", call.names["child"])
+    return Answer(200, render(call.subscription, subnet), etag_header(subnet))
 
 
 def list_all(call: Call) -> Answer:
@@ -48,7 +50,7 @@ def put(call: Call) -> Answer:
     body = schemas.accept("Microsoft.Network.virtualNetworks", {"properties": {"subnets": [call.body()]}})
     entry = {**body["properties"]["subnets"][0], "name": call.names["child"]}
     old = find(vnet.properties["subnets"], call.names["child"])
-    require_match(call, old)
+    require_match(call, f"{vnet.id}/subnets/{call.names['child']}", old)
     _require_idle(call, vnet)
     identity = Identity(vnet.id, vnet.type, vnet.name, vnet.group, vnet.location)
     spaces = [prefixes.read(text, vnet.id) for text in vnet.properties["addressSpace"]["addressPrefixes"]]
@@ -58,9 +60,11 @@ def put(call: Call) -> Answer:
         vnet.properties["subnets"].append(subnet)
     else:
         vnet.properties["subnets"][vnet.properties["subnets"].index(old)] = subnet
+    touch(subscription, vnet)
 
     def done() -> None:
         subnet["properties"]["provisioningState"] = "Succeeded"
+        touch(subscription, vnet)
 
     operation = subscription.start("PutSubnetOperation", NETWORK, subnet["id"], vnet.location, done, locks=[vnet.id])
     return accepted(call, operation, 200 if old else 201, render(subscription, subnet))
@@ -71,23 +75,22 @@ def delete(call: Call) -> Answer:
     subscription = call.subscription
     vnet = find_parent(call, VNETS)
     subnet = find(vnet.properties["subnets"], call.names["child"])
+    require_match(call, f"{vnet.id}/subnets/{call.names['child']}", subnet)
     if subnet is None:
         return Answer(204)
-    require_match(call, subnet)
     holder = subscription.operations.holding(subnet["id"])
     if holder is not None and holder.deletes:
         return accepted(call, holder, 202, None)
     _require_idle(call, vnet)
     require_unused(subscription, subnet)
     subnet["properties"]["provisioningState"] = "Deleting"
-    operation = subscription.start(
-        "DeleteSubnetOperation",
-        NETWORK,
-        subnet["id"],
-        vnet.location,
-        lambda: vnet.properties["subnets"].remove(subnet),
-        locks=[vnet.id],
-    )
+    touch(subscription, vnet)
+
+    def done() -> None:
+        vnet.properties["subnets"].remove(subnet)
+        touch(subscription, vnet)
+
+    operation = subscription.start("DeleteSubnetOperation", NETWORK, subnet["id"], vnet.location, done, locks=[vnet.id])
     return accepted(call, operation, 202, None)
 
 
@@ -215,4 +218,6 @@ def _resolve_references(subscription: Subscription, vnet: Identity, subnet: Body
             left_s = max(1.0, operation.ends_at - subscription.now)
             busy = not_provisioned(found.id, vnet.id, found.state, operation.kind)
             raise retryable(busy, retry_after_s=left_s)
+        if found.state == "Failed":
+            raise not_provisioned(found.id, vnet.id, found.state, found.failed_by)
         properties[name] = {"id": found.id}

@@ -123,8 +123,11 @@ def require_size(given: Body) -> sizes.Size:
 
 def require_offered(subscription: Subscription, identity: Identity, size: sizes.Size, zones: list[str]) -> None:
     """Refuse a size that the subscription cannot have there."""
-    restricted = set(sizes.restricted_zones(size, identity.location))
-    if sizes.offered(size) and not restricted & set(zones):
+    more = subscription.restrictions
+    restricted = set(sizes.restricted_zones(size, identity.location, more))
+    faults, places = subscription.world.faults, (identity.location, identity.name)
+    gone = faults.happens("arm.sku_not_available", places, identity.id.lower())
+    if sizes.offered(size, identity.location, more) and not restricted & set(zones) and not gone:
         return
     raise ArmError(
         409,

@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 from typing import Any, ClassVar
 
-from crdbmesh.simulator.arm import nics, public_ips, quotas, vm_rules
+from crdbmesh.simulator.arm import faults, nics, public_ips, quotas, vm_rules
 from crdbmesh.simulator.arm.call import COMPUTE, Answer, Call, Tracking, accepted
 from crdbmesh.simulator.arm.disks import Disks, timestamp
 from crdbmesh.simulator.arm.errors import ArmError, Body
 from crdbmesh.simulator.arm.kinds import Identity, Kind, open_group
 from crdbmesh.simulator.arm.operations import Operation
-from crdbmesh.simulator.arm.state import Resource, Shortage, Subscription
+from crdbmesh.simulator.arm.state import Resource, Subscription
 from crdbmesh.simulator.arm.vm_view import instance_view
 from crdbmesh.simulator.world import Machine
 
@@ -152,14 +152,14 @@ class VirtualMachines(Kind):
 
     def _begin_creation(self, subscription: Subscription, resource: Resource) -> Operation:
         def fail_without_room() -> None:
-            zone = next(iter(resource.body.get("zones", [])), None)
-            if not _short(subscription, resource.location, zone):
+            error = faults.no_room(subscription, resource)
+            if error is None:
                 return
             resource.state = "Failed"
             resource.power = "stopped"
             for nic in _nics(subscription, resource):
                 nic.reserved = (resource.id, subscription.now + _RESERVED_S)
-            raise _no_room(zone)
+            raise error
 
         def boot() -> None:
             self._boot(subscription, resource)
@@ -381,26 +381,6 @@ def _remove_nic(subscription: Subscription, nic: Resource) -> None:
         own_option = address.properties.get("deleteOption")
         if reference.get("properties", {}).get("deleteOption", own_option) == "Delete":
             ADDRESSES.vanish(subscription, address)
-
-
-def _short(subscription: Subscription, location: str, zone: str | None) -> bool:
-    return not subscription.shortages.isdisjoint({Shortage(location), Shortage(location, zone)})
-
-
-def _no_room(zone: str | None) -> ArmError:
-    if zone is None:
-        return ArmError(
-            409,
-            "AllocationFailed",
-            "Allocation failed. We do not have sufficient capacity for the requested VM size in this region. Read more "
-            "about improving likelihood of allocation success at http://aka.ms/allocation-guidance",
-        )
-    return ArmError(
-        409,
-        "ZonalAllocationFailed",
-        "Allocation failed. We do not have sufficient capacity for the requested VM size in this zone. Read more about "
-        "improving likelihood of allocation success at http://aka.ms/allocation-guidance",
-    )
 
 
 def _draw_mac(subscription: Subscription) -> str:

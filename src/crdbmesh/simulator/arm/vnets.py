@@ -70,6 +70,7 @@ class VirtualNetworks(Kind):
             for peering in other.properties["virtualNetworkPeerings"]:
                 if peering["properties"]["remoteVirtualNetwork"]["id"].lower() == resource.key:
                     peering["properties"]["peeringState"] = "Disconnected"
+                    self.touch(subscription, other)
 
     def render(self, call: Call, resource: Resource) -> Body:
         """The VNet, with what uses its subnets, and `Updating` while anything below it is being written."""

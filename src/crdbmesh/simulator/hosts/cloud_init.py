@@ -71,6 +71,9 @@ class CloudInit:
     Args:
         machine: whose.
         custom_data: as it came through ARM, decoded from base64.
+
+    Attributes:
+        initialised, provisioned: whether the first boot has got through the stages before sshd, and through all.
     """
 
     def __init__(self, machine: MachineOS, custom_data: bytes) -> None:
@@ -81,6 +84,7 @@ class CloudInit:
         self._scripts: list[str] = []
         self._updated = 0.0
         self.stages = {name: Stage() for name in _STAGES}
+        self.initialised = self.provisioned = False
 
     # --- what happens ---
 
@@ -98,6 +102,7 @@ class CloudInit:
         self._users()
         self._ssh()
         self._leave("init")
+        self.initialised = True
 
     def run_modules(self) -> None:
         """The stages after sshd has started."""
@@ -112,16 +117,19 @@ class CloudInit:
         self._runcmd()
         self._machine.pause(0.5)
         self._leave("modules-final")
+        self.provisioned = True
 
     def run_again(self) -> None:
-        """A later boot of the same instance: only what runs at each boot."""
+        """A later boot of the same instance: only what runs at each boot, and what an interrupted first boot left."""
         self.stages = {name: Stage() for name in _STAGES}
-        for name in _STAGES:
+        for name in _STAGES if self.provisioned else _STAGES[:2]:
             self._enter(name)
             self._machine.pause(0.4)
             if name == "init":
                 self._bootcmd()
             self._leave(name)
+        if not self.provisioned:
+            self.run_modules()
 
     # --- status ---
 
@@ -312,6 +320,12 @@ class CloudInit:
         if self._config.get("ssh_deletekeys", True):
             for path in files.glob("/etc/ssh/ssh_host_*key*", self._root):
                 files.remove(path, self._root)
+        # The Azure datasource says no where the VM's `disablePasswordAuthentication` is true.
+        passwords = self._config.get("ssh_pwauth", False)
+        if str(passwords).lower() != "unchanged":
+            word = "yes" if str(passwords).lower() in ("true", "1", "yes", "on") else "no"
+            path = "/etc/ssh/sshd_config.d/50-cloud-init.conf"
+            files.write(path, f"PasswordAuthentication {word}\n", self._root, mode=0o600)
         given = self._config.get("ssh_keys")
         if given and isinstance(given, dict):
             self._write_keys({str(key): str(value) for key, value in given.items()})

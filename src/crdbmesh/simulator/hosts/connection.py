@@ -25,6 +25,7 @@ from paramiko.common import (
 )
 
 from crdbmesh.simulator.hosts.session import Session
+from crdbmesh.simulator.resets import reset_on_close
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.hosts.machine_os import MachineOS
@@ -133,6 +134,12 @@ class Connection(paramiko.ServerInterface):
         with contextlib.suppress(OSError):
             self._transport.sock.shutdown(socket.SHUT_RDWR)
 
+    def reset(self) -> None:
+        """Break the line as a network does (RST)."""
+        sock = cast(socket.socket, self._transport.sock)
+        reset_on_close(sock)
+        sock.close()
+
     def close(self, deadline_s: float) -> None:
         """Cut the line and wait for what runs on it."""
         self.drop()
@@ -143,8 +150,9 @@ class Connection(paramiko.ServerInterface):
     # --- what paramiko asks ---
 
     def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
-        """How one may log in."""
-        return "publickey"
+        """How one may try to log in; no account here has a password."""
+        with self.machine.world.lock:
+            return self.machine.sshd.methods()
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         """Whether a key may log in."""

@@ -25,6 +25,10 @@ _FOLDERS = {
     "/etc/rancher": 0o755,
 }  # fmt: skip
 
+_VOLATILE: Mapping[str, tuple[str, ...]] = {
+    "/tmp": (), "/run": ("lock", "systemd"), "/run/lock": (), "/run/systemd": ("resolve",),  # noqa: S108 - as above
+}  # fmt: skip
+
 _SYSCTL = {
     "net/ipv4/ip_forward": "0", "net/ipv4/conf/all/forwarding": "0", "net/ipv6/conf/all/forwarding": "0",
     "net/ipv4/conf/all/rp_filter": "2", "net/ipv4/conf/default/rp_filter": "2", "net/core/somaxconn": "4096",
@@ -141,6 +145,15 @@ def install(files: FileSystem, *, vcpus: int, memory_gib: float) -> None:
     _texts(files, vcpus, memory_gib, root)
 
 
+def empty_volatile(files: FileSystem) -> None:
+    """What a boot does to /run, which is in memory, and to /tmp, which systemd-tmpfiles empties on Ubuntu."""
+    root = Actor()
+    for folder, kept in _VOLATILE.items():
+        for name in files.names(folder, root):
+            if name not in kept:
+                files.remove(f"{folder}/{name}", root, recursive=True)
+
+
 def _texts(files: FileSystem, vcpus: int, memory_gib: float, root: Actor) -> None:
     cpuinfo = "".join(f"processor\t: {number}\nmodel name\t: Simulated CPU\n\n" for number in range(vcpus))
     kib = int(memory_gib * 1024 * 1024)
@@ -156,6 +169,7 @@ def _texts(files: FileSystem, vcpus: int, memory_gib: float, root: Actor) -> Non
                "/run/systemd/resolve/stub-resolv.conf": "nameserver 127.0.0.53\nsearch internal.cloudapp.net\n",
         "/run/systemd/resolve/resolv.conf": "nameserver 168.63.129.16\nsearch internal.cloudapp.net\n",
         "/etc/ssh/sshd_config": _SSHD_CONFIG,
+        "/etc/ssh/sshd_config.d/60-cloudimg-settings.conf": "PasswordAuthentication no\n",
         "/etc/sysctl.conf": "",
         "/proc/cpuinfo": cpuinfo,
         "/proc/meminfo": f"MemTotal:       {kib} kB\nMemFree:        {kib * 7 // 10} kB\n"

@@ -11,7 +11,7 @@ import datetime as dt
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from crdbmesh.simulator.hosts import k3s_disk, k3s_join, k3s_settings, k3s_tokens
+from crdbmesh.simulator.hosts import faults, k3s_disk, k3s_join, k3s_settings, k3s_tokens
 from crdbmesh.simulator.hosts.k3s_join import JoinError
 from crdbmesh.simulator.hosts.k3s_settings import Settings, SettingsError
 from crdbmesh.simulator.hosts.systemd import Task
@@ -165,7 +165,7 @@ class K3s(Task):
         if differing:
             raise JoinError("Error: preparing server: failed to bootstrap cluster data: failed to validate server "
                             "configuration: critical configuration value mismatch between servers")  # fmt: skip
-        k3s_join.admit_server(cluster, self._node_name)
+        k3s_join.admit_server(cluster, self._node_name, crowded=faults.too_many_learners(self._machine))
         self.cluster = cluster
         self.member = Member(self._machine.hardware, self._node_name, "server", self._config(), self._version,
                              self._world.clock.now(), voter_at=None, running=False)  # fmt: skip

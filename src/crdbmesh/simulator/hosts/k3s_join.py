@@ -109,8 +109,8 @@ def differences(cluster: Cluster, settings: Settings) -> list[str]:
     return [name for name, value in cluster.config.items() if name in own and own[name] != value]
 
 
-def admit_server(cluster: Cluster, node_name: str) -> None:
-    """Check what etcd asks of a new member.
+def admit_server(cluster: Cluster, node_name: str, *, crowded: bool = False) -> None:
+    """Check what etcd asks of a new member; `crowded` when etcd has a learner that is none of this world's.
 
     Raises:
         JoinError: it refuses; k3s exits, and systemd tries again.
@@ -121,7 +121,7 @@ def admit_server(cluster: Cluster, node_name: str) -> None:
     ):
         raise JoinError(f"{_PREFIX}https://{first.node_name}:6443/v1-k3s/server-bootstrap: 401 Unauthorized")
     release_name(cluster, node_name)
-    if any(server.voter_at is None for server in cluster.servers()):
+    if crowded or any(server.voter_at is None for server in cluster.servers()):
         raise JoinError("Error: preparing server: start managed database: joining etcd cluster: "
                         "etcdserver: too many learner members in cluster")  # fmt: skip
     if not etcd_quorum(cluster):

@@ -80,6 +80,8 @@ class MachineOS:
         with self.world.lock:
             self.powered_off = threading.Event()
             self.running, self._going_down = True, None
+            if self.boots:
+                image.empty_volatile(self.files)
             self.boots += 1
             self._booted_at = self.hardware.booted_at = self.world.clock.now()
         thread = threading.Thread(target=self._come_up, name=f"boot {self.hostname}", daemon=True)
@@ -147,7 +149,7 @@ class MachineOS:
     def _come_up(self) -> None:
         try:
             self.pause(self.world.random.uniform(*_FIRMWARE_S))
-            first = self.boots == 1
+            first = not self.cloud_init.initialised
             self.systemd.reload()
             if first:
                 self.cloud_init.run_init()

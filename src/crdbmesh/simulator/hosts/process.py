@@ -272,6 +272,7 @@ def run(process: Process, argv: list[str], *, label: str = "bash: line 1: ") -> 
         process.err(f"{label}{name}: cannot execute binary file: Exec format error\n")
         return 126
     process.name = posixpath.basename(name)
+    process.machine.world.ran(process.machine.hostname, argv)
     return commands.run(process, program, [process.name, *argv[1:]])
 
 

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 import paramiko
 
-from crdbmesh.simulator.hosts import k3s, k3s_cli, k3s_install
+from crdbmesh.simulator.hosts import faults, k3s, k3s_cli, k3s_install
 from crdbmesh.simulator.hosts.connection import Connection, quick_ack
 from crdbmesh.simulator.hosts.machine_os import MachineOS
+from crdbmesh.simulator.resets import reset_on_close
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.world import Machine, World
@@ -58,6 +59,7 @@ class Hosts:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._refreshed = 0.0
+        self._down_until: dict[_Place, float] = {}
         self.corrupt_downloads: set[str] = set()
         world.boot, world.halt = self.boot, self.halt
 
@@ -134,7 +136,7 @@ class Hosts:
         for place in [place for place in self._listeners if place not in wanted]:
             self._close_listener(place)
         for place in wanted:
-            if place not in self._listeners:
+            if place not in self._listeners and self._down_until.get(place, 0.0) <= self._world.clock.now():
                 self._open_listener(place)
         for connection in self._connections:
             connection.poke()
@@ -187,10 +189,19 @@ class Hosts:
             allowed = system is not None and self._world.network.inbound_from_internet(system.hardware, peer[0], port)
         if system is None or len(self._connections) >= _MAX_CONNECTIONS:
             sock.close()
+        elif allowed and (refusal := faults.refusal(system)):
+            self._turn_away(system, sock, place, down=refusal == faults.DOWN)
         elif allowed:
             self._connect(system, sock, address, port)
         else:
             self._keep_silent(sock)
+
+    def _turn_away(self, system: MachineOS, sock: socket.socket, place: _Place, *, down: bool) -> None:
+        reset_on_close(sock)
+        sock.close()
+        if down:
+            self._down_until[place] = self._world.clock.now() + faults.down_s(system)
+            self._close_listener(place)
 
     def _connect(self, system: MachineOS, sock: socket.socket, address: str, port: int) -> None:
         with self._world.lock:

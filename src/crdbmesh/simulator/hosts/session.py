@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import paramiko
 from paramiko.common import cMSG_CHANNEL_REQUEST
 
+from crdbmesh.simulator.hosts import faults
 from crdbmesh.simulator.hosts import process as processes
 from crdbmesh.simulator.hosts.commands.system import KERNEL
 from crdbmesh.simulator.hosts.filesystem import Ledger
@@ -20,6 +21,7 @@ from crdbmesh.simulator.hosts.sftp import Files, Subsystem
 from crdbmesh.simulator.hosts.shell import Shell
 
 if TYPE_CHECKING:
+    from crdbmesh.simulator.hosts.connection import Connection
     from crdbmesh.simulator.hosts.machine_os import MachineOS
 
 _SLICE_S = 0.1
@@ -130,11 +132,12 @@ class ChannelSink(Sink):
                 )
             except TimeoutError:
                 continue
-            except OSError:
+            except (OSError, EOFError):
                 raise Killed from None
             if sent == 0:
                 raise Killed
             rest = rest[sent:]
+            self._session.break_at(faults.MIDST)
 
 
 @dataclass
@@ -144,12 +147,13 @@ class Session:
     Attributes:
         kind: `exec`, `shell` or `sftp`.
         left: the client has closed the channel.
+        doom: when the connection is to be reset, of `faults`; empty when it is not.
         env: variables that the client sent and sshd_config accepts.
     """
 
     machine: MachineOS
     channel: paramiko.Channel
-    server: paramiko.ServerInterface
+    server: Connection
     user: str
     peer: tuple[str, int]
     port: int
@@ -159,6 +163,7 @@ class Session:
     env: dict[str, str] = field(default_factory=dict)
     started: bool = False
     left: bool = False
+    doom: str = ""
     _over: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -170,9 +175,18 @@ class Session:
             self.left = True
             return True
 
+    def break_at(self, moment: str) -> bool:
+        """Reset the connection if that is when it is to break. Whether it is broken by now."""
+        if self.doom == moment:
+            self.doom = faults.BROKEN
+            self.server.reset()
+        return self.doom == faults.BROKEN
+
     def run(self) -> None:
         """Do it, to the end of the channel."""
         ledger, stop = Ledger(), self.machine.powered_off
+        if self.kind != "sftp" and (doom := faults.of_command(self.machine)):
+            self.doom, stop = doom, faults.Hangup(self.machine) if self.terminal else stop
         try:
             if self.kind == "sftp":
                 self._sftp()
@@ -195,6 +209,8 @@ class Session:
 
     def _finish(self, status: int, ledger: Ledger) -> None:
         self._count(ledger)
+        if self.break_at(faults.MIDST) or self.break_at(faults.LATE):
+            return
         if not self.machine.powered_off.is_set():
             self.channel.send_exit_status(status & 0xFF)
 
@@ -203,6 +219,8 @@ class Session:
             self.machine.world.wrote("ssh")
 
     def _execute(self, ledger: Ledger, stop: threading.Event) -> int:
+        if self.break_at(faults.EARLY) and self.terminal:
+            stop.set()
         source = ChannelSource(self.channel, stop)
         out = ChannelSink(self, stop, error=False)
         err = ChannelSink(self, stop, error=True)
@@ -211,6 +229,8 @@ class Session:
                           source, out, err, stop)  # fmt: skip
         shell = Shell(process, name="bash")
         if self.kind == "exec":
+            # sshd starts the login shell so.
+            self.machine.world.ran(self.machine.hostname, ["bash", "-c", self.command])
             if self.command.split(" ", 1)[0] == "scp":
                 return scp(process, source, self.command)
             return shell.run_text(self.command)

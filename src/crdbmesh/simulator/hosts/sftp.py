@@ -30,11 +30,13 @@ from paramiko.sftp import (
 )  # fmt: skip
 from paramiko.sftp_server import SFTPServer
 
+from crdbmesh.simulator.hosts import faults
 from crdbmesh.simulator.hosts.filesystem import READ, Actor, Inode, refuse
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+    from crdbmesh.simulator.hosts.connection import Connection
     from crdbmesh.simulator.hosts.machine_os import MachineOS
 
 _VERSION = 3
@@ -88,8 +90,10 @@ class Subsystem(SFTPServer):
 class Files(paramiko.SFTPServerInterface):
     """The operations, done as the user."""
 
-    def __init__(self, server: paramiko.ServerInterface, machine: MachineOS, actor: Actor, home: str) -> None:
+    def __init__(self, server: Connection, machine: MachineOS, actor: Actor, home: str) -> None:
         super().__init__(server)
+        self._server = server
+        self._broken = False
         self._machine = machine
         self._files = machine.files
         self._who = actor
@@ -140,7 +144,7 @@ class Files(paramiko.SFTPServerInterface):
                     raise refuse(errno.EACCES, full)
         except OSError as error:
             return _code(error)
-        return _Handle(self, full, inode, flags)
+        return _Handle(self, full, inode, flags, faults.of_transfer(self._machine))
 
     def remove(self, path: str) -> int:
         """Remove a file."""
@@ -206,6 +210,13 @@ class Files(paramiko.SFTPServerInterface):
         """Write into an open file."""
         self._files.put(inode, data, None if append else offset)
 
+    def break_at(self, moment: str, doom: str) -> bool:
+        """Reset the connection if that is when it is to break. Whether it is broken by now."""
+        if moment == doom and not self._broken:
+            self._broken = True
+            self._server.reset()
+        return self._broken
+
     def _path(self, path: str) -> str:
         return posixpath.join(self._home, path or ".")
 
@@ -234,21 +245,25 @@ class Files(paramiko.SFTPServerInterface):
 
 
 class _Handle(paramiko.SFTPHandle):
-    def __init__(self, files: Files, path: str, inode: Inode, flags: int) -> None:
+    def __init__(self, files: Files, path: str, inode: Inode, flags: int, doom: str) -> None:
         super().__init__(flags)
         self._files = files
         self._path = path
         self._inode = inode
+        self._doom = doom
         self._append = bool(flags & os.O_APPEND)
 
     def read(self, offset: int, length: int) -> bytes | int:
-        if not self._inode.is_file:
+        if not self._inode.is_file or self._files.break_at(self._doom or faults.BEFORE, self._doom):
             return SFTP_FAILURE
         data = bytes(self._inode.content[offset : offset + length])
         return data or SFTP_EOF
 
     def write(self, offset: int, data: ReadableBuffer) -> int:
+        if self._files.break_at(faults.BEFORE, self._doom):
+            return SFTP_FAILURE
         self._files.write(self._inode, offset, bytes(data), append=self._append)
+        self._files.break_at(faults.AFTER, self._doom)
         return SFTP_OK
 
     def stat(self) -> paramiko.SFTPAttributes:

@@ -82,14 +82,31 @@ class Sshd:
                 continue
         return False
 
+    def methods(self) -> str:
+        """How one may try to log in, as the server's list of methods says it."""
+        offered = ["publickey"]
+        offered += ["password"] if self._setting("PasswordAuthentication", "yes") == "yes" else []
+        offered += ["keyboard-interactive"] if self._setting("KbdInteractiveAuthentication", "yes") == "yes" else []
+        return ",".join(offered)
+
     def _socket_active(self) -> bool:
         service = self._machine.systemd.services.get("ssh.socket")
         return service is not None and service.active == "active"
 
     def _configured(self) -> tuple[int, ...]:
-        root, ports = Actor(), []
-        for path in [*self._machine.files.glob("/etc/ssh/sshd_config.d/*.conf", root), "/etc/ssh/sshd_config"]:
-            inode = self._machine.files.find(path, root)
-            text = bytes(inode.content).decode("utf-8", "replace") if inode else ""
-            ports += [int(number) for number in re.findall(r"(?im)^\s*Port\s+(\d{1,5})\s*$", text)]
+        ports = [int(number) for text in self._texts() for number in re.findall(r"(?im)^\s*Port\s+(\d{1,5})\s*$", text)]
         return tuple(dict.fromkeys(ports)) or (22,)
+
+    def _setting(self, name: str, default: str) -> str:
+        """A keyword's value in lower case; the first one found counts."""
+        for text in self._texts():
+            if found := re.search(rf"(?im)^\s*{name}\s+(\S+)", text):
+                return found[1].lower()
+        return default
+
+    def _texts(self) -> list[str]:
+        """The configuration's files in the order in which sshd reads them: sshd_config includes the others first."""
+        root = Actor()
+        paths = [*self._machine.files.glob("/etc/ssh/sshd_config.d/*.conf", root), "/etc/ssh/sshd_config"]
+        found = [self._machine.files.find(path, root) for path in paths]
+        return [bytes(inode.content).decode("utf-8", "replace") for inode in found if inode is not None]

@@ -349,6 +349,7 @@ class Systemd:
                     1,
                 )
                 return _ended(203)
+            self._machine.world.ran(self._machine.hostname, argv)
             return k3s.K3s(self._machine, service.name, program.version, argv, env)
         return CommandTask(self._machine, [(argv, False)], env, self._actor(service.unit), service.name)
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
 
-from crdbmesh.simulator.kube import status
+from crdbmesh.simulator import resets
+from crdbmesh.simulator.kube import faults, status
 from crdbmesh.simulator.kube.jsonvalue import Obj
 from crdbmesh.simulator.kube.negotiation import is_true
 from crdbmesh.simulator.kube.status import StatusError
@@ -58,7 +59,11 @@ async def execute(handler: Handler, call: Call) -> web.StreamResponse:
     await socket.prepare(request)
     stdin = _Stdin()
     reader = asyncio.ensure_future(_read(socket, stdin))
+    broken = faults.broken_exec(handler, call)
     try:
+        if broken == faults.BEFORE:
+            resets.reset(request)
+            return socket
         given = await stdin.whole(_QUIET_S[protocol]) if is_true(query.get("stdin")) else b""
         result, outcome = await _run(handler, call, container, argv, given)
         tty = is_true(query.get("tty"))
@@ -66,6 +71,9 @@ async def execute(handler: Handler, call: Call) -> web.StreamResponse:
             await _send(socket, _STDOUT, result.stdout)
         if is_true(query.get("stderr")):
             await _send(socket, _STDOUT if tty else _STDERR, result.stderr)
+        if broken:
+            resets.reset(request)
+            return socket
         await _send(socket, _ERROR, json.dumps(outcome).encode())
         await asyncio.wait_for(socket.close(), timeout=5)
     except (ConnectionError, TimeoutError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
-from crdbmesh.simulator.kube import authorizer, discovery, openapi, status, subresources, verbs, watch
+from crdbmesh.simulator.kube import authorizer, discovery, faults, openapi, status, subresources, verbs, watch
 from crdbmesh.simulator.kube import exec as commands
 from crdbmesh.simulator.kube.authorizer import Action, User
 from crdbmesh.simulator.kube.negotiation import (
@@ -231,16 +231,19 @@ class Handler:
             call.user,
             authorizer.action_of(verb, call.resource, call.namespace, call.name, call.sub),
         )
+        return await faults.answer(self, call, self._dispatch)
+
+    async def _dispatch(self, call: Call) -> web.StreamResponse:
         if call.sub:
             special = _BELOW.get(call.sub)
             if special is not None:
                 return await special(self, call)
         if not call.resource.stored:
             return await subresources.review(self, call)
-        if verb == "watch":
+        if call.verb == "watch":
             return await watch.serve(self, call)
-        answer = verbs.ANSWERS.get(verb)
-        if answer is None or (verb in _ON_COLLECTIONS) == bool(call.name):
+        answer = verbs.ANSWERS.get(call.verb)
+        if answer is None or (call.verb in _ON_COLLECTIONS) == bool(call.name):
             raise status.method_not_allowed()
         return await answer(self, call)
 

@@ -103,14 +103,7 @@ def _snapshot(handler: Handler, call: Call, version: int, *, continued: bool) ->
     except StatusError:
         if not continued:
             raise
-        message = (
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list "
-            "without the continue parameter, or use the continue token in this response to retrieve the remainder of "
-            "the results. Continuing with the provided token results in an inconsistent list - objects that were "
-            "created, modified, or deleted between the time the first chunk was returned and now may show up in the "
-            "list."
-        )
-        raise StatusError(410, "Expired", message) from None
+        raise continue_expired() from None
     held = {_position(obj): obj for obj in store.peek_all(call.resource)}
     for event in reversed(events):
         key = (event.namespace, event.name)
@@ -118,6 +111,18 @@ def _snapshot(handler: Handler, call: Call, version: int, *, continued: bool) ->
         if event.old is not None:
             held[key] = event.old
     return [obj for key, obj in sorted(held.items()) if not call.namespace or key[0] == call.namespace]
+
+
+def continue_expired() -> StatusError:
+    """410: the next page of a list whose version has been compacted away."""
+    message = (
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+        "without the continue parameter, or use the continue token in this response to retrieve the remainder of "
+        "the results. Continuing with the provided token results in an inconsistent list - objects that were "
+        "created, modified, or deleted between the time the first chunk was returned and now may show up in the "
+        "list."
+    )
+    return StatusError(410, "Expired", message)
 
 
 def _position(obj: Obj) -> tuple[str, str]:

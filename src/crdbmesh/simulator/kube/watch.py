@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from crdbmesh.simulator.kube import selectors, status, table
+from crdbmesh.simulator import resets
+from crdbmesh.simulator.kube import faults, selectors, status, table
 from crdbmesh.simulator.kube.history import ADDED, DELETED, MODIFIED, Event
 from crdbmesh.simulator.kube.jsonvalue import Obj
 from crdbmesh.simulator.kube.negotiation import is_true
@@ -55,6 +56,7 @@ class _Stream:
         self._bookmarks = is_true(call.request.query.get("allowWatchBookmarks"))
         self._headed = False
         self._seen = 0
+        self._dropped = faults.dropped_watch(handler, call)
 
     async def run(self, version: str, *, initial: bool) -> web.StreamResponse:
         store = self._handler.cluster.store
@@ -91,6 +93,9 @@ class _Stream:
             if initial:
                 await self._bookmark(initial=True)
             await self._follow()
+        except faults.WatchDropped as dropped:
+            if dropped.abrupt:
+                resets.reset(self._call.request)
         finally:
             end()
         return self._response
@@ -99,6 +104,8 @@ class _Stream:
         loop = asyncio.get_running_loop()
         given = float(self._call.request.query.get("timeoutSeconds") or 0)
         deadline = loop.time() + (given or _LEAST_TIMEOUT_S * (1 + random.random()))  # noqa: S311 - spreads load
+        early = self._dropped is not None and self._dropped.deadline < deadline
+        deadline = self._dropped.deadline if self._dropped and early else deadline
         closing = asyncio.ensure_future(self._handler.closing.wait())
         pending: asyncio.Future[Event] | None = None
         try:
@@ -119,6 +126,8 @@ class _Stream:
             for each in (closing, pending):
                 if each is not None:
                     each.cancel()
+        if self._dropped and early and not self._handler.closing.is_set():
+            self._dropped.end()
         if self._bookmarks and not self._handler.closing.is_set():
             await self._bookmark()
 
@@ -148,6 +157,8 @@ class _Stream:
         return DELETED, {**event.old, "metadata": meta}
 
     async def _send(self, kind: str, obj: Obj) -> None:
+        if self._dropped:
+            self._dropped.next_event()
         obj = {**obj, "apiVersion": self._call.resource.api_version}
         if self._call.wish.kind == "Table":
             include = self._call.request.query.get("includeObject", "Metadata")

@@ -97,6 +97,9 @@ def execute(process: Process) -> Run:
     from crdbmesh.simulator.programs import commands
 
     name = process.image.find(process.argv[0], process.cwd)
+    metadata = process.container.pod["metadata"]
+    place = f"{process.container.node.node_name}/{metadata.get('namespace')}/{metadata.get('name')}"
+    process.world.ran(place, process.argv)
     command = commands.find(name) if name is not None else None
     if command is None:
         process.world.not_known("exec", f"{process.container.image}: {' '.join(process.argv)}")

@@ -1,0 +1,145 @@
+"""Addresses: the mesh's ranges against networks that are there, and who may connect from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from crdbmesh.checks.base import Caution, Remark
+from crdbmesh.checks.facts import Facts
+from crdbmesh.clients import cloud as clouds
+from crdbmesh.errors import CloudError, Finding
+from crdbmesh.topology import names
+from crdbmesh.topology.mesh import Region
+from crdbmesh.topology.resources import resource_id
+
+_NAMED = 3
+_VNETS = "Microsoft.Network/virtualNetworks"
+
+
+def ranges(facts: Facts) -> Iterator[Remark]:
+    """No range of the mesh meets a network that ours are peered with, which Azure refuses.
+
+    A network elsewhere in the subscription may have the same range, as long as nobody peers the two.
+    """
+    mesh = facts.mesh
+    regions = mesh.all_regions()
+    ours = {
+        resource_id(
+            facts.session.subscription_id, mesh.group_name, _VNETS, names.network(mesh.name, region.name)
+        ).lower(): region
+        for region in regions
+    }
+    vnets = facts.vnets()
+    peered: set[str] = set()
+    for vnet in vnets:
+        region = ours.get(str(vnet.get("id", "")).lower())
+        if region is None:
+            continue
+        for peering in _properties(vnet).get("virtualNetworkPeerings") or []:
+            remote = str((_properties(peering).get("remoteVirtualNetwork") or {}).get("id", ""))
+            if remote.lower() not in ours:
+                peered.add(remote.lower())
+                yield from _meets(facts, region, remote, _peered_space(peering))
+    strangers = [
+        vnet
+        for vnet in vnets
+        if str(vnet.get("id", "")).lower() not in {*ours, *peered}
+        and (vnet.get("tags") or {}).get(names.TAG) != mesh.name
+    ]
+    for index, region in enumerate(regions):
+        yield f"{region.name} {region.ranges.vnet}"
+        same = [vnet for vnet in strangers if _overlapping(region.ranges.vnet, _space(vnet))]
+        if same:
+            more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
+            listed = ", ".join(str(vnet.get("name")) for vnet in same[:_NAMED])
+            yield Caution(
+                Finding(
+                    f"regions[{index}].vnet",
+                    str(region.ranges.vnet),
+                    f"the range is also used by the VNet{'s' if len(same) > 1 else ''} {listed}{more}, "
+                    "so the two can never be peered",
+                    "nothing to do, unless they shall reach each other: then set network.base or the region's vnet",
+                )
+            )
+
+
+def _meets(facts: Facts, own: Region, remote: str, space: list[IPv4Network]) -> Iterator[Remark]:
+    """Where the space of a network that is peered with a region's meets the mesh's ranges."""
+    name = remote.rpartition("/")[2]
+    for index, region in enumerate(facts.mesh.all_regions()):
+        for field, block in region.ranges.named().items():
+            shared = _overlapping(block, space)
+            if not shared:
+                continue
+            where = f"regions[{index}].{field}"
+            reason = f"overlaps {shared[0]} of the VNet {name}, which is peered with our VNet in {own.name}"
+            if field == "vnet" and region.name != own.name:
+                remedy = f"set another vnet for {region.name} (or network.base), or remove that peering"
+                yield Finding(where, str(block), f"{reason}: Azure refuses to peer the two regions", remedy)
+            elif field != "vnet":
+                remedy = "set another range, or remove that peering, if pods shall reach that network"
+                yield Caution(Finding(where, str(block), reason, remedy))
+
+
+def caller(facts: Facts) -> Iterator[Remark]:
+    """The caller's own address is known, and is let in."""
+    allowed = facts.mesh.allow_from if facts.knows_mesh else ()
+    if "*" in allowed:
+        yield "everyone on the internet"
+        yield Caution(
+            Finding(
+                "allow_from",
+                "*",
+                "SSH, the Kubernetes API and NodePorts are open to the whole internet",
+                "name who may connect with --allow-from; without it, only your own address may",
+            )
+        )
+        return
+    try:
+        own = clouds.find_caller_address(facts.cloud)
+    except CloudError as error:
+        if allowed:
+            yield f"{', '.join(allowed)}; your own address is not known"
+            return
+        yield Finding("allow_from", "(absent)", str(error), error.hint or "give --allow-from")
+        return
+    if not allowed:
+        yield f"your own address, {own}"
+        return
+    if any(IPv4Address(own) in IPv4Network(source) for source in allowed):
+        yield f"{', '.join(allowed)}; you come from {own}"
+        return
+    yield f"{', '.join(allowed)}; not you ({own})"
+    yield Caution(
+        Finding(
+            "allow_from",
+            ", ".join(allowed),
+            f"you come from {own}, which is not among them, so `up` cannot reach its own machines from here",
+            f"add --allow-from {own}/32, or work from an address that is let in",
+        )
+    )
+
+
+def _peered_space(peering: Mapping[str, Any]) -> list[IPv4Network]:
+    properties = _properties(peering)
+    space = properties.get("remoteVirtualNetworkAddressSpace") or properties.get("remoteAddressSpace") or {}
+    return _prefixes(space)
+
+
+def _space(vnet: Mapping[str, Any]) -> list[IPv4Network]:
+    return _prefixes(_properties(vnet).get("addressSpace") or {})
+
+
+def _prefixes(space: Mapping[str, Any]) -> list[IPv4Network]:
+    return [IPv4Network(text) for text in space.get("addressPrefixes") or [] if ":" not in text]
+
+
+def _overlapping(block: IPv4Network, space: list[IPv4Network]) -> list[IPv4Network]:
+    return [prefix for prefix in space if prefix.overlaps(block)]
+
+
+def _properties(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = body.get("properties") or {}
+    return found

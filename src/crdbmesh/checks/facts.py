@@ -1,0 +1,227 @@
+"""What the checks look at, read from Azure when it is first asked for, and once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+from crdbmesh.access import Access
+from crdbmesh.checks import actions
+from crdbmesh.checks.base import Remark, remarks_of
+from crdbmesh.checks.offers import Offer
+from crdbmesh.clients.azure import compute, identity, network, resources
+from crdbmesh.clients.azure.session import Body, Session
+from crdbmesh.clients.cloud import Cloud
+from crdbmesh.errors import CrdbmeshError, ForbiddenError, StoppedError
+from crdbmesh.home import Home
+from crdbmesh.topology import names
+from crdbmesh.topology.mesh import Mesh, Region
+
+T = TypeVar("T")
+
+_AT_ONCE = 8
+
+
+class Facts:
+    """What the checks of one run look at.
+
+    Args:
+        mesh: the spec, or None when nothing says which regions are meant.
+        home: the mesh's local folder.
+        cloud: where Azure is.
+        session: the way into Azure, or why there is none.
+    """
+
+    def __init__(self, mesh: Mesh | None, home: Home, cloud: Cloud, session: Session | CrdbmeshError) -> None:
+        self._mesh = mesh
+        self.home = home
+        self.cloud = cloud
+        self._session = session
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[str, ...], Future[Any]] = {}
+
+    @property
+    def knows_mesh(self) -> bool:
+        """Whether there is a spec."""
+        return self._mesh is not None
+
+    @property
+    def mesh(self) -> Mesh:
+        """The spec. Only checks that need one ask."""
+        if self._mesh is None:
+            raise LookupError("there is no spec")
+        return self._mesh
+
+    @property
+    def session(self) -> Session:
+        """The way into Azure.
+
+        Raises:
+            CrdbmeshError: why there is none.
+        """
+        if isinstance(self._session, CrdbmeshError):
+            raise self._session
+        return self._session
+
+    @property
+    def access(self) -> Access:
+        """The world as steps see it."""
+        return Access(self.mesh, self.session, self.home)
+
+    def each(self, regions: Iterable[Region], look: Callable[[Region], Iterable[Remark]]) -> Iterator[Remark]:
+        """The remarks on several regions, looked at at once, in the regions' order; what fails in one is its remark."""
+        with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="checks-of-regions") as pool:
+            for remarks in pool.map(lambda region: self._remarks(region, look), regions):
+                yield from remarks
+
+    def identity(self) -> identity.Identity:
+        """Whose token Azure is shown."""
+        return self._once(lambda: identity.find_identity(self.session), "identity")
+
+    def subscription(self) -> Body:
+        """The subscription; empty when it cannot be seen."""
+        return self._once(lambda: resources.find_subscription(self.session) or {}, "subscription")
+
+    def locations(self) -> dict[str, Body]:
+        """Everything the subscription calls a location, by name."""
+        return self._once(
+            lambda: {str(one["name"]): one for one in resources.list_locations(self.session)}, "locations"
+        )
+
+    def places(self) -> list[Region]:
+        """The spec's regions that exist, as far as one can tell: nothing else is worth asking about."""
+        try:
+            known = self.locations()
+        except ForbiddenError:
+            return list(self.mesh.all_regions())
+        return [region for region in self.mesh.all_regions() if is_region(known.get(region.name))]
+
+    def group(self) -> Body | None:
+        """The resource group, or None."""
+        return self._once(lambda: resources.find_group(self.session, self.mesh.group_name), "group")
+
+    def belongings(self) -> set[tuple[str, str]]:
+        """What is in the group: type and name of each, in lower case."""
+
+        def read() -> set[tuple[str, str]]:
+            listed = resources.list_group_resources(self.session, self.mesh.group_name)
+            return {(str(one.get("type", "")).lower(), str(one.get("name", "")).lower()) for one in listed}
+
+        return self._once(read, "belongings")
+
+    def machines(self) -> dict[str, Body]:
+        """The VMs in the group by their names in lower case."""
+        return self._once(
+            lambda: {
+                str(one.get("name", "")).lower(): one for one in compute.list_vms(self.session, self.mesh.group_name)
+            },
+            "machines",
+        )
+
+    def find_machine(self, region: str, number: int) -> Body | None:
+        """The VM that is machine `number` of a region, or None."""
+        return self.machines().get(names.machine(self.mesh.name, region, number).lower())
+
+    def offers(self, region: str) -> dict[str, Offer]:
+        """The VM sizes that Azure lists in a region, by name in lower case."""
+
+        def read() -> dict[str, Offer]:
+            skus = compute.list_skus(self.session, region)
+            return {
+                str(sku["name"]).lower(): Offer.of(sku, region)
+                for sku in skus
+                if sku.get("resourceType") == "virtualMachines"
+            }
+
+        return self._once(read, "offers", region)
+
+    def image(self, region: str) -> Body | None:
+        """The machines' image as a region has it, or None."""
+        parts = self.mesh.machines.image.split(":")
+        return self._once(lambda: compute.find_image(self.session, region, *parts), "image", region)
+
+    def cores(self, region: str) -> dict[str, tuple[int, int]]:
+        """Compute's quotas in a region: used and limit, by name in lower case."""
+        return self._once(lambda: _usages(compute.list_usages(self.session, region)), "cores", region)
+
+    def limits(self, region: str) -> dict[str, tuple[int, int]]:
+        """The network's limits in a region: used and limit, by name in lower case."""
+        return self._once(lambda: _usages(network.list_usages(self.session, region)), "limits", region)
+
+    def vnets(self) -> list[Body]:
+        """Every VNet of the subscription."""
+        return self._once(lambda: network.list_vnets(self.session), "vnets")
+
+    def locks(self) -> list[Body]:
+        """Every management lock of the subscription."""
+        return self._once(lambda: resources.list_locks(self.session), "locks")
+
+    def may(self, action: str) -> bool:
+        """Whether the caller's roles allow an action where crdbmesh needs it.
+
+        Raises:
+            ForbiddenError: Azure does not tell.
+        """
+        in_group = self.knows_mesh and actions.is_in_group(action) and self.group() is not None
+        try:
+            if actions.allowed(self._permissions(), action):
+                return True
+        except ForbiddenError:
+            # Who has a role at the group only may not even ask about the subscription.
+            if not in_group:
+                raise
+        return in_group and actions.allowed(self._permissions(self.mesh.group_name), action)
+
+    def find_provider_state(self, namespace: str) -> str:
+        """Whether a resource provider is `Registered`, `NotRegistered`, ..."""
+
+        def read() -> str:
+            found = resources.find_provider(self.session, namespace) or {}
+            return str(found.get("registrationState", "absent"))
+
+        return self._once(read, "provider", namespace)
+
+    def _permissions(self, group: str | None = None) -> list[Body]:
+        return self._once(lambda: resources.list_permissions(self.session, group), "permissions", group or "")
+
+    def _remarks(self, region: Region, look: Callable[[Region], Iterable[Remark]]) -> list[Remark]:
+        remarks: list[Remark] = []
+        try:
+            remarks.extend(look(region))
+        except StoppedError:
+            raise
+        except CrdbmeshError as error:
+            remarks.extend(remarks_of(error, self.cloud.name))
+        return remarks
+
+    def _once(self, read: Callable[[], T], *key: str) -> T:
+        with self._lock:
+            future = self._kept.get(key)
+            first = future is None
+            if future is None:
+                future = self._kept[key] = Future()
+        if first:
+            try:
+                future.set_result(read())
+            except BaseException as error:  # noqa: BLE001 - whoever else asks is told too
+                future.set_exception(error)
+        return cast("T", future.result())
+
+
+def is_region(location: Body | None) -> bool:
+    """Whether a location is a place with machines, rather than a group of such places (`europe`, `global`)."""
+    if location is None:
+        return False
+    return str((location.get("metadata") or {}).get("regionType", "Physical")) == "Physical"
+
+
+def _usages(listed: list[Body]) -> dict[str, tuple[int, int]]:
+    return {
+        str((usage.get("name") or {}).get("value", "")).lower(): (
+            int(usage.get("currentValue") or 0),
+            int(usage.get("limit") or 0),
+        )
+        for usage in listed
+    }

@@ -1,0 +1,202 @@
+"""What the mesh goes into, there and here: its resource group and locks, its local folder and keys, the clock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from crdbmesh import home as homes
+from crdbmesh.checks.base import Caution, Remark
+from crdbmesh.checks.facts import Facts
+from crdbmesh.clients.azure import resources
+from crdbmesh.errors import ConfigError, Finding
+from crdbmesh.topology import config, names, pki
+from crdbmesh.topology.folder import LOGIN_KEY
+
+SKEW_S = 300.0
+"""Beyond this, certificates made here may not be valid yet on a machine, or a token not any more."""
+
+_ROOM_MIB = 20
+_SHOWN = 5
+_MIB = 2**20
+
+
+def group(facts: Facts) -> Iterator[Remark]:
+    """The resource group is absent, or ours, or one that the spec names; it stays, and it can be written to."""
+    mesh = facts.mesh
+    found = facts.group()
+    if found is None:
+        yield f"{mesh.group_name} is to be made"
+    else:
+        owner = (found.get("tags") or {}).get(names.TAG)
+        yield f"{mesh.group_name} is there" + (", and the mesh's own" if owner == mesh.name else "")
+        if mesh.group is None and owner != mesh.name:
+            whose = f"belongs to the mesh {owner}" if owner else "is not crdbmesh's"
+            yield Finding(
+                "name",
+                mesh.name,
+                f"a resource group of that name exists and {whose}",
+                "choose another name, or name the group in the spec's `group` field to share it",
+            )
+        if (state := (found.get("properties") or {}).get("provisioningState")) == "Deleting":
+            field, value = ("group", mesh.group) if mesh.group else ("name", mesh.name)
+            yield Finding(field, value, f"its resource group is {state}", "wait until it is gone")
+
+
+def locks(facts: Facts) -> Iterator[Remark]:
+    """No lock keeps `up` from writing, or `down` from deleting."""
+    subscription = f"/subscriptions/{facts.session.subscription_id}".lower()
+    ours = f"{subscription}/resourcegroups/{facts.mesh.group_name}".lower()
+    mine = 0
+    for lock in facts.locks():
+        scope = str(lock.get("id", "")).lower().partition("/providers/microsoft.authorization/locks/")[0]
+        if scope not in {subscription, ours} and not scope.startswith(f"{ours}/"):
+            continue
+        mine += 1
+        where = "the subscription" if scope == subscription else f"the resource group {facts.mesh.group_name}"
+        if scope.startswith(f"{ours}/"):
+            where = f"{scope.rpartition('/')[2]}, in {where}"
+        level = (lock.get("properties") or {}).get("level")
+        name = str(lock.get("name"))
+        if level == "ReadOnly":
+            yield Finding("group", facts.mesh.group_name, f"the lock {name} makes {where} read-only", _remove(lock))
+        else:
+            reason = f"the lock {name} forbids deletions on {where}: `down`, and replacing a machine, will not work"
+            yield Caution(Finding("group", facts.mesh.group_name, reason, _remove(lock)))
+    if not mine:
+        yield "none"
+
+
+def _remove(lock: dict[str, object]) -> str:
+    return f"remove it (az lock delete --ids {lock.get('id')}), or choose another name"
+
+
+def folder(facts: Facts) -> Iterator[Remark]:
+    """The mesh's local folder can be written to, is ours alone, and has room."""
+    path = facts.home.folder
+    try:
+        yield from _folder(path)
+        if path.is_dir():
+            yield from _contents(path)
+            yield from _spec(facts)
+    except OSError as error:
+        reason = f"cannot be looked at ({error.strerror or error})"
+        yield Finding("folder", str(error.filename or path), reason, "make it yours, or set CRDBMESH_HOME")
+
+
+def _folder(path: Path) -> Iterator[Remark]:
+    nearest = next(one for one in (path, *path.parents) if one.exists())
+    yield f"{path}{'' if nearest == path else ' (to be made)'}"
+    if not nearest.is_dir():
+        remedy = "move it away, or set CRDBMESH_HOME to another folder"
+        yield Finding("folder", str(nearest), "is a file, and a folder is needed there", remedy)
+        return
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        yield Finding("folder", str(nearest), "you cannot write there", "make it yours, or set CRDBMESH_HOME")
+    free_mib = shutil.disk_usage(nearest).free // _MIB
+    if free_mib < _ROOM_MIB:
+        reason = f"{free_mib} MiB are free on its file system; keys and journals need up to {_ROOM_MIB}"
+        yield Finding("folder", str(nearest), reason, "make room, or set CRDBMESH_HOME to a folder elsewhere")
+
+
+def _contents(path: Path) -> Iterator[Remark]:
+    own = path.stat()
+    if stat.S_IMODE(own.st_mode) & 0o077:
+        reason = f"others may look into it (mode {stat.S_IMODE(own.st_mode):o}), and it holds keys"
+        yield Caution(Finding("folder", str(path), reason, f"run chmod 700 {path}; `up` does so too"))
+    strangers, readable = [], []
+    for entry in sorted(path.rglob("*")):
+        status = entry.lstat()
+        if status.st_uid != os.getuid():
+            strangers.append(entry)
+        elif stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) & 0o077:
+            readable.append(entry)
+    if own.st_uid != os.getuid():
+        strangers.insert(0, path)
+    if strangers:
+        reason = f"{_listed(path, strangers)} belong to another user"
+        yield Finding("folder", str(path), reason, f"run sudo chown -R {os.getuid()} {path}")
+    if readable:
+        reason = f"others can read {_listed(path, readable)}"
+        yield Finding("folder", str(path), reason, f"run chmod -R go= {path}; if others were there, start afresh")
+
+
+def _spec(facts: Facts) -> Iterator[Remark]:
+    """The kept spec can be read: `status`, and `up` without options, take it."""
+    if not facts.home.exists():
+        return
+    try:
+        config.mesh(config.read_file(facts.home.folder / homes.SPEC))
+    except ConfigError as error:
+        reason = f"the kept spec is broken: {error.findings[0].reason}"
+        remedy = "run `up` with --regions or --config, which writes it anew"
+        yield Caution(Finding("folder", str(facts.home.folder / homes.SPEC), reason, remedy))
+
+
+def keys(facts: Facts) -> Iterator[Remark]:
+    """The login key here is the one that the machines which are there let in. Whether it is lost, `existing` says."""
+    ours = {names.machine(facts.mesh.name, one.region, one.number).lower() for one in facts.mesh.all_machines()}
+    machines = {name: vm for name, vm in facts.machines().items() if name in ours}
+    path = facts.home.folder / LOGIN_KEY
+    try:
+        public = pki.read_ssh_key(path.read_text(encoding="utf-8"), facts.mesh.name).public.split()[:2]
+    except (FileNotFoundError, NotADirectoryError):
+        yield "none yet" if not machines else "not here"
+        return
+    except OSError as error:
+        yield Finding("folder", str(path), f"cannot be read ({error.strerror})", "make it readable by you alone")
+        return
+    except ValueError:
+        reason = "is not an unencrypted OpenSSH private key"
+        yield Finding("folder", str(path), reason, "restore it from a backup")
+        return
+    strange = sorted(name for name, vm in machines.items() if public not in _keys_of(vm))
+    if strange:
+        yield Finding(
+            "folder",
+            str(path),
+            f"{', '.join(strange[:_SHOWN])} let in another key than this one",
+            "work with the local folder they were made with, or run `crdbmesh down` and start again",
+        )
+    if machines and not strange:
+        many = "1 machine lets" if len(machines) == 1 else f"{len(machines)} machines let"
+        yield f"a login key is here, and {many} it in"
+    else:
+        yield "a login key is here"
+
+
+def _keys_of(vm: dict[str, object]) -> list[list[str]]:
+    properties = vm.get("properties")
+    profile = properties.get("osProfile") if isinstance(properties, dict) else None
+    linux = (profile or {}).get("linuxConfiguration") or {}
+    return [str(key.get("keyData", "")).split()[:2] for key in (linux.get("ssh") or {}).get("publicKeys") or []]
+
+
+def clock(facts: Facts) -> Iterator[Remark]:
+    """This computer's clock and Azure's agree."""
+    ahead_s = resources.find_clock_ahead_s(facts.session)
+    if ahead_s is None:
+        yield "Azure does not say what time it is"
+        return
+    if abs(ahead_s) <= SKEW_S:
+        yield "agrees with Azure's"
+        return
+    which = "behind" if ahead_s > 0 else "ahead of"
+    yield f"{abs(ahead_s) / 60:.0f} min {which} Azure's"
+    yield Caution(
+        Finding(
+            "clock",
+            f"{abs(ahead_s) / 60:.0f} min {which} Azure's",
+            "certificates made here may not be valid yet on the machines, and tokens may seem to have expired",
+            "set this computer's clock (timedatectl set-ntp true)",
+        )
+    )
+
+
+def _listed(folder: Path, entries: list[Path]) -> str:
+    shown = [str(one.relative_to(folder)) if one != folder else "the folder" for one in entries[:_SHOWN]]
+    more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+    return f"{', '.join(shown)}{more}"

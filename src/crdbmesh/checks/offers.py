@@ -1,0 +1,108 @@
+"""A VM size as Azure offers it in a region, from its entry in ARM's SKU list, and which other size would do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from crdbmesh.topology.resources import usable_zones
+
+_BURSTABLE = "standard_b"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A VM size in a region.
+
+    Attributes:
+        family: whose quota it counts against.
+        architecture: `x64` or `Arm64`.
+        generations: hypervisor generations of images that it boots: `V1`, `V2`.
+        premium: whether it can have premium disks.
+        zones: in which the subscription may use it.
+        restricted: why the subscription may not use it there at all, or empty.
+    """
+
+    name: str
+    family: str
+    vcpus: int
+    memory_gib: float
+    architecture: str
+    generations: frozenset[str]
+    premium: bool
+    zones: tuple[str, ...]
+    restricted: str
+
+    @classmethod
+    def of(cls, sku: Mapping[str, Any], location: str) -> Self:
+        """The offer in an entry of the SKU list."""
+        can = {str(one.get("name")): str(one.get("value")) for one in sku.get("capabilities") or []}
+        barred = [
+            str(one.get("reasonCode") or "restricted")
+            for one in sku.get("restrictions") or []
+            if str(one.get("type", "")).lower() == "location"
+        ]
+        return cls(
+            name=str(sku["name"]),
+            family=str(sku.get("family", "")),
+            vcpus=_whole(can.get("vCPUs")),
+            memory_gib=_number(can.get("MemoryGB")),
+            architecture=can.get("CpuArchitectureType", "x64"),
+            generations=frozenset(can.get("HyperVGenerations", "V1,V2").replace(" ", "").split(",")),
+            premium=can.get("PremiumIO", "True").lower() == "true",
+            zones=usable_zones(dict(sku), location),
+            restricted=barred[0] if barred else "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a size must be able to do, whichever it is.
+
+    Attributes:
+        architecture, generation: of the image.
+        premium: whether the disk is a premium one.
+    """
+
+    architecture: str
+    generation: str
+    premium: bool
+
+    def missing(self, offer: Offer) -> str:
+        """Why an offer will not do, or empty."""
+        if offer.restricted:
+            return f"is restricted for this subscription ({offer.restricted})"
+        if offer.architecture.lower() != self.architecture.lower():
+            return f"is an {offer.architecture} size, and the image is for {self.architecture}"
+        if self.generation not in offer.generations:
+            return f"does not boot images of generation {self.generation}"
+        if self.premium and not offer.premium:
+            return "cannot have a premium disk"
+        return ""
+
+
+def nearest(asked: Offer, candidates: Iterable[Offer]) -> Offer | None:
+    """The candidate nearest to what was asked: as many vCPUs and as much memory, or else the next bigger."""
+    enough = [one for one in candidates if one.vcpus >= asked.vcpus and one.memory_gib >= asked.memory_gib]
+    if not enough:
+        return None
+
+    def distance(one: Offer) -> tuple[int, float, bool, float, str]:
+        alike = difflib.SequenceMatcher(None, one.name.lower(), asked.name.lower()).ratio()
+        burstable = one.name.lower().startswith(_BURSTABLE) != asked.name.lower().startswith(_BURSTABLE)
+        return one.vcpus, one.memory_gib, burstable, -alike, one.name
+
+    return min(enough, key=distance)
+
+
+def _whole(text: str | None) -> int:
+    return int(_number(text))
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,50 @@
+"""Whose token Azure is shown: what a token of Microsoft Entra ID says of itself, unverified, for people to read."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+
+from crdbmesh.clients.azure import failures
+from crdbmesh.clients.azure.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a token is about; None where it does not say.
+
+    Attributes:
+        name: of a user, or the id of an application.
+        tenant: the tenant's id.
+    """
+
+    name: str | None
+    tenant: str | None
+
+
+def find_identity(session: Session) -> Identity:
+    """Ask the session's credential for a token; what it says of itself.
+
+    Raises:
+        CloudError: no token is to be had.
+    """
+    with failures.translated("asking for a token"):
+        token = session.cloud.credential.get_token(*session.cloud.scopes)
+    claims = _claims(token.token)
+    name = next((claims[key] for key in ("upn", "unique_name", "preferred_username", "appid") if key in claims), None)
+    return Identity(name, claims.get("tid"))
+
+
+def _claims(token: str) -> dict[str, str]:
+    """The texts in a JSON web token's payload; none when the token is something else."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return {}
+    if not isinstance(payload, dict):
+        return {}
+    return {key: value for key, value in payload.items() if isinstance(value, str) and value}

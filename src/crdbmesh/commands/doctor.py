@@ -1,0 +1,107 @@
+"""`crdbmesh doctor`: everything that can be known before the first write, without a write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crdbmesh import home as homes
+from crdbmesh.checks import catalog
+from crdbmesh.checks.base import Level, Verdict
+from crdbmesh.checks.facts import Facts
+from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.commands import specs
+from crdbmesh.errors import ConfigError, CrdbmeshError, Finding
+from crdbmesh.topology.mesh import Mesh
+
+NAME = "crdbmesh"
+"""Of the mesh whose local folder is looked at when nothing says which mesh is meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorResult:
+    """How every check ended, in the catalog's order.
+
+    Attributes:
+        mesh: the spec, or None when nothing says which regions are meant.
+    """
+
+    mesh: Mesh | None
+    verdicts: list[Verdict]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing stands in the way of `up`, as far as was looked."""
+        return not any(verdict.refused for verdict in self.verdicts)
+
+    def count(self, level: Level) -> int:
+        """How many checks ended so."""
+        return sum(verdict.level is level for verdict in self.verdicts)
+
+    def document(self) -> dict[str, Any]:
+        """The result as `--output json` prints it."""
+        return {
+            "command": "doctor",
+            "mesh": self.mesh.name if self.mesh else None,
+            "regions": [region.name for region in self.mesh.regions] if self.mesh else [],
+            "ok": self.ok,
+            **{level.value: self.count(level) for level in Level if level is not Level.OK},
+            "checks": [_verdict_document(verdict) for verdict in self.verdicts],
+        }
+
+
+def find_mesh(given: specs.Given, cloud: clouds.Cloud, root: Path) -> Mesh | None:
+    """The spec meant, or None when nothing at all says which regions: then half of the checks are worth doing still.
+
+    Raises:
+        ConfigError: with every mistake in what was said.
+    """
+    try:
+        return specs.choose(given, cloud, root)
+    except ConfigError as error:
+        absent = [(finding.field, finding.value) for finding in error.findings] == [("regions", "(absent)")]
+        if absent and given.file is None:
+            return None
+        raise
+
+
+def run_doctor(mesh: Mesh | None, cloud: clouds.Cloud, home: homes.Home) -> DoctorResult:
+    """Do every check. Nothing is written, neither to the cloud nor here.
+
+    Args:
+        mesh: the spec; without one, what depends on it is left out.
+        cloud: where Azure is.
+        home: the mesh's local folder, which need not be there.
+
+    Raises:
+        StoppedError: the operator interrupted.
+    """
+    try:
+        session = Session(cloud)
+    except CrdbmeshError as error:
+        return DoctorResult(mesh, catalog.look(Facts(mesh, home, cloud, error)))
+    with session:
+        return DoctorResult(mesh, catalog.look(Facts(mesh, home, cloud, session)))
+
+
+def _verdict_document(verdict: Verdict) -> dict[str, Any]:
+    found = [(Level.REFUSED, one) for one in verdict.refused] + [(Level.WARNING, one) for one in verdict.warnings]
+    return {
+        "check": verdict.check,
+        "title": verdict.title,
+        "level": verdict.level.value,
+        "found": verdict.found,
+        "findings": [_finding_document(level, finding) for level, finding in found],
+    }
+
+
+def _finding_document(level: Level, finding: Finding) -> dict[str, str]:
+    return {
+        "level": level.value,
+        "field": finding.field,
+        "value": finding.value,
+        "reason": finding.reason,
+        "remedy": finding.remedy,
+    }

@@ -1,0 +1,143 @@
+"""A mesh's spec from its tags, for when the local folder is lost: enough to say how it is doing, not to go on with it.
+
+Regions, machines, ranges, sizes and who is let in are read from Azure. What is only inside the machines (the ranges of
+pods and services, Cilium's ids) is not: free blocks and places in the list stand for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from crdbmesh import home as homes
+from crdbmesh import inventory
+from crdbmesh.clients.azure import network
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.clients.cloud import Cloud
+from crdbmesh.commands import specs
+from crdbmesh.errors import ConfigError, CrdbmeshError, Finding
+from crdbmesh.inventory import Inventory
+from crdbmesh.topology import addressing, config, names
+from crdbmesh.topology.mesh import Mesh
+
+_SPARE = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
+
+
+def known(name: str | None, cloud: Cloud, root: Path) -> tuple[Mesh, bool]:
+    """The mesh meant: as the last `up` kept its spec, or reconstructed from its tags.
+
+    Returns:
+        The spec, and whether it was reconstructed.
+
+    Raises:
+        ConfigError: none is named and several are known here, or neither here nor in Azure is any; those found by
+            their tags are listed. Or Azure cannot be asked.
+    """
+    kept = homes.list_meshes(root)
+    meant = specs.name_of(name, root) if name is not None or kept else None
+    if meant in kept:
+        return specs.kept(meant, root), False
+    unknown = f"no {'such ' if meant else ''}mesh is known here ({root})"
+    try:
+        with Session(cloud) as session:
+            found = inventory.find(session, meant) if meant else None
+            if found is not None and found.regions:
+                return reconstruct(session, found), True
+            listed = _listed(session)
+    except ConfigError:
+        raise
+    except CrdbmeshError as error:
+        reason = f"{unknown}, and Azure cannot be asked: {str(error).partition('Attempted credentials')[0].strip()}"
+        raise ConfigError([Finding("name", meant or "(absent)", reason, error.hint or "try again later")]) from error
+    reason = f"{unknown}, and no region of it is in the subscription" if meant else unknown
+    remedy = listed or "give the name of one, or make one: crdbmesh up"
+    raise ConfigError([Finding("name", meant or "(absent)", reason, remedy)])
+
+
+def reconstruct(session: Session, found: Inventory) -> Mesh:
+    """The spec of what was found.
+
+    Args:
+        session: Azure.
+        found: of one mesh, in at least one region.
+
+    Raises:
+        CloudError: Azure cannot be read.
+    """
+    group = found.groups[0] if found.groups else found.mesh
+    regions = sorted(found.regions, key=lambda region: _order(found, region))
+    free = _free(IPv4Network(prefix) for vnet in found.vnets.values() for prefix in inventory.prefixes_of(vnet))
+    sizes = Counter(str(vm["properties"]["hardwareProfile"]["vmSize"]) for vm in found.machines.values())
+    size = sizes.most_common(1)[0][0] if sizes else None
+    document: dict[str, Any] = {
+        "name": found.mesh,
+        "regions": [_region(found, region, free) for region in regions],
+        "network": {"gateway_transit": any(_transits(found))},
+        "machines": {"size": size} if size else {},
+    }
+    if group.lower() != found.mesh.lower():
+        document["group"] = group
+    for region in regions:
+        rule = inventory.ssh_rule(network.find_nsg(session, group, names.firewall(found.mesh, region)))
+        if rule is not None:
+            document["ssh"] = {"port": rule.port}
+            document["allow_from"] = list(rule.sources)
+            break
+    return config.mesh(document)
+
+
+def _region(found: Inventory, region: str, free: Iterator[IPv4Network]) -> dict[str, Any]:
+    numbers = [number for at, number in found.places if at == region]
+    document: dict[str, Any] = {
+        "name": region,
+        "machines": max(numbers, default=1),
+        "pods": str(next(free)),
+        "services": str(next(free)),
+    }
+    sizes = {
+        str(vm["properties"]["hardwareProfile"]["vmSize"]) for (at, _), vm in found.machines.items() if at == region
+    }
+    if len(sizes) == 1:
+        document["size"] = sizes.pop()
+    vnet = found.vnets.get(region)
+    subnet = inventory.subnet_of(vnet) if vnet is not None else None
+    prefixes = [IPv4Network(prefix) for prefix in inventory.prefixes_of(vnet)] if vnet is not None else []
+    if not prefixes:
+        return {**document, "vnet": str(next(free))}
+    holding = [prefix for prefix in prefixes if subnet and IPv4Network(subnet).subnet_of(prefix)]
+    document["vnet"] = str((holding or prefixes)[0])
+    return {**document, "subnet": subnet} if holding else document
+
+
+def _order(found: Inventory, region: str) -> tuple[int, int, str]:
+    """The first region is where the lease is; the others follow by their addresses, as the address plan gives them."""
+    lease = names.lease(found.mesh)
+    places = {str(one["location"]).lower().replace(" ", "") for one in found.resources if one["name"] == lease}
+    vnet = found.vnets.get(region)
+    prefixes = [IPv4Network(prefix) for prefix in inventory.prefixes_of(vnet)] if vnet is not None else []
+    first = int(min(prefixes).network_address) if prefixes else 2**32
+    return (int(region not in places), first, region)
+
+
+def _transits(found: Inventory) -> Iterator[bool]:
+    for vnet in found.vnets.values():
+        for peering in vnet.get("properties", {}).get("virtualNetworkPeerings") or []:
+            yield bool(peering.get("properties", {}).get("allowGatewayTransit"))
+
+
+def _free(taken: Iterable[IPv4Network]) -> Iterator[IPv4Network]:
+    """Blocks that no VNet overlaps."""
+    networks = list(taken)
+    for base in map(IPv4Network, _SPARE):
+        for block in base.subnets(new_prefix=addressing.BLOCK):
+            if not any(block.overlaps(network) for network in networks):
+                yield block
+
+
+def _listed(session: Session) -> str | None:
+    meshes = inventory.list_meshes(session)
+    listed = ", ".join(f"{name} ({', '.join(regions)})" for name, regions in meshes.items())
+    return f"by their tags there are in the subscription: {listed}; name one" if listed else None

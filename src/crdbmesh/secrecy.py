@@ -1,0 +1,73 @@
+"""Keeps the secrets this process knows out of what it shows and keeps.
+
+Nothing here puts a secret into a message. But messages quote others: the end of a command's output, a line of a
+service's log, what an API answered. Whoever reads or makes a secret says so with `learn`; errors, events and journals
+pass what they say through `hide`. A secret is recognised whole, in base64 at any offset, and by any line of its PEM.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import threading
+from collections.abc import Iterator
+
+HIDDEN = "(secret)"
+
+_LEAST = 16
+"""Characters: shorter texts are not taken for secrets, since they would be found in ordinary words."""
+_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
+_FIELD = re.compile(r"^\s*(?:client-key-data|token|password)\s*:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
+_lock = threading.Lock()
+_known: dict[str, None] = {}
+
+
+def learn(text: str, *, whole: bool = False) -> None:
+    """From now on what is secret in `text` is hidden.
+
+    Args:
+        text: a document; its private keys in PEM are secret, and the fields of a kubeconfig that hold credentials.
+        whole: all of it is secret, such as a token.
+    """
+    if whole:
+        _remember(text.strip())
+    for secret in _secrets(text):
+        _remember(secret)
+
+
+def hide(text: str) -> str:
+    """`text` without the secrets known so far."""
+    with _lock:
+        known = list(_known)
+    for secret in known:
+        if secret in text:
+            text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _remember(secret: str) -> None:
+    found = dict.fromkeys(form for form in _forms(secret) if len(form) >= _LEAST)
+    with _lock:
+        _known.update(found)
+
+
+def _secrets(text: str) -> Iterator[str]:
+    for block in _PEM.finditer(text):
+        yield block[0]
+        yield from block[1].split()
+    for match in _FIELD.finditer(text):
+        yield match[1]
+        try:
+            yield from _secrets(base64.b64decode(match[1], validate=True).decode("ascii"))
+        except (binascii.Error, UnicodeDecodeError):
+            continue
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """As it is, and what is sure to be there of it when something larger that holds it is put in base64."""
+    yield secret
+    raw = secret.encode()
+    for offset in range(3):
+        inner = raw[-offset % 3 :]
+        yield base64.b64encode(inner[: len(inner) // 3 * 3]).decode()

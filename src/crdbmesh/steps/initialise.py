@@ -1,0 +1,296 @@
+"""The database is initialised: once, on one node, ever; and the proof that it is one cluster.
+
+Two initialisations of nodes that do not see each other make two clusters, and nothing joins them again
+(cockroachdb/cockroach#75975). What keeps that from happening, whatever dies when:
+
+- Nothing is initialised unless every pod of every region waits for it; a pod that does not say is waited for.
+- The target is claimed first, in every region, by a marker that names it. Each run applies its claim under a name of
+  its own, so the API server refuses a claim for another target (409): two runs with different specs cannot both go on.
+  Who comes after a claim uses its target, whichever region its own spec lists first.
+- Told twice, the target answers that it is initialised already.
+- The cluster's id is kept in every marker and in the local folder. Where one is, nothing is ever initialised: a lost
+  marker is written again, lost volumes are an error.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crdbmesh.access import Access
+from crdbmesh.clients import database
+from crdbmesh.clients.waiting import wait_until
+from crdbmesh.engine.step import Gap, Say
+from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
+from crdbmesh.steps.base import AwaitedStep, MeshStep
+from crdbmesh.topology import folder, names
+from crdbmesh.topology.manifests import cockroach
+from crdbmesh.topology.mesh import Region
+
+JOIN_DEADLINE_S = 600.0
+WAITING = "node is waiting for cluster initialization"
+ID, TARGET = "cluster-id", "target"
+"""What a marker says."""
+
+CONFLICT = 409
+
+Markers = Mapping[str, Mapping[str, str]]
+"""The markers' data by region; empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Initialised(MeshStep):
+    """The cluster has been initialised, and every region's marker says so."""
+
+    def check(self) -> Gap | None:
+        """Look for the markers with the cluster's id."""
+        markers = read_markers(self.access)
+        if known_id(markers) is None:
+            return Gap("CockroachDB is not initialised")
+        unmarked = [region for region, marker in markers.items() if not marker.get(ID)]
+        return Gap(f"the cluster's id is not kept in {', '.join(unmarked)}") if unmarked else None
+
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
+        """Initialise if, and only if, it is safe; then keep the cluster's id."""
+        markers = read_markers(self.access)
+        found = known_id(markers)
+        target = self._target(markers)
+        if found is None:
+            members = self._members(say)
+            if not members:
+                self._refuse_lost()
+                self._claim(target, markers)
+                say(f"cockroach init on {target}")
+                database.initialise(*self._client(), target=target, cluster_name=self.access.mesh.name)
+            found = self._read_id(members or [target], say)
+            self._refuse_other(found)
+        self.access.home.write(folder.CLUSTER_ID, found)
+        for region in self.access.mesh.all_regions():
+            # A claim of another region's, which it was told of too late, gives way to what the cluster is.
+            self.access.kube(region.name).apply(cockroach.marker(region, {TARGET: target, ID: found}), force=True)
+
+    def _target(self, markers: Markers) -> str:
+        """The node to be initialised: the one that is claimed, or the first region's first."""
+        claimed = {marker[TARGET]: region for region, marker in markers.items() if marker.get(TARGET)}
+        if not claimed:
+            return cockroach.init_target(self.access.mesh)
+        known = {address_of(region, ordinal) for region, ordinal in every_pod(self.access)}
+        if known_id(markers) is None and (len(claimed) > 1 or not set(claimed) <= known):
+            where = "; ".join(f"{target} (marked in {region})" for target, region in claimed.items())
+            raise RefusedError(
+                f"the initialisation was begun on {where}, which is not one node of this spec",
+                hint="run `up` with the spec that began it; or, when no pod anywhere is initialised, delete the "
+                f"ConfigMap {names.INIT_MARKER} there",
+            )
+        return next(iter(claimed))
+
+    def _members(self, say: Say) -> list[str]:
+        """The nodes that are part of an initialised cluster; if none is, every one of them waits for it.
+
+        A pod that does not answer could be either, so this waits until one says yes or all say no.
+        """
+
+        def probe() -> tuple[list[str] | None, str]:
+            states = read_states(self.access)
+            members = [address for address, state in states.items() if state is None]
+            unclear = [f"{address}: {state}" for address, state in states.items() if state and WAITING not in state]
+            return (None, "; ".join(unclear[:3])) if unclear and not members else (members, "")
+
+        return wait_until(
+            probe,
+            awaited="every CockroachDB pod to wait for its initialisation",
+            deadline_s=self.access.patient(JOIN_DEADLINE_S),
+            interval_s=2,
+            say=say,
+            stop=self.access.stop,
+        )
+
+    def _refuse_lost(self) -> None:
+        kept = self.access.home.read(folder.CLUSTER_ID)
+        if kept is not None:
+            raise _lost_volumes(self.access, kept.strip())
+
+    def _refuse_other(self, found: str) -> None:
+        kept = self.access.home.read(folder.CLUSTER_ID)
+        if kept is not None and kept.strip() != found:
+            raise _several({"the pods": found, "the local folder": kept.strip()})
+
+    def _claim(self, target: str, markers: Markers) -> None:
+        """Claim the target in every region, in one order everywhere, so that the first region decides between two runs.
+
+        Raises:
+            KubeError: another run claims another target; it may pass, for that one will be used.
+        """
+        manager = f"crdbmesh-init-{secrets.token_hex(4)}"
+        claimed: list[Region] = []
+        for region in sorted(self.access.mesh.all_regions(), key=lambda region: region.name):
+            try:
+                self.access.kube(region.name, manager=manager).apply(cockroach.marker(region, {TARGET: target}))
+            except KubeError as error:
+                if error.status != CONFLICT:
+                    raise
+                for mine in claimed:
+                    if not markers[mine.name]:
+                        kube = self.access.kube(mine.name)
+                        kube.delete("v1", "ConfigMap", names.INIT_MARKER, mine.name, wait=False)
+                raise KubeError(
+                    f"another run initialises another node, by the marker of {region.name}"
+                ).passing() from None
+            claimed.append(region)
+
+    def _read_id(self, addresses: list[str], say: Say) -> str:
+        """The id of the one cluster that these nodes are part of.
+
+        Raises:
+            RefusedError: they are part of several.
+        """
+
+        def ask() -> tuple[dict[str, str] | None, str]:
+            try:
+                return {address: database.read_cluster_id(*self._client(), address) for address in addresses}, ""
+            except CrdbmeshError as error:
+                return None, str(error)
+
+        found = wait_until(
+            ask,
+            awaited="the cluster's id",
+            deadline_s=self.access.patient(JOIN_DEADLINE_S),
+            interval_s=2,
+            say=say,
+            stop=self.access.stop,
+        )
+        if len(set(found.values())) > 1:
+            raise _several(found)
+        return found[addresses[0]]
+
+    def _client(self) -> tuple[Any, str]:
+        first = self.access.mesh.regions[0].name
+        return self.access.kube(first), first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof(AwaitedStep):
+    """Every pod is ready, every node live with its locality, all of them one cluster: the one that was initialised."""
+
+    def awaited(self) -> str:
+        """What is waited for, for messages."""
+        return "every CockroachDB node to be live"
+
+    def missing(self) -> str | None:
+        """Ask the database."""
+        if unready := self._unready():
+            self._refuse_lost()
+            return unready
+        self._refuse_several()
+        mesh = self.access.mesh
+        first = mesh.regions[0].name
+        live = {node.address: node for node in database.read_nodes(self.access.kube(first), first) if node.live}
+        for region, ordinal in every_pod(self.access):
+            address = address_of(region, ordinal)
+            node = live.get(address)
+            if node is None:
+                return f"{address} is not a live node"
+            if node.locality.get("region") != region or not node.locality.get("zone"):
+                return f"{address} has the locality {node.locality}, not region={region} and a zone"
+        return None
+
+    def _unready(self) -> str | None:
+        for region in self.access.mesh.all_regions():
+            pods = self.access.kube(region.name).list("v1", "Pod", region.name, labels=f"app={names.COCKROACH}")
+            ready = {pod["metadata"]["name"] for pod in pods if _is_ready(pod)}
+            for ordinal in range(region.replicas):
+                if f"{names.COCKROACH}-{ordinal}" not in ready:
+                    return f"{region.name}: pod {names.COCKROACH}-{ordinal} is not ready"
+        return None
+
+    def _refuse_lost(self) -> None:
+        """A cluster whose every node waits to be initialised has lost its volumes, and no waiting brings them back."""
+        states = read_states(self.access)
+        known = known_id(read_markers(self.access))
+        if known is not None and all(state and WAITING in state for state in states.values()):
+            raise _lost_volumes(self.access, known)
+
+    def _refuse_several(self) -> None:
+        mesh = self.access.mesh
+        first = mesh.regions[0].name
+        kube = self.access.kube(first)
+        found = {
+            address: database.read_cluster_id(kube, first, address)
+            for address in (address_of(region.name, 0) for region in mesh.all_regions())
+        }
+        known = known_id(read_markers(self.access))
+        if set(found.values()) != {known}:
+            raise _several(found, known)
+
+
+def read_markers(access: Access) -> dict[str, dict[str, str]]:
+    """The markers of all regions. All are read: which region is the first may have changed in the spec.
+
+    Raises:
+        KubeError: a region cannot be read, so nobody knows.
+    """
+    found = {
+        region.name: access.kube(region.name).find("v1", "ConfigMap", names.INIT_MARKER, region.name)
+        for region in access.mesh.all_regions()
+    }
+    return {region: dict((marker or {}).get("data") or {}) for region, marker in found.items()}
+
+
+def known_id(markers: Markers) -> str | None:
+    """The cluster id that the markers tell, or None.
+
+    Raises:
+        RefusedError: they tell several.
+    """
+    ids = {f"the marker of {region}": marker[ID] for region, marker in markers.items() if marker.get(ID)}
+    if len(set(ids.values())) > 1:
+        raise _several(ids)
+    return next(iter(ids.values()), None)
+
+
+def read_states(access: Access) -> dict[str, str | None]:
+    """By address of every pod: None when it is part of an initialised cluster and ready, else what it says."""
+    states: dict[str, str | None] = {}
+    for region, ordinal in every_pod(access):
+        try:
+            state = database.read_readiness(access.kube(region), region, f"{names.COCKROACH}-{ordinal}")
+        except KubeError as error:
+            state = str(error)
+        states[address_of(region, ordinal)] = state
+    return states
+
+
+def every_pod(access: Access) -> list[tuple[str, int]]:
+    """Every CockroachDB pod of the spec, by region and ordinal."""
+    return [(region.name, ordinal) for region in access.mesh.all_regions() for ordinal in range(region.replicas)]
+
+
+def address_of(region: str, ordinal: int) -> str:
+    """The address that a pod is known by in the cluster."""
+    return f"{names.cockroach_pod(region, ordinal)}:{names.COCKROACH_PORT}"
+
+
+def _several(found: Mapping[str, str], known: str | None = None) -> RefusedError:
+    listed = ", ".join(f"{where}: {cluster}" for where, cluster in found.items())
+    return RefusedError(
+        f"the regions are not one CockroachDB cluster{f' ({known})' if known else ''}: {listed}",
+        hint="a node was initialised apart from the others: save its data if it has any, delete its pod and volume "
+        "claim, and let it join the one cluster",
+    )
+
+
+def _lost_volumes(access: Access, known: str) -> RefusedError:
+    return RefusedError(
+        f"the CockroachDB cluster {known} was initialised here, and now every pod waits as if it never was: the "
+        "volumes are gone, and with them the data",
+        hint="bring the machines with the volumes back. If they are lost for good: delete the ConfigMaps "
+        f"{names.INIT_MARKER} and {access.home.folder / folder.CLUSTER_ID}, run `up`, which begins an empty cluster, "
+        "and restore a backup",
+    )
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
