@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import ssl
@@ -93,7 +94,7 @@ def _send(method: str, url: str, body: Any, headers: dict[str, str], context: ss
         with error:
             raw = error.read()
         return error.code, json.loads(raw) if raw.startswith(b"{") else raw.decode(errors="replace")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         # A world that misbehaves resets connections; who does damage shrugs.
         return 0, str(error)
 
