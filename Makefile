@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt soak bench test-azure wheel clean
+.PHONY: help setup demo test test-long check fmt soak bench test-azure wheel clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,8 +21,11 @@ $(STAMP): requirements.txt pyproject.toml
 demo: $(STAMP)  ## Three simulated regions: up, status, up again, down
 	$(BIN)/crdbmesh demo
 
-test: $(STAMP)  ## The whole default suite
+test: $(STAMP)  ## The default suite
 	$(BIN)/pytest -n 6 --dist worksteal
+
+test-long: $(STAMP)  ## The tests that take longer
+	$(BIN)/pytest -n 4 --dist worksteal -m long
 
 check: $(STAMP)  ## Lint, types, layers, spelling
 	$(BIN)/ruff check src tests

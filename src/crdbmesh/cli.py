@@ -473,11 +473,14 @@ def _print_json(document: dict[str, Any]) -> None:
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:
     """Whether a command line that cannot be parsed asks for JSON."""
-    for index, argument in enumerate(arguments):
-        if argument in {"--output", "-o"}:
-            return list(arguments[index + 1 : index + 2]) == ["json"]
-        if argument in {"--output=json", "-ojson"}:
-            return True
+    said = None
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if option in {"--output", "-o"}:
+            said = value == "json"
+        elif option.startswith(("--output=", "-o")):
+            said = option in {"--output=json", "-ojson"}
+    if said is not None:
+        return said
     return os.environ.get("CRDBMESH_OUTPUT") == "json"
 
 

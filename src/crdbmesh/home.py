@@ -75,6 +75,8 @@ class Home:
             return None
         except OSError as error:
             raise _wrong(path, f"cannot be read ({error.strerror})", "make it readable by you") from error
+        except UnicodeDecodeError:
+            raise _wrong(path, "is not text", "restore it from a backup") from None
         if stat.S_IMODE(mode) & 0o077:
             raise _wrong(path, f"can be read by others (mode {stat.S_IMODE(mode):o})", f"run chmod 600 {path}")
         _learn(name, text)

@@ -100,14 +100,3 @@ def test_a_second_up_is_refused_here_and_from_elsewhere_with_who_is_at_work(worl
         first.send_signal(signal.SIGCONT)
         code, document, shown = ended(first)
         assert code == 0, shown
-
-
-def test_an_up_that_was_killed_does_not_keep_the_next_one_out(world: Any, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with running(world, home, *UP) as process:
-        said(process, "eastus/network")
-        process.kill()
-    with running(world, home, *UP) as process:
-        code, document, shown = ended(process)
-    assert code == 0, shown
-    assert document["done"]

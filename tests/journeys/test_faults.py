@@ -43,6 +43,7 @@ def outcomes(document: dict[str, Any]) -> dict[str, str]:
     return {step["step"]: step["outcome"] for step in document["steps"]}
 
 
+@pytest.mark.long
 def test_what_passes_is_absorbed_by_one_up_and_one_down(world: Any, command: Command) -> None:
     world.misbehave({"preset": "transient"})
     code, document, shown = command(*UP)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from crdbmesh import cli
@@ -167,6 +168,7 @@ def test_what_is_reconstructed_is_the_shape_of_the_mesh(world: Any) -> None:
         assert region.machines == tuple(original.machines)
 
 
+@pytest.mark.long
 def test_a_new_first_machine_joins_its_cluster_though_the_kubeconfig_is_lost(world: Any) -> None:
     mesh = world.mesh(["eastus"], machines=3)
     assert {result.outcome for result in world.up(mesh).values()} <= GOOD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from typing import Any
 
 import pytest
@@ -110,6 +111,7 @@ CONTRADICTIONS: dict[str, tuple[list[Any], dict[str, Any], str, str, str]] = {
 }
 
 
+@pytest.mark.long
 def test_a_spec_that_contradicts_the_world_is_refused_and_one_that_adds_to_it_is_not(world: Any) -> None:
     mesh = world.mesh([EAST2, "westus"])
     assert not bad(world.up(mesh))
@@ -260,6 +262,10 @@ def test_regions_that_were_initialised_apart_are_never_marked_as_one_cluster(wor
         kube = access.kube("eastus")
         for name, cluster in (("eastus", "crdbmesh"), ("westus", "another")):
             database.initialise(kube, "eastus", target=initialise.address_of(name, 0), cluster_name=cluster)
+        deadline = time.monotonic() + 30
+        while any(initialise.read_states(access).values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         init = initialise.Initialised(name="mesh/init", access=access)
         gap = init.check()
         assert gap is not None

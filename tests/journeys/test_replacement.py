@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from crdbmesh.engine.step import Outcome
 
 
+@pytest.mark.long
 def test_a_lost_first_machine_is_replaced_in_its_cluster_and_its_database(world: Any) -> None:
     mesh = world.mesh(["eastus"], machines=3)
     assert not [r for r in world.up(mesh).values() if r.outcome is Outcome.FAILED]
