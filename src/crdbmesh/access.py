@@ -7,9 +7,10 @@ first machine; one that is missing although a machine was made with it is lost, 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
@@ -19,7 +20,7 @@ from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.clients.kube import Kube
 from crdbmesh.clients.ssh import Host
-from crdbmesh.errors import KubeError, RefusedError, UnreachableError
+from crdbmesh.errors import KubeError, RefusedError, StoppedError, UnreachableError
 from crdbmesh.home import Home
 from crdbmesh.inventory import list_machines
 from crdbmesh.topology import folder, names, pki, resources
@@ -261,6 +262,23 @@ class Access:
         make = {folder.CILIUM_CA: pki.make_cilium_ca, folder.COCKROACH_CA: pki.make_cockroach_ca}[secret.file]
         pair = make(now=datetime.now(UTC))
         return f"{pair.cert_pem}{pair.key_pem}"
+
+    @contextlib.contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Do something that only one step at a time may do.
+
+        Raises:
+            StoppedError: the operator interrupted before its turn came.
+        """
+        with self._lock:
+            lock = self._locks.setdefault(f"turn/{name}", threading.Lock())
+        while not lock.acquire(timeout=1):
+            if self.stop.is_set():
+                raise StoppedError(f"its turn to {name}", last_seen="another region's")
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _once(self, key: str, make: Callable[[], T]) -> T:
         with self._lock:

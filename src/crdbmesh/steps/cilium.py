@@ -198,7 +198,7 @@ def nodes_missing(wanted: Sequence[str], nodes: Sequence[Mapping[str, Any]]) -> 
 
 
 def rollout_missing(found: Mapping[str, Any] | None) -> str | None:
-    """Why a DaemonSet or Deployment is not rolled out, or None when it is."""
+    """Why a DaemonSet, Deployment or StatefulSet is not rolled out, or None when it is."""
     if found is None:
         return "absent"
     name, status = found["metadata"]["name"], found.get("status", {})

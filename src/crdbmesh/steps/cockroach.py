@@ -125,6 +125,26 @@ class Pods(ObjectsStep):
             self._refuse_loss_of_claims()
         return ObjectsStep.check(self)
 
+    def apply(self, gap: Gap, say: Say) -> None:
+        """Apply it. Where the database serves, one region at a time replaces its pods, so that it goes on serving."""
+        kube = self.access.kube(self.region.name)
+        found = kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
+        if found is None or not found.get("status", {}).get("readyReplicas"):
+            ObjectsStep.apply(self, gap, say)
+            return
+        with self.access.turn("rollout"):
+            ObjectsStep.apply(self, gap, say)
+            kube.wait(
+                "apps/v1",
+                "StatefulSet",
+                names.COCKROACH,
+                self.region.name,
+                rollout_missing,
+                awaited=f"the CockroachDB pods of {self.region.name}, one after the other",
+                deadline_s=self.access.patient(START_DEADLINE_S * self.region.replicas),
+                say=say,
+            )
+
     def missing(self) -> str | None:
         """Which pods do not run."""
         kube = self.access.kube(self.region.name)
