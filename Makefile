@@ -22,10 +22,10 @@ demo: $(STAMP)  ## Three simulated regions: up, status, up again, down
 	$(BIN)/crdbmesh demo
 
 test: $(STAMP)  ## The default suite
-	$(BIN)/pytest -n 6 --dist worksteal
+	$(BIN)/pytest -n 6 --dist loadgroup --maxschedchunk 2
 
 test-long: $(STAMP)  ## The tests that take longer
-	$(BIN)/pytest -n 4 --dist worksteal -m long
+	$(BIN)/pytest -n 3 --dist loadgroup --maxschedchunk 1 -m long
 
 check: $(STAMP)  ## Lint, types, layers, spelling
 	$(BIN)/ruff check src tests

@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from crdbmesh.secrecy import hide
+from crdbmesh.secrecy import hide, hide_in
 
 
 class CrdbmeshError(Exception):
@@ -59,6 +59,9 @@ class Finding:
     value: str
     reason: str
     remedy: str
+
+    def __post_init__(self) -> None:
+        hide_in(self, "value", "reason", "remedy")
 
     def __str__(self) -> str:
         return f"{self.field} = {self.value}: {self.reason}. {self.remedy}."

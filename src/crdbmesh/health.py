@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from crdbmesh.secrecy import hide_in
+
 LAYERS = ("network", "peerings", "machines", "nodes", "cilium", "clustermesh", "dns", "cockroachdb")
 
 
@@ -26,6 +28,9 @@ class Layer:
     good: int
     wanted: int
     cause: str | None = None
+
+    def __post_init__(self) -> None:
+        hide_in(self, "cause")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from crdbmesh.clients import database
 from crdbmesh.clients.azure import compare, compute, network
 from crdbmesh.errors import CrdbmeshError, KubeError
 from crdbmesh.health import Health, Layer, Level, RegionHealth
-from crdbmesh.secrecy import hide
 from crdbmesh.steps import cilium, clustermesh
 from crdbmesh.topology import names, resources
 from crdbmesh.topology.mesh import Machine, Region
@@ -71,7 +70,7 @@ def _wanted(name: str, access: Access, region: Region) -> int:
 
 def _layer(name: str, good: int, wanted: int, causes: list[str], *, absent: bool = False) -> Layer:
     level = Level.ABSENT if absent else Level.OK if good >= wanted and not causes else Level.DEGRADED
-    return Layer(name, level, good, wanted, hide("; ".join(causes)) or None)
+    return Layer(name, level, good, wanted, "; ".join(causes) or None)
 
 
 def _network(access: Access, region: Region) -> Layer:

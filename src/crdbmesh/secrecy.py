@@ -1,8 +1,9 @@
 """Keeps the secrets this process knows out of what it shows and keeps.
 
-Nothing here puts a secret into a message. But messages quote others: the end of a command's output, a line of a
-service's log, what an API answered. Whoever reads or makes a secret says so with `learn`; errors, events and journals
-pass what they say through `hide`. A secret is recognised whole, in base64 at any offset, and by any line of its PEM.
+Nothing in crdbmesh puts a secret into a message. But messages quote others: the end of a command's output, a line of a
+service's log, what an API answered. Whoever reads or makes a secret says so with `learn`; errors, gaps, events,
+results, findings and journals pass what they say through `hide`. A secret is recognised whole, in base64 at any offset,
+and by any line of its PEM.
 """
 
 from __future__ import annotations
@@ -44,6 +45,14 @@ def hide(text: str) -> str:
         if secret in text:
             text = text.replace(secret, HIDDEN)
     return text
+
+
+def hide_in(value: object, *fields: str) -> None:
+    """Take the secrets known so far out of fields of a frozen dataclass that is just being made."""
+    for field in fields:
+        text = getattr(value, field)
+        if isinstance(text, str):
+            object.__setattr__(value, field, hide(text))
 
 
 def _remember(secret: str) -> None:

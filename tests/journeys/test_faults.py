@@ -57,6 +57,7 @@ def test_what_passes_is_absorbed_by_one_up_and_one_down(world: Any, command: Com
     assert world.report()["unknown"] == []
 
 
+@pytest.mark.long
 def test_a_region_without_room_stops_alone_says_what_to_do_and_is_made_good_later(world: Any, command: Command) -> None:
     world.misbehave({"rates": {"arm.allocation_failed@westus": 1.0}})
     code, document, _ = command(*UP)

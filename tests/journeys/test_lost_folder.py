@@ -39,6 +39,7 @@ def up_again(world: Any, *arguments: str) -> Any:
     return crdbmesh(world, *arguments, *regions)
 
 
+@pytest.mark.long
 def test_with_the_folder_lost_up_refuses_status_reads_the_tags_and_down_removes_all(world: Any) -> None:
     mesh = world.mesh(["eastus", "westus"], network={"gateway_transit": True})
     assert {result.outcome for result in world.up(mesh).values()} <= GOOD

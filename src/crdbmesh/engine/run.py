@@ -16,7 +16,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from crdbmesh.engine.plan import Plan
 from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result, Step
 from crdbmesh.errors import CrdbmeshError, HeldError, StoppedError
-from crdbmesh.secrecy import hide
 
 _GOOD = (Outcome.HELD, Outcome.CHANGED)
 
@@ -119,7 +118,7 @@ class _Run:
         started = time.monotonic()
 
         def result(outcome: Outcome, detail: str = "", hint: str | None = None) -> Result:
-            return Result(step.name, outcome, hide(detail), hint=hint, seconds=time.monotonic() - started)
+            return Result(step.name, outcome, detail, hint=hint, seconds=time.monotonic() - started)
 
         for pause_s in (*self._pauses_s, None):
             try:
@@ -155,9 +154,9 @@ class _Run:
             raise StoppedError(step.name, last_seen=gap.summary)
         self._permit(step)
         self._begun[step.name] = gap
-        self._tell(Event(step.name, "applying", hide(gap.summary)))
-        step.apply(gap, lambda text: self._tell(Event(step.name, "waiting", hide(text))))
-        self._tell(Event(step.name, "applied", hide(gap.summary)))
+        self._tell(Event(step.name, "applying", gap.summary))
+        step.apply(gap, lambda text: self._tell(Event(step.name, "waiting", text)))
+        self._tell(Event(step.name, "applied", gap.summary))
         remaining = step.check()
         for pause_s in self._looks_s:
             if remaining is None or self._stop.wait(pause_s):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
+from crdbmesh.secrecy import hide_in
+
 Say = Callable[[str], None]
 """Told, in a short phrase, what is being waited for right now."""
 
@@ -32,6 +34,9 @@ class Gap:
     """What is missing for a step to hold, in one line: `peering eastus-westus is Initiated, not Connected`."""
 
     summary: str
+
+    def __post_init__(self) -> None:
+        hide_in(self, "summary")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,9 @@ class Result:
     culprit: str | None = None
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        hide_in(self, "detail", "hint")
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -96,6 +104,9 @@ class Event:
     """`checking`, `applying`, `waiting`, `applied` or `ended`."""
     text: str = ""
     result: Result | None = None
+
+    def __post_init__(self) -> None:
+        hide_in(self, "text")
 
 
 Notify = Callable[[Event], None]

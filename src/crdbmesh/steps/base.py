@@ -160,7 +160,7 @@ class AwaitedStep(MeshStep):
             probe,
             awaited=self.awaited(),
             deadline_s=self.access.patient(self.deadline_s),
-            interval_s=3,
+            interval_s=0.5,
             say=say,
             stop=self.access.stop,
         )

@@ -102,7 +102,7 @@ class Initialised(MeshStep):
             probe,
             awaited="every CockroachDB pod to wait for its initialisation",
             deadline_s=self.access.patient(JOIN_DEADLINE_S),
-            interval_s=2,
+            interval_s=0.5,
             say=say,
             stop=self.access.stop,
         )
@@ -157,7 +157,7 @@ class Initialised(MeshStep):
             ask,
             awaited="the cluster's id",
             deadline_s=self.access.patient(JOIN_DEADLINE_S),
-            interval_s=2,
+            interval_s=0.5,
             say=say,
             stop=self.access.stop,
         )

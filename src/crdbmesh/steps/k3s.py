@@ -124,7 +124,7 @@ class Member(MachineStep):
             lambda: _service_state(host, service),
             awaited=f"{service} on {self.machine.node}",
             deadline_s=self.access.patient(START_DEADLINE_S),
-            interval_s=1,
+            interval_s=0.5,
             say=say,
             stop=self.access.stop,
         )
@@ -278,7 +278,7 @@ class Kubeconfig(RegionStep):
             connected,
             awaited=f"the Kubernetes API of {self.region.name}",
             deadline_s=self.access.patient(VOTER_DEADLINE_S),
-            interval_s=2,
+            interval_s=0.5,
             say=say,
             stop=self.access.stop,
         )

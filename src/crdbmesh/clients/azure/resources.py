@@ -183,7 +183,7 @@ def register_provider(
         registered,
         awaited=f"{namespace} Registered",
         deadline_s=deadline_s,
-        interval_s=1.0,
+        interval_s=0.5,
         say=say,
         stop=session.stop,
     )
