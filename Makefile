@@ -22,7 +22,7 @@ demo: $(STAMP)  ## Three simulated regions: up, status, up again, down
 	$(BIN)/crdbmesh demo
 
 test: $(STAMP)  ## The default suite
-	$(BIN)/pytest -n 6 --dist loadgroup --maxschedchunk 2
+	$(BIN)/pytest -n 4 --dist loadgroup --maxschedchunk 2
 
 test-long: $(STAMP)  ## The tests that take longer
 	$(BIN)/pytest -n 3 --dist loadgroup --maxschedchunk 1 -m long

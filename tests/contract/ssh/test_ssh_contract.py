@@ -75,9 +75,9 @@ def test_root_runs_what_is_asked_with_sudo(host: ssh.Host) -> None:
 
 def test_a_command_that_takes_too_long_is_given_up(door: Door, host: ssh.Host) -> None:
     started = time.monotonic()
-    with pytest.raises(WaitError, match=r"waited 1 s for `slow` on eastus-1 to end; last seen: begun"):
-        host.run(f"echo begun; sleep {6 * door.scale}", timeout_s=0.7, describe="slow")
-    assert time.monotonic() - started < 5
+    with pytest.raises(WaitError, match=r"waited 2 s for `slow` on eastus-1 to end; last seen: begun"):
+        host.run(f"echo begun; sleep {20 * door.scale}", timeout_s=2, describe="slow")
+    assert time.monotonic() - started < 15
     assert host.run("echo still here").stdout == "still here\n"
 
 

@@ -94,7 +94,7 @@ def test_a_reboot_cuts_connections_and_enabled_services_come_back(town: Town) ->
 
 def test_a_halted_machine_refuses_connections_and_keeps_its_disk(town: Town) -> None:
     machine = town.add("a")
-    town.run("a", "echo kept > note")
+    town.run("a", "cloud-init status --wait > /dev/null; echo kept > note")
     town.hosts.halt(machine)
     with pytest.raises((ConnectionError, paramiko.SSHException, EOFError, TimeoutError)):
         town.connect("a", deadline_s=0.3)
