@@ -1,4 +1,4 @@
-"""The command line: options to values to one command; errors to exit codes. Nothing else knows exit codes.
+"""The command line: options to values to one command.
 
 Results go to stdout, everything else to stderr. Commands import what they need when they run: the Azure SDK takes a
 second, and `--help` should not.
@@ -9,18 +9,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from crdbmesh import __version__, console, interrupts, secrecy
+from crdbmesh import __version__, console, exits
 from crdbmesh import home as homes
-from crdbmesh.errors import ConfigError, CrdbmeshError, Finding, HeldError, PreflightError
+from crdbmesh.errors import ConfigError, Finding
 from crdbmesh.options import (
     AllowFrom,
     ConfigFile,
@@ -41,14 +38,7 @@ if TYPE_CHECKING:
     from crdbmesh.clients.cloud import Cloud
     from crdbmesh.commands.demo import World
     from crdbmesh.commands.up import Watch
-    from crdbmesh.interrupts import Interrupts
 
-DONE, FAILED, USAGE, PREFLIGHT, DEGRADED, INTERRUPTED = 0, 1, 2, 3, 10, 130
-
-_EPILOG = (
-    "Exit codes: 0 done · 1 a step failed or is blocked, or you said no · 2 usage or config · 3 preflight · "
-    "10 degraded · 130 interrupted."
-)
 _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluster Mesh, CockroachDB.
 
 \b
@@ -59,14 +49,12 @@ _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluste
 
 Flags win over CRDBMESH_* variables, those over the file given with --config, the file over defaults.
 """
-_USAGE_ERROR = typer.BadParameter.__base__ or typer.BadParameter
-"""Click's UsageError, which Typer does not export."""
 
 
 app = typer.Typer(
     name="crdbmesh",
     help=_HELP,
-    epilog=_EPILOG,
+    epilog=exits.EPILOG,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -81,17 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except typer.Abort:
         # Ctrl-C or the end of the input where a question was asked.
         typer.echo("", err=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(exits.INTERRUPTED)
     except Exception as error:
         # Typer does not export the class of its usage errors; they are the ones that can show themselves.
         show: Callable[[], None] | None = getattr(error, "show", None)
         if show is None:
             raise
         show()
-        if _asks_for_json(sys.argv[1:] if arguments is None else arguments):
-            _print_json({"error": _error_document("usage", str(error), None, [])})
-        sys.exit(USAGE)
-    sys.exit(code if isinstance(code, int) else DONE)
+        exits.print_usage_error(str(error), sys.argv[1:] if arguments is None else arguments)
+        sys.exit(exits.USAGE)
+    sys.exit(code if isinstance(code, int) else exits.DONE)
 
 
 def _version(value: bool) -> None:
@@ -109,7 +96,7 @@ def _root(
     """One secure CockroachDB over several Azure regions."""
 
 
-@app.command(epilog=_EPILOG, short_help="Make everything hold; go on where an earlier run stopped.")
+@app.command(epilog=exits.EPILOG, short_help="Make everything hold; go on where an earlier run stopped.")
 def up(
     regions: Regions = None,
     name: NewName = None,
@@ -127,7 +114,7 @@ def up(
     from crdbmesh.commands import specs
     from crdbmesh.commands import up as command
 
-    with _mapped(output) as signals:
+    with exits.mapped(output) as signals:
         given = specs.Given(regions, name, config_file, _several(allow_from), machines_per_region, machine_size)
         cloud = _cloud()
         mesh = specs.choose(given, cloud, _root_folder())
@@ -136,7 +123,7 @@ def up(
         screen = console.make(stderr=True)
         console.show_intent(screen, mesh)
         if asks and not typer.confirm("Create or update this mesh?", err=True):
-            raise typer.Exit(FAILED)
+            raise typer.Exit(exits.FAILED)
         console.say(screen, "Checking subscription, regions, sizes and quota …")
         with signals.finishing("Then `crdbmesh up` goes on from there.") as stop:
             ended = command.run_up(mesh, cloud, _home(mesh.name), watch=_watch(screen), warn=_warn(screen), stop=stop)
@@ -146,14 +133,14 @@ def up(
         if ended.held is not None:
             console.show_error(screen, ended.held)
         if output == "json":
-            _print_json(ended.document())
+            exits.print_json(ended.document())
         elif ended.done:
             typer.echo(f"{mesh.name} is up in {', '.join(region.name for region in mesh.regions)}.")
         interrupted = ended.stopped and ended.held is None
-        raise typer.Exit(INTERRUPTED if interrupted else DONE if ended.done else FAILED)
+        raise typer.Exit(exits.INTERRUPTED if interrupted else exits.DONE if ended.done else exits.FAILED)
 
 
-@app.command(epilog=_EPILOG, short_help="Show what `up` would do, without a write.")
+@app.command(epilog=exits.EPILOG, short_help="Show what `up` would do, without a write.")
 def plan(
     regions: Regions = None,
     name: NewName = None,
@@ -168,7 +155,7 @@ def plan(
     from crdbmesh.commands import specs, up
     from crdbmesh.steps import catalog
 
-    with _mapped(output) as signals, signals.leaving():
+    with exits.mapped(output) as signals, signals.leaving():
         given = specs.Given(regions, name, config_file, _several(allow_from), machines_per_region, machine_size)
         cloud = _cloud()
         mesh = up.with_caller(specs.choose(given, cloud, _root_folder()), cloud)
@@ -177,13 +164,13 @@ def plan(
         console.say(screen, "Looking at what is there …")
         found = command.run_plan(mesh, cloud, _home(mesh.name), warn=_warn(screen))
         if output == "json":
-            _print_json(found.document())
+            exits.print_json(found.document())
         else:
             console.show_plan(console.make(stderr=False), mesh, found.found, catalog.place)
-        raise typer.Exit(FAILED if found.refused() else DONE)
+        raise typer.Exit(exits.FAILED if found.refused() else exits.DONE)
 
 
-@app.command(epilog=_EPILOG, short_help="Look at everything that could stand in the way of `up`.")
+@app.command(epilog=exits.EPILOG, short_help="Look at everything that could stand in the way of `up`.")
 def doctor(
     regions: Regions = None,
     name: NewName = None,
@@ -201,27 +188,27 @@ def doctor(
     from crdbmesh.commands import doctor as command
     from crdbmesh.commands import specs
 
-    with _mapped(output) as signals, signals.leaving():
+    with exits.mapped(output) as signals, signals.leaving():
         given = specs.Given(regions, name, config_file, _several(allow_from), machines_per_region, machine_size)
         cloud = _cloud()
         mesh = command.find_mesh(given, cloud, _root_folder())
         known = mesh.name if mesh else name or command.NAME
         found = command.run_doctor(mesh, cloud, _home(known))
         if output == "json":
-            _print_json(found.document())
+            exits.print_json(found.document())
         else:
             screen = console.make(stderr=False)
             console_doctor.show_verdicts(screen, known, found.verdicts, whole=mesh is not None)
-        raise typer.Exit(DONE if found.ok else PREFLIGHT)
+        raise typer.Exit(exits.DONE if found.ok else exits.PREFLIGHT)
 
 
-@app.command(epilog=_EPILOG, short_help="Say how every layer of every region is doing.")
+@app.command(epilog=exits.EPILOG, short_help="Say how every layer of every region is doing.")
 def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOption = "text") -> None:
     """Say how every layer of every region is doing; exit 10 when anything is degraded."""
     from crdbmesh.commands import reconstruct
     from crdbmesh.commands import status as command
 
-    with _mapped(output) as signals, signals.leaving():
+    with exits.mapped(output) as signals, signals.leaving():
         cloud = _cloud()
         mesh, reconstructed = reconstruct.known(mesh_name or name, cloud, _root_folder())
         home = _home(mesh.name)
@@ -230,13 +217,13 @@ def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOpti
             console.say(console.make(stderr=True), told)
         health = command.run_status(mesh, cloud, home)
         if output == "json":
-            _print_json(command.document(health, reconstructed=reconstructed))
+            exits.print_json(command.document(health, reconstructed=reconstructed))
         else:
             console.show_status(console.make(stderr=False), health)
-        raise typer.Exit(DEGRADED if health.degraded else DONE)
+        raise typer.Exit(exits.DEGRADED if health.degraded else exits.DONE)
 
 
-@app.command(epilog=_EPILOG, short_help="Delete everything that carries the mesh's tag.")
+@app.command(epilog=exits.EPILOG, short_help="Delete everything that carries the mesh's tag.")
 def down(
     mesh_name: NameArgument = None,
     name: Name = None,
@@ -258,7 +245,7 @@ def down(
     from crdbmesh.commands import down as command
     from crdbmesh.commands import specs
 
-    with _mapped(output) as signals:
+    with exits.mapped(output) as signals:
         known = specs.name_of(mesh_name or name, _root_folder())
         cloud, screen = _cloud(), console.make(stderr=True)
         with signals.leaving():
@@ -285,15 +272,15 @@ def down(
         for line in ended.left:
             console.say(screen, f"  still there: {line}")
         if output == "json":
-            _print_json(ended.document())
+            exits.print_json(ended.document())
         elif ended.done and ended.finished:
             typer.echo(f"{known} is gone.")
         elif ended.done:
             typer.echo(f"{known} is being deleted. Run `{again}` again to finish: it looks whether anything is left.")
-        raise typer.Exit(INTERRUPTED if ended.stopped else DONE if ended.done else FAILED)
+        raise typer.Exit(exits.INTERRUPTED if ended.stopped else exits.DONE if ended.done else exits.FAILED)
 
 
-@app.command(epilog=_EPILOG, short_help="Print the clusters' contexts, or merge them.")
+@app.command(epilog=exits.EPILOG, short_help="Print the clusters' contexts, or merge them.")
 def kubeconfig(
     mesh_name: NameArgument = None,
     name: Name = None,
@@ -316,7 +303,7 @@ def kubeconfig(
     from crdbmesh.commands import kubeconfig as command
     from crdbmesh.commands import specs
 
-    with _mapped(output):
+    with exits.mapped(output):
         if switch is not None and not merge:
             raise ConfigError([Finding("--switch", switch, "goes with --merge only", "add --merge")])
         known = specs.name_of(mesh_name or name, _root_folder())
@@ -325,20 +312,20 @@ def kubeconfig(
             text = command.read(mesh, home)
             if output == "json":
                 # The contexts' names alone: the file holds client keys.
-                _print_json({"command": "kubeconfig", "mesh": known, "contexts": list(command.contexts(mesh))})
+                exits.print_json({"command": "kubeconfig", "mesh": known, "contexts": list(command.contexts(mesh))})
             else:
                 typer.echo(text, nl=False)
             return
         merged = command.merge(mesh, home, os.environ, switch=switch)
         if output == "json":
-            _print_json(merged.document())
+            exits.print_json(merged.document())
             return
         typer.echo(f"{', '.join(merged.contexts)} are in {merged.path}")
         if merged.backup:
             typer.echo(f"The file as it was: {merged.backup}", err=True)
 
 
-@app.command(epilog=_EPILOG, short_help="See all of it in a simulated world; no account, no cost.")
+@app.command(epilog=exits.EPILOG, short_help="See all of it in a simulated world; no account, no cost.")
 def demo(
     regions: Regions = None,
     machines_per_region: MachinesPerRegion = None,
@@ -358,7 +345,7 @@ def demo(
     from crdbmesh.commands import demo as command
     from crdbmesh.commands import specs
 
-    with _mapped(output) as signals, signals.finishing("The simulated world goes with it.") as stop:
+    with exits.mapped(output) as signals, signals.finishing("The simulated world goes with it.") as stop:
         chosen = specs.listed(regions) if regions is not None else list(command.REGIONS)
         machines = machines_per_region if machines_per_region is not None else 3
         mesh_name = command.spec(chosen, machines, name=name).name
@@ -370,7 +357,7 @@ def demo(
         def ready(world: World) -> None:
             if output == "json":
                 variables = {"CRDBMESH_CLOUD": str(world.cloud_file)}
-                _print_json({"command": "demo", "simulated": True, "mesh": mesh_name, "environment": variables})
+                exits.print_json({"command": "demo", "simulated": True, "mesh": mesh_name, "environment": variables})
             else:
                 tell(
                     "The simulated world keeps running until Ctrl-C. In another terminal, all commands work on it with"
@@ -406,7 +393,7 @@ def demo(
             typer.echo(json.dumps(result.document()))
         else:
             console.show_figures(console.make(stderr=False), result.title(), result.lines(), result.seconds)
-        raise typer.Exit(DONE if result.clean else FAILED)
+        raise typer.Exit(exits.DONE if result.clean else exits.FAILED)
 
 
 def _several(values: list[str] | None) -> tuple[str, ...] | None:
@@ -465,90 +452,3 @@ def _confirm_name(name: str, *, asks: bool) -> None:
     typed = typer.prompt(f"Type the mesh's name ({name}) to delete all of it", err=True)
     if typed != name:
         raise ConfigError([Finding("name", typed, f"is not {name}", "nothing was deleted; type the name exactly")])
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    typer.echo(secrecy.hide(json.dumps({"schema": 1, **document})))
-
-
-def _asks_for_json(arguments: Sequence[str]) -> bool:
-    """Whether a command line that cannot be parsed asks for JSON."""
-    said = None
-    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        if option in {"--output", "-o"}:
-            said = value == "json"
-        elif option.startswith(("--output=", "-o")):
-            said = option in {"--output=json", "-ojson"}
-    if said is not None:
-        return said
-    return os.environ.get("CRDBMESH_OUTPUT") == "json"
-
-
-@contextmanager
-def _mapped(output: Output) -> Iterator[Interrupts]:
-    """Run a command's body: errors become exit codes, and are said."""
-    with interrupts.handled(lambda: _leave(output)) as interrupted:
-        try:
-            yield interrupted
-        except CrdbmeshError as error:
-            code = (
-                USAGE
-                if isinstance(error, ConfigError)
-                else PREFLIGHT
-                if isinstance(error, PreflightError | HeldError)
-                else FAILED
-            )
-            _fail(error, output, INTERRUPTED if interrupted.stop.is_set() else code)
-        except KeyboardInterrupt:
-            _say_interrupted(output)
-            raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            # Nobody reads on: `crdbmesh status | head`.
-            raise
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            _fail(CrdbmeshError(f"{where}{error.strerror or error}"), output, FAILED, kind="file")
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            if os.environ.get("CRDBMESH_DEBUG"):
-                raise
-            _fail(_bug(error), output, FAILED, kind="bug")
-
-
-def _fail(error: CrdbmeshError, output: Output, code: int, *, kind: str | None = None) -> NoReturn:
-    console.show_error(console.make(stderr=True), error)
-    if output == "json":
-        kind = kind or type(error).__name__.removesuffix("Error").lower()
-        findings: list[Finding] = getattr(error, "findings", [])
-        _print_json({"error": _error_document(kind, str(error), error.hint, findings)})
-    raise typer.Exit(code)
-
-
-def _error_document(kind: str, message: str, hint: str | None, findings: Sequence[Finding]) -> dict[str, Any]:
-    listed = [{"field": one.field, "value": one.value, "reason": one.reason, "remedy": one.remedy} for one in findings]
-    return {"code": kind, "message": message, "hint": hint, "findings": listed}
-
-
-def _bug(error: Exception) -> CrdbmeshError:
-    descriptor, path = tempfile.mkstemp(prefix="crdbmesh-", suffix=".txt")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(secrecy.hide("".join(traceback.format_exception(error))))
-    return CrdbmeshError(
-        f"unexpected {type(error).__name__}", hint=f"this is a bug in crdbmesh; its traceback is in {path}"
-    )
-
-
-def _leave(output: Output) -> None:
-    """End the process at once, whatever its threads wait for."""
-    try:
-        console.show_cursor()
-        _say_interrupted(output)
-        sys.stdout.flush()
-    finally:
-        os._exit(INTERRUPTED)
-
-
-def _say_interrupted(output: Output) -> None:
-    if output == "json":
-        _print_json({"error": _error_document("interrupted", "interrupted", None, [])})

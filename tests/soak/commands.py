@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crdbmesh.__main__ import main
+
 KILLED = -signal.SIGKILL
 _POLL_S = 0.02
 
@@ -126,11 +128,8 @@ def _become(arguments: list[str], environment: dict[str, str], stdout: Path, std
         sys.stderr = os.fdopen(2, "w", closefd=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-        from crdbmesh import cli
-
         try:
-            cli.main(arguments)
+            main(arguments)
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 0
         sys.stdout.flush()

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from crdbmesh import __version__, cli
+from crdbmesh import __version__, cli, exits
 from crdbmesh.errors import CloudError, ConfigError, CrdbmeshError, Finding, PreflightError, RefusedError
 from crdbmesh.home import SPEC, Home
 
@@ -200,14 +200,14 @@ class TestExitCodes:
     def test_each_error_has_its_own(
         self, error: BaseException, code: int, kind: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        with pytest.raises(typer.Exit) as ended, cli._mapped("json"):
+        with pytest.raises(typer.Exit) as ended, exits.mapped("json"):
             raise error
         assert ended.value.exit_code == code
         assert json.loads(capsys.readouterr().out)["error"]["code"] == kind
 
     def test_an_error_after_an_interrupt_is_an_interrupt(self) -> None:
         def interrupted() -> None:
-            with cli._mapped("text") as signals:
+            with exits.mapped("text") as signals:
                 signals.stop.set()
                 raise CrdbmeshError("cut short")
 
@@ -216,7 +216,7 @@ class TestExitCodes:
         assert ended.value.exit_code == 130
 
     def test_a_file_that_cannot_be_written_is_said_with_its_name(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(typer.Exit), cli._mapped("text"):
+        with pytest.raises(typer.Exit), exits.mapped("text"):
             raise PermissionError(13, "Permission denied", "/some/file")
         assert "/some/file: Permission denied" in capsys.readouterr().err
 
@@ -225,7 +225,7 @@ class TestBug:
     """An error that nobody meant."""
 
     def test_it_is_one_line_and_a_private_file(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with pytest.raises(typer.Exit) as ended, cli._mapped("text"):
+        with pytest.raises(typer.Exit) as ended, exits.mapped("text"):
             raise ZeroDivisionError("what it was about")
         assert ended.value.exit_code == 1
         shown = " ".join(capsys.readouterr().err.split())
@@ -239,7 +239,7 @@ class TestBug:
 
     def test_it_is_raised_for_who_debugs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CRDBMESH_DEBUG", "1")
-        with pytest.raises(ZeroDivisionError), cli._mapped("text"):
+        with pytest.raises(ZeroDivisionError), exits.mapped("text"):
             raise ZeroDivisionError
 
 
@@ -331,6 +331,24 @@ def test_an_interrupt_ends_whatever_only_reads_at_once(
     assert process.returncode == 130
     assert json.loads(out)["error"]["code"] == "interrupted"
     assert "Traceback" not in err
+
+
+def test_an_interrupt_while_modules_load_ends_it_without_a_word(tmp_path: Path) -> None:
+    """Found on the path before the real one, this `rich` takes long to load."""
+    (tmp_path / "rich").mkdir()
+    (tmp_path / "rich" / "__init__.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "crdbmesh", "status"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, "")
 
 
 def _connections(cloud_file: Path) -> int:
