@@ -70,12 +70,12 @@ class Cilium(ObjectsStep):
                 )
 
     def missing(self) -> str | None:
-        """What the chart should have brought and is not there."""
+        """What the chart should have brought and is not there, or that it is being installed right now."""
         kube = self.access.kube(self.region.name)
         for api_version, kind, name in self._brought():
             if kube.find(api_version, kind, name, names.KUBE_SYSTEM) is None:
                 return f"{kind} {name} is absent in {self.region.name}"
-        return None
+        return f"Job {JOB} still runs in {self.region.name}" if _installing(kube) else None
 
     def apply(self, gap: Gap, say: Say) -> None:
         """Apply the chart; when it is as we want it but something it brings is gone, have it installed again."""
@@ -90,7 +90,7 @@ class Cilium(ObjectsStep):
             deadline_s=self.access.patient(CRD_DEADLINE_S),
             say=say,
         )
-        if not any(kube.covers(wanted) for wanted in self.objects()):
+        if not any(kube.covers(wanted) for wanted in self.objects()) and not _installing(kube):
             # The helm-controller makes a job that is gone anew, and that runs `helm upgrade --install`.
             kube.delete(
                 "batch/v1", "Job", JOB, names.KUBE_SYSTEM, wait=True, deadline_s=self.access.patient(CRD_DEADLINE_S)
@@ -227,6 +227,12 @@ def _not_ready(node: Mapping[str, Any]) -> str | None:
                 return None
             return str(condition.get("message") or condition.get("reason") or "no reason given")
     return "no Ready condition yet"
+
+
+def _installing(kube: Kube) -> bool:
+    """Whether Helm is at work, on behalf of an earlier run or of k3s."""
+    job = kube.find("batch/v1", "Job", JOB, names.KUBE_SYSTEM)
+    return job is not None and bool(job.get("status", {}).get("active"))
 
 
 def _job_unfinished(job: Mapping[str, Any] | None) -> str | None:
