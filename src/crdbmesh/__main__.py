@@ -1,4 +1,4 @@
-"""The program's entry: `crdbmesh`, `python -m crdbmesh`. It imports next to nothing, so that Ctrl-C is heard at once."""
+"""The entry: `crdbmesh`, `python -m crdbmesh`. It imports next to nothing, so that Ctrl-C is heard at once."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import os
 import shlex
 import textwrap
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -117,10 +117,6 @@ class Kube:
             KubeError: refused; on a conflict it names who owns which field.
         """
         return self._apply(obj, force=force, dry_run=False)
-
-    def apply_all(self, objs: Iterable[Mapping[str, Any]], *, force: bool = False) -> Objects:
-        """Apply objects in their order. See `apply`."""
-        return [self.apply(obj, force=force) for obj in objs]
 
     def covers(self, obj: Mapping[str, Any]) -> Lines:
         """What applying an object would change, without changing it: empty when it already is as given.
@@ -330,29 +326,6 @@ class Kube:
         if document.get("kind") == "Status" and document.get("apiVersion") == "v1":
             raise self._http.error(f"ask {namespace}/{pod}:{port} for {path}", answer)
         return answer.status, answer.body.decode("utf-8", errors="replace")
-
-    def wait_answering(self, deadline_s: float, say: waiting.Say = waiting.unsaid) -> None:
-        """Wait until the API server says that it is ready.
-
-        Raises:
-            WaitError: it did not in time.
-            KubeError: its certificate is not trusted.
-        """
-
-        def probe() -> tuple[bool | None, str]:
-            try:
-                answer = self._http.request("GET", "/readyz", attempts=1, accept="*/*", timeout_s=10)
-            except kube_http.UntrustedError:
-                raise
-            except KubeError as error:
-                return None, str(error)
-            if answer.status == 200:
-                return True, "ready"
-            failing = [line for line in answer.body.decode(errors="replace").splitlines() if line.startswith("[-]")]
-            return None, f"HTTP {answer.status} {'; '.join(failing)}".strip()
-
-        awaited = f"the Kubernetes API of {self.name}"
-        waiting.wait_until(probe, awaited=awaited, deadline_s=deadline_s, interval_s=0.5, say=say, stop=self._stop)
 
     def version(self) -> str:
         """The API server's version, such as `v1.36.4+k3s1`."""

@@ -13,7 +13,7 @@ import os
 import secrets
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -91,6 +91,18 @@ def group(session: Session, tag: tuple[str, str]) -> Iterator[str]:
     finally:
         for left in resources.list_groups(session, *tag) or [{"name": name}]:
             resources.delete_group(session, left["name"], wait=session.cloud.name == "simulator")
+
+
+@pytest.fixture
+def delete(session: Session, group: str) -> Callable[[str, str], None]:
+    """Deletes a resource of the group, by type and name."""
+
+    def do(kind: str, name: str) -> None:
+        provider = "Compute" if kind in {"virtualMachines", "disks"} else "Network"
+        scope = f"/subscriptions/{session.subscription_id}/resourceGroups/{group}"
+        resources.delete_resource_by_id(session, f"{scope}/providers/Microsoft.{provider}/{kind}/{name}")
+
+    return do
 
 
 @contextmanager

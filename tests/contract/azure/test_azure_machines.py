@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crdbmesh.clients.azure import compute, network
+from crdbmesh.clients.azure import compute, network, resources
 from crdbmesh.clients.azure.compare import differences
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.errors import CloudError, QuotaError
@@ -41,6 +41,19 @@ def make_nic(session: Session, group: str) -> Callable[[str], Body]:
         return network.ensure_nic(session, group, name, body)
 
     return make
+
+
+Delete = Callable[[str, str], None]
+"""Deletes a resource of the group, by type and name."""
+
+
+def disks(session: Session, group: str) -> list[str]:
+    """The names of the managed disks of a resource group."""
+    return [
+        one["name"]
+        for one in resources.list_group_resources(session, group)
+        if one["type"].lower() == "microsoft.compute/disks"
+    ]
 
 
 def vm(nic: Body, name: str, *, size: str = SIZE) -> Body:
@@ -79,15 +92,15 @@ def vm(nic: Body, name: str, *, size: str = SIZE) -> Body:
     }
 
 
-def test_an_absent_machine_is_none_and_deleting_it_is_done(session: Session, group: str) -> None:
+def test_an_absent_machine_is_none_and_deleting_it_is_done(session: Session, group: str, delete: Delete) -> None:
     assert compute.find_vm(session, group, "absent") is None
     assert compute.find_instance_view(session, group, "absent") is None
-    compute.delete_vm(session, group, "absent")
-    compute.delete_disk(session, group, "absent")
+    delete("virtualMachines", "absent")
+    delete("disks", "absent")
 
 
 def test_a_machine_lives_and_takes_its_disk_and_interface_with_it(
-    session: Session, group: str, make_nic: Callable[[str], Body]
+    session: Session, group: str, make_nic: Callable[[str], Body], delete: Delete
 ) -> None:
     said: list[str] = []
     nic = make_nic("alive-nic")
@@ -105,15 +118,15 @@ def test_a_machine_lives_and_takes_its_disk_and_interface_with_it(
     assert view is not None
     assert "PowerState/running" in [status["code"] for status in view["statuses"]]
     assert "alive" in [one["name"] for one in compute.list_vms(session, group)]
-    assert "alive-os" in [one["name"] for one in compute.list_disks(session, group)]
+    assert "alive-os" in disks(session, group)
     with pytest.raises(CloudError) as caught:
-        network.delete_nic(session, group, "alive-nic")
+        delete("networkInterfaces", "alive-nic")
     assert caught.value.code == "NicInUse"
 
-    compute.delete_vm(session, group, "alive", force=True)
+    delete("virtualMachines", "alive")
     assert compute.find_vm(session, group, "alive") is None
     assert network.find_nic(session, group, "alive-nic") is None
-    assert "alive-os" not in [one["name"] for one in compute.list_disks(session, group)]
+    assert "alive-os" not in disks(session, group)
 
 
 def test_a_size_that_does_not_exist_is_refused_with_a_remedy(

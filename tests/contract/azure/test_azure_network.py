@@ -17,6 +17,10 @@ Body = dict[str, Any]
 LOCATION = "eastus"
 
 
+Delete = Callable[[str, str], None]
+"""Deletes a resource of the group, by type and name."""
+
+
 def vnet(prefix: str, **more: Any) -> Body:
     subnet = {"name": "nodes", "properties": {"addressPrefix": prefix.replace("/16", "/24")}}
     return {
@@ -90,19 +94,14 @@ def test_what_is_absent_is_none(session: Session, group: str, find: Callable[[Se
     assert find(session, group) is None
 
 
-@pytest.mark.parametrize(
-    "delete",
-    [
-        lambda session, group: network.delete_vnet(session, group, "absent"),
-        lambda session, group: network.delete_peering(session, group, "absent", "absent"),
-        lambda session, group: network.delete_nsg(session, group, "absent"),
-        lambda session, group: network.delete_public_ip(session, group, "absent"),
-        lambda session, group: network.delete_nic(session, group, "absent"),
-        lambda session, group: network.delete_nic(session, f"{group}-absent", "absent"),
-    ],
-)
-def test_deleting_what_is_absent_is_done(session: Session, group: str, delete: Callable[[Session, str], None]) -> None:
-    delete(session, group)
+@pytest.mark.parametrize("kind", ["virtualNetworks", "networkSecurityGroups", "publicIPAddresses", "networkInterfaces"])
+def test_deleting_what_is_absent_is_done(delete: Delete, kind: str) -> None:
+    delete(kind, "absent")
+
+
+def test_deleting_a_peering_that_is_absent_is_done(session: Session, group: str) -> None:
+    network.delete_peering(session, group, "absent", "absent")
+    network.delete_peering(session, f"{group}-absent", "absent", "absent")
 
 
 def test_lists_of_what_an_absent_group_holds_are_empty(session: Session, group: str) -> None:
@@ -127,7 +126,7 @@ def test_ensuring_again_changes_nothing(session: Session, group: str) -> None:
     assert remade["properties"]["resourceGuid"] == made["properties"]["resourceGuid"]
 
 
-def test_what_comes_back_is_compared_with_what_was_asked(session: Session, group: str) -> None:
+def test_what_comes_back_is_compared_with_what_was_asked(session: Session, group: str, delete: Delete) -> None:
     made = network.ensure_nsg(session, group, "compared", firewall("22"))
     assert differences(firewall("22"), made) == []
     assert differences(firewall("2222"), made) == [
@@ -135,7 +134,7 @@ def test_what_comes_back_is_compared_with_what_was_asked(session: Session, group
     ]
     changed = network.ensure_nsg(session, group, "compared", firewall("2222"))
     assert differences(firewall("2222"), changed) == []
-    network.delete_nsg(session, group, "compared")
+    delete("networkSecurityGroups", "compared")
     assert network.find_nsg(session, group, "compared") is None
 
 
@@ -185,7 +184,7 @@ def test_writers_that_meet_at_one_network_all_get_their_turn(session: Session, g
     assert states == {"Connected"}
 
 
-def test_a_public_ip_has_an_address_and_an_interface_joins_it_all(session: Session, group: str) -> None:
+def test_a_public_ip_has_an_address_and_an_interface_joins_it_all(session: Session, group: str, delete: Delete) -> None:
     address = network.ensure_public_ip(session, group, "joined-ip", public_ip())
     assert address["properties"]["ipAddress"].count(".") == 3
     rules = network.ensure_nsg(session, group, "joined-nsg", firewall("22"))
@@ -199,14 +198,14 @@ def test_a_public_ip_has_an_address_and_an_interface_joins_it_all(session: Sessi
     assert made["id"].lower() in in_use["properties"]["ipConfiguration"]["id"].lower()
 
     with pytest.raises(CloudError, match="InUseSubnetCannotBeDeleted"):
-        network.delete_vnet(session, group, "joined")
+        delete("virtualNetworks", "joined")
     with pytest.raises(CloudError, match="PublicIPAddressCannotBeDeleted"):
-        network.delete_public_ip(session, group, "joined-ip")
+        delete("publicIPAddresses", "joined-ip")
 
-    network.delete_nic(session, group, "joined-nic")
-    network.delete_public_ip(session, group, "joined-ip")
-    network.delete_nsg(session, group, "joined-nsg")
-    network.delete_vnet(session, group, "joined")
+    delete("networkInterfaces", "joined-nic")
+    delete("publicIPAddresses", "joined-ip")
+    delete("networkSecurityGroups", "joined-nsg")
+    delete("virtualNetworks", "joined")
     assert network.find_vnet(session, group, "joined") is None
 
 

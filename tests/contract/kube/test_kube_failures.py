@@ -147,8 +147,6 @@ class TestTrust:
             with pytest.raises(KubeError, match="eastus: the API server's certificate is not trusted"):
                 kube.version()
             with pytest.raises(KubeError, match="not trusted"):
-                kube.wait_answering(30)
-            with pytest.raises(KubeError, match="not trusted"):
                 wait(kube)
             with pytest.raises(KubeError, match="not trusted"):
                 kube.exec("here", "pod", ["true"])
@@ -396,13 +394,6 @@ class TestWaits:
 
         found = client.wait_all("v1", "ConfigMap", "here", until, labels="app=x", awaited="both", deadline_s=10)
         assert [item["data"]["a"] for item in found] == ["1", "1"]
-
-    def test_readiness_is_waited_for_with_what_is_failing(self, scripted: Scripted, client: Kube) -> None:
-        said: list[str] = []
-        body = "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n"
-        answering(scripted, lambda _: web.Response(status=500, text=body), lambda _: web.Response(text="ok"))
-        client.wait_answering(10, said.append)
-        assert said == ["the Kubernetes API of eastus (last: HTTP 500 [-]etcd failed: reason withheld)"]
 
     def test_deletion_waits_for_the_finalizers_and_not_for_a_successor(self, scripted: Scripted, client: Kube) -> None:
         said: list[str] = []

@@ -8,7 +8,6 @@ from crdbmesh.clients.azure.session import COMPUTE_PACE_S, Body, Session
 from crdbmesh.clients.waiting import Say, unsaid
 
 VM_DEADLINE_S = 1200.0
-DISK_DEADLINE_S = 600.0
 
 
 def find_vm(session: Session, group: str, name: str) -> Body | None:
@@ -24,36 +23,6 @@ def ensure_vm(
         f"PUT virtualMachines/{name}",
         lambda following: session.compute.virtual_machines.begin_create_or_update(
             group, name, cast("Any", body), polling=following
-        ),
-        say=say,
-        deadline_s=deadline_s,
-        pace_s=COMPUTE_PACE_S,
-    )
-
-
-def delete_vm(
-    session: Session,
-    group: str,
-    name: str,
-    *,
-    force: bool = True,
-    say: Say = unsaid,
-    deadline_s: float = VM_DEADLINE_S,
-) -> None:
-    """Delete a virtual machine, with the disk and NIC whose deleteOption says so. Absent is done.
-
-    Args:
-        session: Azure.
-        group: of the machine.
-        name: of the machine.
-        force: without a graceful shutdown of its operating system.
-        say: told what is waited for.
-        deadline_s: for all of it.
-    """
-    session.remove(
-        f"DELETE virtualMachines/{name}",
-        lambda following: session.compute.virtual_machines.begin_delete(
-            group, name, force_deletion=force, polling=following
         ),
         say=say,
         deadline_s=deadline_s,
@@ -116,22 +85,4 @@ def find_image(
     return session.find(
         f"GET {publisher}:{offer}:{sku}:{version} in {location}",
         lambda: images.get(location, publisher, offer, sku, version),
-    )
-
-
-def list_disks(session: Session, group: str) -> list[Body]:
-    """The managed disks of a resource group."""
-    return session.list_all("GET disks", lambda: session.compute.disks.list_by_resource_group(group))
-
-
-def delete_disk(
-    session: Session, group: str, name: str, *, say: Say = unsaid, deadline_s: float = DISK_DEADLINE_S
-) -> None:
-    """Delete a managed disk. Absent is done."""
-    session.remove(
-        f"DELETE disks/{name}",
-        lambda following: session.compute.disks.begin_delete(group, name, polling=following),
-        say=say,
-        deadline_s=deadline_s,
-        pace_s=COMPUTE_PACE_S,
     )

@@ -33,16 +33,6 @@ def ensure_vnet(
     )
 
 
-def delete_vnet(session: Session, group: str, name: str, *, say: Say = unsaid, deadline_s: float = DEADLINE_S) -> None:
-    """Delete a VNet. Absent is done."""
-    session.remove(
-        f"DELETE virtualNetworks/{name}",
-        lambda following: session.network.virtual_networks.begin_delete(group, name, polling=following),
-        say=say,
-        deadline_s=deadline_s,
-    )
-
-
 def list_vnets(session: Session, group: str | None = None) -> list[Body]:
     """The VNets of a resource group, or of the whole subscription."""
     vnets = session.network.virtual_networks
@@ -164,16 +154,6 @@ def ensure_nsg(
     )
 
 
-def delete_nsg(session: Session, group: str, name: str, *, say: Say = unsaid, deadline_s: float = DEADLINE_S) -> None:
-    """Delete a network security group. Absent is done."""
-    session.remove(
-        f"DELETE networkSecurityGroups/{name}",
-        lambda following: session.network.network_security_groups.begin_delete(group, name, polling=following),
-        say=say,
-        deadline_s=deadline_s,
-    )
-
-
 def find_public_ip(session: Session, group: str, name: str) -> Body | None:
     """A public IP, or None. It has `properties.ipAddress` once it is made."""
     return session.find(f"GET publicIPAddresses/{name}", lambda: session.network.public_ip_addresses.get(group, name))
@@ -193,18 +173,6 @@ def ensure_public_ip(
     )
 
 
-def delete_public_ip(
-    session: Session, group: str, name: str, *, say: Say = unsaid, deadline_s: float = DEADLINE_S
-) -> None:
-    """Delete a public IP. Absent is done."""
-    session.remove(
-        f"DELETE publicIPAddresses/{name}",
-        lambda following: session.network.public_ip_addresses.begin_delete(group, name, polling=following),
-        say=say,
-        deadline_s=deadline_s,
-    )
-
-
 def find_nic(session: Session, group: str, name: str) -> Body | None:
     """A network interface, or None."""
     return session.find(f"GET networkInterfaces/{name}", lambda: session.network.network_interfaces.get(group, name))
@@ -219,16 +187,6 @@ def ensure_nic(
         lambda following: session.network.network_interfaces.begin_create_or_update(
             group, name, cast("Any", body), polling=following
         ),
-        say=say,
-        deadline_s=deadline_s,
-    )
-
-
-def delete_nic(session: Session, group: str, name: str, *, say: Say = unsaid, deadline_s: float = DEADLINE_S) -> None:
-    """Delete a network interface. Absent is done."""
-    session.remove(
-        f"DELETE networkInterfaces/{name}",
-        lambda following: session.network.network_interfaces.begin_delete(group, name, polling=following),
         say=say,
         deadline_s=deadline_s,
     )
