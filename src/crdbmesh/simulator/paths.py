@@ -96,11 +96,6 @@ def connect(world: World, source: Source, ip: str, port: int, protocol: str = "T
     return answer if isinstance(answer, str) else None
 
 
-def pod_to_pod(world: World, source: Source, ip: str, port: int, protocol: str = "TCP") -> str | None:
-    """As `connect`, for a pod's address."""
-    return connect(world, source, ip, port, protocol)
-
-
 def symptom(reason: str) -> str:
     """The part of a reason that the client sees."""
     return reason.split(" (", 1)[0]

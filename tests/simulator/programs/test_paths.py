@@ -21,7 +21,7 @@ def test_a_pod_reaches_a_pod_on_another_node_through_the_tunnel(bench: Any) -> N
     dns = bench.coredns(cluster)
     shell = bench.shell(cluster, "n11")
     bench.advance(3)
-    assert paths.pod_to_pod(bench.world, container(shell), dns.ip, 8080) is None
+    assert paths.connect(bench.world, container(shell), dns.ip, 8080) is None
 
 
 def test_nothing_listening_is_refused(bench: Any) -> None:

@@ -107,10 +107,6 @@ class Operations:
             except ArmError as error:
                 self.fail(due.operation, error, due.at)
 
-    def next_due(self) -> float | None:
-        """When something happens next, or None."""
-        return self._due[0].at if self._due else None
-
     def _finish(self, operation: Operation, done: Stage) -> None:
         done()
         self._end(operation, "Succeeded", operation.ends_at)

@@ -11,7 +11,6 @@ import os
 import posixpath
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -279,11 +278,6 @@ def run(process: Process, argv: list[str], *, label: str = "bash: line 1: ") -> 
 def os_error(error: OSError) -> str:
     """The message of an error as perror(3) words it."""
     return os.strerror(error.errno or errno.EIO)
-
-
-def join_path(env: Mapping[str, str], folder: str) -> str:
-    """A PATH with `folder` first."""
-    return f"{folder}:{env.get('PATH', PATH)}"
 
 
 def _absent(process: Process, argv: list[str], label: str) -> int:

@@ -54,9 +54,6 @@ class Sandbox:
         return str(self.pod["metadata"]["uid"])
 
 
-PodRef = Sandbox
-
-
 class Pods:
     """The pods that run in a cluster; implements `PodRuntime`."""
 
@@ -96,10 +93,6 @@ class Pods:
     def find_pod_by_ip(self, ip: str) -> Sandbox | None:
         """The pod with that address of its own (not the node's); with `world.lock` held."""
         return next((box for box in self.sandboxes.values() if box.ip == ip and not box.host_network), None)
-
-    def on_node(self, node_name: str) -> list[Sandbox]:
-        """The pods on a node; with `world.lock` held."""
-        return [box for box in self.sandboxes.values() if box.node.node_name == node_name]
 
     def program(self, namespace: str, pod: str, container: str) -> Program | None:
         """The running program of a container; with `world.lock` held."""

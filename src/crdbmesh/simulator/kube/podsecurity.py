@@ -12,7 +12,6 @@ from typing import Any
 from crdbmesh.simulator.kube.jsonvalue import Obj
 
 PREFIX = "pod-security.kubernetes.io"
-LEVELS = ("privileged", "baseline", "restricted")
 _BASELINE_CAPABILITIES = frozenset({
     "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP",
     "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.world import World
 
 LIVE_S = 9.0
-DEAD_S = 300.0
 _STORE = "cockroach"
 
 

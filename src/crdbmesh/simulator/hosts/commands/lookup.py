@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from crdbmesh.simulator.hosts import names
 from crdbmesh.simulator.hosts.commands.table import parse, program
 from crdbmesh.simulator.hosts.filesystem import Actor
@@ -41,12 +39,3 @@ def _getent(process: Process, argv: list[str]) -> int:
             shown = f"{address:15s} STREAM {key}" if database.startswith("ahosts") else f"{address:15s} {key}"
             process.out(f"{shown}\n")
     return status
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is an IP address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
