@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _VARIABLE = re.compile(r"\$(\$|\(([^)\s]*)\))")
 _TOKEN_S = 365 * 86400.0
+_TOKEN_KEPT_S = 86400.0
 _ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -241,7 +242,7 @@ def _project(site: Site, pod: Obj, source: Obj, mode: int, mount: Mount, pod_ip:
     space = objects.namespace(pod)
     if "serviceAccountToken" in source:
         path = str(source["serviceAccountToken"]["path"])
-        wanted_by = source["serviceAccountToken"].get("audience")
+        wanted_by = str(source["serviceAccountToken"].get("audience") or "")
         mount.files[path], mount.modes[path] = token(site, pod, audience=wanted_by), mode
         return
     if "downwardAPI" in source:
@@ -301,19 +302,22 @@ def _host_path(source: Obj, member: Member) -> Mount:
     return mount
 
 
-def token(site: Site, pod: Obj, *, audience: str | None = None) -> bytes:
-    """A token of the pod's service account, for the API or another audience."""
+def token(site: Site, pod: Obj, *, audience: str = "") -> bytes:
+    """A token of the pod's service account, for the API or another audience; kept for a day.
+
+    Source: `pkg/kubelet/token/token_manager.go` (a token is asked for anew after 80 % of its life or 24 hours).
+    """
     name = str(objects.spec(pod).get("serviceAccountName") or "default")
-    account = site.api.find("ServiceAccount", objects.namespace(pod), name)
+    account = objects.uid(site.api.find("ServiceAccount", objects.namespace(pod), name) or {})
+    key, now = (objects.uid(pod), account, audience), site.now()
+    issued_at, kept = site.tokens.get(key, (-math.inf, b""))
+    if now - issued_at < _TOKEN_KEPT_S:
+        return kept
     signed = site.cluster.authority.service_account_token(
-        objects.namespace(pod),
-        name,
-        objects.uid(account or {}),
-        now=site.now(),
-        lifetime_s=_TOKEN_S,
-        audiences=[audience] if audience else [],
-    )
-    return signed.encode()
+        objects.namespace(pod), name, account, now=now, lifetime_s=_TOKEN_S, audiences=[audience] if audience else []
+    ).encode()
+    site.tokens = {k: held for k, held in site.tokens.items() if now - held[0] < _TOKEN_KEPT_S} | {key: (now, signed)}
+    return signed
 
 
 def place(container: Obj, mounts: dict[str, Mount]) -> tuple[dict[str, bytes], dict[str, int]]:

@@ -38,6 +38,7 @@ class Site:
         disks: content of persistent volumes by machine and volume uid.
         images: images that a machine has pulled.
         networked: machines (with their boot time) on which a CNI configuration lies.
+        tokens: of service accounts, with when they were issued, by pod uid, account uid and audience.
     """
 
     world: World
@@ -49,6 +50,7 @@ class Site:
     disks: dict[tuple[str, str], Mount] = field(default_factory=dict)
     images: set[tuple[str, str]] = field(default_factory=set)
     networked: set[tuple[str, float]] = field(default_factory=set)
+    tokens: dict[tuple[str, str, str], tuple[float, bytes]] = field(default_factory=dict)
 
     def now(self) -> float:
         """Simulated seconds since the epoch."""
