@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 import yaml
@@ -47,7 +47,10 @@ class Flat:
 
 
 class Small(Program):
-    """A program that does what its arguments say: `exit N`, `port N`, `after S`."""
+    """A program that does what its arguments say: `exit N`, `then N` from the second time on, `port N`, `after S`."""
+
+    started: ClassVar[set[str]] = set()
+    """Of which pods one was started before."""
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
@@ -55,6 +58,9 @@ class Small(Program):
         self.log.append("started")
         self.port = int(words[words.index("port") + 1]) if "port" in words else 0
         self.code = int(words[words.index("exit") + 1]) if "exit" in words else None
+        if "then" in words and container.pod["metadata"]["uid"] in self.started:
+            self.code = int(words[words.index("then") + 1])
+        self.started.add(container.pod["metadata"]["uid"])
         after = float(words[words.index("after") + 1]) if "after" in words else 1.0
         self.at = container.world.clock.now() + after
 

@@ -130,13 +130,18 @@ def test_a_crashing_container_backs_off_and_counts_its_restarts(
 
 
 @pytest.mark.parametrize(
-    ("code", "policy", "phase"),
-    [("0", "Never", "Succeeded"), ("1", "Never", "Failed"), ("0", "OnFailure", "Succeeded")],
+    ("arguments", "policy", "phase"),
+    [
+        (["exit", "0"], "Never", "Succeeded"),
+        (["exit", "1"], "Never", "Failed"),
+        (["exit", "0"], "OnFailure", "Succeeded"),
+        (["exit", "1", "then", "0"], "OnFailure", "Succeeded"),
+    ],
 )
 def test_a_finished_pod_has_the_right_phase(
-    shared: Any, space: str, pod: Callable[..., Obj], code: str, policy: str, phase: str
+    shared: Any, space: str, pod: Callable[..., Obj], arguments: list[str], policy: str, phase: str
 ) -> None:
-    shared.create(pod("app", space, "exit", code, restartPolicy=policy))
+    shared.create(pod("app", space, *arguments, restartPolicy=policy))
     shared.wait("the end", lambda: shared.find("Pod", "app", space)["status"].get("phase") == phase)
 
 

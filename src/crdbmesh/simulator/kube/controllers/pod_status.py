@@ -57,16 +57,13 @@ def phase(pod: Obj, inits: list[ContainerState], main: list[ContainerState]) -> 
         return "Failed"
     if any(not state.sidecar and not state.succeeded for state in inits):
         return "Pending"
-    if any(state.running for state in main) or any(state.last for state in main):
+    if any(not state.running and state.exit_code is None and not state.last for state in main):
+        return "Pending"
+    if policy == "Always" or any(state.running for state in main):
         return "Running"
-    ended = [state for state in main if state.exit_code is not None]
-    if len(ended) == len(main):
-        if policy == "Always":
-            return "Running"
-        if all(state.exit_code == 0 for state in main):
-            return "Succeeded"
-        return "Failed" if policy == "Never" else "Running"
-    return "Running" if ended else "Pending"
+    if all(state.exit_code == 0 for state in main):
+        return "Succeeded"
+    return "Failed" if policy == "Never" else "Running"
 
 
 def qos_class(spec: Obj) -> str:
