@@ -119,6 +119,11 @@ DAMAGE: dict[str, Callable[[Any], None]] = {
     "westus/node1/k3s": on_host("westus", "systemctl stop k3s"),
     "westus/kubeconfig": lose_kubeconfig,
     "westus/cilium": kube_delete("westus", f"{SYSTEM}/secrets/cilium-clustermesh"),
+    "eastus/cilium": kube_patch(
+        "eastus",
+        f"{SYSTEM}/secrets/sh.helm.release.v1.cilium.v1",
+        {"metadata": {"labels": {"status": "pending-install"}}},
+    ),
     "westus/namespace": kube_patch(
         "westus",
         "/api/v1/namespaces/westus",

@@ -104,6 +104,9 @@ EVERY: dict[str, Damage] = {
     ),
     "the Cilium agents deleted": kube_delete("/apis/apps/v1/namespaces/kube-system/daemonsets/cilium"),
     "the clustermesh secret deleted": kube_delete(f"{SYSTEM}/secrets/cilium-clustermesh"),
+    "the Cilium install broken off": kube_patch(
+        f"{SYSTEM}/secrets/sh.helm.release.v1.cilium.v1", {"metadata": {"labels": {"status": "pending-install"}}}
+    ),
     "the node certificates deleted": kube_delete("/api/v1/namespaces/{region}/secrets/cockroachdb.node"),
     "the service deleted": kube_delete("/api/v1/namespaces/{region}/services/cockroachdb"),
     "the stateful set deleted": kube_delete("/apis/apps/v1/namespaces/{region}/statefulsets/cockroachdb"),

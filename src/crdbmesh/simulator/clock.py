@@ -37,5 +37,5 @@ class Clock:
         return simulated_s / self.scale
 
     def sleep(self, simulated_s: float) -> None:
-        """Wait for `simulated_s` simulated seconds."""
-        time.sleep(self.real_s(simulated_s))
+        """Wait for `simulated_s` simulated seconds; a negative time is none."""
+        time.sleep(max(self.real_s(simulated_s), 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,8 @@ import yaml
 from crdbmesh.access import lost_folder
 from crdbmesh.clients.kube import Kube
 from crdbmesh.engine.step import Gap, Say
-from crdbmesh.errors import KubeError, RefusedError
+from crdbmesh.errors import RefusedError
+from crdbmesh.steps import release
 from crdbmesh.steps.base import ObjectsStep, RegionStep
 from crdbmesh.topology import names
 from crdbmesh.topology.manifests import Object, cilium
@@ -19,8 +21,6 @@ from crdbmesh.topology.manifests import Object, cilium
 CRD_DEADLINE_S = 180.0
 INSTALL_DEADLINE_S = 600.0
 READY_DEADLINE_S = 600.0
-
-JOB = "helm-install-cilium"
 
 _FIXED = {"cluster id": "cluster-id", "cluster name": "cluster-name", "pod range": "cluster-pool-ipv4-cidr"}
 """What cannot be changed while pods run, by what it is: its setting in cilium-config."""
@@ -75,7 +75,7 @@ class Cilium(ObjectsStep):
         for api_version, kind, name in self._brought():
             if kube.find(api_version, kind, name, names.KUBE_SYSTEM) is None:
                 return f"{kind} {name} is absent in {self.region.name}"
-        return f"Job {JOB} still runs in {self.region.name}" if _installing(kube) else None
+        return release.find_gap(kube, names.CILIUM)
 
     def apply(self, gap: Gap, say: Say) -> None:
         """Apply the chart; when it is as we want it but something it brings is gone, have it installed again."""
@@ -90,10 +90,12 @@ class Cilium(ObjectsStep):
             deadline_s=self.access.patient(CRD_DEADLINE_S),
             say=say,
         )
-        if not any(kube.covers(wanted) for wanted in self.objects()) and not _installing(kube):
+        covered = not any(kube.covers(wanted) for wanted in self.objects())
+        if release.delete_broken(kube, names.CILIUM) or (covered and not release.is_under_way(kube, names.CILIUM)):
             # The helm-controller makes a job that is gone anew, and that runs `helm upgrade --install`.
+            job = release.job(names.CILIUM)
             kube.delete(
-                "batch/v1", "Job", JOB, names.KUBE_SYSTEM, wait=True, deadline_s=self.access.patient(CRD_DEADLINE_S)
+                "batch/v1", "Job", job, names.KUBE_SYSTEM, wait=True, deadline_s=self.access.patient(CRD_DEADLINE_S)
             )
         ObjectsStep.apply(self, gap, say)
 
@@ -103,9 +105,9 @@ class Cilium(ObjectsStep):
         kube.wait(
             "batch/v1",
             "Job",
-            JOB,
+            release.job(names.CILIUM),
             names.KUBE_SYSTEM,
-            _job_unfinished,
+            functools.partial(release.unfinished, kube, names.CILIUM),
             awaited=f"the Cilium install in {self.region.name}",
             deadline_s=self.access.patient(INSTALL_DEADLINE_S),
             say=say,
@@ -227,27 +229,6 @@ def _not_ready(node: Mapping[str, Any]) -> str | None:
                 return None
             return str(condition.get("message") or condition.get("reason") or "no reason given")
     return "no Ready condition yet"
-
-
-def _installing(kube: Kube) -> bool:
-    """Whether Helm is at work, on behalf of an earlier run or of k3s."""
-    job = kube.find("batch/v1", "Job", JOB, names.KUBE_SYSTEM)
-    return job is not None and bool(job.get("status", {}).get("active"))
-
-
-def _job_unfinished(job: Mapping[str, Any] | None) -> str | None:
-    if job is None:
-        return "no job yet"
-    status = job.get("status", {})
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "Failed" and condition.get("status") == "True":
-            raise KubeError(
-                f"Job {JOB} failed: {condition.get('message') or condition.get('reason')}",
-                hint=f"see `kubectl -n kube-system logs job/{JOB}`",
-            )
-    if status.get("succeeded", 0) >= 1:
-        return None
-    return f"active {status.get('active', 0)}, failed {status.get('failed', 0)}"
 
 
 def agent_pods(kube: Kube) -> list[dict[str, Any]]:

@@ -152,3 +152,30 @@ def test_a_change_runs_the_job_again_and_removal_uninstalls(
     bare.delete("HelmChart", "cilium", SYSTEM)
     bare.wait("the uninstallation", lambda: bare.find("DaemonSet", "cilium", SYSTEM) is None, 15)
     bare.wait("the chart's end", lambda: bare.find("HelmChart", "cilium", SYSTEM) is None)
+
+
+def test_an_install_that_was_broken_off_waits_for_an_operator_under_the_policy_abort(
+    bare: Any, values: Obj, install: Callable[..., None]
+) -> None:
+    install(bare, values)
+    bare.wait("the first release", lambda: done(bare))
+    first = "sh.helm.release.v1.cilium.v1"
+    bare.change("Secret", first, lambda obj: obj["metadata"]["labels"].update(status="pending-install"), SYSTEM)
+    bare.delete("Job", "helm-install-cilium", SYSTEM)
+    bare.wait("the refusal", lambda: "waiting for operator intervention" in log(bare))
+    assert bare.find("Secret", first, SYSTEM)["metadata"]["labels"]["status"] == "failed"
+    bare.stays(120, lambda: not done(bare) and bare.find("DaemonSet", "cilium", SYSTEM))
+
+    bare.delete("Secret", first, SYSTEM)
+    bare.wait("the next try", lambda: done(bare))
+    assert bare.find("Secret", first, SYSTEM)["metadata"]["labels"]["status"] == "deployed"
+
+
+def test_an_upgrade_that_was_broken_off_is_done_again(bare: Any, values: Obj, install: Callable[..., None]) -> None:
+    install(bare, values)
+    bare.wait("the first release", lambda: done(bare))
+    first = "sh.helm.release.v1.cilium.v1"
+    bare.change("Secret", first, lambda obj: obj["metadata"]["labels"].update(status="pending-upgrade"), SYSTEM)
+    bare.delete("Job", "helm-install-cilium", SYSTEM)
+    bare.wait("the second", lambda: bare.find("Secret", "sh.helm.release.v1.cilium.v2", SYSTEM))
+    bare.wait("its end", lambda: done(bare))

@@ -66,14 +66,13 @@ class HelmJob(Program):
 
     def _install(self, now: float) -> None:
         history = helm_release.find_history(self.site.api, self._space, self._name)
-        broken = [each for each in history if objects.labels(each)["status"].startswith("pending")]
         word = "UPGRADE FAILED" if history else "INSTALLATION FAILED"
         self.log.append(f"+ helm_v3 {'upgrade' if history else 'install'} --namespace {self._space} {self._name}")
         self._reach(word)
-        if (history and objects.labels(history[-1])["status"] == "failed") or broken:
+        if history and self._recover(history[-1]) == "failed":
             if self.container.env.get("FAILURE_POLICY") == "abort":
-                raise ReleaseError(f"{word}: release {self._name} is in state "
-                                   f"{objects.labels(history[-1])['status']}; failure policy is abort")  # fmt: skip
+                raise ReleaseError("Release status is 'failed' and failure policy is 'abort'; "
+                                   "waiting for operator intervention")  # fmt: skip
             self._remove_everything(history)
             history = []
         version = int(objects.labels(history[-1])["version"]) + 1 if history else 1
@@ -108,6 +107,20 @@ class HelmJob(Program):
             return
         self._record(status, now)
         self._due = now + 1.0
+
+    def _recover(self, newest: Obj) -> str:
+        """The newest revision's status, after an interrupted install was put down as failed.
+
+        An interrupted upgrade is tried again; an interrupted install or rollback has failed (klipper-helm#28).
+        """
+        status = str(objects.labels(newest)["status"])
+        if status not in ("pending-install", "pending-rollback"):
+            return status
+        self.log.append(f"Previous helm job was interrupted, updating status from {status} to failed")
+        changed = self.site.api.copy(newest)
+        changed["metadata"]["labels"]["status"] = "failed"
+        self.site.api.replace(changed)
+        return "failed"
 
     def _prune(self, last: Obj, kept: list[Obj]) -> None:
         keys = {(obj["kind"], objects.namespace(obj), objects.name(obj)) for obj in kept}
