@@ -11,6 +11,12 @@ from crdbmesh.topology.resources import usable_zones
 
 _BURSTABLE = "standard_b"
 
+_SYSTEM_CPU = 0.25
+_SYSTEM_GIB = 0.5
+"""What k3s's own pods request on a machine (CoreDNS, metrics-server) and the client pod; Cilium requests nothing."""
+_USABLE = 0.95
+"""What of a size's memory the kubelet has to give: less the firmware's, the kernel's and its eviction threshold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -64,11 +70,16 @@ class Wish:
     Attributes:
         architecture, generation: of the image.
         premium: whether the disk is a premium one.
+        pods: how many CockroachDB pods a machine must hold.
+        cpu, memory_gib: what each of them requests.
     """
 
     architecture: str
     generation: str
     premium: bool
+    pods: int
+    cpu: float
+    memory_gib: float
 
     def missing(self, offer: Offer) -> str:
         """Why an offer will not do, or empty."""
@@ -81,6 +92,21 @@ class Wish:
         if self.premium and not offer.premium:
             return "cannot have a premium disk"
         return ""
+
+    def too_small(self, offer: Offer) -> str:
+        """Why Kubernetes would never place the pods on a machine of this size, or empty."""
+        # What Azure does not tell is taken as enough.
+        cpu = self.pods * self.cpu + _SYSTEM_CPU
+        memory_gib = self.pods * self.memory_gib + _SYSTEM_GIB
+        if (not offer.vcpus or offer.vcpus >= cpu) and (
+            not offer.memory_gib or offer.memory_gib * _USABLE >= memory_gib
+        ):
+            return ""
+        pods = "the CockroachDB pod asks" if self.pods == 1 else f"each of {self.pods} CockroachDB pods asks"
+        return (
+            f"has {offer.vcpus} vCPUs and {offer.memory_gib:g} GiB, where {pods} for {self.cpu:g} and "
+            f"{self.memory_gib:g} GiB beside Kubernetes' own: it could not be placed"
+        )
 
 
 def nearest(asked: Offer, candidates: Iterable[Offer]) -> Offer | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator
 
 from crdbmesh.checks.base import Caution, Remark
@@ -31,8 +32,11 @@ def regions(facts: Facts) -> Iterator[Remark]:
 
 def _meant(name: str, physical: list[str]) -> str:
     inside = [one for one in physical if len(name) > 3 and (name in one or one in name)]
-    close = difflib.get_close_matches(name, physical, n=1) or inside[:1]
-    return f"did you mean {close[0]}" if close else "see `az account list-locations` for the names"
+    short = "".join(name.lower().split())
+    best = difflib.get_close_matches(short, physical, n=3)
+    likeness = [difflib.SequenceMatcher(None, one, short).ratio() for one in best]
+    close = [one for one, like in zip(best, likeness, strict=True) if like == likeness[0]] or inside[:1]
+    return f"did you mean {' or '.join(sorted(close))}" if close else "see `az account list-locations` for the names"
 
 
 def sizes(facts: Facts) -> Iterator[Remark]:
@@ -42,11 +46,14 @@ def sizes(facts: Facts) -> Iterator[Remark]:
         size = size_of(region)
         offer = facts.offers(region.name).get(size.lower())
         wish = wish_of(facts, region)
+        field, value = field_of(facts, region), f"{size} in {region.name}"
         why = wish.missing(offer) if offer else "is not offered there"
         if offer is not None and not why:
             yield from _zones(region, offer)
+            if small := wish.too_small(offer):
+                remedy = f"{propose(facts, size, wish)}; or lower cockroach.cpu and cockroach.memory_gib"
+                yield Finding(field, value, small, remedy)
             return
-        field, value = field_of(facts, region), f"{size} in {region.name}"
         if missing_machines(facts, region):
             yield Finding(field, value, why, propose(facts, size, wish))
             return
@@ -100,7 +107,7 @@ def propose(facts: Facts, size: str, wish: Wish) -> str:
         name
         for name in common
         if all(
-            not wish.missing(offers[name]) and _zones_fit(region, offers[name])
+            not wish.missing(offers[name]) and not wish.too_small(offers[name]) and _zones_fit(region, offers[name])
             for region, offers in zip(places, listed, strict=True)
         )
     }
@@ -136,11 +143,15 @@ def field_of(facts: Facts, region: Region) -> str:
 
 
 def wish_of(facts: Facts, region: Region) -> Wish:
-    """What the spec's image and disk ask of a size."""
+    """What the spec's image, disk and database ask of a size."""
+    database = facts.mesh.cockroach
     return Wish(
         architecture=_architecture(facts, region),
         generation=str(_image_properties(facts, region).get("hyperVGeneration") or "V2"),
         premium=facts.mesh.machines.disk_type.startswith("Premium"),
+        pods=math.ceil(region.replicas / len(region.machines)),
+        cpu=database.cpu,
+        memory_gib=database.memory_gib,
     )
 
 

@@ -1,0 +1,39 @@
+"""What the checks on what is there compare, and the ways out that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from crdbmesh.access import Access
+from crdbmesh.inventory import Body, Inventory
+from crdbmesh.topology.mesh import Machine, Mesh, Region
+
+AGAIN = "there is no way in place: back up (SQL BACKUP), `crdbmesh down`, `crdbmesh up` with the new spec, restore"
+REMOVE = (
+    "decommission the CockroachDB node on it, drain and delete its Kubernetes node, delete its pod's volume claim and "
+    "its VM"
+)
+REPLACE = f"replace the machines, one at a time: {REMOVE}, run `up`"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The spec, what is in Azure, and the spec that the last `up` kept (or None)."""
+
+    access: Access
+    mesh: Mesh
+    found: Inventory
+    kept: Mesh | None
+
+    def before(self, region: str) -> Region | None:
+        """A region as the last `up` here knew it."""
+        kept = self.kept
+        return kept.region(region) if kept and any(spec.name == region for spec in kept.regions) else None
+
+    def machines(self) -> Iterator[tuple[Machine, Body]]:
+        """The machines of the spec that are there, with their VMs."""
+        for machine in self.mesh.all_machines():
+            vm = self.found.machines.get((machine.region, machine.number))
+            if vm is not None:
+                yield machine, vm

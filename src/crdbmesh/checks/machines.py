@@ -1,0 +1,180 @@
+"""Machines that are there and would have to become what no VM, k3s node or database node can become in place.
+
+Fixed are: a VM's zone, its user, its disk's type, what its size is built on; a k3s node's role; and data leaves a
+CockroachDB node by decommissioning only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from crdbmesh import inventory
+from crdbmesh.access import Access
+from crdbmesh.checks.comparison import AGAIN, REMOVE, REPLACE, Comparison
+from crdbmesh.clients.azure import compute, network
+from crdbmesh.errors import Finding
+from crdbmesh.topology import names
+from crdbmesh.topology.mesh import Machine
+
+
+def changed(compared: Comparison) -> Iterator[Finding]:
+    """Every such machine, each with the reason and the way to do it."""
+    for check in (_fewer, _roles, _sizes, _zones, _disks, _ssh):
+        yield from check(compared)
+
+
+def _fewer(compared: Comparison) -> Iterator[Finding]:
+    for region in compared.mesh.all_regions():
+        wanted = len(region.machines)
+        numbers = compared.found.numbers(region.name)
+        more = [names.machine(compared.mesh.name, region.name, number) for number in numbers if number > wanted]
+        if not more:
+            continue
+        yield Finding(
+            "machines",
+            f"{wanted} in {region.name}",
+            f"there are more: {', '.join(more)}; they hold data, and `up` deletes nothing",
+            f"put the number back; with less than three servers etcd has no majority to spare: {AGAIN}"
+            if wanted < 3 <= max(numbers)
+            else f"put the number back. To remove a machine, the last first: {REMOVE}; then run `up` with one less",
+        )
+
+
+def _roles(compared: Comparison) -> Iterator[Finding]:
+    for region in compared.mesh.all_regions():
+        before = compared.before(region.name)
+        if before is None:
+            continue
+        agents = {machine.number for machine in before.agents} & set(compared.found.numbers(region.name))
+        for machine in region.servers:
+            if machine.number in agents:
+                name = names.machine(compared.mesh.name, region.name, machine.number)
+                yield Finding(
+                    "machines",
+                    f"{len(region.machines)} in {region.name}",
+                    f"{name} is a k3s agent and would become a server, which k3s cannot make of it",
+                    f"{REMOVE}, then run `up`: it is made anew, as a server",
+                )
+
+
+def _sizes(compared: Comparison) -> Iterator[Finding]:
+    for machine, vm in compared.machines():
+        size = str(vm.get("properties", {}).get("hardwareProfile", {}).get("vmSize", ""))
+        if not size or size.lower() == machine.size.lower():
+            continue
+        if why := _cannot_resize(compared.access, machine, size):
+            yield Finding(
+                "machines.size",
+                f"{machine.size} in {machine.region}",
+                f"{names.machine(compared.mesh.name, machine.region, machine.number)} is a {size}, and {why}",
+                f"choose a size of its kind, or {REPLACE}",
+            )
+
+
+def _cannot_resize(access: Access, machine: Machine, size: str) -> str | None:
+    """Why Azure cannot make one size of another, or None.
+
+    Source: learn.microsoft.com, "Change the size of a virtual machine" (temporary disk) and "VM sizes" (architecture).
+    """
+    by_name = {
+        str(sku.get("name", "")).lower(): {
+            str(one.get("name")): str(one.get("value")) for one in sku.get("capabilities") or []
+        }
+        for sku in compute.list_skus(access.session, machine.region)
+        if sku.get("resourceType") == "virtualMachines"
+    }
+    have, want = by_name.get(size.lower()), by_name.get(machine.size.lower())
+    if have is None or want is None:
+        return None
+    one, other = have.get("CpuArchitectureType", "x64"), want.get("CpuArchitectureType", "x64")
+    if one != other:
+        return f"a machine of the architecture {one} cannot become one of {other}"
+    if (have.get("MaxResourceVolumeMB", "0") == "0") != (want.get("MaxResourceVolumeMB", "0") == "0"):
+        return "Azure does not resize between sizes with a temporary disk and sizes without"
+    if not set(_controllers(have)) & set(_controllers(want)):
+        return f"its disks speak {', '.join(_controllers(have))}, those of the other {', '.join(_controllers(want))}"
+    return None
+
+
+def _controllers(capabilities: Mapping[str, str]) -> list[str]:
+    return [one.strip() for one in capabilities.get("DiskControllerTypes", "SCSI").split(",")]
+
+
+def _zones(compared: Comparison) -> Iterator[Finding]:
+    for machine, vm in compared.machines():
+        zones = compared.mesh.region(machine.region).zones
+        if zones is None:
+            continue
+        is_in = next(iter(vm.get("zones") or []), None)
+        if is_in != machine.zone:
+            yield Finding(
+                "regions.zones",
+                f"{machine.zone or 'none'} for {names.machine(compared.mesh.name, machine.region, machine.number)}",
+                f"it is in {f'zone {is_in}' if is_in else 'no zone'}, and Azure does not move a VM between zones",
+                f"put `zones` back, or {REPLACE}",
+            )
+
+
+def _disks(compared: Comparison) -> Iterator[Finding]:
+    wanted_gib, wanted_type = compared.mesh.machines.disk_gib, compared.mesh.machines.disk_type
+    for machine, vm in compared.machines():
+        disk = vm.get("properties", {}).get("storageProfile", {}).get("osDisk", {})
+        name = names.machine(compared.mesh.name, machine.region, machine.number)
+        size = disk.get("diskSizeGB")
+        if size is not None and int(size) != wanted_gib:
+            cannot = "Azure cannot make a disk smaller" if int(size) > wanted_gib else "`up` does not grow disks"
+            way = (
+                f"deallocate {name}, grow its disk {names.os_disk(compared.mesh.name, machine.region, machine.number)}"
+            )
+            yield Finding(
+                "machines.disk_gib",
+                str(wanted_gib),
+                f"the disk of {name} has {size} GiB, and {cannot}",
+                "put it back"
+                if int(size) > wanted_gib
+                else f"deallocate {name}, grow its disk {os_disk} and start it again, one machine at a time; then `up`",
+            )
+        kind = (disk.get("managedDisk") or {}).get("storageAccountType")
+        if kind is not None and str(kind).lower() != wanted_type.lower():
+            yield Finding(
+                "machines.disk_type",
+                wanted_type,
+                f"the disk of {name} is {kind}, and a disk's type is not changed while its machine runs",
+                f"put it back, or {REPLACE}",
+            )
+
+
+def _ssh(compared: Comparison) -> Iterator[Finding]:
+    users = {
+        str(user)
+        for _, vm in compared.machines()
+        if (user := vm.get("properties", {}).get("osProfile", {}).get("adminUsername"))
+    }
+    wanted = compared.mesh.ssh
+    if users and users != {wanted.user}:
+        yield Finding(
+            "ssh.user",
+            wanted.user,
+            f"the machines were made with the user {', '.join(sorted(users))}, which cannot be renamed",
+            f"put `ssh.user: {min(users)}` back",
+        )
+    port = _port(compared) if compared.found.machines else None
+    if port is not None and port != wanted.port:
+        yield Finding(
+            "ssh.port",
+            str(wanted.port),
+            f"the machines' first boot set SSH to port {port}, and a machine that exists is not told another",
+            f"put `ssh.port: {port}` back",
+        )
+
+
+def _port(compared: Comparison) -> int | None:
+    """The port that the machines listen at; the firewall's rule may have been changed, so the kept spec comes first."""
+    if compared.kept is not None:
+        return compared.kept.ssh.port
+    session, group = compared.access.session, compared.access.group
+    for region in compared.found.vnets:
+        rule = inventory.ssh_rule(network.find_nsg(session, group, names.firewall(compared.mesh.name, region)))
+        if rule is not None:
+            return rule.port
+    return None
