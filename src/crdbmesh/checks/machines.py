@@ -123,9 +123,7 @@ def _disks(compared: Comparison) -> Iterator[Finding]:
         size = disk.get("diskSizeGB")
         if size is not None and int(size) != wanted_gib:
             cannot = "Azure cannot make a disk smaller" if int(size) > wanted_gib else "`up` does not grow disks"
-            way = (
-                f"deallocate {name}, grow its disk {names.os_disk(compared.mesh.name, machine.region, machine.number)}"
-            )
+            os_disk = names.os_disk(compared.mesh.name, machine.region, machine.number)
             yield Finding(
                 "machines.disk_gib",
                 str(wanted_gib),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from crdbmesh.access import Access
 from crdbmesh.engine.step import Step
-from crdbmesh.steps import cilium, clustermesh, cockroach, dns, initialise, k3s, machines, network
+from crdbmesh.steps import cilium, clustermesh, cockroach, dns, initialise, k3s, machines, network, software
 from crdbmesh.topology.mesh import Machine, Region
 
 STAGES = ("network", "machines", "k3s", "cilium", "dns", "cockroachdb")
@@ -116,7 +116,7 @@ def _machine(access: Access, region: Region, machine: Machine) -> Iterator[Step]
     yield machines.HostReady(
         name=f"{at}/host", after=frozenset({f"{at}/machine"}), access=access, region=region, machine=machine
     )
-    yield k3s.Software(
+    yield software.Software(
         name=f"{at}/software", after=frozenset({f"{at}/host"}), access=access, region=region, machine=machine
     )
     yield k3s.Member(

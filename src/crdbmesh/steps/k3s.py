@@ -1,9 +1,7 @@
-"""k3s on the machines: its files, its service, its cluster, our way to its API."""
+"""k3s on the machines: its configuration, its service, its cluster, our way to its API."""
 
 from __future__ import annotations
 
-import hashlib
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,64 +16,15 @@ from crdbmesh.clients.waiting import wait_until
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import HostError, KubeError, RefusedError
 from crdbmesh.steps.base import MachineStep, RegionStep
-from crdbmesh.topology import folder, hosts, names, resources, versions
+from crdbmesh.topology import folder, hosts, names, resources
 from crdbmesh.topology.mesh import Machine
 
 K3S_KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
-DOWNLOAD_DEADLINE_S = 900.0
 START_DEADLINE_S = 600.0
 VOTER_DEADLINE_S = 300.0
 
 _SERVERS_OWN = ("cluster-cidr", "service-cidr", "flannel-backend", "tls-san")
 """Settings that servers have, and agents have not."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Software(MachineStep):
-    """The k3s binary, its unit and, on servers, the Cilium chart; each with the checksum its project publishes."""
-
-    def check(self) -> Gap | None:
-        """Compare checksums on the machine."""
-        wanted = self._wanted()
-        found = _checksums(self, list(wanted))
-        missing = [path for path, digest in wanted.items() if found.get(path) != digest]
-        return Gap(f"{self.machine.node} lacks {', '.join(missing)}") if missing else None
-
-    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Have the machine download what it lacks, and keep it only if the checksum is right."""
-        host = self.access.host(self.machine)
-        wanted = self._artifacts()
-        found = _checksums(self, list(wanted))
-        for path, artifact in wanted.items():
-            if found.get(path) != artifact.sha256:
-                say(f"downloading {artifact.url}")
-                script = _download(artifact, path, mode="0755" if path == hosts.K3S_BINARY else "0644")
-                host.run(
-                    script,
-                    sudo=True,
-                    timeout_s=self.access.patient(DOWNLOAD_DEADLINE_S),
-                    describe=f"download {path}",
-                )
-        unit = hosts.k3s_unit(self.region, self.machine).encode()
-        if host.write_file(hosts.unit_path(self.region, self.machine), unit, mode=0o644):
-            host.run("systemctl daemon-reload", sudo=True)
-
-    def _wanted(self) -> dict[str, str]:
-        unit = hosts.k3s_unit(self.region, self.machine).encode()
-        digests = {path: artifact.sha256 for path, artifact in self._artifacts().items()}
-        return {**digests, hosts.unit_path(self.region, self.machine): hashlib.sha256(unit).hexdigest()}
-
-    def _artifacts(self) -> dict[str, versions.Artifact]:
-        machine = self.access.host(self.machine).run("uname -m").stdout.strip()
-        if machine not in versions.K3S_BINARY:
-            raise RefusedError(
-                f"{self.machine.node} is {machine}; k3s is pinned for {', '.join(versions.K3S_BINARY)}",
-                hint="choose a VM size and image of one of these architectures",
-            )
-        wanted = {hosts.K3S_BINARY: versions.K3S_BINARY[machine]}
-        if self.machine in self.region.servers:
-            wanted[hosts.CHART] = versions.CILIUM_CHART
-        return wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,37 +274,6 @@ def _not_joined(node: Mapping[str, Any] | None, *, server: bool) -> str | None:
                 return None
             return f"its etcd member is not a voter yet ({condition.get('reason', 'no reason given')})"
     return "its etcd member is not known yet"
-
-
-def _checksums(step: MachineStep, paths: list[str]) -> dict[str, str]:
-    quoted = " ".join(shlex.quote(path) for path in paths)
-    # sha256sum says on stderr what it cannot read, and goes on.
-    output = step.access.host(step.machine).run(
-        f"sha256sum {quoted} 2>/dev/null || true", sudo=True, timeout_s=120, describe="sha256sum"
-    )
-    found: dict[str, str] = {}
-    for line in output.stdout.splitlines():
-        digest, _, path = line.partition("  ")
-        found[path.strip()] = digest
-    return found
-
-
-def _download(artifact: versions.Artifact, path: str, *, mode: str) -> str:
-    """A script; it keeps what it fetches apart from another one of itself that an interrupted run left behind."""
-    damaged = f"{artifact.url} arrived damaged: SHA-256 {artifact.sha256} expected, ${{seen%% *}} seen; it is not used"
-    return "\n".join(
-        [
-            "set -eu",
-            f"mkdir -p {shlex.quote(path.rpartition('/')[0])}",
-            f"part=$(mktemp {shlex.quote(f'{path}.XXXXXX')})",
-            "trap 'rm -f \"$part\"' EXIT",
-            f'curl -fsSL --proto =https --retry 5 --retry-delay 2 -o "$part" {shlex.quote(artifact.url)}',
-            'seen=$(sha256sum < "$part")',
-            f'test "$seen" = "{artifact.sha256}  -" || {{ echo "{damaged}" >&2; exit 1; }}',
-            f'chmod {mode} "$part"',
-            f'mv -f "$part" {shlex.quote(path)}',
-        ]
-    )
 
 
 def _parsed(text: bytes) -> Mapping[str, Any]:
