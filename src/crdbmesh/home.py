@@ -12,7 +12,6 @@ import datetime as dt
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import stat
 import threading
@@ -22,7 +21,7 @@ from typing import IO, Any, Self
 
 import platformdirs
 
-from crdbmesh import secrecy
+from crdbmesh import files, secrecy
 from crdbmesh.errors import ConfigError, Finding, HeldError
 from crdbmesh.topology import folder as folders
 
@@ -87,18 +86,7 @@ class Home:
         _learn(name, text)
         path = self.folder / name
         self._make(path.parent)
-        scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                scratch.unlink()
-            raise
+        files.write_private(path, text)
 
     def find_or_make(self, name: str, make: Callable[[], str]) -> str:
         """A file's text; when it is absent, what `make` returns is written first and returned."""

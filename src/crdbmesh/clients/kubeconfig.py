@@ -11,7 +11,6 @@ import contextlib
 import copy
 import datetime as dt
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
+from crdbmesh import files
 from crdbmesh.errors import ConfigError, Finding
 
 Config = dict[str, Any]
@@ -194,7 +194,7 @@ def change_file(path: Path, change: Callable[[Config], Config], *, now: dt.datet
             if new == old:
                 return None
             backup = _back_up(real, now) if old is not None else None
-            _write(real, dump(new))
+            files.write_private(real, dump(new))
             return backup
     except OSError as error:
         raise _wrong(str(path), f"cannot be changed ({error.strerror})", "check its permissions") from error
@@ -245,26 +245,6 @@ def _back_up(path: Path, now: dt.datetime) -> Path:
             os.fsync(file.fileno())
         return backup
     raise _wrong(str(path), "has a hundred backups of this second", "wait a second")
-
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-    with contextlib.suppress(OSError):
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _entry(config: Mapping[str, Any], field: str, name: str) -> dict[str, Any]:
