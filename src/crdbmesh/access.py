@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
@@ -20,7 +21,7 @@ from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.clients.kube import Kube
 from crdbmesh.clients.ssh import Host
-from crdbmesh.errors import KubeError, RefusedError, StoppedError, UnreachableError
+from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError, StoppedError, UnreachableError
 from crdbmesh.home import Home
 from crdbmesh.inventory import list_machines
 from crdbmesh.topology import folder, names, pki, resources
@@ -51,6 +52,7 @@ class Access:
         self._lock = threading.Lock()
         self._kept: dict[str, Any] = {}
         self._locks: dict[str, threading.Lock] = {}
+        self._failed: dict[str, tuple[float, CrdbmeshError]] = {}
 
     @classmethod
     def open(cls, mesh: Mesh, cloud: Cloud, home: Home, *, stop: threading.Event | None = None) -> Self:
@@ -102,11 +104,11 @@ class Access:
 
     def cilium_ca(self) -> pki.KeyPair:
         """The CA of every cluster's Cilium."""
-        return self._once(folder.CILIUM_CA, lambda: pki.read_key_pair(self._secret(folder.CILIUM_CA)))
+        return self._key_pair(folder.CILIUM_CA)
 
     def cockroach_ca(self) -> pki.KeyPair:
         """The CA of CockroachDB. Its key never leaves the local folder."""
-        return self._once(folder.COCKROACH_CA, lambda: pki.read_key_pair(self._secret(folder.COCKROACH_CA)))
+        return self._key_pair(folder.COCKROACH_CA)
 
     def lost_secrets(self) -> tuple[folder.Secret, ...]:
         """The secrets that are not in the local folder although machines in Azure were made with them."""
@@ -227,8 +229,20 @@ class Access:
             return kube
         raise KubeError(f"{region}: the Kubernetes API does not answer ({seen})").passing()
 
+    def _key_pair(self, file: str) -> pki.KeyPair:
+        return self._once(file, lambda: self._understood(file, pki.read_key_pair))
+
     def _ssh_key(self, file: str, comment: str) -> pki.SSHKey:
-        return self._once(file, lambda: pki.read_ssh_key(self._secret(file), comment))
+        return self._once(file, lambda: self._understood(file, lambda text: pki.read_ssh_key(text, comment)))
+
+    def _understood(self, file: str, read: Callable[[str], T]) -> T:
+        text = self._secret(file)
+        try:
+            return read(text)
+        except ValueError as error:
+            # Not the cause as such: it may quote the file.
+            reason = "is empty" if not text.strip() else f"is damaged ({error})"
+            raise RefusedError(f"{self.home.folder / file} {reason}", hint="restore it from a backup") from None
 
     def _secret(self, file: str) -> str:
         """A secret's text. The first use of any makes all that may still be made, before there is a machine."""
@@ -281,6 +295,8 @@ class Access:
             lock.release()
 
     def _once(self, key: str, make: Callable[[], T]) -> T:
+        """What `make` makes, kept for the run. Those who wait while one tries share how that ends."""
+        asked_s = time.monotonic()
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
@@ -288,7 +304,16 @@ class Access:
                 if key in self._kept:
                     kept: T = self._kept[key]
                     return kept
-            made = make()
+                failed_s, error = self._failed.get(key, (asked_s, None))
+            if error is not None and failed_s > asked_s:
+                # It failed while this one waited for its turn; to try at once again would only make all wait longer.
+                raise error
+            try:
+                made = make()
+            except CrdbmeshError as error:
+                with self._lock:
+                    self._failed[key] = (time.monotonic(), error)
+                raise
             with self._lock:
                 self._kept[key] = made
             return made

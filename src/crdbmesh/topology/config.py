@@ -19,6 +19,15 @@ _REMEDIES = {
     "extra_forbidden": "remove it, or correct its spelling; `examples/` shows every field",
     "missing": "add it",
 }
+_REASONS = {
+    "extra_forbidden": "is not a field",
+    "missing": "is needed",
+    "tuple_type": "must be a list, even of one",
+    "model_type": "must be a mapping of fields",
+    "dict_type": "must be a mapping",
+    "too_short": "must have at least one entry",
+}
+"""For what pydantic would say in terms of Python."""
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -28,7 +37,7 @@ def read_file(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, is not YAML, or is not a mapping.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise _wrong("--config", path, f"cannot be read ({error.strerror})", "give a readable YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -94,7 +103,7 @@ def _findings(error: ValidationError) -> list[Finding]:
             findings.extend(Finding(*problem) for problem in cause.problems)
             continue
         field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
-        reason = item["msg"].removeprefix("Value error, ")
+        reason = _REASONS.get(item["type"], item["msg"].removeprefix("Value error, "))
         value = "(absent)" if item["type"] == "missing" else _shown(item["input"])
         remedy = _REMEDIES.get(item["type"], "correct it; `examples/` shows every field")
         findings.append(Finding(field or "spec", value, reason[:1].lower() + reason[1:], remedy))
@@ -104,6 +113,22 @@ def _findings(error: ValidationError) -> list[Finding]:
 def _shown(value: object) -> str:
     text = repr(value) if not isinstance(value, str) else value
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is given twice is a mistake: PyYAML would take the last and say nothing."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping's node, whose own keys all differ; what a merge (`<<`) brings may be given again."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} is given twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
 
 
 def _wrong(field: str, path: Path, reason: str, remedy: str) -> ConfigError:

@@ -18,8 +18,23 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from crdbmesh.topology import addressing, names
 
 _RESERVED = tuple(
-    IPv4Network(text) for text in ("127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "224.0.0.0/4", "240.0.0.0/4")
+    IPv4Network(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "224.0.0.0/4", "240.0.0.0/4")
 )
+
+_TAKEN_PORTS = (
+    (2379, 2382),
+    (4240, 4245),
+    (6443, 6444),
+    (9234, 9234),
+    (9878, 9893),
+    (9962, 9964),
+    (10010, 10010),
+    (10248, 10259),
+    (30000, 32767),
+)
+"""TCP ports at which etcd, k3s and Cilium listen on a machine, and NodePorts, first and last (docs.k3s.io and
+docs.cilium.io, "Requirements")."""
 
 
 def _checked(pattern: str, rule: str) -> BeforeValidator:
@@ -42,6 +57,21 @@ def _source(value: Any) -> Any:
         raise ValueError(f"must be an IPv4 address or range such as 203.0.113.7/32, or '*' ({error})") from error
 
 
+def _location(value: Any) -> Any:
+    if not isinstance(value, str) or re.fullmatch(r"[a-z][a-z0-9]*", value):
+        return value
+    short = "".join(value.lower().split())
+    meant = f"; write {short}" if re.fullmatch(r"[a-z][a-z0-9]*", short) else ""
+    raise ValueError(
+        f"must be an Azure region's short name such as eastus: lower-case letters and digits{meant}",
+    )
+
+
+def _zone(value: Any) -> Any:
+    # YAML reads [1, 2] as numbers.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 MeshName = Annotated[
     str,
     Field(min_length=1, max_length=24),
@@ -50,7 +80,7 @@ MeshName = Annotated[
 RegionName = Annotated[
     str,
     Field(min_length=1, max_length=32),
-    _checked(r"[a-z][a-z0-9]*", "must be an Azure region's short name such as eastus: lower-case letters and digits"),
+    BeforeValidator(_location),
 ]
 Source = Annotated[str, BeforeValidator(_source)]
 
@@ -79,7 +109,7 @@ class RegionSpec(_Model):
     cluster_id: int | None = Field(default=None, ge=1, le=255)
     machines: int | None = Field(default=None, ge=1, le=50)
     size: str | None = Field(default=None, min_length=1)
-    zones: tuple[Literal["1", "2", "3"], ...] | None = None
+    zones: tuple[Annotated[Literal["1", "2", "3"], BeforeValidator(_zone)], ...] | None = None
 
 
 class NetworkSpec(_Model):
@@ -316,6 +346,13 @@ def _problems(mesh: Mesh) -> Iterator[tuple[str, str, str, str]]:
         )
         return
     yield from _range_problems(mesh)
+    if _is_taken(mesh.ssh.port):
+        yield (
+            "ssh.port",
+            str(mesh.ssh.port),
+            "k3s or Cilium listens there on every machine",
+            "choose another, such as 22",
+        )
     for index, source in enumerate(mesh.allow_from):
         if source != "*" and IPv4Network(source).prefixlen == 0:
             yield (f"allow_from[{index}]", source, "opens the firewall to everyone", "write '*' if you mean that")
@@ -331,8 +368,19 @@ def _problems(mesh: Mesh) -> Iterator[tuple[str, str, str, str]]:
                 "tags starting with 'crdbmesh' are crdbmesh's own",
                 "rename the tag",
             )
+        elif not 1 <= len(tag) <= 512 or len(mesh.tags[tag]) > 256 or set(tag) & set("<>%&\\?/"):
+            yield (
+                f"tags.{tag}"[:80],
+                mesh.tags[tag][:80],
+                "Azure allows names of 1 to 512 characters without < > % & \\ ? / and values of up to 256",
+                "rename or shorten the tag",
+            )
     if len(mesh.tags) > 40:
         yield ("tags", str(len(mesh.tags)), "Azure allows 50 tags, of which crdbmesh keeps 10", "remove some")
+
+
+def _is_taken(port: int) -> bool:
+    return any(first <= port <= last for first, last in _TAKEN_PORTS)
 
 
 def _duplicates(mesh: Mesh) -> Iterator[tuple[str, str, str, str]]:

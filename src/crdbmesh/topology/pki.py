@@ -152,6 +152,11 @@ def read_key_pair(text: str) -> KeyPair:
     certificate, marker, rest = text.partition("-----END CERTIFICATE-----\n")
     if not marker or "PRIVATE KEY-----" not in rest:
         raise ValueError("expected a certificate and its private key, PEM")
+    try:
+        _read(certificate + marker)
+        serialization.load_pem_private_key(rest.encode(), password=None)
+    except (ValueError, TypeError):
+        raise ValueError("the certificate or its private key cannot be read") from None
     return KeyPair(certificate + marker, rest)
 
 

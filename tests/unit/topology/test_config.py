@@ -55,6 +55,8 @@ def test_an_example_survives_being_kept(name: str) -> None:
         ("1: 2\n", "does not hold a mapping"),
         ("!!python/object:os.system {}\n", "is not YAML"),
         ("a: &a [*a]\n", ""),
+        ("regions: [eastus]\nregions: [westus]\n", "the key regions is given twice"),
+        ("regions:\n- {name: eastus, name: westus}\n", "the key name is given twice"),
     ],
 )
 def test_a_file_that_is_no_spec_is_refused_with_its_path(tmp_path: Path, text: str, reason: str) -> None:

@@ -112,3 +112,41 @@ def test_whatever_is_in_a_file_is_a_document_or_a_clear_error(
         config.mesh(config.read_file(path))
     except ConfigError as error:
         assert error.findings
+
+
+@pytest.mark.parametrize("given", ["East US", "EastUS", "EASTUS"])
+def test_a_region_as_the_portal_shows_it_is_answered_with_its_short_name(given: str) -> None:
+    with pytest.raises(ConfigError, match="write eastus"):
+        config.mesh({"regions": [given]})
+
+
+@pytest.mark.parametrize("port", [2379, 6443, 6444, 10250, 30053])
+def test_ssh_where_k3s_or_cilium_listens_is_refused(port: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.mesh({"regions": ["eastus"], "ssh": {"port": port}})
+    assert [finding.field for finding in caught.value.findings] == ["ssh.port"]
+
+
+def test_zones_may_be_numbers() -> None:
+    spec = config.mesh({"regions": [{"name": "eastus", "zones": [1, "2"]}]})
+    assert spec.all_regions()[0].zones == ("1", "2")
+
+
+def test_the_network_that_no_host_can_be_in_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"overlaps 0\.0\.0\.0/8"):
+        config.mesh({"regions": [{"name": "eastus", "vnet": "0.1.0.0/16"}]})
+
+
+@pytest.mark.parametrize("tags", [{"": "x"}, {"a<b": "x"}, {"k" * 513: "x"}, {"k": "v" * 257}])
+def test_tags_that_azure_refuses_are_refused(tags: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="Azure allows names of 1 to 512 characters"):
+        config.mesh({"regions": ["eastus"], "tags": tags})
+
+
+def test_what_is_no_list_is_said_in_the_terms_of_yaml() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.mesh({"regions": "eastus", "machines": 3})
+    assert {finding.reason for finding in caught.value.findings} == {
+        "must be a list, even of one",
+        "must be a mapping of fields",
+    }
