@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import paramiko
@@ -47,11 +48,53 @@ def quick_ack(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What a KEXINIT prefers, and whether a guess of the first packet of the exchange follows it (RFC 4253, 7)."""
+
+    kex: str
+    key: str
+    follows: bool
+
+
+def _offer(payload: bytes) -> _Offer:
+    """Read a KEXINIT, from its cookie on."""
+    message = paramiko.Message(payload)
+    message.get_bytes(16)
+    lists = [message.get_list() for _ in range(10)]
+    return _Offer(str(lists[0][0]), str(lists[1][0]), message.get_boolean())
+
+
+class _WrongGuess:
+    """A key exchange whose first packet is to be ignored: it was sent in a guess that was wrong, as dropbear does."""
+
+    def __init__(self, transport: Any, engine: Any) -> None:
+        self._transport = transport
+        self._engine = engine
+
+    def start_kex(self) -> None:
+        """Wait for the first packet."""
+        self._engine.start_kex()
+        self._awaited = self._transport._expected_packet  # noqa: SLF001 - paramiko has no hook for it
+
+    def parse_next(self, _ptype: int, _message: paramiko.Message) -> None:
+        """Ignore it, and wait for the next."""
+        self._transport.kex_engine = self._engine
+        self._transport._expect_packet(*self._awaited)  # noqa: SLF001 - neither for this
+
+
 class _Transport(paramiko.Transport):
     """A transport that says when the answer to a channel request has been sent."""
 
     answered: Callable[[int], None]
     deferred: Callable[[paramiko.Channel], bool]
+
+    def _parse_kex_init(self, m: paramiko.Message) -> None:
+        offered = _offer(m.asbytes())
+        super()._parse_kex_init(m)  # type: ignore[misc]
+        own = _offer(self._latest_kex_init[1:])  # type: ignore[attr-defined]
+        if offered.follows and (offered.kex, offered.key) != (own.kex, own.key):
+            self.kex_engine: Any = _WrongGuess(self, self.kex_engine)
 
     def _send_message(self, data: paramiko.Message) -> None:
         super()._send_message(data)  # type: ignore[misc]
