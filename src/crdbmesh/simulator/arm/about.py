@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
-from crdbmesh.simulator.arm import authorization, quotas, regions, sizes
-from crdbmesh.simulator.arm.call import Answer, Call, Tracking, result_url, status_url
-from crdbmesh.simulator.arm.catalog import KINDS
+from crdbmesh.simulator.arm import authorization, quotas, regions, sizes, subnets
+from crdbmesh.simulator.arm.call import Answer, Call, result_url, status_url
+from crdbmesh.simulator.arm.catalog import KINDS, MACHINES
 from crdbmesh.simulator.arm.children import parent_for_read
 from crdbmesh.simulator.arm.disks import timestamp
 from crdbmesh.simulator.arm.errors import ArmError, Body
 from crdbmesh.simulator.arm.kinds import find_group, page
-from crdbmesh.simulator.arm.state import Provider, Subscription
+from crdbmesh.simulator.arm.operations import Operation
+from crdbmesh.simulator.arm.state import Subscription
 
-_REGISTRATION = Tracking("Microsoft.Resources", 10.0, (10.0,))
 _SKUS_PER_PAGE = 1000
-_API_VERSIONS = {
-    "Microsoft.Network": ["2026-03-01", "2025-09-01", "2025-07-01", "2025-05-01", "2024-05-01", "2023-09-01"],
-    "Microsoft.Compute": ["2026-04-01", "2025-11-01", "2025-04-01", "2024-11-01", "2024-07-01", "2023-09-01"],
-    "Microsoft.Resources": ["2025-04-01", "2024-11-01", "2022-12-01", "2021-04-01"],
-}
 
 
 def list_subscriptions(call: Call) -> Answer:
@@ -67,40 +63,6 @@ def list_nothing(call: Call) -> Answer:
     return Answer(200, {"value": []})
 
 
-def list_providers(call: Call) -> Answer:
-    """All resource providers."""
-    providers = call.subscription.providers.values()
-    return Answer(200, {"value": [_provider(call.subscription, provider) for provider in providers]})
-
-
-def get_provider(call: Call) -> Answer:
-    """One resource provider."""
-    return Answer(200, _provider(call.subscription, _find_provider(call)))
-
-
-def register(call: Call) -> Answer:
-    """Register a provider; it takes a while."""
-    provider = _find_provider(call)
-    if provider.state not in ("Registered", "Registering"):
-        _turn(call.subscription, provider, "Registering", "Registered")
-    return Answer(200, _provider(call.subscription, provider))
-
-
-def unregister(call: Call) -> Answer:
-    """Unregister a provider that has no resources."""
-    provider = _find_provider(call)
-    prefix = f"{provider.namespace.lower()}/"
-    if any(resource.type.lower().startswith(prefix) for resource in call.subscription.resources.values()):
-        raise ArmError(
-            409,
-            "CannotUnregisterNamespaceWithResources",
-            f"Cannot unregister namespace '{provider.namespace}', the subscription has resources of it.",
-        )
-    if provider.state not in ("NotRegistered", "Unregistering"):
-        _turn(call.subscription, provider, "Unregistering", "NotRegistered")
-    return Answer(200, _provider(call.subscription, provider))
-
-
 def list_skus(call: Call) -> Answer:
     """Resource SKUs; `location eq '...'` is the one filter there is."""
     text = call.query.get("$filter", "").strip()
@@ -120,7 +82,42 @@ def list_skus(call: Call) -> Answer:
 def list_sizes(call: Call) -> Answer:
     """`GET .../locations/L/vmSizes`."""
     location_of(call)
-    entries = [
+    return Answer(200, {"value": _describe(sizes.SIZES.values())})
+
+
+def list_resizes(call: Call) -> Answer:
+    """`GET .../virtualMachines/M/vmSizes`: what the VM may be resized to."""
+    vm = MACHINES.require(call)
+    now = sizes.find(vm.properties["hardwareProfile"]["vmSize"])
+    more = call.subscription.restrictions
+    fitting = [
+        size
+        for size in sizes.SIZES.values()
+        if now is not None and size.arm64 == now.arm64 and sizes.offered(size, vm.location, more)
+    ]
+    return Answer(200, {"value": _describe(fitting)})
+
+
+def list_vnet_usages(call: Call) -> Answer:
+    """`GET .../virtualNetworks/V/usages`: how full each subnet is."""
+    vnet = parent_for_read(call, "Microsoft.Network/virtualNetworks")
+    entries: list[Body] = []
+    for subnet in vnet.properties["subnets"]:
+        network = next((prefix for prefix in subnets.ranges(subnet) if prefix.version == 4), None)
+        entries.append(
+            {
+                "id": subnet["id"],
+                "name": {"value": "SubnetSpace", "localizedValue": "Subnet size and usage"},
+                "currentValue": float(len(subnets.in_use(call.subscription, subnet))),
+                "limit": float(network.num_addresses - 5 if network else 0),
+                "unit": "Count",
+            }
+        )
+    return page(call, entries)
+
+
+def _describe(some: Iterable[sizes.Size]) -> list[Body]:
+    return [
         {
             "name": size.name,
             "numberOfCores": size.vcpus,
@@ -129,9 +126,8 @@ def list_sizes(call: Call) -> Answer:
             "memoryInMB": int(size.memory_gib * 1024),
             "maxDataDiskCount": min(64, 2 * size.vcpus),
         }
-        for size in sizes.SIZES.values()
+        for size in some
     ]
-    return Answer(200, {"value": entries})
 
 
 def list_compute_usages(call: Call) -> Answer:
@@ -169,9 +165,7 @@ def check_address(call: Call) -> Answer:
 
 def operation_status(call: Call) -> Answer:
     """`Azure-AsyncOperation`, and `Location` where the query says `monitor=true`."""
-    operation = call.subscription.operations.find(call.names["operation"])
-    if operation is None:
-        raise ArmError(404, "OperationNotFound", f"The operation {call.names['operation']} could not be found.")
+    operation = _find_operation(call)
     if call.flag("monitor"):
         return operation_result(call)
     body: Body = {"status": operation.status}
@@ -186,17 +180,27 @@ def operation_status(call: Call) -> Answer:
     return Answer(200, body, retry_after_s=wait_s if operation.running else None)
 
 
+def _find_operation(call: Call) -> Operation:
+    """The operation that the call's path names, at its provider and in its region."""
+    operation = call.subscription.operations.find(call.names["operation"])
+    if operation is not None:
+        place = f"/providers/{operation.tracking.namespace}/locations/{operation.location}/".lower()
+        if place in call.path.lower():
+            return operation
+    raise ArmError(404, "OperationNotFound", f"The operation {call.names['operation']} could not be found.")
+
+
 def operation_result(call: Call) -> Answer:
     """`Location`: 202 until the operation has ended, then its outcome."""
-    operation = call.subscription.operations.find(call.names["operation"])
-    if operation is None:
-        raise ArmError(404, "OperationNotFound", f"The operation {call.names['operation']} could not be found.")
+    operation = _find_operation(call)
     if operation.running:
         headers = {"Location": result_url(call, operation), "Azure-AsyncOperation": status_url(call, operation)}
         return Answer(202, None, headers, retry_after_s=operation.tracking.poll_after_s[-1])
     if operation.error is not None:
         return Answer(409, {"error": operation.error})
     resource = call.subscription.find(operation.target)
+    if operation.acts:
+        return Answer(200)
     if operation.deletes or resource is None:
         return Answer(204)
     kind = next(kind for kind in KINDS if kind.type == resource.type)
@@ -224,55 +228,6 @@ def cloud_endpoints(call: Call) -> Answer:
             "suffixes": {},
         },
     )
-
-
-def _turn(subscription: Subscription, provider: Provider, during: str, after: str) -> None:
-    provider.state = during
-
-    def done() -> None:
-        provider.state = after
-
-    provider.operation = subscription.start(
-        "RegisterProvider",
-        _REGISTRATION,
-        f"/subscriptions/{subscription.id}/providers/{provider.namespace}",
-        "global",
-        done,
-    )
-
-
-def _find_provider(call: Call) -> Provider:
-    namespace = call.names["namespace"]
-    provider = call.subscription.providers.get(namespace.lower())
-    if provider is None:
-        raise ArmError(404, "InvalidResourceNamespace", f"The resource namespace '{namespace}' is invalid.")
-    return provider
-
-
-def _provider(subscription: Subscription, provider: Provider) -> Body:
-    names = [kind.type.partition("/")[2] for kind in KINDS if kind.namespace == provider.namespace]
-    locations = [region.display_name for region in regions.REGIONS.values()]
-    zones = [
-        {"location": region.display_name, "zones": region.zone_names}
-        for region in regions.REGIONS.values()
-        if region.zones
-    ]
-    return {
-        "id": f"/subscriptions/{subscription.id}/providers/{provider.namespace}",
-        "namespace": provider.namespace,
-        "resourceTypes": [
-            {
-                "resourceType": name,
-                "locations": locations,
-                "apiVersions": _API_VERSIONS[provider.namespace],
-                "zoneMappings": zones,
-                "capabilities": "SupportsTags, SupportsLocation",
-            }
-            for name in names
-        ],
-        "registrationState": provider.state,
-        "registrationPolicy": "RegistrationRequired",
-    }
 
 
 def _subscription(subscription: Subscription) -> Body:

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from crdbmesh.simulator.arm.call import Call
-from crdbmesh.simulator.arm.errors import Body, child_not_found, parent_not_found, resource_not_found
+from crdbmesh.simulator.arm.errors import (
+    Body,
+    child_not_found,
+    invalid_name,
+    parent_not_found,
+    resource_not_found,
+    same_names,
+)
 from crdbmesh.simulator.arm.kinds import find_group
 from crdbmesh.simulator.arm.state import Resource
+
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,78}[A-Za-z0-9_])?")
+
+
+def require_names(parent_id: str, names: Iterable[str]) -> None:
+    """Refuse names that a child cannot have, and names that two children have.
+
+    Raises:
+        ArmError: 400.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise invalid_name(name)
+        if name.lower() in seen:
+            raise same_names(parent_id, name)
+        seen.add(name.lower())
 
 
 def find(children: Iterable[Body], name: str) -> Body | None:

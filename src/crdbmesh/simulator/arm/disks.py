@@ -22,6 +22,13 @@ class Disks(Kind):
         """Refuse: here disks are made by VMs only."""
         raise _made_with_its_vm(call)
 
+    def patch(self, call: Call) -> Answer:
+        """Replace the tags; anything else of a disk cannot be changed here."""
+        if set(call.body()) - {"tags"}:
+            call.subscription.world.not_known("arm", "PATCH of more than a managed disk's tags")
+            raise ArmError(501, "NotImplemented", "Of managed disks nothing but the tags can be changed here.")
+        return super().patch(call)
+
     def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:  # noqa: ARG002
         """Refuse, like `put`."""
         raise _made_with_its_vm(call)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import email.utils
-import hmac
 import json
 import logging
 import re
@@ -19,12 +18,11 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 from aiohttp import web
 
 from crdbmesh.simulator import resets
-from crdbmesh.simulator.arm import about, authorization, faults, locks, routes
+from crdbmesh.simulator.arm import about, authorization, content, faults, locks, routes, tokens, unmodelled
 from crdbmesh.simulator.arm.call import Answer, Call
 from crdbmesh.simulator.arm.errors import ArmError
 from crdbmesh.simulator.arm.state import Subscription
@@ -35,6 +33,17 @@ _FIRST_API = "2014-01-01"
 _LOG = logging.getLogger(__name__)
 _UNAUTHENTICATED = "/metadata/endpoints"
 _TICK_S = 0.02
+_ARM_VERSIONS = "2025-04-01,2025-03-01,2024-11-01,2024-07-01,2024-03-01,2023-07-01,2022-12-01,2022-09-01,2021-04-01"
+_FRONT_END = {
+    "AuthenticationFailed", "AuthenticationFailedInvalidHeader", "AuthorizationFailed", "ExpiredAuthenticationToken",
+    "InvalidApiVersionParameter", "InvalidAuthenticationToken", "InvalidAuthenticationTokenTenant",
+    "InvalidRequestContent", "InvalidResourceLocation", "InvalidResourceNamespace", "InvalidResourceType",
+    "InvalidSubscriptionId", "LinkedAuthorizationFailed", "LocationNotAvailableForResourceType", "LocationRequired",
+    "MissingApiVersionParameter", "MissingSubscriptionRegistration", "ReadOnlyDisabledSubscription",
+    "RequestContentTooLarge", "ResourceGroupBeingDeleted", "ResourceGroupNotFound", "ResourceNotFound", "ScopeLocked",
+    "SubscriptionNotFound", "SubscriptionRequestsThrottled", "UnsupportedMediaType",
+}  # fmt: skip
+"""Codes of Azure Resource Manager itself, before a provider is asked: it says that it is the cause."""
 
 
 def create_app(world: World, *, token: str, tenant_id: str | None = None) -> web.Application:
@@ -82,18 +91,21 @@ class _Door:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
-        content, broken = await _content(request)
         headers: dict[str, str] = {}
         try:
-            answer = self._answer(request, content, broken, headers)
+            answer = self._answer(request, await content.read(request), headers)
         except ArmError as error:
-            answer = Answer(error.status, {"error": error.error()}, dict(error.headers), error.retry_after_s)
+            answer = _told(error, request.path)
+        except Exception:  # noqa: BLE001 - a broken rule breaks one answer, not the door
+            _LOG.exception("%s %s broke the simulation of Azure", request.method, request.rel_url.raw_path)
+            broken = ArmError(500, "InternalServerError", "The server encountered an internal error.")
+            answer = _told(broken, request.path)
         if answer.delay_s:
             await asyncio.sleep(self._world.clock.real_s(answer.delay_s))
         response = self._respond(request, answer, headers)
         return await resets.cut(request, response, answer.cut) if answer.cut else response
 
-    def _answer(self, request: web.Request, content: Any, broken: bool, headers: dict[str, str]) -> Answer:
+    def _answer(self, request: web.Request, given: content.Content, headers: dict[str, str]) -> Answer:
         call = Call(
             subscription=self._subscription,
             method=request.method,
@@ -102,11 +114,12 @@ class _Door:
             query={name.lower(): value for name, value in request.query.items()},
             headers={name.lower(): value for name, value in request.headers.items()},
             base_url=f"https://{request.host}" if request.secure else f"http://{request.host}",
-            content=content,
+            content=given.value,
         )
         if call.path.lower().rstrip("/") == _UNAUTHENTICATED and request.method == "GET":
             return about.cloud_endpoints(call)
-        self._require_token(call)
+        authorization_header = call.headers.get("authorization", "")
+        tokens.require(authorization_header, token=self._token, tenant_id=self._subscription.tenant_id)
         _require_api_version(call)
         found = routes.find(request.method, call.path)
         if found is None:
@@ -118,42 +131,12 @@ class _Door:
             self._subscription.settle()
             self._require_subscription(call)
             headers.update(self._subscription.throttle.take(call.method, self._subscription.now))
-            if broken:
-                raise ArmError(
-                    400,
-                    "InvalidRequestContent",
-                    "The request content was invalid and could not be deserialized: 'Unexpected character encountered "
-                    "while parsing value. Path '', line 0, position 0.'.",
-                )
+            given.require_readable()
             authorization.require_allowed(call)
             if route.changes:
                 self._require_enabled(call)
                 locks.require_unlocked(call)
             return faults.answer(call, route.handler)
-
-    def _require_token(self, call: Call) -> None:
-        given = call.headers.get("authorization", "")
-        scheme, _, token = given.partition(" ")
-        tenant = f"https://login.microsoftonline.com/{self._subscription.tenant_id}"
-        if scheme.lower() != "bearer" or not token:
-            challenge = f'Bearer authorization_uri="{tenant}"'
-            raise ArmError(
-                401,
-                "AuthenticationFailed",
-                "Authentication failed. The 'Authorization' header is missing or invalid.",
-                headers={"WWW-Authenticate": challenge},
-            )
-        if not hmac.compare_digest(token.strip().encode(), self._token.encode()):
-            challenge = (
-                f'Bearer authorization_uri="{tenant}", error="invalid_token", '
-                'error_description="The access token is invalid."'
-            )
-            raise ArmError(
-                401,
-                "InvalidAuthenticationToken",
-                "The access token is invalid.",
-                headers={"WWW-Authenticate": challenge},
-            )
 
     def _require_subscription(self, call: Call) -> None:
         given = call.names.get("subscription")
@@ -181,9 +164,7 @@ class _Door:
 
     def _unknown(self, call: Call) -> Answer:
         self._world.not_known("arm", f"{call.method} {call.path}")
-        raise ArmError(
-            501, "NotImplemented", f"{call.method} {call.path} is not implemented by this simulation of Azure."
-        )
+        raise unmodelled.refusal(call)
 
     def _respond(self, request: web.Request, answer: Answer, more: dict[str, str]) -> web.Response:
         clock = self._world.clock
@@ -237,8 +218,7 @@ def _require_api_version(call: Call) -> None:
     raise ArmError(
         400,
         "InvalidApiVersionParameter",
-        f"The api-version '{call.api_version}' is invalid. The supported versions are date strings such as "
-        "'2025-04-01'.",
+        f"The api-version '{call.api_version}' is invalid. The supported versions are '{_ARM_VERSIONS}'.",
     )
 
 
@@ -251,12 +231,11 @@ def _plausible(date: str) -> bool:
     return _FIRST_API <= date <= latest
 
 
-async def _content(request: web.Request) -> tuple[Any, bool]:
-    """The request's JSON, and whether it is broken."""
-    raw = await request.read()
-    if not raw:
-        return None, False
-    try:
-        return json.loads(raw), False
-    except ValueError:
-        return None, True
+def _told(error: ArmError, path: str) -> Answer:
+    """The answer that an error is; the network provider lists details even when there are none, nobody else does."""
+    body, headers = error.error(), dict(error.headers)
+    if error.code in _FRONT_END:
+        headers["x-ms-failure-cause"] = "gateway"
+    if not error.details and (error.code in _FRONT_END or "/providers/microsoft.network/" not in path.lower()):
+        del body["details"]
+    return Answer(error.status, {"error": body}, headers, error.retry_after_s)

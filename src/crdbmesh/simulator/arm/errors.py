@@ -96,6 +96,24 @@ def missing_reference(path: str) -> ArmError:
     )
 
 
+def invalid_name(name: str) -> ArmError:
+    """A resource, or a child of one, may not be called so."""
+    return ArmError(
+        400,
+        "InvalidResourceName",
+        f"Resource name {name} is invalid. The name can be up to 80 characters long. It must begin with a word "
+        "character, and it must end with a word character or with '_'. The name may contain word characters or "
+        "'.', '-', '_'.",
+    )
+
+
+def same_names(parent: str, name: str) -> ArmError:
+    """A body with two children of one name."""
+    message = f"Resource {parent} has two child resources with the same name ({name})."
+    details = [{"code": "DuplicateResourceName", "message": message}]
+    return ArmError(400, "InvalidRequestFormat", "Cannot parse the request.", details=details)
+
+
 def not_provisioned(resource: str, used_by: str, state: str, operation: str) -> ArmError:
     """A referenced resource is busy."""
     return ArmError(

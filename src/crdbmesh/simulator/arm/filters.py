@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from crdbmesh.simulator.arm import regions
 from crdbmesh.simulator.arm.errors import ArmError
 
 Predicate = Callable[[Mapping[str, Any]], bool]
@@ -60,6 +61,7 @@ def _term(text: str, whole: str) -> Predicate:
     if match := _COMPARISON.fullmatch(text):
         field = _field(match[1], whole)
         wanted, equal = _unquote(match[3]).lower(), match[2].lower() == "eq"
+        wanted = regions.normal(wanted) if field == "location" else wanted
         return lambda entry: (str(entry.get(field, "")).lower() == wanted) is equal
     if match := _SUBSTRING.fullmatch(text):
         field, part = _field(match[2], whole), _unquote(match[1]).lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crdbmesh.simulator.arm import authorization, filters
+from crdbmesh.simulator.arm import authorization, filters, unmodelled
 from crdbmesh.simulator.arm.call import Answer, Call
 from crdbmesh.simulator.arm.catalog import KINDS
 from crdbmesh.simulator.arm.disks import timestamp
@@ -43,7 +43,7 @@ def exists(call: Call) -> Answer:
     kind = f"{call.names['namespace']}/{call.names['plural']}"
     if kind.lower() not in {known.type.lower() for known in KINDS}:
         call.subscription.world.not_known("arm", f"HEAD of a {kind}")
-        return Answer(501)
+        raise unmodelled.refusal(call)
     group = call.subscription.groups.get(call.names["group"].lower())
     found = group is not None and _find(call, group) is not None
     return Answer(204 if found else 404)
@@ -147,7 +147,15 @@ class _Tagged:
 
 
 def _given_tags(call: Call) -> dict[str, str]:
-    tags = call.body().get("properties", {}).get("tags", {})
+    properties = call.body().get("properties")
+    tags = properties.get("tags") if isinstance(properties, dict) else None
+    if not isinstance(tags, dict):
+        raise ArmError(
+            400,
+            "InvalidRequestContent",
+            "The request content was invalid and could not be deserialized: 'Required property 'tags' not found in "
+            "JSON. Path 'properties'.'.",
+        )
     require_tags(tags)
     return dict(tags)
 

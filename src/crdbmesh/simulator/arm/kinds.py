@@ -11,12 +11,14 @@ from typing import ClassVar
 
 from crdbmesh.simulator.arm import regions, schemas
 from crdbmesh.simulator.arm.call import Answer, Call, Tracking, accepted, status_url
-from crdbmesh.simulator.arm.errors import ArmError, Body, busy, group_not_found, resource_not_found
+from crdbmesh.simulator.arm.errors import ArmError, Body, busy, group_not_found, invalid_name, resource_not_found
 from crdbmesh.simulator.arm.etags import etag_header, require_match, touch
 from crdbmesh.simulator.arm.operations import Operation
 from crdbmesh.simulator.arm.state import Group, Resource, Subscription
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.()-]{0,78}[A-Za-z0-9_])?")
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Kind(ABC):
         name = call.names["name"]
         existing = self.find(subscription, group.name, name)
         if existing is None:
-            self._require_name(name)
+            self.require_name(name)
         given = call.body()
         _require_location(given)
         body = schemas.accept(self.schema, given)
@@ -204,15 +206,14 @@ class Kind(ABC):
         )
         return resource.deletion
 
-    def _require_name(self, name: str) -> None:
+    def require_name(self, name: str) -> None:
+        """Refuse a name that the provider refuses.
+
+        Raises:
+            ArmError: 400.
+        """
         if not _NAME.fullmatch(name):
-            raise ArmError(
-                400,
-                "InvalidResourceName",
-                f"Resource name {name} is invalid. The name can be up to 80 characters long. It must begin with a word "
-                "character, and it must end with a word character or with '_'. The name may contain word characters or "
-                "'.', '-', '_'.",
-            )
+            raise invalid_name(name)
 
     def _require_same_place(self, existing: Resource | None, group: Group, location: str) -> None:
         if existing is None or regions.normal(location) == existing.location:
@@ -301,11 +302,13 @@ def require_tags(tags: object) -> None:
 def page(call: Call, entries: list[Body], *, size: int | None = None) -> Answer:
     """One page of a list, with the link to the next."""
     top = call.query.get("$top", "")
-    if top and not (top.isdigit() and int(top) > 0):
+    if top and (not _NUMBER.fullmatch(top) or int(top) == 0):
         raise ArmError(400, "InvalidTopParameter", f"The value '{top}' of $top is not a positive number.")
     limit = min(int(top) if top else 1000, size or call.subscription.page_size)
     token = call.query.get("$skiptoken", "0")
-    start = int(token) if token.isdigit() else 0
+    if not _NUMBER.fullmatch(token):
+        raise ArmError(400, "InvalidSkipToken", f"The provided skip token '{token}' is invalid.")
+    start = int(token)
     body: Body = {"value": entries[start : start + limit]}
     if start + limit < len(entries):
         kept = {name: value for name, value in call.query.items() if name not in ("$skiptoken", "api-version")}

@@ -36,6 +36,8 @@ MODEL: dict[str, tuple[float, float]] = {
     "StopVirtualMachine": (20, 40),
     "RestartVirtualMachine": (30, 60),
     "DeallocateVirtualMachine": (30, 60),
+    "RedeployVirtualMachine": (60, 120),
+    "ReapplyVirtualMachine": (15, 30),
     "DeleteDisk": (5, 12),
     "RegisterProvider": (20, 60),
     "DeleteEmptyResourceGroup": (16, 80),

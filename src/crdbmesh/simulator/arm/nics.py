@@ -8,14 +8,17 @@ from typing import Any, ClassVar
 
 from crdbmesh.simulator.arm import nsgs, public_ips, subnets, vnets
 from crdbmesh.simulator.arm.call import NETWORK, Answer, Call, Tracking, accepted
+from crdbmesh.simulator.arm.children import find, require_names
 from crdbmesh.simulator.arm.errors import (
     ArmError,
     Body,
+    child_not_found,
     invalid_reference,
     missing_reference,
     not_provisioned,
     retryable,
 )
+from crdbmesh.simulator.arm.etags import etag_header
 from crdbmesh.simulator.arm.kinds import Identity, Kind
 from crdbmesh.simulator.arm.state import Resource, Subscription
 
@@ -118,6 +121,7 @@ class Interfaces(Kind):
                 "PrimaryIpConfigurationMissing",
                 f"Network interface {identity.id} with several IP configurations must have one primary.",
             )
+        require_names(identity.id, [entry["name"] for entry in entries if entry.get("name")])
         before = existing.properties["ipConfigurations"] if existing else []
         taken: list[Body] = []
         for index, entry in enumerate(entries):
@@ -204,7 +208,13 @@ class _Configuration:
         return {"id": address.id, **({"properties": {"deleteOption": option}} if option else {})}
 
     def _read_address(self, subnet: Body, siblings: list[Body]) -> str:
-        (network, *_) = (prefix for prefix in subnets.ranges(subnet) if prefix.version == 4)
+        network = next((prefix for prefix in subnets.ranges(subnet) if prefix.version == 4), None)
+        if network is None:
+            raise ArmError(
+                400,
+                "SubnetHasNoIPv4AddressPrefix",
+                f"IP configuration {self._id} needs an IPv4 address, and subnet {subnet['id']} has no IPv4 prefix.",
+            )
         used = {
             configuration["properties"]["privateIPAddress"]: str(configuration["id"])
             for configuration in self._others(subnet, siblings)
@@ -290,6 +300,15 @@ def list_configurations(call: Call) -> list[Body]:
     """The IP configurations of the NIC that the call names."""
     nic = Interfaces().require(call)
     return list(copy.deepcopy(nic.properties["ipConfigurations"]))
+
+
+def get_configuration(call: Call) -> Answer:
+    """One IP configuration."""
+    configuration = find(list_configurations(call), call.names["child"])
+    if configuration is None:
+        nic = Interfaces().require(call)
+        raise child_not_found(f"{nic.id}/ipConfigurations/{call.names['child']}")
+    return Answer(200, configuration, etag_header(configuration))
 
 
 def _is_primary(vm: Resource, nic: Resource) -> bool:

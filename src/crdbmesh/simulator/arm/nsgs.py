@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from crdbmesh.simulator.arm import firewall, schemas
 from crdbmesh.simulator.arm.call import NETWORK, Answer, Call, Tracking, accepted
-from crdbmesh.simulator.arm.children import find, find_parent, parent_for_read, read_child
+from crdbmesh.simulator.arm.children import find, find_parent, parent_for_read, read_child, require_names
 from crdbmesh.simulator.arm.errors import ArmError, Body
 from crdbmesh.simulator.arm.etags import etag_header, require_match
 from crdbmesh.simulator.arm.kinds import Identity, Kind, open_group, page
@@ -48,7 +48,9 @@ class SecurityGroups(Kind):
         """Create or replace a group with all its rules."""
         subscription = call.subscription
         rules: list[Body] = []
-        for entry in body.get("properties", {}).get("securityRules", []):
+        entries = body.get("properties", {}).get("securityRules", [])
+        require_names(identity.id, [entry["name"] for entry in entries if entry.get("name")])
+        for entry in entries:
             rules.append(prepare(call, identity.id, entry, rules))
         properties = {
             "provisioningState": "Updating",
@@ -134,6 +136,7 @@ def put_rule(call: Call) -> Answer:
     body = schemas.accept("Microsoft.Network.networkSecurityGroups.securityRules", call.body())
     rules = nsg.properties["securityRules"]
     old = find(rules, call.names["child"])
+    require_names(nsg.id, [call.names["child"]])
     require_match(call, f"{nsg.id}/securityRules/{call.names['child']}", old)
     GROUPS.require_idle(call, nsg)
     name = old["name"] if old else call.names["child"]
@@ -214,8 +217,6 @@ def prepare(call: Call, nsg_id: str, entry: Body, others: list[Body]) -> Body:
         )
     for other in others:
         theirs = other["properties"]
-        if str(other["name"]).lower() == name.lower():
-            raise _refused("InvalidRequestFormat", f"Cannot parse the request. There are two rules named {name}.")
         if (theirs["priority"], theirs["direction"]) == (priority, properties["direction"]):
             raise _refused(
                 "SecurityRuleConflict",

@@ -15,6 +15,7 @@ from crdbmesh.simulator.arm.call import Tracking
 from crdbmesh.simulator.arm.errors import ArmError, Body
 
 Stage = Callable[[], None]
+_ACTIONS = {"Start", "Stop", "Restart", "Deallocate", "Redeploy", "Reapply"}
 
 
 @dataclass(slots=True)
@@ -45,6 +46,11 @@ class Operation:
     def running(self) -> bool:
         """Whether it has not ended."""
         return self.status == "InProgress"
+
+    @property
+    def acts(self) -> bool:
+        """Whether it does something with a VM, and has no resource for a result."""
+        return self.kind.removesuffix("VirtualMachine") in _ACTIONS
 
     @property
     def deletes(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from crdbmesh.simulator.arm import prefixes, schemas, vnets
 from crdbmesh.simulator.arm.call import NETWORK, Answer, Call, accepted
-from crdbmesh.simulator.arm.children import find, find_parent, parent_for_read, read_child
+from crdbmesh.simulator.arm.children import find, find_parent, parent_for_read, read_child, require_names
 from crdbmesh.simulator.arm.errors import ArmError, Body, invalid_reference, missing_reference, not_provisioned
 from crdbmesh.simulator.arm.etags import etag_header, require_match, touch
 from crdbmesh.simulator.arm.kinds import in_progress, open_group, page
@@ -51,6 +51,7 @@ def put(call: Call) -> Answer:
     vnet = find_parent(call, VNETS)
     given = schemas.accept(_SCHEMA, call.body()).get("properties", {})
     old = find(vnet.properties["virtualNetworkPeerings"], call.names["child"])
+    require_names(vnet.id, [call.names["child"]])
     name = old["name"] if old else call.names["child"]
     peering_id = f"{vnet.id}/virtualNetworkPeerings/{name}"
     require_match(call, peering_id, old)

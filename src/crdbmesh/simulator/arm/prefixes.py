@@ -9,6 +9,11 @@ from crdbmesh.simulator.arm.errors import ArmError
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_NEVER = [
+    ipaddress.ip_network(text)
+    for text in ("224.0.0.0/4", "255.255.255.255/32", "127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32")
+]
+
 
 def read(text: str, resource_id: str) -> Prefix:
     """The prefix.
@@ -32,6 +37,22 @@ def read(text: str, resource_id: str) -> Prefix:
             f"length, the address prefix should be {prefix}.",
         )
     return prefix
+
+
+def require_allowed(spaces: Iterable[Prefix], vnet_id: str) -> None:
+    """Refuse ranges that a VNet cannot have (Microsoft's virtual network FAQ).
+
+    Raises:
+        ArmError: 400.
+    """
+    for prefix in spaces:
+        if common([prefix], _NEVER):
+            raise ArmError(
+                400,
+                "NetcfgInvalidIPAddressPrefix",
+                f"Address prefix {prefix} of virtual network {vnet_id} is not allowed, because it overlaps with "
+                f"{listed(_NEVER)}, which Azure keeps for itself.",
+            )
 
 
 def contains(outer: Iterable[Prefix], inner: Prefix) -> bool:

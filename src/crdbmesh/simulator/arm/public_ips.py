@@ -27,14 +27,17 @@ class PublicAddresses(Kind):
         given = body.get("properties", {})
         sku = {"name": "Basic", "tier": "Regional", **body.get("sku", {})}
         if existing is None:
-            _require_rules(call, identity, sku, given)
             quotas.require_public_address(subscription, identity.location)
-        elif sku["name"] != existing.body["sku"]["name"] and "sku" in body:
+        elif "sku" in body and sku["name"] != existing.body["sku"]["name"]:
             raise ArmError(
                 400,
                 "PublicIPAddressSkuCannotBeChanged",
                 f"The SKU of public IP address {identity.id} cannot be changed.",
             )
+        else:
+            sku = existing.body["sku"]
+            given = {"publicIPAllocationMethod": "Static", **given}
+        _require_rules(call, identity, sku, given)
         zones = require_zones(identity, body.get("zones"))
         if existing is not None and "zones" in body and zones != existing.body.get("zones"):
             raise ArmError(
@@ -59,7 +62,7 @@ class PublicAddresses(Kind):
         }
         properties.update({"dnsSettings": settings} if settings else {})
         properties.update({"ipAddress": address} if address else {})
-        stored: Body = {"properties": properties, "sku": existing.body["sku"] if existing else sku}
+        stored: Body = {"properties": properties, "sku": sku}
         stored.update({"tags": body["tags"]} if "tags" in body else {})
         kept_zones = zones or (existing.body.get("zones") if existing else None)
         stored.update({"zones": kept_zones} if kept_zones else {})

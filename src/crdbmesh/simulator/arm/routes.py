@@ -9,9 +9,10 @@ import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crdbmesh.simulator.arm import about, gallery, groups, inventory, locks, nics, nsgs, peerings, subnets
-from crdbmesh.simulator.arm.call import Answer, Call
+from crdbmesh.simulator.arm import about, gallery, groups, inventory, locks, nics, nsgs, peerings, providers, subnets
+from crdbmesh.simulator.arm.call import NETWORK, Answer, Call
 from crdbmesh.simulator.arm.catalog import KINDS, MACHINES
+from crdbmesh.simulator.arm.expand import expanding
 from crdbmesh.simulator.arm.kinds import page
 
 Handler = Callable[[Call], Answer]
@@ -23,6 +24,7 @@ _COMPUTE_PLACE = f"{_SUBSCRIPTION}/providers/Microsoft.Compute/locations/{{locat
 _NETWORK_PLACE = f"{_SUBSCRIPTION}/providers/Microsoft.Network/locations/{{location}}"
 _PUBLISHERS = f"{_COMPUTE_PLACE}/publishers"
 _OFFERS = f"{_PUBLISHERS}/{{publisher}}/artifacttypes/vmimage/offers"
+_NIC = f"{_NETWORK}/networkInterfaces/{{name}}"
 _VM = f"{_GROUP}/providers/Microsoft.Compute/virtualMachines/{{name}}"
 
 
@@ -77,10 +79,11 @@ def _platform() -> list[Route]:
         _route("GET", "/tenants", about.list_tenants),
         _route("GET", _SUBSCRIPTION, about.get_subscription),
         _route("GET", f"{_SUBSCRIPTION}/locations", about.list_locations),
-        _route("GET", f"{_SUBSCRIPTION}/providers", about.list_providers),
-        _route("GET", provider, about.get_provider),
-        _route("POST", f"{provider}/register", about.register),
-        _route("POST", f"{provider}/unregister", about.unregister),
+        _route("GET", f"{_SUBSCRIPTION}/providers", providers.list_providers),
+        _route("GET", provider, providers.get_provider),
+        _route("GET", f"{provider}/resourceTypes", providers.list_types),
+        _route("POST", f"{provider}/register", providers.register),
+        _route("POST", f"{provider}/unregister", providers.unregister),
         _route("GET", f"{_SUBSCRIPTION}/{permissions}", about.list_permissions),
         _route("GET", f"{_GROUP}/{permissions}", about.list_permissions),
         _route("GET", f"{_SUBSCRIPTION}/providers/Microsoft.Compute/skus", about.list_skus),
@@ -138,7 +141,7 @@ def _resources() -> list[Route]:
         routes += [
             _route("GET", f"{_SUBSCRIPTION}/providers/{kind.type}", kind.list_all),
             _route("GET", collection, kind.list_all),
-            _route("GET", f"{collection}/{{name}}", kind.get),
+            _route("GET", f"{collection}/{{name}}", expanding(kind.get) if kind.tracking is NETWORK else kind.get),
             _route("PUT", f"{collection}/{{name}}", kind.put),
             _route("PATCH", f"{collection}/{{name}}", kind.patch),
             _route("DELETE", f"{collection}/{{name}}", kind.delete),
@@ -153,12 +156,13 @@ def _children() -> list[Route]:
     for collection, module in ((f"{vnet}/subnets", subnets), (f"{vnet}/virtualNetworkPeerings", peerings)):
         routes += [
             _route("GET", collection, module.list_all),
-            _route("GET", f"{collection}/{{child}}", module.get),
+            _route("GET", f"{collection}/{{child}}", expanding(module.get)),
             _route("PUT", f"{collection}/{{child}}", module.put),
             _route("DELETE", f"{collection}/{{child}}", module.delete),
         ]
     return [
         *routes,
+        _route("GET", f"{vnet}/usages", about.list_vnet_usages),
         _route("GET", f"{vnet}/CheckIPAddressAvailability", about.check_address),
         _route("GET", f"{nsg}/securityRules", nsgs.list_rules),
         _route("GET", f"{nsg}/securityRules/{{child}}", nsgs.get_rule),
@@ -168,15 +172,20 @@ def _children() -> list[Route]:
         _route("GET", f"{nsg}/defaultSecurityRules/{{child}}", nsgs.get_default_rule),
         _route(
             "GET",
-            f"{_NETWORK}/networkInterfaces/{{name}}/ipConfigurations",
+            f"{_NIC}/ipConfigurations",
             lambda call: page(call, nics.list_configurations(call)),
         ),
+        _route("GET", f"{_NIC}/ipConfigurations/{{child}}", nics.get_configuration),
         _route("GET", f"{_VM}/instanceView", MACHINES.view),
+        _route("GET", f"{_VM}/vmSizes", about.list_resizes),
+        _route("GET", f"{_COMPUTE_PLACE}/virtualMachines", MACHINES.list_all),
         _route("GET", f"{_VM}/extensions", about.list_nothing),
         _route("POST", f"{_VM}/powerOff", MACHINES.power_off),
         _route("POST", f"{_VM}/deallocate", MACHINES.deallocate),
         _route("POST", f"{_VM}/start", MACHINES.start),
         _route("POST", f"{_VM}/restart", MACHINES.restart),
+        _route("POST", f"{_VM}/redeploy", MACHINES.redeploy),
+        _route("POST", f"{_VM}/reapply", MACHINES.reapply),
     ]
 
 

@@ -87,6 +87,7 @@ class Resource:
         deletion: the operation that is deleting it.
         reserved: of a NIC: the VM (id) that its failed creation keeps it for, and until when.
         failed_by: of a resource in the state Failed: the kind of the operation that failed.
+        user_data: of a VM: its user data, which is shown when it is asked for.
         address: of a public IP: its address, which is shown once it has been provisioned.
     """
 
@@ -103,6 +104,7 @@ class Resource:
     deletion: Operation | None = None
     reserved: tuple[str, float] | None = None
     failed_by: str = ""
+    user_data: str = ""
     address: str | None = None
 
     @property
@@ -180,7 +182,7 @@ class Subscription:
     ) -> None:
         self.world = world
         self.id = subscription_id or self._draw_guid()
-        self.tenant_id = tenant_id or self._draw_guid()
+        self.tenant_id = tenant_id or str(uuid.uuid5(uuid.NAMESPACE_URL, f"tenant of {self.id}"))
         self.display_name = "Simulated subscription"
         self.page_size = page_size
         self.tags: dict[str, str] = {}

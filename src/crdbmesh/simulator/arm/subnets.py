@@ -7,7 +7,7 @@ from typing import Any
 
 from crdbmesh.simulator.arm import prefixes, schemas
 from crdbmesh.simulator.arm.call import NETWORK, Answer, Call, accepted
-from crdbmesh.simulator.arm.children import find, find_parent, parent_for_read, read_child
+from crdbmesh.simulator.arm.children import find, find_parent, parent_for_read, read_child, require_names
 from crdbmesh.simulator.arm.errors import (
     ArmError,
     Body,
@@ -26,7 +26,11 @@ VNETS = "Microsoft.Network/virtualNetworks"
 PRIVATE_SINCE = "2025-07-01"
 """VNets' subnets made with this api-version or a later one have no default outbound access."""
 
-_REFERENCES = ("networkSecurityGroup", "routeTable", "natGateway")
+_REFERENCES = {
+    "networkSecurityGroup": "Microsoft.Network/networkSecurityGroups",
+    "routeTable": "Microsoft.Network/routeTables",
+    "natGateway": "Microsoft.Network/natGateways",
+}
 
 
 def get(call: Call) -> Answer:
@@ -50,6 +54,7 @@ def put(call: Call) -> Answer:
     body = schemas.accept("Microsoft.Network.virtualNetworks", {"properties": {"subnets": [call.body()]}})
     entry = {**body["properties"]["subnets"][0], "name": call.names["child"]}
     old = find(vnet.properties["subnets"], call.names["child"])
+    require_names(vnet.id, [call.names["child"]])
     require_match(call, f"{vnet.id}/subnets/{call.names['child']}", old)
     _require_idle(call, vnet)
     identity = Identity(vnet.id, vnet.type, vnet.name, vnet.group, vnet.location)
@@ -162,6 +167,12 @@ def ranges(subnet: Body) -> list[prefixes.Prefix]:
     """A subnet's address ranges."""
     properties = subnet["properties"]
     texts = properties.get("addressPrefixes") or [properties.get("addressPrefix", "")]
+    if not all(texts):
+        raise ArmError(
+            400,
+            "AddressPrefixStringCannotBeNullOrEmpty",
+            f"Address prefix string for resource {subnet['id']} cannot be null or empty.",
+        )
     return [prefixes.read(str(text), str(subnet["id"])) for text in texts]
 
 
@@ -204,14 +215,15 @@ def _require_idle(call: Call, vnet: Resource) -> None:
 
 def _resolve_references(subscription: Subscription, vnet: Identity, subnet: Body) -> None:
     properties = subnet["properties"]
-    for name in _REFERENCES:
+    for name, kind in _REFERENCES.items():
         if name not in properties:
             continue
         given = properties[name].get("id")
         if not given:
             raise missing_reference(f"properties.{name}")
         found = subscription.find(given)
-        if found is None or found.location != vnet.location or found.state == "Deleting":
+        right = found is not None and found.type == kind and found.location == vnet.location
+        if found is None or not right or found.state == "Deleting":
             raise invalid_reference(given, str(subnet["id"]))
         operation = subscription.operations.holding(found.id)
         if operation is not None:

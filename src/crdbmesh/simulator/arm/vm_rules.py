@@ -13,7 +13,6 @@ from crdbmesh.simulator.arm.call import Call
 from crdbmesh.simulator.arm.errors import (
     ArmError,
     Body,
-    change_not_allowed,
     invalid_parameter,
     invalid_reference,
     not_provisioned,
@@ -24,6 +23,7 @@ from crdbmesh.simulator.arm.state import Resource, Subscription
 CUSTOM_DATA_LIMIT = 87380
 """Characters of base64: 65535 bytes."""
 
+_DATA = {"customData": "Custom data in OSProfile", "userData": "User data"}
 _REFUSED_NAMES = {
     "1", "123", "a", "actuser", "adm", "admin", "admin1", "admin2", "administrator", "aspnet", "backup", "console",
     "david", "guest", "john", "owner", "root", "server", "sql", "support", "support_388945a0", "sys", "test", "test1",
@@ -36,18 +36,6 @@ _UNSUPPORTED = (
     "availabilitySet", "virtualMachineScaleSet", "proximityPlacementGroup", "host", "hostGroup", "capacityReservation",
     "applicationProfile",
 )  # fmt: skip
-_IMMUTABLE = (
-    ("storageProfile", "imageReference", "publisher"),
-    ("storageProfile", "imageReference", "offer"),
-    ("storageProfile", "imageReference", "sku"),
-    ("storageProfile", "osDisk", "name"),
-    ("storageProfile", "osDisk", "createOption"),
-    ("osProfile", "computerName"),
-    ("osProfile", "adminUsername"),
-    ("osProfile", "linuxConfiguration", "disablePasswordAuthentication"),
-    ("osProfile", "linuxConfiguration", "ssh", "publicKeys"),
-    ("priority",),
-)
 
 
 @dataclass(slots=True)
@@ -68,7 +56,7 @@ def require_new(call: Call, identity: Identity, body: Body) -> Accepted:
         ArmError: 400, 404 or 409.
     """
     given = body.get("properties", {})
-    _require_supported(call, body, given)
+    require_supported(call, body, given)
     size = require_size(given)
     zones = public_ips.require_zones(identity, body.get("zones")) or []
     if len(zones) > 1:
@@ -81,28 +69,10 @@ def require_new(call: Call, identity: Identity, body: Body) -> Accepted:
     image = _require_image(given, size)
     _require_disk(given, image, size)
     custom_data = _require_os_profile(given)
+    read_custom_data(given.get("userData"), "userData")
     primary = require_nics(call.subscription, identity, given, size)
     quotas.require_cores(call.subscription, identity.location, size, None)
     return Accepted(size, image, primary, zones, custom_data)
-
-
-def require_change(existing: Resource, body: Body) -> None:
-    """Refuse to change what is fixed at creation.
-
-    Raises:
-        ArmError: 409.
-    """
-    given = body.get("properties", {})
-    if "zones" in body and body["zones"] != existing.body.get("zones", []):
-        raise change_not_allowed("zones")
-    custom_data = given.get("osProfile", {}).get("customData")
-    given_before = existing.machine.custom_data if existing.machine is not None else b""
-    if custom_data is not None and _require_custom_data(custom_data) != given_before:
-        raise change_not_allowed("osProfile.customData")
-    for path in _IMMUTABLE:
-        wanted, present = _follow(given, path), _follow(existing.properties, path)
-        if wanted is not None and wanted != present:
-            raise change_not_allowed(".".join(path[-2:] if path[-1] == "publicKeys" else path))
 
 
 def require_size(given: Body) -> sizes.Size:
@@ -179,7 +149,12 @@ def _require_nic(subscription: Subscription, identity: Identity, reference: Body
     return nic
 
 
-def _require_supported(call: Call, body: Body, given: Body) -> None:
+def require_supported(call: Call, body: Body, given: Body) -> None:
+    """Refuse what this world does not know of machines.
+
+    Raises:
+        ArmError: 501.
+    """
     unsupported = [name for name in _UNSUPPORTED if given.get(name)]
     unsupported += [name for name in ("identity", "plan", "extendedLocation", "placement") if body.get(name)]
     if given.get("storageProfile", {}).get("dataDisks"):
@@ -275,7 +250,7 @@ def _require_os_profile(given: Body) -> bytes:
     if admin.lower() in _REFUSED_NAMES or not _USER.fullmatch(admin):
         raise invalid_parameter("The Admin Username specified is not allowed.", "adminUsername")
     _require_login(profile, admin)
-    return _require_custom_data(profile.get("customData"))
+    return read_custom_data(profile.get("customData"))
 
 
 def _require_login(profile: dict[str, Any], admin: str) -> None:
@@ -289,6 +264,8 @@ def _require_login(profile: dict[str, Any], admin: str) -> None:
             )
     elif not profile.get("adminPassword"):
         raise invalid_parameter("Required parameter 'adminPassword' is missing (null).", "adminPassword")
+    if profile.get("adminPassword"):
+        _require_password(str(profile["adminPassword"]))
     default = f"/home/{admin}/.ssh/authorized_keys"
     for key in keys:
         if key.get("path", default) != default:
@@ -302,6 +279,19 @@ def _require_login(profile: dict[str, Any], admin: str) -> None:
                 "The value of parameter linuxConfiguration.ssh.publicKeys.keyData is invalid.",
                 "linuxConfiguration.ssh.publicKeys.keyData",
             )
+
+
+def _require_password(password: str) -> None:
+    kinds = (r"[A-Z]", r"[a-z]", r"[0-9]", r"[^A-Za-z0-9]")
+    met = sum(re.search(kind, password) is not None for kind in kinds)
+    if 6 <= len(password) <= 72 and met >= 3 and password.isprintable():
+        return
+    raise invalid_parameter(
+        "The supplied password must be between 6-72 characters long and must satisfy at least 3 of password complexity "
+        "requirements from the following: 1) Contains an uppercase character 2) Contains a lowercase character "
+        "3) Contains a numeric digit 4) Contains a special character 5) Control characters are not allowed",
+        "adminPassword",
+    )
 
 
 def _valid_key(line: str) -> bool:
@@ -327,7 +317,12 @@ def _modulus_bits(blob: bytes) -> int:
     return int.from_bytes(fields[2], "big").bit_length() if len(fields) == 3 else 0
 
 
-def _require_custom_data(text: str | None) -> bytes:
+def read_custom_data(text: str | None, name: str = "customData") -> bytes:
+    """The bytes of `customData`, or of `userData`, whichever is named.
+
+    Raises:
+        ArmError: 400.
+    """
     if not text:
         return b""
     try:
@@ -336,17 +331,7 @@ def _require_custom_data(text: str | None) -> bytes:
         decoded = None
     if decoded is None or len(text) > CUSTOM_DATA_LIMIT:
         raise invalid_parameter(
-            f"Custom data in OSProfile must be in Base64 encoding and with a maximum length of {CUSTOM_DATA_LIMIT} "
-            "characters.",
-            "customData",
+            f"{_DATA[name]} must be in Base64 encoding and with a maximum length of {CUSTOM_DATA_LIMIT} characters.",
+            name,
         )
     return decoded
-
-
-def _follow(body: Body, path: tuple[str, ...]) -> Any:
-    value: Any = body
-    for name in path:
-        if not isinstance(value, dict) or name not in value:
-            return None
-        value = value[name]
-    return value

@@ -6,18 +6,18 @@ operation has succeeded. `osProfile.customData` is never returned.
 
 from __future__ import annotations
 
-import copy
-from typing import Any, ClassVar
+import re
+from typing import ClassVar
 
-from crdbmesh.simulator.arm import faults, nics, public_ips, quotas, vm_rules
+from crdbmesh.simulator.arm import faults, nics, public_ips, quotas, regions, vm_changes, vm_rules
 from crdbmesh.simulator.arm.call import COMPUTE, Answer, Call, Tracking, accepted
 from crdbmesh.simulator.arm.disks import Disks, timestamp
-from crdbmesh.simulator.arm.errors import ArmError, Body
-from crdbmesh.simulator.arm.kinds import Identity, Kind, open_group
+from crdbmesh.simulator.arm.errors import ArmError, Body, invalid_parameter
+from crdbmesh.simulator.arm.kinds import Identity, Kind, find_group, open_group, page
 from crdbmesh.simulator.arm.operations import Operation
 from crdbmesh.simulator.arm.state import Resource, Subscription
+from crdbmesh.simulator.arm.vm_parts import draw_mac, kept, merge, new_machine, nics_of, storage_profile
 from crdbmesh.simulator.arm.vm_view import instance_view
-from crdbmesh.simulator.world import Machine
 
 _BOOTS_AT = 0.6
 """Of the creation's duration; the rest is Azure waiting for the agent's report."""
@@ -25,6 +25,7 @@ _BOOTS_AT = 0.6
 _FAILS_AT = 0.5
 _HALTS_AT = 0.4
 _RESERVED_S = 180.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?<![-.])")
 _MERGED = ("hardwareProfile", "storageProfile", "osProfile", "networkProfile", "diagnosticsProfile", "securityProfile")
 
 DISKS = Disks()
@@ -39,15 +40,45 @@ class VirtualMachines(Kind):
     tracking: ClassVar[Tracking] = COMPUTE
 
     def get(self, call: Call) -> Answer:
-        """The VM; with `$expand=instanceView` its run-time view too."""
+        """The VM; with `$expand` its run-time view, or its user data, too."""
         answer = super().get(call)
-        if answer.body is not None and "instanceview" in call.query.get("$expand", "").lower():
-            answer.body["properties"]["instanceView"] = instance_view(call.subscription, self.require(call))
+        resource = self.require(call)
+        expanded = call.query.get("$expand", "").lower()
+        if "instanceview" in expanded:
+            answer.body["properties"]["instanceView"] = instance_view(call.subscription, resource)
+        if "userdata" in expanded and resource.user_data:
+            answer.body["properties"]["userData"] = resource.user_data
         return answer
+
+    def list_all(self, call: Call) -> Answer:
+        """The VMs of a group, of a region or of the subscription, with their run-time view when it is asked for."""
+        subscription = call.subscription
+        group = find_group(subscription, call.names["group"]).name if "group" in call.names else None
+        vms = subscription.of_type(self.type, group)
+        if "location" in call.names:
+            vms = [vm for vm in vms if vm.location == regions.normal(call.names["location"])]
+        if text := call.query.get("$filter", ""):
+            if "virtualmachinescaleset/id" not in text.lower():
+                raise ArmError(400, "BadRequest", f"The filter '{text}' is not supported.", target="$filter")
+            vms = []
+        entries = [self.render(call, vm) for vm in vms]
+        if call.flag("statusOnly") or "instanceview" in call.query.get("$expand", "").lower():
+            for entry, vm in zip(entries, vms, strict=True):
+                entry["properties"]["instanceView"] = instance_view(subscription, vm)
+        return page(call, entries)
 
     def view(self, call: Call) -> Answer:
         """`GET .../instanceView`."""
         return Answer(200, instance_view(call.subscription, self.require(call)))
+
+    def require_name(self, name: str) -> None:
+        """Refuse a name that no Linux machine may have."""
+        if not _NAME.fullmatch(name):
+            raise invalid_parameter(
+                "The entity name 'vmName' is invalid according to its validation rule: "
+                r"^[^_\W][\w-._]{0,63}(?<![-.])$.",
+                "vmName",
+            )
 
     def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
         """Create a VM, or change what may be changed."""
@@ -57,17 +88,18 @@ class VirtualMachines(Kind):
         subscription = call.subscription
         given = body["properties"]
         disk = self._make_disk(call, identity, given, checked)
-        properties = _stored(given)
+        properties = kept(given)
         properties["provisioningState"] = "Creating"
         properties["vmId"] = subscription.guid()
         properties["timeCreated"] = timestamp(subscription.now)
-        properties["storageProfile"] = _storage_profile(given, checked, disk)
+        properties["storageProfile"] = storage_profile(given, checked, disk)
         properties["hardwareProfile"]["vmSize"] = checked.size.name
         stored: Body = {"properties": properties, **({"tags": body["tags"]} if "tags" in body else {})}
         stored.update({"zones": checked.zones} if checked.zones else {})
         resource = self.commit(subscription, identity, stored, None)
         resource.power = "creating"
-        resource.machine = _machine(identity, given, checked, int(disk.properties["diskSizeGB"]))
+        resource.user_data = given.get("userData", "")
+        resource.machine = new_machine(identity, given, checked, int(disk.properties["diskSizeGB"]))
         operation = self._begin_creation(subscription, resource)
         return accepted(call, operation, 201, self.render(call, resource))
 
@@ -79,7 +111,7 @@ class VirtualMachines(Kind):
         present = {name: resource.properties[name] for name in _MERGED if name in resource.properties}
         merged: Body = {name: resource.body[name] for name in ("location", "tags", "zones") if name in resource.body}
         merged.update({name: value for name, value in body.items() if name != "properties"})
-        merged["properties"] = _merge(present, body.get("properties") or {})
+        merged["properties"] = merge(present, body.get("properties") or {})
         call.content = merged
         return self.put(call)
 
@@ -140,6 +172,15 @@ class VirtualMachines(Kind):
         """Stop and start the machine."""
         return self._power(call, "RestartVirtualMachine", "stopping", "running", halts=True, boots=True)
 
+    def redeploy(self, call: Call) -> Answer:
+        """Move the machine to another host, where it starts again."""
+        return self._power(call, "RedeployVirtualMachine", "stopping", "running", halts=True, boots=True)
+
+    def reapply(self, call: Call) -> Answer:
+        """Apply the VM's state again; the machine goes on as it was."""
+        power = self.require(call).power
+        return self._power(call, "ReapplyVirtualMachine", power, power, halts=False, boots=False)
+
     def require_idle(self, call: Call, resource: Resource) -> None:
         """One operation at a time."""
         if call.subscription.operations.holding(resource.id) is not None:
@@ -157,7 +198,7 @@ class VirtualMachines(Kind):
                 return
             resource.state = "Failed"
             resource.power = "stopped"
-            for nic in _nics(subscription, resource):
+            for nic in nics_of(subscription, resource):
                 nic.reserved = (resource.id, subscription.now + _RESERVED_S)
             raise error
 
@@ -179,8 +220,9 @@ class VirtualMachines(Kind):
 
     def _change(self, call: Call, identity: Identity, body: Body, existing: Resource) -> Answer:
         subscription = call.subscription
-        vm_rules.require_change(existing, body)
+        vm_changes.require_change(call, existing, body)
         given = body.get("properties", {})
+        existing.user_data = given.get("userData", existing.user_data)
         size = vm_rules.require_size({**existing.properties, **given})
         resized = size.name != existing.properties["hardwareProfile"]["vmSize"]
         if resized:
@@ -188,8 +230,8 @@ class VirtualMachines(Kind):
             quotas.require_cores(subscription, existing.location, size, existing)
         if "networkProfile" in given:
             self._require_same_nics(call, existing, given)
-        fixed = ("storageProfile", "osProfile")
-        properties = _merge(existing.properties, {name: value for name, value in given.items() if name not in fixed})
+        fixed = ("storageProfile", "osProfile", "userData")
+        properties = merge(existing.properties, {name: value for name, value in given.items() if name not in fixed})
         for option in ("deleteOption", "caching"):
             if option in given.get("storageProfile", {}).get("osDisk", {}):
                 properties["storageProfile"]["osDisk"][option] = given["storageProfile"]["osDisk"][option]
@@ -242,8 +284,9 @@ class VirtualMachines(Kind):
         resource = self.require(call)
         self.require_idle(call, resource)
         if boots and halts and resource.power != "running":
+            verb = kind.removesuffix("VirtualMachine").lower()
             raise ArmError(
-                409, "OperationNotAllowed", f"The VM '{resource.name}' cannot be restarted because it is not running."
+                409, "OperationNotAllowed", f"The VM '{resource.name}' cannot be {verb}ed because it is not running."
             )
         resource.state = "Updating"
         resource.power = during
@@ -273,8 +316,8 @@ class VirtualMachines(Kind):
         if resource.machine is None or resource.machine.key in subscription.world.machines:
             return
         resource.power = "running"
-        for nic in _nics(subscription, resource):
-            nic.properties.setdefault("macAddress", _draw_mac(subscription))
+        for nic in nics_of(subscription, resource):
+            nic.properties.setdefault("macAddress", draw_mac(subscription))
         subscription.power_on(resource.machine, subscription.now)
 
     def _halt(self, subscription: Subscription, resource: Resource) -> None:
@@ -296,81 +339,6 @@ class VirtualMachines(Kind):
         )
 
 
-def _machine(identity: Identity, given: Body, checked: vm_rules.Accepted, disk_gib: int) -> Machine:
-    profile = given["osProfile"]
-    keys = profile.get("linuxConfiguration", {}).get("ssh", {}).get("publicKeys", [])
-    return Machine(
-        vm_id=identity.id,
-        name=identity.name,
-        location=identity.location,
-        zone=checked.zones[0] if checked.zones else None,
-        size=checked.size.name,
-        vcpus=checked.size.vcpus,
-        memory_gib=checked.size.memory_gib,
-        computer_name=profile["computerName"],
-        admin=profile["adminUsername"],
-        authorized_keys=[str(key["keyData"]).strip() for key in keys],
-        custom_data=checked.custom_data,
-        nic_id=checked.primary.id,
-        os_disk_gib=disk_gib,
-    )
-
-
-def _stored(given: Body) -> dict[str, Any]:
-    """What of a new VM's properties is kept and shown: no secret, and the defaults."""
-    properties = copy.deepcopy(given)
-    profile = properties["osProfile"]
-    for secret in ("customData", "adminPassword"):
-        profile.pop(secret, None)
-    properties.pop("userData", None)
-    profile.setdefault("secrets", [])
-    profile.setdefault("allowExtensionOperations", True)
-    profile.setdefault("requireGuestProvisionSignal", True)
-    linux = profile.setdefault("linuxConfiguration", {})
-    linux.setdefault("provisionVMAgent", True)
-    linux.setdefault("patchSettings", {"patchMode": "ImageDefault", "assessmentMode": "ImageDefault"})
-    return dict(properties)
-
-
-def _storage_profile(given: Body, checked: vm_rules.Accepted, disk: Resource) -> Body:
-    profile = given["storageProfile"].get("osDisk", {})
-    managed = profile.get("managedDisk", {})
-    return {
-        **copy.deepcopy(given["storageProfile"]),
-        "imageReference": {**given["storageProfile"]["imageReference"], "exactVersion": checked.image.version},
-        "osDisk": {
-            "caching": "ReadWrite",
-            "createOption": "FromImage",
-            "deleteOption": "Detach",
-            **profile,
-            "osType": "Linux",
-            "name": disk.name,
-            "diskSizeGB": disk.properties["diskSizeGB"],
-            "managedDisk": {**managed, "storageAccountType": disk.body["sku"]["name"], "id": disk.id},
-        },
-        "dataDisks": [],
-        "diskControllerType": given["storageProfile"].get(
-            "diskControllerType", "SCSI" if checked.size.controllers.startswith("SCSI") else "NVMe"
-        ),
-    }
-
-
-def _nics(subscription: Subscription, vm: Resource) -> list[Resource]:
-    references = vm.properties["networkProfile"]["networkInterfaces"]
-    found = (subscription.find(reference["id"]) for reference in references)
-    return [nic for nic in found if nic is not None]
-
-
-def _merge(present: Body, change: Body) -> Body:
-    merged = copy.deepcopy(present)
-    for name, value in change.items():
-        if isinstance(value, dict) and isinstance(merged.get(name), dict):
-            merged[name] = _merge(merged[name], value)
-        else:
-            merged[name] = copy.deepcopy(value)
-    return merged
-
-
 def _remove_nic(subscription: Subscription, nic: Resource) -> None:
     INTERFACES.vanish(subscription, nic)
     for configuration in nic.properties["ipConfigurations"]:
@@ -381,8 +349,3 @@ def _remove_nic(subscription: Subscription, nic: Resource) -> None:
         own_option = address.properties.get("deleteOption")
         if reference.get("properties", {}).get("deleteOption", own_option) == "Delete":
             ADDRESSES.vanish(subscription, address)
-
-
-def _draw_mac(subscription: Subscription) -> str:
-    tail = subscription.world.random.getrandbits(24).to_bytes(3, "big")
-    return "-".join(["00", "0D", "3A", *(f"{byte:02X}" for byte in tail)])

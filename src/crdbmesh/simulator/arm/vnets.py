@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from crdbmesh.simulator.arm import prefixes, subnets
 from crdbmesh.simulator.arm.call import NETWORK, Answer, Call, Tracking, accepted
+from crdbmesh.simulator.arm.children import require_names
 from crdbmesh.simulator.arm.errors import ArmError, Body
 from crdbmesh.simulator.arm.kinds import Identity, Kind, in_progress
 from crdbmesh.simulator.arm.operations import Operation
@@ -106,10 +107,13 @@ class VirtualNetworks(Kind):
                 subnets.require_within(identity, spaces, subnet)
             return before
         wanted: list[Body] = []
-        for index, entry in enumerate(given.get("subnets", [])):
+        entries = given.get("subnets", [])
+        for index, entry in enumerate(entries):
             if not entry.get("name"):
                 path = f"properties.subnets[{index}]"
                 raise ArmError(400, "InvalidRequestFormat", f"Cannot parse the request. {path}.name is missing.")
+        require_names(identity.id, [entry["name"] for entry in entries])
+        for entry in entries:
             old = subnets.find(before, entry["name"])
             wanted.append(subnets.prepare(call, identity, spaces, entry, siblings=wanted, existing=old))
         for subnet in before:
@@ -179,6 +183,7 @@ def _read_space(given: Body, identity: Identity) -> list[prefixes.Prefix]:
             f"Virtual network {identity.id} has no address prefix. addressSpace.addressPrefixes must not be empty.",
         )
     spaces = [prefixes.read(text, identity.id) for text in texts]
+    prefixes.require_allowed(spaces, identity.id)
     for index, one in enumerate(spaces):
         if shared := prefixes.common([one], spaces[index + 1 :]):
             raise ArmError(

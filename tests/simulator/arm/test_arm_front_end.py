@@ -1,0 +1,147 @@
+"""What Azure Resource Manager's front end says before a provider is asked: tokens, content, what Azure has not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+
+import pytest
+
+_GROUP_BODY = {"location": "eastus"}
+
+
+def web_token(**claims: Any) -> str:
+    parts = [{"alg": "RS256", "typ": "JWT"}, claims, {}]
+    return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+
+
+def test_a_missing_token_is_told_from_a_header_of_another_form(shared: Any) -> None:
+    missing = shared.ask("GET", "resourcegroups", token=None)
+    assert (missing.status, missing.code) == (401, "AuthenticationFailed")
+    assert missing.message == "Authentication failed. The 'Authorization' header is missing."
+    challenge = missing.headers["www-authenticate"]
+    assert challenge.startswith(
+        f'Bearer authorization_uri="https://login.microsoftonline.com/{shared.subscription.tenant_id}"'
+    )
+    assert 'error="invalid_token"' in challenge
+    assert "missing 'Authorization' header" in challenge
+    for header in ("Basic abc", "Bearer", "Bearer "):
+        other = shared.ask("GET", "resourcegroups", token=None, headers={"Authorization": header})
+        assert (other.status, other.code) == (401, "AuthenticationFailedInvalidHeader")
+
+
+def test_an_expired_token_and_one_of_another_tenant_are_told_apart(shared: Any) -> None:
+    later = time.time() + 3600
+    own = shared.subscription.tenant_id
+    for token, code in (
+        (web_token(exp=time.time() - 60, tid=own), "ExpiredAuthenticationToken"),
+        (web_token(exp=later, tid="11111111-1111-1111-1111-111111111111"), "InvalidAuthenticationTokenTenant"),
+        (web_token(exp=later, tid=own), "InvalidAuthenticationToken"),
+        (web_token(exp=float("1e300")), "InvalidAuthenticationToken"),
+        ("a.b.c", "InvalidAuthenticationToken"),
+        ("opaque", "InvalidAuthenticationToken"),
+        ("\xe9", "InvalidAuthenticationToken"),
+    ):
+        reply = shared.ask("GET", "resourcegroups", token=token)
+        assert (reply.status, reply.code) == (401, code)
+        assert reply.headers["www-authenticate"].startswith("Bearer ")
+
+
+def test_the_tenant_is_not_the_subscription(make_world: Any) -> None:
+    subscription = make_world(subscription_id="e3e70682-c209-4cac-a29f-6fbed82c07cd", seed=0).subscription
+    assert subscription.tenant_id != subscription.id
+
+
+def test_content_that_is_not_json_is_refused_by_its_type(shared: Any) -> None:
+    reply = shared.ask("PUT", "resourcegroups/typed", "{}", headers={"Content-Type": "text/plain"})
+    assert (reply.status, reply.code) == (415, "UnsupportedMediaType")
+    assert (
+        reply.message == "The content media type 'text/plain' is not supported. Only 'application/json' is supported."
+    )
+    good = {"Content-Type": "application/json; charset=utf-8"}
+    assert shared.ask("PUT", "resourcegroups/typed", _GROUP_BODY, headers=good).status == 201
+
+
+def test_content_beyond_the_limit_or_beyond_reading_is_refused(shared: Any) -> None:
+    big = shared.ask("PUT", "resourcegroups/big", json.dumps({"location": "a" * (5 * 1024**2)}))
+    assert (big.status, big.code) == (413, "RequestContentTooLarge")
+    for text in ("[" * 100_000, '{"location": NaN}', "\ufeff{", "{'location': 'eastus'}"):
+        reply = shared.ask("PUT", "resourcegroups/odd", text.encode().decode("latin-1"))
+        assert (reply.status, reply.code) == (400, "InvalidRequestContent")
+
+
+def test_what_azure_has_not_either_is_404_and_recorded(arm: Any) -> None:
+    group = arm.group()
+    for path, code in (
+        (f"{group}/providers/Microsoft.Bogus/things/x", "InvalidResourceNamespace"),
+        ("providers/Microsoft.Bogus/things", "InvalidResourceNamespace"),
+        (f"{group}/providers/Microsoft.Network/bogus/x", "InvalidResourceType"),
+        (f"{group}/providers/microsoft.compute/bogus", "InvalidResourceType"),
+    ):
+        reply = arm.ask("GET", path)
+        assert (reply.status, reply.code) == (404, code)
+    assert len(arm.world.unknown) == 4
+    for path in (
+        f"{group}/providers/Microsoft.Storage/storageAccounts/x",
+        f"{group}/providers/Microsoft.Compute/availabilitySets/x",
+        f"{group}/providers/Contoso.Things/things/x",
+    ):
+        assert arm.ask("PUT", path, _GROUP_BODY).status == 501
+
+
+def test_only_the_network_provider_lists_details_when_there_are_none(shared: Any, group: str) -> None:
+    vnet = f"{group}/providers/Microsoft.Network/virtualNetworks/v"
+    missing = shared.ask("GET", vnet)
+    assert (missing.status, missing.headers["x-ms-failure-cause"]) == (404, "gateway")
+    assert set(missing.body["error"]) == {"code", "message"}
+    refused = shared.ask("PUT", vnet, {"location": "eastus", "properties": {"addressSpace": {"addressPrefixes": []}}})
+    assert refused.status == 400
+    assert refused.body["error"]["details"] == []
+    assert "x-ms-failure-cause" not in refused.headers
+
+
+def test_a_rule_that_breaks_is_an_internal_error_in_azures_form(arm: Any, caplog: pytest.LogCaptureFixture) -> None:
+    arm.subscription.groups["broken"] = object()
+    reply = arm.ask("GET", "resourcegroups/broken")
+    assert (reply.status, reply.code) == (500, "InternalServerError")
+    assert reply.headers["x-ms-request-id"]
+    assert "broke the simulation" in caplog.text
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"properties": None}, {"properties": "x"}, {"properties": {"tags": 5}}])
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_a_tags_body_without_tags_is_refused(shared: Any, group: str, method: str, body: Any) -> None:
+    scope = f"{group}/providers/Microsoft.Resources/tags/default"
+    sent = {**body, "operation": "Merge"} if isinstance(body, dict) else body
+    reply = shared.ask(method, scope, sent)
+    assert (reply.status, reply.code) == (400, "InvalidRequestContent")
+
+
+def test_a_skip_token_that_was_never_given_is_refused(shared: Any) -> None:
+    for token in ("abc", "-5", "1.5", "%C2%B2", "9" * 5000):
+        reply = shared.ask("GET", f"resources?$skiptoken={token}")
+        assert (reply.status, reply.code) == (400, "InvalidSkipToken")
+
+
+@pytest.mark.parametrize("top", ["0", "-1", "x", "%C2%B2", "9" * 5000])
+def test_a_page_size_that_is_no_positive_number_is_refused(shared: Any, top: str) -> None:
+    assert shared.ask("GET", f"resources?$top={top}").status == 400
+
+
+def test_resources_are_found_by_the_display_name_of_their_region(shared: Any, group: str) -> None:
+    shared.nsg(group, "n")
+    path = f"{group}/resources?$filter=location%20eq%20'East%20US'"
+    assert [one["name"] for one in shared.ask("GET", path).body["value"]] == ["n"]
+
+
+def test_providers_list_children_and_what_is_not_in_regions(shared: Any) -> None:
+    network = shared.ask("GET", "providers/Microsoft.Network").body
+    names = {one["resourceType"] for one in network["resourceTypes"]}
+    assert {"virtualNetworks", "virtualNetworks/subnets", "locations/usages"} <= names
+    assert all(one["apiVersions"] for one in network["resourceTypes"])
+    listed = shared.ask("GET", "providers/Microsoft.Network/resourceTypes").body["value"]
+    assert listed == network["resourceTypes"]
+    resources = shared.ask("GET", "providers/Microsoft.Resources").body["resourceTypes"]
+    assert "resourceGroups" in {one["resourceType"] for one in resources}
