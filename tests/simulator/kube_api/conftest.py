@@ -60,6 +60,9 @@ class SmallRuntime:
             return ExecResult(stdout=stdin)
         if argv[0] == "false":
             return ExecResult(stderr=b"no\n", exit_code=3)
+        if argv[0] == "absent":
+            text = 'OCI runtime exec failed: exec: "absent": executable file not found in $PATH'
+            return ExecResult(stderr=text.encode(), exit_code=127)
         if argv[0] == "gone":
             raise LookupError(f'container not found ("{container}")')
         return ExecResult(stdout=(" ".join([namespace, pod, str(container), *argv]) + "\n").encode())

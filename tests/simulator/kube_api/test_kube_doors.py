@@ -44,12 +44,12 @@ def answers(address: str) -> bool:
 # Who is let in.
 
 
-@pytest.mark.parametrize("path", ["/version", "/livez", "/readyz", "/healthz", "/cacerts", "/ping"])
-def test_a_stranger_may_ask_how_the_server_is(api: Any, path: str) -> None:
+@pytest.mark.parametrize("path", ["/cacerts", "/ping"])
+def test_a_stranger_may_ask_the_supervisor_for_what_a_server_needs_to_join(api: Any, path: str) -> None:
     assert get(api, path).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/api", "/apis", "/api/v1/namespaces", "/openapi/v3", "/nothing"])
+@pytest.mark.parametrize("path", ["/version", "/livez", "/readyz", "/api", "/apis", "/openapi/v3", "/nothing"])
 def test_a_stranger_may_ask_nothing_else(api: Any, path: str) -> None:
     answer = get(api, path)
     assert (answer.status_code, answer.json()["reason"], answer.json()["message"]) == (
@@ -178,7 +178,7 @@ def test_without_a_quorum_nothing_is_served_but_the_news_of_it(api: Any) -> None
         api.cluster.members[name] = member
     answer = api.call("GET", "/api/v1/namespaces")
     assert (answer.status_code, answer.json()["reason"]) == (503, "ServiceUnavailable")
-    health = get(api, "/readyz")
+    health = api.call("GET", "/readyz")
     assert health.status_code == 500
     assert "[-]etcd failed" in health.text
     assert get(api, "/ping").status_code == 200
@@ -188,13 +188,17 @@ def test_without_a_quorum_nothing_is_served_but_the_news_of_it(api: Any) -> None
 
 
 def test_the_version_is_the_clusters(api: Any) -> None:
-    version = get(api, "/version").json()
+    version = api.call("GET", "/version").json()
     assert (version["major"], version["minor"], version["gitVersion"]) == ("1", "36", "v1.36.4+k3s1")
 
 
 def test_readiness_lists_its_checks_when_asked(api: Any) -> None:
-    assert get(api, "/readyz").text == "ok"
-    assert get(api, "/readyz?verbose").text.endswith("readyz check passed\n")
+    assert api.call("GET", "/readyz").text == "ok"
+    verbose = api.call("GET", "/readyz?verbose&exclude=etcd").text
+    assert "[+]etcd excluded: ok\n" in verbose
+    assert verbose.endswith("readyz check passed\n")
+    assert api.call("GET", "/livez/ping").text == "ok"
+    assert api.call("GET", "/livez/nothing").status_code == 404
 
 
 def test_discovery_lists_groups_versions_and_resources(api: Any) -> None:
@@ -241,7 +245,11 @@ def test_schemas_are_published_for_every_version(api: Any) -> None:
 )
 def test_a_path_that_nobody_serves_is_loud(api: Any, path: str) -> None:
     answer = api.call("GET", path)
-    assert (answer.status_code, answer.json()["reason"]) == (404, "NotFound")
+    assert answer.status_code == 404
+    if "/v1/namespaces/" in path or path == "/apis/apps/v1/things":
+        assert answer.json()["message"] == "the server could not find the requested resource"
+    else:
+        assert (answer.text, answer.headers["Content-Type"]) == ("404 page not found\n", "text/plain; charset=utf-8")
     assert [(each.door, each.what) for each in api.world.unknown] == [("kube", f"GET {path}")]
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import struct
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import websocket
+
+from crdbmesh.simulator.kube.spdy import DICTIONARY
 
 PODS = "/api/v1/namespaces/default/pods"
 V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
@@ -119,7 +123,7 @@ def test_a_command_that_cannot_start_is_refused_before_the_upgrade(
     ("headers", "message"),
     [
         ({}, "Upgrade request required"),
-        ({"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}, 'unable to upgrade: unsupported protocol "SPDY/3.1"'),
+        ({"Connection": "Upgrade", "Upgrade": "SPDY/2"}, 'unable to upgrade: unsupported protocol "SPDY/2"'),
     ],
 )
 def test_other_ways_of_running_commands_are_refused(api: Any, headers: dict[str, str], message: str) -> None:
@@ -191,3 +195,102 @@ def test_commands_run_at_the_same_time(api: Any) -> None:
     for thread in threads:
         thread.join(10)
     assert sorted(found) == [f"default p main echo {word}\n".encode() for word in "abcdef"]
+
+
+# Older clients: SPDY/3.1.
+
+
+class Spdy:
+    """As much of a SPDY/3.1 client as running a command takes."""
+
+    def __init__(self, api: Any, query: str, *protocols: str) -> None:
+        context = ssl.create_default_context(cafile=api.session.verify)
+        context.load_cert_chain(*api.session.cert)
+        raw = socket.create_connection((api.address, 6443), timeout=10)
+        self._socket = context.wrap_socket(raw, server_hostname=api.address)
+        lines = [f"POST {PODS}/p/exec?{query} HTTP/1.1", f"Host: {api.address}:6443", "Content-Length: 0"]
+        lines += ["Connection: Upgrade", "Upgrade: SPDY/3.1"]
+        lines += [f"X-Stream-Protocol-Version: {name}" for name in protocols]
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
+        self._file = self._socket.makefile("rb")
+        head = iter(self._file.readline, b"\r\n")
+        self.status = next(head).decode().split()[1]
+        self.headers = dict(line.decode().strip().lower().split(": ", 1) for line in head)
+        self._deflate = zlib.compressobj(zdict=DICTIONARY)
+        self._names: dict[int, str] = {}
+
+    def open(self, kind: str) -> int:
+        """Open a stream."""
+        number = 2 * len(self._names) + 1
+        self._names[number] = kind
+        pair = b"".join(struct.pack(">I", len(word)) + word for word in (b"streamtype", kind.encode()))
+        block = self._deflate.compress(struct.pack(">I", 1) + pair) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+        body = struct.pack(">IIBB", number, 0, 0, 0) + block
+        self._socket.sendall(struct.pack(">HHI", 0x8003, 1, len(body)) + body)
+        return number
+
+    def send(self, number: int, data: bytes, *, end: bool = False) -> None:
+        """Send data on a stream."""
+        self._socket.sendall(struct.pack(">II", number, (1 << 24 if end else 0) | len(data)) + data)
+
+    def everything(self) -> tuple[dict[str, bytes], int]:
+        """What comes on each stream until the server has ended all, and how many replies came."""
+        found: dict[str, bytes] = {}
+        replies, ended = 0, 0
+        while ended < len(self._names):
+            first, second = struct.unpack(">II", self._file.read(8))
+            body = self._file.read(second & 0xFFFFFF)
+            if first >> 31:
+                replies += (first & 0xFFFF) == 2
+                continue
+            name = self._names[first]
+            found[name] = found.get(name, b"") + body
+            ended += second >> 24 & 1
+        self.close()
+        return found, replies
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._file.close()
+        self._socket.close()
+
+
+def test_a_command_runs_over_spdy_with_a_stream_for_each_channel(api: Any) -> None:
+    api.run_pod("p")
+    client = Spdy(api, "command=false&stdout=1&stderr=1", V4, "v3.channel.k8s.io")
+    assert (client.status, client.headers["upgrade"]) == ("101", "spdy/3.1")
+    assert client.headers["x-stream-protocol-version"] == V4
+    for kind in ("error", "stdout", "stderr"):
+        client.open(kind)
+    found, replies = client.everything()
+    assert (found["stderr"], found["stdout"], replies) == (b"no\n", b"", 3)
+    assert json.loads(found["error"])["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+
+
+def test_input_over_spdy_ends_with_its_stream(api: Any) -> None:
+    api.run_pod("p")
+    client = Spdy(api, "command=cat&stdin=1&stdout=1", V4)
+    client.open("error")
+    stdin = client.open("stdin")
+    client.open("stdout")
+    sent = bytes(range(256)) * 1000
+    client.send(stdin, sent[:70000])
+    client.send(stdin, sent[70000:], end=True)
+    found, _ = client.everything()
+    assert found["stdout"] == sent
+    assert json.loads(found["error"]) == {"metadata": {}, "status": "Success"}
+
+
+def test_a_spdy_client_that_speaks_no_protocol_of_ours_is_refused(api: Any) -> None:
+    api.run_pod("p")
+    client = Spdy(api, "command=ls&stdout=1", "v9.channel.k8s.io")
+    client.close()
+    assert client.status == "403"
+
+
+def test_a_program_that_is_not_there_is_an_error_and_no_exit_code(api: Any) -> None:
+    api.run_pod("p")
+    with connected(api, "command=absent&stdout=1", V5) as command:
+        status = json.loads(channels(command)[3])
+    assert (status["reason"], "details" in status) == ("InternalError", False)
+    assert "executable file not found in $PATH" in status["message"]

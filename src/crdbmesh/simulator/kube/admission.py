@@ -1,13 +1,13 @@
 """Admission: what the API server's built-in plugins add to an object, and what they refuse.
 
-NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds, PodSecurity, StorageObjectInUseProtection and
-DefaultStorageClass of Kubernetes 1.36 (`plugin/pkg/admission`).
+NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds, PodSecurity, StorageObjectInUseProtection,
+DefaultStorageClass and PersistentVolumeClaimResize of Kubernetes 1.36 (`plugin/pkg/admission`).
 """
 
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crdbmesh.simulator.kube import podsecurity, status
 from crdbmesh.simulator.kube.jsonvalue import Obj
@@ -182,3 +182,26 @@ def admit_claim(store: Store, claim: Obj) -> None:
         if annotations.get("storageclass.kubernetes.io/is-default-class") == "true":
             spec["storageClassName"] = found["metadata"]["name"]
             return
+
+
+def check_resize(store: Store, resource: Resource, old: Obj, new: Obj) -> None:
+    """Refuse to make a claim larger whose storage class does not let its volumes grow.
+
+    Raises:
+        StatusError: 403.
+    """
+
+    def size(claim: Obj) -> Any:
+        return ((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage")
+
+    if value_of(size(new)) <= value_of(size(old)):
+        return
+    kind = store.peek(
+        store.resource("StorageClass", "storage.k8s.io/v1"), None, str(old["spec"].get("storageClassName"))
+    )
+    if not (kind or {}).get("allowVolumeExpansion"):
+        why = (
+            "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support "
+            "resize"
+        )
+        raise status.forbidden(resource, str(new["metadata"]["name"]), why)

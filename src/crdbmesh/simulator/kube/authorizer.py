@@ -1,11 +1,12 @@
 """Who asks, and whether they may.
 
-Client certificates (common name and organizations), service account tokens, and RBAC, after
+Client certificates (common name and organizations), service account tokens, impersonation, and RBAC, after
 `staging/src/k8s.io/apiserver/pkg/authentication` and `plugin/pkg/auth/authorizer/rbac` of Kubernetes 1.36.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.kube.store import Store
 
 _MASTERS = "system:masters"
+_AUTHENTICATION = "authentication.k8s.io"
+_IMPERSONATE = "impersonate-"
 _RBAC = "rbac.authorization.k8s.io/v1"
 _REVIEWS = frozenset({"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"})
-PUBLIC = frozenset({"/livez", "/readyz", "/healthz", "/version", "/version/"})
-_DISCOVERY = ("/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz")
+_DISCOVERY = ("/api", "/apis", "/openapi")
+_EXACT = frozenset({"/healthz", "/livez", "/readyz", "/version", "/version/"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,19 @@ class Action:
     namespace: str = ""
     name: str = ""
     path: str = ""
+    sub: str = ""
+
+    @property
+    def target(self) -> str:
+        """The resource as rules name it: `pods`, `pods/log`."""
+        return f"{self.resource}/{self.sub}" if self.sub else self.resource
 
 
 def identify(cluster: Cluster, certificate: Mapping[str, Any] | None, authorization: str, now: float) -> User:
     """The user of a request, from its client certificate or its bearer token.
 
     Raises:
-        StatusError: 401 for a token that is not valid.
+        StatusError: 401 for a token that is not valid, and for nothing at all.
     """
     if certificate:
         names = [pair for group in certificate.get("subject", ()) for pair in group]
@@ -63,7 +72,8 @@ def identify(cluster: Cluster, certificate: Mapping[str, Any] | None, authorizat
         return User(common, groups | {"system:authenticated"})
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
-        return ANONYMOUS
+        # k3s starts its API server with `--anonymous-auth=false`.
+        raise status.unauthorized()
     claims = cluster.authority.verify_token(token.strip(), now=now)
     account = None if claims is None else _account(cluster.store, claims)
     if claims is None or account is None:
@@ -84,33 +94,58 @@ def is_allowed(store: Store, user: User, action: Action) -> bool:
     """Whether RBAC lets the user do that."""
     if _MASTERS in user.groups:
         return True
-    if "system:authenticated" not in user.groups:
-        return action.path in PUBLIC
+    known = "system:authenticated" in user.groups
     if action.path:
-        return action.verb == "get" and action.path.startswith(_DISCOVERY)
-    if action.resource in _REVIEWS and action.verb == "create":
+        if known and action.verb == "get" and _is_discovery(action.path):
+            return True
+        return any(_covers_path(rule, action) for rule in _rules(store, user, ""))
+    if known and action.resource in _REVIEWS and action.verb == "create":
         return True
     return any(_covers(rule, action) for rule in _rules(store, user, action.namespace))
+
+
+def _is_discovery(path: str) -> bool:
+    """Whether the role `system:discovery`, which everybody known has, lets one read that path."""
+    return path in _EXACT or any(path == base or path.startswith(f"{base}/") for base in _DISCOVERY)
+
+
+def rules_of(store: Store, user: User, namespace: str) -> Obj:
+    """What a user may do in a namespace, as a SelfSubjectRulesReview says it."""
+    if _MASTERS in user.groups:
+        everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+        paths = {"verbs": ["*"], "nonResourceURLs": ["*"]}
+        return {"resourceRules": [everything], "nonResourceRules": [paths], "incomplete": False}
+    about = [
+        {"verbs": ["create"], "apiGroups": [group], "resources": [name]}
+        for group, name in (
+            (_AUTHENTICATION, "selfsubjectreviews"),
+            ("authorization.k8s.io", "selfsubjectaccessreviews"),
+            ("authorization.k8s.io", "selfsubjectrulesreviews"),
+        )
+    ]
+    urls = [{"verbs": ["get"], "nonResourceURLs": [*sorted(_EXACT), *(f"{base}/*" for base in _DISCOVERY)]}]
+    for rule in _rules(store, user, namespace):
+        kept = ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")
+        (urls if rule.get("nonResourceURLs") else about).append({key: rule[key] for key in kept if rule.get(key)})
+    return {"resourceRules": about, "nonResourceRules": urls, "incomplete": False}
 
 
 def check(store: Store, user: User, action: Action) -> None:
     """Refuse what the user may not do.
 
     Raises:
-        StatusError: 403, or 401 when nobody has said who asks.
+        StatusError: 403.
     """
     if is_allowed(store, user, action):
         return
-    if user is ANONYMOUS:
-        raise status.unauthorized()
     if action.path:
         message = f'forbidden: User "{user.name}" cannot {action.verb} path "{action.path}"'
-        raise status.StatusError(403, "Forbidden", message)
+        raise status.StatusError(403, "Forbidden", message, empty_details=True)
     kind = f"{action.resource}.{action.group}" if action.group else action.resource
     where = f'in the namespace "{action.namespace}"' if action.namespace else "at the cluster scope"
     named = f' "{action.name}"' if action.name else ""
     message = (
-        f'{kind}{named} is forbidden: User "{user.name}" cannot {action.verb} resource "{action.resource}" '
+        f'{kind}{named} is forbidden: User "{user.name}" cannot {action.verb} resource "{action.target}" '
         f'in API group "{action.group}" {where}'
     )
     details = {"name": action.name, "group": action.group, "kind": action.resource}
@@ -154,13 +189,64 @@ def _covers(rule: Obj, action: Action) -> bool:
         listed = rule.get(key) or []
         return "*" in listed or wanted in listed
 
-    if not has("verbs", action.verb) or not has("apiGroups", action.group) or not has("resources", action.resource):
+    if not has("verbs", action.verb) or not has("apiGroups", action.group):
+        return False
+    if not has("resources", action.target) and f"*/{action.sub}" not in (rule.get("resources") or []):
         return False
     names = rule.get("resourceNames")
     return not names or action.name in names
 
 
+def _covers_path(rule: Obj, action: Action) -> bool:
+    verbs, urls = rule.get("verbs") or [], [str(each) for each in rule.get("nonResourceURLs") or []]
+    if "*" not in verbs and action.verb not in verbs:
+        return False
+    return any(action.path.startswith(url[:-1]) if url.endswith("*") else action.path == url for url in urls)
+
+
 def action_of(verb: str, resource: Resource, namespace: str | None, name: str | None, sub: str | None) -> Action:
-    """The action of a request for a resource."""
-    kind = f"{resource.plural}/{sub}" if sub else resource.plural
-    return Action(verb, resource.group, kind, namespace or "", name or "")
+    """The action of a request for a resource. A namespace counts as being in itself."""
+    if resource.kind == "Namespace" and not resource.group:
+        namespace = name
+    return Action(verb, resource.group, resource.plural, namespace or "", name or "", sub=sub or "")
+
+
+# Impersonation.
+
+
+def impersonate(store: Store, user: User, headers: Mapping[str, Any]) -> User:
+    """Whom a request acts as: its own user, or another that `Impersonate-*` headers name, if it may.
+
+    Raises:
+        StatusError: 403; 500 for groups, a uid or extras without a user.
+    """
+    given: dict[str, list[str]] = {}
+    for key, value in headers.items():
+        if key.lower().startswith(_IMPERSONATE):
+            given.setdefault(key.lower().removeprefix(_IMPERSONATE), []).append(str(value))
+    given = {key: values for key, values in given.items() if any(values)}
+    if not given:
+        return user
+    name = given.get("user", [""])[0]
+    if not name:
+        why = f"requested {json.dumps(sorted(given))} without impersonating a user"
+        raise status.StatusError(500, "InternalError", f"Internal error occurred: {why}")
+    groups = frozenset(given.get("group", []))
+    extra = {key.removeprefix("extra-"): tuple(values) for key, values in given.items() if key.startswith("extra-")}
+    words = name.split(":")
+    if words[:2] == ["system", "serviceaccount"] and len(words) == 4:
+        actions = [Action("impersonate", "", "serviceaccounts", words[2], words[3])]
+        groups = groups or frozenset({"system:serviceaccounts", f"system:serviceaccounts:{words[2]}"})
+    else:
+        actions = [Action("impersonate", "", "users", "", name)]
+    actions += [Action("impersonate", "", "groups", "", each) for each in sorted(given.get("group", []))]
+    actions += [Action("impersonate", _AUTHENTICATION, "uids", "", each) for each in given.get("uid", [])]
+    actions += [
+        Action("impersonate", _AUTHENTICATION, "userextras", "", value, sub=key)
+        for key, values in extra.items()
+        for value in values
+    ]
+    for action in actions:
+        check(store, user, action)
+    everybody = "system:unauthenticated" if name == ANONYMOUS.name else "system:authenticated"
+    return User(name, groups | {everybody}, uid=given.get("uid", [""])[0], extra=extra)

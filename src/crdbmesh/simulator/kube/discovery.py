@@ -53,6 +53,24 @@ def version(text: str) -> Obj:
     }
 
 
+def is_served(catalogue: Catalogue, parts: list[str]) -> bool:
+    """Whether the path is below an API version that is built in: there an unknown resource is a Status, not a page."""
+    if parts[:1] == ["api"]:
+        group_name, version_name = "", parts[1] if len(parts) > 1 else ""
+    else:
+        group_name, version_name = (parts[1], parts[2]) if len(parts) > 2 else ("", "")
+    return any((each.group, each.version) == (group_name, version_name) and not each.custom for each in catalogue)
+
+
+def paths(catalogue: Catalogue) -> list[str]:
+    """What `/` lists."""
+    found = {"/api", "/api/v1", "/apis", "/apis/", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz"}
+    for each in catalogue:
+        if each.group:
+            found |= {f"/apis/{each.group}", f"/apis/{each.group}/{each.version}"}
+    return [*sorted(found), "/version"]
+
+
 def core_versions(server: str) -> Obj:
     """`/api`."""
     addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}]

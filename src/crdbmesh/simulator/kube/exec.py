@@ -1,36 +1,29 @@
-"""Commands in containers: `pods/exec` over WebSockets.
+"""Commands in containers: `pods/exec`, over WebSockets or SPDY/3.1.
 
-Protocols `v5.channel.k8s.io` and `v4.channel.k8s.io` of `staging/src/k8s.io/apimachinery/pkg/util/remotecommand`: each
-message starts with the number of its channel (0 stdin, 1 stdout, 2 stderr, 3 the Status of the command, 4 the size of
-the terminal; in v5, 255 closes the channel whose number follows). A program here takes its input as a whole: it starts
-when the client closes stdin (v5), or when nothing more has come for a while (v4 has no way to say so).
+A program here takes its input as a whole: it starts when the client ends it, or when nothing more has come for a while
+(WebSockets before v5 have no way to say so).
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import functools
-import json
 from typing import TYPE_CHECKING
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from crdbmesh.simulator import resets
-from crdbmesh.simulator.kube import faults, status
+from crdbmesh.simulator.kube import exec_streams, faults, status
+from crdbmesh.simulator.kube.exec_streams import STDERR, STDIN, STDOUT
 from crdbmesh.simulator.kube.jsonvalue import Obj
+from crdbmesh.simulator.kube.logs import container_of
 from crdbmesh.simulator.kube.negotiation import is_true
 from crdbmesh.simulator.kube.status import StatusError
-from crdbmesh.simulator.kube.subresources import container_of
 from crdbmesh.simulator.programs.base import ExecResult
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.handler import Call, Handler
 
-V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
-_STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
-_QUIET_S = {V5: 5.0, V4: 0.5}
-_CHUNK = 32 * 1024
+_NOT_STARTED = b"OCI runtime exec failed"
 
 
 async def refuse(handler: Handler, call: Call) -> web.StreamResponse:
@@ -54,56 +47,36 @@ async def execute(handler: Handler, call: Call) -> web.StreamResponse:
     if not any(is_true(query.get(name)) for name in ("stdin", "stdout", "stderr")):
         raise status.bad_request("you must specify at least one of stdin, stdout, stderr")
     _check_running(pod, container)
-    protocol = _protocol(request)
-    socket = web.WebSocketResponse(protocols=(protocol,), max_msg_size=0)
-    await socket.prepare(request)
-    stdin = _Stdin()
-    reader = asyncio.ensure_future(_read(socket, stdin))
+    exec_streams.check(request)
+    asked = {
+        channel
+        for channel, name in ((STDIN, "stdin"), (STDOUT, "stdout"), (STDERR, "stderr"))
+        if is_true(query.get(name))
+    }
+    tty = is_true(query.get("tty"))
     broken = faults.broken_exec(handler, call)
+    channels: exec_streams.Channels | None = None
     try:
+        channels = await exec_streams.open_channels(request, wanted=asked, tty=tty)
         if broken == faults.BEFORE:
             resets.reset(request)
-            return socket
-        given = await stdin.whole(_QUIET_S[protocol]) if is_true(query.get("stdin")) else b""
+            return web.Response()
+        given = await channels.stdin() if STDIN in asked else b""
         result, outcome = await _run(handler, call, container, argv, given)
-        tty = is_true(query.get("tty"))
-        if is_true(query.get("stdout")):
-            await _send(socket, _STDOUT, result.stdout)
-        if is_true(query.get("stderr")):
-            await _send(socket, _STDOUT if tty else _STDERR, result.stderr)
+        if STDOUT in asked:
+            await channels.send(STDOUT, result.stdout)
+        if STDERR in asked:
+            await channels.send(STDOUT if tty else STDERR, result.stderr)
         if broken:
             resets.reset(request)
-            return socket
-        await _send(socket, _ERROR, json.dumps(outcome).encode())
-        await asyncio.wait_for(socket.close(), timeout=5)
+            return web.Response()
+        await channels.finish(outcome)
     except (ConnectionError, TimeoutError):
         pass
     finally:
-        reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reader
-    return socket
-
-
-def _protocol(request: web.Request) -> str:
-    if request.headers.get("Upgrade", "").lower() != "websocket":
-        asked = request.headers.get("Upgrade", "")
-        if asked:
-            raise StatusError(
-                400,
-                "BadRequest",
-                f"unable to upgrade: unsupported protocol {json.dumps(asked)}, only websocket is served",
-            )
-        raise status.bad_request("Upgrade request required")
-    offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-    for name in (V5, V4):
-        if name in offered:
-            return name
-    raise StatusError(
-        403,
-        "Forbidden",
-        f"unable to upgrade: unable to negotiate protocol: client supports {offered}, server accepts [{V5} {V4}]",
-    )
+        if channels is not None:
+            await channels.drop()
+    return channels.response if channels is not None else web.Response()
 
 
 def _check_running(pod: Obj, container: str) -> None:
@@ -117,48 +90,6 @@ def _check_running(pod: Obj, container: str) -> None:
         raise StatusError(500, "InternalError", message)
 
 
-class _Stdin:
-    """What a client has sent for the command's input."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._moved = asyncio.Event()
-        self._closed = False
-
-    def put(self, data: bytes) -> None:
-        self._parts.append(data)
-        self._moved.set()
-
-    def close(self) -> None:
-        self._closed = True
-        self._moved.set()
-
-    async def whole(self, quiet_s: float) -> bytes:
-        """All of it: until it is closed, or nothing has come for `quiet_s` real seconds."""
-        while not self._closed:
-            self._moved.clear()
-            try:
-                await asyncio.wait_for(self._moved.wait(), timeout=quiet_s)
-            except TimeoutError:
-                break
-        return b"".join(self._parts)
-
-
-async def _read(socket: web.WebSocketResponse, stdin: _Stdin) -> None:
-    async for message in socket:
-        if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
-            continue
-        data = message.data if isinstance(message.data, bytes) else str(message.data).encode()
-        if not data:
-            continue
-        channel, rest = data[0], data[1:]
-        if channel == _STDIN:
-            stdin.put(rest)
-        elif channel == _CLOSE and rest[:1] == bytes([_STDIN]):
-            stdin.close()
-    stdin.close()
-
-
 async def _run(handler: Handler, call: Call, container: str, argv: list[str], stdin: bytes) -> tuple[ExecResult, Obj]:
     runtime = handler.cluster.runtime
     assert runtime is not None
@@ -168,6 +99,9 @@ async def _run(handler: Handler, call: Call, container: str, argv: list[str], st
     except LookupError as error:
         text = str(error.args[0]) if error.args else str(error)
         return ExecResult(), StatusError(500, "InternalError", f"Internal error occurred: {text}").status()
+    if result.exit_code == 127 and result.stderr.startswith(_NOT_STARTED):
+        why = f"error executing command in container: failed to exec in container: {result.stderr.decode().strip()}"
+        return ExecResult(), StatusError(500, "InternalError", f"Internal error occurred: {why}").status()
     if result.exit_code == 0:
         return result, {"metadata": {}, "status": "Success"}
     code = str(result.exit_code)
@@ -178,8 +112,3 @@ async def _run(handler: Handler, call: Call, container: str, argv: list[str], st
         "reason": "NonZeroExitCode",
         "details": {"causes": [{"reason": "ExitCode", "message": code}]},
     }
-
-
-async def _send(socket: web.WebSocketResponse, channel: int, data: bytes) -> None:
-    for at in range(0, len(data), _CHUNK):
-        await socket.send_bytes(bytes([channel]) + data[at : at + _CHUNK])

@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
-from crdbmesh.simulator.kube import authorizer, discovery, faults, openapi, status, subresources, verbs, watch
+from crdbmesh.simulator.kube import (
+    authorizer,
+    discovery,
+    faults,
+    health,
+    openapi,
+    openapi_v2,
+    reviews,
+    status,
+    subresources,
+    verbs,
+    watch,
+)
 from crdbmesh.simulator.kube import exec as commands
 from crdbmesh.simulator.kube.authorizer import Action, User
 from crdbmesh.simulator.kube.negotiation import (
@@ -35,7 +47,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _HEALTH = ("/livez", "/readyz", "/healthz")
-_CHECKS = ("ping", "log", "etcd", "etcd-readiness", "informer-sync", "poststarthook/start-apiextensions-controllers")
 _ON_COLLECTIONS = frozenset({"list", "create", "deletecollection"})
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -118,40 +129,35 @@ class Handler:
             return web.Response(text="pong")
         if path == "/cacerts":
             return web.Response(text=self.cluster.authority.ca_pem)
-        transport = request.transport
-        certificate = None if transport is None else transport.get_extra_info("peercert")
-        user = authorizer.identify(self.cluster, certificate, request.headers.get("Authorization", ""), self.now)
-        if any(path == each or path.startswith(f"{each}/") for each in _HEALTH):
+        user = self._user(request)
+        if health.names(path):
             authorizer.check(self.cluster.store, user, Action("get", path=path))
-            return self._health(request)
+            return health.answer(self.cluster, self.member, request)
         if path.rstrip("/") == "/version":
             authorizer.check(self.cluster.store, user, Action("get", path="/version"))
             return json_response(discovery.version(self.cluster.version))
-        if user is authorizer.ANONYMOUS:
-            raise status.unauthorized()
         if not self.cluster.has_quorum():
             raise StatusError(503, "ServiceUnavailable", "etcdserver: no leader")
         parts = [part for part in path.split("/") if part]
-        document = self._document(request, parts)
-        if document is not None:
-            authorizer.check(self.cluster.store, user, Action("get", path=path))
-            return document
-        call = self._understand(request, parts, user)
-        if call is None:
-            self.world.not_known("kube", f"{request.method} {path}")
-            raise status.unknown_path()
-        return await self._perform(call)
+        if parts[:1] in (["api"], ["apis"]) and len(parts) > (2 if parts[0] == "api" else 3):
+            call = self._understand(request, parts, user)
+            if call is not None:
+                return await self._perform(call)
+        else:
+            verb = _VERBS.get(request.method, request.method.lower())
+            authorizer.check(self.cluster.store, user, Action(verb, path=path))
+            document = self._document(request, parts)
+            if document is not None:
+                return document
+        self.world.not_known("kube", f"{request.method} {path}")
+        known = discovery.is_served(self.cluster.store.resources, parts)
+        raise status.unknown_resource() if known else status.unknown_path()
 
-    def _health(self, request: web.Request) -> web.Response:
-        healthy = self.cluster.has_quorum() and self.member.running
-        kind = request.path.split("/")[1]
-        lines = [f"[+]{name} ok" for name in _CHECKS]
-        if not healthy:
-            lines = [line if "etcd" not in line else f"[-]{line[3:-3]} failed: reason withheld" for line in lines]
-        if healthy and not is_true(request.query.get("verbose")):
-            return web.Response(text="ok")
-        outcome = "passed" if healthy else "failed"
-        return web.Response(status=200 if healthy else 500, text="\n".join([*lines, f"{kind} check {outcome}", ""]))
+    def _user(self, request: web.Request) -> User:
+        transport = request.transport
+        certificate = None if transport is None else transport.get_extra_info("peercert")
+        user = authorizer.identify(self.cluster, certificate, request.headers.get("Authorization", ""), self.now)
+        return authorizer.impersonate(self.cluster.store, user, request.headers)
 
     def _document(self, request: web.Request, parts: list[str]) -> web.Response | None:
         """Discovery and schemas; None for any other path."""
@@ -162,10 +168,8 @@ class Handler:
         if parts[:2] == ["openapi", "v3"]:
             where = "/".join(parts[2:])
             found = openapi.document(catalogue, where) if where else openapi.index(catalogue)
-            if found is None:
-                raise status.unknown_path()
-        elif parts[:2] == ["openapi", "v2"]:
-            raise StatusError(404, "NotFound", "OpenAPI v2 is not served here: use /openapi/v3")
+        elif parts == ["openapi", "v2"]:
+            return openapi_v2.answer(catalogue, request)
         elif parts == ["api", "v1"]:
             found = discovery.resources(catalogue, "", "v1")
         elif len(parts) == 2 and parts[0] == "apis":
@@ -173,7 +177,7 @@ class Handler:
         elif len(parts) == 3 and parts[0] == "apis":
             found = discovery.resources(catalogue, parts[1], parts[2])
         elif not parts:
-            found = {"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}
+            found = {"paths": discovery.paths(catalogue)}
         return None if found is None else json_response(found)
 
     def _root(self, request: web.Request, *, core: bool) -> web.Response:
@@ -196,6 +200,9 @@ class Handler:
             return None
         namespace: str | None = None
         catalogue = self.cluster.store.resources
+        # Deprecated, and still served: `/api/v1/watch/…`, with the same answer as `?watch=true`.
+        watched = rest[0] == "watch" and len(rest) > 1 and request.method == "GET"
+        rest = rest[1:] if watched else rest
         if rest[0] == "namespaces" and len(rest) > 2 and catalogue.find(group, version, rest[2]) is not None:
             namespace, rest = rest[1], rest[2:]
         resource = catalogue.find(group, version, rest[0])
@@ -210,7 +217,9 @@ class Handler:
         if len(rest) > 3 and sub not in ("proxy", "portforward"):
             return None
         verb = _VERBS.get(request.method, "")
-        if verb == "get" and not name:
+        if watched:
+            verb = "watch"
+        elif verb == "get" and not name:
             verb = "watch" if "watch" in request.query and is_true(request.query["watch"]) else "list"
         elif verb == "get" and not sub and "watch" in request.query and is_true(request.query["watch"]):
             verb = "watch"
@@ -231,7 +240,11 @@ class Handler:
             call.user,
             authorizer.action_of(verb, call.resource, call.namespace, call.name, call.sub),
         )
-        return await faults.answer(self, call, self._dispatch)
+        answer = await faults.answer(self, call, self._dispatch)
+        deprecated = _DEPRECATED.get(call.resource.key)
+        if deprecated and not answer.prepared:
+            answer.headers.add("Warning", f'299 - "{deprecated}"')
+        return answer
 
     async def _dispatch(self, call: Call) -> web.StreamResponse:
         if call.sub:
@@ -239,19 +252,25 @@ class Handler:
             if special is not None:
                 return await special(self, call)
         if not call.resource.stored:
-            return await subresources.review(self, call)
-        if call.verb == "watch":
+            return await reviews.answer(self, call)
+        if call.verb == "watch" and call.verb in call.resource.verbs:
             return await watch.serve(self, call)
-        answer = verbs.ANSWERS.get(call.verb)
+        answer = verbs.ANSWERS.get(call.verb) if call.verb in call.resource.verbs else None
         if answer is None or (call.verb in _ON_COLLECTIONS) == bool(call.name):
             raise status.method_not_allowed()
         return await answer(self, call)
 
 
+_DEPRECATED = {
+    ("", "endpoints"): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    ("", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
+}
 _BELOW: dict[str, Callable[[Handler, Call], Awaitable[web.StreamResponse]]] = {
     "exec": commands.execute,
     "attach": commands.refuse,
     "portforward": commands.refuse,
+    "ephemeralcontainers": commands.refuse,
+    "resize": commands.refuse,
     **subresources.ANSWERS,
 }
 """Who answers for a subresource that is not a part of the object itself."""

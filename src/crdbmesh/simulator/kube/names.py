@@ -55,6 +55,21 @@ _FREE_KINDS = frozenset(
 )
 
 
+_STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+
+
+def check_finalizers(new: Obj, old: Obj) -> list[FieldError]:
+    """What is wrong with the finalizers that an update leaves: an object on its way out gets no new ones."""
+    if not old.get("deletionTimestamp"):
+        return []
+    added = [str(each) for each in new.get("finalizers") or [] if each not in (old.get("finalizers") or [])]
+    if not added:
+        return []
+    listed = ", ".join(f'"{each}"' for each in sorted(added))
+    why = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+    return [status.forbidden_field("metadata.finalizers", why)]
+
+
 def check_metadata(resource: Resource, meta: Obj) -> list[FieldError]:
     """What is wrong with an object's metadata."""
     errors: list[FieldError] = []
@@ -70,7 +85,11 @@ def check_metadata(resource: Resource, meta: Obj) -> list[FieldError]:
     if size > ANNOTATIONS_LIMIT:
         errors.append(status.too_long("metadata.annotations", ANNOTATIONS_LIMIT))
     for at, finalizer in enumerate(meta.get("finalizers") or []):
-        errors += _check_qualified(str(finalizer), f"metadata.finalizers[{at}]", finalizer)
+        where = f"metadata.finalizers[{at}]"
+        errors += _check_qualified(str(finalizer), where, finalizer)
+        if not resource.custom and "/" not in str(finalizer) and finalizer not in _STANDARD_FINALIZERS:
+            why = "name is neither a standard finalizer name nor is it fully qualified"
+            errors.append(status.invalid(where, finalizer, why))
     owners = meta.get("ownerReferences") or []
     for at, owner in enumerate(owners):
         where = f"metadata.ownerReferences[{at}]"

@@ -96,11 +96,42 @@ async def read_bytes(request: web.Request) -> bytes:
     Raises:
         StatusError: 413.
     """
-    raw = await request.read()
+    try:
+        raw = await request.read()
+    except ConnectionError as error:
+        raise web.HTTPBadRequest(text="The client went away.") from error
     if len(raw) > BODY_LIMIT:
         message = f"Request entity too large: limit is {BODY_LIMIT}"
         raise status.StatusError(413, "RequestEntityTooLarge", message)
     return raw
+
+
+def find_duplicates(raw: bytes) -> list[str]:
+    """The paths of fields that a JSON document gives more than once, such as `spec.ports[0].name`."""
+    found: list[str] = []
+
+    def walk(node: Any, path: str) -> None:
+        if isinstance(node, _Pairs):
+            seen: set[str] = set()
+            for key, value in node:
+                where = f"{path}.{key}" if path else key
+                if key in seen and where not in found:
+                    found.append(where)
+                seen.add(key)
+                walk(value, where)
+        elif isinstance(node, list):
+            for at, value in enumerate(node):
+                walk(value, f"{path}[{at}]")
+
+    try:
+        walk(json.loads(raw, object_pairs_hook=_Pairs), "")
+    except ValueError:
+        return []
+    return found
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The fields of an object, in order, with duplicates."""
 
 
 def parse_json(raw: bytes) -> Any:
@@ -169,8 +200,8 @@ def read_options(request: web.Request) -> Options:
 
 
 def is_true(text: str | None) -> bool:
-    """A boolean of a query."""
-    return text is not None and text.lower() in ("true", "1", "")
+    """A boolean of a query: whatever is given and not `false` or `0`."""
+    return text is not None and text.lower() not in ("false", "0")
 
 
 def _agent(request: web.Request) -> str:
@@ -229,7 +260,7 @@ def json_response(
     headers += [("Warning", f"299 - {_quoted(text)}") for text in dict.fromkeys(warnings or [])]
     media = _JSON if wish is None else wish.media_type
     text = yaml.safe_dump(value) if media == _YAML else json.dumps(value, separators=(",", ":")) + "\n"
-    response = web.Response(status=code, text=text, content_type=media)
+    response = web.Response(status=code, body=text.encode(), headers={"Content-Type": media})
     for name, header in headers:
         response.headers.add(name, header)
     return response
@@ -237,6 +268,9 @@ def json_response(
 
 def status_response(error: status.StatusError) -> web.Response:
     """The answer to a request that is refused."""
+    if error.plain:
+        headers = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+        return web.Response(status=error.code, text=f"{error.message}\n", headers=headers)
     response = json_response(error.status(), code=error.code)
     if error.code in (429, 503):
         response.headers["Retry-After"] = "1"

@@ -40,14 +40,20 @@ def document(catalogue: Catalogue, where: str) -> Obj | None:
     """`/openapi/v3/api/v1` or `/openapi/v3/apis/<group>/<version>`."""
     if where == "version":
         return _frame({}, {})
-    marks = tuple(_marks(catalogue, where))
-    if not marks:
+    own = tuple(_marks(catalogue, where))
+    if not own:
         return None
-    if marks not in _documents:
+    if own not in _documents:
         if len(_documents) > 200:
             _documents.clear()
-        _documents[marks] = _build([each for each in catalogue if _where(each.group, each.version) == where])
-    return _documents[marks]
+        _documents[own] = _build([each for each in catalogue if _where(each.group, each.version) == where])
+    return _documents[own]
+
+
+def marks(catalogue: Catalogue) -> list[str]:
+    """What tells two catalogues apart."""
+    wheres = dict.fromkeys(_where(each.group, each.version) for each in catalogue)
+    return [mark for where in wheres for mark in _marks(catalogue, where)]
 
 
 def _marks(catalogue: Catalogue, where: str) -> list[str]:
@@ -64,18 +70,18 @@ def _where(group: str, version: str) -> str:
 
 def _build(resources: list[Resource]) -> Obj:
     wanted: list[str] = []
-    paths: dict[str, Obj] = {}
+    found: dict[str, Obj] = {}
     custom: dict[str, Obj] = {}
     for resource in resources:
         name = schema.definition_names().get((resource.group, resource.version, resource.kind))
         if resource.custom:
-            name = _custom_name(resource)
-            custom[name] = _custom_schema(resource)
+            name = custom_name(resource)
+            custom[name] = custom_schema(resource)
             wanted.append(_META)
         elif name is not None:
             wanted.append(name)
-        paths.update(_paths(resource, name))
-    return _frame(paths, {**{name: _converted(name) for name in _reachable(wanted)}, **custom})
+        found.update(paths(resource, name))
+    return _frame(found, {**{name: _converted(name) for name in _reachable(wanted)}, **custom})
 
 
 def _frame(paths: dict[str, Obj], schemas: dict[str, Obj]) -> Obj:
@@ -134,11 +140,13 @@ def _convert(node: Any) -> Any:
     return result
 
 
-def _custom_name(resource: Resource) -> str:
+def custom_name(resource: Resource) -> str:
+    """What the definition of a custom resource is called."""
     return ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind])
 
 
-def _custom_schema(resource: Resource) -> Obj:
+def custom_schema(resource: Resource) -> Obj:
+    """The definition of a custom resource."""
     given = dict(resource.schema or {"type": "object"})
     properties = dict(given.get("properties") or {})
     properties["apiVersion"] = {"type": "string"}
@@ -148,18 +156,19 @@ def _custom_schema(resource: Resource) -> Obj:
     return {**given, "type": "object", "properties": properties, "x-kubernetes-group-version-kind": kinds}
 
 
-def _paths(resource: Resource, name: str | None) -> dict[str, Obj]:
+def paths(resource: Resource, name: str | None) -> dict[str, Obj]:
+    """The paths at which a kind is served, with what can be done there; `name` is its definition's."""
     prefix = f"/{_where(resource.group, resource.version)}"
     scope = f"{prefix}/namespaces/{{namespace}}" if resource.namespaced else prefix
     base = f"{scope}/{resource.plural}"
-    paths = {base: {"get": _operation(resource, "list", name), "post": _operation(resource, "post", name)}}
+    served = {base: {"get": _operation(resource, "list", name), "post": _operation(resource, "post", name)}}
     if resource.stored:
-        paths[f"{base}/{{name}}"] = {
+        served[f"{base}/{{name}}"] = {
             verb: _operation(resource, verb, name) for verb in ("get", "put", "patch", "delete")
         }
     if resource.namespaced:
-        paths[f"{prefix}/{resource.plural}"] = {"get": _operation(resource, "list", name)}
-    return paths
+        served[f"{prefix}/{resource.plural}"] = {"get": _operation(resource, "list", name)}
+    return served
 
 
 def _operation(resource: Resource, verb: str, name: str | None) -> Obj:

@@ -78,8 +78,10 @@ def _operate(document: Any, operation: Any) -> Any:
     raise _failed(f"Unexpected kind: {kind}")
 
 
-def _failed(why: str) -> status.StatusError:
-    return status.StatusError(422, "Invalid", f"the server rejected our request due to an error in our request: {why}")
+def _failed(_why: str) -> status.StatusError:
+    """422. The API server does not pass on why a JSON Patch does not apply."""
+    message = "the server rejected our request due to an error in our request"
+    return status.StatusError(422, "Invalid", message, empty_details=True)
 
 
 def _tokens(path: str) -> list[str]:

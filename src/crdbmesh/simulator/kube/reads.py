@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from crdbmesh.simulator.kube import selectors, status, table
+from crdbmesh.simulator.kube import listoptions, selectors, status, table
 from crdbmesh.simulator.kube.jsonvalue import Obj, Objs
 from crdbmesh.simulator.kube.negotiation import json_response
 from crdbmesh.simulator.kube.status import StatusError
@@ -35,22 +35,31 @@ def shape(
     return json_response(value, code=code, warnings=warnings, wish=call.wish)
 
 
+def found(handler: Handler, call: Call) -> Obj:
+    """The object that a request names, shared and for reading only.
+
+    Raises:
+        StatusError: 404.
+    """
+    there = handler.cluster.store.peek(call.resource, call.namespace, call.name)
+    if there is None:
+        raise status.not_found(call.resource, call.name)
+    return there
+
+
 async def get(handler: Handler, call: Call) -> web.Response:
     """GET of an object."""
-    store = handler.cluster.store
-    _check_version(store.version, call.request.query.get("resourceVersion"))
-    found = store.peek(call.resource, call.namespace, call.name)
-    if found is None:
-        raise status.not_found(call.resource, call.name)
-    return shape(handler, call, found)
+    _check_version(handler.cluster.store.version, call.request.query.get("resourceVersion"))
+    return shape(handler, call, found(handler, call))
 
 
 async def list_(handler: Handler, call: Call) -> web.Response:
     """GET of a collection."""
     query = call.request.query
+    listoptions.check(query, watch=False)
     store = handler.cluster.store
     fits = predicate(call)
-    limit = int(query.get("limit") or 0)
+    limit = max(int(query.get("limit") or 0), 0)
     version, start = _read_continue(query.get("continue"))
     with store.lock:
         current = store.version
@@ -58,10 +67,10 @@ async def list_(handler: Handler, call: Call) -> web.Response:
             version = int(query.get("resourceVersion") or 0)
         _check_version(current, query.get("resourceVersion"))
         if version is None or version == current:
-            version, found = current, store.peek_all(call.resource, call.namespace)
+            version, held = current, store.peek_all(call.resource, call.namespace)
         else:
-            found = _snapshot(handler, call, version, continued=start is not None)
-    chosen = [obj for obj in found if fits(obj)] if _selects(call) else found
+            held = _snapshot(handler, call, version, continued=start is not None)
+    chosen = [obj for obj in held if fits(obj)] if _selects(call) else held
     if start is not None:
         chosen = [obj for obj in chosen if _position(obj) > start]
     meta: Obj = {"resourceVersion": str(version)}

@@ -97,7 +97,7 @@ _RBAC, _NET, _STORAGE = "rbac.authorization.k8s.io", "networking.k8s.io", "stora
 _ADMISSION, _APIEXT = "admissionregistration.k8s.io", "apiextensions.k8s.io"
 
 RESOURCES: tuple[Resource, ...] = (
-    _core("componentstatuses", "ComponentStatus", "cs", namespaced=False),
+    Resource("", "v1", "componentstatuses", "ComponentStatus", False, ("cs",), verbs=("get", "list")),
     _core("configmaps", "ConfigMap", "cm"),
     _core("endpoints", "Endpoints", "ep"),
     _core("events", "Event", "ev"),

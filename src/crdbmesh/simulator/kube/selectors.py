@@ -143,15 +143,19 @@ def parse_fields(resource: Resource, text: str) -> Predicate:
             raise status.bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         field, operator, value = found[1].strip(), found[2], found[3].strip()
         if field not in _ALWAYS | _FIELDS.get((resource.group, resource.kind), frozenset()):
-            sought = f'"{resource.api_version}, Resource={resource.plural}"'
-            chosen = f'label selector "", field selector "{text}"'
-            raise status.bad_request(f"Unable to find {sought} that match {chosen}: field label not supported: {field}")
+            raise status.bad_request(_unsupported(resource, field))
         tests.append((field, operator != "!=", value))
 
     def holds(obj: Obj) -> bool:
         return all((_field(obj, field) == value) == equal for field, equal, value in tests)
 
     return holds
+
+
+def _unsupported(resource: Resource, field: str) -> str:
+    if resource.custom or (resource.group, resource.kind) in _FIELDS:
+        return f"field label not supported: {field}"
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _field(obj: Obj, field: str) -> str:

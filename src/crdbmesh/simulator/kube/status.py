@@ -21,14 +21,27 @@ class StatusError(Exception):
         code: HTTP status.
         reason: machine-readable reason, such as `NotFound`.
         details: the `details` of the Status object.
+        empty_details: whether the Status has them even when there are none.
+        plain: whether the answer is the message as text, as where no API is installed at all.
     """
 
-    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        details: dict[str, Any] | None = None,
+        *,
+        empty_details: bool = False,
+        plain: bool = False,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.details = details or {}
+        self.empty_details = empty_details
+        self.plain = plain
 
     def status(self) -> dict[str, Any]:
         """The Status object that answers the request."""
@@ -41,7 +54,7 @@ class StatusError(Exception):
         }
         if self.reason:
             status["reason"] = self.reason
-        if self.details:
+        if self.details or self.empty_details:
             status["details"] = self.details
         status["code"] = self.code
         return status
@@ -132,12 +145,18 @@ def bad_request(message: str) -> StatusError:
 
 def method_not_allowed() -> StatusError:
     """405."""
-    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    message = "the server does not allow this method on the requested resource"
+    return StatusError(405, "MethodNotAllowed", message, empty_details=True)
 
 
 def unknown_path() -> StatusError:
     """404: nothing is served at that path."""
-    return StatusError(404, "NotFound", "the server could not find the requested resource")
+    return StatusError(404, "NotFound", "404 page not found", plain=True)
+
+
+def unknown_resource() -> StatusError:
+    """404: the API version is served, and nothing at that path in it."""
+    return StatusError(404, "NotFound", "the server could not find the requested resource", empty_details=True)
 
 
 def expired(asked: int, oldest: int) -> StatusError:

@@ -157,6 +157,8 @@ def admit_update(
         return
     if resource.kind == "Service":
         store.allocations.allocate(store, resource, new, old)
+    elif resource.kind == "PersistentVolumeClaim":
+        admission.check_resize(store, resource, old, new)
     elif resource.kind == "CustomResourceDefinition":
         _establish(new, store.timestamp())
     elif resource.kind in _TEMPLATED and new.get("spec") != old.get("spec"):

@@ -1,30 +1,19 @@
-"""What is served below objects: scale, log, proxy, eviction, binding, tokens; and the reviews, which are never stored.
+"""What is served below objects: scale and proxy here, and where log, eviction, binding and tokens are.
 
-After `pkg/registry/core/pod/rest`, `pkg/registry/apps/*/storage` and `pkg/registry/authorization` of Kubernetes 1.36.
+After `pkg/registry/core/pod/rest` and `pkg/registry/apps/*/storage` of Kubernetes 1.36.
 """
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
 import functools
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from crdbmesh.simulator.kube import authorizer, patch, status
-from crdbmesh.simulator.kube.authorizer import Action, User
+from crdbmesh.simulator.kube import disruption, logs, patch, reads, reviews, status
 from crdbmesh.simulator.kube.jsonvalue import Obj
-from crdbmesh.simulator.kube.negotiation import (
-    is_true,
-    json_response,
-    parse_yaml,
-    read_body,
-    read_bytes,
-    read_delete_options,
-    read_options,
-)
+from crdbmesh.simulator.kube.negotiation import json_response, parse_yaml, read_bytes, read_options
 from crdbmesh.simulator.kube.resources import Resource
 from crdbmesh.simulator.kube.schema import ANY
 from crdbmesh.simulator.kube.status import StatusError
@@ -34,14 +23,7 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.kube.handler import Call, Handler
 
 _Answer = Callable[["Handler", "Call"], Awaitable[web.StreamResponse]]
-_FOLLOW_S = 0.2
-
-
-def _object(handler: Handler, call: Call) -> Obj:
-    found = handler.cluster.store.peek(call.resource, call.namespace, call.name)
-    if found is None:
-        raise status.not_found(call.resource, call.name)
-    return found
+_SCALE = Resource("autoscaling", "v1", "scales", "Scale", namespaced=True)
 
 
 # Scale.
@@ -49,7 +31,7 @@ def _object(handler: Handler, call: Call) -> Obj:
 
 async def _scale(handler: Handler, call: Call) -> web.Response:
     if call.verb == "get":
-        return json_response(_scale_of(_object(handler, call)))
+        return json_response(_scale_of(reads.found(handler, call)))
     options = read_options(call.request)
     raw = await read_bytes(call.request)
     media = call.request.headers.get("Content-Type", "").partition(";")[0]
@@ -67,10 +49,8 @@ async def _scale(handler: Handler, call: Call) -> web.Response:
                 wanted = patch.strategic(ANY, before, document)
             else:
                 wanted = patch.merge_patch(before, document)
+        _check_scale(call, wanted)
         replicas = (wanted.get("spec") or {}).get("replicas", 0)
-        if not isinstance(replicas, int) or replicas < 0:
-            problem = status.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-            raise status.unprocessable(call.resource, call.name, [problem])
         version = (wanted.get("metadata") or {}).get("resourceVersion")
         if version and version != live["metadata"]["resourceVersion"]:
             raise status.conflict(call.resource, call.name)
@@ -85,6 +65,21 @@ async def _scale(handler: Handler, call: Call) -> web.Response:
         )
     )  # fmt: skip
     return json_response(_scale_of(written))
+
+
+def _check_scale(call: Call, wanted: Any) -> None:
+    if not isinstance(wanted, dict):
+        raise status.bad_request("couldn't get version/kind; json parse error: the body is no Scale")
+    named = (wanted.get("metadata") or {}).get("name")
+    if named not in (None, "", call.name):
+        raise status.bad_request(f"the name of the object ({named}) does not match the name on the URL ({call.name})")
+    replicas = (wanted.get("spec") or {}).get("replicas", 0)
+    if isinstance(replicas, bool) or not isinstance(replicas, int):
+        problem = "json: cannot unmarshal value into Go struct field ScaleSpec.spec.replicas of type int32"
+        raise status.bad_request(f'Scale in version "v1" cannot be handled as a Scale: {problem}')
+    if replicas < 0:
+        refusal = status.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise status.unprocessable(_SCALE, call.name, [refusal])
 
 
 def _scale_of(obj: Obj) -> Obj:
@@ -103,75 +98,7 @@ def _scale_of(obj: Obj) -> Obj:
     }
 
 
-# Logs and proxies.
-
-
-def container_of(pod: Obj, asked: str | None) -> str:
-    """The container of a pod that a request means.
-
-    Raises:
-        StatusError: 400, there is no such container, or it could be any of several.
-    """
-    spec, name = pod["spec"], pod["metadata"]["name"]
-    names = [each["name"] for kind in ("containers", "initContainers") for each in spec.get(kind) or []]
-    if asked:
-        if asked not in names:
-            raise status.bad_request(f"container {asked} is not valid for pod {name}")
-        return asked
-    main = [each["name"] for each in spec.get("containers") or []]
-    if len(main) == 1:
-        return str(main[0])
-    listed = " ".join(main)
-    message = f"a container name must be specified for pod {name}, choose one of: [{listed}]"
-    init = [each["name"] for each in spec.get("initContainers") or []]
-    if init:
-        message += f" or one of the init containers: [{' '.join(init)}]"
-    raise status.bad_request(message)
-
-
-async def _log(handler: Handler, call: Call) -> web.StreamResponse:
-    query = call.request.query
-    pod = _object(handler, call)
-    container = container_of(pod, query.get("container"))
-    runtime = handler.cluster.runtime
-    if not pod["spec"].get("nodeName") or runtime is None:
-        raise status.bad_request(f"pod {call.name} does not have a host assigned")
-    tail = query.get("tailLines")
-
-    async def lines() -> list[str]:
-        try:
-            return await handler.run(runtime.logs, str(call.namespace), call.name, container)
-        except LookupError as error:
-            raise status.bad_request(_text(error)) from None
-
-    found = await lines()
-    shown = found if tail is None else found[len(found) - min(int(tail), len(found)) :]
-    body = "".join(f"{line}\n" for line in shown)
-    limit = query.get("limitBytes")
-    if limit:
-        body = body[: int(limit)]
-    if not is_true(query.get("follow")):
-        return web.Response(text=body)
-    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
-    await response.prepare(call.request)
-    await response.write(body.encode())
-    at = len(found)
-    while not handler.closing.is_set() and not _ended(handler, call):
-        await asyncio.sleep(_FOLLOW_S)
-        try:
-            found = await lines()
-        except StatusError:
-            break
-        fresh = found[at:] if len(found) >= at else found
-        at = len(found)
-        if fresh:
-            await response.write("".join(f"{line}\n" for line in fresh).encode())
-    return response
-
-
-def _ended(handler: Handler, call: Call) -> bool:
-    pod = handler.cluster.store.peek(call.resource, call.namespace, call.name)
-    return pod is None or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+# Proxies.
 
 
 async def _proxy(handler: Handler, call: Call) -> web.Response:
@@ -247,145 +174,12 @@ def _backends(handler: Handler, resource: Resource, namespace: str, name: str, p
     return found
 
 
-# Pods: eviction and binding.
-
-
-async def _evict(handler: Handler, call: Call) -> web.Response:
-    if call.verb != "create":
-        raise status.method_not_allowed()
-    body = await read_body(call.request)
-    options = read_delete_options(call.request, (body or {}).get("deleteOptions"))
-    if not options.dry_run:
-        handler.count()
-
-    def evict() -> None:
-        store = handler.cluster.store
-        pod = _object(handler, call)
-        budgets = store.resource("PodDisruptionBudget", "policy/v1")
-        labels = pod["metadata"].get("labels") or {}
-        for budget in store.peek_all(budgets, call.namespace):
-            selector = ((budget.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}
-            covered = all(labels.get(key) == value for key, value in selector.items())
-            if covered and not (budget.get("status") or {}).get("disruptionsAllowed"):
-                message = "Cannot evict pod as it would violate the pod's disruption budget."
-                cause = {
-                    "reason": "DisruptionBudget",
-                    "message": f"The disruption budget {budget['metadata']['name']} needs more healthy pods",
-                }
-                raise StatusError(429, "TooManyRequests", message, {"causes": [cause]})
-        store.delete(call.resource, call.namespace, call.name, grace_s=options.grace_s, dry_run=options.dry_run)
-
-    await handler.write(evict)
-    return json_response(
-        {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, code=201
-    )
-
-
-async def _bind(handler: Handler, call: Call) -> web.Response:
-    if call.verb != "create":
-        raise status.method_not_allowed()
-    body = await read_body(call.request)
-    node = str((body.get("target") or {}).get("name") or "")
-    handler.count()
-
-    def change(pod: Obj) -> Obj:
-        if pod["spec"].get("nodeName"):
-            raise status.conflict(
-                call.resource, call.name, f'pod {call.name} is already assigned to node "{pod["spec"]["nodeName"]}"'
-            )
-        pod["spec"]["nodeName"] = node
-        return pod
-
-    await handler.write(handler.cluster.store.modify, call.resource, call.namespace, call.name, change)
-    return json_response(
-        {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, code=201
-    )
-
-
-# Tokens and reviews.
-
-
-async def _token(handler: Handler, call: Call) -> web.Response:
-    if call.verb != "create":
-        raise status.method_not_allowed()
-    account = _object(handler, call)
-    body: Obj = await read_body(call.request) or {}
-    spec = body.get("spec") or {}
-    lifetime = int(spec.get("expirationSeconds") or 3600)
-    if lifetime < 600:
-        problem = status.invalid("spec.expirationSeconds", lifetime, "may not specify a duration less than 10 minutes")
-        raise StatusError(422, "Invalid", f'TokenRequest.authentication.k8s.io "" is invalid: {problem}')
-    now = handler.now
-    token = handler.cluster.authority.service_account_token(
-        str(call.namespace), call.name, account["metadata"]["uid"], now=now, lifetime_s=lifetime,
-        audiences=spec.get("audiences") or (),
-    )  # fmt: skip
-    expires = dt.datetime.fromtimestamp(int(now + lifetime), tz=dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    answer = {
-        "kind": "TokenRequest",
-        "apiVersion": "authentication.k8s.io/v1",
-        "metadata": {"name": call.name, "namespace": call.namespace},
-        "spec": {**spec, "expirationSeconds": lifetime},
-        "status": {"token": token, "expirationTimestamp": expires},
-    }
-    return json_response(answer, code=201)
-
-
-async def review(handler: Handler, call: Call) -> web.Response:
-    """Answer a review: who the client is, or what it or another may do."""
-    if call.verb != "create":
-        raise status.method_not_allowed()
-    body: Obj = await read_body(call.request) or {}
-    spec = body.get("spec") or {}
-    made = {
-        "kind": call.resource.kind,
-        "apiVersion": call.resource.api_version,
-        "metadata": {"creationTimestamp": None},
-    }
-    return json_response({**made, "spec": spec, "status": _reviewed(handler, call, spec)}, code=201)
-
-
-def _reviewed(handler: Handler, call: Call, spec: Obj) -> Obj:
-    kind, store = call.resource.kind, handler.cluster.store
-    if kind == "SelfSubjectReview":
-        return {"userInfo": {"username": call.user.name, "groups": sorted(call.user.groups)}}
-    if kind == "TokenReview":
-        try:
-            user = authorizer.identify(handler.cluster, None, f"Bearer {spec.get('token', '')}", handler.now)
-        except StatusError:
-            return {"authenticated": False, "error": "invalid bearer token"}
-        info = {"username": user.name, "uid": user.uid, "groups": sorted(user.groups)}
-        return {"authenticated": True, "user": info}
-    if kind == "SelfSubjectRulesReview":
-        allowed = "system:masters" in call.user.groups
-        rules = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}] if allowed else []
-        return {"resourceRules": rules, "nonResourceRules": [], "incomplete": not allowed}
-    user = call.user
-    if kind != "SelfSubjectAccessReview":
-        user = User(str(spec.get("user", "")), frozenset(spec.get("groups") or []) | {"system:authenticated"})
-    asked = spec.get("resourceAttributes")
-    if asked is not None:
-        sub = asked.get("subresource")
-        plural = f"{asked.get('resource', '')}/{sub}" if sub else asked.get("resource", "")
-        action = Action(
-            asked.get("verb", ""), asked.get("group", ""), plural, asked.get("namespace", ""), asked.get("name", "")
-        )
-    else:
-        asked = spec.get("nonResourceAttributes") or {}
-        action = Action(asked.get("verb", ""), path=asked.get("path", ""))
-    return {"allowed": authorizer.is_allowed(store, user, action)}
-
-
 ANSWERS: dict[str, _Answer] = {
     "scale": _scale,
-    "log": _log,
+    "log": logs.serve,
     "proxy": _proxy,
-    "eviction": _evict,
-    "binding": _bind,
-    "token": _token,
+    "eviction": disruption.evict,
+    "binding": disruption.bind,
+    "token": reviews.token,
 }
 """Subresources that are not a part of the object itself."""
-
-
-def _text(error: LookupError) -> str:
-    return str(error.args[0]) if error.args else str(error)

@@ -14,6 +14,7 @@ from typing import Any
 
 from crdbmesh.simulator.kube import names, status, workloads
 from crdbmesh.simulator.kube.jsonvalue import Obj
+from crdbmesh.simulator.kube.quantities import value_of
 from crdbmesh.simulator.kube.resources import Resource
 from crdbmesh.simulator.kube.schema import Type, type_of
 from crdbmesh.simulator.kube.status import FieldError
@@ -25,6 +26,8 @@ DATA_LIMIT = 1024 * 1024
 def check(resource: Resource, new: Obj, old: Obj | None) -> list[FieldError]:
     """What is wrong with an object that is to be stored."""
     errors = names.check_metadata(resource, new["metadata"])
+    if old is not None:
+        errors += names.check_finalizers(new["metadata"], old["metadata"])
     if not resource.custom:
         errors += check_required(type_of(resource), new, "")
     checker = _CHECKERS.get((resource.group, resource.kind))
@@ -205,7 +208,28 @@ def _claim(new: Obj, old: Obj | None) -> list[FieldError]:
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
         )
         errors.append(status.forbidden_field("spec", why))
-    return errors
+    return errors + _claimed_size(new, old)
+
+
+def _claimed_size(new: Obj, old: Obj) -> list[FieldError]:
+    """What is wrong with the size that a claim now asks for: only bound claims change it, and only upwards."""
+    wanted, before = _storage(spec_of(new)), _storage(spec_of(old))
+    if wanted is None or before is None or value_of(wanted) == value_of(before):
+        return []
+    if (old.get("status") or {}).get("phase") != "Bound":
+        why = (
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+        )
+        return [status.forbidden_field("spec", why)]
+    held = ((old.get("status") or {}).get("capacity") or {}).get("storage")
+    if value_of(wanted) < value_of(before) and (held is None or value_of(wanted) <= value_of(held)):
+        why = "field can not be less than status.capacity"
+        return [status.forbidden_field("spec.resources.requests.storage", why)]
+    return []
+
+
+def _storage(spec: Obj) -> Any:
+    return ((spec.get("resources") or {}).get("requests") or {}).get("storage")
 
 
 def _volume(new: Obj, _old: Obj | None) -> list[FieldError]:

@@ -18,6 +18,7 @@ from crdbmesh.simulator.kube.jsonvalue import Obj, Objs
 from crdbmesh.simulator.kube.negotiation import (
     DeleteOptions,
     Options,
+    find_duplicates,
     json_response,
     parse_json,
     parse_yaml,
@@ -53,7 +54,7 @@ async def create(handler: Handler, call: Call) -> web.Response:
     """POST to a collection."""
     options = read_options(call.request)
     obj = _checked_body(call, await read_body(call.request))
-    check_fields(call.resource, obj, options)
+    check_fields(call.resource, obj, options, raw=await read_bytes(call.request))
     if not options.dry_run:
         handler.count()
     made = await handler.write(
@@ -75,7 +76,7 @@ async def update(handler: Handler, call: Call) -> web.Response:
     if meta["name"] != call.name:
         message = f"the name of the object ({meta['name']}) does not match the name on the URL ({call.name})"
         raise status.bad_request(message)
-    check_fields(call.resource, obj, options)
+    check_fields(call.resource, obj, options, raw=await read_bytes(call.request))
     if not options.dry_run:
         handler.count()
     store = handler.cluster.store
@@ -136,7 +137,9 @@ def _checked_body(call: Call, body: Any) -> Obj:
     return {**body, "apiVersion": version, "kind": kind, "metadata": meta}
 
 
-def check_fields(resource: Resource, obj: Obj, options: Options, *, patched: str | None = None) -> None:
+def check_fields(
+    resource: Resource, obj: Obj, options: Options, *, patched: str | None = None, raw: bytes = b""
+) -> None:
     """Refuse, or warn of, fields that the type does not declare, as the client asked.
 
     Raises:
@@ -147,9 +150,12 @@ def check_fields(resource: Resource, obj: Obj, options: Options, *, patched: str
         raise status.bad_request(
             f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {found.mistyped}'
         )
-    if options.validation == "Ignore" or not found.unknown:
+    if options.validation == "Ignore":
         return
-    texts = [f'unknown field "{path}"' for path in found.unknown]
+    texts = [f'duplicate field "{path}"' for path in find_duplicates(raw)]
+    texts += [f'unknown field "{path}"' for path in found.unknown]
+    if not texts:
+        return
     if options.validation == "Warn":
         options.warnings.extend(texts)
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from crdbmesh.simulator import resets
-from crdbmesh.simulator.kube import faults, selectors, status, table
+from crdbmesh.simulator.kube import faults, listoptions, selectors, status, table
 from crdbmesh.simulator.kube.history import ADDED, DELETED, MODIFIED, Event
 from crdbmesh.simulator.kube.jsonvalue import Obj
 from crdbmesh.simulator.kube.negotiation import is_true
@@ -33,11 +33,7 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
     """Answer with what happens, until the client's timeout."""
     query = call.request.query
     initial = "sendInitialEvents" in query and is_true(query["sendInitialEvents"])
-    if initial and query.get("resourceVersionMatch") != "NotOlderThan":
-        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        raise StatusError(
-            422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: {why}'
-        )
+    listoptions.check(query, watch=True)
     version = query.get("resourceVersion", "")
     if version and not version.isdigit():
         raise status.bad_request(f'strconv.ParseUint: parsing "{version}": invalid syntax')

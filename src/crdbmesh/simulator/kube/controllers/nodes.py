@@ -209,7 +209,7 @@ class Nodes(Controller):
                 "architecture": "amd64",
                 "bootID": f"{_hex(f'{machine.key}{machine.booted_at}', 32)}",
                 "containerRuntimeVersion": "containerd://2.3.2-k3s1",
-                "kernelVersion": "6.8.0-1044-azure",
+                "kernelVersion": "6.14.0-1012-azure",
                 "kubeProxyVersion": "",
                 "kubeletVersion": member.version,
                 "machineID": identity,

@@ -325,9 +325,9 @@ def _seq(process: Process) -> int:
 def _uname(process: Process) -> int:
     node = process.container.pod["metadata"]["name"]
     words = process.argv[1:]
-    table = {"-r": "6.8.0-1044-azure", "-m": "x86_64", "-n": node, "-s": "Linux"}
+    table = {"-r": "6.14.0-1012-azure", "-m": "x86_64", "-n": node, "-s": "Linux"}
     if words == ["-a"]:
-        process.say(f"Linux {node} 6.8.0-1044-azure #50-Ubuntu SMP x86_64 GNU/Linux\n")
+        process.say(f"Linux {node} 6.14.0-1012-azure #12~24.04.1-Ubuntu SMP x86_64 GNU/Linux\n")
     else:
         process.say(" ".join(table.get(word, "Linux") for word in words or ["-s"]) + "\n")
     return 0
