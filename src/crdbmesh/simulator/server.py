@@ -2,7 +2,8 @@
 
 Doors: Azure Resource Manager, a report of what was asked of the world, and "what is my address" as public services
 answer it, each at https://127.0.0.1:<port>; SSH at <public ip of each machine>:<its port>; the Kubernetes API at
-https://<public ip of each server>:6443. One thread serves the HTTPS doors, one moves the clusters, a few serve SSH.
+https://<public ip of each server>:6443; DNS at the NodePorts that lead to a CoreDNS. One thread serves the HTTPS and
+DNS doors, one moves the clusters, a few serve SSH.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from crdbmesh.simulator.hosts.server import Hosts
 from crdbmesh.simulator.kube.controllers import Controllers
 from crdbmesh.simulator.kube.door import KubeDoors
 from crdbmesh.simulator.network import Network
+from crdbmesh.simulator.nodeports import NodePorts
 from crdbmesh.simulator.world import World
 
 T = TypeVar("T")
@@ -82,6 +84,7 @@ class Simulator:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="doors", daemon=True)
         self._kube = KubeDoors(self.world, self._loop)
+        self._node_ports = NodePorts(self.world, self._loop)
         self._runners: list[web.AppRunner] = []
         self._urls: dict[str, str] = {}
 
@@ -109,6 +112,7 @@ class Simulator:
         self._hosts.start()
         self._controllers.start()
         self._kube.start()
+        self._node_ports.start()
         self._write_cloud_file()
 
     def stop(self) -> None:
@@ -117,6 +121,7 @@ class Simulator:
         for runner in self._runners:
             self._call(runner.cleanup())
         self._controllers.stop()
+        self._node_ports.stop()
         self._kube.stop()
         self._hosts.stop()
         self._call(self._loop.shutdown_default_executor())

@@ -87,6 +87,8 @@ class Wires:
     machines: dict[str, Machine] = field(default_factory=dict)
     drops: list[Callable[[str, str, int, str], str | None]] = field(default_factory=list)
     egress: bool = True
+    public: dict[str, str] = field(default_factory=dict)
+    closed: set[tuple[int, str]] = field(default_factory=set)
 
     def private_ip(self, machine: Machine) -> str | None:
         return self.addresses.get(machine.key)
@@ -102,6 +104,12 @@ class Wires:
             if reason:
                 return reason
         return None
+
+    def public_ip(self, machine: Machine) -> str | None:
+        return self.public.get(machine.key)
+
+    def inbound_from_internet(self, _machine: Machine, _source: str, port: int, protocol: str) -> bool:
+        return (port, protocol) not in self.closed
 
     def has_egress(self, machine: Machine) -> bool:
         return self.egress
