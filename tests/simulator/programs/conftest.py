@@ -306,6 +306,7 @@ class Bench:
                 "addresses": [box.ip],
                 "conditions": {"ready": ready},
                 "nodeName": box.node.node_name,
+                "targetRef": {"kind": "Pod", "namespace": namespace, "name": box.name},
                 **({"hostname": box.pod["spec"]["hostname"]} if box.pod["spec"].get("hostname") else {}),
             }
             for box in boxes

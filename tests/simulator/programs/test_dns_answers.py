@@ -219,3 +219,67 @@ def test_readiness_waits_for_the_kubernetes_api(bench: Any) -> None:
     assert answer is not None
     assert answer.status == 503
     assert program.http_get(8080, "/health", tls=False) is not None
+
+
+def kubernetes(*options: str) -> str:
+    """A Corefile with these options of plugin `kubernetes`."""
+    lines = "".join(f"      {option}\n" for option in options)
+    return f".:53 {{\n    kubernetes cluster.local in-addr.arpa {{\n{lines}    }}\n}}\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "found"),
+    [
+        ("ttl 5", {"quiet": True, "loud": True, "loud-host": False}),
+        ("noendpoints", {"quiet": True, "loud": False, "loud-host": False}),
+        ("endpoint_pod_names", {"quiet": True, "loud": True, "loud-host": True}),
+        ("ignore empty_service", {"quiet": False, "loud": True, "loud-host": False}),
+        ("labels app=loud", {"quiet": False, "loud": False, "loud-host": False}),
+    ],
+)
+def test_options_of_the_kubernetes_plugin_say_which_names_there_are(
+    bench: Any, option: str, found: dict[str, bool]
+) -> None:
+    cluster = bench.cluster(1)
+    bench.coredns(cluster, corefile=kubernetes(option))
+    shell = bench.shell(cluster, "n10")
+    bench.service(cluster, "default", "quiet", [{"port": 1}], [])
+    bench.service(cluster, "default", "loud", [{"port": 1}], [shell], clusterIP="None")
+    bench.advance(5)
+    names = {"quiet": "quiet", "loud": "loud", "loud-host": "shell.loud"}
+    answers = {
+        key: dns.lookup(bench.world, container(shell), f"{name}.default.svc.cluster.local.").found
+        for key, name in names.items()
+    }
+    assert answers == found
+
+
+def test_an_option_that_this_world_does_not_act_out_is_reported(bench: Any) -> None:
+    cluster = bench.cluster(1)
+    bench.coredns(cluster, corefile=kubernetes("multicluster clusterset.local"))
+    bench.advance(5)
+    assert "CoreDNS plugin kubernetes multicluster" in str(bench.world.unknown)
+
+
+@pytest.mark.parametrize(
+    ("block", "found"),
+    [
+        ("forward . 10.2.0.4:30053 10.3.0.4:30053 {\n policy sequential\n }", False),
+        ("forward . 10.2.0.4:30053 10.3.0.4:30053 {\n policy sequential\n failover NXDOMAIN\n }", True),
+        ("forward . 10.2.0.4:30053 10.3.0.4:30053 {\n policy sequential\n failover REFUSED\n }", False),
+        ("forward . 10.2.0.4:30053 {\n next NXDOMAIN\n }\n forward . 10.3.0.4:30053", True),
+        ("forward . 10.2.0.4:30053 {\n next SERVFAIL\n }\n forward . 10.3.0.4:30053", False),
+    ],
+)
+def test_another_upstream_is_asked_after_an_answer_only_if_its_code_says_so(
+    bench: Any, block: str, *, found: bool
+) -> None:
+    first, *others = (bench.cluster(number) for number in (1, 2, 3))
+    bench.coredns(first, custom={"west.server": f"west.svc.cluster.local:53 {{\n {block}\n}}\n"})
+    for other in others:
+        bench.coredns(other, node_port=30053)
+        bench.namespace(other, "west")
+    bench.service(others[1], "west", "db", [{"port": 1}])
+    shell = bench.shell(first, "n10")
+    bench.advance(5)
+    assert dns.lookup(bench.world, container(shell), "db.west.svc.cluster.local").found == found

@@ -120,6 +120,7 @@ def _servers(block: Block, keys: list[tuple[str, int]], files: Mapping[str, byte
         config.ready = config.ready or name == "ready"
         if name == "kubernetes":
             found = dns_plugins.read_kubernetes(tokens, zones)
+            config.unhandled += [f"kubernetes {option}" for option in found.unhandled]
             for server in servers:
                 server.kubernetes = found
         elif name == "hosts":

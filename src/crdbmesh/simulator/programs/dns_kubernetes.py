@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from crdbmesh.simulator.kube.pods import runtime
+from crdbmesh.simulator.kube.selectors import parse_labels
 from crdbmesh.simulator.programs import objects
 from crdbmesh.simulator.programs.dns_message import NOERROR, NXDOMAIN, Answer, Question, Record, absolute, soa, under
 
@@ -86,7 +87,7 @@ def _service(
 ) -> list[Record] | None:
     service_name = labels.pop()
     service = objects.find(cluster, "Service", namespace, service_name)
-    if service is None:
+    if service is None or not _is_served(cluster, settings, service):
         return None
     spec = objects.spec(service)
     port = protocol = endpoint = None
@@ -100,6 +101,8 @@ def _service(
         return [Record(name, "CNAME", settings.ttl, absolute(str(spec["externalName"])))]
     base = name if port is None and endpoint is None else name.split(".", 2 if port else 1)[-1]
     if spec.get("clusterIP") == "None" or endpoint is not None:
+        if settings.no_endpoints:
+            return None
         found = list(_endpoint_records(cluster, settings, name, base, service, endpoint, port, protocol))
         return found or None
     ports = [
@@ -113,6 +116,25 @@ def _service(
     share = 100 // len(ports)
     records += [Record(name, "SRV", settings.ttl, f"0 {share} {entry['port']} {base}") for entry in ports]
     return records if port is None else records[1:]
+
+
+def _is_served(cluster: Cluster, settings: Kubernetes, service: objects.Obj) -> bool:
+    meta = service["metadata"]
+    if not _is_watched(settings, service):
+        return False
+    if not settings.ignore_empty or objects.spec(service).get("type") == "ExternalName":
+        return True
+    return any(each.ready for each in objects.endpoints(cluster, meta["namespace"], meta["name"]))
+
+
+def _is_watched(settings: Kubernetes, service: objects.Obj) -> bool:
+    return not settings.labels or parse_labels(settings.labels)(service)
+
+
+def _host(endpoint: objects.Endpoint, settings: Kubernetes) -> str:
+    """The label under which an endpoint is found below its Service."""
+    named = endpoint.pod if settings.endpoint_pod_names else None
+    return endpoint.hostname or named or endpoint.ip.replace(".", "-")
 
 
 def _endpoint_records(
@@ -130,7 +152,7 @@ def _endpoint_records(
     for each in objects.endpoints(cluster, meta["namespace"], meta["name"]):
         if not each.ready:
             continue
-        host = each.hostname or each.ip.replace(".", "-")
+        host = _host(each, settings)
         if endpoint is not None and endpoint != host:
             continue
         if port is None and each.ip not in seen:
@@ -145,16 +167,17 @@ def _reverse(cluster: Cluster, question: Question, settings: Kubernetes) -> list
     parts = question.name.removesuffix(".in-addr.arpa.").split(".")
     address = ".".join(reversed(parts))
     domain = objects.domain(cluster)
-    for service in objects.every(cluster, "Service"):
+    services = [each for each in objects.every(cluster, "Service") if _is_watched(settings, each)]
+    for service in services:
         meta = service["metadata"]
         if objects.spec(service).get("clusterIP") == address:
             target = f"{meta['name']}.{meta['namespace']}.svc.{domain}."
             return [Record(question.name, "PTR", settings.ttl, target)]
-    for service in objects.every(cluster, "Service"):
+    for service in [] if settings.no_endpoints else services:
         meta = service["metadata"]
         for each in objects.endpoints(cluster, meta["namespace"], meta["name"]):
             if each.ip == address and objects.spec(service).get("clusterIP") == "None":
-                host = each.hostname or each.ip.replace(".", "-")
+                host = _host(each, settings)
                 target = f"{host}.{meta['name']}.{meta['namespace']}.svc.{domain}."
                 return [Record(question.name, "PTR", settings.ttl, target)]
     return None

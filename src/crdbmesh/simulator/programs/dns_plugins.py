@@ -9,6 +9,8 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 
+from crdbmesh.simulator.kube.selectors import parse_labels
+from crdbmesh.simulator.kube.status import StatusError
 from crdbmesh.simulator.programs.corefile import CorefileError, Dispenser
 from crdbmesh.simulator.programs.dns_message import absolute
 from crdbmesh.simulator.programs.dns_settings import Cache, Forward, Hosts, Kubernetes, Rewrite
@@ -16,6 +18,9 @@ from crdbmesh.simulator.programs.dns_settings import Cache, Forward, Hosts, Kube
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MAX_UPSTREAMS = 15
+_RCODES = {
+    "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE",
+}  # fmt: skip
 
 
 def duration(text: str) -> float:
@@ -84,20 +89,21 @@ def _kubernetes_option(tokens: Dispenser, found: Kubernetes) -> None:
         found.endpoint_pod_names = True
     elif word == "noendpoints":
         found.no_endpoints = True
-    elif word not in (
-        "endpoint",
-        "tls",
-        "kubeconfig",
-        "labels",
-        "namespace_labels",
-        "ignore",
-        "multicluster",
-        "startup_timeout",
-        "apiserver_qps",
-        "apiserver_burst",
-        "apiserver_max_inflight",
-        "transfer",
-    ):
+    elif word == "ignore":
+        if arguments != ["empty_service"]:
+            raise tokens.error(f"unable to parse ignore value: '{' '.join(arguments)}'")
+        found.ignore_empty = True
+    elif word == "labels":
+        if not arguments:
+            raise tokens.count_error()
+        found.labels = " ".join(arguments)
+        try:
+            parse_labels(found.labels)
+        except StatusError as error:
+            raise tokens.error(f"unable to parse label selector value: '{found.labels}': {error.message}") from None
+    elif word in ("endpoint", "tls", "kubeconfig", "namespace_labels", "multicluster", "transfer"):
+        found.unhandled.append(word)
+    elif word not in ("startup_timeout", "apiserver_qps", "apiserver_burst", "apiserver_max_inflight"):
         raise tokens.error(f"unknown property '{word}'")
 
 
@@ -219,10 +225,16 @@ def _forward_option(tokens: Dispenser, result: Forward) -> None:
         tokens.rest()
         result.encrypted = True
     elif word in ("next", "failover"):
-        codes = tokens.rest()
+        codes = frozenset(code.upper() for code in tokens.rest())
         if not codes:
             raise tokens.count_error()
-        result.on_failure = tuple(codes)
+        unknown = sorted(codes - _RCODES - ({"NOERROR"} if word == "next" else set()))
+        if unknown:
+            raise tokens.error(f"{unknown[0]} is not a valid rcode")
+        if word == "next":
+            result.passed_on = codes
+        else:
+            result.failover = codes
     else:
         raise tokens.error(f"unknown property '{word}'")
 

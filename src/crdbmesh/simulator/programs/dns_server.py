@@ -132,9 +132,15 @@ class Resolver:
             found = dns_kubernetes.answer(self.container.cluster, server.kubernetes, question)
             if found is not None:
                 return self._followed(found, question)
-        for forward in server.forwards:
-            if under(question.name, forward.zone) and not any(under(question.name, zone) for zone in forward.ignored):
-                return self._forward(forward, question)
+        fitting = [
+            forward
+            for forward in server.forwards
+            if under(question.name, forward.zone) and not any(under(question.name, zone) for zone in forward.ignored)
+        ]
+        for number, forward in enumerate(fitting, 1):
+            answer = self._forward(forward, question)
+            if number == len(fitting) or answer.rcode not in forward.passed_on:
+                return answer
         return Answer(SERVFAIL, reason="plugin/errors: no next plugin found")
 
     def _followed(self, found: Answer, question: Question) -> Answer:
@@ -173,6 +179,7 @@ class Resolver:
             return Answer(SERVFAIL, reason="forward over TLS is not part of this world")
         transport = "TCP" if settings.force_tcp else "UDP" if settings.prefer_udp else question.transport
         spent, reason = 0.0, "no healthy upstream"
+        last: Answer | None = None
         order = self._order(settings)
         if all(self._down(settings, each) for each in order):
             if settings.fail_fast:
@@ -187,12 +194,16 @@ class Resolver:
             health = self.upstreams.setdefault(upstream, _Health())
             if answer.rcode:
                 health.fails = 0
-                return answer.later(spent)
+                last = answer.later(spent)
+                if answer.rcode not in settings.failover:
+                    return last
+                spent += answer.elapsed_s
+                continue
             spent += answer.elapsed_s
             reason = answer.reason
             health.fails += 1
             health.checked_at = self.container.world.clock.now()
-        return Answer(SERVFAIL, reason=reason, elapsed_s=spent)
+        return last or Answer(SERVFAIL, reason=reason, elapsed_s=spent)
 
     def _order(self, settings: Forward) -> list[tuple[str, int]]:
         order = list(settings.upstreams)

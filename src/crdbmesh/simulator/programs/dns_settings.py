@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Kubernetes:
-    """Settings of plugin `kubernetes`. `fallthrough` is None when names that do not exist are answered here."""
+    """Settings of plugin `kubernetes`.
+
+    Attributes:
+        fall_through: None when names that do not exist are answered here.
+        labels: a selector that Services must match, or empty.
+        unhandled: options that this world accepts but does not act out.
+    """
 
     zones: list[str]
     ttl: int = 5
@@ -16,6 +22,9 @@ class Kubernetes:
     namespaces: list[str] | None = None
     endpoint_pod_names: bool = False
     no_endpoints: bool = False
+    ignore_empty: bool = False
+    labels: str = ""
+    unhandled: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -31,7 +40,12 @@ class Hosts:
 
 @dataclass(slots=True)
 class Forward:
-    """Settings of plugin `forward`."""
+    """Settings of plugin `forward`.
+
+    Attributes:
+        failover: codes after which the next upstream is asked, as if there had been no answer.
+        passed_on: codes after which the next `forward` of the server block is asked.
+    """
 
     zone: str
     upstreams: list[tuple[str, int]] = field(default_factory=list)
@@ -44,7 +58,8 @@ class Forward:
     policy: str = "random"
     read_timeout_s: float = 2.0
     fail_fast: bool = False
-    on_failure: tuple[str, ...] = ()
+    failover: frozenset[str] = frozenset()
+    passed_on: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

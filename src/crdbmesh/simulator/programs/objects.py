@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -65,27 +66,25 @@ def internal_ip(cluster: Cluster, node_name: str) -> str | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """An address behind a Service.
 
     Attributes:
         ip: the address.
         hostname: the name it is published under, or None.
+        pod: the pod it is the address of, or None.
         ready: whether it takes traffic.
         node: the node it is on, or None.
         ports: (name, protocol, number) of each port.
     """
 
-    __slots__ = ("hostname", "ip", "node", "ports", "ready")
-
-    def __init__(
-        self, ip: str, hostname: str | None, node: str | None, ports: tuple[tuple[str, str, int], ...], *, ready: bool
-    ) -> None:
-        self.ip = ip
-        self.hostname = hostname
-        self.node = node
-        self.ports = ports
-        self.ready = ready
+    ip: str
+    hostname: str | None
+    pod: str | None
+    node: str | None
+    ports: tuple[tuple[str, str, int], ...]
+    ready: bool
 
 
 def endpoints(cluster: Cluster, namespace: str, service: str) -> list[Endpoint]:
@@ -103,7 +102,9 @@ def _sliced(slices: list[Obj]) -> Iterator[Endpoint]:
         for entry in each.get("endpoints") or []:
             ready = (entry.get("conditions") or {}).get("ready")
             for ip in entry.get("addresses") or []:
-                yield Endpoint(ip, entry.get("hostname"), entry.get("nodeName"), ports, ready=ready is not False)
+                yield Endpoint(
+                    ip, entry.get("hostname"), _pod(entry), entry.get("nodeName"), ports, ready=ready is not False
+                )
 
 
 def _plain(obj: Obj) -> Iterator[Endpoint]:
@@ -111,7 +112,14 @@ def _plain(obj: Obj) -> Iterator[Endpoint]:
         ports = _ports(subset.get("ports"))
         for key, ready in (("addresses", True), ("notReadyAddresses", False)):
             for entry in subset.get(key) or []:
-                yield Endpoint(entry["ip"], entry.get("hostname"), entry.get("nodeName"), ports, ready=ready)
+                yield Endpoint(
+                    entry["ip"], entry.get("hostname"), _pod(entry), entry.get("nodeName"), ports, ready=ready
+                )
+
+
+def _pod(entry: Obj) -> str | None:
+    target = entry.get("targetRef") or {}
+    return target.get("name") if target.get("kind") == "Pod" else None
 
 
 def _ports(listed: list[Obj] | None) -> tuple[tuple[str, str, int], ...]:
