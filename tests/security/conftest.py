@@ -476,8 +476,12 @@ def grounds() -> Iterator[Callable[[dict[str, Any], Path], Ground]]:
         ground.recorder.close()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever looks at the one mesh does so in the process that made it."""
+    """Whatever looks at the one mesh does so in the process that made it.
+
+    First of all hooks: pytest-xdist reads the groups in the same hook.
+    """
     for item in items:
         if "mesh" in getattr(item, "fixturenames", ()) and item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.xdist_group("the mesh"))
