@@ -77,7 +77,7 @@ class Cilium(ObjectsStep):
                 return f"{kind} {name} is absent in {self.region.name}"
         return release.find_gap(kube, names.CILIUM)
 
-    def apply(self, gap: Gap, say: Say) -> None:
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole chart is applied, whatever differs
         """Apply the chart; when it is as we want it but something it brings is gone, have it installed again."""
         kube = self.access.kube(self.region.name)
         kube.wait(
@@ -90,6 +90,7 @@ class Cilium(ObjectsStep):
             deadline_s=self.access.patient(CRD_DEADLINE_S),
             say=say,
         )
+        before, job_before = self._inputs(kube), release.find_job_uid(kube, names.CILIUM)
         covered = not any(kube.covers(wanted) for wanted in self.objects())
         if release.delete_broken(kube, names.CILIUM) or (covered and not release.is_under_way(kube, names.CILIUM)):
             # The helm-controller makes a job that is gone anew, and that runs `helm upgrade --install`.
@@ -97,17 +98,25 @@ class Cilium(ObjectsStep):
             kube.delete(
                 "batch/v1", "Job", job, names.KUBE_SYSTEM, wait=True, deadline_s=self.access.patient(CRD_DEADLINE_S)
             )
-        ObjectsStep.apply(self, gap, say)
+        for wanted in self.objects():
+            kube.apply(wanted, force=True)
+        # The job that is there may still be the one of the chart before.
+        self._wait(kube, None if self._inputs(kube) == before else job_before, say)
 
-    def settle(self, say: Say) -> None:
-        """Wait for the install job, then for what it brings."""
-        kube = self.access.kube(self.region.name)
+    def _inputs(self, kube: Kube) -> list[Any]:
+        """What the install job is made from, as the cluster has it now."""
+        chart = kube.find("helm.cattle.io/v1", "HelmChart", names.CILIUM, names.KUBE_SYSTEM) or {}
+        secret = kube.find("v1", "Secret", names.CILIUM_VALUES_SECRET, names.KUBE_SYSTEM) or {}
+        return [chart.get("spec"), secret.get("data")]
+
+    def _wait(self, kube: Kube, outdated: str | None, say: Say) -> None:
+        """Wait for the install job, other than the outdated one, then for what it brings."""
         kube.wait(
             "batch/v1",
             "Job",
             release.job(names.CILIUM),
             names.KUBE_SYSTEM,
-            functools.partial(release.unfinished, kube, names.CILIUM),
+            functools.partial(release.unfinished, kube, names.CILIUM, outdated),
             awaited=f"the Cilium install in {self.region.name}",
             deadline_s=self.access.patient(INSTALL_DEADLINE_S),
             say=say,

@@ -36,6 +36,12 @@ def find_gap(kube: Kube, release: str) -> str | None:
     return f"Job {job(release)} still runs in {kube.name}" if is_under_way(kube, release) else None
 
 
+def find_job_uid(kube: Kube, release: str) -> str | None:
+    """Which job that is: the helm-controller makes a new one of the same name for every change of the chart."""
+    found = kube.find("batch/v1", "Job", job(release), names.KUBE_SYSTEM)
+    return None if found is None else str(found["metadata"]["uid"])
+
+
 def is_under_way(kube: Kube, release: str) -> bool:
     """Whether a job works on it, on behalf of an earlier run or of k3s."""
     found = kube.find("batch/v1", "Job", job(release), names.KUBE_SYSTEM)
@@ -63,12 +69,13 @@ def delete_broken(kube: Kube, release: str) -> bool:
     return bool(broken)
 
 
-def unfinished(kube: Kube, release: str, found: Mapping[str, Any] | None) -> str | None:
+def unfinished(kube: Kube, release: str, outdated: str | None, found: Mapping[str, Any] | None) -> str | None:
     """Why a release is not there yet; None when it is.
 
     Args:
         kube: the cluster.
         release: its name.
+        outdated: the uid of a job that the helm-controller is about to replace, or None.
         found: its job.
 
     Raises:
@@ -76,6 +83,8 @@ def unfinished(kube: Kube, release: str, found: Mapping[str, Any] | None) -> str
     """
     if found is None:
         return "no job yet"
+    if found["metadata"]["uid"] == outdated:
+        return "not taken up by the helm-controller yet"
     status = found.get("status", {})
     hint = f"see `kubectl -n {names.KUBE_SYSTEM} logs job/{job(release)}`"
     for condition in status.get("conditions") or []:
