@@ -13,7 +13,8 @@ import yaml
 from pydantic import ValidationError
 
 from crdbmesh.errors import ConfigError, Finding
-from crdbmesh.topology.mesh import InconsistentError, Mesh
+from crdbmesh.topology.consistency import InconsistentError
+from crdbmesh.topology.mesh import Mesh
 
 _REMEDIES = {
     "extra_forbidden": "remove it, or correct its spelling; `examples/` shows every field",
