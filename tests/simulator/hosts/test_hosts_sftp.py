@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -84,6 +85,15 @@ def test_openssh_sftp_and_scp_move_files_both_ways(town: Town, identity: list[st
     )
     assert back.read_bytes() == source.read_bytes()
     assert town.run("a", "stat -c '%a %s' two").stdout == "640 256000\n"
+    room = subprocess.run(
+        ["sftp", *options, "-b", "-", place], input=b"df\n", check=True, timeout=20, stdout=subprocess.PIPE
+    )
+    assert room.stdout.splitlines()[-1].endswith(b"%")
+    old.mkdir()
+    town.run("a", "mkdir box; touch box/x1 box/x2 box/y")
+    subprocess.run(["scp", "-O", *options, f"{place}:box/x*", str(old)], check=True, timeout=20)
+    assert sorted(each.name for each in old.iterdir()) == ["x1", "x2"]
+    shutil.rmtree(old)
     for flags in ([], ["-O"]):
         subprocess.run(["scp", *flags, *options, str(source), f"{place}:four"], check=True, timeout=20)
         subprocess.run(["scp", *flags, *options, f"{place}:four", str(old)], check=True, timeout=20)

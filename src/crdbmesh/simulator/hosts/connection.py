@@ -1,7 +1,7 @@
 """One SSH connection to a machine: key exchange, login by public key, channels.
 
 Passwords and root are refused, as on Azure's Ubuntu image with `disablePasswordAuthentication`. Port forwarding is
-refused: this world has no sockets inside.
+refused and recorded: this world has no sockets inside.
 """
 
 from __future__ import annotations
@@ -211,6 +211,21 @@ class Connection(paramiko.ServerInterface):
         if kind != "session" or len(running) >= _MAX_SESSIONS:
             return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         return OPEN_SUCCEEDED
+
+    def check_channel_direct_tcpip_request(
+        self,
+        chanid: int,  # noqa: ARG002
+        origin: tuple[str, int],  # noqa: ARG002
+        destination: tuple[str, int],
+    ) -> int:
+        """Refuse `-L`, `-W`, `-D` and `-J`, as with `AllowTcpForwarding no`."""
+        self.machine.world.not_known("ssh", f"forwarding to {destination[0]}:{destination[1]}")
+        return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+
+    def check_port_forward_request(self, address: str, port: int) -> int:
+        """Refuse `-R`."""
+        self.machine.world.not_known("ssh", f"forwarding from {address}:{port}")
+        return 0
 
     def check_channel_env_request(self, channel: paramiko.Channel, name: bytes, value: bytes) -> bool:
         """Accept what sshd_config's AcceptEnv does: LANG and LC_*."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import shlex
 from typing import TYPE_CHECKING
 
 from crdbmesh.simulator.hosts.process import Process, os_error
@@ -12,18 +11,20 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.hosts.session import ChannelSource
 
 
-def scp(process: Process, source: ChannelSource, command: str) -> int:
-    """Serve one transfer and return the exit status."""
-    words = shlex.split(command)[1:]
+def scp(process: Process, argv: list[str]) -> int:
+    """Serve one transfer and return the exit status. The shell has expanded what the client left to it, as `*`."""
+    from crdbmesh.simulator.hosts.session import ChannelSource
+
+    words, source = argv[1:], process.stdin
     flags = "".join(word[1:] for word in words if word.startswith("-") and word != "--")
     paths = [word for word in words if not word.startswith("-")]
-    if "t" in flags and paths:
+    if isinstance(source, ChannelSource) and "t" in flags and paths:
         return _Receiver(process, source).receive(paths[-1])
-    if "f" in flags and paths:
+    if isinstance(source, ChannelSource) and "f" in flags and paths:
         sender = _Sender(process, source, recursive="r" in flags, preserve="p" in flags)
-        return max(sender.send(path) for path in paths)
+        return sender.send(paths)
     process.err("usage: scp [-r] -t|-f path\n")
-    process.machine.world.not_known("ssh", command)
+    process.machine.world.not_known("ssh", " ".join(argv))
     return 1
 
 
@@ -81,11 +82,11 @@ class _Sender:
         self._recursive = recursive
         self._preserve = preserve
 
-    def send(self, path: str) -> int:
-        """Send a file or a tree."""
+    def send(self, paths: list[str]) -> int:
+        """Send files and trees."""
         if self._source.take(1) != b"\0":
             return 1
-        return self._send(path)
+        return max([self._send(path) for path in paths])
 
     def _send(self, path: str) -> int:
         files, who = self._process.machine.files, self._process.actor

@@ -16,7 +16,6 @@ from crdbmesh.simulator.hosts import process as processes
 from crdbmesh.simulator.hosts.commands.system import KERNEL
 from crdbmesh.simulator.hosts.filesystem import Ledger
 from crdbmesh.simulator.hosts.process import Expired, Killed, Process, Signalled, Sink, Source
-from crdbmesh.simulator.hosts.scp import scp
 from crdbmesh.simulator.hosts.sftp import Files, Subsystem
 from crdbmesh.simulator.hosts.shell import Shell
 
@@ -231,8 +230,6 @@ class Session:
         if self.kind == "exec":
             # sshd starts the login shell so.
             self.machine.world.ran(self.machine.hostname, ["bash", "-c", self.command])
-            if self.command.split(" ", 1)[0] == "scp":
-                return scp(process, source, self.command)
             return shell.run_text(self.command)
         out.write(f"Welcome to Ubuntu 24.04.3 LTS (GNU/Linux {KERNEL} {self.machine.uname_arch})\n\n".encode())
         if not self.terminal:

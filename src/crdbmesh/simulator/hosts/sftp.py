@@ -1,7 +1,7 @@
 """The SFTP subsystem over a machine's file system, with the rights of whoever is logged in.
 
 Protocol version 3 (draft-ietf-secsh-filexfer-02) as OpenSSH's sftp-server speaks it, with OpenSSH's extensions
-posix-rename, hardlink, fsync, lsetstat and limits.
+posix-rename, statvfs, fstatvfs, hardlink, fsync, lsetstat and limits.
 """
 
 from __future__ import annotations
@@ -40,9 +40,12 @@ if TYPE_CHECKING:
     from crdbmesh.simulator.hosts.machine_os import MachineOS
 
 _VERSION = 3
+_BLOCK = 4096
+_USED_KIB, _RESERVED_KIB = 2202010, 16384
 _LIMITS = (262144, 261120, 261120, 1000)
 _EXTENSIONS = (
-    ("posix-rename@openssh.com", "1"), ("hardlink@openssh.com", "1"), ("fsync@openssh.com", "1"),
+    ("posix-rename@openssh.com", "1"), ("statvfs@openssh.com", "2"), ("fstatvfs@openssh.com", "2"),
+    ("hardlink@openssh.com", "1"), ("fsync@openssh.com", "1"),
     ("lsetstat@openssh.com", "1"), ("limits@openssh.com", "1"),
 )  # fmt: skip
 
@@ -74,6 +77,9 @@ class Subsystem(SFTPServer):
             numbers = [int64(value) for value in _LIMITS]
             self._response(request_number, CMD_EXTENDED_REPLY, *numbers)  # type: ignore[attr-defined]
             return
+        if name in ("statvfs@openssh.com", "fstatvfs@openssh.com"):
+            self._answer_statvfs(request_number, msg, by_path=name.startswith("s"))
+            return
         status = SFTP_OP_UNSUPPORTED
         if name == "posix-rename@openssh.com":
             status = self.server.posix_rename(msg.get_text(), msg.get_text())
@@ -85,6 +91,15 @@ class Subsystem(SFTPServer):
             path = msg.get_text()
             status = self.server.chattr(path, _read_attributes(msg))
         self._send_status(request_number, status)  # type: ignore[attr-defined]
+
+    def _answer_statvfs(self, request_number: int, msg: Message, *, by_path: bool) -> None:
+        """How much room there is; all folders are of one file system."""
+        found = self.server.stat(msg.get_text()) if by_path else None
+        if isinstance(found, int):
+            self._send_status(request_number, found)  # type: ignore[attr-defined]
+            return
+        numbers = [int64(value) for value in self.server.room()]
+        self._response(request_number, CMD_EXTENDED_REPLY, *numbers)  # type: ignore[attr-defined]
 
 
 class Files(paramiko.SFTPServerInterface):
@@ -98,6 +113,14 @@ class Files(paramiko.SFTPServerInterface):
         self._files = machine.files
         self._who = actor
         self._home = home
+
+    def room(self) -> tuple[int, ...]:
+        """The file system's numbers, in the order of `statvfs@openssh.com`; the same as `df` says."""
+        total = (self._machine.disk_gib - 1) * 1024**3 // _BLOCK
+        free = total - _USED_KIB * 1024 // _BLOCK
+        spare = free - _RESERVED_KIB * 1024 // _BLOCK
+        inodes = total // 2
+        return (_BLOCK, _BLOCK, total, free, spare, inodes, inodes - 80000, inodes - 80000, 0x801, 0, 255)
 
     def canonicalize(self, path: str) -> str:
         """An absolute path; relative ones start at the home directory."""

@@ -105,7 +105,7 @@ def _become(process: Process, target: str, arguments: list[str], *, login: str, 
             "SUDO_USER": caller, "SUDO_UID": str(process.actor.uid), "SUDO_GID": str(process.actor.gid),
             "SUDO_COMMAND": " ".join(arguments), "MAIL": f"/var/mail/{user.name}", **own}  # fmt: skip
     actor = machine.actor(user.name, process.actor.ledger)
-    actor.umask = process.actor.umask
+    actor.umask = process.actor.umask | 0o022  # sudoers(5), `umask`: the union of both
     child = process.child(env=env, actor=actor, cwd=user.home if login == "i" else process.cwd)
     if login:
         arguments = ["bash", *(["-c", " ".join(arguments)] if arguments else [])]

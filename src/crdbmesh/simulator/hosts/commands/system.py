@@ -98,16 +98,29 @@ def _date(process: Process, argv: list[str]) -> int:
     return 0
 
 
+def _spelled(up_s: int) -> str:
+    """How long, as `uptime -p` writes it."""
+    parts = ((up_s // 86400, "day"), (up_s // 3600 % 24, "hour"), (up_s // 60 % 60, "minute"))
+    return ", ".join(f"{count} {unit}{'s' * (count != 1)}" for count, unit in parts if count) or "0 minutes"
+
+
+def _clocked(up_s: int) -> str:
+    """How long, as `uptime` writes it."""
+    days, hours, minutes = up_s // 86400, up_s // 3600 % 24, up_s // 60 % 60
+    since = f"{hours:2}:{minutes:02}" if hours else f"{minutes} min"
+    return f"{days} day{'s' * (days != 1)}, {since}" if days else since
+
+
 @program("uptime")
 def _uptime(process: Process, argv: list[str]) -> int:
     up = int(process.machine.uptime())
     if "-s" in argv:
         process.out((process.machine.world.clock.utc() - dt.timedelta(seconds=up)).strftime("%Y-%m-%d %H:%M:%S") + "\n")
     elif "-p" in argv:
-        process.out(f"up {up // 60} minutes\n")
+        process.out(f"up {_spelled(up)}\n")
     else:
         now = process.machine.world.clock.utc().strftime("%H:%M:%S")
-        process.out(f" {now} up {up // 60} min,  1 user,  load average: 0.20, 0.15, 0.08\n")
+        process.out(f" {now} up {_clocked(up)},  1 user,  load average: 0.20, 0.15, 0.08\n")
     return 0
 
 

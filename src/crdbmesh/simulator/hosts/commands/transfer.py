@@ -9,7 +9,9 @@ import urllib.parse
 from crdbmesh.simulator.hosts import internet, k3s_http, names, ports
 from crdbmesh.simulator.hosts.commands.table import parse, program
 from crdbmesh.simulator.hosts.process import Process, UsageError, encode, os_error
+from crdbmesh.simulator.hosts.scp import scp
 
+program("scp")(scp)
 _METADATA = "169.254.169.254"
 
 

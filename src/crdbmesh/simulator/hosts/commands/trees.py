@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import fnmatch
+import math
 import posixpath
 import re
 import stat
@@ -221,13 +222,14 @@ def _df(process: Process, argv: list[str]) -> int:
     if "output" in options or "B" in options:
         raise UnsupportedError("df " + " ".join(argv[1:]))
     size = process.machine.disk_gib
+    share = math.ceil(100 * 2202010 / ((size - 1) * 1024 * 1024 - 16384))
     if "h" in options:
         process.out("Filesystem      Size  Used Avail Use% Mounted on\n")
-        process.out(f"/dev/root        {size - 1}G  2.1G   {size - 4}G   8% /\n")
+        process.out(f"/dev/root        {size - 1}G  2.1G   {size - 4}G {share:3}% /\n")
     else:
         kib = (size - 1) * 1024 * 1024
         process.out("Filesystem     1K-blocks    Used Available Use% Mounted on\n")
-        process.out(f"/dev/root       {kib} 2202010  {kib - 2218394}   8% /\n")
+        process.out(f"/dev/root       {kib} 2202010  {kib - 2218394} {share:3}% /\n")
     return 0
 
 
