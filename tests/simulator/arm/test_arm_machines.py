@@ -119,6 +119,7 @@ def test_a_machine_that_azure_refuses_is_refused(
     reply = shared.ask("PUT", vm(group), changed(bodies.vm(nic, "m"), path, value))
     assert (reply.status, reply.code) == (status, code)
     assert shared.ask("GET", vm(group)).status == 404
+    assert shared.ask("GET", f"{vm(group)}/extensions").status == 404
     assert shared.ask("GET", f"{group}/{COMPUTE}/disks").body["value"] == []
 
 

@@ -57,9 +57,9 @@ def list_permissions(call: Call) -> Answer:
     return Answer(200, {"value": authorization.roles(call.subscription, scope)})
 
 
-def list_nothing(call: Call) -> Answer:
-    """A list that is empty in this world: VM extensions."""
-    find_group(call.subscription, call.names["group"])
+def list_extensions(call: Call) -> Answer:
+    """The extensions of a VM: none in this world."""
+    MACHINES.require(call)
     return Answer(200, {"value": []})
 
 

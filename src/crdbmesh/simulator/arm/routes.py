@@ -179,7 +179,7 @@ def _children() -> list[Route]:
         _route("GET", f"{_VM}/instanceView", MACHINES.view),
         _route("GET", f"{_VM}/vmSizes", about.list_resizes),
         _route("GET", f"{_COMPUTE_PLACE}/virtualMachines", MACHINES.list_all),
-        _route("GET", f"{_VM}/extensions", about.list_nothing),
+        _route("GET", f"{_VM}/extensions", about.list_extensions),
         _route("POST", f"{_VM}/powerOff", MACHINES.power_off),
         _route("POST", f"{_VM}/deallocate", MACHINES.deallocate),
         _route("POST", f"{_VM}/start", MACHINES.start),
