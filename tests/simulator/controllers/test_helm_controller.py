@@ -22,7 +22,7 @@ SYSTEM = "kube-system"
 def log(bench: Any) -> str:
     for pod in bench.list("Pod", SYSTEM, {"helmcharts.helm.cattle.io/chart": "cilium"}):
         try:
-            return "\n".join(bench.pods.logs(SYSTEM, pod["metadata"]["name"], None))
+            return "\n".join(line.text for line in bench.pods.logs(SYSTEM, pod["metadata"]["name"], None))
         except LookupError:
             continue
     return ""

@@ -54,7 +54,7 @@ def test_a_pod_gets_an_address_of_its_nodes_range(shared: Any, space: str, pod: 
     with shared.world.lock:
         box = shared.pods.find_pod_by_ip(found["status"]["podIP"])
     assert (box.namespace, box.name) == (space, "app")
-    assert shared.pods.logs(space, "app", None) == ["started"]
+    assert [line.text for line in shared.pods.logs(space, "app", None)] == ["started"]
     assert shared.pods.exec(space, "app", None, ["true"], b"").stdout == b"yes\n"
     with pytest.raises(LookupError):
         shared.pods.exec(space, "app", "other", ["true"], b"")
@@ -151,7 +151,7 @@ def test_a_finished_pod_keeps_its_log_and_gives_its_address_back(
     shared.create(pod("app", space, "exit", "0", restartPolicy="Never"))
     shared.wait("the end", lambda: shared.find("Pod", "app", space)["status"].get("phase") == "Succeeded")
     shared.wait("the address", lambda: not [b for b in shared.pods.sandboxes.values() if b.namespace == space])
-    assert shared.pods.logs(space, "app", None) == ["started"]
+    assert [line.text for line in shared.pods.logs(space, "app", None)] == ["started"]
     with pytest.raises(LookupError, match="completed pod"):
         shared.pods.exec(space, "app", None, ["true"], b"")
 

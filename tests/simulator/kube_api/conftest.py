@@ -26,6 +26,7 @@ from crdbmesh.simulator.kube.cluster import Cluster, Member
 from crdbmesh.simulator.kube.door import KubeDoors
 from crdbmesh.simulator.kube.store import Store
 from crdbmesh.simulator.programs.base import ExecResult, HttpAnswer
+from crdbmesh.simulator.programs.log import LogLine
 from crdbmesh.simulator.world import Machine, World
 
 Obj = dict[str, Any]
@@ -54,6 +55,7 @@ class SmallRuntime:
     """Pods whose only container echoes: what was run, and what came in."""
 
     log: list[str] = field(default_factory=lambda: ["one", "two", "three"])
+    first: float = 0.0
 
     def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: bytes) -> ExecResult:
         if argv[0] == "cat":
@@ -67,8 +69,8 @@ class SmallRuntime:
             raise LookupError(f'container not found ("{container}")')
         return ExecResult(stdout=(" ".join([namespace, pod, str(container), *argv]) + "\n").encode())
 
-    def logs(self, namespace: str, pod: str, container: str | None) -> list[str]:
-        return list(self.log)
+    def logs(self, namespace: str, pod: str, container: str | None) -> list[LogLine]:
+        return [LogLine(number, self.first + number, text) for number, text in enumerate(self.log)]
 
     def http_get(self, namespace: str, pod: str, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
         if port != 8080:

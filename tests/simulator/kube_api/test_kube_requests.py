@@ -141,8 +141,7 @@ def test_a_budget_chosen_by_expressions_holds_off_an_eviction(api: Any) -> None:
         ("tailLines=x", 400, "invalid syntax"),
         ("sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z", 422, "at most one of"),
         ("previous=true", 400, 'previous terminated container "main" in pod "p" not found'),
-        ("timestamps=true", 501, "cannot be answered"),
-        ("sinceSeconds=5", 501, "cannot be answered"),
+        ("sinceTime=yesterday", 400, 'parsing time "yesterday"'),
     ],
 )
 def test_log_options_that_cannot_be_met_are_refused(api: Any, query: str, code: int, message: str) -> None:
@@ -150,6 +149,23 @@ def test_log_options_that_cannot_be_met_are_refused(api: Any, query: str, code: 
     answer = api.call("GET", f"{PODS}/p/log?{query}")
     assert answer.status_code == code
     assert message in answer.json()["message"]
+
+
+def test_lines_of_a_log_have_the_time_at_which_they_were_written(api: Any) -> None:
+    api.run_pod("p")
+    runtime, now = api.cluster.runtime, api.world.clock.now()
+
+    def text(query: str) -> Any:
+        return api.call("GET", f"{PODS}/p/log?{query}").text
+
+    runtime.first = 1767225600.25
+    stamps = [f"2026-01-01T00:00:0{second}.250000000Z" for second in range(3)]
+    assert text("timestamps=true") == f"{stamps[0]} one\n{stamps[1]} two\n{stamps[2]} three\n"
+    assert text("sinceTime=2026-01-01T00:00:01Z") == "two\nthree\n"
+    assert text("sinceTime=2026-01-01T01:00:02%2B01:00&tailLines=2") == "three\n"
+    assert text("sinceSeconds=60") == ""
+    runtime.first = now - 30
+    assert text("sinceSeconds=3600&limitBytes=5") == "one\nt"
 
 
 @pytest.mark.parametrize("sub", ["ephemeralcontainers", "resize"])
@@ -199,3 +215,17 @@ def test_the_swagger_document_comes_as_a_protocol_buffer_and_once(api: Any) -> N
     assert answer.content[:5] == b"\x0a\x032.0"
     headers = {"Accept": media, "If-None-Match": answer.headers["Etag"]}
     assert api.call("GET", "/openapi/v2", headers=headers).status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("path", "spec"),
+    [
+        ("/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", {"podSelector": {}}),
+        ("/api/v1/namespaces/default/resourcequotas", {"hard": {"pods": "1"}}),
+    ],
+)
+def test_what_nothing_acts_on_is_kept_with_a_warning(api: Any, path: str, spec: Any) -> None:
+    answer = api.call("POST", path, {"metadata": {"name": "n"}, "spec": spec})
+    assert answer.status_code == 201
+    assert answer.headers["Warning"].endswith(f'keeps the {answer.json()["kind"]} but does not act on it"')
+    assert "Warning" not in api.call("PATCH", f"{path}/n", {"metadata": {"labels": {"a": "b"}}}, media=MERGE).headers

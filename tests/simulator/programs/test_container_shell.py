@@ -51,6 +51,22 @@ def test_scripts_do_what_a_shell_does(town: Any, script: str, said: str) -> None
     assert town.run(town.boxes["busy"], "sh", "-c", script).stdout.decode() == said
 
 
+def test_files_outlast_the_process_that_wrote_them(town: Any) -> None:
+    db, busy = town.boxes["db"], town.boxes["busy"]
+    assert town.run(db, "sh", "-c", "echo kept > /tmp/note; echo more > /tmp/deep").exit_code == 0
+    assert town.run(db, "cat", "/tmp/note").stdout == b"kept\n"
+    packed = town.run(db, "tar", "cf", "-", "/tmp/note", "-C", "/tmp", "deep")
+    assert packed.stderr == b"tar: Removing leading `/' from member names\n"
+    program = next(iter(busy.programs.values()))
+    assert program.exec(["tar", "-xmf", "-", "-C", "/opt"], packed.stdout).exit_code == 0
+    assert town.run(busy, "cat", "/opt/tmp/note", "/opt/deep").stdout == b"kept\nmore\n"
+    listed = program.exec(["tar", "-t"], town.run(busy, "tar", "cf", "-", "/opt").stdout)
+    assert listed.stdout == b"opt/\nopt/deep\nopt/tmp/\nopt/tmp/note\n"
+    absent = town.run(db, "tar", "cf", "-", "none")
+    assert (absent.exit_code, b"none: Cannot stat" in absent.stderr) == (2, True)
+    assert program.exec(["tar", "xf", "-"], b"junk").exit_code == 2
+
+
 def test_exit_codes_and_both_streams_come_back(town: Any) -> None:
     answer = town.run(town.boxes["busy"], "sh", "-c", "echo out; echo err >&2; exit 3")
     assert (answer.exit_code, answer.stdout, answer.stderr) == (3, b"out\n", b"err\n")

@@ -1,12 +1,15 @@
 """`pods/log`: what a container has said.
 
-After `pkg/registry/core/pod/rest/log.go` and the validation of `PodLogOptions` of Kubernetes 1.36. The simulated
-programs keep their lines without a time, so what needs one is refused rather than answered wrongly.
+After `pkg/registry/core/pod/rest/log.go`, the validation of `PodLogOptions` and the kubelet's
+`pkg/kubelet/kuberuntime/logs` of Kubernetes 1.36. Times are those of the simulated clock.
 """
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -16,6 +19,7 @@ from crdbmesh.simulator.kube.jsonvalue import Obj
 from crdbmesh.simulator.kube.negotiation import is_true
 from crdbmesh.simulator.kube.resources import Resource
 from crdbmesh.simulator.kube.status import StatusError
+from crdbmesh.simulator.programs.log import LogLine
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.handler import Call, Handler
@@ -23,6 +27,33 @@ if TYPE_CHECKING:
 _FOLLOW_S = 0.2
 _OPTIONS = Resource("", "v1", "podlogoptions", "PodLogOptions", namespaced=True)
 _LEAST = {"tailLines": 0, "limitBytes": 1, "sinceSeconds": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What is asked for.
+
+    Attributes:
+        since: the time before which lines do not count, in seconds since the Unix epoch.
+    """
+
+    tail: int | None
+    limit: int | None
+    since: float
+    stamped: bool
+
+    def text(self, lines: Iterable[LogLine]) -> bytes:
+        """The lines as they are sent."""
+        kept = (line for line in lines if line.time >= self.since)
+        return "".join(
+            f"{_stamp(line.time)} {line.text}\n" if self.stamped else f"{line.text}\n" for line in kept
+        ).encode()
+
+
+def _stamp(time: float) -> str:
+    """A time as the kubelet writes it: RFC 3339 with nine digits."""
+    moment = dt.datetime.fromtimestamp(time, tz=dt.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}000Z"
 
 
 def container_of(pod: Obj, asked: str | None) -> str:
@@ -53,7 +84,7 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
     if call.verb != "get":
         raise status.method_not_allowed()
     query = call.request.query
-    numbers = _numbers(call)
+    options = _options(handler, call)
     pod = reads.found(handler, call)
     container = container_of(pod, query.get("container"))
     runtime = handler.cluster.runtime
@@ -62,16 +93,15 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
         return web.Response(text="")
     _check_previous(handler, call, pod, container)
 
-    async def lines() -> list[str]:
+    async def lines() -> list[LogLine]:
         try:
             return await handler.run(runtime.logs, str(call.namespace), call.name, container)
         except LookupError as error:
             raise status.bad_request(str(error.args[0]) if error.args else str(error)) from None
 
     found = await lines()
-    tail, limit = numbers.get("tailLines"), numbers.get("limitBytes")
-    shown = found if tail is None else found[len(found) - min(tail, len(found)) :]
-    body = "".join(f"{line}\n" for line in shown).encode()
+    tail, limit = options.tail, options.limit
+    body = options.text(found if tail is None else found[len(found) - min(tail, len(found)) :])
     if limit is not None:
         body = body[:limit]
     if not _asks(call, "follow"):
@@ -80,15 +110,17 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
     await response.prepare(call.request)
     await response.write(body)
     left = None if limit is None else limit - len(body)
-    at = len(found)
+    next_one = _after(found)
     while not handler.closing.is_set() and left != 0:
         ended = _ended(handler, call)
         try:
             found = await lines()
         except StatusError:
             break
-        fresh = "".join(f"{line}\n" for line in (found[at:] if len(found) >= at else found)).encode()
-        at = len(found)
+        if _after(found) < next_one:
+            next_one = 0  # the container has started again
+        fresh = options.text(line for line in found if line.number >= next_one)
+        next_one = _after(found)
         if left is not None:
             fresh = fresh[:left]
             left -= len(fresh)
@@ -100,15 +132,20 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
     return response
 
 
+def _after(lines: list[LogLine]) -> int:
+    """The number of the line to come."""
+    return lines[-1].number + 1 if lines else 0
+
+
 def _asks(call: Call, name: str) -> bool:
     return name in call.request.query and is_true(call.request.query[name])
 
 
-def _numbers(call: Call) -> dict[str, int]:
-    """The numbers of the query.
+def _options(handler: Handler, call: Call) -> _Options:
+    """The options of the query.
 
     Raises:
-        StatusError: 400 for what is no number, 422 for one out of range, 501 for what needs the time of a line.
+        StatusError: 400 for what is no number or no time, 422 for a number out of range.
     """
     query = call.request.query
     found: dict[str, int] = {}
@@ -130,17 +167,27 @@ def _numbers(call: Call) -> dict[str, int]:
         errors.append(status.forbidden_field("", why))
     if errors:
         raise status.unprocessable(_OPTIONS, call.name, errors)
-    for name in ("sinceSeconds", "sinceTime"):
-        if name in query:
-            _refuse(call, name)
-    if _asks(call, "timestamps"):
-        _refuse(call, "timestamps")
-    return found
+    since = 0.0
+    if "sinceSeconds" in found:
+        since = handler.world.clock.now() - found["sinceSeconds"]
+    elif "sinceTime" in query:
+        since = _time(query["sinceTime"])
+    return _Options(found.get("tailLines"), found.get("limitBytes"), since, _asks(call, "timestamps"))
 
 
-def _refuse(call: Call, name: str) -> None:
-    message = f"the lines of {call.name} have no time in this simulated cluster: {name} cannot be answered"
-    raise StatusError(501, "NotImplemented", message)
+def _time(text: str) -> float:
+    """A time of the query, RFC 3339.
+
+    Raises:
+        StatusError: 400.
+    """
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        moment = dt.datetime.min
+    if moment.tzinfo is None:
+        raise status.bad_request(f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}"')
+    return moment.timestamp()
 
 
 def _check_previous(handler: Handler, call: Call, pod: Obj, container: str) -> None:

@@ -15,12 +15,8 @@ from crdbmesh.simulator.kube.resources import Catalogue, Resource
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _OPTIONS = ("dryRun", "fieldManager", "fieldValidation")
-_PATCHES = (
-    "application/apply-patch+yaml",
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-)
+_PATCHES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
+_STRATEGIC = "application/strategic-merge-patch+json"
 _documents: dict[tuple[str, ...], Obj] = {}
 
 
@@ -185,6 +181,8 @@ def _operation(resource: Resource, verb: str, name: str | None) -> Obj:
         operation["parameters"] = [
             {"name": option, "in": "query", "schema": {"type": "string", "uniqueItems": True}} for option in options
         ]
-        media = _PATCHES if verb == "patch" else ("*/*",)
+        # Nothing says how to merge the lists of a custom resource, so that it has no strategic merge patch.
+        patches = _PATCHES if resource.custom else (*_PATCHES, _STRATEGIC)
+        media = patches if verb == "patch" else ("*/*",)
         operation["requestBody"] = {"content": dict.fromkeys(media, body), "required": True}
     return operation

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crdbmesh.simulator.programs.base import Container, ExecResult, HttpAnswer, Program
+from crdbmesh.simulator.programs.log import LogLine
 
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.cluster import Cluster, Member
@@ -131,7 +132,7 @@ class Pods:
             raise LookupError(f'container not found ("{name}")')
         return program.exec(argv, stdin)
 
-    def logs(self, namespace: str, pod: str, container: str | None) -> list[str]:
+    def logs(self, namespace: str, pod: str, container: str | None) -> list[LogLine]:
         """The log lines of a container's running, or else last, program.
 
         Raises:
@@ -142,7 +143,7 @@ class Pods:
             program = box.programs.get(name) or box.ended.get(name)
             if program is None:
                 raise LookupError(f'container "{name}" in pod "{pod}" is waiting to start: ContainerCreating')
-            return list(program.log)
+            return program.log.lines()
 
     def http_get(self, namespace: str, pod: str, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
         """GET on a pod's port, or None when nothing answers there."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from crdbmesh.simulator.programs.base import ExecResult, HttpAnswer
+from crdbmesh.simulator.programs.log import LogLine
 
 
 class PodRuntime(Protocol):
@@ -18,7 +19,7 @@ class PodRuntime(Protocol):
             LookupError: no such container, or it is not running; the text is what kubelet would say.
         """
 
-    def logs(self, namespace: str, pod: str, container: str | None) -> list[str]:
+    def logs(self, namespace: str, pod: str, container: str | None) -> list[LogLine]:
         """The log lines of a container.
 
         Raises:

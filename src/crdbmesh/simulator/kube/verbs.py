@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from crdbmesh.simulator.kube import patch, reads, status
+from crdbmesh.simulator.kube import inert, patch, reads, status
 from crdbmesh.simulator.kube.decode import decode
 from crdbmesh.simulator.kube.jsonvalue import Obj, Objs
 from crdbmesh.simulator.kube.negotiation import (
@@ -63,7 +63,7 @@ async def create(handler: Handler, call: Call) -> web.Response:
             manager=options.manager, dry_run=options.dry_run, warnings=options.warnings,
         )
     )  # fmt: skip
-    return shape(handler, call, made, code=201, warnings=options.warnings)
+    return shape(handler, call, made, code=201, warnings=[*options.warnings, *inert.warnings(call.resource)])
 
 
 async def update(handler: Handler, call: Call) -> web.Response:
@@ -252,7 +252,8 @@ async def _apply(handler: Handler, call: Call, body: Any, options: Options) -> w
             force=options.force, subresource=call.sub or None, dry_run=options.dry_run, warnings=options.warnings,
         )
     )  # fmt: skip
-    return shape(handler, call, written, code=201 if created else 200, warnings=options.warnings)
+    warnings = [*options.warnings, *(inert.warnings(resource) if created else [])]
+    return shape(handler, call, written, code=201 if created else 200, warnings=warnings)
 
 
 async def delete(handler: Handler, call: Call) -> web.Response:

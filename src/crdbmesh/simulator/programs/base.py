@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from crdbmesh.simulator.programs.log import Log
+
 if TYPE_CHECKING:
     from crdbmesh.simulator.kube.cluster import Cluster, Member
     from crdbmesh.simulator.world import World
@@ -45,6 +47,7 @@ class Container:
         env: environment with `valueFrom` resolved.
         files: mounted files, absolute path -> content. Secret and ConfigMap volumes are refreshed when they change
             (after the kubelet's sync delay); `modes` holds their octal permission bits.
+        layer: files written elsewhere; all processes of the container see them, and they go with it.
     """
 
     world: World
@@ -56,6 +59,7 @@ class Container:
     env: dict[str, str]
     files: dict[str, bytes] = field(default_factory=dict)
     modes: dict[str, int] = field(default_factory=dict)
+    layer: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -73,7 +77,7 @@ class Program(ABC):
 
     def __init__(self, container: Container) -> None:
         self.container = container
-        self.log: list[str] = []
+        self.log = Log(container.world.clock.now)
         self.exit_code: int | None = None
 
     @abstractmethod

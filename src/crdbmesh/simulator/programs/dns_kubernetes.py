@@ -30,7 +30,7 @@ def answer(cluster: Cluster, settings: Kubernetes, question: Question) -> Answer
     if zone.endswith(".arpa."):
         records: list[Record] | None = _reverse(cluster, question, settings)
     else:
-        records = _forward(cluster, settings, question, zone)
+        records = [*negative] if question.name == zone else _forward(cluster, settings, question, zone)
     if records is None:
         if settings.fall_through is not None and any(under(question.name, each) for each in settings.fall_through):
             return None
@@ -42,10 +42,8 @@ def answer(cluster: Cluster, settings: Kubernetes, question: Question) -> Answer
 
 
 def _forward(cluster: Cluster, settings: Kubernetes, question: Question, zone: str) -> list[Record] | None:
-    """The records of a name of any type; None when there is no such name."""
-    labels = question.name[: -len(zone)].rstrip(".").split(".") if question.name != zone else []
-    if not labels:
-        return [soa(zone, settings.ttl, 1)]
+    """The records of a name below the zone, of any type; None when there is no such name."""
+    labels = question.name[: -len(zone)].rstrip(".").split(".")
     if labels == ["dns-version"]:
         return [Record(question.name, "TXT", settings.ttl, '"1.1.0"')]
     if labels == ["ns", "dns"]:

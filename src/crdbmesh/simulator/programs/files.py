@@ -57,11 +57,11 @@ def volume_identity(container: Container, path: str) -> tuple[str, ...] | None:
 
 
 class Files:
-    """The file tree of a container, as one process sees it; written files of its own layer are kept in `layer`."""
+    """The file tree of a container."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
-        self.layer: dict[str, bytes] = {}
+        self.layer = container.layer
 
     def read(self, path: str) -> bytes:
         """The content of a file.

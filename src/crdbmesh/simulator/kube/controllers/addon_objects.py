@@ -6,6 +6,7 @@ From k3s v1.36's `manifests/` folder. The Corefile has the form in force since k
 
 from __future__ import annotations
 
+from crdbmesh.simulator.kube.controllers import roles as user_roles
 from crdbmesh.simulator.kube.controllers.objects import Obj
 
 SYSTEM = "kube-system"
@@ -53,11 +54,12 @@ def priorities() -> list[Obj]:
 
 
 def roles() -> list[Obj]:
-    """The cluster roles that others refer to."""
-    everything = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+    """The cluster roles for users."""
+    marks = {"labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+             "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}}  # fmt: skip
     return [
-        _object(f"{_RBAC}/v1", "ClusterRole", name, None, rules=everything)
-        for name in ("cluster-admin", "admin", "edit", "view")
+        _object(f"{_RBAC}/v1", "ClusterRole", name, None, rules=rules, **marks)
+        for name, rules in user_roles.rules().items()
     ]
 
 

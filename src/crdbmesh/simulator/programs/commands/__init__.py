@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crdbmesh.simulator.programs.commands import basic, curl, dig, network, text
+from crdbmesh.simulator.programs.commands import basic, curl, dig, network, tar, text
 from crdbmesh.simulator.programs.process import Command
 
 
@@ -13,7 +13,8 @@ def find(name: str) -> Command | None:
 
     shells: dict[str, Command] = {"sh": start, "bash": start, "ash": start}
     database: dict[str, Command] = {"cockroach": run, "cockroach.sh": entry_point}
-    for table in (shells, database, basic.COMMANDS, text.COMMANDS, network.COMMANDS, curl.COMMANDS, dig.COMMANDS):
+    own = (basic.COMMANDS, text.COMMANDS, network.COMMANDS, curl.COMMANDS, dig.COMMANDS, tar.COMMANDS)
+    for table in (shells, database, *own):
         if name in table:
             return table[name]
     return None
