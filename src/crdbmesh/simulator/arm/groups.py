@@ -140,6 +140,8 @@ def _begin(subscription: Subscription, group: Group, *, forced: bool) -> Operati
             group.state = "Succeeded"
             raise _blocked(group, left)
         subscription.groups.pop(group.key, None)
+        for key in [key for key, each in subscription.deployments.items() if each.group.lower() == group.key]:
+            del subscription.deployments[key]
 
     operation = subscription.start(
         "DeleteResourceGroup",

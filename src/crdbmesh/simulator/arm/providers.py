@@ -49,9 +49,14 @@ def list_types(call: Call) -> Answer:
 def register(call: Call) -> Answer:
     """Register a provider; it takes a while."""
     provider = _find_provider(call)
-    if provider.state not in ("Registered", "Registering"):
-        _turn(call.subscription, provider, "Registering", "Registered")
+    begin_registration(call.subscription, provider)
     return Answer(200, _provider(call.subscription, provider))
+
+
+def begin_registration(subscription: Subscription, provider: Provider) -> None:
+    """Register a provider, unless it is or soon will be."""
+    if provider.state not in ("Registered", "Registering"):
+        _turn(subscription, provider, "Registering", "Registered")
 
 
 def unregister(call: Call) -> Answer:

@@ -9,7 +9,19 @@ import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crdbmesh.simulator.arm import about, gallery, groups, inventory, locks, nics, nsgs, peerings, providers, subnets
+from crdbmesh.simulator.arm import (
+    about,
+    deployments,
+    gallery,
+    groups,
+    inventory,
+    locks,
+    nics,
+    nsgs,
+    peerings,
+    providers,
+    subnets,
+)
 from crdbmesh.simulator.arm.call import NETWORK, Answer, Call
 from crdbmesh.simulator.arm.catalog import KINDS, MACHINES
 from crdbmesh.simulator.arm.expand import expanding
@@ -101,6 +113,22 @@ def _platform() -> list[Route]:
         routes.append(_route("GET", f"{place}/operations/{{operation}}", about.operation_status))
         routes.append(_route("GET", f"{place}/operationResults/{{operation}}", about.operation_result))
     return routes
+
+
+def _deployments() -> list[Route]:
+    deployment = f"{_GROUP}/providers/Microsoft.Resources/deployments/{{name}}"
+    return [
+        _route("GET", f"{_GROUP}/providers/Microsoft.Resources/deployments", deployments.list_all),
+        _route("PUT", deployment, deployments.put),
+        _route("GET", deployment, deployments.get),
+        _route("HEAD", deployment, deployments.exists),
+        _route("DELETE", deployment, deployments.delete),
+        _route("POST", f"{deployment}/cancel", deployments.cancel),
+        _route("POST", f"{deployment}/validate", deployments.validate, changes=False),
+        _route("GET", f"{deployment}/operations", deployments.operations),
+        _route("GET", f"{deployment}/operationStatuses/{{operation}}", deployments.operation_status),
+        _route("GET", f"{_GROUP}/deployments/{{name}}/operations", deployments.operations),
+    ]
 
 
 def _groups() -> list[Route]:
@@ -196,4 +224,4 @@ def _indexed(routes: list[Route]) -> dict[tuple[str, int], list[Route]]:
     return index
 
 
-_BY_LENGTH = _indexed([*_platform(), *_groups(), *_resources(), *_children()])
+_BY_LENGTH = _indexed([*_platform(), *_deployments(), *_groups(), *_resources(), *_children()])

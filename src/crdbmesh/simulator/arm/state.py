@@ -23,6 +23,7 @@ from crdbmesh.simulator.arm.operations import Operation, Operations, Stage
 from crdbmesh.simulator.arm.throttle import Throttle
 
 if TYPE_CHECKING:
+    from crdbmesh.simulator.arm.deployment import Deployment
     from crdbmesh.simulator.world import Machine, World
 
 NAMESPACES = (
@@ -161,6 +162,7 @@ class Subscription:
 
     Attributes:
         state: `Enabled`, `Warned`, `PastDue`, `Disabled` or `Deleted`.
+        deployments: template deployments, running and ended, by id in lower case.
         permissions: of the caller's roles at the subscription; `group_permissions`: at groups, by name in lower case.
         locks: management locks by their ids in lower case.
         restrictions: sizes that this subscription may not use somewhere, beside the usual ones.
@@ -189,6 +191,7 @@ class Subscription:
         self.groups: dict[str, Group] = {}
         self.resources: dict[str, Resource] = {}
         self.operations = Operations()
+        self.deployments: dict[str, Deployment] = {}
         self.latency = Latency(world.seed)
         self.limits = limits or quotas.Limits()
         self.state = "Enabled"
@@ -229,6 +232,8 @@ class Subscription:
         """Bring the resources up to date; machines follow at the next `tick`."""
         with self.world.lock:
             self.operations.settle(self.now)
+            for deployment in list(self.deployments.values()):
+                deployment.advance()
 
     def find(self, resource_id: str) -> Resource | None:
         """The top-level resource of this id, or None."""
