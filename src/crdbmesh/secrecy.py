@@ -9,7 +9,6 @@ and by any line of its PEM.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import threading
 from collections.abc import Iterator
@@ -69,7 +68,7 @@ def _secrets(text: str) -> Iterator[str]:
         yield match[1]
         try:
             yield from _secrets(base64.b64decode(match[1], validate=True).decode("ascii"))
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # it is no base64, or no text
             continue
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from crdbmesh import cli
@@ -282,6 +282,7 @@ def test_any_file_in_the_folder_ends_in_order(name: str, content: bytes, command
 
 
 @given(content=documents)
+@example(content="token: Ä".encode())
 @some
 def test_any_kubeconfig_is_read_or_refused_without_being_quoted(content: bytes, ground: Ground) -> None:
     ground.restore(**{f"kubeconfigs/{region}.yaml": content for region in ("eastus", "westus")})

@@ -8,7 +8,6 @@ that carries an error, are from Kubernetes' API conventions and client-go (rest/
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import ipaddress
 import json
@@ -351,7 +350,7 @@ def _inline(entry: Mapping[str, Any], name: str) -> str:
         raise _wrong(name, "", "is missing; only inline data is supported")
     try:
         return base64.b64decode(str(encoded), validate=True).decode("ascii")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         raise _wrong(name, "…", "is not base64 of PEM text") from None
 
 

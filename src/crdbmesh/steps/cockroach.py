@@ -74,7 +74,8 @@ class Certificates(RegionStep):
         found = self.access.kube(self.region.name).find("v1", "Secret", name, self.region.name)
         if found is None:
             return None
-        return {file: base64.b64decode(text).decode() for file, text in (found.get("data") or {}).items()}
+        data = found.get("data") or {}
+        return {file: base64.b64decode(text).decode(errors="replace") for file, text in data.items()}
 
     def _refuse_other_ca(self, name: str, data: Mapping[str, str]) -> None:
         ca = data.get("ca.crt", "").strip()

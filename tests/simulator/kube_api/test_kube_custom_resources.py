@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from crdbmesh.simulator.kube.controllers.addon_objects import definitions
+
 Obj = dict[str, Any]
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CHARTS = "/apis/example.com/v1/namespaces/default/charts"
@@ -142,3 +144,18 @@ def test_a_definition_must_be_called_after_what_it_defines(api: Any) -> None:
     answer = api.call("POST", DEFINITIONS, {**definition(SCHEMA), "metadata": {"name": "wrong"}})
     assert answer.status_code == 422
     assert "charts.example.com" in answer.json()["message"]
+
+
+def test_a_helm_chart_keeps_what_its_definition_knows_and_nothing_else(api: Any) -> None:
+    api.make(DEFINITIONS, next(each for each in definitions() if each["spec"]["names"]["kind"] == "HelmChart"))
+    path = "/apis/helm.cattle.io/v1/namespaces/default/helmcharts"
+    given = {"chart": "c", "set": {"a": 1, "b": "x"}, "values": {"any": [1]}, "valueSecrets": [{"name": "a typo"}]}
+    made = api.make(
+        path, {"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": {"name": "h"}, "spec": given}
+    )
+    kept = {key: given[key] for key in ("chart", "set", "values")}
+    assert made["spec"] == {**kept, "driver": "secret", "failurePolicy": "reinstall"}
+    wrong = {"metadata": {"name": "w"}, "spec": {"chart": "c", "failurePolicy": "retry"}}
+    answer = api.call("POST", path, wrong)
+    assert answer.status_code == 422
+    assert 'Unsupported value: "retry"' in answer.json()["message"]

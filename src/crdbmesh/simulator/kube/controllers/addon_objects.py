@@ -6,6 +6,7 @@ From k3s v1.36's `manifests/` folder. The Corefile has the form in force since k
 
 from __future__ import annotations
 
+from crdbmesh.simulator.kube.controllers import helm_definitions
 from crdbmesh.simulator.kube.controllers import roles as user_roles
 from crdbmesh.simulator.kube.controllers.objects import Obj
 
@@ -63,25 +64,29 @@ def roles() -> list[Obj]:
     ]
 
 
-def _definition(group: str, version: str, plural: str, kind: str, *, short: tuple[str, ...] = ()) -> Obj:
+def _definition(group: str, plural: str, kind: str, versions: list[Obj]) -> Obj:
     names: Obj = {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}
-    if short:
-        names["shortNames"] = list(short)
-    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    entry = {"name": version, "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
     return _object(
         "apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{plural}.{group}", None,
-        spec={"group": group, "names": names, "scope": "Namespaced", "versions": [entry]},
+        spec={"group": group, "names": names, "scope": "Namespaced", "versions": versions},
     )  # fmt: skip
+
+
+def _anything(version: str) -> list[Obj]:
+    """A version whose objects may hold anything."""
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    return [{"name": version, "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}]
 
 
 def definitions() -> list[Obj]:
     """The custom resources of k3s itself."""
     return [
-        _definition("helm.cattle.io", "v1", "helmcharts", "HelmChart"),
-        _definition("helm.cattle.io", "v1", "helmchartconfigs", "HelmChartConfig"),
-        _definition("k3s.cattle.io", "v1", "addons", "Addon"),
-        _definition("k3s.cattle.io", "v1", "etcdsnapshotfiles", "ETCDSnapshotFile"),
+        _definition("helm.cattle.io", "helmcharts", "HelmChart", helm_definitions.versions("HelmChart")),
+        _definition(
+            "helm.cattle.io", "helmchartconfigs", "HelmChartConfig", helm_definitions.versions("HelmChartConfig")
+        ),
+        _definition("k3s.cattle.io", "addons", "Addon", _anything("v1")),
+        _definition("k3s.cattle.io", "etcdsnapshotfiles", "ETCDSnapshotFile", _anything("v1")),
     ]
 
 
