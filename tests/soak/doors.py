@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -91,9 +92,10 @@ def _send(method: str, url: str, body: Any, headers: dict[str, str], context: ss
             raw = response.read()
             return response.status, json.loads(raw) if raw else None
     except urllib.error.HTTPError as error:
-        with error:
+        with error, contextlib.suppress(http.client.HTTPException):
             raw = error.read()
-        return error.code, json.loads(raw) if raw.startswith(b"{") else raw.decode(errors="replace")
+            return error.code, json.loads(raw) if raw.startswith(b"{") else raw.decode(errors="replace")
+        return error.code, "cut off"
     except (OSError, ValueError, http.client.HTTPException) as error:
         # A world that misbehaves resets connections; who does damage shrugs.
         return 0, str(error)

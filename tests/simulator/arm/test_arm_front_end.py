@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import ssl
 import time
+import urllib.parse
 from typing import Any
 
 import pytest
@@ -145,3 +148,20 @@ def test_providers_list_children_and_what_is_not_in_regions(shared: Any) -> None
     assert listed == network["resourceTypes"]
     resources = shared.ask("GET", "providers/Microsoft.Resources").body["resourceTypes"]
     assert "resourceGroups" in {one["resourceType"] for one in resources}
+
+
+def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_fault_of_the_simulator(
+    arm: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = urllib.parse.urlsplit(arm.url)
+    context = ssl.create_default_context(cafile=str(arm.ca_file))
+    lines = f"PUT {arm.scope}/resourcegroups/half?api-version=2024-11-01 HTTP/1.1\r\nHost: {place.netloc}\r\n"
+    with (
+        socket.create_connection((place.hostname, place.port)) as plain,
+        context.wrap_socket(plain, server_hostname=place.hostname) as door,
+    ):
+        door.sendall(f"{lines}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{".encode())
+        time.sleep(0.05)
+    time.sleep(0.1)
+    assert arm.ask("GET", "resourcegroups/half").status == 404
+    assert not [record for record in caplog.records if record.name.startswith("crdbmesh")]

@@ -96,6 +96,8 @@ class _Door:
             answer = self._answer(request, await content.read(request), headers)
         except ArmError as error:
             answer = _told(error, request.path)
+        except web.HTTPException:
+            raise
         except Exception:  # noqa: BLE001 - a broken rule breaks one answer, not the door
             _LOG.exception("%s %s broke the simulation of Azure", request.method, request.rel_url.raw_path)
             broken = ArmError(500, "InternalServerError", "The server encountered an internal error.")
