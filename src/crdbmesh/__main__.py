@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -17,6 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:
+            # Started with it closed, as by `>&-`: nobody wants to read it.
+            setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     from crdbmesh import cli
 
     cli.main(arguments)

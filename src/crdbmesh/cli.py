@@ -76,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if show is None:
             raise
         show()
-        exits.print_usage_error(str(error), sys.argv[1:] if arguments is None else arguments)
+        told: Callable[[], str] = getattr(error, "format_message", error.__str__)
+        exits.print_usage_error(told(), sys.argv[1:] if arguments is None else arguments)
         sys.exit(exits.USAGE)
     sys.exit(code if isinstance(code, int) else exits.DONE)
 

@@ -34,7 +34,7 @@ _TOKENS = folders.token("")
 def root(environ: Mapping[str, str]) -> Path:
     """Where all meshes' folders are: `CRDBMESH_HOME`, or the platform's place for application data."""
     if given := environ.get("CRDBMESH_HOME"):
-        return Path(given)
+        return Path(given).expanduser()
     return Path(platformdirs.user_data_dir("crdbmesh"))
 
 

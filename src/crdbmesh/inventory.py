@@ -108,9 +108,9 @@ def place_of(resource: Body, mesh: str) -> Place | None:
 
 
 def prefixes_of(vnet: Body) -> tuple[str, ...]:
-    """A VNet's address ranges."""
+    """A VNet's address ranges, IPv4 ones."""
     found = vnet.get("properties", {}).get("addressSpace", {}).get("addressPrefixes") or []
-    return tuple(str(prefix) for prefix in found)
+    return tuple(str(prefix) for prefix in found if ":" not in str(prefix))
 
 
 def subnet_of(vnet: Body) -> str | None:
@@ -118,8 +118,8 @@ def subnet_of(vnet: Body) -> str | None:
     for subnet in vnet.get("properties", {}).get("subnets") or []:
         if subnet.get("name") == names.SUBNET:
             properties = subnet.get("properties", {})
-            found = properties.get("addressPrefix") or next(iter(properties.get("addressPrefixes") or []), None)
-            return None if found is None else str(found)
+            found = [properties.get("addressPrefix"), *(properties.get("addressPrefixes") or [])]
+            return next((str(prefix) for prefix in found if prefix and ":" not in str(prefix)), None)
     return None
 
 

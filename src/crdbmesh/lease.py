@@ -25,7 +25,7 @@ from typing import Any, Self
 from crdbmesh.clients.azure import network
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.waiting import wait_until
-from crdbmesh.errors import CloudError, CrdbmeshError, HeldError
+from crdbmesh.errors import CloudError, CrdbmeshError, HeldError, RefusedError
 from crdbmesh.topology import names
 
 LASTS_S = 300.0
@@ -92,6 +92,7 @@ class Lease:
         tags: of the mesh's resources.
         command: what the run does: `up`.
         seat: of the local folder, whose lock the run holds; None without one.
+        shared: whether others have things in the group too.
         lasts_s: how long it lasts unless it is renewed.
         lost: called, in another thread, when somebody else has it, or when it ran out because Azure cannot be reached.
 
@@ -109,6 +110,7 @@ class Lease:
         tags: Mapping[str, str],
         command: str,
         seat: str | None,
+        shared: bool = False,
         lasts_s: float = LASTS_S,
         lost: Callable[[], None] = lambda: None,
     ) -> None:
@@ -116,6 +118,7 @@ class Lease:
         self._group = group
         self._mesh = mesh
         self._location = location
+        self._shared = shared
         self._tags = dict(tags)
         self._lasts_s = lasts_s
         self._tell_lost = lost
@@ -151,8 +154,9 @@ class Lease:
         with self._lock:
             if self.held_by_other is not None:
                 raise self.held_by_other
-            if self._etag is not None:
+            if self._etag is not None and _now() < self._me.until:
                 return
+            # Not taken yet, or not renewed in time: this computer slept.
             holder, etag = self._read()
             try:
                 self._refuse(holder)
@@ -160,8 +164,9 @@ class Lease:
                 self.held_by_other = error
                 raise
             self._etag = self._write(self._renewed(since=_now()), etag)
-            self._renewer = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
-            self._renewer.start()
+            if self._renewer is None:
+                self._renewer = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
+                self._renewer.start()
 
     def end(self) -> None:
         """Renew it no more, and leave it to run out, or to be deleted with the rest of the mesh."""
@@ -193,6 +198,12 @@ class Lease:
         found = network.find_nsg(self._session, self._group, names.lease(self._mesh))
         if found is None:
             return None, None
+        owner = (found.get("tags") or {}).get(names.TAG)
+        if owner != self._mesh and (owner is not None or self._shared):
+            raise RefusedError(
+                f"network security group {names.lease(self._mesh)} exists in {self._group} and is not this mesh's",
+                hint=f"choose another --name or `group`; if it is this mesh's, tag it {names.TAG}={self._mesh}",
+            )
         return Holder.of(found.get("tags") or {}), str(found.get("etag", ""))
 
     def _write(self, holder: Holder, etag: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from crdbmesh.checks.base import Caution, Remark
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import cloud as clouds
-from crdbmesh.errors import CloudError, Finding
+from crdbmesh.clients.kube_http import proxy_for
+from crdbmesh.errors import CloudError, ConfigError, Finding
 from crdbmesh.topology import names
 from crdbmesh.topology.mesh import Region
 from crdbmesh.topology.resources import resource_id
@@ -84,7 +86,11 @@ def _meets(facts: Facts, own: Region, remote: str, space: list[IPv4Network]) -> 
 
 
 def caller(facts: Facts) -> Iterator[Remark]:
-    """The caller's own address is known, and is let in."""
+    """The caller's own address is known, and is let in; a proxy on the way is one that can be gone through."""
+    try:
+        proxy_for("https://192.0.2.1:6443", os.environ)
+    except ConfigError as error:
+        yield from error.findings
     allowed = facts.mesh.allow_from if facts.knows_mesh else ()
     if "*" in allowed:
         yield "everyone on the internet"

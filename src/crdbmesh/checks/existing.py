@@ -14,6 +14,7 @@ from crdbmesh import inventory
 from crdbmesh.access import Access
 from crdbmesh.checks import machines
 from crdbmesh.checks.comparison import AGAIN, Comparison
+from crdbmesh.clients.azure import resources as arm
 from crdbmesh.errors import CloudError, ConfigError, CredentialError, Finding
 from crdbmesh.topology import addressing, config, folder, names
 from crdbmesh.topology.mesh import Mesh, Region
@@ -39,6 +40,7 @@ def existing(access: Access) -> Iterator[Finding]:
 
 def _contradictions(access: Access) -> Iterator[Finding]:
     mesh = access.mesh
+    yield from _strangers(access)
     found = inventory.find(access.session, mesh.name, access.group)
     if not found.resources and not found.machines:
         return
@@ -51,6 +53,37 @@ def _contradictions(access: Access) -> Iterator[Finding]:
         return
     for check in (_first_region, _gone_regions, _plans, machines.changed):
         yield from check(compared)
+
+
+def _strangers(access: Access) -> Iterator[Finding]:
+    """What has our names in a group that is shared, and not our tag: taking it over would end in deleting it."""
+    mesh = access.mesh
+    if mesh.group is None:
+        return
+    wanted = set(_named(mesh))
+    for resource in arm.list_group_resources(access.session, mesh.group_name):
+        place = (str(resource.get("type", "")).rpartition("/")[2].lower(), str(resource.get("name", "")).lower())
+        owner = (resource.get("tags") or {}).get(names.TAG)
+        if place in wanted and owner != mesh.name:
+            whose = f"belongs to the mesh {owner}" if owner else "does not carry this mesh's tag"
+            yield Finding(
+                "group",
+                mesh.group_name,
+                f"{resource['name']} ({resource['type']}) is in it and {whose}",
+                f"choose another name or group; if it is this mesh's own, tag it {names.TAG}={mesh.name}",
+            )
+
+
+def _named(mesh: Mesh) -> Iterator[tuple[str, str]]:
+    """Every resource of a mesh by its type and name."""
+    yield "networksecuritygroups", names.lease(mesh.name)
+    for region in mesh.all_regions():
+        yield "virtualnetworks", names.network(mesh.name, region.name)
+        yield "networksecuritygroups", names.firewall(mesh.name, region.name)
+        for machine in region.machines:
+            yield "virtualmachines", names.machine(mesh.name, region.name, machine.number)
+            yield "networkinterfaces", names.nic(mesh.name, region.name, machine.number)
+            yield "publicipaddresses", names.address(mesh.name, region.name, machine.number)
 
 
 def _folder(compared: Comparison) -> Iterator[Finding]:

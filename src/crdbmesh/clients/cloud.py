@@ -32,14 +32,23 @@ ADDRESS_URL = "https://api.ipify.org"
 ADDRESS_FALLBACKS = ("https://checkip.amazonaws.com", "https://ipv4.icanhazip.com")
 """Asked, for Azure's own clouds, when `ADDRESS_URL` does not answer. Each answers with the caller's IPv4 address."""
 
+_TOKEN_LEFT_S = 300.0
+_PROCESS_S = 60
+"""How long a program that gives tokens, such as `az`, may take."""
+
 
 class LazyCredential:
-    """A credential that is made when it is first needed, because making it imports azure-identity (0.3 s)."""
+    """A credential that is made when it is first needed, because making it imports azure-identity (0.3 s).
+
+    Its tokens are kept while they are good: that of `az login` starts a process for each one.
+    """
 
     def __init__(self, make: Callable[[], TokenCredential]) -> None:
         self._make = make
         self._made: TokenCredential | None = None
         self._lock = threading.Lock()
+        self._tokens: dict[tuple[str, ...], AccessToken] = {}
+        self._asking = threading.Lock()
 
     def load(self) -> TokenCredential:
         """The credential itself."""
@@ -49,10 +58,16 @@ class LazyCredential:
             return self._made
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """A token from the credential itself."""
-        token = self.load().get_token(*scopes, **options)
-        secrecy.learn(token.token, whole=True)
-        return token
+        """A token from the credential itself, or the one it gave before; `claims` ask for another."""
+        credential = self.load()
+        with self._asking:
+            kept = self._tokens.get(scopes)
+            if kept is not None and kept.expires_on > time.time() + _TOKEN_LEFT_S and not options.get("claims"):
+                return kept
+            token = credential.get_token(*scopes, **options)
+            secrecy.learn(token.token, whole=True)
+            self._tokens[scopes] = token
+            return token
 
 
 class GivenToken:
@@ -209,7 +224,7 @@ def _azure(environ: Mapping[str, str]) -> Cloud:
     def credential() -> TokenCredential:
         from azure.identity import DefaultAzureCredential
 
-        return DefaultAzureCredential(authority=authority)
+        return DefaultAzureCredential(authority=authority, process_timeout=_PROCESS_S)
 
     return Cloud(
         name=known.names[0],
@@ -285,7 +300,7 @@ def _credential(document: Mapping[str, Any], folder: Path) -> TokenCredential:
     def credential() -> TokenCredential:
         from azure.identity import DefaultAzureCredential
 
-        return DefaultAzureCredential()
+        return DefaultAzureCredential(process_timeout=_PROCESS_S)
 
     return LazyCredential(credential)
 

@@ -114,12 +114,23 @@ def access(config: Mapping[str, Any], environ: Mapping[str, str]) -> Access:
 
 
 def proxy_for(server: str, environ: Mapping[str, str]) -> str | None:
-    """The proxy that the environment names for a URL; never one for this machine itself."""
+    """The proxy that the environment names for a URL; never one for this machine itself.
+
+    Raises:
+        ConfigError: it is no HTTP proxy.
+    """
     host = urlsplit(server).hostname or ""
     proxy = environ.get("https_proxy") or environ.get("HTTPS_PROXY")
     exceptions = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
     if not proxy or _is_local(host) or any(_matches(host, exception) for exception in exceptions.split(",")):
         return None
+    scheme, found, _ = proxy.partition("://")
+    if not found:
+        return f"http://{proxy}"
+    if scheme.lower() not in ("http", "https"):
+        # Its login may be in the rest of it.
+        reason = "is no HTTP proxy, and the Kubernetes API is reached through one only"
+        raise ConfigError([Finding("HTTPS_PROXY", f"{scheme}://…", reason, "name an HTTP proxy, or unset it")])
     return proxy
 
 

@@ -84,9 +84,17 @@ def reconstruct(session: Session, found: Inventory) -> Mesh:
         rule = inventory.ssh_rule(network.find_nsg(session, group, names.firewall(found.mesh, region)))
         if rule is not None:
             document["ssh"] = {"port": rule.port}
-            document["allow_from"] = list(rule.sources)
+            document["allow_from"] = [source for source in rule.sources if _is_source(source)]
             break
     return config.mesh(document)
+
+
+def _is_source(text: str) -> bool:
+    """Whether a spec may say so: not a service tag such as `Internet`, nor an IPv6 range."""
+    try:
+        return text == "*" or bool(IPv4Network(text))
+    except ValueError:
+        return False
 
 
 def _region(found: Inventory, region: str, free: Iterator[IPv4Network]) -> dict[str, Any]:

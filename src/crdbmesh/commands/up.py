@@ -19,7 +19,7 @@ from crdbmesh.checks import catalog as checks
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Notify, Outcome, Result
-from crdbmesh.errors import CloudError, Finding, HeldError
+from crdbmesh.errors import CloudError, Finding, HeldError, RefusedError
 from crdbmesh.home import Journal
 from crdbmesh.steps import catalog
 from crdbmesh.topology import config, resources
@@ -132,7 +132,7 @@ def run_up(
     stop = stop or threading.Event()
     with home.locked(leases.name_of("up")), Access.open(mesh, cloud, home, stop=stop) as access:
         lease = _lease(access, lost=stop.set)
-        with contextlib.suppress(CloudError):
+        with contextlib.suppress(CloudError, RefusedError):
             # What keeps it from being read, the checks say better.
             lease.look()
         checks.require(access, warn)
@@ -165,6 +165,7 @@ def _lease(access: Access, *, lost: Callable[[], None]) -> leases.Lease:
         tags=resources.tags(mesh),
         command="up",
         seat=leases.seat(access.home.folder),
+        shared=mesh.group is not None,
         lost=lost,
     )
 

@@ -12,6 +12,7 @@ from crdbmesh.clients.azure import compare
 from crdbmesh.clients.waiting import wait_until
 from crdbmesh.engine.step import Gap, Say, Step
 from crdbmesh.errors import KubeError, RefusedError
+from crdbmesh.topology import names
 from crdbmesh.topology.manifests import Object
 from crdbmesh.topology.mesh import Machine, Region
 
@@ -69,6 +70,7 @@ class ResourceStep(RegionStep):
         found = self.find()
         if found is None:
             return Gap(f"{self.resource()} is absent")
+        self.refuse_foreign(found)
         wanted = self.wanted()
         for what, read in self.fixed().items():
             if read(found) != read(wanted):
@@ -83,8 +85,29 @@ class ResourceStep(RegionStep):
         return Gap(f"{self.resource()}: {'; '.join(differences)}") if differences else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole body is sent, whatever differs
-        """Send the wanted body."""
-        self.ensure(dict(self.wanted()), say)
+        """Send the wanted body, with the tags that others have put on the resource."""
+        found = self.find() or {}
+        self.refuse_foreign(found or self.wanted())
+        wanted = dict(self.wanted())
+        self.ensure({**wanted, "tags": {**(found.get("tags") or {}), **wanted["tags"]}}, say)
+
+    def refuse_foreign(self, found: Mapping[str, Any]) -> None:
+        """Refuse a resource that is somebody else's: what carries our tag, `down` deletes.
+
+        In a group of the mesh's own a lost tag is put back; in a shared one nobody can tell.
+
+        Raises:
+            RefusedError: it carries another mesh's tag, or none in a group that is shared.
+        """
+        mesh = self.access.mesh
+        owner = (found.get("tags") or {}).get(names.TAG)
+        if owner == mesh.name or (owner is None and mesh.group is None):
+            return
+        whose = f"belongs to the mesh {owner}" if owner else "does not carry this mesh's tag"
+        raise RefusedError(
+            f"{self.resource()} exists in {mesh.group_name} and {whose}",
+            hint=f"choose another --name or `group`; if it is this mesh's own, tag it {names.TAG}={mesh.name}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,6 +101,7 @@ class VirtualMachine(MachineStep, ResourceStep):
         found = self.find()
         if found is None:
             return Gap(f"{self.resource()} is absent")
+        self.refuse_foreign(found)
         if not self._has_our_key(found):
             raise lost_folder(self.resource())
         state = found.get("properties", {}).get("provisioningState")
@@ -128,7 +129,7 @@ class VirtualMachine(MachineStep, ResourceStep):
         for fixed in ("imageReference", "osDisk"):
             if fixed in have:
                 properties["storageProfile"] = {**properties["storageProfile"], fixed: have[fixed]}
-        body = {**wanted, "properties": properties}
+        body = {**wanted, "properties": properties, "tags": {**(found.get("tags") or {}), **wanted["tags"]}}
         if zones := found.get("zones"):
             body["zones"] = zones
         else:

@@ -119,6 +119,8 @@ class Connections:
         self._verify: str | bool = str(cloud.ca_file) if cloud.ca_file else True
         self._http = requests.Session()
         self._http.trust_env = not clouds.is_loopback(cloud.arm_url)
+        # Else requests would put a login of ~/.netrc in the place of the token.
+        self._http.auth = lambda request: request
         adapter = HTTPAdapter(
             pool_maxsize=_CONNECTIONS, max_retries=Retry(total=False, redirect=False, raise_on_status=False)
         )

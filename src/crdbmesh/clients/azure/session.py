@@ -69,7 +69,7 @@ class Session:
         self.stop = stop or threading.Event()
         credential = cloud.credential
         if isinstance(credential, clouds.LazyCredential):
-            credential = credential.load()
+            credential.load()
         self._connections = pipeline.Connections(cloud)
 
         def options() -> dict[str, Any]:
