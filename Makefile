@@ -12,10 +12,10 @@ help:  ## Show this
 
 setup: $(STAMP)  ## Make .venv with everything pinned in requirements.txt
 
-$(STAMP): requirements.txt pyproject.toml
+$(STAMP): requirements.txt pyproject.toml simulator/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . --editable simulator
 	@touch $@
 
 demo: $(STAMP)  ## Three simulated regions: up, status, up again, down
@@ -28,15 +28,15 @@ test-long: $(STAMP)  ## The tests that take longer
 	$(BIN)/pytest -n 3 --dist loadgroup --maxschedchunk 1 -m long
 
 check: $(STAMP)  ## Lint, types, layers, spelling
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src simulator tests
+	$(BIN)/ruff format --check src simulator tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell src tests docs examples README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md
+	$(BIN)/codespell src simulator tests docs examples README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md
 
 fmt: $(STAMP)  ## Format
-	$(BIN)/ruff check --fix --quiet src tests
-	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix --quiet src simulator tests
+	$(BIN)/ruff format src simulator tests
 
 soak: $(STAMP)  ## Two hundred seeds of faults, kills and damage, each to a whole mesh and back to nothing (SEEDS=200)
 	$(BIN)/python -m tests.soak --seeds $(or $(SEEDS),200)

@@ -11,13 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from crdbmesh.access import Access
 from crdbmesh.commands import demo
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Outcome
-from crdbmesh.home import Home
+from crdbmesh.local.folder import Home
+from crdbmesh.run.world import Access
+from crdbmesh.spec import load as config
 from crdbmesh.steps import catalog
-from crdbmesh.topology import config
 
 REGIONS = ["eastus", "westus", "northeurope"]
 SCALE = 30.0

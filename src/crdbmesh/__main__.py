@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if getattr(sys, stream) is None:
             # Started with it closed, as by `>&-`: nobody wants to read it.
             setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-    from crdbmesh import cli
+    from crdbmesh.terminal import app as cli
 
     cli.main(arguments)
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from crdbmesh.secrecy import hide, hide_in
+from crdbmesh.redaction import hide, hide_in
 
 
 class CrdbmeshError(Exception):

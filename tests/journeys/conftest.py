@@ -23,16 +23,16 @@ from typing import Any
 import pytest
 import yaml
 
-from crdbmesh.access import Access
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Outcome, Result
-from crdbmesh.health import Health
-from crdbmesh.home import Home
-from crdbmesh.probes import read
+from crdbmesh.local.folder import Home
+from crdbmesh.observe.health import Health
+from crdbmesh.observe.probes import read
+from crdbmesh.run.world import Access
+from crdbmesh.spec import load as config
+from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
-from crdbmesh.topology import config
-from crdbmesh.topology.mesh import Mesh
 
 NETWORK_API = "2025-05-01"
 COMPUTE_API = "2025-04-01"
@@ -132,7 +132,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    command = [sys.executable, "-m", "crdbmesh.simulator", "--scale", "200", "--seed", "7", "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "crdbmesh_simulator", "--scale", "200", "--seed", "7", "--folder", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

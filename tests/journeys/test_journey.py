@@ -9,10 +9,10 @@ from typing import Any
 from crdbmesh.commands import down
 from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome
-from crdbmesh.home import SPEC
+from crdbmesh.local.folder import SPEC
+from crdbmesh.spec import load as config
+from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
-from crdbmesh.topology import config
-from crdbmesh.topology.mesh import Mesh
 
 REGIONS = ["eastus", "westus"]
 

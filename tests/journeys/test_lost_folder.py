@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from crdbmesh import cli
 from crdbmesh.commands import reconstruct
 from crdbmesh.engine.step import Outcome
-from crdbmesh.home import SPEC
-from crdbmesh.inventory import find
-from crdbmesh.topology import config
+from crdbmesh.local.folder import SPEC
+from crdbmesh.observe.inventory import find
+from crdbmesh.spec import load as config
+from crdbmesh.terminal import app as cli
 
 GOOD = {Outcome.HELD, Outcome.CHANGED}
 AZURE_LAYERS = ("network", "peerings", "machines")

@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 import yaml
 
-from crdbmesh.access import Access
+from crdbmesh.desired import Object
+from crdbmesh.desired import cilium as cilium_manifests
+from crdbmesh.desired import cockroach as manifests
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Outcome, Result, Step
+from crdbmesh.local import pki
+from crdbmesh.run.world import Access
+from crdbmesh.spec import names
 from crdbmesh.steps import catalog, cilium, cockroach, dns
-from crdbmesh.topology import names, pki
-from crdbmesh.topology.manifests import Object
-from crdbmesh.topology.manifests import cilium as cilium_manifests
-from crdbmesh.topology.manifests import cockroach as manifests
 
 Mutate = Callable[[Access, list[Object]], list[Object]]
 

@@ -14,9 +14,11 @@ from crdbmesh.clients import database
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Outcome
 from crdbmesh.errors import Finding, KubeError, RefusedError
-from crdbmesh.home import SPEC
+from crdbmesh.local import secrets as folder
+from crdbmesh.local.folder import SPEC
+from crdbmesh.spec import load as config
+from crdbmesh.spec import names
 from crdbmesh.steps import catalog, cockroach, initialise
-from crdbmesh.topology import config, folder, names
 
 GOOD = {Outcome.HELD, Outcome.CHANGED}
 MARKER = "/api/v1/namespaces/{0}/configmaps/cockroachdb-init"

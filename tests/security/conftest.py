@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from crdbmesh.simulator.tls import CertificateAuthority
+from crdbmesh_simulator.tls import CertificateAuthority
 
 WITNESS = Path(__file__).parent / "witness"
 REGIONS = ("eastus", "westus")
@@ -387,7 +387,7 @@ def _family(pid: int) -> list[int]:
 def simulated(folder: Path, *, scale: int = 600) -> Iterator[dict[str, Any]]:
     """A simulated world in a process of its own."""
     options = ["--scale", str(scale), "--seed", "7", "--folder", str(folder)]
-    command = [sys.executable, "-m", "crdbmesh.simulator", *options]
+    command = [sys.executable, "-m", "crdbmesh_simulator", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from crdbmesh.errors import ConfigError
-from crdbmesh.topology import config
+from crdbmesh.spec import load as config
 
 pytestmark = pytest.mark.timeout(240)
 RED = "\x1b[1;31m"

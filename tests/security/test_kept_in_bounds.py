@@ -12,7 +12,7 @@ from typing import Any
 import paramiko
 import pytest
 
-from crdbmesh.topology import versions
+from crdbmesh.spec import versions
 
 pytestmark = pytest.mark.timeout(240)
 REGIONS = ("eastus", "westus")

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crdbmesh import secrecy
+from crdbmesh import redaction as secrecy
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Gap, Say, Step
 from crdbmesh.errors import CommandError, CrdbmeshError, WaitError
-from crdbmesh.home import Home
-from crdbmesh.topology import pki
+from crdbmesh.local import pki
+from crdbmesh.local.folder import Home
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ import pytest
 from crdbmesh.checks.actions import LOOKING
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands.doctor import run_doctor
-from crdbmesh.home import Home
-from crdbmesh.simulator.arm import authorization
-from crdbmesh.simulator.server import Simulator
-from crdbmesh.topology import config, versions
+from crdbmesh.local.folder import Home
+from crdbmesh.spec import load as config
+from crdbmesh.spec import versions
+from crdbmesh_simulator.azure import authorization
+from crdbmesh_simulator.server import Simulator
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("the role"), pytest.mark.long]
 ROLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "examples" / "azure-role.json").read_text())

@@ -23,9 +23,9 @@ from typing import Any
 import paramiko
 import pytest
 
-from crdbmesh.clients import ssh
+from crdbmesh.clients.ssh import host as ssh
 from crdbmesh.errors import HostError, UnreachableError
-from crdbmesh.topology import pki
+from crdbmesh.local import pki
 
 pytestmark = pytest.mark.timeout(240)
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")

@@ -94,7 +94,7 @@ def run(
 def world(folder: Path, *, scale: float, seed: int) -> Iterator[dict[str, Any]]:
     """A simulated world until the block ends; its coordinates."""
     options = ["--attached", "--scale", str(scale), "--seed", str(seed), "--folder", str(folder)]
-    command = [sys.executable, "-m", "crdbmesh.simulator", *options]
+    command = [sys.executable, "-m", "crdbmesh_simulator", *options]
     log = folder / "simulator.log"
     with (
         log.open("w") as errors,

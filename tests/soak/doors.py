@@ -33,7 +33,7 @@ class Doors:
     """The doors of one world.
 
     Attributes:
-        coordinates: as `python -m crdbmesh.simulator` prints them.
+        coordinates: as `python -m crdbmesh_simulator` prints them.
         home: the mesh's local folder, for the kubeconfigs in it.
     """
 

@@ -10,11 +10,11 @@ from typing import Any
 from crdbmesh.checks.base import Caution, Remark
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import cloud as clouds
-from crdbmesh.clients.kube_http import proxy_for
+from crdbmesh.clients.kube.http import proxy_for
+from crdbmesh.desired.azure import resource_id
 from crdbmesh.errors import CloudError, ConfigError, Finding
-from crdbmesh.topology import names
-from crdbmesh.topology.mesh import Region
-from crdbmesh.topology.resources import resource_id
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Region
 
 _NAMED = 3
 _VNETS = "Microsoft.Network/virtualNetworks"

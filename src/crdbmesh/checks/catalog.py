@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from crdbmesh.access import Access
 from crdbmesh.checks import account, addresses, limits, local, places
 from crdbmesh.checks.base import Check, Level, Remark, Verdict, judge, skip, without_repeats
 from crdbmesh.checks.existing import existing
 from crdbmesh.checks.facts import Facts
 from crdbmesh.errors import Finding, PreflightError
+from crdbmesh.run.world import Access
 
 
 def _existing(facts: Facts) -> Iterator[Remark]:

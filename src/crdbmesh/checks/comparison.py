@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from crdbmesh.access import Access
-from crdbmesh.inventory import Body, Inventory
-from crdbmesh.topology.mesh import Machine, Mesh, Region
+from crdbmesh.observe.inventory import Body, Inventory
+from crdbmesh.run.world import Access
+from crdbmesh.spec.mesh import Machine, Mesh, Region
 
 AGAIN = "there is no way in place: back up (SQL BACKUP), `crdbmesh down`, `crdbmesh up` with the new spec, restore"
 REMOVE = (

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crdbmesh import home as homes
-from crdbmesh import inventory
-from crdbmesh.access import Access
 from crdbmesh.checks import machines
 from crdbmesh.checks.comparison import AGAIN, Comparison
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.errors import CloudError, ConfigError, CredentialError, Finding
-from crdbmesh.topology import addressing, config, folder, names
-from crdbmesh.topology.mesh import Mesh, Region
+from crdbmesh.local import folder as homes
+from crdbmesh.local import secrets as folder
+from crdbmesh.observe import inventory
+from crdbmesh.run.world import Access
+from crdbmesh.spec import addressing, names
+from crdbmesh.spec import load as config
+from crdbmesh.spec.mesh import Mesh, Region
 
 
 def existing(access: Access) -> Iterator[Finding]:

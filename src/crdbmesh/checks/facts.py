@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
-from crdbmesh.access import Access
 from crdbmesh.checks import actions
 from crdbmesh.checks.base import Remark, remarks_of
 from crdbmesh.checks.offers import Offer
@@ -15,9 +14,10 @@ from crdbmesh.clients.azure import compute, identity, network, resources
 from crdbmesh.clients.azure.session import Body, Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import CrdbmeshError, ForbiddenError, StoppedError
-from crdbmesh.home import Home
-from crdbmesh.topology import names
-from crdbmesh.topology.mesh import Mesh, Region
+from crdbmesh.local.folder import Home
+from crdbmesh.run.world import Access
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Mesh, Region
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from crdbmesh.checks import places
 from crdbmesh.checks.base import Remark
 from crdbmesh.checks.facts import Facts
 from crdbmesh.errors import Finding
-from crdbmesh.topology import names
-from crdbmesh.topology.mesh import Region
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Region
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,15 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from crdbmesh import home as homes
 from crdbmesh.checks.base import Caution, Remark
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients.azure import resources
 from crdbmesh.errors import ConfigError, Finding
-from crdbmesh.topology import config, names, pki
-from crdbmesh.topology.folder import LOGIN_KEY
+from crdbmesh.local import folder as homes
+from crdbmesh.local import pki
+from crdbmesh.local.secrets import LOGIN_KEY
+from crdbmesh.spec import load as config
+from crdbmesh.spec import names
 
 SKEW_S = 300.0
 """Beyond this, certificates made here may not be valid yet on a machine, or a token not any more."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from crdbmesh import inventory
-from crdbmesh.access import Access
 from crdbmesh.checks.comparison import AGAIN, REMOVE, REPLACE, Comparison
 from crdbmesh.clients.azure import compute, network
 from crdbmesh.errors import Finding
-from crdbmesh.topology import names
-from crdbmesh.topology.mesh import Machine
+from crdbmesh.observe import inventory
+from crdbmesh.run.world import Access
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Machine
 
 
 def changed(compared: Comparison) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from crdbmesh.topology.resources import usable_zones
+from crdbmesh.desired.azure import usable_zones
 
 _BURSTABLE = "standard_b"
 

@@ -10,7 +10,7 @@ from crdbmesh.checks.base import Caution, Remark
 from crdbmesh.checks.facts import Facts, is_region
 from crdbmesh.checks.offers import Offer, Wish, nearest
 from crdbmesh.errors import CrdbmeshError, Finding
-from crdbmesh.topology.mesh import Region
+from crdbmesh.spec.mesh import Region
 
 _ARM64 = "arm64"
 

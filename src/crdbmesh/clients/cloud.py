@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from crdbmesh import secrecy
+from crdbmesh import redaction as secrecy
 from crdbmesh.errors import CloudError, ConfigError, Finding
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import io
 import json
 from dataclasses import dataclass
 
-from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError, WaitError
-from crdbmesh.topology import names
+from crdbmesh.spec import names
 
 CERTS = "/cockroach/cockroach-certs"
 BINARY = "/cockroach/cockroach"

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crdbmesh import home as homes
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands import down, status, up
 from crdbmesh.engine.step import Outcome
 from crdbmesh.errors import CrdbmeshError
-from crdbmesh.health import Health
-from crdbmesh.topology import config
-from crdbmesh.topology.mesh import Mesh
+from crdbmesh.local import folder as homes
+from crdbmesh.observe.health import Health
+from crdbmesh.spec import load as config
+from crdbmesh.spec.mesh import Mesh
 
 NAME = "demo"
 REGIONS = ("eastus", "westus", "northeurope")
@@ -81,7 +81,7 @@ def serve(*, scale: float = SCALE, seed: int = 0) -> Iterator[World]:
         DemoError: it does not start.
     """
     options = ["--attached", "--scale", str(scale), "--seed", str(seed)]
-    command = [sys.executable, "-m", "crdbmesh.simulator", *options]
+    command = [sys.executable, "-m", "crdbmesh_simulator", *options]
     # A session of its own: Ctrl-C at the terminal is for us, and we stop it.
     with subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crdbmesh import home as homes
 from crdbmesh.checks import catalog
 from crdbmesh.checks.base import Level, Verdict
 from crdbmesh.checks.facts import Facts
@@ -14,7 +13,8 @@ from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError, CrdbmeshError, Finding
-from crdbmesh.topology.mesh import Mesh
+from crdbmesh.local import folder as homes
+from crdbmesh.spec.mesh import Mesh
 
 NAME = "crdbmesh"
 """Of the mesh whose local folder is looked at when nothing says which mesh is meant."""

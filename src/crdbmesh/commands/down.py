@@ -15,9 +15,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crdbmesh import home as homes
-from crdbmesh import inventory
-from crdbmesh import lease as leases
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.session import Session
@@ -26,8 +23,12 @@ from crdbmesh.commands.up import recorded, result_document
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Notify, Outcome, Result, Step
 from crdbmesh.errors import CloudError
+from crdbmesh.local import folder as homes
+from crdbmesh.local import secrets as folder
+from crdbmesh.observe import inventory
+from crdbmesh.run import lease as leases
+from crdbmesh.spec import names
 from crdbmesh.steps import removal
-from crdbmesh.topology import folder, names
 
 WORKERS = 16
 LEASE_S = 900.0

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crdbmesh import home as homes
-from crdbmesh.clients import kubeconfig
 from crdbmesh.errors import ConfigError, Finding
-from crdbmesh.topology import names
-from crdbmesh.topology.mesh import Mesh
+from crdbmesh.local import folder as homes
+from crdbmesh.local import kubeconfig
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Mesh
 
 
 @dataclass(frozen=True, slots=True)

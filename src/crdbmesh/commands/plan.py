@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from crdbmesh import home as homes
-from crdbmesh.access import Access
 from crdbmesh.checks import catalog as checks
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands.up import result_document
 from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome, Result
 from crdbmesh.errors import Finding
+from crdbmesh.local import folder as homes
+from crdbmesh.run.world import Access
+from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
-from crdbmesh.topology.mesh import Mesh
 
 WORKERS = 32
 

@@ -12,16 +12,17 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from crdbmesh import home as homes
-from crdbmesh import inventory
 from crdbmesh.clients.azure import network
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError, CrdbmeshError, Finding
-from crdbmesh.inventory import Inventory
-from crdbmesh.topology import addressing, config, names
-from crdbmesh.topology.mesh import Mesh
+from crdbmesh.local import folder as homes
+from crdbmesh.observe import inventory
+from crdbmesh.observe.inventory import Inventory
+from crdbmesh.spec import addressing, names
+from crdbmesh.spec import load as config
+from crdbmesh.spec.mesh import Mesh
 
 _SPARE = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
 

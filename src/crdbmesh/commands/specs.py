@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from crdbmesh import home as homes
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import ConfigError, Finding
-from crdbmesh.topology import config
-from crdbmesh.topology.mesh import Mesh
+from crdbmesh.local import folder as homes
+from crdbmesh.spec import load as config
+from crdbmesh.spec.mesh import Mesh
 
 SSH_PORT = 22
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from crdbmesh import home as homes
-from crdbmesh import probes
-from crdbmesh.access import Access
 from crdbmesh.clients import cloud as clouds
-from crdbmesh.health import Health, Layer
-from crdbmesh.topology.mesh import Mesh
+from crdbmesh.local import folder as homes
+from crdbmesh.observe import probes
+from crdbmesh.observe.health import Health, Layer
+from crdbmesh.run.world import Access
+from crdbmesh.spec.mesh import Mesh
 
 
 def run_status(mesh: Mesh, cloud: clouds.Cloud, home: homes.Home) -> Health:

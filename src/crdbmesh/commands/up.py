@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crdbmesh import home as homes
-from crdbmesh import lease as leases
-from crdbmesh.access import Access
 from crdbmesh.checks import catalog as checks
 from crdbmesh.clients import cloud as clouds
+from crdbmesh.desired import azure as resources
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Notify, Outcome, Result
 from crdbmesh.errors import CloudError, Finding, HeldError, RefusedError
-from crdbmesh.home import Journal
+from crdbmesh.local import folder as homes
+from crdbmesh.local.folder import Journal
+from crdbmesh.run import lease as leases
+from crdbmesh.run.world import Access
+from crdbmesh.spec import load as config
+from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
-from crdbmesh.topology import config, resources
-from crdbmesh.topology.mesh import Mesh
 
 WORKERS = 32
 """Steps at once: mostly waits for Azure and for machines."""

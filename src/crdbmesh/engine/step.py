@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
-from crdbmesh.secrecy import hide_in
+from crdbmesh.redaction import hide_in
 
 Say = Callable[[str], None]
 """Told, in a short phrase, what is being waited for right now."""

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from crdbmesh.access import Access
 from crdbmesh.clients.azure import compare
 from crdbmesh.clients.waiting import wait_until
+from crdbmesh.desired import Object
 from crdbmesh.engine.step import Gap, Say, Step
 from crdbmesh.errors import KubeError, RefusedError
-from crdbmesh.topology import names
-from crdbmesh.topology.manifests import Object
-from crdbmesh.topology.mesh import Machine, Region
+from crdbmesh.run.world import Access
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Machine, Region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crdbmesh.access import Access
 from crdbmesh.engine.step import Step
+from crdbmesh.run.world import Access
+from crdbmesh.spec.mesh import Machine, Region
 from crdbmesh.steps import cilium, clustermesh, cockroach, dns, initialise, k3s, machines, network, software
-from crdbmesh.topology.mesh import Machine, Region
 
 STAGES = ("network", "machines", "k3s", "cilium", "dns", "cockroachdb")
 """Columns of the progress display, in order."""

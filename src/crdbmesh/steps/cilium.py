@@ -9,14 +9,14 @@ from typing import Any
 
 import yaml
 
-from crdbmesh.access import lost_folder
-from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.kube.client import Kube
+from crdbmesh.desired import Object, cilium
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import RefusedError
+from crdbmesh.run.world import lost_folder
+from crdbmesh.spec import names
 from crdbmesh.steps import release
 from crdbmesh.steps.base import ObjectsStep, RegionStep
-from crdbmesh.topology import names
-from crdbmesh.topology.manifests import Object, cilium
 
 CRD_DEADLINE_S = 180.0
 INSTALL_DEADLINE_S = 600.0

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError, WaitError
+from crdbmesh.spec import names
 from crdbmesh.steps import cilium
 from crdbmesh.steps.base import AwaitedStep, RegionStep
-from crdbmesh.topology import names
 
 AGENT = "cilium-agent"
 STATUS = ("cilium-dbg", "status", "-o", "json")

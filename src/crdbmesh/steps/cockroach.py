@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from crdbmesh import secrecy
-from crdbmesh.access import lost_folder
+from crdbmesh import redaction as secrecy
 from crdbmesh.clients import database
+from crdbmesh.desired import Object, cockroach
+from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import RefusedError
+from crdbmesh.local import pki
+from crdbmesh.run.world import lost_folder
+from crdbmesh.spec import names
 from crdbmesh.steps.base import AwaitedStep, ObjectsStep, RegionStep
 from crdbmesh.steps.cilium import rollout_missing
-from crdbmesh.topology import hosts, names, pki
-from crdbmesh.topology.manifests import Object, cockroach
 
 START_DEADLINE_S = 900.0
 RENEW_BEFORE = timedelta(days=30)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crdbmesh.desired import Object, dns
 from crdbmesh.engine.step import Say
+from crdbmesh.spec import names
 from crdbmesh.steps import cilium
 from crdbmesh.steps.base import ObjectsStep
-from crdbmesh.topology import names
-from crdbmesh.topology.manifests import Object, dns
 
 READY_DEADLINE_S = 600.0
 

@@ -19,15 +19,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crdbmesh.access import Access
 from crdbmesh.clients import database
 from crdbmesh.clients.waiting import wait_until
+from crdbmesh.desired import cockroach
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
+from crdbmesh.local import secrets as folder
+from crdbmesh.run.world import Access
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Region
 from crdbmesh.steps.base import AwaitedStep, MeshStep
-from crdbmesh.topology import folder, names
-from crdbmesh.topology.manifests import cockroach
-from crdbmesh.topology.mesh import Region
 
 JOIN_DEADLINE_S = 600.0
 WAITING = "node is waiting for cluster initialization"

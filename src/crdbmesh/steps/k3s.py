@@ -8,16 +8,19 @@ from typing import Any
 
 import yaml
 
-from crdbmesh.access import lost_folder
-from crdbmesh.clients import kubeconfig
-from crdbmesh.clients.kube import Kube
-from crdbmesh.clients.ssh import Host
+from crdbmesh.clients.kube.client import Kube
+from crdbmesh.clients.ssh.host import Host
 from crdbmesh.clients.waiting import wait_until
+from crdbmesh.desired import azure as resources
+from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import HostError, KubeError, RefusedError
+from crdbmesh.local import kubeconfig
+from crdbmesh.local import secrets as folder
+from crdbmesh.run.world import lost_folder
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Machine
 from crdbmesh.steps.base import MachineStep, RegionStep
-from crdbmesh.topology import folder, hosts, names, resources
-from crdbmesh.topology.mesh import Machine
 
 K3S_KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 START_DEADLINE_S = 600.0

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crdbmesh.access import lost_folder
 from crdbmesh.clients.azure import compute, network
+from crdbmesh.desired import azure as resources
+from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import HostError, WaitError
+from crdbmesh.run.world import lost_folder
+from crdbmesh.spec import names
 from crdbmesh.steps.base import MachineStep, ResourceStep
-from crdbmesh.topology import hosts, names, resources
 
 BOOT_DEADLINE_S = 600.0
 

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 from crdbmesh.clients.azure import compare, network
 from crdbmesh.clients.azure import resources as arm
+from crdbmesh.desired import azure as resources
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import RefusedError
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Region
 from crdbmesh.steps.base import MeshStep, ResourceStep
-from crdbmesh.topology import names, resources
-from crdbmesh.topology.mesh import Region
 
 PROVIDERS = ("Microsoft.Network", "Microsoft.Compute")
 

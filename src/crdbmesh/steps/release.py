@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError
-from crdbmesh.topology import names
+from crdbmesh.spec import names
 
 _DEPLOYED = "deployed"
 _FAILED = "failed"

@@ -6,10 +6,11 @@ import hashlib
 import shlex
 from dataclasses import dataclass
 
+from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import RefusedError
+from crdbmesh.spec import versions
 from crdbmesh.steps.base import MachineStep
-from crdbmesh.topology import hosts, versions
 
 DOWNLOAD_DEADLINE_S = 900.0
 

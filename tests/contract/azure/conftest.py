@@ -28,9 +28,9 @@ from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import resources
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
-from crdbmesh.simulator.arm import door
-from crdbmesh.simulator.clock import Clock
-from crdbmesh.simulator.world import World
+from crdbmesh_simulator.azure import door
+from crdbmesh_simulator.clock import Clock
+from crdbmesh_simulator.world import World
 
 SCALE = 200.0
 TOKEN = "contract-token"

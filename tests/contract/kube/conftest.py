@@ -22,23 +22,22 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from aiohttp import web
 
-from crdbmesh.clients import kubeconfig
-from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError
-from crdbmesh.simulator.clock import Clock
-from crdbmesh.simulator.hosts.filesystem import FileSystem
-from crdbmesh.simulator.kube.authority import Authority
-from crdbmesh.simulator.kube.cluster import Cluster, Member
-from crdbmesh.simulator.kube.controllers import Controllers
-from crdbmesh.simulator.kube.door import KubeDoors
-from crdbmesh.simulator.kube.store import Store
-from crdbmesh.simulator.programs.base import Container, ExecResult, HttpAnswer, Program
-from crdbmesh.simulator.world import Machine, World
-from crdbmesh.topology import pki
+from crdbmesh.local import kubeconfig, pki
+from crdbmesh_simulator.clock import Clock
+from crdbmesh_simulator.kubernetes.api.authority import Authority
+from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
+from crdbmesh_simulator.kubernetes.api.door import KubeDoors
+from crdbmesh_simulator.kubernetes.api.store import Store
+from crdbmesh_simulator.kubernetes.controllers import Controllers
+from crdbmesh_simulator.machines.filesystem import FileSystem
+from crdbmesh_simulator.workloads.base import Container, ExecResult, HttpAnswer, Program
+from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:
-    from crdbmesh.simulator.hosts.machine_os import MachineOS
-    from crdbmesh.simulator.network import Network
+    from crdbmesh_simulator.machines.machine_os import MachineOS
+    from crdbmesh_simulator.network import Network
 
 NOW = dt.datetime.now(dt.UTC)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

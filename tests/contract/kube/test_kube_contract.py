@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError, WaitError
 
 Object = dict[str, Any]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pytest
 from aiohttp import WSMsgType, web
 
-from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError, WaitError
 
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"

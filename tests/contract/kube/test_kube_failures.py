@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import pytest
 from aiohttp import web
 
-from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import ConfigError, KubeError, WaitError
-from crdbmesh.topology import pki
+from crdbmesh.local import pki
 
 DISCOVERY = {
     "kind": "APIResourceList",

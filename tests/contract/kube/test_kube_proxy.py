@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import pytest
 from aiohttp import web
 
-from crdbmesh.clients import kube_http
-from crdbmesh.clients.kube import Kube
+from crdbmesh.clients.kube import http as kube_http
+from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError
 
 FAR = "https://api.eastus.example.com:6443"

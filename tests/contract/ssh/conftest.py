@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import yaml
 
-from crdbmesh.clients import ssh
-from crdbmesh.simulator.clock import Clock
-from crdbmesh.simulator.hosts.server import Hosts
-from crdbmesh.simulator.world import Machine, World
-from crdbmesh.topology import pki
+from crdbmesh.clients.ssh import host as ssh
+from crdbmesh.local import pki
+from crdbmesh_simulator.clock import Clock
+from crdbmesh_simulator.machines.server import Hosts
+from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:
-    from crdbmesh.simulator.network import Network
+    from crdbmesh_simulator.network import Network
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
 SCALE = 300

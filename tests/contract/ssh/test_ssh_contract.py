@@ -10,9 +10,9 @@ from typing import Protocol
 
 import pytest
 
-from crdbmesh.clients import ssh
+from crdbmesh.clients.ssh import host as ssh
 from crdbmesh.errors import CommandError, HostError, UnreachableError, WaitError
-from crdbmesh.topology import pki
+from crdbmesh.local import pki
 
 
 class Relay(Protocol):

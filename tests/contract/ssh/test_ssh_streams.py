@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from crdbmesh.clients import ssh
+from crdbmesh.clients.ssh import host as ssh
 from crdbmesh.errors import CommandError
 
 

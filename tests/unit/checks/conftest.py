@@ -18,19 +18,19 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from crdbmesh.access import Access
 from crdbmesh.checks import catalog
 from crdbmesh.checks.base import Verdict
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.errors import Finding
-from crdbmesh.home import Home
-from crdbmesh.simulator import tls
-from crdbmesh.simulator.arm import address, door
-from crdbmesh.simulator.arm.state import Subscription
-from crdbmesh.simulator.clock import Clock
-from crdbmesh.simulator.network import Network
-from crdbmesh.simulator.world import World
-from crdbmesh.topology import config
+from crdbmesh.local.folder import Home
+from crdbmesh.run.world import Access
+from crdbmesh.spec import load as config
+from crdbmesh_simulator import tls
+from crdbmesh_simulator.azure import address, door
+from crdbmesh_simulator.azure.state import Subscription
+from crdbmesh_simulator.clock import Clock
+from crdbmesh_simulator.network import Network
+from crdbmesh_simulator.world import World
 
 TOKEN = "checks-token"
 SCALE = 2000.0

@@ -14,11 +14,11 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
-from crdbmesh.access import Access
 from crdbmesh.checks import actions, catalog
 from crdbmesh.checks.base import Level, Verdict
-from crdbmesh.simulator.arm.state import CONTRIBUTOR, OWNER, READER
-from crdbmesh.topology import config
+from crdbmesh.run.world import Access
+from crdbmesh.spec import load as config
+from crdbmesh_simulator.azure.state import CONTRIBUTOR, OWNER, READER
 
 ROLE = Path(__file__).parents[3] / "examples" / "azure-role.json"
 

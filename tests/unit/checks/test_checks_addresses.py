@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from crdbmesh.access import Access
 from crdbmesh.checks import catalog
 from crdbmesh.checks.base import Level, Verdict
-from crdbmesh.topology import config
+from crdbmesh.run.world import Access
+from crdbmesh.spec import load as config
 
 
 def peered(azure: Any, prefix: str) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from crdbmesh.access import Access
 from crdbmesh.checks import catalog
 from crdbmesh.checks.base import Caution, Check, Level, Verdict, judge, remarks_of, without_repeats
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.errors import CloudError, Finding, ForbiddenError, PreflightError, RefusedError, StoppedError
-from crdbmesh.simulator.arm.sizes import Restriction
-from crdbmesh.simulator.arm.state import READER
-from crdbmesh.topology import config
+from crdbmesh.run.world import Access
+from crdbmesh.spec import load as config
+from crdbmesh_simulator.azure.sizes import Restriction
+from crdbmesh_simulator.azure.state import READER
 
 ROLE = Path(__file__).parents[3] / "examples" / "azure-role.json"
 ONE = Finding("f", "v", "r", "m")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from crdbmesh.checks.base import Level
-from crdbmesh.home import SPEC
-from crdbmesh.topology import config, pki
+from crdbmesh.local import pki
+from crdbmesh.local.folder import SPEC
+from crdbmesh.spec import load as config
 
 ROOT = os.getuid() == 0
 

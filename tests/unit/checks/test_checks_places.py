@@ -8,7 +8,7 @@ import pytest
 
 from crdbmesh.checks.base import Level
 from crdbmesh.checks.offers import Offer, nearest
-from crdbmesh.simulator.arm.sizes import Restriction
+from crdbmesh_simulator.azure.sizes import Restriction
 
 
 def test_a_misspelt_region_is_one_finding_with_the_name_that_was_meant(azure: Any) -> None:

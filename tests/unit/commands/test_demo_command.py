@@ -16,7 +16,7 @@ import pytest
 from crdbmesh.commands import demo
 from crdbmesh.engine.step import Notify, Outcome
 from crdbmesh.errors import ConfigError
-from crdbmesh.home import SPEC, Home
+from crdbmesh.local.folder import SPEC, Home
 
 
 @contextmanager

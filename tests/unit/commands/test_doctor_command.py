@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from crdbmesh import cli
 from crdbmesh.checks import catalog
 from crdbmesh.commands import doctor
 from crdbmesh.commands.plan import run_plan
 from crdbmesh.errors import Finding, PreflightError
-from crdbmesh.home import SPEC, Home
-from crdbmesh.topology import config
+from crdbmesh.local.folder import SPEC, Home
+from crdbmesh.spec import load as config
+from crdbmesh.terminal import app as cli
 
 CHECKS = [catalog.CREDENTIAL.name, *(check.name for check in catalog.CHECKS)]
 

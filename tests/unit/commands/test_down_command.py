@@ -10,8 +10,8 @@ import pytest
 
 from crdbmesh.commands import down
 from crdbmesh.engine.step import Event, Outcome
-from crdbmesh.home import SPEC, Home
-from crdbmesh.topology import folder
+from crdbmesh.local import secrets as folder
+from crdbmesh.local.folder import SPEC, Home
 
 
 def kept_home(folder: Path, mesh: str) -> Home:

@@ -9,8 +9,8 @@ import yaml
 
 from crdbmesh.commands import kubeconfig
 from crdbmesh.errors import ConfigError
-from crdbmesh.home import Home
-from crdbmesh.topology import config
+from crdbmesh.local.folder import Home
+from crdbmesh.spec import load as config
 
 MESH = config.mesh({"regions": ["eastus", "westus"]})
 

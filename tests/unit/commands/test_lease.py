@@ -15,9 +15,9 @@ import pytest
 
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.errors import HeldError
-from crdbmesh.home import SPEC, Home
-from crdbmesh.lease import Lease, seat
-from crdbmesh.topology import names
+from crdbmesh.local.folder import SPEC, Home
+from crdbmesh.run.lease import Lease, seat
+from crdbmesh.spec import names
 
 NSGS = "Microsoft.Network/networkSecurityGroups"
 
@@ -169,7 +169,7 @@ def test_a_second_process_in_the_same_folder_is_refused_before_it_asks_anyone(tm
     home = Home(tmp_path / "mesh")
     home.write(SPEC, "name: mesh\nregions: [eastus]\n")
     code = (
-        "import sys; from pathlib import Path; from crdbmesh.home import Home\n"
+        "import sys; from pathlib import Path; from crdbmesh.local.folder import Home\n"
         f"with Home(Path({str(home.folder)!r})).locked('up by alice on laptop, process 4711'):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from crdbmesh.home import SPEC, Home
+from crdbmesh.local.folder import SPEC, Home
 
 
 def converse(azure: Any, folder: Path, *arguments: str, question: str, answer: str) -> tuple[int, str]:

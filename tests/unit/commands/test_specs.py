@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from crdbmesh.clients.cloud import Cloud, GivenToken
 from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError
-from crdbmesh.home import SPEC, Home
-from crdbmesh.topology.mesh import Mesh
+from crdbmesh.local.folder import SPEC, Home
+from crdbmesh.spec.mesh import Mesh
 
 AZURE = Cloud(name="azure", arm_url="https://arm.example", scopes=(), credential=GivenToken("t"))
 

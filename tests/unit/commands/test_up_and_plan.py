@@ -15,8 +15,8 @@ import pytest
 from crdbmesh.commands import plan, up
 from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
 from crdbmesh.errors import PreflightError
-from crdbmesh.home import Home
-from crdbmesh.topology import config
+from crdbmesh.local.folder import Home
+from crdbmesh.spec import load as config
 
 
 def spec(**document: Any) -> Any:

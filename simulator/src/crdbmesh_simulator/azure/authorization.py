@@ -1,0 +1,145 @@
+"""Role-based access control: which action a request asks for, and whether the caller's roles allow it.
+
+Actions are `{namespace}/{types}/read|write|delete`, or `{namespace}/{types}/{name}/action` for a POST; what a role
+allows is `actions` less its own `notActions`, and roles add up. `*` stands for any text, slashes included; case does
+not count (Microsoft's documentation of Azure RBAC). Lists of a subscription's groups and resources show what the caller
+may read, so they are never refused.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+import uuid
+
+from crdbmesh_simulator.azure.call import Call
+from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.state import Subscription
+
+_VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
+_ARM = "Microsoft.Resources/subscriptions"
+_FILTERED = {"resourcegroups", "resources"}
+_LINKED = {
+    "microsoft.network/virtualnetworks/subnets": "join",
+    "microsoft.network/networksecuritygroups": "join",
+    "microsoft.network/publicipaddresses": "join",
+    "microsoft.network/networkinterfaces": "join",
+}
+
+
+def require_allowed(call: Call) -> None:
+    """Refuse what the caller's roles do not allow, what its body refers to included.
+
+    Raises:
+        ArmError: 403.
+    """
+    asked = action_of(call.method, call.path)
+    if asked is None:
+        return
+    action, scope = asked
+    who = str(uuid.uuid5(uuid.NAMESPACE_URL, call.subscription.tenant_id))
+    if not allows(call.subscription, action, scope):
+        raise ArmError(
+            403,
+            "AuthorizationFailed",
+            f"The client '{who}' with object id '{who}' does not have authorization to perform action '{action}' over "
+            f"scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your "
+            "credentials.",
+        )
+    for linked, target in _linked(call, action):
+        if not allows(call.subscription, linked, target):
+            raise ArmError(
+                403,
+                "LinkedAuthorizationFailed",
+                f"The client '{who}' with object id '{who}' has permission to perform action '{action}' on scope "
+                f"'{scope}'; however, it does not have permission to perform action(s) '{linked}' on the linked "
+                f"scope(s) '{target}' (respectively) or the linked scope(s) are invalid.",
+            )
+
+
+def allows(subscription: Subscription, action: str, scope: str) -> bool:
+    """Whether some role of the caller's, at the scope or above, allows the action."""
+    return any(
+        _matches(role.get("actions") or [], action) and not _matches(role.get("notActions") or [], action)
+        for role in roles(subscription, scope)
+    )
+
+
+def roles(subscription: Subscription, scope: str) -> list[Body]:
+    """The permissions that the caller has at a scope, inherited ones included."""
+    parts = scope.strip("/").lower().split("/")
+    group = parts[3] if len(parts) > 3 and parts[2] == "resourcegroups" else None
+    return [*subscription.permissions, *(subscription.group_permissions.get(group, []) if group else [])]
+
+
+def action_of(method: str, raw_path: str) -> tuple[str, str] | None:
+    """The action that a request asks for and its scope; None for what is open to every caller."""
+    parts = [urllib.parse.unquote(part) for part in raw_path.split("/") if part]
+    if len(parts) < 2 or parts[0].lower() != "subscriptions":
+        return None
+    lowered = [part.lower() for part in parts]
+    verb = _VERBS.get(method, "action")
+    if "providers" not in lowered:
+        if len(parts) == 3 and lowered[2] in _FILTERED and verb == "read":
+            return None
+        return _platform_action(lowered, verb), "/" + "/".join(parts[:4])
+    at = len(lowered) - 1 - lowered[::-1].index("providers")
+    scope, rest = "/" + "/".join(parts[:at]), parts[at + 1 :]
+    if len(rest) <= 1 and at == 2:
+        return f"{_ARM}/providers/read", scope
+    if at == 2 and verb == "action" and len(rest) == 2:
+        return f"{rest[0]}/{rest[1].lower()}/action", scope
+    types = "/".join(rest[1::2])
+    # A read or a POST with an odd number of parts is of a collection, or of something that a resource does.
+    named = rest if len(rest) % 2 else rest[:-1]
+    return f"{rest[0]}/{types}/{verb}", f"{scope}/providers/{'/'.join(named)}"
+
+
+def _platform_action(lowered: list[str], verb: str) -> str:
+    if len(lowered) == 2:
+        return f"{_ARM}/{verb}"
+    if lowered[2] == "resourcegroups":
+        below = "/resources" if len(lowered) > 4 else ""
+        return f"{_ARM}/resourceGroups{below}/{verb}"
+    return f"{_ARM}/{lowered[2]}/{verb}"
+
+
+def _matches(patterns: list[str], action: str) -> bool:
+    return any(
+        re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), action, re.IGNORECASE | re.DOTALL) for pattern in patterns
+    )
+
+
+def _linked(call: Call, action: str) -> list[tuple[str, str]]:
+    """What a write's body refers to, with the action that referring to it takes."""
+    if not action.endswith("/write") or not isinstance(call.content, dict):
+        return []
+    found: dict[tuple[str, str], None] = {}
+    pending: list[object] = [call.content]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending += node
+        if not isinstance(node, dict):
+            continue
+        for name, value in node.items():
+            if name.lower() == "remotevirtualnetwork" and isinstance(value, dict) and isinstance(value.get("id"), str):
+                found["Microsoft.Network/virtualNetworks/peer/action", value["id"]] = None
+            elif isinstance(value, dict | list):
+                pending.append(value)
+        linked = _type_of(node.get("id"))
+        # What is written together with its parent is not referred to.
+        if linked is not None and not str(node["id"]).lower().startswith(call.path.lower().rstrip("/")):
+            found[f"{linked}/{_LINKED[linked.lower()]}/action", str(node["id"])] = None
+    return list(found)
+
+
+def _type_of(resource_id: object) -> str | None:
+    """The type of a resource that it takes a permission to refer to, or None."""
+    parts = resource_id.strip("/").split("/") if isinstance(resource_id, str) else []
+    lowered = [part.lower() for part in parts]
+    if "providers" not in lowered:
+        return None
+    at = lowered.index("providers")
+    kind = "/".join([*parts[at + 1 : at + 2], *parts[at + 2 :: 2]])
+    return kind if kind.lower() in _LINKED else None

@@ -1,0 +1,19 @@
+"""The types of resource there are, in the order in which a group's deletion takes them."""
+
+from __future__ import annotations
+
+from crdbmesh_simulator.azure.kinds import Kind
+from crdbmesh_simulator.azure.nsgs import GROUPS
+from crdbmesh_simulator.azure.vms import ADDRESSES, DISKS, INTERFACES, VirtualMachines
+from crdbmesh_simulator.azure.vnets import VirtualNetworks
+
+MACHINES = VirtualMachines()
+NETWORKS = VirtualNetworks()
+KINDS: list[Kind] = [MACHINES, DISKS, INTERFACES, ADDRESSES, NETWORKS, GROUPS]
+
+_BY_TYPE = {kind.type.lower(): kind for kind in KINDS}
+
+
+def kind_of(resource_type: str) -> Kind:
+    """The kind of a resource type."""
+    return _BY_TYPE[resource_type.lower()]

@@ -1,0 +1,82 @@
+"""What a request carries: JSON, or what Azure Resource Manager's front end says to anything else."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from crdbmesh_simulator.azure.errors import ArmError
+
+_NEARLY = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|(?P<name>[A-Za-z_$][\w$]*)(?=\s*:)', re.DOTALL)
+_UNREADABLE = "Unexpected character encountered while parsing value. Path '', line 0, position 0."
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A request's content.
+
+    Attributes:
+        value: the JSON value; None when there is none, or none that can be read.
+        error: why it cannot be read, or None.
+    """
+
+    value: Any = None
+    error: ArmError | None = None
+
+    def require_readable(self) -> None:
+        """Refuse content that cannot be read.
+
+        Raises:
+            ArmError: 400, 413 or 415.
+        """
+        if self.error is not None:
+            raise self.error
+
+
+async def read(request: web.Request) -> Content:
+    """The content of a request."""
+    try:
+        raw = await request.read()
+    except ConnectionError as error:
+        raise web.HTTPBadRequest(text="The client went away.") from error
+    except web.HTTPRequestEntityTooLarge:
+        text = "The request content size exceeds the maximum size of '4 MB'."
+        return Content(error=ArmError(413, "RequestContentTooLarge", text))
+    if not raw:
+        return Content()
+    given = request.headers.get("Content-Type")
+    if (given or "").partition(";")[0].strip().lower() not in ("application/json", "text/json"):
+        kind = given or "<null>"
+        text = f"The content media type '{kind}' is not supported. Only 'application/json' is supported."
+        return Content(error=ArmError(415, "UnsupportedMediaType", text))
+    try:
+        return Content(_parse(raw))
+    except (ValueError, RecursionError):
+        text = f"The request content was invalid and could not be deserialized: '{_UNREADABLE}'."
+        return Content(error=ArmError(400, "InvalidRequestContent", text))
+
+
+def _parse(raw: bytes) -> Any:
+    """JSON, or nearly, as azure-cli sends templates: with comments, bare names and strings over several lines.
+
+    Raises:
+        ValueError: neither.
+    """
+    try:
+        return json.loads(raw, parse_constant=_refuse_constant)
+    except ValueError:
+        return json.loads(_NEARLY.sub(_strictly, raw.decode()), parse_constant=_refuse_constant)
+
+
+def _strictly(match: re.Match[str]) -> str:
+    if match["text"]:
+        return match["text"].replace("\r", "\\r").replace("\n", "\\n")
+    return f'"{match["name"]}"' if match["name"] else ""
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,111 @@
+"""Microsoft.Compute/disks: the managed disks that VMs are made with."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import ClassVar
+
+from crdbmesh_simulator.azure import images
+from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted
+from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.kinds import Identity, Kind
+from crdbmesh_simulator.azure.state import Resource, Subscription
+
+
+class Disks(Kind):
+    """Managed disks."""
+
+    type: ClassVar[str] = "Microsoft.Compute/disks"
+    tracking: ClassVar[Tracking] = COMPUTE
+
+    def put(self, call: Call) -> Answer:
+        """Refuse: here disks are made by VMs only."""
+        raise _made_with_its_vm(call)
+
+    def patch(self, call: Call) -> Answer:
+        """Replace the tags; anything else of a disk cannot be changed here."""
+        if set(call.body()) - {"tags"}:
+            call.subscription.world.not_known("arm", "PATCH of more than a managed disk's tags")
+            raise ArmError(501, "NotImplemented", "Of managed disks nothing but the tags can be changed here.")
+        return super().patch(call)
+
+    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:  # noqa: ARG002
+        """Refuse, like `put`."""
+        raise _made_with_its_vm(call)
+
+    def erase(self, call: Call, resource: Resource) -> Answer:
+        """Delete a disk that is attached to nothing."""
+        owner = resource.body.get("managedBy")
+        if owner:
+            raise ArmError(
+                409, "OperationNotAllowed", f"Disk {resource.name} is attached to VM {owner}.", target="disk"
+            )
+        operation = self.begin_deletion(call, resource, "DeleteDisk")
+        return accepted(call, operation, 202, None)
+
+    def create(
+        self, call: Call, vm: Identity, name: str, *, image: images.Image, size_gib: int, sku: str, zones: list[str]
+    ) -> Resource:
+        """The OS disk of a new VM, attached to it.
+
+        Raises:
+            ArmError: 409, there is a disk of this name.
+        """
+        subscription = call.subscription
+        if self.find(subscription, vm.group, name) is not None:
+            raise ArmError(
+                409,
+                "ConflictingUserInput",
+                f"Disk {name} already exists in resource group {vm.group.upper()}. Only CreateOption.Attach is "
+                "supported.",
+                target=f"/subscriptions/{subscription.id}/resourceGroups/{vm.group}/providers/{self.type}/{name}",
+            )
+        identity = Identity(self.identify(subscription, vm.group, name), self.type, name, vm.group, vm.location)
+        offer = f"Offers/{image.offer}/Skus/{image.sku}/Versions/{image.version}"
+        publisher = f"/subscriptions/{subscription.id}/Providers/Microsoft.Compute/Locations/{vm.location}"
+        properties = {
+            "osType": "Linux",
+            "hyperVGeneration": image.generation,
+            "supportedCapabilities": {"architecture": "Arm64" if image.arm64 else "x64"},
+            "creationData": {
+                "createOption": "FromImage",
+                "imageReference": {"id": f"{publisher}/Publishers/{images.PUBLISHER}/ArtifactTypes/VMImage/{offer}"},
+            },
+            "diskSizeGB": size_gib,
+            "diskSizeBytes": size_gib * 1024**3,
+            "diskState": "Attached",
+            "timeCreated": timestamp(subscription.now),
+            "uniqueId": subscription.guid(),
+            "provisioningState": "Succeeded",
+            "encryption": {"type": "EncryptionAtRestWithPlatformKey"},
+            "networkAccessPolicy": "AllowAll",
+            "publicNetworkAccess": "Enabled",
+        }
+        body: Body = {
+            "managedBy": vm.id,
+            "sku": {"name": sku, "tier": "Premium" if sku.startswith("Premium") else "Standard"},
+            "properties": properties,
+        }
+        if zones:
+            body["zones"] = zones
+        return self.commit(subscription, identity, body, None)
+
+    def detach(self, subscription: Subscription, disk: Resource) -> None:
+        """The disk's VM is gone, the disk stays."""
+        disk.body.pop("managedBy", None)
+        disk.properties["diskState"] = "Unattached"
+        self.touch(subscription, disk)
+
+    def set_state(self, disk: Resource, state: str) -> None:
+        """`Attached` while its VM runs, `Reserved` while it is deallocated."""
+        disk.properties["diskState"] = state
+
+
+def timestamp(at: float) -> str:
+    """A time as Azure writes it."""
+    return dt.datetime.fromtimestamp(at, tz=dt.UTC).isoformat()
+
+
+def _made_with_its_vm(call: Call) -> ArmError:
+    call.subscription.world.not_known("arm", "PUT of a managed disk")
+    return ArmError(501, "NotImplemented", "Managed disks are created with their VM here.")

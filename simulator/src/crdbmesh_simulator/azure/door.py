@@ -1,0 +1,243 @@
+"""HTTPS door: Azure Resource Manager.
+
+Checks what the front end of Azure Resource Manager checks (token, api-version, subscription, throttling), lets the
+rules answer, and writes answers with the headers of the real service. On a scaled clock it asks clients to wait in
+milliseconds (`retry-after-ms`, `x-ms-retry-after-ms`), since `Retry-After` cannot say less than a second; on a clock
+that is not scaled it says `Retry-After`, as Azure does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import email.utils
+import json
+import logging
+import re
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from crdbmesh_simulator import resets
+from crdbmesh_simulator.azure import about, authorization, content, faults, locks, routes, tokens, unmodelled
+from crdbmesh_simulator.azure.call import Answer, Call
+from crdbmesh_simulator.azure.errors import ArmError
+from crdbmesh_simulator.azure.state import Subscription
+from crdbmesh_simulator.world import World
+
+_API_VERSION = re.compile(r"(\d{4}-\d{2}-\d{2})(-preview|-privatepreview|-alpha|-beta)?")
+_FIRST_API = "2014-01-01"
+_LOG = logging.getLogger(__name__)
+_UNAUTHENTICATED = "/metadata/endpoints"
+_TICK_S = 0.02
+_ARM_VERSIONS = "2025-04-01,2025-03-01,2024-11-01,2024-07-01,2024-03-01,2023-07-01,2022-12-01,2022-09-01,2021-04-01"
+_FRONT_END = {
+    "AuthenticationFailed", "AuthenticationFailedInvalidHeader", "AuthorizationFailed", "ExpiredAuthenticationToken",
+    "InvalidApiVersionParameter", "InvalidAuthenticationToken", "InvalidAuthenticationTokenTenant",
+    "InvalidRequestContent", "InvalidResourceLocation", "InvalidResourceNamespace", "InvalidResourceType",
+    "InvalidSubscriptionId", "LinkedAuthorizationFailed", "LocationNotAvailableForResourceType", "LocationRequired",
+    "MissingApiVersionParameter", "MissingSubscriptionRegistration", "ReadOnlyDisabledSubscription",
+    "RequestContentTooLarge", "ResourceGroupBeingDeleted", "ResourceGroupNotFound", "ResourceNotFound", "ScopeLocked",
+    "SubscriptionNotFound", "SubscriptionRequestsThrottled", "UnsupportedMediaType",
+}  # fmt: skip
+"""Codes of Azure Resource Manager itself, before a provider is asked: it says that it is the cause."""
+
+
+def create_app(world: World, *, token: str, tenant_id: str | None = None) -> web.Application:
+    """The application.
+
+    While it is served a thread of its own carries operations out, whether or not anyone asks for them.
+
+    Args:
+        world: its subscription is served; without one it gets one whose providers are registered.
+        token: the one bearer token that is accepted.
+        tenant_id: of the subscription that is made when the world has none.
+    """
+    if not hasattr(world, "subscription"):
+        registered = ("Microsoft.Compute", "Microsoft.Network")
+        world.subscription = Subscription(world, tenant_id=tenant_id, registered=registered)
+    door = _Door(world, token)
+    app = web.Application(client_max_size=4 * 1024**2)
+    app.router.add_route("*", "/{path:.*}", door.handle)
+    app.cleanup_ctx.append(door.run)
+    return app
+
+
+class _Door:
+    def __init__(self, world: World, token: str) -> None:
+        self._world = world
+        self._subscription = world.subscription
+        self._token = token
+
+    async def run(self, _app: web.Application) -> AsyncIterator[None]:
+        """Carry operations out while the application is served."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._tick_until, args=(stop,), name="arm-operations", daemon=True)
+        thread.start()
+        yield
+        stop.set()
+        while thread.is_alive():
+            await asyncio.sleep(_TICK_S / 2)
+
+    def _tick_until(self, stop: threading.Event) -> None:
+        while not stop.wait(_TICK_S):
+            try:
+                self._subscription.tick()
+            except Exception:  # noqa: BLE001 - the other machines go on
+                _LOG.exception("an operation, or a machine powered on or off, failed")
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request."""
+        headers: dict[str, str] = {}
+        try:
+            answer = self._answer(request, await content.read(request), headers)
+        except ArmError as error:
+            answer = _told(error, request.path)
+        except web.HTTPException:
+            raise
+        except Exception:  # noqa: BLE001 - a broken rule breaks one answer, not the door
+            _LOG.exception("%s %s broke the simulation of Azure", request.method, request.rel_url.raw_path)
+            broken = ArmError(500, "InternalServerError", "The server encountered an internal error.")
+            answer = _told(broken, request.path)
+        if answer.delay_s:
+            await asyncio.sleep(self._world.clock.real_s(answer.delay_s))
+        response = self._respond(request, answer, headers)
+        return await resets.cut(request, response, answer.cut) if answer.cut else response
+
+    def _answer(self, request: web.Request, given: content.Content, headers: dict[str, str]) -> Answer:
+        call = Call(
+            subscription=self._subscription,
+            method=request.method,
+            path=request.rel_url.raw_path,
+            names={},
+            query={name.lower(): value for name, value in request.query.items()},
+            headers={name.lower(): value for name, value in request.headers.items()},
+            base_url=f"https://{request.host}" if request.secure else f"http://{request.host}",
+            content=given.value,
+        )
+        if call.path.lower().rstrip("/") == _UNAUTHENTICATED and request.method == "GET":
+            return about.cloud_endpoints(call)
+        authorization_header = call.headers.get("authorization", "")
+        tokens.require(authorization_header, token=self._token, tenant_id=self._subscription.tenant_id)
+        _require_api_version(call)
+        found = routes.find(request.method, call.path)
+        if found is None:
+            return self._unknown(call)
+        route, call.names = found
+        with self._world.lock:
+            if route.changes:
+                self._world.wrote("arm")
+            self._subscription.settle()
+            self._require_subscription(call)
+            headers.update(self._subscription.throttle.take(call.method, self._subscription.now))
+            given.require_readable()
+            authorization.require_allowed(call)
+            if route.changes:
+                self._require_enabled(call)
+                locks.require_unlocked(call)
+            return faults.answer(call, route.handler)
+
+    def _require_subscription(self, call: Call) -> None:
+        given = call.names.get("subscription")
+        if given is None or given.lower() == self._subscription.id.lower():
+            return
+        try:
+            uuid.UUID(given)
+        except ValueError:
+            raise ArmError(
+                400,
+                "InvalidSubscriptionId",
+                f"The provided subscription identifier '{given}' is malformed or invalid.",
+            ) from None
+        raise ArmError(404, "SubscriptionNotFound", f"The subscription '{given}' could not be found.")
+
+    def _require_enabled(self, call: Call) -> None:
+        if self._subscription.state in ("Enabled", "Warned", "PastDue") or call.method == "DELETE":
+            return
+        raise ArmError(
+            409,
+            "ReadOnlyDisabledSubscription",
+            f"The subscription '{self._subscription.id}' is disabled and therefore marked as read only. You cannot "
+            "perform any write actions on this subscription until it is re-enabled.",
+        )
+
+    def _unknown(self, call: Call) -> Answer:
+        self._world.not_known("arm", f"{call.method} {call.path}")
+        raise unmodelled.refusal(call)
+
+    def _respond(self, request: web.Request, answer: Answer, more: dict[str, str]) -> web.Response:
+        clock = self._world.clock
+        request_id = str(uuid.uuid4())
+        correlation = request.headers.get("x-ms-correlation-request-id", request_id)
+        headers = {
+            "Cache-Control": "no-cache",
+            "Pragma": "no-cache",
+            "Expires": "-1",
+            "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+            "X-Content-Type-Options": "nosniff",
+            "x-ms-request-id": request_id,
+            "x-ms-correlation-request-id": correlation,
+            "x-ms-routing-request-id": f"EASTUS:{clock.utc():%Y%m%dT%H%M%SZ}:{request_id}",
+            **more,
+            **answer.headers,
+        }
+        client_request_id = request.headers.get("x-ms-client-request-id")
+        if client_request_id and request.headers.get("x-ms-return-client-request-id", "").lower() == "true":
+            headers["x-ms-client-request-id"] = client_request_id
+        if ahead_s := self._subscription.clock_ahead_s:
+            headers["Date"] = email.utils.formatdate(time.time() + ahead_s, usegmt=True)
+        headers.update(self._waiting(answer.retry_after_s))
+        if answer.html is not None:
+            return web.Response(status=answer.status, text=answer.html, content_type="text/html", charset="us-ascii")
+        if answer.body is None or request.method == "HEAD":
+            return web.Response(status=answer.status, headers=headers)
+        text = json.dumps(answer.body)
+        return web.Response(status=answer.status, headers=headers, text=text, content_type="application/json")
+
+    def _waiting(self, retry_after_s: float | None) -> dict[str, str]:
+        if retry_after_s is None:
+            return {}
+        clock = self._world.clock
+        if clock.scale == 1:
+            return {"Retry-After": str(max(1, round(retry_after_s)))}
+        milliseconds = str(max(1, round(clock.real_s(retry_after_s) * 1000)))
+        return {"retry-after-ms": milliseconds, "x-ms-retry-after-ms": milliseconds}
+
+
+def _require_api_version(call: Call) -> None:
+    if not call.api_version:
+        raise ArmError(
+            400,
+            "MissingApiVersionParameter",
+            "The api-version query parameter (?api-version=) is required for all requests.",
+        )
+    match = _API_VERSION.fullmatch(call.api_version)
+    if match is not None and _plausible(match[1]):
+        return
+    raise ArmError(
+        400,
+        "InvalidApiVersionParameter",
+        f"The api-version '{call.api_version}' is invalid. The supported versions are '{_ARM_VERSIONS}'.",
+    )
+
+
+def _plausible(date: str) -> bool:
+    try:
+        dt.date.fromisoformat(date)
+    except ValueError:
+        return False
+    latest = f"{dt.datetime.now(dt.UTC).year + 1}-12-31"
+    return _FIRST_API <= date <= latest
+
+
+def _told(error: ArmError, path: str) -> Answer:
+    """The answer that an error is; the network provider lists details even when there are none, nobody else does."""
+    body, headers = error.error(), dict(error.headers)
+    if error.code in _FRONT_END:
+        headers["x-ms-failure-cause"] = "gateway"
+    if not error.details and (error.code in _FRONT_END or "/providers/microsoft.network/" not in path.lower()):
+        del body["details"]
+    return Answer(error.status, {"error": body}, headers, error.retry_after_s)

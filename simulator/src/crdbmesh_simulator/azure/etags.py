@@ -1,0 +1,71 @@
+"""Entity tags: every change of a resource gives it a new one, and writes can be made to depend on it.
+
+As Microsoft.Network does it (recordings of Azure's own clients): a resource and all that is below it share one etag,
+which changes when an operation begins and when it ends; reads carry it as a header too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crdbmesh_simulator.azure.errors import ArmError, Body
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.azure.call import Call
+    from crdbmesh_simulator.azure.state import Resource, Subscription
+
+_CHILDREN = ("subnets", "virtualNetworkPeerings", "securityRules", "defaultSecurityRules", "ipConfigurations")
+
+
+def touch(subscription: Subscription, resource: Resource) -> None:
+    """The resource, or something below it, has changed: a new etag, which its children share (recordings of NSGs)."""
+    resource.changed_at = subscription.now
+    etag = resource.body["etag"] = subscription.etag()
+    for collection in _CHILDREN:
+        for child in resource.properties.get(collection, []):
+            child["etag"] = etag
+
+
+def etag_header(body: Body) -> dict[str, str]:
+    """`ETag`, as reads and synchronous writes carry it; the answers that begin an operation do not."""
+    return {"ETag": str(body["etag"])} if "etag" in body else {}
+
+
+def require_match(call: Call, resource_id: str, body: Body | None) -> None:
+    """Honour If-Match and If-None-Match; `body` is what is there now, or None.
+
+    Raises:
+        ArmError: 412.
+    """
+    etag = str(body.get("etag", "")) if body is not None else None
+    wanted = call.headers.get("if-match", "").strip()
+    if wanted and not _names_etag(wanted, etag):
+        raise _etag_mismatch(
+            f"Etag provided in if-match header {wanted} does not match etag {etag or ''} of resource {resource_id}"
+            f"{_store(resource_id)}."
+        )
+    unwanted = call.headers.get("if-none-match", "").strip()
+    if unwanted and _names_etag(unwanted, etag):
+        raise _etag_mismatch(
+            f"Etag provided in if-none-match header {unwanted} matches etag {etag} of resource {resource_id}"
+            f"{_store(resource_id)}."
+        )
+
+
+def _names_etag(header: str, etag: str | None) -> bool:
+    if etag is None:
+        return False
+    return header == "*" or _bare(etag) in {_bare(one) for one in header.split(",")}
+
+
+def _bare(etag: str) -> str:
+    return etag.strip().removeprefix("W/").strip('"')
+
+
+def _etag_mismatch(message: str) -> ArmError:
+    details = [{"code": "PreconditionFailedEtagMismatch", "message": message}]
+    return ArmError(412, "PreconditionFailed", "Precondition failed.", details=details)
+
+
+def _store(resource_id: str) -> str:
+    return " in NRP data store" if "/microsoft.network/" in resource_id.lower() else ""

@@ -1,0 +1,335 @@
+"""What all types of resource have in common: the checks before a write, and reads, lists and deletions."""
+
+from __future__ import annotations
+
+import copy
+import re
+import urllib.parse
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from crdbmesh_simulator.azure import regions, schemas
+from crdbmesh_simulator.azure.call import Answer, Call, Tracking, accepted, status_url
+from crdbmesh_simulator.azure.errors import (
+    ArmError,
+    Body,
+    busy,
+    group_not_found,
+    invalid_name,
+    resource_not_found,
+)
+from crdbmesh_simulator.azure.etags import etag_header, require_match, touch
+from crdbmesh_simulator.azure.operations import Operation
+from crdbmesh_simulator.azure.state import Group, Resource, Subscription
+
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.()-]{0,78}[A-Za-z0-9_])?")
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a resource is called, before it exists."""
+
+    id: str
+    type: str
+    name: str
+    group: str
+    location: str
+
+
+class Kind(ABC):
+    """A type of top-level resource."""
+
+    type: ClassVar[str]
+    tracking: ClassVar[Tracking]
+
+    @property
+    def namespace(self) -> str:
+        """The provider's namespace."""
+        return self.type.partition("/")[0]
+
+    @property
+    def schema(self) -> str:
+        """The published type of its PUT body."""
+        return self.type.replace("/", ".")
+
+    def put(self, call: Call) -> Answer:
+        """Create or replace."""
+        subscription = call.subscription
+        group = open_group(subscription, call.names["group"])
+        subscription.require_registered(self.namespace)
+        name = call.names["name"]
+        existing = self.find(subscription, group.name, name)
+        if existing is None:
+            self.require_name(name)
+        given = call.body()
+        _require_location(given)
+        body = schemas.accept(self.schema, given)
+        region = regions.find(str(body["location"]))
+        self._require_same_place(existing, group, str(body["location"]))
+        if region is None:
+            raise self._no_such_place(str(body["location"]))
+        require_tags(body.get("tags"))
+        require_match(call, self.identify(subscription, group.name, name), existing.body if existing else None)
+        if existing is not None:
+            self.require_idle(call, existing)
+            name = existing.name
+        identity = Identity(self.identify(subscription, group.name, name), self.type, name, group.name, region.name)
+        return self.write(call, identity, body, existing)
+
+    def get(self, call: Call) -> Answer:
+        """The resource."""
+        resource = self.require(call)
+        return Answer(200, self.render(call, resource), etag_header(resource.body))
+
+    def list_all(self, call: Call) -> Answer:
+        """All of a group, or of the subscription."""
+        group = call.names.get("group")
+        if group is not None:
+            group = find_group(call.subscription, group).name
+        return page(call, [self.render(call, resource) for resource in call.subscription.of_type(self.type, group)])
+
+    def patch(self, call: Call) -> Answer:
+        """Replace the tags."""
+        open_group(call.subscription, call.names["group"])
+        resource = self.require(call)
+        body = call.body()
+        unknown = sorted(set(body) - {"tags"})
+        if unknown:
+            raise ArmError(
+                400,
+                "InvalidRequestFormat",
+                "Cannot parse the request.",
+                details=[
+                    {
+                        "code": "InvalidJson",
+                        "message": f"Could not find member '{unknown[0]}' on object of type 'TagsObject'.",
+                    }
+                ],
+            )
+        require_tags(body.get("tags"))
+        require_match(call, resource.id, resource.body)
+        self.require_idle(call, resource)
+        resource.body["tags"] = dict(body.get("tags") or {})
+        self.touch(call.subscription, resource)
+        return Answer(200, self.render(call, resource), etag_header(resource.body))
+
+    def delete(self, call: Call) -> Answer:
+        """Delete; absent is done."""
+        group = find_group(call.subscription, call.names["group"])
+        resource = self.find(call.subscription, group.name, call.names["name"])
+        resource_id = self.identify(call.subscription, group.name, call.names["name"])
+        require_match(call, resource_id, resource.body if resource else None)
+        if resource is None:
+            return Answer(204)
+        if resource.deletion is not None:
+            return accepted(call, resource.deletion, 202, None)
+        if group.state == "Deleting":
+            raise being_deleted(group)
+        return self.erase(call, resource)
+
+    def render(self, call: Call, resource: Resource) -> Body:  # noqa: ARG002 - what some types need
+        """The resource as a GET answers it."""
+        return copy.deepcopy(resource.body)
+
+    @abstractmethod
+    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
+        """Apply the type's rules, change the state and begin the operation."""
+
+    @abstractmethod
+    def erase(self, call: Call, resource: Resource) -> Answer:
+        """Apply the type's rules of deletion and begin the operation."""
+
+    def vanish(self, subscription: Subscription, resource: Resource) -> None:
+        """The resource is gone; undo what it held."""
+        subscription.resources.pop(resource.key, None)
+
+    def require_idle(self, call: Call, resource: Resource) -> None:
+        """Refuse when another operation holds the resource."""
+        operation = call.subscription.operations.holding(resource.id)
+        if operation is not None:
+            left_s = max(1.0, operation.ends_at - call.subscription.now)
+            raise busy(resource.id, operation.kind, operation.id, retry_after_s=left_s)
+
+    def require(self, call: Call) -> Resource:
+        """The resource that the call names.
+
+        Raises:
+            ArmError: 404.
+        """
+        group = find_group(call.subscription, call.names["group"])
+        resource = self.find(call.subscription, group.name, call.names["name"])
+        if resource is None:
+            raise resource_not_found(self.type, call.names["name"], group.name)
+        return resource
+
+    def find(self, subscription: Subscription, group: str, name: str) -> Resource | None:
+        """The resource of this name, or None."""
+        return subscription.find(self.identify(subscription, group, name))
+
+    def identify(self, subscription: Subscription, group: str, name: str) -> str:
+        """The id of a resource of this name."""
+        return f"/subscriptions/{subscription.id}/resourceGroups/{group}/providers/{self.type}/{name}"
+
+    def commit(self, subscription: Subscription, identity: Identity, body: Body, existing: Resource | None) -> Resource:
+        """Store what a write decided on; `body` holds `properties` and, where there are any, tags, zones and SKU."""
+        now = subscription.now
+        stored = {
+            "name": identity.name,
+            "id": identity.id,
+            "type": identity.type,
+            "location": identity.location,
+            **body,
+        }
+        if existing is not None:
+            existing.body = stored
+            self.touch(subscription, existing)
+            return existing
+        resource = Resource(
+            identity.id, identity.type, identity.name, identity.group, identity.location, stored, now, now
+        )
+        self.touch(subscription, resource)
+        subscription.resources[resource.key] = resource
+        return resource
+
+    def touch(self, subscription: Subscription, resource: Resource) -> None:
+        """The resource has changed."""
+        touch(subscription, resource)
+
+    def begin_deletion(self, call: Call, resource: Resource, kind: str, *, latency: str | None = None) -> Operation:
+        """Begin to delete a resource that may be deleted."""
+        subscription = call.subscription
+        resource.state = "Deleting"
+        self.touch(subscription, resource)
+        resource.deletion = subscription.start(
+            kind,
+            self.tracking,
+            resource.id,
+            resource.location,
+            lambda: self.vanish(subscription, resource),
+            latency=latency,
+        )
+        return resource.deletion
+
+    def require_name(self, name: str) -> None:
+        """Refuse a name that the provider refuses.
+
+        Raises:
+            ArmError: 400.
+        """
+        if not _NAME.fullmatch(name):
+            raise invalid_name(name)
+
+    def _require_same_place(self, existing: Resource | None, group: Group, location: str) -> None:
+        if existing is None or regions.normal(location) == existing.location:
+            return
+        raise ArmError(
+            409,
+            "InvalidResourceLocation",
+            f"The resource '{existing.name}' already exists in location '{existing.location}' in resource group "
+            f"'{group.name}'. A resource with the same name cannot be created in location "
+            f"'{regions.normal(location)}'. Please select a new resource name.",
+        )
+
+    def _no_such_place(self, location: str) -> ArmError:
+        return ArmError(
+            400,
+            "LocationNotAvailableForResourceType",
+            f"The provided location '{location}' is not available for resource type '{self.type}'. List of available "
+            f"regions for the resource type is '{','.join(regions.REGIONS)}'.",
+        )
+
+
+def find_group(subscription: Subscription, name: str) -> Group:
+    """The resource group.
+
+    Raises:
+        ArmError: 404.
+    """
+    group = subscription.groups.get(name.lower())
+    if group is None:
+        raise group_not_found(name)
+    return group
+
+
+def open_group(subscription: Subscription, name: str) -> Group:
+    """The resource group, when things may be put in it.
+
+    Raises:
+        ArmError: 404; 409, it is being deleted.
+    """
+    group = find_group(subscription, name)
+    if group.state == "Deleting":
+        raise being_deleted(group)
+    return group
+
+
+def being_deleted(group: Group) -> ArmError:
+    """409 of a group that goes away."""
+    return ArmError(
+        409,
+        "ResourceGroupBeingDeleted",
+        f"The resource group '{group.name}' is in deprovisioning state and cannot perform this operation.",
+    )
+
+
+def in_progress(call: Call, operation: Operation) -> ArmError:
+    """409 of a resource that allows one writer at a time."""
+    return ArmError(
+        409,
+        "AnotherOperationInProgress",
+        "Another operation on this or dependent resource is in progress. To retrieve status of the operation use uri: "
+        f"{status_url(call, operation)}.",
+    )
+
+
+def require_tags(tags: object) -> None:
+    """Refuse tags that Azure Resource Manager refuses.
+
+    Raises:
+        ArmError: 400.
+    """
+    if tags is None:
+        return
+    if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
+        raise ArmError(400, "InvalidRequestContent", "The request content was invalid: tags are a map of strings.")
+    if len(tags) > 50:
+        raise ArmError(
+            400, "TooManyTags", f"The maximum number of tags allowed is 50; the request contains {len(tags)}."
+        )
+    for name, value in tags.items():
+        if not name or len(name) > 512 or len(value) > 256 or set(name) & set("<>%&\\?/"):
+            raise ArmError(400, "InvalidTagNameCharacters", f"The tag '{name}' has a name or value that is not valid.")
+    if len({name.lower() for name in tags}) != len(tags):
+        raise ArmError(400, "InvalidTagName", "Tag names are case-insensitive and must be unique.")
+
+
+def page(call: Call, entries: list[Body], *, size: int | None = None) -> Answer:
+    """One page of a list, with the link to the next."""
+    top = call.query.get("$top", "")
+    if top and (not _NUMBER.fullmatch(top) or int(top) == 0):
+        raise ArmError(400, "InvalidTopParameter", f"The value '{top}' of $top is not a positive number.")
+    limit = min(int(top) if top else 1000, size or call.subscription.page_size)
+    token = call.query.get("$skiptoken", "0")
+    if not _NUMBER.fullmatch(token):
+        raise ArmError(400, "InvalidSkipToken", f"The provided skip token '{token}' is invalid.")
+    start = int(token)
+    body: Body = {"value": entries[start : start + limit]}
+    if start + limit < len(entries):
+        kept = {name: value for name, value in call.query.items() if name not in ("$skiptoken", "api-version")}
+        body["nextLink"] = call.url(call.path, **{name: _quote(value) for name, value in kept.items()}) + (
+            f"&%24skiptoken={start + limit}"
+        )
+    return Answer(200, body)
+
+
+def _quote(value: str) -> str:
+    return urllib.parse.quote(value, safe="")
+
+
+def _require_location(body: Body) -> None:
+    location = next((value for name, value in body.items() if name.lower() == "location"), None)
+    if not isinstance(location, str) or not location:
+        raise ArmError(400, "LocationRequired", "The location property is required for this definition.")

@@ -1,0 +1,325 @@
+"""Microsoft.Network/networkSecurityGroups, and their security rules as resources of their own."""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+from typing import Any, ClassVar
+
+from crdbmesh_simulator.azure import firewall, schemas
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted
+from crdbmesh_simulator.azure.children import find, find_parent, parent_for_read, read_child, require_names
+from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.etags import etag_header, require_match
+from crdbmesh_simulator.azure.kinds import Identity, Kind, open_group, page
+from crdbmesh_simulator.azure.operations import Operation
+from crdbmesh_simulator.azure.state import Resource, Subscription
+
+NSGS = "Microsoft.Network/networkSecurityGroups"
+
+_DEFAULTS: list[tuple[str, str, int, str, str, str, str]] = [
+    ("AllowVnetInBound", "Inbound", 65000, "Allow", "VirtualNetwork", "VirtualNetwork",
+     "Allow inbound traffic from all VMs in VNET"),
+    ("AllowAzureLoadBalancerInBound", "Inbound", 65001, "Allow", "AzureLoadBalancer", "*",
+     "Allow inbound traffic from azure load balancer"),
+    ("DenyAllInBound", "Inbound", 65500, "Deny", "*", "*", "Deny all inbound traffic"),
+    ("AllowVnetOutBound", "Outbound", 65000, "Allow", "VirtualNetwork", "VirtualNetwork",
+     "Allow outbound traffic from all VMs to all VMs in VNET"),
+    ("AllowInternetOutBound", "Outbound", 65001, "Allow", "*", "Internet",
+     "Allow outbound traffic from all VMs to Internet"),
+    ("DenyAllOutBound", "Outbound", 65500, "Deny", "*", "*", "Deny all outbound traffic"),
+]  # fmt: skip
+
+_PARTS = (
+    ("sourceAddressPrefix", "sourceAddressPrefixes", "sourceApplicationSecurityGroups"),
+    ("destinationAddressPrefix", "destinationAddressPrefixes", "destinationApplicationSecurityGroups"),
+    ("sourcePortRange", "sourcePortRanges", ""),
+    ("destinationPortRange", "destinationPortRanges", ""),
+)
+
+
+class SecurityGroups(Kind):
+    """Network security groups."""
+
+    type: ClassVar[str] = NSGS
+    tracking: ClassVar[Tracking] = NETWORK
+
+    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
+        """Create or replace a group with all its rules."""
+        subscription = call.subscription
+        rules: list[Body] = []
+        entries = body.get("properties", {}).get("securityRules", [])
+        require_names(identity.id, [entry["name"] for entry in entries if entry.get("name")])
+        for entry in entries:
+            rules.append(prepare(call, identity.id, entry, rules))
+        properties = {
+            "provisioningState": "Updating",
+            "resourceGuid": existing.properties["resourceGuid"] if existing else subscription.guid(),
+            "securityRules": rules,
+            "defaultSecurityRules": _default_rules(subscription, identity.id),
+        }
+        if "flushConnection" in body.get("properties", {}):
+            properties["flushConnection"] = body["properties"]["flushConnection"]
+        stored = {"properties": properties, **({"tags": body["tags"]} if "tags" in body else {})}
+        resource = self.commit(subscription, identity, stored, existing)
+        operation = self._begin(subscription, resource)
+        return accepted(call, operation, 200 if existing else 201, self.render(call, resource))
+
+    def erase(self, call: Call, resource: Resource) -> Answer:
+        """Delete a group that nothing uses."""
+        self.require_idle(call, resource)
+        users = used_by(call.subscription, resource)
+        if users:
+            raise ArmError(
+                400,
+                "InUseNetworkSecurityGroupCannotBeDeleted",
+                f"Network security group {resource.id} cannot be deleted because it is in use by the following "
+                f"resources: {', '.join(users)}. In order to delete the Network security group, remove the association "
+                "with the resource(s). To learn how to do this, see aka.ms/deletensg.",
+            )
+        operation = self.begin_deletion(call, resource, "DeleteNetworkSecurityGroupOperation")
+        return accepted(call, operation, 202, None)
+
+    def render(self, call: Call, resource: Resource) -> Body:
+        """The group, with what uses it."""
+        body = super().render(call, resource)
+        users = used_by(call.subscription, resource)
+        interfaces = [{"id": user} for user in users if "/networkinterfaces/" in user.lower()]
+        nets = [{"id": user} for user in users if "/subnets/" in user.lower()]
+        body["properties"].update({"networkInterfaces": interfaces} if interfaces else {})
+        body["properties"].update({"subnets": nets} if nets else {})
+        return body
+
+    def _begin(self, subscription: Subscription, resource: Resource) -> Operation:
+        def done() -> None:
+            resource.state = "Succeeded"
+            for rule in resource.properties["securityRules"]:
+                rule["properties"]["provisioningState"] = "Succeeded"
+            self.touch(subscription, resource)
+
+        return subscription.start(
+            "PutNetworkSecurityGroupOperation", self.tracking, resource.id, resource.location, done
+        )
+
+
+GROUPS = SecurityGroups()
+
+
+def get_rule(call: Call) -> Answer:
+    """One security rule."""
+    nsg = parent_for_read(call, NSGS)
+    rule = read_child(nsg, "securityRules", call.names["child"])
+    return Answer(200, copy.deepcopy(rule), etag_header(rule))
+
+
+def list_rules(call: Call) -> Answer:
+    """The rules that were given."""
+    return page(call, copy.deepcopy(parent_for_read(call, NSGS).properties["securityRules"]))
+
+
+def get_default_rule(call: Call) -> Answer:
+    """One default rule."""
+    nsg = parent_for_read(call, NSGS)
+    return Answer(200, copy.deepcopy(read_child(nsg, "defaultSecurityRules", call.names["child"])))
+
+
+def list_default_rules(call: Call) -> Answer:
+    """The rules that every group has."""
+    return page(call, copy.deepcopy(parent_for_read(call, NSGS).properties["defaultSecurityRules"]))
+
+
+def put_rule(call: Call) -> Answer:
+    """Create or replace one rule."""
+    subscription = call.subscription
+    open_group(subscription, call.names["group"])
+    nsg = find_parent(call, NSGS)
+    body = schemas.accept("Microsoft.Network.networkSecurityGroups.securityRules", call.body())
+    rules = nsg.properties["securityRules"]
+    old = find(rules, call.names["child"])
+    require_names(nsg.id, [call.names["child"]])
+    require_match(call, f"{nsg.id}/securityRules/{call.names['child']}", old)
+    GROUPS.require_idle(call, nsg)
+    name = old["name"] if old else call.names["child"]
+    rule = prepare(call, nsg.id, {**body, "name": name}, [other for other in rules if other is not old])
+    if old is None:
+        rules.append(rule)
+    else:
+        rules[rules.index(old)] = rule
+    GROUPS.touch(subscription, nsg)
+
+    def done() -> None:
+        rule["properties"]["provisioningState"] = "Succeeded"
+        GROUPS.touch(subscription, nsg)
+
+    operation = subscription.start("PutSecurityRuleOperation", NETWORK, rule["id"], nsg.location, done, locks=[nsg.id])
+    return accepted(call, operation, 200 if old else 201, copy.deepcopy(rule))
+
+
+def delete_rule(call: Call) -> Answer:
+    """Delete one rule."""
+    subscription = call.subscription
+    nsg = find_parent(call, NSGS)
+    rules = nsg.properties["securityRules"]
+    rule = find(rules, call.names["child"])
+    require_match(call, f"{nsg.id}/securityRules/{call.names['child']}", rule)
+    if rule is None:
+        return Answer(204)
+    holder = subscription.operations.holding(rule["id"])
+    if holder is not None and holder.deletes:
+        return accepted(call, holder, 202, None)
+    GROUPS.require_idle(call, nsg)
+    rule["properties"]["provisioningState"] = "Deleting"
+    GROUPS.touch(subscription, nsg)
+
+    def done() -> None:
+        rules.remove(rule)
+        GROUPS.touch(subscription, nsg)
+
+    operation = subscription.start(
+        "DeleteSecurityRuleOperation", NETWORK, rule["id"], nsg.location, done, locks=[nsg.id]
+    )
+    return accepted(call, operation, 202, None)
+
+
+def used_by(subscription: Subscription, nsg: Resource) -> list[str]:
+    """Ids of the NICs and subnets that a group is attached to."""
+    users = [
+        nic.id
+        for nic in subscription.of_type("Microsoft.Network/networkInterfaces")
+        if nic.properties.get("networkSecurityGroup", {}).get("id", "").lower() == nsg.key
+    ]
+    for vnet in subscription.of_type("Microsoft.Network/virtualNetworks"):
+        users += [
+            subnet["id"]
+            for subnet in vnet.properties["subnets"]
+            if subnet["properties"].get("networkSecurityGroup", {}).get("id", "").lower() == nsg.key
+        ]
+    return users
+
+
+def prepare(call: Call, nsg_id: str, entry: Body, others: list[Body]) -> Body:
+    """A rule to store, checked by itself and against the group's other rules.
+
+    Raises:
+        ArmError: 400.
+    """
+    name = str(entry.get("name") or "")
+    if not name:
+        raise _refused("InvalidRequestFormat", "Cannot parse the request. A security rule has no name.")
+    properties: dict[str, Any] = copy.deepcopy(entry.get("properties", {}))
+    rule_id = f"{nsg_id}/securityRules/{name}"
+    _require_parts(call, rule_id, properties)
+    priority = properties["priority"]
+    if not 100 <= priority <= 4096:
+        raise _refused(
+            "SecurityRuleInvalidPriority",
+            f"Security rule has invalid Priority. Value provided: {priority} Allowed range 100-4096.",
+        )
+    for other in others:
+        theirs = other["properties"]
+        if (theirs["priority"], theirs["direction"]) == (priority, properties["direction"]):
+            raise _refused(
+                "SecurityRuleConflict",
+                f"Security rule {other['name']} conflicts with rule {name}. Rules cannot have the same Priority and "
+                "Direction. To learn more, see aka.ms/nsgrules.",
+            )
+    properties["provisioningState"] = "Updating"
+    for _, several, _ in _PARTS:
+        properties.setdefault(several, [])
+    return {
+        "name": name,
+        "id": rule_id,
+        "etag": call.subscription.etag(),
+        "type": f"{NSGS}/securityRules",
+        "properties": properties,
+    }
+
+
+def _require_parts(call: Call, rule_id: str, properties: dict[str, Any]) -> None:
+    for single, several, groups in _PARTS:
+        if groups and properties.get(groups):
+            call.subscription.world.not_known("arm", f"application security groups in {rule_id}")
+            raise ArmError(501, "NotImplemented", "Application security groups are not implemented here.")
+        listed = properties.get(several) or []
+        if not properties.get(single) and not listed:
+            choice = f"{single[0].upper()}{single[1:]} or {several[0].upper()}{several[1:]}"
+            raise _refused(
+                "RequiredSecurityRuleParametersMissing",
+                f"Required security rule parameters are missing for security rule with Id: {rule_id} Security rule "
+                "must "
+                f"specify either {choice}.",
+            )
+        if properties.get(single) and listed:
+            raise _refused(
+                "SecurityRuleParametersConflict",
+                f"Security rule {rule_id} cannot specify both {single} and {several}.",
+            )
+        is_port = "Port" in single
+        for value in [properties[single]] if properties.get(single) else listed:
+            valid = _valid_ports(value, alone=not listed) if is_port else _valid_prefix(value, alone=not listed)
+            if valid:
+                continue
+            if is_port:
+                raise _refused(
+                    "SecurityRuleInvalidPortRange",
+                    f"Security rule has invalid Port range. Value provided: {value}. Value should be an integer OR "
+                    "integer range with '-' delimiter. Valid range 0-65535.",
+                )
+            raise _refused(
+                "SecurityRuleInvalidAddressPrefix", f"Security rule has invalid Address prefix. Value provided: {value}"
+            )
+
+
+def _valid_ports(value: str, *, alone: bool) -> bool:
+    if value == "*":
+        return alone
+    low, dash, high = value.partition("-")
+    bounds = [low, high] if dash else [low]
+    if not all(bound.isdigit() and int(bound) <= 65535 for bound in bounds):
+        return False
+    return int(bounds[0]) <= int(bounds[-1])
+
+
+def _valid_prefix(value: str, *, alone: bool) -> bool:
+    if value in ("*", "Any") or firewall.is_tag(value):
+        return alone
+    low, dash, high = value.partition("-")
+    try:
+        if dash:
+            return int(ipaddress.ip_address(low.strip())) <= int(ipaddress.ip_address(high.strip()))
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _default_rules(subscription: Subscription, nsg_id: str) -> list[Body]:
+    return [
+        {
+            "name": name,
+            "id": f"{nsg_id}/defaultSecurityRules/{name}",
+            "etag": subscription.etag(),
+            "type": f"{NSGS}/defaultSecurityRules",
+            "properties": {
+                "provisioningState": "Succeeded",
+                "description": description,
+                "protocol": "*",
+                "sourcePortRange": "*",
+                "destinationPortRange": "*",
+                "sourceAddressPrefix": source,
+                "destinationAddressPrefix": destination,
+                "access": access,
+                "priority": priority,
+                "direction": direction,
+                "sourcePortRanges": [],
+                "destinationPortRanges": [],
+                "sourceAddressPrefixes": [],
+                "destinationAddressPrefixes": [],
+            },
+        }
+        for name, direction, priority, access, source, destination, description in _DEFAULTS
+    ]
+
+
+def _refused(code: str, message: str) -> ArmError:
+    return ArmError(400, code, message)

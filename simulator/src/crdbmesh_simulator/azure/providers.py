@@ -1,0 +1,139 @@
+"""Resource providers of the subscription: what they offer, and whether they are registered."""
+
+from __future__ import annotations
+
+from crdbmesh_simulator.azure import regions
+from crdbmesh_simulator.azure.call import Answer, Call, Tracking
+from crdbmesh_simulator.azure.catalog import KINDS
+from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.state import Provider, Subscription
+
+_REGISTRATION = Tracking("Microsoft.Resources", 10.0, (10.0,))
+_API_VERSIONS = {
+    "Microsoft.Network": ["2026-03-01", "2025-09-01", "2025-07-01", "2025-05-01", "2024-05-01", "2023-09-01"],
+    "Microsoft.Compute": ["2026-04-01", "2025-11-01", "2025-04-01", "2024-11-01", "2024-07-01", "2023-09-01"],
+    "Microsoft.Authorization": ["2022-04-01", "2020-05-01", "2017-04-01", "2016-09-01"],
+    "Microsoft.Resources": ["2025-04-01", "2024-11-01", "2022-12-01", "2021-04-01"],
+}
+
+_UNTRACKED = {
+    "Microsoft.Authorization": ("locks", "permissions"),
+    "Microsoft.Compute": ("locations", "locations/operations", "locations/publishers", "locations/usages",
+                          "locations/virtualMachines", "locations/vmSizes", "skus"),
+    "Microsoft.Network": ("locations", "locations/operationResults", "locations/operations", "locations/usages",
+                          "networkSecurityGroups/securityRules", "virtualNetworks/subnets",
+                          "virtualNetworks/virtualNetworkPeerings"),
+    "Microsoft.Resources": ("resourceGroups", "resources", "subscriptions", "subscriptions/locations",
+                            "subscriptions/operationresults", "subscriptions/providers", "subscriptions/resourceGroups",
+                            "subscriptions/resources", "subscriptions/tagNames", "tags", "tenants"),
+}  # fmt: skip
+_GLOBAL_IN_REGIONS = ("resourceGroups", "subscriptions/resourceGroups")
+
+
+def list_providers(call: Call) -> Answer:
+    """All resource providers."""
+    providers = call.subscription.providers.values()
+    return Answer(200, {"value": [_provider(call.subscription, provider) for provider in providers]})
+
+
+def get_provider(call: Call) -> Answer:
+    """One resource provider."""
+    return Answer(200, _provider(call.subscription, _find_provider(call)))
+
+
+def list_types(call: Call) -> Answer:
+    """What one resource provider offers."""
+    return Answer(200, {"value": _types(_find_provider(call))})
+
+
+def register(call: Call) -> Answer:
+    """Register a provider; it takes a while."""
+    provider = _find_provider(call)
+    begin_registration(call.subscription, provider)
+    return Answer(200, _provider(call.subscription, provider))
+
+
+def begin_registration(subscription: Subscription, provider: Provider) -> None:
+    """Register a provider, unless it is or soon will be."""
+    if provider.state not in ("Registered", "Registering"):
+        _turn(subscription, provider, "Registering", "Registered")
+
+
+def unregister(call: Call) -> Answer:
+    """Unregister a provider that has no resources."""
+    provider = _find_provider(call)
+    prefix = f"{provider.namespace.lower()}/"
+    if any(resource.type.lower().startswith(prefix) for resource in call.subscription.resources.values()):
+        raise ArmError(
+            409,
+            "CannotUnregisterNamespaceWithResources",
+            f"Cannot unregister namespace '{provider.namespace}', the subscription has resources of it.",
+        )
+    if provider.state not in ("NotRegistered", "Unregistering"):
+        _turn(call.subscription, provider, "Unregistering", "NotRegistered")
+    return Answer(200, _provider(call.subscription, provider))
+
+
+def _turn(subscription: Subscription, provider: Provider, during: str, after: str) -> None:
+    provider.state = during
+
+    def done() -> None:
+        provider.state = after
+
+    provider.operation = subscription.start(
+        "RegisterProvider",
+        _REGISTRATION,
+        f"/subscriptions/{subscription.id}/providers/{provider.namespace}",
+        "global",
+        done,
+    )
+
+
+def _find_provider(call: Call) -> Provider:
+    namespace = call.names["namespace"]
+    provider = call.subscription.providers.get(namespace.lower())
+    if provider is None:
+        raise ArmError(404, "InvalidResourceNamespace", f"The resource namespace '{namespace}' is invalid.")
+    return provider
+
+
+def _provider(subscription: Subscription, provider: Provider) -> Body:
+    return {
+        "id": f"/subscriptions/{subscription.id}/providers/{provider.namespace}",
+        "namespace": provider.namespace,
+        "resourceTypes": _types(provider),
+        "registrationState": provider.state,
+        "registrationPolicy": "RegistrationRequired",
+    }
+
+
+def _types(provider: Provider) -> list[Body]:
+    """What a provider offers: what is placed in regions, and what is not."""
+    tracked = [kind.type.partition("/")[2] for kind in KINDS if kind.namespace == provider.namespace]
+    locations = [region.display_name for region in regions.REGIONS.values()]
+    zones = [
+        {"location": region.display_name, "zones": region.zone_names}
+        for region in regions.REGIONS.values()
+        if region.zones
+    ]
+    versions = _API_VERSIONS.get(provider.namespace, [])
+    found: list[Body] = [
+        {
+            "resourceType": name,
+            "locations": locations,
+            "apiVersions": versions,
+            "zoneMappings": zones,
+            "capabilities": "CrossResourceGroupResourceMove, SupportsTags, SupportsLocation",
+        }
+        for name in tracked
+    ]
+    found += [
+        {
+            "resourceType": name,
+            "locations": locations if name.startswith("locations/") or name in _GLOBAL_IN_REGIONS else [],
+            "apiVersions": versions,
+            "capabilities": "SupportsTags, SupportsLocation" if name in _GLOBAL_IN_REGIONS else "None",
+        }
+        for name in _UNTRACKED.get(provider.namespace, ())
+    ]
+    return found

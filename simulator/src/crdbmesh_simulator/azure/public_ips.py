@@ -1,0 +1,190 @@
+"""Microsoft.Network/publicIPAddresses: Standard, static, IPv4."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from crdbmesh_simulator.azure import quotas, regions
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted
+from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.kinds import Identity, Kind
+from crdbmesh_simulator.azure.state import Resource, Subscription
+
+_LABEL = re.compile(r"[a-z][a-z0-9-]{1,61}[a-z0-9]")
+_UNSUPPORTED = ("publicIPPrefix", "natGateway", "servicePublicIPAddress", "linkedPublicIPAddress", "ipTags")
+
+
+class PublicAddresses(Kind):
+    """Public IP addresses. The address is drawn at once and shown when the operation has succeeded."""
+
+    type: ClassVar[str] = "Microsoft.Network/publicIPAddresses"
+    tracking: ClassVar[Tracking] = NETWORK
+
+    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
+        """Create or replace a public IP; its address stays."""
+        subscription = call.subscription
+        given = body.get("properties", {})
+        sku = {"name": "Basic", "tier": "Regional", **body.get("sku", {})}
+        if existing is None:
+            quotas.require_public_address(subscription, identity.location)
+        elif "sku" in body and sku["name"] != existing.body["sku"]["name"]:
+            raise ArmError(
+                400,
+                "PublicIPAddressSkuCannotBeChanged",
+                f"The SKU of public IP address {identity.id} cannot be changed.",
+            )
+        else:
+            sku = existing.body["sku"]
+            given = {"publicIPAllocationMethod": "Static", **given}
+        _require_rules(call, identity, sku, given)
+        zones = require_zones(identity, body.get("zones"))
+        if existing is not None and "zones" in body and zones != existing.body.get("zones"):
+            raise ArmError(
+                400,
+                "ResourceAvailabilityZonesCannotBeModified",
+                f"Resource {identity.id} has an existing availability zone constraint and the request has another one, "
+                "which do not match. Zones cannot be added/updated/removed once the resource is created. The resource "
+                "cannot be updated from regional to zonal or vice-versa.",
+            )
+        settings = _dns_settings(subscription, identity, given.get("dnsSettings"))
+        address = existing.properties.get("ipAddress") if existing else None
+        drawn = (existing.address if existing else None) or subscription.take_address()
+        properties = {
+            **{name: value for name, value in given.items() if name not in ("ipAddress", "dnsSettings")},
+            "provisioningState": "Updating",
+            "resourceGuid": existing.properties["resourceGuid"] if existing else subscription.guid(),
+            "publicIPAddressVersion": "IPv4",
+            "publicIPAllocationMethod": "Static",
+            "idleTimeoutInMinutes": given.get("idleTimeoutInMinutes", 4),
+            "ipTags": [],
+            "ddosSettings": given.get("ddosSettings", {"protectionMode": "VirtualNetworkInherited"}),
+        }
+        properties.update({"dnsSettings": settings} if settings else {})
+        properties.update({"ipAddress": address} if address else {})
+        stored: Body = {"properties": properties, "sku": sku}
+        stored.update({"tags": body["tags"]} if "tags" in body else {})
+        kept_zones = zones or (existing.body.get("zones") if existing else None)
+        stored.update({"zones": kept_zones} if kept_zones else {})
+        resource = self.commit(subscription, identity, stored, existing)
+        resource.address = drawn
+
+        def done() -> None:
+            resource.state = "Succeeded"
+            resource.properties["ipAddress"] = drawn
+            self.touch(subscription, resource)
+
+        operation = subscription.start(
+            "PutPublicIpAddressOperation", self.tracking, resource.id, resource.location, done
+        )
+        return accepted(call, operation, 200 if existing else 201, self.render(call, resource))
+
+    def erase(self, call: Call, resource: Resource) -> Answer:
+        """Delete an address that no NIC has."""
+        self.require_idle(call, resource)
+        user = used_by(call.subscription, resource)
+        if user is not None:
+            raise ArmError(
+                400,
+                "PublicIPAddressCannotBeDeleted",
+                f"Public IP address {resource.id} can not be deleted since it is still allocated to resource {user}. "
+                "In "
+                "order to delete the public IP, disassociate/detach the Public IP address from the resource. To learn "
+                "how to do this, see aka.ms/deletepublicip.",
+            )
+        operation = self.begin_deletion(call, resource, "DeletePublicIpAddressOperation")
+        return accepted(call, operation, 202, None)
+
+    def vanish(self, subscription: Subscription, resource: Resource) -> None:
+        """The address is free again."""
+        super().vanish(subscription, resource)
+        if resource.address is not None:
+            subscription.give_back_address(resource.address)
+
+    def render(self, call: Call, resource: Resource) -> Body:
+        """The address, with what has it."""
+        body = super().render(call, resource)
+        user = used_by(call.subscription, resource)
+        if user is not None:
+            body["properties"]["ipConfiguration"] = {"id": user}
+        return body
+
+
+def used_by(subscription: Subscription, address: Resource) -> str | None:
+    """Id of the IP configuration that has a public address, or None."""
+    for _, configuration in subscription.ip_configurations():
+        if configuration["properties"].get("publicIPAddress", {}).get("id", "").lower() == address.key:
+            return str(configuration["id"])
+    return None
+
+
+def require_zones(identity: Identity, zones: list[str] | None) -> list[str] | None:
+    """Refuse zones that the region does not have.
+
+    Raises:
+        ArmError: 400.
+    """
+    if not zones:
+        return None
+    names = regions.REGIONS[identity.location].zone_names
+    resource = f"{identity.type}/{identity.name}"
+    if not names:
+        raise ArmError(
+            400,
+            "LocationNotSupportAvailabilityZones",
+            f"The resource '{resource}' does not support availability zones at location '{identity.location}'.",
+        )
+    if not set(zones) <= set(names):
+        raise ArmError(
+            400,
+            "InvalidAvailabilityZone",
+            f"The zone(s) '{','.join(zones)}' for resource '{resource}' is not supported. The supported zones for "
+            f"location '{identity.location}' are '{','.join(names)}'",
+        )
+    return list(zones)
+
+
+def _require_rules(call: Call, identity: Identity, sku: Body, given: Body) -> None:
+    unsupported = [name for name in _UNSUPPORTED if given.get(name)]
+    if given.get("publicIPAddressVersion") == "IPv6" or sku["name"] == "StandardV2" or sku["tier"] == "Global":
+        unsupported.append("IPv6, StandardV2 or Global")
+    if unsupported:
+        call.subscription.world.not_known("arm", f"a public IP address with {', '.join(unsupported)}")
+        raise ArmError(501, "NotImplemented", f"Public IP addresses with {', '.join(unsupported)} are not known here.")
+    if sku["name"] == "Basic":
+        raise ArmError(
+            400,
+            "IPv4BasicSkuPublicIpCountLimitReached",
+            "Cannot create more than 0 IPv4 Basic SKU public IP addresses for this subscription in this region.",
+        )
+    if given.get("publicIPAllocationMethod", "Dynamic") != "Static":
+        raise ArmError(
+            400,
+            "StandardSkuPublicIPAddressesMustBeStatic",
+            f"Standard sku publicIp {identity.id} must have AllocationMethod set to Static.",
+        )
+    idle = given.get("idleTimeoutInMinutes", 4)
+    if not 4 <= idle <= 30:
+        raise ArmError(
+            400,
+            "InvalidIdleTimeoutForPublicIp",
+            f"The idle timeout of public IP address {identity.id} is {idle}; it must be between 4 and 30 minutes.",
+        )
+
+
+def _dns_settings(subscription: Subscription, identity: Identity, given: Body | None) -> Body | None:
+    label = (given or {}).get("domainNameLabel")
+    if not label:
+        return None
+    if not _LABEL.fullmatch(label):
+        raise ArmError(
+            400,
+            "InvalidDomainNameLabel",
+            f"The domain name label {label} is invalid. It must conform to the following regular expression: "
+            "^[a-z][a-z0-9-]{1,61}[a-z0-9]$.",
+        )
+    name = f"{label}.{identity.location}.cloudapp.azure.com"
+    for other in subscription.of_type(identity.type):
+        if other.key != identity.id.lower() and other.properties.get("dnsSettings", {}).get("fqdn") == name:
+            raise ArmError(400, "DnsRecordInUse", f"DNS record {name} is already used by another public IP.")
+    return {**(given or {}), "domainNameLabel": label, "fqdn": name}

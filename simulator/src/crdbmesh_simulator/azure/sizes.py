@@ -1,0 +1,173 @@
+"""VM sizes and their families, as the resource SKUs list describes them.
+
+Names of families: as `GET .../locations/L/usages` spells them (older ones `standardDSv5Family`, newer ones
+`StandardDsv6Family`). Capabilities: Microsoft's documentation of each series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from crdbmesh_simulator.azure import regions
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A VM size.
+
+    Attributes:
+        gen1: whether it boots generation 1 images (all boot generation 2).
+        controllers: its disk controllers, as the SKU's capability lists them.
+    """
+
+    name: str
+    family: str
+    vcpus: int
+    memory_gib: float
+    arm64: bool = False
+    accelerated: bool = True
+    premium: bool = True
+    gen1: bool = True
+    controllers: str = "SCSI"
+
+    @property
+    def architecture(self) -> str:
+        """`x64` or `Arm64`."""
+        return "Arm64" if self.arm64 else "x64"
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """A setting: a size, or all of a family, that the subscription may not use in a region, or in one zone of it."""
+
+    name: str
+    location: str
+    zone: str | None = None
+
+    def meets(self, size: Size, location: str) -> bool:
+        """Whether it is about this size there."""
+        return location == self.location and self.name.lower() in (size.name.lower(), size.family.lower())
+
+
+def _series(pattern: str, family: str, gib_per_vcpu: float, counts: str, **more: Any) -> list[Size]:
+    return [
+        Size(pattern.format(count), family, int(count), int(count) * gib_per_vcpu, **more) for count in counts.split()
+    ]
+
+
+_COMMON = "2 4 8 16 32 48 64 96"
+_SIZES = [
+    *_series("Standard_D{}s_v3", "standardDSv3Family", 4, "2 4 8 16 32 48 64"),
+    *_series("Standard_D{}s_v4", "standardDSv4Family", 4, "2 4 8 16 32 48 64"),
+    *_series("Standard_D{}as_v4", "standardDASv4Family", 4, _COMMON),
+    *_series("Standard_D{}_v5", "standardDv5Family", 4, _COMMON, premium=False),
+    *_series("Standard_D{}s_v5", "standardDSv5Family", 4, _COMMON),
+    *_series("Standard_D{}ds_v5", "standardDDSv5Family", 4, _COMMON),
+    *_series("Standard_D{}as_v5", "standardDASv5Family", 4, _COMMON),
+    *_series("Standard_D{}ads_v5", "standardDADSv5Family", 4, _COMMON),
+    *_series("Standard_D{}ls_v5", "standardDLSv5Family", 2, _COMMON),
+    *_series("Standard_D{}ps_v5", "standardDPSv5Family", 4, "2 4 8 16 32 48 64", arm64=True, gen1=False),
+    *_series("Standard_E{}s_v5", "standardESv5Family", 8, "2 4 8 16 20 32 48 64 96"),
+    *_series("Standard_E{}as_v5", "standardEASv5Family", 8, "2 4 8 16 20 32 48 64 96"),
+    *_series("Standard_F{}s_v2", "standardFSv2Family", 2, "2 4 8 16 32 48 64 72"),
+    *_series("Standard_L{}s_v3", "standardLSv3Family", 8, "8 16 32 48 64 80"),
+    *_series("Standard_D{}s_v6", "StandardDsv6Family", 4, "2 4 8 16 32 48 64 96 128", gen1=False, controllers="NVMe"),
+    *_series("Standard_D{}as_v6", "StandardDasv6Family", 4, _COMMON, gen1=False, controllers="SCSI, NVMe"),
+    *_series("Standard_D{}ps_v6", "StandardDpsv6Family", 4, _COMMON, arm64=True, gen1=False, controllers="NVMe"),
+    *_series("Standard_B{}s_v2", "standardBsv2Family", 4, "2 4 8 16 32"),
+    *_series("Standard_B{}as_v2", "standardBasv2Family", 4, "2 4 8 16 32"),
+    *_series("Standard_B{}ls_v2", "standardBsv2Family", 2, "2 4"),
+    *_series("Standard_B{}als_v2", "standardBasv2Family", 2, "2 4"),
+    *_series("Standard_B{}ps_v2", "standardBpsv2Family", 4, "2 4 8 16", arm64=True, gen1=False),
+    *_series("Standard_M{}ms", "standardMSFamily", 27.34375, "64 128"),
+    Size("Standard_B1s", "standardBSFamily", 1, 1, accelerated=False),
+    Size("Standard_B1ms", "standardBSFamily", 1, 2, accelerated=False),
+    Size("Standard_B2s", "standardBSFamily", 2, 4, accelerated=False),
+    Size("Standard_B2ms", "standardBSFamily", 2, 8, accelerated=False),
+    Size("Standard_B4ms", "standardBSFamily", 4, 16, accelerated=False),
+]
+
+SIZES = {size.name.lower(): size for size in _SIZES}
+"""Sizes by their name in lower case."""
+
+FAMILIES = sorted({size.family for size in _SIZES}, key=str.lower)
+
+_UNOFFERED_FAMILIES = {"standardMSFamily"}
+_ZONELESS = {("standardbasv2family", "westeurope"): ["3"], ("standardbsv2family", "westeurope"): ["3"]}
+
+
+def find(name: str) -> Size | None:
+    """The size of this name, or None."""
+    return SIZES.get(name.lower())
+
+
+def restricted_zones(size: Size, location: str, more: Iterable[Restriction] = ()) -> list[str]:
+    """Zones of the region in which this subscription may not use the size."""
+    zones = {one.zone for one in more if one.zone is not None and one.meets(size, location)}
+    return sorted(zones.union(_ZONELESS.get((size.family.lower(), location), [])))
+
+
+def offered(size: Size, location: str, more: Iterable[Restriction] = ()) -> bool:
+    """Whether this subscription may use the size in the region at all."""
+    if size.family in _UNOFFERED_FAMILIES:
+        return False
+    return not any(one.zone is None and one.meets(size, location) for one in more)
+
+
+def sku(size: Size, region: regions.Region, more: Iterable[Restriction] = ()) -> dict[str, Any]:
+    """The size's entry in the resource SKUs list."""
+    return {
+        "resourceType": "virtualMachines",
+        "name": size.name,
+        "tier": "Standard",
+        "size": size.name.removeprefix("Standard_"),
+        "family": size.family,
+        "locations": [region.name],
+        "locationInfo": [{"location": region.name, "zones": region.zone_names, "zoneDetails": []}],
+        "capabilities": [{"name": name, "value": value} for name, value in _capabilities(size).items()],
+        "restrictions": _restrictions(size, region, more),
+    }
+
+
+def _restrictions(size: Size, region: regions.Region, more: Iterable[Restriction]) -> list[dict[str, Any]]:
+    if not offered(size, region.name, more):
+        kind, info = "Location", {"locations": [region.name]}
+    elif zones := restricted_zones(size, region.name, more):
+        kind, info = "Zone", {"locations": [region.name], "zones": zones}
+    else:
+        return []
+    return [
+        {
+            "type": kind,
+            "values": [region.name],
+            "restrictionInfo": info,
+            "reasonCode": "NotAvailableForSubscription",
+        }
+    ]
+
+
+def _capabilities(size: Size) -> dict[str, str]:
+    return {
+        "MaxResourceVolumeMB": "0",
+        "OSVhdSizeMB": "1047552",
+        "vCPUs": str(size.vcpus),
+        "MemoryPreservingMaintenanceSupported": "True",
+        "HyperVGenerations": "V1,V2" if size.gen1 else "V2",
+        "DiskControllerTypes": size.controllers,
+        "MemoryGB": f"{size.memory_gib:g}",
+        "MaxDataDiskCount": str(min(64, 2 * size.vcpus)),
+        "CpuArchitectureType": size.architecture,
+        "LowPriorityCapable": str(not size.name.startswith("Standard_B")),
+        "PremiumIO": str(size.premium),
+        "VMDeploymentTypes": "IaaS",
+        "vCPUsAvailable": str(size.vcpus),
+        "vCPUsPerCore": "1" if size.arm64 else "2",
+        "EphemeralOSDiskSupported": "False",
+        "EncryptionAtHostSupported": "True",
+        "CapacityReservationSupported": "True",
+        "AcceleratedNetworkingEnabled": str(size.accelerated),
+        "RdmaEnabled": "False",
+        "MaxNetworkInterfaces": str(2 if size.vcpus < 8 else 8),
+    }

@@ -1,0 +1,235 @@
+"""Subnets of a VNet: inline in its body, and as a resource of their own."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from crdbmesh_simulator.azure import prefixes, schemas
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, accepted
+from crdbmesh_simulator.azure.children import find, find_parent, parent_for_read, read_child, require_names
+from crdbmesh_simulator.azure.errors import (
+    ArmError,
+    Body,
+    invalid_reference,
+    missing_reference,
+    not_provisioned,
+    retryable,
+)
+from crdbmesh_simulator.azure.etags import etag_header, require_match, touch
+from crdbmesh_simulator.azure.kinds import Identity, in_progress, open_group, page
+from crdbmesh_simulator.azure.state import Resource, Subscription
+
+__all__ = ["delete", "find", "get", "list_all", "prepare", "put", "render", "require_unused", "require_within"]
+
+VNETS = "Microsoft.Network/virtualNetworks"
+PRIVATE_SINCE = "2025-07-01"
+"""VNets' subnets made with this api-version or a later one have no default outbound access."""
+
+_REFERENCES = {
+    "networkSecurityGroup": "Microsoft.Network/networkSecurityGroups",
+    "routeTable": "Microsoft.Network/routeTables",
+    "natGateway": "Microsoft.Network/natGateways",
+}
+
+
+def get(call: Call) -> Answer:
+    """One subnet."""
+    vnet = parent_for_read(call, VNETS)
+    subnet = read_child(vnet, "subnets", call.names["child"])
+    return Answer(200, render(call.subscription, subnet), etag_header(subnet))
+
+
+def list_all(call: Call) -> Answer:
+    """All subnets of a VNet."""
+    vnet = parent_for_read(call, VNETS)
+    return page(call, [render(call.subscription, subnet) for subnet in vnet.properties["subnets"]])
+
+
+def put(call: Call) -> Answer:
+    """Create or replace a subnet; the VNet is locked meanwhile."""
+    subscription = call.subscription
+    open_group(subscription, call.names["group"])
+    vnet = find_parent(call, VNETS)
+    body = schemas.accept("Microsoft.Network.virtualNetworks", {"properties": {"subnets": [call.body()]}})
+    entry = {**body["properties"]["subnets"][0], "name": call.names["child"]}
+    old = find(vnet.properties["subnets"], call.names["child"])
+    require_names(vnet.id, [call.names["child"]])
+    require_match(call, f"{vnet.id}/subnets/{call.names['child']}", old)
+    _require_idle(call, vnet)
+    identity = Identity(vnet.id, vnet.type, vnet.name, vnet.group, vnet.location)
+    spaces = [prefixes.read(text, vnet.id) for text in vnet.properties["addressSpace"]["addressPrefixes"]]
+    siblings = [subnet for subnet in vnet.properties["subnets"] if subnet is not old]
+    subnet = prepare(call, identity, spaces, entry, siblings=siblings, existing=old)
+    if old is None:
+        vnet.properties["subnets"].append(subnet)
+    else:
+        vnet.properties["subnets"][vnet.properties["subnets"].index(old)] = subnet
+    touch(subscription, vnet)
+
+    def done() -> None:
+        subnet["properties"]["provisioningState"] = "Succeeded"
+        touch(subscription, vnet)
+
+    operation = subscription.start("PutSubnetOperation", NETWORK, subnet["id"], vnet.location, done, locks=[vnet.id])
+    return accepted(call, operation, 200 if old else 201, render(subscription, subnet))
+
+
+def delete(call: Call) -> Answer:
+    """Delete a subnet that nothing uses."""
+    subscription = call.subscription
+    vnet = find_parent(call, VNETS)
+    subnet = find(vnet.properties["subnets"], call.names["child"])
+    require_match(call, f"{vnet.id}/subnets/{call.names['child']}", subnet)
+    if subnet is None:
+        return Answer(204)
+    holder = subscription.operations.holding(subnet["id"])
+    if holder is not None and holder.deletes:
+        return accepted(call, holder, 202, None)
+    _require_idle(call, vnet)
+    require_unused(subscription, subnet)
+    subnet["properties"]["provisioningState"] = "Deleting"
+    touch(subscription, vnet)
+
+    def done() -> None:
+        vnet.properties["subnets"].remove(subnet)
+        touch(subscription, vnet)
+
+    operation = subscription.start("DeleteSubnetOperation", NETWORK, subnet["id"], vnet.location, done, locks=[vnet.id])
+    return accepted(call, operation, 202, None)
+
+
+def prepare(
+    call: Call,
+    vnet: Identity,
+    spaces: list[prefixes.Prefix],
+    entry: Body,
+    *,
+    siblings: list[Body],
+    existing: Body | None,
+) -> Body:
+    """A subnet to store, checked against its VNet and its siblings.
+
+    Raises:
+        ArmError: 400.
+    """
+    name = str(existing["name"] if existing else entry["name"])
+    properties: dict[str, Any] = copy.deepcopy(entry.get("properties", {}))
+    subnet: Body = {
+        "name": name,
+        "id": f"{vnet.id}/subnets/{name}",
+        "type": f"{VNETS}/subnets",
+        "etag": call.subscription.etag(),
+        "properties": properties,
+    }
+    require_within(vnet, spaces, subnet)
+    mine = ranges(subnet)
+    for sibling in siblings:
+        if prefixes.common(mine, ranges(sibling)):
+            raise ArmError(
+                400,
+                "NetcfgSubnetRangesOverlap",
+                f"Subnet '{name}' is not valid because its IP address range overlaps with that of an existing subnet "
+                f"'{sibling['name']}' in virtual network '{vnet.name}'.",
+            )
+    if existing is not None and mine != ranges(existing) and in_use(call.subscription, existing):
+        raise ArmError(
+            400,
+            "InUsePrefixCannotBeDeleted",
+            f"IpPrefix {prefixes.listed(ranges(existing))} on Subnet {name} has active allocations and cannot be "
+            "deleted.",
+        )
+    _resolve_references(call.subscription, vnet, subnet)
+    properties["provisioningState"] = "Updating"
+    properties.setdefault("delegations", [])
+    properties.setdefault("privateEndpointNetworkPolicies", "Disabled")
+    properties.setdefault("privateLinkServiceNetworkPolicies", "Enabled")
+    if "defaultOutboundAccess" not in properties:
+        if existing is not None and "defaultOutboundAccess" in existing["properties"]:
+            properties["defaultOutboundAccess"] = existing["properties"]["defaultOutboundAccess"]
+        elif existing is None and call.api_version >= PRIVATE_SINCE:
+            properties["defaultOutboundAccess"] = False
+    return subnet
+
+
+def require_within(vnet: Identity, spaces: list[prefixes.Prefix], subnet: Body) -> None:
+    """Refuse a subnet without a range, or with one outside its VNet."""
+    for prefix in ranges(subnet):
+        if not prefixes.contains(spaces, prefix) or (prefix.version == 4 and prefix.prefixlen > 29):
+            raise ArmError(
+                400,
+                "NetcfgInvalidSubnet",
+                f"Subnet '{subnet['name']}' is not valid in virtual network '{vnet.name}'.",
+            )
+
+
+def ranges(subnet: Body) -> list[prefixes.Prefix]:
+    """A subnet's address ranges."""
+    properties = subnet["properties"]
+    texts = properties.get("addressPrefixes") or [properties.get("addressPrefix", "")]
+    if not all(texts):
+        raise ArmError(
+            400,
+            "AddressPrefixStringCannotBeNullOrEmpty",
+            f"Address prefix string for resource {subnet['id']} cannot be null or empty.",
+        )
+    return [prefixes.read(str(text), str(subnet["id"])) for text in texts]
+
+
+def in_use(subscription: Subscription, subnet: Body) -> list[str]:
+    """Ids of the IP configurations in a subnet."""
+    key = str(subnet["id"]).lower()
+    return [
+        str(configuration["id"])
+        for _, configuration in subscription.ip_configurations()
+        if configuration["properties"]["subnet"]["id"].lower() == key
+    ]
+
+
+def require_unused(subscription: Subscription, subnet: Body) -> None:
+    """Refuse to delete a subnet that something is in."""
+    users = in_use(subscription, subnet)
+    if users:
+        raise ArmError(
+            400,
+            "InUseSubnetCannotBeDeleted",
+            f"Subnet {subnet['name']} is in use by {users[0]} and cannot be deleted. In order to delete the subnet, "
+            "delete all the resources within the subnet. See aka.ms/deletesubnet.",
+        )
+
+
+def render(subscription: Subscription, subnet: Body) -> Body:
+    """A subnet, with what is in it."""
+    body = copy.deepcopy(subnet)
+    users = in_use(subscription, subnet)
+    if users:
+        body["properties"]["ipConfigurations"] = [{"id": user} for user in users]
+    return body
+
+
+def _require_idle(call: Call, vnet: Resource) -> None:
+    operation = call.subscription.operations.holding(vnet.id)
+    if operation is not None:
+        raise in_progress(call, operation)
+
+
+def _resolve_references(subscription: Subscription, vnet: Identity, subnet: Body) -> None:
+    properties = subnet["properties"]
+    for name, kind in _REFERENCES.items():
+        if name not in properties:
+            continue
+        given = properties[name].get("id")
+        if not given:
+            raise missing_reference(f"properties.{name}")
+        found = subscription.find(given)
+        right = found is not None and found.type == kind and found.location == vnet.location
+        if found is None or not right or found.state == "Deleting":
+            raise invalid_reference(given, str(subnet["id"]))
+        operation = subscription.operations.holding(found.id)
+        if operation is not None:
+            left_s = max(1.0, operation.ends_at - subscription.now)
+            busy = not_provisioned(found.id, vnet.id, found.state, operation.kind)
+            raise retryable(busy, retry_after_s=left_s)
+        if found.state == "Failed":
+            raise not_provisioned(found.id, vnet.id, found.state, found.failed_by)
+        properties[name] = {"id": found.id}

@@ -1,0 +1,216 @@
+"""Microsoft.Network/virtualNetworks: address space, inline subnets, one writer at a time."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from crdbmesh_simulator.azure import prefixes, subnets
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted
+from crdbmesh_simulator.azure.children import require_names
+from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.kinds import Identity, Kind, in_progress
+from crdbmesh_simulator.azure.operations import Operation
+from crdbmesh_simulator.azure.state import Resource, Subscription
+
+KEEPS_SUBNETS_SINCE = "2023-09-01"
+"""From this api-version on, a PUT that does not mention `subnets` leaves them alone; before, it deleted them."""
+
+
+class VirtualNetworks(Kind):
+    """VNets."""
+
+    type: ClassVar[str] = "Microsoft.Network/virtualNetworks"
+    tracking: ClassVar[Tracking] = NETWORK
+
+    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
+        """Create or replace a VNet with its subnets; its peerings stay."""
+        subscription = call.subscription
+        given = body.get("properties", {})
+        spaces = _read_space(given, identity)
+        peerings = list(existing.properties["virtualNetworkPeerings"]) if existing else []
+        _require_known_peerings(call, given, peerings)
+        if existing is not None:
+            _require_space_fits_peers(subscription, existing, spaces)
+        prepared = self._read_subnets(call, identity, spaces, given, existing)
+        properties = {
+            **{name: value for name, value in given.items() if name not in ("subnets", "virtualNetworkPeerings")},
+            "provisioningState": "Updating",
+            "resourceGuid": existing.properties["resourceGuid"] if existing else subscription.guid(),
+            "subnets": prepared,
+            "virtualNetworkPeerings": peerings,
+            "enableDdosProtection": given.get("enableDdosProtection", False),
+            "privateEndpointVNetPolicies": given.get("privateEndpointVNetPolicies", "Disabled"),
+        }
+        properties.setdefault("dhcpOptions", {"dnsServers": []})
+        stored = {"properties": properties, **({"tags": body["tags"]} if "tags" in body else {})}
+        resource = self.commit(subscription, identity, stored, existing)
+
+        def done() -> None:
+            resource.state = "Succeeded"
+            for subnet in resource.properties["subnets"]:
+                subnet["properties"]["provisioningState"] = "Succeeded"
+            self.touch(subscription, resource)
+
+        operation = subscription.start(
+            "PutVirtualNetworkOperation", self.tracking, resource.id, resource.location, done
+        )
+        return accepted(call, operation, 200 if existing else 201, self.render(call, resource))
+
+    def erase(self, call: Call, resource: Resource) -> Answer:
+        """Delete a VNet that nothing uses; peerings from the other side become Disconnected."""
+        self.require_idle(call, resource)
+        for subnet in resource.properties["subnets"]:
+            subnets.require_unused(call.subscription, subnet)
+        operation = self.begin_deletion(call, resource, "DeleteVirtualNetworkOperation")
+        return accepted(call, operation, 202, None)
+
+    def vanish(self, subscription: Subscription, resource: Resource) -> None:
+        """The VNet is gone, and the other ends of its peerings know."""
+        super().vanish(subscription, resource)
+        for other in subscription.of_type(self.type):
+            for peering in other.properties["virtualNetworkPeerings"]:
+                if peering["properties"]["remoteVirtualNetwork"]["id"].lower() == resource.key:
+                    peering["properties"]["peeringState"] = "Disconnected"
+                    self.touch(subscription, other)
+
+    def render(self, call: Call, resource: Resource) -> Body:
+        """The VNet, with what uses its subnets, and `Updating` while anything below it is being written."""
+        subscription = call.subscription
+        body = super().render(call, resource)
+        if subscription.operations.holding(resource.id) and resource.state == "Succeeded":
+            body["properties"]["provisioningState"] = "Updating"
+        body["properties"]["subnets"] = [
+            subnets.render(subscription, subnet) for subnet in body["properties"]["subnets"]
+        ]
+        body["properties"]["virtualNetworkPeerings"] = [
+            render_peering(subscription, resource, peering) for peering in body["properties"]["virtualNetworkPeerings"]
+        ]
+        return body
+
+    def require_idle(self, call: Call, resource: Resource) -> None:
+        """One writer at a time."""
+        operation = call.subscription.operations.holding(resource.id)
+        if operation is not None:
+            raise in_progress(call, operation)
+
+    def _read_subnets(
+        self,
+        call: Call,
+        identity: Identity,
+        spaces: list[prefixes.Prefix],
+        given: Body,
+        existing: Resource | None,
+    ) -> list[Body]:
+        before = list(existing.properties["subnets"]) if existing else []
+        if "subnets" not in given and call.api_version >= KEEPS_SUBNETS_SINCE:
+            for subnet in before:
+                subnets.require_within(identity, spaces, subnet)
+            return before
+        wanted: list[Body] = []
+        entries = given.get("subnets", [])
+        for index, entry in enumerate(entries):
+            if not entry.get("name"):
+                path = f"properties.subnets[{index}]"
+                raise ArmError(400, "InvalidRequestFormat", f"Cannot parse the request. {path}.name is missing.")
+        require_names(identity.id, [entry["name"] for entry in entries])
+        for entry in entries:
+            old = subnets.find(before, entry["name"])
+            wanted.append(subnets.prepare(call, identity, spaces, entry, siblings=wanted, existing=old))
+        for subnet in before:
+            if subnets.find(wanted, subnet["name"]) is None:
+                subnets.require_unused(call.subscription, subnet)
+        return wanted
+
+
+def busy_with(subscription: Subscription, resource: Resource) -> Operation | None:
+    """The operation that changes the VNet or a subnet of it, peerings apart."""
+    operation = subscription.operations.holding(resource.id)
+    return operation if operation is not None and "Peering" not in operation.kind else None
+
+
+def space(resource: Resource) -> list[prefixes.Prefix]:
+    """A VNet's address space now."""
+    return [prefixes.read(text, resource.id) for text in resource.properties["addressSpace"]["addressPrefixes"]]
+
+
+def render_peering(subscription: Subscription, vnet: Resource, peering: Body) -> Body:
+    """A peering as it looks from `vnet` now: the remote's address space and the level of synchronisation follow it."""
+    properties: dict[str, Any] = dict(peering["properties"])
+    remote = subscription.find(properties["remoteVirtualNetwork"]["id"])
+    local_now = vnet.properties["addressSpace"]["addressPrefixes"]
+    properties["localAddressSpace"] = {"addressPrefixes": list(properties["localAddressSpace"]["addressPrefixes"])}
+    properties["localVirtualNetworkAddressSpace"] = {"addressPrefixes": list(local_now)}
+    if remote is not None:
+        remote_now = remote.properties["addressSpace"]["addressPrefixes"]
+        properties["remoteVirtualNetworkAddressSpace"] = {"addressPrefixes": list(remote_now)}
+    properties["peeringSyncLevel"] = sync_level(subscription, vnet, peering)
+    return {**peering, "properties": properties}
+
+
+def sync_level(subscription: Subscription, vnet: Resource, peering: Body) -> str:
+    """`FullyInSync`, or which side's address space the other has not taken over."""
+    properties = peering["properties"]
+    remote = subscription.find(properties["remoteVirtualNetwork"]["id"])
+    if remote is None or properties["peeringState"] != "Connected":
+        return "RemoteNotInSync"
+    back = counterpart(remote, vnet)
+    remote_known = properties["remoteAddressSpace"]["addressPrefixes"]
+    remote_behind = remote_known != remote.properties["addressSpace"]["addressPrefixes"]
+    local_known = back["properties"]["remoteAddressSpace"]["addressPrefixes"] if back else None
+    local_behind = local_known != vnet.properties["addressSpace"]["addressPrefixes"]
+    if remote_behind and local_behind:
+        return "LocalAndRemoteNotInSync"
+    if remote_behind:
+        return "RemoteNotInSync"
+    return "LocalNotInSync" if local_behind else "FullyInSync"
+
+
+def counterpart(vnet: Resource, remote: Resource) -> Body | None:
+    """The peering of `vnet` that leads to `remote`, or None."""
+    peerings: list[Body] = vnet.properties["virtualNetworkPeerings"]
+    for peering in peerings:
+        if peering["properties"]["remoteVirtualNetwork"]["id"].lower() == remote.key:
+            return peering
+    return None
+
+
+def _read_space(given: Body, identity: Identity) -> list[prefixes.Prefix]:
+    texts = given.get("addressSpace", {}).get("addressPrefixes", [])
+    if not texts:
+        raise ArmError(
+            400,
+            "InvalidAddressSpace",
+            f"Virtual network {identity.id} has no address prefix. addressSpace.addressPrefixes must not be empty.",
+        )
+    spaces = [prefixes.read(text, identity.id) for text in texts]
+    prefixes.require_allowed(spaces, identity.id)
+    for index, one in enumerate(spaces):
+        if shared := prefixes.common([one], spaces[index + 1 :]):
+            raise ArmError(
+                400,
+                "NetcfgInvalidVirtualNetworkSite",
+                f"Address prefixes of virtual network {identity.name} overlap: {prefixes.listed(shared)}.",
+            )
+    return spaces
+
+
+def _require_known_peerings(call: Call, given: Body, known: list[Body]) -> None:
+    names = {peering["name"].lower() for peering in known}
+    for peering in given.get("virtualNetworkPeerings", []):
+        if str(peering.get("name", "")).lower() not in names:
+            call.subscription.world.not_known("arm", "a peering created inline in the PUT of a virtual network")
+            raise ArmError(501, "NotImplemented", "Peerings are created by a PUT of their own here.")
+
+
+def _require_space_fits_peers(subscription: Subscription, vnet: Resource, spaces: list[prefixes.Prefix]) -> None:
+    for peering in vnet.properties["virtualNetworkPeerings"]:
+        remote = subscription.find(peering["properties"]["remoteVirtualNetwork"]["id"])
+        if remote is None:
+            continue
+        if shared := prefixes.common(spaces, space(remote)):
+            raise ArmError(
+                400,
+                "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet",
+                f"Address space of the virtual network {vnet.id} overlaps with address space of already peered virtual "
+                f"network {remote.id}. Overlapping address prefixes: {prefixes.listed(shared)}",
+            )

@@ -1,0 +1,241 @@
+"""Reading an object as its type: what it holds that the type does not know, and what has the wrong type.
+
+Messages after Go's `encoding/json` and `sigs.k8s.io/json` as the API server passes them on; for custom resources
+after `apiextensions-apiserver/pkg/apiserver/validation`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from crdbmesh_simulator.kubernetes.api import fieldset, quantities, status
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
+from crdbmesh_simulator.kubernetes.api.resources import Resource
+from crdbmesh_simulator.kubernetes.api.schema import Type, type_of
+
+_KEPT_EMPTY = frozenset({"rules", "items", "subsets"})
+_GO_SCALARS = {"string": "string", "boolean": "bool", "number": "float64", "quantity": "resource.Quantity"}
+
+
+@dataclass
+class Decoded:
+    """An object as its type sees it.
+
+    Attributes:
+        obj: the object without what the type does not declare.
+        unknown: paths of what was left out.
+        mistyped: the first value that has another type than declared, as Go says it.
+        errors: of a custom resource, what its schema does not allow.
+    """
+
+    obj: Obj
+    unknown: list[str] = field(default_factory=list)
+    mistyped: str | None = None
+    errors: list[status.FieldError] = field(default_factory=list)
+
+
+def decode(resource: Resource, obj: Obj) -> Decoded:
+    """Read an object of that kind; the result shares nothing that is changed later."""
+    reader = _Reader(custom=resource.custom)
+    read = reader.read(type_of(resource), obj, "")
+    found = reader.found
+    found.obj = read if isinstance(read, dict) else {}
+    found.obj.setdefault("metadata", {})
+    return found
+
+
+class _Reader:
+    def __init__(self, *, custom: bool) -> None:
+        self._custom = custom
+        self.found = Decoded({})
+
+    def read(self, type_: Type, value: Any, path: str, owner: str = "") -> Any:
+        if value is None:
+            return None
+        kind = type_.kind
+        if kind == "any":
+            return value
+        if not fits(type_, value):
+            self._mistyped(type_, value, path, owner)
+            return value
+        if kind == "struct":
+            return self._struct(type_, value, path)
+        if kind == "map":
+            inside = {key: self.read(type_.element, each, f"{path}.{key}", owner) for key, each in value.items()}
+            if type_.element.kind == "string" and not self._custom:
+                return {key: "" if each is None else each for key, each in inside.items()}
+            return {key: each for key, each in inside.items() if each is not None}
+        if kind == "list":
+            items = [self.read(type_.element, each, f"{path}[{at}]", owner) for at, each in enumerate(value)]
+            return [each for each in items if each is not None]
+        if kind == "quantity":
+            return quantities.canonical(value)
+        if type_.custom:
+            self._check_scalar(type_, value, path)
+        return value
+
+    def _struct(self, type_: Type, value: Obj, path: str) -> Obj:
+        result: Obj = {}
+        for key, each in value.items():
+            where = f"{path}.{key}" if path else key
+            declared = type_.fields.get(key)
+            if declared is None:
+                if type_.open:
+                    result[key] = each
+                else:
+                    self.found.unknown.append(where)
+                continue
+            read = self.read(declared, each, where, type_.name)
+            if read is None and not (type_.custom and declared.schema.get("nullable")):
+                continue
+            if not self._custom and key not in (*_KEPT_EMPTY, *type_.required) and _vanishes(declared, read):
+                continue
+            result[key] = read
+        if type_.custom:
+            self.found.errors += [
+                status.required(f"{path}.{name}" if path else name) for name in type_.required if name not in result
+            ]
+        return result
+
+    def _mistyped(self, type_: Type, value: Any, path: str, owner: str) -> None:
+        if self._custom and not path.startswith("metadata"):
+            wanted = {"struct": "object", "map": "object", "list": "array"}.get(type_.kind, type_.kind)
+            detail = f"{path} in body must be of type {wanted}: {json.dumps(_go_kind(value))}"
+            self.found.errors.append(
+                status.FieldError("FieldValueTypeInvalid", path, f'Invalid value: "{_go_kind(value)}": {detail}')
+            )
+            return
+        if self.found.mistyped is None:
+            where = re.sub(r"\[\d+\]", "", path)
+            target = f"Go struct field {owner}.{where} of type {_go_type(type_)}"
+            self.found.mistyped = f"json: cannot unmarshal {_json_kind(value)} into {target}"
+
+    def _check_scalar(self, type_: Type, value: Any, path: str) -> None:
+        schema = type_.schema
+        if "enum" in schema and value not in schema["enum"]:
+            self.found.errors.append(status.not_supported(path, value, [str(word) for word in schema["enum"]]))
+        if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
+            self._refuse(path, value, f"{path} in body should match '{schema['pattern']}'")
+        if isinstance(value, str) and len(value) > schema.get("maxLength", len(value)):
+            self.found.errors.append(status.too_long(path, schema["maxLength"]))
+        if isinstance(value, str) and len(value) < schema.get("minLength", 0):
+            self._refuse(path, value, f"{path} in body should be at least {schema['minLength']} chars long")
+        if isinstance(value, int | float) and value < schema.get("minimum", value):
+            self._refuse(path, value, f"{path} in body should be greater than or equal to {schema['minimum']}")
+        if isinstance(value, int | float) and value > schema.get("maximum", value):
+            self._refuse(path, value, f"{path} in body should be less than or equal to {schema['maximum']}")
+
+    def _refuse(self, path: str, value: Any, detail: str) -> None:
+        self.found.errors.append(status.invalid(path, value, detail))
+
+
+def fits(type_: Type, value: Any) -> bool:
+    """Whether a value has its declared JSON type."""
+    kind = type_.kind
+    if kind in ("struct", "map"):
+        return isinstance(value, dict)
+    if kind == "list":
+        return isinstance(value, list)
+    if kind == "string":
+        return isinstance(value, str)
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if isinstance(value, bool):
+        return kind == "any"
+    if kind == "integer":
+        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if kind == "number":
+        return isinstance(value, int | float)
+    if kind == "int-or-string":
+        return isinstance(value, int | str)
+    if kind == "quantity":
+        return isinstance(value, int | float | str)
+    return True
+
+
+def find_mismatch(type_: Type, value: Any, path: fieldset.Path = ()) -> str | None:
+    """What keeps a value from being of a type, as server-side apply says it; None when nothing does."""
+    if value is None or type_.kind == "any":
+        return None
+    if not fits(type_, value):
+        return f"{fieldset.show(path)}: {_expectation(type_, value)}"
+    if type_.kind == "struct":
+        for key, each in value.items():
+            if key not in type_.fields and not type_.open:
+                return f"{fieldset.show((*path, f'f:{key}'))}: field not declared in schema"
+            found = find_mismatch(type_.child(key), each, (*path, f"f:{key}"))
+            if found is not None:
+                return found
+    if type_.kind == "map":
+        for key, each in value.items():
+            found = find_mismatch(type_.element, each, (*path, f"f:{key}"))
+            if found is not None:
+                return found
+    if type_.kind == "list":
+        for at, each in enumerate(value):
+            found = find_mismatch(type_.element, each, (*path, _element(type_, each, at)))
+            if found is not None:
+                return found
+    return None
+
+
+def _element(type_: Type, value: Any, at: int) -> str:
+    if type_.associative:
+        try:
+            return type_.identify(value)
+        except ValueError:
+            pass
+    return f"i:{at}"
+
+
+def _expectation(type_: Type, value: Any) -> str:
+    if type_.kind in ("struct", "map"):
+        return f"expected map, got &{{{value}}}"
+    if type_.kind == "list":
+        return f"expected list, got &{{{value}}}"
+    wanted = {"integer": "numeric (int or float)", "number": "numeric (int or float)"}.get(type_.kind, type_.kind)
+    shown = json.dumps(value) if isinstance(value, str) else value
+    return f"expected {wanted}, got &value.valueUnstructured{{Value:{shown}}}"
+
+
+def _vanishes(type_: Type, value: Any) -> bool:
+    return (type_.kind == "list" and value == []) or (type_.kind == "map" and value == {})
+
+
+def _json_kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int | float):
+        return "number"
+    return _container_kind(value)
+
+
+def _go_kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "number"
+    return _container_kind(value)
+
+
+def _container_kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "object"
+    return "array" if isinstance(value, list) else "string"
+
+
+def _go_type(type_: Type) -> str:
+    if type_.kind == "integer":
+        return type_.format or "int64"
+    if type_.kind == "map":
+        return f"map[string]{_go_type(type_.element)}"
+    if type_.kind == "list":
+        return f"[]{_go_type(type_.element)}"
+    if type_.kind == "struct":
+        return f"v1.{type_.name}"
+    return _GO_SCALARS.get(type_.kind, "intstr.IntOrString")

@@ -1,0 +1,273 @@
+"""HTTPS doors: the Kubernetes API of each running server, at its machine's public address, port 6443.
+
+Doors open and close as members start and stop, and as public addresses come and go. A connection that the machine's
+network security group does not let in is accepted and left without an answer, which is as near to a dropped packet as
+a listening socket comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+import ssl
+import tempfile
+import weakref
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiohttp import web
+
+from crdbmesh_simulator.kubernetes.api.handler import Handler
+from crdbmesh_simulator.kubernetes.api.negotiation import BODY_LIMIT
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
+    from crdbmesh_simulator.world import World
+
+T = TypeVar("T")
+PORT = 6443
+_LOOK_S = 0.1
+_CALL_S = 20.0
+_BACKLOG = 128
+_HANDSHAKE_S = 20.0
+_GOODBYE_S = 0.2
+_SERVICE_NAMES = (
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "localhost",
+)
+_Key = tuple[str, str, float, str]
+
+
+class KubeDoors:
+    """All Kubernetes doors of a world.
+
+    Args:
+        loop: the running loop on which the doors are served; `start`, `stop` and `tick` are called from other threads.
+        port: where every server listens.
+    """
+
+    def __init__(self, world: World, loop: asyncio.AbstractEventLoop, *, port: int = PORT) -> None:
+        self._world = world
+        self._loop = loop
+        self._port = port
+        self._doors: dict[_Key, Door] = {}
+        self._refused: set[_Key] = set()
+        self._executor = ThreadPoolExecutor(max_workers=16, thread_name_prefix="kube")
+        self._keeper: asyncio.Task[None] | None = None
+        self._busy = asyncio.Lock()
+        self._stopping = asyncio.Event()
+
+    def start(self) -> None:
+        """Look after the doors from now on."""
+        self._call(self._start())
+
+    def stop(self) -> None:
+        """Close every door."""
+        self._call(self._stop())
+        self._executor.shutdown(wait=True)
+
+    def tick(self) -> None:
+        """Open and close doors at once, as the world now asks."""
+        self._call(self._look())
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_S)
+
+    async def _start(self) -> None:
+        await self._look()
+        self._keeper = asyncio.ensure_future(self._keep())
+
+    async def _keep(self) -> None:
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _LOOK_S)
+            await self._look()
+
+    async def _stop(self) -> None:
+        self._stopping.set()
+        if self._keeper is not None:
+            await self._keeper
+        async with self._busy:
+            await asyncio.gather(*(door.close() for door in self._doors.values()))
+            self._doors.clear()
+
+    async def _look(self) -> None:
+        async with self._busy:
+            wanted = await self._loop.run_in_executor(self._executor, self._wanted)
+            gone = [key for key in self._doors if key not in wanted]
+            await asyncio.gather(*(self._doors.pop(key).close() for key in gone))
+            self._refused &= set(wanted)
+            for key, (cluster, member) in wanted.items():
+                if key not in self._doors and key not in self._refused:
+                    await self._open(key, cluster, member)
+
+    async def _open(self, key: _Key, cluster: Cluster, member: Member) -> None:
+        handler = Handler(self._world, cluster, member, self._executor)
+        door = Door(self._world, handler, key[3], self._port)
+        try:
+            await door.open()
+        except OSError as error:
+            self._refused.add(key)
+            self._world.not_known("kube", f"cannot listen at {key[3]}:{self._port}: {error}")
+            return
+        self._doors[key] = door
+
+    def _wanted(self) -> dict[_Key, tuple[Cluster, Member]]:
+        world = self._world
+        found: dict[_Key, tuple[Cluster, Member]] = {}
+        with world.lock:
+            for cluster in world.clusters:
+                for member in cluster.servers():
+                    if not member.running or world.machines.get(member.machine.key) is not member.machine:
+                        continue
+                    address = world.network.public_ip(member.machine)
+                    if address is not None:
+                        key = (cluster.uid, member.node_name, member.joined_at, address)
+                        found[key] = (cluster, member)
+        return found
+
+
+class Door:
+    """One server's API, listening."""
+
+    def __init__(self, world: World, handler: Handler, address: str, port: int) -> None:
+        self._world = world
+        self._handler = handler
+        self._address = address
+        self._port = port
+        app = web.Application(client_max_size=BODY_LIMIT + 1)
+        app.router.add_route("*", "/{path:.*}", handler.answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GOODBYE_S, handler_cancellation=True)
+        self._context: ssl.SSLContext | None = None
+        self._listener: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepted: set[socket.socket] = set()
+        self._transports: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
+
+    async def open(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the address cannot be listened at.
+        """
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setblocking(False)
+            listener.bind((self._address, self._port))
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        self._listener = listener
+        self._context = await self._handler.run(make_context, self._handler.cluster, self._handler.member, self._world)
+        await self._runner.setup()
+        self._spawn(self._accept(listener))
+
+    async def close(self) -> None:
+        """Stop listening, and end every connection."""
+        self._handler.closing.set()
+        if self._listener is not None:
+            self._listener.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in self._accepted:
+            connection.close()
+        server = self._runner.server
+        if server is not None:
+            with contextlib.suppress(TimeoutError):
+                await server.shutdown(_GOODBYE_S)
+        await self._runner.cleanup()
+        for transport in list(self._transports):
+            transport.abort()
+        await asyncio.sleep(0)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, peer = await loop.sock_accept(listener)
+            except OSError:
+                return
+            self._accepted.add(connection)
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._spawn(self._admit(connection, str(peer[0])))
+
+    async def _admit(self, connection: socket.socket, source: str) -> None:
+        loop = asyncio.get_running_loop()
+        if not await self._handler.run(self._lets_in, source):
+            await _ignore(loop, connection)
+            self._accepted.discard(connection)
+            return
+        server = self._runner.server
+        assert server is not None
+        self._accepted.discard(connection)
+        with contextlib.suppress(OSError, ssl.SSLError):
+            transport, _ = await loop.connect_accepted_socket(
+                server, connection, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE_S
+            )
+            self._transports.add(transport)
+
+    def _lets_in(self, source: str) -> bool:
+        with self._world.lock:
+            return self._world.network.inbound_from_internet(self._handler.member.machine, source, self._port)
+
+
+async def _ignore(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+    """Hold a connection until its client gives up."""
+    try:
+        while await loop.sock_recv(connection, 4096):
+            pass
+    except OSError:
+        pass
+    finally:
+        connection.close()
+
+
+def make_context(cluster: Cluster, member: Member, world: World) -> ssl.SSLContext:
+    """The TLS of a server: its certificate as k3s makes it, and client certificates of its own CA."""
+    issued = cluster.authority.server_certificate(server_names(cluster, member, world))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(cadata=cluster.authority.client_ca_pem)
+    descriptor, path = tempfile.mkstemp(prefix="k3s-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(issued.key_pem + issued.certificate_pem)
+        context.load_cert_chain(path)
+    finally:
+        os.unlink(path)  # noqa: PTH108 - the twin of mkstemp
+    return context
+
+
+def server_names(cluster: Cluster, member: Member, world: World) -> list[str]:
+    """What a server's certificate is valid for."""
+    config = member.config
+    names = [member.node_name, *_SERVICE_NAMES, "127.0.0.1", "::1"]
+    names.append(f"kubernetes.default.svc.{cluster.config.get('cluster-domain') or 'cluster.local'}")
+    for key in ("tls-san", "node-ip", "advertise-address", "node-external-ip"):
+        given = config.get(key) or []
+        names += [
+            word.strip() for text in (given if isinstance(given, list) else [given]) for word in str(text).split(",")
+        ]
+    private = world.network.private_ip(member.machine)
+    if private:
+        names.append(private)
+    for text in str(cluster.config.get("service-cidr") or "10.43.0.0/16").split(","):
+        with contextlib.suppress(ValueError, IndexError):
+            names.append(str(ipaddress.ip_network(text.strip())[1]))
+    return [name for name in names if name]

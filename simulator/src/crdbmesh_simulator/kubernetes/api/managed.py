@@ -1,0 +1,263 @@
+"""Who owns which field of an object: `metadata.managedFields`, kept at every write.
+
+After `staging/src/k8s.io/apimachinery/pkg/util/managedfields` of Kubernetes 1.36. How an applied configuration is
+merged is in `apply.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crdbmesh_simulator.kubernetes.api import fieldset, status
+from crdbmesh_simulator.kubernetes.api.fieldset import FieldSet, Path
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
+from crdbmesh_simulator.kubernetes.api.resources import Resource
+from crdbmesh_simulator.kubernetes.api.schema import type_of
+
+SYSTEM = "k3s"
+"""The manager of what the cluster's own controllers write."""
+
+_MAX_UPDATERS = 10
+_UNMANAGED: tuple[Path, ...] = (
+    ("f:apiVersion",),
+    ("f:kind",),
+    *(
+        ("f:metadata", f"f:{name}")
+        for name in (
+            "clusterName", "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation",
+            "managedFields", "name", "namespace", "resourceVersion", "selfLink", "uid",
+        )
+    ),
+)  # fmt: skip
+_TEMPLATE: Obj = {"metadata": {}, "spec": {"containers": None}}
+_EMPTY: dict[str, Obj] = {
+    "Pod": {"containers": None},
+    "Deployment": {"selector": None, "template": _TEMPLATE, "strategy": {}},
+    "ReplicaSet": {"selector": None, "template": _TEMPLATE},
+    "StatefulSet": {"selector": None, "template": _TEMPLATE, "serviceName": "", "updateStrategy": {}},
+    "DaemonSet": {"selector": None, "template": _TEMPLATE, "updateStrategy": {}},
+    "Job": {"template": _TEMPLATE},
+    "CronJob": {"jobTemplate": {"metadata": {}, "spec": {"template": _TEMPLATE}}, "schedule": ""},
+}
+"""What an object of a kind holds before anything is set: fields that exist already have no owner of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """One entry's identity; appliers own across API versions, updaters within one."""
+
+    name: str
+    operation: str
+    api_version: str
+    subresource: str = ""
+
+    def __str__(self) -> str:
+        text = json.dumps(self.name)
+        if self.subresource:
+            text = f"{text} with subresource {json.dumps(self.subresource)}"
+        return f"{text} using {self.api_version}" if self.operation == "Update" else text
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one manager owns, and since when."""
+
+    fields: FieldSet
+    time: str
+    api_version: str
+
+
+Entries = dict[Manager, Entry]
+
+
+def read_entries(entries: Iterable[Mapping[str, Any]]) -> Entries:
+    """`metadata.managedFields` as a table.
+
+    Raises:
+        ValueError: an entry is malformed.
+    """
+    found: Entries = {}
+    for entry in entries:
+        operation = entry.get("operation")
+        if operation not in ("Apply", "Update"):
+            raise ValueError(f"invalid operation: {operation}")
+        version = str(entry.get("apiVersion") or "")
+        name = str(entry.get("manager") or "unknown")
+        identity = Manager(
+            name, str(operation), "" if operation == "Apply" else version, str(entry.get("subresource") or "")
+        )
+        fields = frozenset(fieldset.decode(entry.get("fieldsV1") or {}))
+        found[identity] = Entry(fields, str(entry.get("time") or ""), version)
+    return found
+
+
+def write_entries(entries: Entries) -> list[Obj]:
+    """The table as `metadata.managedFields`, in the order of the API server."""
+    ordered = sorted(
+        entries.items(),
+        key=lambda pair: (pair[0].operation, pair[1].time, pair[0].name, pair[1].api_version, pair[0].subresource),
+    )
+    return [_write(manager, entry) for manager, entry in ordered]
+
+
+def _write(manager: Manager, entry: Entry) -> Obj:
+    written: Obj = {
+        "apiVersion": entry.api_version,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fieldset.encode(entry.fields),
+        "manager": manager.name,
+        "operation": manager.operation,
+    }
+    if manager.subresource:
+        written["subresource"] = manager.subresource
+    if entry.time:
+        written["time"] = entry.time
+    return written
+
+
+Warnings = list[str]
+"""Where a write notes what its client should be warned of."""
+
+
+class Workflow(ABC):
+    """A way of writing that knows who writes."""
+
+    def __init__(self, manager: str, subresource: str | None, warnings: Warnings | None) -> None:
+        self.manager = manager[:128]
+        self.subresource = subresource
+        self.warnings = [] if warnings is None else warnings
+
+    @abstractmethod
+    def track(self, resource: Resource, old: Obj | None, new: Obj, now: str) -> None:
+        """Set the new object's managedFields, given what it replaces."""
+
+    def ignored(self, resource: Resource) -> tuple[Path, ...]:
+        """Fields whose owners do not change by this way of writing."""
+        if self.subresource == "status":
+            return (*_UNMANAGED, ("f:spec",), ("f:metadata",))
+        if self.subresource is None and "status" in resource.subresources:
+            return (*_UNMANAGED, ("f:status",))
+        return _UNMANAGED
+
+
+class Update(Workflow):
+    """Any write but an apply: who changes a field owns it, alone."""
+
+    def track(self, resource: Resource, old: Obj | None, new: Obj, now: str) -> None:
+        """Give what changed to the manager, and take it from all others."""
+        meta = new["metadata"]
+        before = old["metadata"].get("managedFields") or [] if old is not None else []
+        given = meta.pop("managedFields", None)
+        if given == [{}]:
+            return
+        if given and (old is None or given != before):
+            before = given
+        try:
+            entries = read_entries(before)
+        except ValueError:
+            entries = read_entries(old["metadata"].get("managedFields") or []) if old is not None else {}
+        if old is not None and _bare(old) == _bare(new):
+            _keep(meta, old, entries)
+            return
+        type_ = type_of(resource)
+        lhs = _empty(resource) if old is None else old
+        difference = fieldset.compare(type_, lhs, new).without(self.ignored(resource))
+        identity = Manager(self.manager, "Update", resource.api_version, self.subresource or "")
+        changed = difference.added | difference.modified
+        result: Entries = {}
+        for manager, entry in entries.items():
+            lost = difference.removed if manager == identity else changed | difference.removed
+            result[manager] = (
+                Entry(entry.fields - lost, entry.time, entry.api_version) if entry.fields & lost else entry
+            )
+        mine = result.get(identity, Entry(frozenset(), now, resource.api_version))
+        owned = mine.fields | changed
+        result[identity] = mine if owned == mine.fields else Entry(owned, now, resource.api_version)
+        result = {manager: entry for manager, entry in result.items() if entry.fields}
+        _keep(meta, old, _capped(result))
+
+
+def conflicts(entries: Entries, mine: Manager, difference: fieldset.Comparison) -> list[tuple[Manager, Path]]:
+    """What a write that is not forced would take from others."""
+    touched = difference.added | difference.modified
+    return [
+        (manager, path)
+        for manager, entry in sorted(entries.items(), key=lambda pair: str(pair[0]))
+        if manager != mine
+        for path in sorted(entry.fields & touched)
+    ]
+
+
+def conflict_error(found: list[tuple[Manager, Path]]) -> status.StatusError:
+    """409 for an apply that would take fields from other managers."""
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": fieldset.show(path)}
+        for manager, path in found
+    ]
+    if len(found) == 1:
+        manager, path = found[0]
+        message = f"Apply failed with 1 conflict: conflict with {manager}: {fieldset.show(path)}"
+    else:
+        message = f"Apply failed with {len(found)} conflicts: " + "\n".join(_listed(found))
+    return status.StatusError(409, "Conflict", message, {"causes": causes})
+
+
+def _listed(found: list[tuple[Manager, Path]]) -> Iterator[str]:
+    for manager in sorted({str(manager) for manager, _ in found}):
+        yield f"conflicts with {manager}:"
+        yield from (f"- {fieldset.show(path)}" for owner, path in found if str(owner) == manager)
+
+
+def settle(meta: Obj, old: Obj | None, entries: Entries) -> None:
+    """Write the table into an object's metadata; unchanged tables keep their times."""
+    _keep(meta, old, entries)
+
+
+def _keep(meta: Obj, old: Obj | None, entries: Entries) -> None:
+    before = (old["metadata"].get("managedFields") or []) if old is not None else []
+    written = write_entries(entries)
+    if _timeless(written) == _timeless(before):
+        written = before
+    meta.pop("managedFields", None)
+    if written:
+        meta["managedFields"] = written
+
+
+def _timeless(entries: list[Obj]) -> list[Obj]:
+    return sorted(
+        ({key: value for key, value in entry.items() if key != "time"} for entry in entries),
+        key=lambda entry: json.dumps([entry.get(key) for key in ("manager", "operation", "apiVersion", "subresource")]),
+    )
+
+
+def _capped(entries: Entries) -> Entries:
+    updaters = sorted(
+        (pair for pair in entries.items() if pair[0].operation == "Update" and not pair[0].subresource),
+        key=lambda pair: pair[1].time,
+    )
+    if len(updaters) <= _MAX_UPDATERS:
+        return entries
+    oldest = updaters[: len(updaters) - _MAX_UPDATERS + 1]
+    merged: FieldSet = frozenset().union(*(entry.fields for _, entry in oldest))
+    kept = {manager: entry for manager, entry in entries.items() if manager not in dict(oldest)}
+    version, time = oldest[-1][1].api_version, oldest[-1][1].time
+    kept[Manager("ancient-changes", "Update", version)] = Entry(merged, time, version)
+    return kept
+
+
+def _bare(obj: Obj) -> Obj:
+    skipped = ("managedFields", "resourceVersion", "generation")
+    return {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key not in skipped}}
+
+
+def _empty(resource: Resource) -> Obj:
+    base: Obj = {"apiVersion": "", "kind": "", "metadata": {}}
+    if not resource.custom and "spec" in type_of(resource).fields:
+        base["spec"] = _EMPTY.get(resource.kind, {})
+    if not resource.custom and "status" in type_of(resource).fields:
+        base["status"] = {}
+    return base

@@ -1,0 +1,197 @@
+"""Watches: the changes of a collection, as lines of JSON.
+
+After `staging/src/k8s.io/apiserver/pkg/endpoints/handlers/watch.go` and `pkg/storage/cacher` of Kubernetes 1.36.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from crdbmesh_simulator import resets
+from crdbmesh_simulator.kubernetes.api import faults, listoptions, selectors, status, table
+from crdbmesh_simulator.kubernetes.api.history import ADDED, DELETED, MODIFIED, Event
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
+from crdbmesh_simulator.kubernetes.api.negotiation import is_true
+from crdbmesh_simulator.kubernetes.api.reads import predicate
+from crdbmesh_simulator.kubernetes.api.status import StatusError
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.kubernetes.api.handler import Call, Handler
+
+_BOOKMARK_S = 60.0
+_LEAST_TIMEOUT_S = 1800.0
+_INITIAL_END = "k8s.io/initial-events-end"
+
+
+async def serve(handler: Handler, call: Call) -> web.StreamResponse:
+    """Answer with what happens, until the client's timeout."""
+    query = call.request.query
+    initial = "sendInitialEvents" in query and is_true(query["sendInitialEvents"])
+    listoptions.check(query, watch=True)
+    version = query.get("resourceVersion", "")
+    if version and not version.isdigit():
+        raise status.bad_request(f'strconv.ParseUint: parsing "{version}": invalid syntax')
+    stream = _Stream(handler, call, predicate(call))
+    return await stream.run(version, initial=initial)
+
+
+class _Stream:
+    def __init__(self, handler: Handler, call: Call, chosen: selectors.Predicate) -> None:
+        self._handler = handler
+        self._call = call
+        self._chosen = chosen
+        self._queue: asyncio.Queue[Event] = asyncio.Queue()
+        self._response = web.StreamResponse(headers={"Cache-Control": "no-cache, private"})
+        self._response.content_type = "application/json"
+        self._bookmarks = is_true(call.request.query.get("allowWatchBookmarks"))
+        self._headed = False
+        self._seen = 0
+        self._dropped = faults.dropped_watch(handler, call)
+
+    async def run(self, version: str, *, initial: bool) -> web.StreamResponse:
+        store = self._handler.cluster.store
+        loop = asyncio.get_running_loop()
+        resource = self._call.resource
+
+        def note(event: Event) -> None:
+            if event.resource.key == resource.key:
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._queue.put_nowait, event)
+
+        failure: StatusError | None = None
+        with store.lock:
+            end = store.subscribe(note)
+            self._seen = store.version
+            start: list[tuple[str, Obj]] = []
+            if initial or version in ("", "0"):
+                found = store.peek_all(resource, self._call.namespace)
+                if query_wants_state(self._call, initial=initial):
+                    start = [(ADDED, obj) for obj in found if self._chosen(obj)]
+            else:
+                try:
+                    past = store.history(int(version), resource)
+                    start = [pair for event in past if (pair := self._translate(event)) is not None]
+                except StatusError as error:
+                    failure = error
+        try:
+            await self._response.prepare(self._call.request)
+            if failure is not None:
+                await self._line("ERROR", failure.status())
+                return self._response
+            for kind, obj in start:
+                await self._send(kind, obj)
+            if initial:
+                await self._bookmark(initial=True)
+            await self._follow()
+        except faults.WatchDropped as dropped:
+            if dropped.abrupt:
+                resets.reset(self._call.request)
+        finally:
+            end()
+        return self._response
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        given = float(self._call.request.query.get("timeoutSeconds") or 0)
+        deadline = loop.time() + (given or _LEAST_TIMEOUT_S * (1 + random.random()))  # noqa: S311 - spreads load
+        early = self._dropped is not None and self._dropped.deadline < deadline
+        deadline = self._dropped.deadline if self._dropped and early else deadline
+        closing = asyncio.ensure_future(self._handler.closing.wait())
+        pending: asyncio.Future[Event] | None = None
+        try:
+            while not closing.done():
+                rest = deadline - loop.time()
+                if rest <= 0:
+                    break
+                pending = pending or asyncio.ensure_future(self._queue.get())
+                pause = min(rest, max(self._handler.world.clock.real_s(_BOOKMARK_S), 0.2) if self._bookmarks else rest)
+                both: set[asyncio.Future[Any]] = {closing, pending}
+                await asyncio.wait(both, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                if pending.done():
+                    event, pending = pending.result(), None
+                    await self._pass_on(event)
+                elif self._bookmarks and not closing.done():
+                    await self._bookmark()
+        finally:
+            for each in (closing, pending):
+                if each is not None:
+                    each.cancel()
+        if self._dropped and early and not self._handler.closing.is_set():
+            self._dropped.end()
+        if self._bookmarks and not self._handler.closing.is_set():
+            await self._bookmark()
+
+    async def _pass_on(self, event: Event) -> None:
+        if event.version <= self._seen:
+            return
+        self._seen = event.version
+        if not self._handler.cluster.has_quorum():
+            return
+        pair = self._translate(event)
+        if pair is not None:
+            await self._send(*pair)
+
+    def _translate(self, event: Event) -> tuple[str, Obj] | None:
+        """What a change is to this watcher: an object that no longer fits its selectors is deleted to it."""
+        if self._call.namespace and event.namespace != self._call.namespace:
+            return None
+        before = event.old is not None and self._chosen(event.old)
+        after = event.type != DELETED and self._chosen(event.obj)
+        if after:
+            return (MODIFIED if before else ADDED), event.obj
+        if not before or event.old is None:
+            return None
+        if event.type == DELETED:
+            return DELETED, event.obj
+        meta = {**event.old["metadata"], "resourceVersion": str(event.version)}
+        return DELETED, {**event.old, "metadata": meta}
+
+    async def _send(self, kind: str, obj: Obj) -> None:
+        if self._dropped:
+            self._dropped.next_event()
+        obj = {**obj, "apiVersion": self._call.resource.api_version}
+        if self._call.wish.kind == "Table":
+            include = self._call.request.query.get("includeObject", "Metadata")
+            version = obj["metadata"]["resourceVersion"]
+            obj = table.make(self._call.resource, [obj], now=self._handler.now, include=include, head=not self._headed)
+            obj["metadata"] = {"resourceVersion": version}
+            self._headed = True
+        elif self._call.wish.kind == "PartialObjectMetadata":
+            obj = table.partial(obj)
+        await self._line(kind, obj)
+
+    async def _bookmark(self, *, initial: bool = False) -> None:
+        # Everything up to `_seen` has been sent; the store may be ahead for other kinds only when nothing is queued.
+        store = self._handler.cluster.store
+        with store.lock, contextlib.suppress(StatusError):
+            if self._queue.empty() and not initial and not store.history(self._seen, self._call.resource):
+                self._seen = store.version
+        resource = self._call.resource
+        meta: Obj = {"resourceVersion": str(self._seen), "creationTimestamp": None}
+        if initial:
+            meta["annotations"] = {_INITIAL_END: "true"}
+        obj: Obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
+        if self._call.wish.kind == "Table":
+            obj = {
+                "kind": "Table",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": meta,
+                "columnDefinitions": None,
+                "rows": None,
+            }
+        await self._line("BOOKMARK", obj)
+
+    async def _line(self, kind: str, obj: Obj) -> None:
+        line = json.dumps({"type": kind, "object": obj}, separators=(",", ":")) + "\n"
+        await self._response.write(line.encode())
+
+
+def query_wants_state(call: Call, *, initial: bool) -> bool:
+    """Whether a watch without a version starts with what exists (it does unless told otherwise)."""
+    return initial or "sendInitialEvents" not in call.request.query

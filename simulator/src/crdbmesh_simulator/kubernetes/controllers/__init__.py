@@ -1,0 +1,103 @@
+"""The controllers and kubelets of the simulated k3s clusters: what follows from the objects, over simulated time.
+
+One thread serves all clusters, each in turn under `world.lock`. A cluster costs next to nothing while nothing in its
+store changes and no timer is due.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from crdbmesh_simulator.kubernetes.controllers.manager import ClusterControllers, monotonic, pause_s
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.workloads.base import Container, Program
+    from crdbmesh_simulator.world import World
+
+_PERIOD_S = 0.03
+
+
+def _registry(container: Container) -> Program:
+    from crdbmesh_simulator.workloads import registry
+
+    return registry.start(container)
+
+
+class Controllers:
+    """The thread that makes the clusters move.
+
+    Args:
+        world: everything.
+        start_program: starts the program of a container; LookupError for an image that no registry has. Default: the
+            registry of programs.
+        period_s: real seconds between two rounds.
+    """
+
+    def __init__(
+        self, world: World, start_program: Callable[[Container], Program] = _registry, *, period_s: float = _PERIOD_S
+    ) -> None:
+        self._world = world
+        self._start_program = start_program
+        self._period_s = period_s
+        self._sites: dict[str, ClusterControllers] = {}
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._faults: set[str] = set()
+
+    def start(self) -> None:
+        """Begin; once."""
+        self._thread = threading.Thread(target=self._loop, name="controllers", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait until the thread is gone."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=10.0)
+            self._thread = None
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            begun = monotonic()
+            self._round()
+            self._stopping.wait(pause_s(monotonic() - begun, self._period_s))
+
+    def _round(self) -> None:
+        self._safely(self._adopt)
+        for site in list(self._sites.values()):
+            later: list[Callable[[], None]] = []
+
+            def turn(site: ClusterControllers = site, later: list[Callable[[], None]] = later) -> None:
+                with self._world.lock:
+                    later += site.tick()
+
+            self._safely(turn)
+            for work in later:
+                self._safely(work)
+            if self._stopping.is_set():
+                return
+
+    def _adopt(self) -> None:
+        """Take up new clusters, let go of those that are no more."""
+        with self._world.lock:
+            present = {cluster.uid: cluster for cluster in self._world.clusters}
+            for uid in [uid for uid in self._sites if uid not in present]:
+                self._sites.pop(uid).close()
+            for uid, cluster in present.items():
+                if uid not in self._sites:
+                    self._sites[uid] = ClusterControllers(
+                        self._world, cluster, self._start_program, period_s=self._period_s
+                    )
+
+    def _safely(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - recorded; the other clusters must go on
+            lines = traceback.format_exc(limit=-3).strip().splitlines()
+            summary = " | ".join(lines[-4:])
+            if summary not in self._faults:
+                self._faults.add(summary)
+                self._world.not_known("controllers", summary)

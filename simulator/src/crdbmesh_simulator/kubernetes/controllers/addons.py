@@ -1,0 +1,226 @@
+"""What k3s brings: namespaces, the API's own Service, packaged components, auto-deployed manifests.
+
+From https://docs.k3s.io/installation/packaged-components and k3s's `pkg/deploy`: manifests are applied when a server
+starts and when a file changes; packaged ones are rewritten at each start, so edits of them do not last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from typing import TYPE_CHECKING
+
+import yaml
+
+from crdbmesh_simulator.kubernetes.api.status import StatusError
+from crdbmesh_simulator.kubernetes.controllers import addon_objects, disk, objects
+from crdbmesh_simulator.kubernetes.controllers.objects import Obj
+from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.kubernetes.api.cluster import Member
+
+MANIFESTS = "/var/lib/rancher/k3s/server/manifests/"
+_START_S = 4.0
+_RESCAN_S = 15.0
+_MANAGER = "deploy@k3s"
+
+
+class Addons(Controller):
+    """Installs k3s's own objects and keeps CoreDNS's list of nodes."""
+
+    watches = ("Node",)
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._running: dict[str, float] = {}
+        self._deployed: dict[tuple[str, str], str] = {}
+        self._seen: set[str] = set()
+
+    def run(self, now: float) -> float | None:
+        """Deploy for each server that has (re)started; then look after files and node names."""
+        self._bootstrap()
+        for member in self.site.cluster.servers():
+            if not self.site.alive(member):
+                self._running.pop(member.node_name, None)
+                self._seen.discard(member.node_name)
+                continue
+            since = self._running.setdefault(member.node_name, max(now, member.joined_at))
+            if now < since + _START_S:
+                continue
+            if member.node_name not in self._seen:
+                self._seen.add(member.node_name)
+                self._packaged()
+            self._files(member)
+        self._kubernetes_endpoints()
+        self._node_hosts()
+        return now + (_RESCAN_S if self._seen else 1.0)
+
+    def _bootstrap(self) -> None:
+        if self.api.find("Namespace", None, "kube-system") is not None:
+            return
+        for obj in [*addon_objects.namespaces(), *addon_objects.definitions(),
+                    addon_objects.kubernetes_service(self.site.service_ip(1)), *addon_objects.priorities(),
+                    *addon_objects.roles()]:  # fmt: skip
+            self._apply(obj)
+
+    def _packaged(self) -> None:
+        """(Re)write the packaged manifests, as each start of a server does."""
+        config = self.site.cluster.config
+        parts = {
+            "coredns": addon_objects.coredns(
+                domain=str(config.get("cluster-domain", "cluster.local")),
+                address=str(config.get("cluster-dns", "10.43.0.10")).split(",")[0],
+                node_hosts=self._hosts_text(),
+            ),
+            "local-storage": addon_objects.local_storage(),
+            "metrics-server": addon_objects.metrics_server(),
+            "runtimes": addon_objects.runtimes(),
+            "traefik": addon_objects.traefik(self.site.cluster.version),
+        }
+        for name, members in parts.items():
+            if self.site.disabled(name):
+                self._remove_addon(name, members)
+                continue
+            for obj in members:
+                self._apply(obj)
+            self._addon(name, f"{MANIFESTS}{name}.yaml", objects.digest(members, 32))
+
+    def _remove_addon(self, name: str, members: list[Obj]) -> None:
+        if self.api.find("Addon", "kube-system", name) is None:
+            return
+        for obj in [*members, {"kind": "Addon", "metadata": {"name": name, "namespace": "kube-system"}}]:
+            existing = self.api.find(obj["kind"], objects.namespace(obj) or None, objects.name(obj))
+            if existing is not None and not objects.deleting(existing):
+                self.api.delete(existing)
+
+    def _addon(self, name: str, source: str, checksum: str) -> None:
+        wanted: Obj = {
+            "apiVersion": "k3s.cattle.io/v1",
+            "kind": "Addon",
+            "metadata": {"name": name, "namespace": "kube-system"},
+            "spec": {"source": source, "checksum": checksum},
+        }
+        existing = self.api.find("Addon", "kube-system", name)
+        if existing is None:
+            created = self.api.create(wanted)
+            self.api.event(created, "Normal", "AppliedManifest", f'Applied manifest at "{source}"', component=_MANAGER)
+        elif existing.get("spec") != wanted["spec"]:
+            changed = self.api.copy(existing)
+            changed["spec"] = wanted["spec"]
+            self.api.replace(changed)
+
+    def _files(self, member: Member) -> None:
+        """Apply user manifests in the server's folder."""
+        files = disk.list_files(member.machine, MANIFESTS.rstrip("/"))
+        packaged = {"ccm", "coredns", "local-storage", "metrics-server", "rolebindings", "runtimes", "traefik"}
+        for path, data in files.items():
+            if not path.endswith((".yaml", ".yml", ".json")):
+                continue
+            name = path[len(MANIFESTS) :].replace("/", "-").rsplit(".", 1)[0]
+            if name in packaged or f"{path}.skip" in files or self.site.disabled(name):
+                continue
+            checksum = hashlib.sha256(data).hexdigest()
+            if self._deployed.get((member.node_name, path)) == checksum:
+                continue
+            self._deployed[(member.node_name, path)] = checksum
+            self._deploy(name, path, checksum, data)
+
+    def _deploy(self, name: str, path: str, checksum: str, data: bytes) -> None:
+        self._addon(name, path, checksum)
+        addon = self.api.find("Addon", "kube-system", name)
+        try:
+            documents = [document for document in yaml.safe_load_all(data.decode()) if document]
+            for document in documents:
+                if document.get("kind", "").endswith("List") and "items" in document:
+                    for item in document["items"]:
+                        self._apply(item)
+                else:
+                    self._apply(document)
+        except (yaml.YAMLError, ValueError, LookupError, StatusError) as error:
+            if addon is not None:
+                text = f'Applying manifest at "{path}" failed: {error}'
+                self.api.event(addon, "Warning", "ApplyManifestFailed", text, component=_MANAGER)
+
+    def _apply(self, obj: Obj) -> None:
+        """Create the object, or bring what it sets back to what it says."""
+        obj = self.api.copy(obj)
+        if self.api.namespaced(obj) and not objects.namespace(obj):
+            obj["metadata"]["namespace"] = "default"
+        existing = self.api.find(obj["kind"], objects.namespace(obj) or None, objects.name(obj))
+        if existing is None:
+            self.api.create(obj, manager=_MANAGER)
+            return
+        changed = _overlay(existing, obj)
+        if changed != existing:
+            self.api.replace(changed)
+
+    def _hosts_text(self) -> str:
+        pairs = []
+        for node in self.api.list("Node"):
+            ip = next(
+                (a["address"] for a in objects.status(node).get("addresses") or [] if a["type"] == "InternalIP"), None
+            )
+            if ip:
+                pairs.append((ip, objects.name(node)))
+        return "".join(f"{ip} {name}\n" for ip, name in sorted(pairs))
+
+    def _node_hosts(self) -> None:
+        config = self.api.find("ConfigMap", "kube-system", "coredns")
+        if config is None or self.site.disabled("coredns"):
+            return
+        text = self._hosts_text()
+        if (config.get("data") or {}).get("NodeHosts") != text:
+            changed = self.api.copy(config)
+            changed.setdefault("data", {})["NodeHosts"] = text
+            self.api.replace(changed)
+
+    def _kubernetes_endpoints(self) -> None:
+        addresses = sorted({self.site.private_ip(m) for m in self.site.cluster.servers() if self.site.alive(m)})
+        port = {"name": "https", "port": 6443, "protocol": "TCP"}
+        subsets = [{"addresses": [{"ip": ip} for ip in addresses], "ports": [port]}]
+        existing = self.api.find("Endpoints", "default", "kubernetes")
+        if existing is None:
+            labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+            meta = {"name": "kubernetes", "namespace": "default", "labels": labels}
+            self.api.create({"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": subsets})
+        elif existing.get("subsets") != subsets:
+            changed = self.api.copy(existing)
+            changed["subsets"] = subsets
+            self.api.replace(changed)
+        endpoints = [{"addresses": [ip], "conditions": {"ready": True}} for ip in addresses]
+        slice_ = self.api.find("EndpointSlice", "default", "kubernetes")
+        if slice_ is None:
+            meta = {
+                "name": "kubernetes",
+                "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "kubernetes"},
+            }
+            self.api.create({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": meta,
+                             "addressType": "IPv4", "endpoints": endpoints, "ports": [port]})  # fmt: skip
+        elif slice_.get("endpoints") != endpoints:
+            changed = self.api.copy(slice_)
+            changed["endpoints"] = endpoints
+            self.api.replace(changed)
+
+
+def _overlay(existing: Obj, wanted: Obj) -> Obj:
+    """`existing` with every field of `wanted` put in; maps are merged, except `data`, whose keys are all set anew."""
+    merged = dict(existing)
+    for key, value in wanted.items():
+        if key in ("apiVersion", "kind", "status"):
+            continue
+        have = merged.get(key)
+        if isinstance(value, dict) and isinstance(have, dict) and key != "data":
+            merged[key] = _overlay(have, value)
+        elif isinstance(value, list) and isinstance(have, list) and _named(value) and _named(have):
+            known = {entry["name"]: entry for entry in have}
+            with contextlib.suppress(KeyError):
+                merged[key] = [_overlay(known.get(entry["name"], {}), entry) for entry in value]
+        else:
+            merged[key] = value
+    return merged
+
+
+def _named(entries: list[object]) -> bool:
+    return bool(entries) and all(isinstance(entry, dict) and "name" in entry for entry in entries)

@@ -1,0 +1,257 @@
+"""The API server as the controllers use it: objects by kind, read through a cache that follows the store.
+
+The cache holds the store's own objects, which are never changed in place: what `find` and `list` return is for reading
+only, and `copy` gives a private copy. Writes are last-writer-wins, since the controllers read and write under
+`world.lock`.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from crdbmesh_simulator.kubernetes.api.jsonvalue import clone
+from crdbmesh_simulator.kubernetes.api.status import StatusError
+from crdbmesh_simulator.kubernetes.controllers import objects
+from crdbmesh_simulator.kubernetes.controllers.objects import Obj
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.clock import Clock
+    from crdbmesh_simulator.kubernetes.api.resources import Resource
+    from crdbmesh_simulator.kubernetes.api.store import Event, Store
+
+_QUIET = {"Event", "Lease"}
+_REPEAT_S = 20.0
+
+
+class Api:
+    """One cluster's objects."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._pending: collections.deque[Event] = collections.deque()
+        self._objects: dict[str, dict[tuple[str, str], Obj]] = collections.defaultdict(dict)
+        self._sorted: dict[str, list[Obj]] = {}
+        self._marks: collections.Counter[str] = collections.Counter()
+        self._events: dict[tuple[str, ...], tuple[str, float, int]] = {}
+        with store.lock:
+            self._end = store.subscribe(self._pending.append)
+            for resource, obj in store.everything():
+                self._put(resource.kind, obj)
+
+    def close(self) -> None:
+        """Follow the store no longer."""
+        self._end()
+
+    # Reading.
+
+    def refresh(self) -> None:
+        """Take in what has changed in the store."""
+        while self._pending:
+            event = self._pending.popleft()
+            kind = event.resource.kind
+            if event.type == "DELETED":
+                self._objects[kind].pop((event.namespace, event.name), None)
+                self._changed(kind)
+            else:
+                self._put(kind, event.obj)
+
+    def _put(self, kind: str, obj: Obj) -> None:
+        self._objects[kind][(objects.namespace(obj), objects.name(obj))] = obj
+        self._changed(kind)
+
+    def _changed(self, kind: str) -> None:
+        self._sorted.pop(kind, None)
+        self._marks[kind] += 1
+        if kind not in _QUIET:
+            self._marks["*"] += 1
+
+    def mark(self, kinds: tuple[str, ...]) -> int:
+        """A number that grows when an object of one of the kinds changes; `*` is every kind but Events and Leases."""
+        self.refresh()
+        return sum(self._marks[kind] for kind in kinds)
+
+    def find(self, kind: str, namespace: str | None, name: str) -> Obj | None:
+        """An object, for reading only."""
+        self.refresh()
+        return self._objects[kind].get((namespace or "", name))
+
+    def list(self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Obj]:
+        """Objects of a kind in order of namespace and name, for reading only."""
+        self.refresh()
+        found = self._sorted.get(kind)
+        if found is None:
+            found = self._sorted[kind] = [obj for _, obj in sorted(self._objects[kind].items(), key=_key)]
+        if namespace is None and labels is None:
+            return found
+        return [
+            obj
+            for obj in found
+            if (namespace is None or objects.namespace(obj) == namespace)
+            and (labels is None or all(objects.labels(obj).get(key) == value for key, value in labels.items()))
+        ]
+
+    def everything(self) -> Iterator[Obj]:
+        """Every object but Events and Leases, for reading only."""
+        self.refresh()
+        for kind, held in list(self._objects.items()):
+            if kind not in _QUIET:
+                yield from list(held.values())
+
+    @staticmethod
+    def copy(obj: Obj) -> Obj:
+        """A private copy."""
+        return clone(obj)  # type: ignore[no-any-return]
+
+    def namespaced(self, obj: Obj) -> bool:
+        """Whether objects of this kind live in namespaces."""
+        return self._resource(obj).namespaced
+
+    # Writing.
+
+    def _resource(self, obj: Obj) -> Resource:
+        return self._store.resource(str(obj["kind"]), obj.get("apiVersion"))
+
+    def create(self, obj: Obj, *, manager: str = "k3s") -> Obj:
+        """Create an object.
+
+        Raises:
+            StatusError: the API refuses it.
+            LookupError: there is no such kind.
+        """
+        return self._store.create(self._resource(obj), obj, manager=manager)
+
+    def replace(self, obj: Obj) -> Obj:
+        """Put an object in place of the stored one (its status apart).
+
+        Raises:
+            StatusError: it is gone, or the API refuses the change.
+        """
+        wanted = {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "resourceVersion"}}
+        return self._store.replace(self._resource(obj), wanted)
+
+    def modify(self, obj: Obj, change: Callable[[Obj], None], *, subresource: str | None = None) -> Obj | None:
+        """Change the stored object; None when it is gone."""
+
+        def changed(mine: Obj) -> Obj:
+            change(mine)
+            return mine
+
+        try:
+            return self._store.modify(
+                self._resource(obj), objects.namespace(obj) or None, objects.name(obj), changed, subresource=subresource
+            )
+        except StatusError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def set_status(self, obj: Obj, status: Obj) -> Obj | None:
+        """Put a status in place of the stored one; None when the object is gone."""
+
+        def change(mine: Obj) -> None:
+            mine["status"] = clone(status)
+
+        subresource = "status" if "status" in self._resource(obj).subresources else None
+        return self.modify(obj, change, subresource=subresource)
+
+    def annotate(self, obj: Obj, annotations: Mapping[str, str]) -> None:
+        """Set annotations."""
+
+        def change(mine: Obj) -> None:
+            mine["metadata"]["annotations"] = {**(mine["metadata"].get("annotations") or {}), **annotations}
+
+        self.modify(obj, change)
+
+    def drop_finalizer(self, obj: Obj, finalizer: str) -> None:
+        """Take a finalizer off; the object goes with the last one when it is being deleted."""
+
+        def change(mine: Obj) -> None:
+            kept = [each for each in mine["metadata"].get("finalizers") or [] if each != finalizer]
+            if kept:
+                mine["metadata"]["finalizers"] = kept
+            else:
+                mine["metadata"].pop("finalizers", None)
+
+        if finalizer in (objects.meta(obj).get("finalizers") or []):
+            self.modify(obj, change)
+
+    def finish_namespace(self, namespace: Obj) -> None:
+        """Let an emptied namespace go."""
+
+        def change(mine: Obj) -> None:
+            mine["spec"] = {**(mine.get("spec") or {}), "finalizers": []}
+
+        self.modify(namespace, change, subresource="finalize")
+
+    def delete(self, obj: Obj, *, propagation: str = "Background") -> None:
+        """Delete that very object; absent is fine."""
+        with contextlib.suppress(StatusError):
+            self._store.delete(
+                self._resource(obj),
+                objects.namespace(obj) or None,
+                objects.name(obj),
+                propagation=propagation,
+                uid=objects.uid(obj) or None,
+            )
+
+    def remove(self, obj: Obj) -> None:
+        """Delete that very object without a grace period."""
+        with contextlib.suppress(StatusError):
+            self._store.delete(
+                self._resource(obj), objects.namespace(obj) or None, objects.name(obj), grace_s=0, uid=objects.uid(obj)
+            )
+
+    def event(
+        self, about: Obj, kind: str, reason: str, message: str, *, component: str, host: str | None = None
+    ) -> None:
+        """Record an event; one that repeats is counted."""
+        space = objects.namespace(about) or "default"
+        key = (objects.uid(about), kind, reason, message, component)
+        now = self._clock.now()
+        name, seen, count = self._events.get(key, ("", 0.0, 0))
+        if name:
+            self._events[key] = (name, seen, count + 1)
+            if now - seen < _REPEAT_S:
+                return
+            existing = self.find("Event", space, name)
+            if existing is not None:
+                self._events[key] = (name, now, count + 1)
+                self.modify(existing, lambda mine: mine.update(count=count + 1, lastTimestamp=objects.rfc3339(now)))
+                return
+        code = hashlib.sha256("".join(key).encode()).hexdigest()[:8] + f"{int(now * 1e6):x}"[-8:]
+        self._events[key] = (f"{objects.name(about)}.{code}", now, count + 1)
+        event: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{objects.name(about)}.{code}", "namespace": space},
+            "involvedObject": {
+                "apiVersion": about.get("apiVersion"),
+                "kind": about.get("kind"),
+                "name": objects.name(about),
+                "uid": objects.uid(about),
+                "resourceVersion": objects.meta(about).get("resourceVersion", ""),
+            },
+            "reason": reason,
+            "message": message,
+            "type": kind,
+            "source": {"component": component, **({"host": host} if host else {})},
+            "reportingComponent": component,
+            "reportingInstance": host or "",
+            "firstTimestamp": objects.rfc3339(now),
+            "lastTimestamp": objects.rfc3339(now),
+            "count": 1,
+            "eventTime": None,
+        }
+        if objects.namespace(about):
+            event["involvedObject"]["namespace"] = objects.namespace(about)
+        with contextlib.suppress(StatusError):
+            self.create(event)
+
+
+def _key(entry: tuple[tuple[str, str], Obj]) -> tuple[str, str]:
+    return entry[0]

@@ -1,0 +1,208 @@
+"""PersistentVolumeClaims: binding, and k3s's local-path provisioner.
+
+After `pkg/controller/volume/persistentvolume` of Kubernetes 1.36 and rancher/local-path-provisioner v0.0.36: a volume
+is a folder on the node of the first pod that uses it, and stays there.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from crdbmesh_simulator.kubernetes.controllers import objects
+from crdbmesh_simulator.kubernetes.controllers.objects import Obj
+from crdbmesh_simulator.kubernetes.controllers.scheduler import SELECTED_NODE
+from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
+
+PROVISIONER = "rancher.io/local-path"
+_PROTECTION = "kubernetes.io/pvc-protection"
+_PROVISION_S = 4.0
+_FOLDER = "/var/lib/rancher/k3s/storage"
+
+
+class Claims(Controller):
+    """Binds claims, makes and removes local-path volumes."""
+
+    watches = ("PersistentVolumeClaim", "PersistentVolume", "Pod", "StorageClass", "Node")
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._provisioning: dict[str, float] = {}
+
+    def run(self, now: float) -> float | None:
+        """Sync claims, then volumes."""
+        due: list[float] = []
+        for claim in self.api.list("PersistentVolumeClaim"):
+            at = self.tolerating(claim, functools.partial(self._claim, claim, now))
+            if at is not None:
+                due.append(at)
+        for volume in self.api.list("PersistentVolume"):
+            self._volume(volume)
+        return min(due, default=None)
+
+    def _claim(self, claim: Obj, now: float) -> float | None:
+        if objects.deleting(claim):
+            self._release(claim)
+            return None
+        if _PROTECTION not in (objects.meta(claim).get("finalizers") or []):
+            changed = self.api.copy(claim)
+            changed["metadata"].setdefault("finalizers", []).append(_PROTECTION)
+            if not changed["spec"].get("storageClassName") and "storageClassName" not in changed["spec"]:
+                default = self._default_class()
+                if default is not None:
+                    changed["spec"]["storageClassName"] = objects.name(default)
+            claim = self.api.replace(changed)
+        if objects.status(claim).get("phase") == "Bound":
+            volume = self.api.find("PersistentVolume", None, str(objects.spec(claim).get("volumeName")))
+            if volume is None:
+                self.api.set_status(claim, {**objects.status(claim), "phase": "Lost"})
+            return None
+        if not objects.status(claim).get("phase"):
+            self.api.set_status(claim, {"phase": "Pending"})
+        found = self._matching(claim)
+        if found is not None:
+            self._bind(claim, found)
+            return None
+        return self._provision(claim, now)
+
+    def _default_class(self) -> Obj | None:
+        mark = "storageclass.kubernetes.io/is-default-class"
+        return next(
+            (each for each in self.api.list("StorageClass") if objects.annotations_of(each).get(mark) == "true"), None
+        )
+
+    def _matching(self, claim: Obj) -> Obj | None:
+        spec = objects.spec(claim)
+        for volume in self.api.list("PersistentVolume"):
+            wanted = objects.spec(volume)
+            reference = wanted.get("claimRef")
+            if reference is not None:
+                if reference.get("uid") == objects.uid(claim):
+                    return volume
+                if (reference.get("namespace"), reference.get("name")) != (
+                    objects.namespace(claim),
+                    objects.name(claim),
+                ):
+                    continue
+                if reference.get("uid"):
+                    continue
+                return volume
+            if spec.get("volumeName") and spec["volumeName"] != objects.name(volume):
+                continue
+            asked = objects.quantity(spec["resources"]["requests"]["storage"])
+            if (
+                (wanted.get("storageClassName") or "") == (spec.get("storageClassName") or "")
+                and objects.quantity(wanted["capacity"]["storage"]) >= asked
+                and set(spec.get("accessModes") or []) <= set(wanted.get("accessModes") or [])
+                and objects.status(volume).get("phase") in (None, "Available")
+            ):
+                return volume
+        return None
+
+    def _bind(self, claim: Obj, volume: Obj) -> None:
+        held = self.api.copy(volume)
+        held["spec"]["claimRef"] = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": objects.name(claim),
+                                    "namespace": objects.namespace(claim), "uid": objects.uid(claim)}  # fmt: skip
+        held = self.api.replace(held)
+        self.api.set_status(held, {**objects.status(held), "phase": "Bound"})
+        changed = self.api.copy(claim)
+        changed["spec"]["volumeName"] = objects.name(volume)
+        marks = changed["metadata"].setdefault("annotations", {}) or {}
+        marks.update({"pv.kubernetes.io/bind-completed": "yes", "pv.kubernetes.io/bound-by-controller": "yes"})
+        changed["metadata"]["annotations"] = marks
+        changed = self.api.replace(changed)
+        status = {"phase": "Bound", "accessModes": objects.spec(volume).get("accessModes"),
+                  "capacity": objects.spec(volume).get("capacity")}  # fmt: skip
+        self.api.set_status(changed, status)
+
+    def _provision(self, claim: Obj, now: float) -> float | None:
+        chosen = self.api.find("StorageClass", None, str(objects.spec(claim).get("storageClassName") or ""))
+        if chosen is None or chosen.get("provisioner") != PROVISIONER:
+            return None
+        uid = objects.uid(claim)
+        node = objects.annotations_of(claim).get(SELECTED_NODE)
+        if node is None:
+            if uid not in self._provisioning:
+                self._provisioning[uid] = -1.0
+                text = "waiting for first consumer to be created before binding"
+                self.api.event(claim, "Normal", "WaitForFirstConsumer", text, component="persistentvolume-controller")
+            return None
+        if not self._provisioner_runs():
+            return now + 5.0
+        begun = self._provisioning.get(uid, -1.0)
+        if begun < 0:
+            self._provisioning[uid] = begun = now
+            where = f"{objects.namespace(claim)}/{objects.name(claim)}"
+            text = f'External provisioner is provisioning volume for claim "{where}"'
+            self.api.event(claim, "Normal", "Provisioning", text, component=PROVISIONER)
+        if now < begun + _PROVISION_S:
+            return begun + _PROVISION_S
+        self._make(claim, chosen, node)
+        self._provisioning.pop(uid, None)
+        return now
+
+    def _provisioner_runs(self) -> bool:
+        pods = self.api.list("Pod", "kube-system", {"app": "local-path-provisioner"})
+        return any(objects.pod_ready(pod) for pod in pods)
+
+    def _make(self, claim: Obj, chosen: Obj, node: str) -> None:
+        name = f"pvc-{objects.uid(claim)}"
+        folder = f"{_FOLDER}/{name}_{objects.namespace(claim)}_{objects.name(claim)}"
+        rule = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        volume = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER,
+                                                       "local.path.provisioner/selected-node": node},
+                         "finalizers": ["kubernetes.io/pv-protection"]},
+            "spec": {
+                "capacity": {"storage": objects.spec(claim)["resources"]["requests"]["storage"]},
+                "accessModes": objects.spec(claim).get("accessModes") or ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": chosen.get("reclaimPolicy", "Delete"),
+                "storageClassName": objects.name(chosen),
+                "volumeMode": "Filesystem",
+                "hostPath": {"path": folder, "type": "DirectoryOrCreate"},
+                "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": objects.name(claim),
+                             "namespace": objects.namespace(claim), "uid": objects.uid(claim)},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [rule]}]}},
+            },
+            "status": {"phase": "Pending"},
+        }  # fmt: skip
+        self.api.create(volume)
+        self.api.event(claim, "Normal", "ProvisioningSucceeded", f"Successfully provisioned volume {name}",
+                       component=PROVISIONER)  # fmt: skip
+
+    def _release(self, claim: Obj) -> None:
+        space, name = objects.namespace(claim), objects.name(claim)
+        for pod in self.api.list("Pod", space):
+            if objects.status(pod).get("phase") in ("Succeeded", "Failed"):
+                continue
+            for volume in objects.spec(pod).get("volumes") or []:
+                if (volume.get("persistentVolumeClaim") or {}).get("claimName") == name:
+                    return
+        self.api.drop_finalizer(claim, _PROTECTION)
+
+    def _volume(self, volume: Obj) -> None:
+        reference = objects.spec(volume).get("claimRef")
+        if objects.deleting(volume):
+            claim = (
+                self.api.find("PersistentVolumeClaim", reference["namespace"], reference["name"]) if reference else None
+            )
+            if claim is None or objects.uid(claim) != (reference or {}).get("uid"):
+                self.api.drop_finalizer(volume, "kubernetes.io/pv-protection")
+            return
+        if not reference or not reference.get("uid"):
+            if not objects.status(volume).get("phase"):
+                self.api.set_status(volume, {"phase": "Available"})
+            return
+        claim = self.api.find("PersistentVolumeClaim", reference["namespace"], reference["name"])
+        if claim is not None and objects.uid(claim) == reference["uid"]:
+            return
+        if objects.spec(volume).get("persistentVolumeReclaimPolicy") == "Delete":
+            for key in [key for key in self.site.disks if key[1] == objects.uid(volume)]:
+                del self.site.disks[key]
+            written = self.site.world.volumes
+            for place in [each for each in written if each[0] == "claim" and each[-1] == objects.uid(volume)]:
+                del written[place]
+            self.api.delete(volume)
+        elif objects.status(volume).get("phase") != "Released":
+            self.api.set_status(volume, {**objects.status(volume), "phase": "Released"})

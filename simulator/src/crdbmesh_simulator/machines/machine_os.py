@@ -1,0 +1,279 @@
+"""The operating system of a machine: what is on its disk, who its users are, how it boots and goes down."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from crdbmesh_simulator.machines import image
+from crdbmesh_simulator.machines.cloud_init import CloudInit
+from crdbmesh_simulator.machines.filesystem import Actor, FileSystem, Ledger
+from crdbmesh_simulator.machines.process import Killed
+from crdbmesh_simulator.machines.sshd import Sshd
+from crdbmesh_simulator.machines.systemd import Systemd
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.world import Machine, World
+
+_FIRMWARE_S = (6.0, 10.0)
+_SHUTDOWN_S = 3.0
+_REBOOT_S = 8.0
+_SLICE_S = 0.05
+_ARM_SIZE = re.compile(r"_[A-Z]+\d+(-\d+)?[a-z]*p[a-z]*_", re.ASCII)
+
+
+@dataclass(slots=True)
+class User:
+    """An account."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str = "/bin/bash"
+    groups: list[int] = field(default_factory=list)
+
+
+class MachineOS:
+    """The operating system of one machine; its disk outlives reboots and power cuts.
+
+    Attributes:
+        hardware: the VM it runs on.
+        files, users, groups, systemd, sshd, cloud_init: its parts.
+        powered_off: set while it goes or is down; a new one for each boot.
+        boots: how often it has booted.
+        running: whether it is on.
+    """
+
+    def __init__(self, world: World, hardware: Machine, corrupt_downloads: set[str] | None = None) -> None:
+        self.world = world
+        self.hardware = hardware
+        self.files = FileSystem(world.lock, world.clock.now)
+        self.users: dict[str, User] = {}
+        self.groups: dict[str, int] = {}
+        self.modules: set[str] = {"overlay", "nf_conntrack", "hv_netvsc", "ip_tables"}
+        self.packages: set[str] = set()
+        self.hostname = hardware.computer_name
+        self.arch = "arm64" if _ARM_SIZE.search(hardware.size) else "amd64"
+        self.disk_gib = hardware.os_disk_gib
+        self.boots = 0
+        self.running = False
+        self.powered_off = threading.Event()
+        self.corrupt_downloads = corrupt_downloads if corrupt_downloads is not None else set()
+        self._booted_at = world.clock.now()
+        self._pids = itertools.count(700)
+        self._going_down: tuple[float, bool] | None = None
+        self._threads: list[tuple[threading.Thread, threading.Event]] = []
+        self.systemd = Systemd(self)
+        self.sshd = Sshd(self)
+        self.cloud_init = CloudInit(self, hardware.custom_data)
+        image.install(self.files, vcpus=hardware.vcpus, memory_gib=hardware.memory_gib)
+        self._accounts()
+
+    # --- power ---
+
+    def boot(self) -> None:
+        """Power on: the machine comes up in a thread of its own."""
+        with self.world.lock:
+            self.powered_off = threading.Event()
+            self.running, self._going_down = True, None
+            if self.boots:
+                image.empty_volatile(self.files)
+            self.boots += 1
+            self._booted_at = self.hardware.booted_at = self.world.clock.now()
+        thread = threading.Thread(target=self._come_up, name=f"boot {self.hostname}", daemon=True)
+        self.keep_thread(thread, self.powered_off)
+        thread.start()
+
+    def cut(self) -> None:
+        """Power off at once."""
+        with self.world.lock:
+            self.running, self._going_down = False, None
+            self.powered_off.set()
+            self.sshd.ports = ()
+            self.systemd.shut_down()
+
+    def reboot(self) -> None:
+        """Go down shortly and come up again."""
+        self._going_down = (self.world.clock.now() + _SHUTDOWN_S, True)
+
+    def power_off(self) -> None:
+        """Go down shortly and stay down."""
+        self._going_down = (self.world.clock.now() + _SHUTDOWN_S, False)
+
+    def tick(self, now: float) -> None:
+        """Let services run, and shutdowns and reboots happen."""
+        with self.world.lock:
+            going = self._going_down
+            if going is None or now < going[0]:
+                if self.running:
+                    self.systemd.tick(now)
+                return
+            self._going_down = None
+            if self.running:
+                self.cut()
+                if going[1]:
+                    self._going_down = (now + _REBOOT_S, True)
+                return
+        self.boot()
+
+    def join(self, deadline_s: float) -> None:
+        """Wait (in real time) until the machine's threads have ended."""
+        for thread, stop in self._threads:
+            stop.set()
+            if thread is not threading.current_thread():
+                thread.join(deadline_s)
+
+    def keep_thread(self, thread: threading.Thread, stop: threading.Event) -> None:
+        """Remember a thread to end it with the machine."""
+        self._threads = [(kept, event) for kept, event in self._threads if kept.is_alive() or not kept.ident]
+        self._threads.append((thread, stop))
+
+    def pause(self, seconds: float) -> None:
+        """Wait simulated seconds of the boot.
+
+        Raises:
+            Killed: the machine goes down meanwhile.
+        """
+        stop, clock = self.powered_off, self.world.clock
+        until = clock.now() + seconds
+        while (left := until - clock.now()) > 0:
+            if stop.wait(min(clock.real_s(left), _SLICE_S)):
+                raise Killed
+        if stop.is_set():
+            raise Killed
+
+    def _come_up(self) -> None:
+        try:
+            self.pause(self.world.random.uniform(*_FIRMWARE_S))
+            first = not self.cloud_init.initialised
+            self.systemd.reload()
+            if first:
+                self.cloud_init.run_init()
+            self._start("cloud-init-local.service", "cloud-init.service", "ssh.socket", "ssh.service")
+            self.systemd.log("", "kernel", f"Linux version {self.hostname} booted")
+            for path in self.files.glob("/etc/systemd/system/multi-user.target.wants/*.service", Actor()):
+                self._start(path.rpartition("/")[2])
+            if first:
+                self.cloud_init.run_modules()
+            else:
+                self.cloud_init.run_again()
+            self._start("cloud-config.service", "cloud-final.service")
+        except Killed:
+            return
+
+    def _start(self, *names: str) -> None:
+        for name in names:
+            if self.powered_off.is_set():
+                raise Killed
+            if self.systemd.file_state(name) not in ("not-found", "masked"):
+                self.systemd.start(name)
+
+    # --- who ---
+
+    def actor(self, name: str, ledger: Ledger | None = None) -> Actor:
+        """A user's credentials."""
+        user = self.users[name]
+        return Actor(user.uid, user.gid, frozenset(user.groups), 0o022 if user.uid == 0 else 0o002, ledger or Ledger())
+
+    def root(self, who: Actor | None = None) -> Actor:
+        """Root's credentials, on behalf of somebody."""
+        return Actor(ledger=who.ledger if who else Ledger())
+
+    def user_name(self, uid: int) -> str:
+        """A user's name, or the number when nobody has it."""
+        return next((user.name for user in self.users.values() if user.uid == uid), str(uid))
+
+    def group_name(self, gid: int) -> str:
+        """A group's name, or the number when there is none."""
+        return next((name for name, number in self.groups.items() if number == gid), str(gid))
+
+    def may_sudo(self, name: str) -> bool:
+        """Whether a user may become root without a password."""
+        for path in self.files.glob("/etc/sudoers.d/*", Actor()):
+            text = self.files.read(path, Actor()).decode("utf-8", "replace")
+            if re.search(rf"(?m)^{re.escape(name)}\s+ALL=\(ALL(:ALL)?\)\s+NOPASSWD:\s*ALL", text):
+                return True
+        return False
+
+    def add_user(self, name: str, *, sudo: bool, keys: list[str], shell: str = "/bin/bash") -> None:
+        """Make an account as cloud-init does, or add to one that is there."""
+        if name not in self.users:
+            uid = max([999, *(user.uid for user in self.users.values() if user.uid < 60000)]) + 1
+            self.groups.setdefault(name, uid)
+            extra = ["adm", "cdrom", "sudo", "dip", "lxd"] if sudo else []
+            home = f"/home/{name}"
+            self.users[name] = User(name, uid, self.groups[name], home, shell, [self.groups[group] for group in extra])
+            self.files.mkdir(home, Actor(), parents=True)
+            self.files.chmod(home, 0o750, Actor())
+            self.files.chown(home, uid, self.groups[name], Actor())
+            for path in (".bashrc", ".profile"):
+                self.files.write(f"{home}/{path}", "", self.actor(name))
+        if sudo:
+            line = f"# User rules for {name}\n{name} ALL=(ALL) NOPASSWD:ALL\n"
+            self.files.write("/etc/sudoers.d/90-cloud-init-users", line, Actor(), append=True)
+            self.files.chmod("/etc/sudoers.d/90-cloud-init-users", 0o440, Actor())
+        self.add_keys(name, keys)
+        self._write_accounts()
+
+    def add_keys(self, name: str, keys: list[str]) -> None:
+        """Let keys log in as a user."""
+        user = self.users[name]
+        folder = f"{user.home}/.ssh"
+        if self.files.find(folder, Actor()) is None:
+            self.files.mkdir(folder, Actor(), mode=0o700)
+            self.files.chown(folder, user.uid, user.gid, Actor())
+        path = f"{folder}/authorized_keys"
+        self.files.write(path, "".join(f"{key.strip()}\n" for key in keys), Actor(), mode=0o600, append=True)
+        self.files.chown(path, user.uid, user.gid, Actor())
+
+    def _accounts(self) -> None:
+        numbers = {"root": 0, "daemon": 1, "adm": 4, "cdrom": 24, "sudo": 27, "dip": 30, "www-data": 33, "lxd": 110,
+                   "nogroup": 65534}  # fmt: skip
+        self.groups.update(numbers)
+        self.users["root"] = User("root", 0, 0, "/root")
+        self.users["daemon"] = User("daemon", 1, 1, "/usr/sbin", "/usr/sbin/nologin")
+        self.users["www-data"] = User("www-data", 33, 33, "/var/www", "/usr/sbin/nologin")
+        self.users["nobody"] = User("nobody", 65534, 65534, "/nonexistent", "/usr/sbin/nologin")
+        self._write_accounts()
+        self.set_hostname(self.hostname)
+
+    def _write_accounts(self) -> None:
+        passwd = "".join(f"{u.name}:x:{u.uid}:{u.gid}:{u.name}:{u.home}:{u.shell}\n" for u in self.users.values())
+        groups = "".join(
+            f"{name}:x:{gid}:{','.join(u.name for u in self.users.values() if gid in u.groups)}\n"
+            for name, gid in self.groups.items()
+        )
+        self.files.write("/etc/passwd", passwd, Actor())
+        self.files.write("/etc/group", groups, Actor())
+
+    # --- what ---
+
+    @property
+    def uname_arch(self) -> str:
+        """The architecture as `uname -m` names it."""
+        return "x86_64" if self.arch == "amd64" else "aarch64"
+
+    def set_hostname(self, name: str) -> None:
+        """Give the machine its name."""
+        self.hostname = name
+        self.files.write("/etc/hostname", name + "\n", Actor())
+
+    def uptime(self) -> float:
+        """Simulated seconds since it was switched on."""
+        return self.world.clock.now() - self._booted_at
+
+    def next_pid(self) -> int:
+        """A process id."""
+        return next(self._pids)
+
+    def private_ip(self) -> str | None:
+        """Its address in its subnet."""
+        return self.world.network.private_ip(self.hardware)
+
+    def public_ip(self) -> str | None:
+        """Its address on the internet, which it cannot see itself."""
+        return self.world.network.public_ip(self.hardware)

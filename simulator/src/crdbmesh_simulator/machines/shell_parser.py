@@ -1,0 +1,380 @@
+"""Reads a shell script into its syntax tree (POSIX.1 Shell Command Language, chapter 2, and the bash manual)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NoReturn
+
+from crdbmesh_simulator.machines.process import UnsupportedError
+from crdbmesh_simulator.machines.shell_syntax import (
+    AndOr,
+    ArithmeticFor,
+    Calculation,
+    Case,
+    Command,
+    Condition,
+    For,
+    Function,
+    Group,
+    If,
+    Pipeline,
+    Redirect,
+    Script,
+    Simple,
+    Text,
+    While,
+    Word,
+)  # fmt: skip
+from crdbmesh_simulator.machines.shell_words import WordReader, is_quoted
+
+_RESERVED = re.compile(
+    r"(if|then|else|elif|fi|for|while|until|do|done|case|esac|function|select|time|coproc|\{|\}|!|\[\[)(?=[\s;&|<>()]|$)"
+)
+_REDIRECT = re.compile(r"(\d*)(<<<|<<-|<<|<>|<&|>>|>&|>\||<|>)|(&>>|&>)")
+_BASH_ONLY = ("[[", "function", "select", "time", "coproc")
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
+_FUNCTION = re.compile(r"([A-Za-z_][\w.-]*)[ \t]*\([ \t]*\)")
+
+
+class Parser(WordReader):
+    """Reads commands, one complete line at a time, so that a script runs up to its first syntax error."""
+
+    def read_line(self) -> Script | None:
+        """The commands up to the next newline that ends a command, or None at the end."""
+        self._newlines()
+        if self.at_end():
+            return None
+        items = []
+        while True:
+            items.append(self._and_or())
+            self.skip_blanks()
+            if self.text.startswith(";;", self.at):
+                self._unexpected(";;")
+            if self.peek() == ";":
+                self.at += 1
+                self.skip_blanks()
+            if self.at_end():
+                self._end_here_documents()
+                return tuple(items)
+            if self.peek() == "\n":
+                self._newline()
+                return tuple(items)
+            if self.peek() == ")":
+                self._unexpected(")")
+
+    def read_script(self, *stops: str) -> Script:
+        """Commands up to one of `stops` (reserved words, `)` or `;;`), which is not consumed."""
+        items: list[AndOr] = []
+        while True:
+            self._newlines()
+            if self.at_end():
+                if stops:
+                    self.incomplete()
+                return tuple(items)
+            if self._stopped(stops):
+                return tuple(items)
+            items.append(self._and_or())
+            self.skip_blanks()
+            if self.peek() == ";" and not self.text.startswith(";;", self.at):
+                self.at += 1
+            elif self.peek() not in ("\n", "") and not self._stopped(stops):
+                self._unexpected(self.peek())
+
+    def _stopped(self, stops: tuple[str, ...]) -> bool:
+        reserved = self._reserved()
+        return any(stop == reserved or (stop in (")", ";;") and self.text.startswith(stop, self.at)) for stop in stops)
+
+    def _and_or(self) -> AndOr:
+        items = [("", self._pipeline())]
+        while True:
+            self.skip_blanks()
+            operator = self.text[self.at : self.at + 2]
+            if operator in ("&&", "||"):
+                self.at += 2
+                self._newlines()
+                items.append((operator, self._pipeline()))
+                continue
+            if self.peek() == "&" and not operator.startswith("&>"):
+                raise UnsupportedError("a command in the background (&)")
+            return AndOr(tuple(items))
+
+    def _pipeline(self) -> Pipeline:
+        self.skip_blanks()
+        negated = False
+        while self._reserved() == "!":
+            self.at += 1
+            negated = not negated
+            self.skip_blanks()
+        commands = [self._command()]
+        while True:
+            self.skip_blanks()
+            if self.peek() != "|" or self.text.startswith("||", self.at):
+                return Pipeline(tuple(commands), negated)
+            self.at += 1
+            if self.peek() == "&":
+                self.at += 1
+                alone = AndOr((("", Pipeline((commands[-1],), negated=False)),))
+                commands[-1] = Group((alone,), subshell=False, redirects=(_STDERR_TOO,))
+            self._newlines()
+            commands.append(self._command())
+
+    def _command(self) -> Command:
+        self.skip_blanks()
+        if self.at_end():
+            self.incomplete()
+        reserved = self._reserved()
+        if reserved in ("select", "time", "coproc"):
+            raise UnsupportedError(f"`{reserved}`")
+        readers: dict[str, Callable[[], Command]] = {
+            "if": self._if, "while": self._while, "until": self._until_loop, "for": self._for, "case": self._case,
+            "{": self._group, "[[": self._condition, "function": self._function,
+        }  # fmt: skip
+        if reserved in readers:
+            self.at += len(reserved)
+            return readers[reserved]()
+        if reserved:
+            self._unexpected(reserved)
+        if self.text.startswith("((", self.at) and not self.dash:
+            self.at += 2
+            expression = self.read_arithmetic()
+            return Calculation(expression, self._redirects())
+        if self.peek() == "(":
+            self.at += 1
+            body = self.read_script(")")
+            self.at += 1
+            return Group(body, subshell=True, redirects=self._redirects())
+        defined = _FUNCTION.match(self.text, self.at)
+        if defined:
+            self.at = defined.end()
+            self._newlines()
+            return Function(defined[1], self._command())
+        return self._simple()
+
+    def _simple(self) -> Simple:
+        line = self.line
+        assignments: list[tuple[str, bool, Word]] = []
+        words: list[Word] = []
+        redirects: list[Redirect] = []
+        while True:
+            self.skip_blanks()
+            redirect = self._redirect()
+            if redirect:
+                redirects.append(redirect)
+                continue
+            if self.at_end() or self.peek() in "\n;&|)":
+                break
+            if self.peek() == "(":
+                self._unexpected("(")
+            assignment = None if words else _ASSIGNMENT.match(self.text, self.at)
+            if assignment:
+                self.at = assignment.end()
+                if self.peek() == "(":
+                    raise UnsupportedError("an array")
+                assignments.append((assignment[1], bool(assignment[2]), self.read_word(may_be_empty=True)))
+                continue
+            words.append(self.read_word())
+        if not (words or assignments or redirects):
+            self._unexpected(self.peek() or "newline")
+        return Simple(tuple(assignments), tuple(words), tuple(redirects), line)
+
+    def _redirects(self) -> tuple[Redirect, ...]:
+        found: list[Redirect] = []
+        while True:
+            self.skip_blanks()
+            redirect = self._redirect()
+            if redirect is None:
+                return tuple(found)
+            found.append(redirect)
+
+    def _redirect(self) -> Redirect | None:
+        match = _REDIRECT.match(self.text, self.at)
+        if not match:
+            return None
+        operator = match[2] or match[3]
+        if self.dash and operator == "<<<":
+            self.fail("redirection unexpected")
+        if operator in ("<", ">") and self.text.startswith("(", match.end()):
+            raise UnsupportedError("process substitution")
+        self.at = match.end()
+        self.skip_blanks()
+        word = self.read_word()
+        redirect = Redirect(int(match[1]) if match[1] else None, operator, word)
+        if operator in ("<<", "<<-"):
+            self.pending.append((redirect, is_quoted(word)))
+        return redirect
+
+    def _if(self) -> If:
+        branches = []
+        while True:
+            condition = self._until("then")
+            body = self.read_script("elif", "else", "fi")
+            branches.append((condition, body))
+            word = self._take()
+            if word == "elif":
+                continue
+            otherwise = self._until("fi") if word == "else" else None
+            return If(tuple(branches), otherwise, self._redirects())
+
+    def _until_loop(self) -> While:
+        return self._while(until=True)
+
+    def _while(self, *, until: bool = False) -> While:
+        condition = self._until("do")
+        body = self._until("done")
+        return While(condition, body, until, self._redirects())
+
+    def _for(self) -> For | ArithmeticFor:
+        self.skip_blanks()
+        if self.text.startswith("((", self.at) and not self.dash:
+            return self._arithmetic_for()
+        match = re.compile(r"[A-Za-z_]\w*").match(self.text, self.at)
+        if not match:
+            self._unexpected(self.peek() or "newline")
+        self.at = match.end()
+        self._newlines()
+        words: tuple[Word, ...] | None = None
+        if re.compile(r"in(?=[\s;]|$)").match(self.text, self.at):
+            self.at += 2
+            found: list[Word] = []
+            self.skip_blanks()
+            while not self.at_end() and self.peek() not in "\n;":
+                found.append(self.read_word())
+                self.skip_blanks()
+            words = tuple(found)
+        self.skip_blanks()
+        if self.peek() == ";":
+            self.at += 1
+        self._newlines()
+        self._expect("do")
+        body = self._until("done")
+        return For(match[0], words, body, self._redirects())
+
+    def _arithmetic_for(self) -> ArithmeticFor:
+        self.at += 2
+        end = self.text.find("))", self.at)
+        if end < 0:
+            self.incomplete()
+        parts = self.text[self.at : end].split(";")
+        self.at = end + 2
+        if len(parts) != 3:
+            self._unexpected("))")
+        first, condition, step = (tuple(self._same(part).read_double("", here=True)) for part in parts)
+        self.skip_blanks()
+        if self.peek() == ";":
+            self.at += 1
+        self._newlines()
+        self._expect("do")
+        return ArithmeticFor(first, condition, step, self._until("done"), self._redirects())
+
+    def _case(self) -> Case:
+        self.skip_blanks()
+        word = self.read_word()
+        self._newlines()
+        branches: list[tuple[tuple[Word, ...], Script]] = []
+        if not self.text.startswith("in", self.at):
+            self._unexpected(self.peek() or "newline")
+        self.at += 2
+        while True:
+            self._newlines()
+            if self.at_end():
+                self.incomplete()
+            if self._reserved() == "esac":
+                self.at += 4
+                return Case(word, tuple(branches), self._redirects())
+            if self.peek() == "(":
+                self.at += 1
+                self.skip_blanks()
+            patterns = [self.read_word()]
+            self.skip_blanks()
+            while self.peek() == "|":
+                self.at += 1
+                self.skip_blanks()
+                patterns.append(self.read_word())
+                self.skip_blanks()
+            if self.peek() != ")":
+                self._unexpected(self.peek() or "newline")
+            self.at += 1
+            body = self.read_script(";;", "esac")
+            if self.text.startswith(";;&", self.at):
+                raise UnsupportedError("`;;&`")
+            if self.text.startswith(";;", self.at):
+                self.at += 2
+            branches.append((tuple(patterns), body))
+
+    def _group(self) -> Group:
+        body = self._until("}")
+        return Group(body, subshell=False, redirects=self._redirects())
+
+    def _function(self) -> Function:
+        self.skip_blanks()
+        match = re.compile(r"([\w.-]+)[ \t]*(\([ \t]*\))?").match(self.text, self.at)
+        if not match:
+            self._unexpected(self.peek() or "newline")
+        self.at = match.end()
+        self._newlines()
+        return Function(match[1], self._command())
+
+    def _condition(self) -> Condition:
+        items: list[Word | str] = []
+        while True:
+            self._newlines()
+            if self.at_end():
+                self.incomplete()
+            match = re.compile(r"\]\](?=[\s;&|)]|$)|&&|\|\||==|!=|=~|=(?=\s)|[()<>]|!(?=\s)").match(self.text, self.at)
+            if not match:
+                items.append(self.read_word())
+                continue
+            self.at = match.end()
+            if match[0] == "]]":
+                return Condition(tuple(items), self._redirects())
+            items.append(match[0])
+            if match[0] == "=~":
+                self.skip_blanks()
+                items.append(self.read_word(ends=" \t\n"))
+
+    def _until(self, word: str) -> Script:
+        body = self.read_script(word)
+        self._expect(word)
+        if not body:
+            self._unexpected(word)
+        return body
+
+    def _expect(self, word: str) -> None:
+        self.skip_blanks()
+        if self.at_end():
+            self.incomplete()
+        if self._take() != word:
+            self._unexpected(word)
+
+    def _take(self) -> str:
+        word = self._reserved()
+        self.at += len(word)
+        return word
+
+    def _reserved(self) -> str:
+        match = _RESERVED.match(self.text, self.at)
+        word = match[1] if match else ""
+        return "" if self.dash and word in _BASH_ONLY else word
+
+    def _newlines(self) -> None:
+        while True:
+            self.skip_blanks()
+            if self.peek() != "\n":
+                return
+            self._newline()
+
+    def _newline(self) -> None:
+        self.at += 1
+        self._end_here_documents()
+
+    def _end_here_documents(self) -> None:
+        while self.pending:
+            redirect, quoted = self.pending.pop(0)
+            redirect.word = self.read_here_document(redirect.word, quoted=quoted, tabs=redirect.operator == "<<-")
+
+    def _unexpected(self, token: str) -> NoReturn:
+        self.fail(f"syntax error near unexpected token `{'newline' if token == chr(10) else token}'")
+
+
+_STDERR_TOO = Redirect(2, ">&", (Text("1", quoted=False),))

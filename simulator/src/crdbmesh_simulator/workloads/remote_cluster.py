@@ -1,0 +1,172 @@
+"""A remote cluster as Cilium's agent or kvstoremesh keeps it: connection, configuration, what has been synced.
+
+The state machine and the status follow `pkg/clustermesh/common/remote_cluster.go` and `api/v1/models/remote_cluster.go`
+of Cilium: false booleans, empty strings and zeros are left out of the JSON.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Any
+
+from crdbmesh_simulator.workloads import objects
+from crdbmesh_simulator.workloads.datapath import RemoteNode
+
+WAITING = "Waiting for initial connection to be established"
+NO_ENDPOINT = "not able to connect to any etcd endpoints"
+NEVER = "0001-01-01T00:00:00.000Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one cluster shows to the others.
+
+    Attributes:
+        name, id, limit: `cluster-name`, `cluster-id`, `max-connected-clusters`.
+        services: the endpoints that it shares, by namespace and name of the global Service.
+        cached: whether this is a copy that kvstoremesh keeps.
+    """
+
+    name: str
+    id: int
+    limit: int
+    nodes: tuple[RemoteNode, ...] = ()
+    endpoints: int = 0
+    identities: int = 0
+    services: dict[tuple[str, str], tuple[objects.Endpoint, ...]] = field(default_factory=dict)
+    cached: bool = False
+
+
+@dataclass(slots=True)
+class Remote:
+    """The state of the link to one remote cluster.
+
+    Attributes:
+        connected_at: when the connection was established, or None.
+        retrieved_at: when the remote's cluster configuration was read, or None.
+        synced_at: when everything had been listed, or None.
+        snapshot: the last that was seen of the remote; kept when the connection is lost.
+        problem: why there is no link, as Go says it.
+        attempts: how many tries have failed.
+        failures: how often an established connection was lost.
+        etcd_status: the etcd client's own report while connected.
+        conflict: the remote's configuration is refused.
+        complete: everything has been listed at least once.
+    """
+
+    name: str
+    data: bytes
+    next_try: float = 0.0
+    connected_at: float | None = None
+    retrieved_at: float | None = None
+    synced_at: float | None = None
+    snapshot: Snapshot | None = None
+    problem: str = ""
+    attempts: int = 0
+    failures: int = 0
+    failed_at: float | None = None
+    etcd_status: str = ""
+    endpoint: str = ""
+    conflict: bool = False
+    complete: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the link carries everything."""
+        return self.connected_at is not None and self.retrieved_at is not None and self.synced_at is not None
+
+    def fail(self, problem: str, now: float, retry_s: float) -> None:
+        """The connection could not be established, or was lost; only what was established counts as a failure."""
+        self.problem = problem
+        self.attempts += 1
+        if self.connected_at is not None:
+            self.failures += 1
+            self.failed_at = now
+        self.drop()
+        self.next_try = now + retry_s
+
+    def drop(self) -> None:
+        """There is no connection."""
+        self.connected_at = self.retrieved_at = self.synced_at = None
+
+    @property
+    def status(self) -> str:
+        """The one-line status."""
+        return self.etcd_status if self.connected_at is not None else WAITING
+
+    def model(self) -> dict[str, Any]:
+        """The RemoteCluster object of Cilium's API."""
+        failed = NEVER
+        if self.failed_at is not None:
+            when = dt.datetime.fromtimestamp(self.failed_at, tz=dt.UTC)
+            failed = when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
+        connected = self.connected_at is not None
+        synced = self.synced_at is not None
+        found: dict[str, Any] = {
+            "connected": connected,
+            "last-failure": failed,
+            "name": self.name,
+            "num-failures": self.failures,
+            "ready": self.ready,
+            "status": self.status,
+            "synced": _without_zeros({"endpoints": synced, "identities": synced, "nodes": synced, "services": synced}),
+        }
+        if connected:
+            found["config"] = self._config()
+        if self.snapshot is not None and synced:
+            found["num-nodes"] = len(self.snapshot.nodes)
+            found["num-endpoints"] = self.snapshot.endpoints
+            found["num-identities"] = self.snapshot.identities
+            found["num-shared-services"] = len(self.snapshot.services)
+        kept = _without_zeros(found)
+        kept["synced"] = found["synced"]
+        return dict(sorted(kept.items()))
+
+    def _config(self) -> dict[str, Any]:
+        if self.retrieved_at is None or self.snapshot is None:
+            return {"required": True}
+        return _without_zeros(
+            {
+                "cluster-id": self.snapshot.id,
+                "kvstoremesh": self.snapshot.cached,
+                "required": True,
+                "retrieved": True,
+                "sync-canaries": True,
+            }
+        )
+
+    def text(self) -> list[str]:
+        """The lines about this cluster in the output for people."""
+        model = self.model()
+        word = "ready" if self.ready else "not-ready"
+        last = "never" if self.failed_at is None else "recently"
+        head = (
+            f"   {self.name}: {word}, {model.get('num-nodes', 0)} nodes, {model.get('num-endpoints', 0)} endpoints, "
+            f"{model.get('num-identities', 0)} identities, {model.get('num-shared-services', 0)} services, "
+            f"{self.failures} reconnections (last: {last})"
+        )
+        lines = [head, f"   └  {self.status}"]
+        config = model.get("config")
+        if config is None:
+            lines.append("   └  remote configuration: expected=unknown, retrieved=unknown")
+        else:
+            line = f"   └  remote configuration: expected={_word(config, 'required')}, "
+            line += f"retrieved={_word(config, 'retrieved')}"
+            if config.get("retrieved"):
+                line += f", cluster-id={config.get('cluster-id', 0)}, kvstoremesh={_word(config, 'kvstoremesh')}"
+                line += f", sync-canaries={_word(config, 'sync-canaries')}"
+            lines.append(line)
+        synced = str(self.synced_at is not None).lower()
+        lines.append(
+            f"   └  synchronization status: nodes={synced}, endpoints={synced}, identities={synced}, services={synced}"
+        )
+        return lines
+
+
+def _without_zeros(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if value not in (False, "", 0) or value is None}
+
+
+def _word(found: dict[str, Any], key: str) -> str:
+    return str(bool(found.get(key))).lower()

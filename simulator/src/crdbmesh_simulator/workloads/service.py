@@ -1,0 +1,84 @@
+"""What the programs of this package have in common: the ports they listen on, and commands run beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from crdbmesh_simulator.workloads.base import Container, ExecResult, HttpAnswer, Program
+
+P = TypeVar("P", bound=Program)
+
+Port = tuple[str, int]
+"""Protocol (`TCP`, `UDP`) and number."""
+
+
+class Service(Program):
+    """A program that listens on ports, in an image whose commands `exec` can run."""
+
+    def listening(self) -> frozenset[Port]:
+        """The ports on which the program answers now."""
+        return frozenset()
+
+    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+        """Run a command of the container's image."""
+        from crdbmesh_simulator.workloads.runner import run
+
+        return run(self.container, argv, stdin)
+
+    def say(self, line: str) -> None:
+        """Write to the container's log."""
+        self.log.append(line)
+
+
+class Daemon(Service):
+    """A program of which only its health checks are of interest: it answers OK on every port its container declares."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self._ports = frozenset(
+            (str(port.get("protocol", "TCP")), int(port["containerPort"])) for port in container.spec.get("ports") or []
+        )
+
+    def tick(self) -> None:
+        """Nothing to do."""
+
+    def listening(self) -> frozenset[Port]:
+        """The declared ports."""
+        return self._ports
+
+    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:  # noqa: ARG002 - the interface
+        """OK on each declared port."""
+        return HttpAnswer(200, b"ok", "text/plain") if ("TCP", port) in self._ports else None
+
+
+class Wrapper(Service):
+    """A program that may have become another one, as a shell does by `exec`."""
+
+    inner: Program | None = None
+
+    def listening(self) -> frozenset[Port]:
+        """The ports of what it has become."""
+        return self.inner.listening() if isinstance(self.inner, Service) else frozenset()
+
+    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
+        """What the program that it has become answers."""
+        return None if self.inner is None else self.inner.http_get(port, path, tls=tls)
+
+
+def unwrap(program: Program, kind: type[P]) -> P | None:
+    """The program itself, or what it has become, if it is of that kind."""
+    if isinstance(program, Wrapper) and program.inner is not None:
+        program = program.inner
+    return program if isinstance(program, kind) else None
+
+
+def listens(program: Program, port: int, protocol: str) -> bool:
+    """Whether a program answers on a port."""
+    if program.exit_code is not None:
+        return False
+    if isinstance(program, Service):
+        return (protocol, port) in program.listening()
+    if protocol != "TCP":
+        return False
+    return any(program.http_get(port, "/", tls=tls) is not None for tls in (False, True))

@@ -1,0 +1,88 @@
+"""A container whose program is a command of its image.
+
+It runs by the clockwork, without a thread, and may turn into a serving program (`exec cockroach start …`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from crdbmesh_simulator.workloads.base import Container
+from crdbmesh_simulator.workloads.process import Become, Run, execute
+from crdbmesh_simulator.workloads.runner import new_process
+from crdbmesh_simulator.workloads.service import Wrapper
+
+_STEPS_A_TICK = 200
+
+
+class ShellProgram(Wrapper):
+    """Runs `argv`, or what the image says when it is empty."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self._process = new_process(container, [], main=True)
+        image = self._process.image
+        given = [str(word) for word in container.argv]
+        argv = given if container.spec.get("command") else [*image.entrypoint, *(given or image.command)]
+        self._process.argv = argv
+        self._missing = not argv or image.find(argv[0], self._process.cwd) is None
+        self._work: Run | None = None
+        self._wake = 0.0
+
+    def tick(self) -> None:
+        """Go on with the command until it waits, or with what it has become."""
+        if self.exit_code is not None:
+            return
+        if self.inner is not None:
+            self.inner.tick()
+            self.exit_code = self.inner.exit_code
+            return
+        now = self.container.world.clock.now()
+        if now < self._wake:
+            return
+        if self._missing:
+            self._fail_to_start()
+            return
+        if self._work is None:
+            self._work = execute(self._process)
+        self._advance(now)
+        self._flush()
+
+    def _advance(self, now: float) -> None:
+        assert self._work is not None
+        try:
+            for _ in range(_STEPS_A_TICK):
+                self._wake = max(self._wake, now - 60.0) + next(self._work) if self._wake else now + next(self._work)
+                if self._wake > now:
+                    return
+        except StopIteration as end:
+            self._flush(rest=True)
+            self.exit_code = int(end.value)
+        except Become as change:
+            self._flush(rest=True)
+            self._become(change)
+
+    def _become(self, change: Become) -> None:
+        from crdbmesh_simulator.workloads.cockroach import CockroachNode
+
+        container = dataclasses.replace(self.container, argv=change.argv, env=change.env)
+        container.files, container.modes = self.container.files, self.container.modes
+        self.inner = CockroachNode(container)
+        self.inner.log = self.log
+        self.inner.tick()
+        self.exit_code = self.inner.exit_code
+
+    def _fail_to_start(self) -> None:
+        argv = self._process.argv
+        name = argv[0] if argv else ""
+        self.container.world.not_known("exec", f"{self.container.image}: {' '.join(argv)}")
+        self.say(f'exec: "{name}": executable file not found in $PATH: unknown')
+        self.exit_code = 128
+
+    def _flush(self, *, rest: bool = False) -> None:
+        for stream in (self._process.out, self._process.err):
+            text = bytes(stream)
+            cut = len(text) if rest else text.rfind(b"\n") + 1
+            self.log += text[:cut].decode(errors="replace").splitlines()
+            del stream[:cut]
+        del self.log[:-5000]

@@ -1,0 +1,111 @@
+"""What k3s brings and keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crdbmesh_simulator.kubernetes.api import authorizer
+from crdbmesh_simulator.machines.filesystem import Actor
+
+FOLDER = "/var/lib/rancher/k3s/server/manifests"
+
+
+def test_the_corefile_imports_overrides_before_it_forwards(shared: Any) -> None:
+    shared.wait("coredns", lambda: shared.find("ConfigMap", "coredns", "kube-system"))
+    text = shared.find("ConfigMap", "coredns", "kube-system")["data"]["Corefile"]
+    assert text.index("import /etc/coredns/custom/*.override") < text.index("forward . /etc/resolv.conf")
+    assert text.rstrip().endswith("import /etc/coredns/custom/*.server")
+    shared.wait(
+        "node hosts",
+        lambda: "10.1.0.6 node-2\n" in shared.find("ConfigMap", "coredns", "kube-system")["data"]["NodeHosts"],
+    )
+    assert shared.find("Service", "kube-dns", "kube-system")["spec"]["clusterIP"] == "10.201.0.10"
+    volumes = shared.find("Deployment", "coredns", "kube-system")["spec"]["template"]["spec"]["volumes"]
+    custom = next(v for v in volumes if v["name"] == "custom-config-volume")
+    assert custom["configMap"]["name"] == "coredns-custom"
+    assert custom["configMap"]["optional"] is True
+
+
+def test_who_may_view_may_neither_change_nor_read_secrets(shared: Any) -> None:
+    shared.wait("roles", lambda: shared.find("ClusterRole", "view", None))
+    store = shared.cluster.store
+    for role in ("view", "edit", "cluster-admin"):
+        binding = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": f"to-{role}"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "User", "name": role}],
+        }
+        store.create(store.resource("ClusterRoleBinding", "rbac.authorization.k8s.io/v1"), binding, manager="test")
+
+    def allowed(*action: str) -> list[str]:
+        return [
+            role for role in ("view", "edit", "cluster-admin")
+            if authorizer.is_allowed(store, authorizer.User(role, frozenset()), authorizer.Action(*action))
+        ]  # fmt: skip
+
+    assert allowed("list", "apps", "deployments", "default") == ["view", "edit", "cluster-admin"]
+    assert allowed("get", "", "secrets", "default") == ["edit", "cluster-admin"]
+    assert allowed("delete", "", "pods", "default") == ["edit", "cluster-admin"]
+    assert allowed("create", "rbac.authorization.k8s.io", "roles", "default") == ["cluster-admin"]
+    assert allowed("get", "", "", "", "", "/metrics") == ["cluster-admin"]
+
+
+def test_an_edit_of_the_corefile_lasts_until_a_server_restarts(bench: Any) -> None:
+    def edit(obj: dict[str, Any]) -> None:
+        obj["data"]["Corefile"] = ".:53 {\n}\n"
+
+    bench.change("ConfigMap", "coredns", edit, "kube-system")
+    bench.stays(120, lambda: bench.find("ConfigMap", "coredns", "kube-system")["data"]["Corefile"] == ".:53 {\n}\n")
+    with bench.world.lock:
+        bench.members[0].running = False
+    bench.stays(30, lambda: True)
+    with bench.world.lock:
+        bench.members[0].running = True
+    bench.wait(
+        "the real one",
+        lambda: "kubernetes cluster.local" in bench.find("ConfigMap", "coredns", "kube-system")["data"]["Corefile"],
+    )
+
+
+def test_a_scaled_coredns_stays_scaled_when_a_server_restarts(bench: Any) -> None:
+    bench.change("Deployment", "coredns", lambda obj: obj["spec"].update(replicas=2), "kube-system")
+    with bench.world.lock:
+        bench.members[0].running = False
+    bench.stays(30, lambda: True)
+    with bench.world.lock:
+        bench.members[0].running = True
+    bench.stays(60, lambda: bench.find("Deployment", "coredns", "kube-system")["spec"]["replicas"] == 2)
+
+
+def test_disabled_components_are_absent_and_others_present(shared: Any) -> None:
+    assert shared.find("HelmChart", "traefik", "kube-system") is None
+    shared.wait("metrics-server", lambda: shared.ready("Deployment", "metrics-server", "kube-system"))
+    marks = shared.find("StorageClass", "local-path", None)["metadata"]["annotations"]
+    assert marks["storageclass.kubernetes.io/is-default-class"] == "true"
+    assert shared.find("Addon", "coredns", "kube-system")["spec"]["source"].endswith("/coredns.yaml")
+
+
+def test_a_manifest_in_the_servers_folder_is_applied_and_stays_when_the_file_goes(bench: Any) -> None:
+    text = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: given, namespace: default}\ndata: {a: '1'}\n"
+    bench.write(bench.members[1], f"{FOLDER}/mine.yaml", text)
+    bench.wait("the object", lambda: bench.find("ConfigMap", "given"))
+    bench.write(bench.members[1], f"{FOLDER}/mine.yaml", text.replace(b"'1'", b"'2'"))
+    bench.wait("the change", lambda: bench.find("ConfigMap", "given")["data"] == {"a": "2"})
+    bench.members[1].machine.os.files.remove(f"{FOLDER}/mine.yaml", Actor())
+    bench.stays(60, lambda: bench.find("ConfigMap", "given"))
+
+
+def test_a_skipped_manifest_is_not_applied(bench: Any) -> None:
+    text = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: skipped, namespace: default}\n"
+    bench.write(bench.members[1], f"{FOLDER}/other.yaml.skip", b"")
+    bench.write(bench.members[1], f"{FOLDER}/other.yaml", text)
+    bench.stays(60, lambda: bench.find("ConfigMap", "skipped") is None)
+
+
+def test_each_namespace_gets_an_account_and_the_root_certificate(shared: Any) -> None:
+    shared.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fresh"}})
+    shared.wait("the account", lambda: shared.find("ServiceAccount", "default", "fresh"))
+    shared.wait("the certificate", lambda: shared.find("ConfigMap", "kube-root-ca.crt", "fresh"))
+    assert shared.find("ConfigMap", "kube-root-ca.crt", "fresh")["data"]["ca.crt"] == shared.cluster.authority.ca_pem

@@ -1,0 +1,296 @@
+"""Commands in containers, their logs, and what their programs serve: through the API's door."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import websocket
+
+from crdbmesh_simulator.kubernetes.api.spdy import DICTIONARY
+
+PODS = "/api/v1/namespaces/default/pods"
+V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
+
+
+@contextmanager
+def connected(api: Any, query: str, *protocols: str, pod: str = "p") -> Iterator[websocket.WebSocket]:
+    context = ssl.create_default_context(cafile=api.session.verify)
+    context.load_cert_chain(*api.session.cert)
+    url = f"wss://{api.address}:6443{PODS}/{pod}/exec?{query}"
+    with (
+        socket.create_connection((api.address, 6443), timeout=10) as raw,
+        context.wrap_socket(raw, server_hostname=api.address) as secure,
+    ):
+        connection = websocket.create_connection(url, subprotocols=list(protocols), socket=secure, timeout=10)
+        yield connection
+        connection.close()
+
+
+def channels(command: websocket.WebSocket) -> dict[int, bytes]:
+    """Everything that comes, by channel, until the server closes."""
+    found: dict[int, bytes] = {}
+    while True:
+        code, data = command.recv_data()
+        if code == websocket.ABNF.OPCODE_CLOSE:
+            return found
+        found[data[0]] = found.get(data[0], b"") + data[1:]
+
+
+@pytest.mark.parametrize(("offered", "chosen"), [((V5, V4), V5), ((V4,), V4)])
+def test_a_command_answers_on_its_channels(api: Any, offered: tuple[str, ...], chosen: str) -> None:
+    api.run_pod("p")
+    with connected(api, "command=ls&command=-l&stdout=1&stderr=1", *offered) as command:
+        assert command.subprotocol == chosen
+        found = channels(command)
+    assert found[1] == b"default p main ls -l\n"
+    assert json.loads(found[3]) == {"metadata": {}, "status": "Success"}
+
+
+def test_a_failing_command_tells_its_exit_code(api: Any) -> None:
+    api.run_pod("p")
+    with connected(api, "command=false&stdout=1&stderr=1", V5) as command:
+        found = channels(command)
+    status = json.loads(found[3])
+    assert found[2] == b"no\n"
+    assert (status["status"], status["reason"]) == ("Failure", "NonZeroExitCode")
+    assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+
+
+def test_input_ends_when_the_client_closes_its_channel(api: Any) -> None:
+    api.run_pod("p")
+    sent = bytes(range(256)) * 300
+    with connected(api, "command=cat&stdin=1&stdout=1", V5) as command:
+        command.send_binary(b"\x00" + sent[:1000])
+        command.send_binary(b"\x00" + sent[1000:])
+        command.send_binary(b"\xff\x00")
+        assert channels(command)[1] == sent
+
+
+def test_input_of_a_client_that_cannot_close_ends_when_it_pauses(api: Any) -> None:
+    api.run_pod("p")
+    with connected(api, "command=cat&stdin=1&stdout=1", V4) as command:
+        command.send_binary(b"\x00hello")
+        assert channels(command)[1] == b"hello"
+
+
+def test_a_terminal_has_one_stream(api: Any) -> None:
+    api.run_pod("p")
+    with connected(api, "command=false&tty=1&stdout=1&stderr=1", V5) as command:
+        command.send_binary(b"\x04" + json.dumps({"Width": 80, "Height": 24}).encode())
+        found = channels(command)
+    assert (found[1], 2 in found) == (b"no\n", False)
+
+
+def test_a_container_that_stopped_in_between_is_reported(api: Any) -> None:
+    api.run_pod("p")
+    with connected(api, "command=gone&stdout=1", V5) as command:
+        status = json.loads(channels(command)[3])
+    assert (status["code"], status["reason"]) == (500, "InternalError")
+    assert 'container not found ("main")' in status["message"]
+
+
+@pytest.mark.parametrize(
+    ("pod", "query", "code", "message"),
+    [
+        ("none", "command=ls&stdout=1", 404, 'pods "none" not found'),
+        ("p", "command=ls&stdout=1&container=other", 400, "container other is not valid for pod p"),
+        ("p", "stdout=1", 400, "you must specify at least 1 command for the container"),
+        ("p", "command=ls", 400, "you must specify at least one of stdin, stdout, stderr"),
+        ("waiting", "command=ls&stdout=1", 400, "pod waiting does not have a host assigned"),
+    ],
+)
+def test_a_command_that_cannot_start_is_refused_before_the_upgrade(
+    api: Any, make_pod: Any, pod: str, query: str, code: int, message: str
+) -> None:
+    api.run_pod("p")
+    api.make(PODS, make_pod("waiting"))
+    with pytest.raises(websocket.WebSocketBadStatusException) as caught, connected(api, query, V5, pod=pod):
+        pass
+    assert caught.value.status_code == code
+    assert json.loads(caught.value.resp_body or b"{}")["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({}, "Upgrade request required"),
+        ({"Connection": "Upgrade", "Upgrade": "SPDY/2"}, 'unable to upgrade: unsupported protocol "SPDY/2"'),
+    ],
+)
+def test_other_ways_of_running_commands_are_refused(api: Any, headers: dict[str, str], message: str) -> None:
+    api.run_pod("p")
+    answer = api.call("POST", f"{PODS}/p/exec?command=ls&stdout=1", headers=headers)
+    assert answer.status_code == 400
+    assert message in answer.json()["message"]
+
+
+@pytest.mark.parametrize("sub", ["attach", "portforward"])
+def test_what_is_not_served_is_loud(api: Any, sub: str) -> None:
+    api.run_pod("p")
+    assert api.call("GET", f"{PODS}/p/{sub}").status_code == 501
+    assert [each.what for each in api.world.unknown] == [f"GET {PODS}/p/{sub}"]
+
+
+def test_logs_are_lines_from_the_end(api: Any) -> None:
+    api.run_pod("p")
+    assert api.call("GET", f"{PODS}/p/log").text == "one\ntwo\nthree\n"
+    assert api.call("GET", f"{PODS}/p/log?tailLines=1&container=main").text == "three\n"
+
+
+def test_logs_of_one_of_several_containers_need_its_name(api: Any, make_pod: Any) -> None:
+    body = make_pod("two")
+    body["spec"]["containers"].append({"name": "side", "image": "x"})
+    api.make(PODS, body)
+    answer = api.call("GET", f"{PODS}/two/log")
+    assert answer.json()["message"] == "a container name must be specified for pod two, choose one of: [main side]"
+
+
+def test_followed_logs_go_on_until_the_pod_ends(api: Any) -> None:
+    api.run_pod("p")
+    runtime = api.cluster.runtime
+    with api.call("GET", f"{PODS}/p/log?follow=true&tailLines=1", stream=True) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == b"three"
+        runtime.log.append("four")
+        assert next(lines) == b"four"
+        api.store.patch_status(api.store.resource("Pod"), "default", "p", {"phase": "Succeeded"})
+        assert list(lines) == []
+
+
+def test_a_programs_pages_are_reached_through_its_pod_and_its_service(api: Any) -> None:
+    api.run_pod("p", labels={"app": "x"})
+    ports = [{"name": "web", "port": 80, "targetPort": "http"}]
+    api.make(
+        "/api/v1/namespaces/default/services",
+        {"metadata": {"name": "s"}, "spec": {"selector": {"app": "x"}, "ports": ports}},
+    )
+    by_pod = api.call("GET", f"{PODS}/https:p:8080/proxy/health?ready=1")
+    assert by_pod.json() == {"pod": "p", "path": "/health?ready=1", "tls": True}
+    for name in ("s", "s:80", "http:s:web"):
+        by_service = api.call("GET", f"/api/v1/namespaces/default/services/{name}/proxy/x/")
+        assert by_service.json() == {"pod": "p", "path": "/x/", "tls": False}
+    assert api.call("GET", f"{PODS}/p:9/proxy/").status_code == 503
+
+
+def test_commands_run_at_the_same_time(api: Any) -> None:
+    api.run_pod("p")
+    found: list[bytes] = []
+
+    def run(word: str) -> None:
+        with connected(api, f"command=echo&command={word}&stdout=1", V5) as command:
+            found.append(channels(command)[1])
+
+    threads = [threading.Thread(target=run, args=(word,)) for word in "abcdef"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(found) == [f"default p main echo {word}\n".encode() for word in "abcdef"]
+
+
+# Older clients: SPDY/3.1.
+
+
+class Spdy:
+    """As much of a SPDY/3.1 client as running a command takes."""
+
+    def __init__(self, api: Any, query: str, *protocols: str) -> None:
+        context = ssl.create_default_context(cafile=api.session.verify)
+        context.load_cert_chain(*api.session.cert)
+        raw = socket.create_connection((api.address, 6443), timeout=10)
+        self._socket = context.wrap_socket(raw, server_hostname=api.address)
+        lines = [f"POST {PODS}/p/exec?{query} HTTP/1.1", f"Host: {api.address}:6443", "Content-Length: 0"]
+        lines += ["Connection: Upgrade", "Upgrade: SPDY/3.1"]
+        lines += [f"X-Stream-Protocol-Version: {name}" for name in protocols]
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
+        self._file = self._socket.makefile("rb")
+        head = iter(self._file.readline, b"\r\n")
+        self.status = next(head).decode().split()[1]
+        self.headers = dict(line.decode().strip().lower().split(": ", 1) for line in head)
+        self._deflate = zlib.compressobj(zdict=DICTIONARY)
+        self._names: dict[int, str] = {}
+
+    def open(self, kind: str) -> int:
+        """Open a stream."""
+        number = 2 * len(self._names) + 1
+        self._names[number] = kind
+        pair = b"".join(struct.pack(">I", len(word)) + word for word in (b"streamtype", kind.encode()))
+        block = self._deflate.compress(struct.pack(">I", 1) + pair) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+        body = struct.pack(">IIBB", number, 0, 0, 0) + block
+        self._socket.sendall(struct.pack(">HHI", 0x8003, 1, len(body)) + body)
+        return number
+
+    def send(self, number: int, data: bytes, *, end: bool = False) -> None:
+        """Send data on a stream."""
+        self._socket.sendall(struct.pack(">II", number, (1 << 24 if end else 0) | len(data)) + data)
+
+    def everything(self) -> tuple[dict[str, bytes], int]:
+        """What comes on each stream until the server has ended all, and how many replies came."""
+        found: dict[str, bytes] = {}
+        replies, ended = 0, 0
+        while ended < len(self._names):
+            first, second = struct.unpack(">II", self._file.read(8))
+            body = self._file.read(second & 0xFFFFFF)
+            if first >> 31:
+                replies += (first & 0xFFFF) == 2
+                continue
+            name = self._names[first]
+            found[name] = found.get(name, b"") + body
+            ended += second >> 24 & 1
+        self.close()
+        return found, replies
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._file.close()
+        self._socket.close()
+
+
+def test_a_command_runs_over_spdy_with_a_stream_for_each_channel(api: Any) -> None:
+    api.run_pod("p")
+    client = Spdy(api, "command=false&stdout=1&stderr=1", V4, "v3.channel.k8s.io")
+    assert (client.status, client.headers["upgrade"]) == ("101", "spdy/3.1")
+    assert client.headers["x-stream-protocol-version"] == V4
+    for kind in ("error", "stdout", "stderr"):
+        client.open(kind)
+    found, replies = client.everything()
+    assert (found["stderr"], found["stdout"], replies) == (b"no\n", b"", 3)
+    assert json.loads(found["error"])["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
+
+
+def test_input_over_spdy_ends_with_its_stream(api: Any) -> None:
+    api.run_pod("p")
+    client = Spdy(api, "command=cat&stdin=1&stdout=1", V4)
+    client.open("error")
+    stdin = client.open("stdin")
+    client.open("stdout")
+    sent = bytes(range(256)) * 1000
+    client.send(stdin, sent[:70000])
+    client.send(stdin, sent[70000:], end=True)
+    found, _ = client.everything()
+    assert found["stdout"] == sent
+    assert json.loads(found["error"]) == {"metadata": {}, "status": "Success"}
+
+
+def test_a_spdy_client_that_speaks_no_protocol_of_ours_is_refused(api: Any) -> None:
+    api.run_pod("p")
+    client = Spdy(api, "command=ls&stdout=1", "v9.channel.k8s.io")
+    client.close()
+    assert client.status == "403"
+
+
+def test_a_program_that_is_not_there_is_an_error_and_no_exit_code(api: Any) -> None:
+    api.run_pod("p")
+    with connected(api, "command=absent&stdout=1", V5) as command:
+        status = json.loads(channels(command)[3])
+    assert (status["reason"], "details" in status) == ("InternalError", False)
+    assert "executable file not found in $PATH" in status["message"]

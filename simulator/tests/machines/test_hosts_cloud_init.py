@@ -1,0 +1,98 @@
+"""cloud-init: what user data does to a machine, and what `cloud-init status` says after."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from simulator.tests.machines.conftest import Town
+
+GZIPPED = base64.b64encode(gzip.compress(b"packed\n")).decode()
+
+
+def test_files_commands_and_names_are_as_configured(town: Town) -> None:
+    town.add("a", user_data=town.cloud_config(
+        "hostname: renamed\n"
+        "write_files:\n"
+        "- {path: /opt/x/plain, content: 'hi', permissions: '0640', owner: 'root:adm'}\n"
+        "- {path: /opt/x/packed, encoding: gz+b64, content: '" + GZIPPED + "'}\n"
+        "- {path: /opt/x/plain, content: ' there', append: true, permissions: '0640'}\n"
+        "- {path: /home/azureuser/late, content: mine, defer: true, owner: 'azureuser:azureuser'}\n"
+        "packages: [jq]\n"
+        "runcmd:\n- echo first > /root/ran\n- [sh, -c, 'echo \"$0 two\" >> /root/ran', 'a b']\n"
+    ))  # fmt: skip
+    town.settle("a")
+    assert town.run("a", "hostname; sudo cat /opt/x/plain /opt/x/packed").stdout == "renamed\nhi therepacked\n"
+    assert town.run("a", "stat -c '%a %U:%G' /opt/x/packed late").stdout == "644 root:root\n644 azureuser:azureuser\n"
+    assert town.run("a", "sudo cat /root/ran").stdout == "first\na b two\n"
+    assert town.run("a", "dpkg -s jq").status == 0
+
+
+def test_without_host_keys_three_are_made(town: Town) -> None:
+    machine = town.add("a", user_data=b"#cloud-config\nbootcmd:\n- mkdir -p /etc/ssh\n")
+    town.until(lambda: machine.os is not None and machine.os.cloud_init.finished, "cloud-init to end")
+    assert machine.os is not None
+    assert {key.get_name() for key in machine.os.sshd.host_keys()} == {"ssh-rsa", "ecdsa-sha2-nistp256", "ssh-ed25519"}
+    assert machine.os.sshd.ports == (22,)
+
+
+def test_the_default_user_is_lost_when_users_does_not_name_it(town: Town) -> None:
+    other = f"users:\n- name: other\n  ssh_authorized_keys: ['{town.login[1]}']\n  sudo: 'ALL=(ALL) NOPASSWD:ALL'\n"
+    machine = town.add("a", user_data=town.cloud_config(other))
+    town.connect("a", user="other")
+    assert machine.os is not None
+    assert "azureuser" not in machine.os.users
+    assert town.run("a", "whoami; sudo whoami").stdout == "other\nroot\n"
+
+
+STATUS = [
+    ("", "done", "done", 0),
+    ("frobnicate: true\n", "done", "degraded done", 2),
+    ("ssh_keys_typo: {}\n", "done", "degraded done", 2),
+    ("runcmd:\n- echo fine\n- 'false'\n", "error", "error - done", 1),
+    ("runcmd:\n- 'false'\n- echo fine\n", "done", "done", 0),
+    ("write_files:\n- {path: /x, owner: 'ghost:root'}\n", "error", "error - done", 1),
+    ("packages: [no-such-package]\n", "error", "error - done", 1),
+]
+
+
+@pytest.mark.parametrize(("extra", "status", "extended", "code"), STATUS)
+def test_the_status_tells_errors_from_warnings(town: Town, extra: str, status: str, extended: str, code: int) -> None:
+    town.add("a", user_data=town.cloud_config(extra))
+    done = town.run("a", "cloud-init status --wait --format json")
+    document = json.loads(done.stdout)
+    assert (document["status"], document["extended_status"], done.status) == (status, extended, code)
+    assert bool(document["errors"]) == (code == 1)
+    assert bool(document["recoverable_errors"]) == (code == 2)
+    again = town.run("a", "cloud-init status --long")
+    assert again.status == code
+    assert again.stdout.splitlines()[:2] == [f"status: {status}", f"extended_status: {extended}"]
+
+
+def test_broken_yaml_is_a_warning_and_the_admin_still_gets_in(town: Town) -> None:
+    machine = town.add("a", user_data=b"#cloud-config\nwrite_files: [unclosed\n")
+    town.until(lambda: machine.os is not None and machine.os.cloud_init.finished, "cloud-init to end")
+    assert machine.os is not None
+    assert machine.os.cloud_init.exit_code == 2
+    assert "azureuser" in machine.os.users
+
+
+def test_a_script_as_user_data_runs(town: Town) -> None:
+    machine = town.add("a", user_data=b"#!/bin/bash\nset -o pipefail\necho ran > /opt/mark\n")
+    town.until(lambda: machine.os is not None and machine.os.cloud_init.finished, "cloud-init to end")
+    assert machine.os is not None
+    assert machine.os.files.read("/opt/mark", machine.os.root()) == b"ran\n"
+
+
+def test_a_public_key_is_derived_from_a_private_one(town: Town) -> None:
+    private = town.host_key[0].strip().replace("\n", "\n    ")
+    machine = town.add("a", user_data=f"#cloud-config\nssh_keys:\n  ed25519_private: |\n    {private}\n".encode())
+    town.until(lambda: machine.os is not None and machine.os.sshd.ports, "sshd")
+    assert machine.os is not None
+    public = machine.os.files.read("/etc/ssh/ssh_host_ed25519_key.pub", machine.os.root()).decode()
+    assert public.split()[:2] == town.host_key[1].split()[:2]

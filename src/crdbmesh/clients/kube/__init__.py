@@ -1,0 +1,1 @@
+"""A Kubernetes API server: objects, watches, and commands in pods."""

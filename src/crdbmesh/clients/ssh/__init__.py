@@ -1,0 +1,1 @@
+"""Machines over SSH: a verified connection, commands and files."""

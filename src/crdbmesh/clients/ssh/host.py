@@ -1,0 +1,361 @@
+"""A machine reached over SSH: run commands on it, write and read its files.
+
+The host key is known beforehand and verified from the first connection on; see `ssh_connect`. A command that may have
+run is never run again behind the caller's back. Secrets travel by standard input or SFTP, never in a command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import posixpath
+import secrets
+import shlex
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Self
+
+import paramiko
+
+from crdbmesh.clients import waiting
+from crdbmesh.clients.ssh import connect as ssh_connect
+from crdbmesh.clients.ssh import exec as ssh_exec
+from crdbmesh.errors import CommandError, HostError, StoppedError, UnreachableError, WaitError
+
+COMMAND_TIMEOUT_S = 120.0
+SFTP_TIMEOUT_S = 60.0
+
+_CONNECT_ATTEMPTS = 3
+_CONNECT_PAUSE_S = 0.5
+_LOGIN_PATIENCE_S = 180.0
+"""How long a new machine may refuse the login key: sshd can be up before cloud-init has written authorized_keys."""
+_ABSENT = 66
+"""Exit status by which our own commands say that a file does not exist (EX_NOINPUT of sysexits.h)."""
+_TAIL_LINES = 15
+_TAIL_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a command ended. What it printed may be secret, so it is not shown."""
+
+    stdout: str = field(repr=False)
+    stderr: str = field(repr=False)
+    status: int
+
+
+class Host:
+    """One machine. One connection is kept and shared; meant for one thread at a time.
+
+    Args:
+        address: IP address or host name.
+        port: of its SSH server.
+        user: to log in as; other than root it needs sudo without a password.
+        login_key: OpenSSH private key text, the only one offered.
+        host_key: public key line (`ssh-ed25519 AAAA…`), the only one accepted.
+        name: what to call the machine in messages.
+        connect_timeout_s: for each stage of one attempt to connect.
+        stop: once set, waits end, and commands that take longer than seconds are left to themselves, with StoppedError.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        port: int,
+        user: str,
+        login_key: str,
+        host_key: str,
+        name: str,
+        connect_timeout_s: float = 10.0,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.name = name
+        self._stop = stop or threading.Event()
+        self._target = ssh_connect.Target(
+            name=name,
+            address=address,
+            port=port,
+            user=user,
+            login_key=ssh_connect.read_login_key(login_key),
+            host_key=ssh_connect.read_host_key(host_key),
+        )
+        self._connect_timeout_s = connect_timeout_s
+        self._transport: paramiko.Transport | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Host({self._target})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect. The host can be used again: it then connects anew."""
+        with self._lock:
+            transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def wait_ready(self, deadline_s: float, say: waiting.Say = waiting.unsaid) -> None:
+        """Wait until logging in works.
+
+        Raises:
+            WaitError: it did not in time; says what stood in the way last.
+            UnreachableError: the host key is not the one we gave, or the login key is refused for minutes.
+        """
+        refused_since: float | None = None
+
+        def probe() -> tuple[bool | None, str]:
+            nonlocal refused_since
+            try:
+                self._connection(attempts=1)
+            except ssh_connect.HostKeyError:
+                raise
+            except ssh_connect.LoginError as error:
+                refused_since = refused_since or time.monotonic()
+                if time.monotonic() - refused_since > _LOGIN_PATIENCE_S:
+                    raise
+                return None, str(error)
+            except UnreachableError as error:
+                refused_since = None
+                return None, str(error)
+            return True, "logged in"
+
+        awaited = f"SSH login to {self.name}"
+        waiting.wait_until(probe, awaited=awaited, deadline_s=deadline_s, interval_s=1.0, say=say, stop=self._stop)
+
+    def run(
+        self,
+        command: str,
+        *,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        stdin: bytes | None = None,
+        sudo: bool = False,
+        check: bool = True,
+        describe: str | None = None,
+    ) -> Result:
+        """Run a shell command to its end.
+
+        Args:
+            command: for the login user's shell, or for root's with `sudo`. It shows in process lists and errors:
+                no secrets in it.
+            timeout_s: at most; what still runs then is left to itself.
+            stdin: what the command reads; it is at the end of its input after that.
+            sudo: run it as root.
+            check: raise when the exit status is not 0.
+            describe: shown in errors instead of the command.
+
+        Returns:
+            Both outputs as text, and the exit status (255 when a signal ended the command).
+
+        Raises:
+            CommandError: with `check`, the status is not 0; or, with a status of None, the connection broke and
+                nobody knows whether the command ran to its end.
+            WaitError: it did not end in time.
+            StoppedError: the operator interrupted, and it did not end soon after.
+            UnreachableError: no connection; nothing ran.
+            HostError: the server refused to run anything.
+        """
+        output = ssh_exec.Output()
+        shown = describe or command
+        status = self._execute(command, output, stdin=stdin or b"", sudo=sudo, timeout_s=timeout_s, shown=shown)
+        result = Result(_text(output.stdout), _text(output.stderr), status)
+        if check and status != 0:
+            raise CommandError(shown, host=self.name, status=status, tail=_tail(output))
+        return result
+
+    def write_file(self, path: str, content: bytes, *, mode: int, owner: str = "root:root") -> bool:
+        """Make a file have this content, mode and owner; readers see the old file or the new one.
+
+        The content goes by SFTP into a private directory of the login user's, then root puts it in place.
+
+        Args:
+            path: absolute; missing parent directories are made.
+            content: all of it.
+            mode: permission bits.
+            owner: `user:group`, by name.
+
+        Returns:
+            Whether anything had to change.
+
+        Raises:
+            HostError: see `run`; or SFTP failed.
+        """
+        if not posixpath.isabs(path) or not posixpath.basename(path):
+            raise HostError(f"{self.name}: {path!r} is not the absolute path of a file")
+        user, _, group = owner.partition(":")
+        owner = f"{user}:{group or user}"
+        wanted = f"{mode & 0o7777:o} {owner} {hashlib.sha256(content).hexdigest()}"
+        quoted = shlex.quote(path)
+        look = f'test -f {quoted} && stat -c "%a %U:%G" {quoted} && sha256sum < {quoted}'
+        found = self.run(look, sudo=True, check=False, describe=f"look at {path}")
+        if found.status == 0 and " ".join(found.stdout.split()).removesuffix(" -") == wanted:
+            return False
+        with self._private_copy(content, path) as copy:
+            self._install(copy, path, mode=mode & 0o7777, owner=owner)
+        return True
+
+    def read_file(self, path: str, *, sudo: bool = True) -> bytes | None:
+        """A file's content, or None when there is no such file.
+
+        Args:
+            path: absolute, or relative to the login user's home without `sudo`.
+            sudo: read it as root; otherwise as the login user, by SFTP.
+
+        Raises:
+            HostError: see `run`; or it cannot be read.
+        """
+        if not sudo:
+            return self._read_by_sftp(path)
+        quoted = shlex.quote(path)
+        output = ssh_exec.Output()
+        command = f"test -e {quoted} || exit {_ABSENT}; cat {quoted}"
+        shown = f"read {path}"
+        status = self._execute(command, output, stdin=b"", sudo=True, timeout_s=COMMAND_TIMEOUT_S, shown=shown)
+        if status == _ABSENT:
+            return None
+        if status != 0:
+            raise CommandError(shown, host=self.name, status=status, tail=_last_lines(output.stderr))
+        return bytes(output.stdout)
+
+    def _execute(
+        self, command: str, output: ssh_exec.Output, *, stdin: bytes, sudo: bool, timeout_s: float, shown: str
+    ) -> int:
+        line = f"sudo -n sh -c {shlex.quote(command)}" if sudo and self._target.user != "root" else command
+        channel = self._channel()
+        try:
+            return ssh_exec.execute(channel, line, output, stdin=stdin, timeout_s=timeout_s, stop=self._stop)
+        except ssh_exec.TimedOutError:
+            raise WaitError(
+                f"`{shown}` on {self.name} to end", seconds=timeout_s, last_seen=_tail(output) or "no output"
+            ) from None
+        except ssh_exec.LeftError:
+            raise StoppedError(f"`{shown}` on {self.name} to end", last_seen=_tail(output) or "no output") from None
+        except ssh_exec.LostError:
+            self._drop(channel.get_transport())
+            raise CommandError(shown, host=self.name, status=None, tail=_tail(output)) from None
+        except ssh_exec.NotStartedError:
+            raise HostError(f"{self.name} refused to run `{shown}`") from None
+
+    @contextlib.contextmanager
+    def _private_copy(self, content: bytes, path: str) -> Iterator[str]:
+        """`content` in a file that only the login user can read, for the length of the block."""
+        with self._sftp(f"writing {path}") as sftp:
+            home = sftp.normalize(".")
+            folder = posixpath.join(home, f".crdbmesh-{secrets.token_hex(8)}")
+            copy = posixpath.join(folder, "content")
+            sftp.mkdir(folder, mode=0o700)
+            try:
+                with sftp.open(copy, "wx") as file:
+                    file.chmod(0o600)
+                    file.set_pipelined(True)
+                    file.write(content)
+                if sftp.stat(copy).st_size != len(content):
+                    raise HostError(f"{self.name}: writing {path}: not all of it arrived")
+                yield copy
+            finally:
+                with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+                    with contextlib.suppress(FileNotFoundError):
+                        sftp.remove(copy)
+                    sftp.rmdir(folder)
+
+    def _install(self, copy: str, path: str, *, mode: int, owner: str) -> None:
+        user, _, group = owner.partition(":")
+        folder, name = posixpath.split(path)
+        scratch = shlex.quote(posixpath.join(folder, f".{name}.{secrets.token_hex(8)}"))
+        install = f"install -m {mode:04o} -o {shlex.quote(user)} -g {shlex.quote(group)}"
+        self.run(
+            f"mkdir -p {shlex.quote(folder)} && {install} {shlex.quote(copy)} {scratch}"
+            f" && mv -fT {scratch} {shlex.quote(path)} || {{ rm -f {scratch}; exit 1; }}",
+            sudo=True,
+            describe=f"install {path}",
+        )
+
+    def _read_by_sftp(self, path: str) -> bytes | None:
+        with self._sftp(f"reading {path}") as sftp:
+            try:
+                with sftp.open(path, "r") as file:
+                    found = file.stat()
+                    if found.st_mode is not None and stat.S_ISDIR(found.st_mode):
+                        raise HostError(f"{self.name}: reading {path}: it is a directory")
+                    file.prefetch(found.st_size)
+                    return file.read()
+            except FileNotFoundError:
+                return None
+
+    @contextlib.contextmanager
+    def _sftp(self, doing: str) -> Iterator[paramiko.SFTPClient]:
+        channel = self._channel()
+        try:
+            channel.settimeout(SFTP_TIMEOUT_S)
+            with ssh_exec.closing_after(channel, SFTP_TIMEOUT_S):
+                channel.invoke_subsystem("sftp")
+            with paramiko.SFTPClient(channel) as sftp:
+                yield sftp
+        except TimeoutError:
+            raise WaitError(f"{doing} on {self.name}", seconds=SFTP_TIMEOUT_S, last_seen="silence") from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise HostError(f"{self.name}: {doing} by SFTP: {error or type(error).__name__}").passing() from error
+        finally:
+            ssh_exec.close(channel)
+
+    def _channel(self) -> paramiko.Channel:
+        """A new session channel. Nothing has run when this fails, so a dead connection is replaced once."""
+        for last in (False, True):
+            transport = self._connection(attempts=_CONNECT_ATTEMPTS)
+            try:
+                return transport.open_session(timeout=self._connect_timeout_s)
+            except paramiko.ChannelException as error:
+                raise HostError(f"{self.name} refused another SSH session: {error.text}") from error
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                self._drop(transport)
+                if last:
+                    raise UnreachableError(f"{self._target} does not open a session: {error}") from error
+        raise AssertionError("the loop ends by returning or raising")
+
+    def _drop(self, transport: paramiko.Transport) -> None:
+        """Disconnect, unless another thread already did and connected anew."""
+        with self._lock:
+            if self._transport is transport:
+                self._transport = None
+        transport.close()
+
+    def _connection(self, *, attempts: int) -> paramiko.Transport:
+        with self._lock:
+            if self._transport is not None:
+                if self._transport.is_active():
+                    return self._transport
+                self._transport.close()
+                self._transport = None
+            while True:
+                attempts -= 1
+                try:
+                    self._transport = ssh_connect.connect(self._target, timeout_s=self._connect_timeout_s)
+                except (ssh_connect.HostKeyError, ssh_connect.LoginError):
+                    raise
+                except UnreachableError:
+                    if attempts <= 0:
+                        raise
+                    time.sleep(waiting.jittered(_CONNECT_PAUSE_S))
+                else:
+                    return self._transport
+
+
+def _text(raw: bytearray) -> str:
+    return raw.decode("utf-8", errors="replace")
+
+
+def _tail(output: ssh_exec.Output) -> str:
+    return _last_lines(output.stderr) or _last_lines(output.stdout)
+
+
+def _last_lines(raw: bytearray) -> str:
+    lines = _text(raw).strip().splitlines()[-_TAIL_LINES:]
+    return "\n".join(lines)[-_TAIL_CHARACTERS:]

@@ -1,0 +1,212 @@
+"""The Azure resources of a mesh as ARM's REST bodies: pure functions from the spec.
+
+Shapes follow Microsoft's published types for network 2025-09-01 and compute 2026-04-01. Nothing here talks to Azure.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from crdbmesh import __version__
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Machine, Mesh, Region
+
+Body = dict[str, Any]
+
+NODE_PORTS = "30000-32767"
+KUBE_PORT = 6443
+
+
+def resource_id(subscription: str, group: str, kind: str, *path: str) -> str:
+    """A resource's id. `kind` is like `Microsoft.Network/virtualNetworks`; `path` its name and its children's."""
+    head = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/{kind}/{path[0]}"
+    return "/".join([head, *path[1:]])
+
+
+def tags(mesh: Mesh, region: str | None = None) -> dict[str, str]:
+    """The tags of everything that belongs to the mesh."""
+    own = {names.TAG: mesh.name, names.TAG_VERSION: __version__}
+    if region is not None:
+        own[names.TAG_REGION] = region
+    return {**mesh.tags, **own}
+
+
+def firewall(mesh: Mesh, region: Region) -> Body:
+    """The network security group with its three rules: SSH, Kubernetes API, NodePorts, from `allow_from` only.
+
+    Traffic within the VNet and with peered ones is allowed by Azure's default rules.
+    """
+    ports = {
+        "ssh": (100, str(mesh.ssh.port)),
+        "kubernetes-api": (200, str(KUBE_PORT)),
+        "node-ports": (300, NODE_PORTS),
+    }
+    return {
+        "location": region.name,
+        "tags": tags(mesh, region.name),
+        "properties": {
+            "securityRules": [
+                {"name": name, "properties": _allow(mesh, priority, port)} for name, (priority, port) in ports.items()
+            ]
+        },
+    }
+
+
+def network(mesh: Mesh, region: Region) -> Body:
+    """The VNet with its one subnet. Machines reach out through their own public IPs, so the subnet is private."""
+    return {
+        "location": region.name,
+        "tags": tags(mesh, region.name),
+        "properties": {
+            "addressSpace": {"addressPrefixes": [str(region.ranges.vnet)]},
+            "subnets": [
+                {
+                    "name": names.SUBNET,
+                    "properties": {"addressPrefix": str(region.ranges.subnet), "defaultOutboundAccess": False},
+                }
+            ],
+        },
+    }
+
+
+def peering(mesh: Mesh, remote: Region, subscription: str) -> Body:
+    """One directed peering, towards `remote`'s VNet."""
+    vnet = names.network(mesh.name, remote.name)
+    remote_id = resource_id(subscription, mesh.group_name, "Microsoft.Network/virtualNetworks", vnet)
+    return {
+        "properties": {
+            "remoteVirtualNetwork": {"id": remote_id},
+            "allowVirtualNetworkAccess": True,
+            "allowForwardedTraffic": True,
+            "allowGatewayTransit": mesh.network.gateway_transit,
+            "useRemoteGateways": False,
+        }
+    }
+
+
+def public_address(mesh: Mesh, machine: Machine) -> Body:
+    """A machine's public IP; also its way out, since the subnet has none."""
+    return {
+        "location": machine.region,
+        "tags": tags(mesh, machine.region),
+        "sku": {"name": "Standard", "tier": "Regional"},
+        "properties": {"publicIPAllocationMethod": "Static", "publicIPAddressVersion": "IPv4"},
+    }
+
+
+def nic(mesh: Mesh, machine: Machine, subscription: str) -> Body:
+    """A machine's network interface: a fixed private address, its public IP, its region's firewall."""
+    group = mesh.group_name
+
+    def network_id(kind: str, *path: str) -> dict[str, str]:
+        return {"id": resource_id(subscription, group, f"Microsoft.Network/{kind}", *path)}
+
+    public = names.address(mesh.name, machine.region, machine.number)
+    configuration = {
+        "name": names.IP_CONFIGURATION,
+        "properties": {
+            "primary": True,
+            "privateIPAddress": str(machine.address),
+            "privateIPAllocationMethod": "Static",
+            "subnet": network_id("virtualNetworks", names.network(mesh.name, machine.region), "subnets", names.SUBNET),
+            "publicIPAddress": {
+                **network_id("publicIPAddresses", public),
+                "properties": {"deleteOption": "Delete"},
+            },
+        },
+    }
+    return {
+        "location": machine.region,
+        "tags": tags(mesh, machine.region),
+        "properties": {
+            "ipConfigurations": [configuration],
+            "networkSecurityGroup": network_id("networkSecurityGroups", names.firewall(mesh.name, machine.region)),
+        },
+    }
+
+
+def virtual_machine(
+    mesh: Mesh, machine: Machine, subscription: str, *, zone: str | None, login_key: str, cloud_init: str
+) -> Body:
+    """A machine's VM. Its disk and its NIC go when it goes.
+
+    Args:
+        mesh: the spec.
+        machine: which machine.
+        subscription: the subscription's id.
+        zone: availability zone, or None for none.
+        login_key: public key line.
+        cloud_init: user data; Azure never returns it.
+    """
+    publisher, offer, sku, version = mesh.machines.image.split(":")
+    user = mesh.ssh.user
+    nic_id = resource_id(
+        subscription,
+        mesh.group_name,
+        "Microsoft.Network/networkInterfaces",
+        names.nic(mesh.name, machine.region, machine.number),
+    )
+    body: Body = {
+        "location": machine.region,
+        "tags": tags(mesh, machine.region),
+        "properties": {
+            "hardwareProfile": {"vmSize": machine.size},
+            "storageProfile": {
+                "imageReference": {"publisher": publisher, "offer": offer, "sku": sku, "version": version},
+                "osDisk": {
+                    "name": names.os_disk(mesh.name, machine.region, machine.number),
+                    "createOption": "FromImage",
+                    "caching": "ReadWrite",
+                    "diskSizeGB": mesh.machines.disk_gib,
+                    "deleteOption": "Delete",
+                    "managedDisk": {"storageAccountType": mesh.machines.disk_type},
+                },
+            },
+            "osProfile": {
+                "computerName": machine.node,
+                "adminUsername": user,
+                "customData": base64.b64encode(cloud_init.encode()).decode(),
+                "linuxConfiguration": {
+                    "disablePasswordAuthentication": True,
+                    "ssh": {"publicKeys": [{"path": f"/home/{user}/.ssh/authorized_keys", "keyData": login_key}]},
+                },
+            },
+            "networkProfile": {
+                "networkInterfaces": [{"id": nic_id, "properties": {"primary": True, "deleteOption": "Delete"}}]
+            },
+            "diagnosticsProfile": {"bootDiagnostics": {"enabled": True}},
+        },
+    }
+    if zone is not None:
+        body["zones"] = [zone]
+    return body
+
+
+def usable_zones(sku: Body, location: str) -> tuple[str, ...]:
+    """The zones a VM size may be placed in, from its entry in ARM's SKU list: those offered less those restricted."""
+    offered: set[str] = set()
+    for info in sku.get("locationInfo") or []:
+        if str(info.get("location", "")).lower() == location.lower():
+            offered.update(info.get("zones") or [])
+    for restriction in sku.get("restrictions") or []:
+        if str(restriction.get("type", "")).lower() == "zone":
+            offered.difference_update((restriction.get("restrictionInfo") or {}).get("zones") or [])
+    return tuple(sorted(offered))
+
+
+def _allow(mesh: Mesh, priority: int, ports: str) -> Body:
+    sources = list(mesh.allow_from)
+    source = {"sourceAddressPrefix": sources[0]} if len(sources) == 1 else {"sourceAddressPrefixes": sources}
+    if "*" in sources:
+        source = {"sourceAddressPrefix": "*"}
+    return {
+        "priority": priority,
+        "direction": "Inbound",
+        "access": "Allow",
+        "protocol": "Tcp",
+        **source,
+        "sourcePortRange": "*",
+        "destinationAddressPrefix": "*",
+        "destinationPortRange": ports,
+    }

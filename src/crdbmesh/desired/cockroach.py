@@ -1,0 +1,275 @@
+"""CockroachDB in one region: namespace, certificates, services, StatefulSet, and the client pod.
+
+After cockroachdb/cockroach's `cloud/kubernetes/multiregion` manifests and the Helm chart's security settings, with
+what production asks beyond them: no root client certificate in database pods, a locality with region and zone, no
+`latest`, the restricted Pod Security profile.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from crdbmesh.desired import LABELS, Object
+from crdbmesh.spec import names, versions
+from crdbmesh.spec.mesh import Mesh, Region
+
+APP = {"app": names.COCKROACH}
+CERTS = "/cockroach/cockroach-certs"
+DATA = "/cockroach/cockroach-data"
+ZONES = "/cockroach/zones"
+USER = 1000
+GRACE_SECONDS = 300
+"""At least the sum of a drain's phases; the docs ask for 300 s or more."""
+
+_PROFILE = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+_POD_PROFILE = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def namespace(region: Region) -> Object:
+    """The namespace, called like the region: its name is part of the pods' names, which must differ by region."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": region.name,
+            "labels": {**LABELS, "pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    }
+
+
+def secret(region: Region, name: str, files: dict[str, str]) -> Object:
+    """A Secret of PEM files."""
+    data = {file: base64.b64encode(text.encode()).decode() for file, text in files.items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": region.name, "labels": LABELS},
+        "type": "Opaque",
+        "data": data,
+    }
+
+
+def services(region: Region) -> list[Object]:
+    """The service account, the two Services and the disruption budget."""
+    meta = {"namespace": region.name, "labels": {**LABELS, **APP}}
+    ports = [
+        {"name": "grpc", "port": names.COCKROACH_PORT, "targetPort": "grpc"},
+        {"name": "http", "port": names.COCKROACH_HTTP_PORT, "targetPort": "http"},
+    ]
+    headless = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": APP, "ports": ports}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": names.COCKROACH, **meta},
+            "automountServiceAccountToken": False,
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": names.COCKROACH_PUBLIC, **meta},
+            "spec": {"selector": APP, "ports": ports},
+        },
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": names.COCKROACH, **meta}, "spec": headless},
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": names.COCKROACH_BUDGET, **meta},
+            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": APP}},
+        },
+    ]
+
+
+def zones(region: Region, labels: dict[str, str]) -> Object:
+    """ConfigMap from node name to zone: a pod reads its own node's for its locality.
+
+    Args:
+        region: the region.
+        labels: zone label by node name.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": names.ZONES_CONFIGMAP, "namespace": region.name, "labels": LABELS},
+        "data": labels,
+    }
+
+
+def join(mesh: Mesh) -> list[str]:
+    """The addresses a node joins by: up to two pods of every region, the same list everywhere."""
+    return [
+        f"{names.cockroach_pod(region.name, ordinal)}:{names.COCKROACH_PORT}"
+        for region in mesh.all_regions()
+        for ordinal in range(min(2, region.replicas))
+    ]
+
+
+def init_target(mesh: Mesh) -> str:
+    """The one node that is ever told to initialise: the first region's first."""
+    return f"{names.cockroach_pod(mesh.regions[0].name, 0)}:{names.COCKROACH_PORT}"
+
+
+def statefulset(mesh: Mesh, region: Region) -> Object:
+    """The StatefulSet.
+
+    `Parallel` is needed before initialisation (no pod is ever ready then). There is no liveness probe, as the docs
+    advise: a slow node is not helped by being killed.
+    """
+    spec = mesh.cockroach
+    share = f"{spec.memory_gib * 1024 // 4}MiB"
+    start = " ".join(
+        [
+            "exec /cockroach/cockroach start",
+            "--logtostderr",
+            f"--certs-dir={CERTS}",
+            f"--cluster-name={mesh.name}",
+            f'--advertise-addr="$(hostname -f):{names.COCKROACH_PORT}"',
+            f"--listen-addr=:{names.COCKROACH_PORT}",
+            f"--http-addr=:{names.COCKROACH_HTTP_PORT}",
+            f"--join={','.join(join(mesh))}",
+            f'--locality="region={region.name},zone=${{zone}}"',
+            f"--store={DATA}",
+            f"--cache={share}",
+            f"--max-sql-memory={share}",
+        ]
+    )
+    memory = f"{spec.memory_gib}Gi"
+    container = {
+        "name": "db",
+        "image": versions.COCKROACHDB_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/bin/bash", "-ec", f'zone="$(cat "{ZONES}/${{NODE_NAME}}")"\n{start}\n'],
+        "env": [
+            {"name": "COCKROACH_CHANNEL", "value": "kubernetes-multiregion"},
+            {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        ],
+        "ports": [
+            {"name": "grpc", "containerPort": names.COCKROACH_PORT},
+            {"name": "http", "containerPort": names.COCKROACH_HTTP_PORT},
+        ],
+        "readinessProbe": {
+            "httpGet": {"path": "/health?ready=1", "port": "http", "scheme": "HTTPS"},
+            "initialDelaySeconds": 10,
+            "periodSeconds": 5,
+            "failureThreshold": 2,
+        },
+        "resources": {
+            "requests": {"cpu": _cpu(spec.cpu), "memory": memory},
+            "limits": {"memory": memory},
+        },
+        "securityContext": _PROFILE,
+        "volumeMounts": [
+            {"name": "datadir", "mountPath": DATA},
+            {"name": "certs", "mountPath": CERTS, "readOnly": True},
+            {"name": "zones", "mountPath": ZONES, "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount of the pod's own
+        ],
+    }
+    pod = {
+        "serviceAccountName": names.COCKROACH,
+        "automountServiceAccountToken": False,
+        "securityContext": {**_POD_PROFILE, "fsGroupChangePolicy": "OnRootMismatch"},
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "affinity": _apart(region),
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "topology.kubernetes.io/zone",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": APP},
+            }
+        ],
+        "containers": [container],
+        "volumes": [
+            {"name": "certs", "secret": {"secretName": names.NODE_SECRET, "defaultMode": 0o440}},
+            {"name": "zones", "configMap": {"name": names.ZONES_CONFIGMAP}},
+            {"name": "tmp", "emptyDir": {}},
+        ],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": names.COCKROACH, "namespace": region.name, "labels": {**LABELS, **APP}},
+        "spec": {
+            "serviceName": names.COCKROACH,
+            "replicas": region.replicas,
+            "podManagementPolicy": "Parallel",
+            "updateStrategy": {"type": "RollingUpdate"},
+            "selector": {"matchLabels": APP},
+            "template": {"metadata": {"labels": APP}, "spec": pod},
+            "volumeClaimTemplates": [
+                {
+                    "metadata": {"name": "datadir"},
+                    "spec": {
+                        "accessModes": ["ReadWriteOnce"],
+                        "storageClassName": "local-path",
+                        "resources": {"requests": {"storage": f"{spec.storage_gib}Gi"}},
+                    },
+                }
+            ],
+        },
+    }
+
+
+def client(region: Region) -> Object:
+    """The Deployment of the client pod: the only place with the root client certificate; for init, status and SQL."""
+    labels = {"app": names.COCKROACH_CLIENT}
+    container = {
+        "name": "client",
+        "image": versions.COCKROACHDB_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["sleep", "infinity"],
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "securityContext": _PROFILE,
+        "volumeMounts": [{"name": "certs", "mountPath": CERTS, "readOnly": True}],
+    }
+    pod = {
+        "serviceAccountName": names.COCKROACH,
+        "automountServiceAccountToken": False,
+        "securityContext": _POD_PROFILE,
+        "terminationGracePeriodSeconds": 1,
+        "containers": [container],
+        "volumes": [{"name": "certs", "secret": {"secretName": names.CLIENT_SECRET, "defaultMode": 0o440}}],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": names.COCKROACH_CLIENT, "namespace": region.name, "labels": {**LABELS, **labels}},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+def _apart(region: Region) -> Object:
+    term = {"labelSelector": {"matchLabels": APP}, "topologyKey": "kubernetes.io/hostname"}
+    if region.replicas <= len(region.machines):
+        return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+
+
+def _cpu(cpu: float) -> str:
+    return f"{round(cpu * 1000)}m" if cpu != int(cpu) else str(int(cpu))
+
+
+def marker(region: Region, data: dict[str, str]) -> Object:
+    """ConfigMap that says when the cluster was initialised and, since then, its id."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": names.INIT_MARKER, "namespace": region.name, "labels": LABELS},
+        "data": data,
+    }

@@ -1,0 +1,88 @@
+"""How each cluster resolves the others' names.
+
+Each region's CoreDNS is exposed on a fixed NodePort, UDP and TCP, inside the VNets; every other cluster forwards the
+region's zone to it from a block in ConfigMap `coredns-custom`, the one place k3s leaves to users (it rewrites
+ConfigMap `coredns` at every start). A region's own zone never gets a block in its own cluster: that would loop.
+Plugins: CoreDNS `forward`, `cache`, `errors`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from crdbmesh.desired import LABELS, Object
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Mesh, Region
+
+MAX_UPSTREAMS = 15
+"""The forward plugin takes no more."""
+
+
+def service(region: Region) -> Object:
+    """The NodePort Service in front of the region's CoreDNS."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": names.DNS_SERVICE, "namespace": names.KUBE_SYSTEM, "labels": LABELS},
+        "spec": {
+            "type": "NodePort",
+            "externalTrafficPolicy": "Cluster",
+            "selector": {"k8s-app": "kube-dns"},
+            "ports": [
+                {"name": "dns", "protocol": "UDP", "port": 53, "targetPort": 53, "nodePort": region.dns_port},
+                {"name": "dns-tcp", "protocol": "TCP", "port": 53, "targetPort": 53, "nodePort": region.dns_port},
+            ],
+        },
+    }
+
+
+def forwarders(mesh: Mesh, region: Region) -> Object | None:
+    """ConfigMap `coredns-custom` with a block for every other region; None when there is none.
+
+    Applied server-side, so that keys of other owners stay.
+    """
+    others = mesh.others(region)
+    if not others:
+        return None
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": names.COREDNS_CUSTOM, "namespace": names.KUBE_SYSTEM},
+        "data": {f"crdbmesh-{other.name}.server": block(other) for other in others},
+    }
+
+
+def block(remote: Region) -> str:
+    """The server block that forwards a remote region's zone to that region's nodes.
+
+    The cache is short, for both kinds of answer: pods come back with other addresses.
+    """
+    upstreams = " ".join(f"{machine.address}:{remote.dns_port}" for machine in remote.machines[:MAX_UPSTREAMS])
+    return f"""\
+{names.zone(remote.name)}:53 {{
+    errors
+    cache 10 {{
+        denial 1024 5
+    }}
+    forward . {upstreams} {{
+        max_fails 2
+        health_check 1s
+    }}
+}}
+"""
+
+
+def coredns(mesh: Mesh, region: Region) -> Object:
+    """What we want of k3s's CoreDNS Deployment: a second replica, and a restart whenever the blocks change."""
+    wanted = forwarders(mesh, region)
+    digest = hashlib.sha256(json.dumps(wanted and wanted["data"], sort_keys=True).encode()).hexdigest()[:16]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": names.COREDNS, "namespace": names.KUBE_SYSTEM},
+        "spec": {
+            "replicas": min(2, len(region.machines)),
+            "template": {"metadata": {"annotations": {"crdbmesh.dev/forwarders": digest}}},
+        },
+    }

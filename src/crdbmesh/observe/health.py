@@ -1,0 +1,78 @@
+"""How a mesh is doing, as values: every layer of every region. `probes` reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from crdbmesh.redaction import hide_in
+
+LAYERS = ("network", "peerings", "machines", "nodes", "cilium", "clustermesh", "dns", "cockroachdb")
+
+
+class Level(Enum):
+    """How a layer is doing."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of one region: `good` of `wanted`, and what is wrong when that is not all."""
+
+    name: str
+    level: Level
+    good: int
+    wanted: int
+    cause: str | None = None
+
+    def __post_init__(self) -> None:
+        hide_in(self, "cause")
+
+
+@dataclass(frozen=True, slots=True)
+class RegionHealth:
+    """Every layer of one region."""
+
+    region: str
+    layers: tuple[Layer, ...]
+
+    def layer(self, name: str) -> Layer:
+        """The layer called `name`."""
+        return next(layer for layer in self.layers if layer.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A whole mesh.
+
+    Attributes:
+        cluster_ids: the ids of all CockroachDB clusters found; one when all is well.
+    """
+
+    mesh: str
+    regions: tuple[RegionHealth, ...]
+    cluster_ids: tuple[str, ...]
+
+    @property
+    def degraded(self) -> bool:
+        """Whether anything at all is not as it should be."""
+        layers = (layer for region in self.regions for layer in region.layers)
+        return len(self.cluster_ids) != 1 or any(layer.level is not Level.OK for layer in layers)
+
+    def figures(self) -> dict[str, int]:
+        """What `crdbmesh demo` reports: counts over all regions, links and zones by ordered pair of regions."""
+        good = {name: sum(region.layer(name).good for region in self.regions) for name in LAYERS}
+        return {
+            "regions": len(self.regions),
+            "machines": good["machines"],
+            "peerings_connected": good["peerings"],
+            "nodes_ready": good["nodes"],
+            "clustermesh_links_ready": good["clustermesh"],
+            "zones_resolved": good["dns"],
+            "cockroach_nodes_live": good["cockroachdb"],
+            "cluster_ids": len(self.cluster_ids),
+        }

@@ -1,0 +1,296 @@
+"""One run at a time, from whatever machine: a lease in the world.
+
+The lease is the tags of a network security group of its own, which has no rules and is on no network: Microsoft.Network
+compares etags (`If-Match`, 412 PreconditionFailed with PreconditionFailedEtagMismatch), which resource groups do not.
+It is taken before the first write, renewed while the run goes on, and given back at its end. A holder that died loses
+it by time; one that died in this very local folder loses it at once, since it no longer holds the folder's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import getpass
+import hashlib
+import os
+import platform
+import secrets
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from crdbmesh.clients.azure import network
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.clients.waiting import wait_until
+from crdbmesh.errors import CloudError, CrdbmeshError, HeldError, RefusedError
+from crdbmesh.spec import names
+
+LASTS_S = 300.0
+"""How long a lease lasts unless it is renewed."""
+_RENEWALS = 4
+"""How often it is renewed in that time."""
+_TAKE_S = 120.0
+_READABLE_S = 60.0
+_TRIES = 3
+_PRECONDITION_FAILED = 412
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lease.
+
+    Attributes:
+        id: of the run.
+        name: for people: `up by alice on laptop, process 4711`.
+        seat: which machine, since which boot, and which local folder; a lock there tells whether the run still lives.
+        since: when the run took it.
+        until: when it ends unless it is renewed.
+    """
+
+    id: str
+    name: str
+    seat: str
+    since: dt.datetime
+    until: dt.datetime
+
+    @classmethod
+    def of(cls, tags: Mapping[str, str]) -> Holder | None:
+        """The holder that tags name, or None."""
+        try:
+            return cls(
+                tags[names.TAG_LEASE_ID],
+                tags.get(names.TAG_LEASE_HOLDER, "somebody"),
+                tags.get(names.TAG_LEASE_SEAT, ""),
+                _time(tags[names.TAG_LEASE_SINCE]),
+                _time(tags[names.TAG_LEASE_UNTIL]),
+            )
+        except (KeyError, ValueError):
+            return None
+
+    def tags(self) -> dict[str, str]:
+        """The tags that name it."""
+        return {
+            names.TAG_LEASE_ID: self.id,
+            names.TAG_LEASE_HOLDER: self.name,
+            names.TAG_LEASE_SEAT: self.seat,
+            names.TAG_LEASE_SINCE: _text(self.since),
+            names.TAG_LEASE_UNTIL: _text(self.until),
+        }
+
+
+class Lease:
+    """A mesh's lease, as one run takes, keeps and gives it back.
+
+    Args:
+        session: Azure.
+        group: the mesh's resource group; it must be there before the lease can be taken.
+        mesh: the mesh's name.
+        location: where the security group is made.
+        tags: of the mesh's resources.
+        command: what the run does: `up`.
+        seat: of the local folder, whose lock the run holds; None without one.
+        shared: whether others have things in the group too.
+        lasts_s: how long it lasts unless it is renewed.
+        lost: called, in another thread, when somebody else has it, or when it ran out because Azure cannot be reached.
+
+    Attributes:
+        held_by_other: why this run lost it, or None.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        group: str,
+        mesh: str,
+        location: str,
+        tags: Mapping[str, str],
+        command: str,
+        seat: str | None,
+        shared: bool = False,
+        lasts_s: float = LASTS_S,
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._session = session
+        self._group = group
+        self._mesh = mesh
+        self._location = location
+        self._shared = shared
+        self._tags = dict(tags)
+        self._lasts_s = lasts_s
+        self._tell_lost = lost
+        now = _now()
+        self._me = Holder(secrets.token_hex(8), name_of(command), seat or f"none-{secrets.token_hex(8)}", now, now)
+        self._etag: str | None = None
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._renewer: threading.Thread | None = None
+        self.held_by_other: HeldError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
+
+    def look(self) -> None:
+        """Read who holds it.
+
+        Raises:
+            HeldError: somebody else does.
+        """
+        self._refuse(self._read()[0])
+
+    def take(self) -> None:
+        """Take it, unless this run has it already.
+
+        Raises:
+            HeldError: somebody else has it, or has taken it from this run.
+            CloudError: Azure refused, or does not answer.
+        """
+        with self._lock:
+            if self.held_by_other is not None:
+                raise self.held_by_other
+            if self._etag is not None and _now() < self._me.until:
+                return
+            # Not taken yet, or not renewed in time: this computer slept.
+            holder, etag = self._read()
+            try:
+                self._refuse(holder)
+            except HeldError as error:
+                self.held_by_other = error
+                raise
+            self._etag = self._write(self._renewed(since=_now()), etag)
+            if self._renewer is None:
+                self._renewer = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
+                self._renewer.start()
+
+    def end(self) -> None:
+        """Renew it no more, and leave it to run out, or to be deleted with the rest of the mesh."""
+        self._ended.set()
+        if self._renewer is not None:
+            self._renewer.join()
+
+    def give_back(self) -> None:
+        """Give it back, if this run has it; a lease that cannot be given back runs out."""
+        self.end()
+        with self._lock:
+            etag, self._etag = self._etag, None
+        if etag is not None and self.held_by_other is None:
+            with contextlib.suppress(CrdbmeshError):
+                self._put({}, etag)
+
+    def _refuse(self, holder: Holder | None) -> None:
+        if holder is None or holder.id == self._me.id or holder.until < _now() or holder.seat == self._me.seat:
+            return
+        raise self._held(holder)
+
+    def _held(self, holder: Holder) -> HeldError:
+        return HeldError(
+            f"{self._mesh} is being worked on: {holder.name}, since {_text(holder.since)}",
+            hint=f"wait until it ends; if it died, its lease runs out at {_text(holder.until)}",
+        )
+
+    def _read(self) -> tuple[Holder | None, str | None]:
+        found = network.find_nsg(self._session, self._group, names.lease(self._mesh))
+        if found is None:
+            return None, None
+        owner = (found.get("tags") or {}).get(names.TAG)
+        if owner != self._mesh and (owner is not None or self._shared):
+            raise RefusedError(
+                f"network security group {names.lease(self._mesh)} exists in {self._group} and is not this mesh's",
+                hint=f"choose another --name or `group`; if it is this mesh's, tag it {names.TAG}={self._mesh}",
+            )
+        return Holder.of(found.get("tags") or {}), str(found.get("etag", ""))
+
+    def _write(self, holder: Holder, etag: str | None) -> str:
+        """Write the holder where nobody wrote in between; the new etag.
+
+        It is read again afterwards: a request that was sent twice is refused the second time, and whether Azure
+        honours `If-None-Match` is not documented.
+        """
+        for _ in range(_TRIES):
+            try:
+                self._put(holder.tags(), etag)
+            except CloudError as error:
+                if error.status != _PRECONDITION_FAILED:
+                    raise
+            there, etag = wait_until(
+                self._read_back,
+                awaited=f"the lease of {self._mesh} to be readable",
+                deadline_s=_READABLE_S,
+                interval_s=0.5,
+                stop=self._session.stop,
+            )
+            if there == holder:
+                self._me = holder
+                return etag
+            # Somebody else's, or still what it was: something that is no run of ours changed the security group.
+            self._refuse(there)
+        raise HeldError(f"the lease of {self._mesh} is being changed by somebody else", hint="wait a little, run again")
+
+    def _read_back(self) -> tuple[tuple[Holder | None, str] | None, str]:
+        """Azure's reads lag behind its writes."""
+        holder, etag = self._read()
+        return (None if etag is None else (holder, etag)), "404"
+
+    def _put(self, more: Mapping[str, str], etag: str | None) -> None:
+        body: dict[str, Any] = {"location": self._location, "tags": {**self._tags, **more}, "properties": {}}
+        condition = {"If-Match": etag} if etag else {"If-None-Match": "*"}
+        network.ensure_nsg(
+            self._session, self._group, names.lease(self._mesh), body, condition=condition, deadline_s=_TAKE_S
+        )
+
+    def _renewed(self, *, since: dt.datetime) -> Holder:
+        until = _now() + dt.timedelta(seconds=round(self._lasts_s))
+        return Holder(self._me.id, self._me.name, self._me.seat, since, until)
+
+    def _renew_until_ended(self) -> None:
+        while not self._ended.wait(self._lasts_s / _RENEWALS):
+            try:
+                with self._lock:
+                    self._etag = self._write(self._renewed(since=self._me.since), self._etag)
+            except HeldError as error:
+                self._lose(error)
+                return
+            except CrdbmeshError as error:
+                if _now() < self._me.until:
+                    continue
+                self._lose(HeldError(f"the lease of {self._mesh} ran out, for it could not be renewed: {error}"))
+                return
+
+    def _lose(self, error: HeldError) -> None:
+        self.held_by_other = error
+        self._tell_lost()
+
+
+def seat(folder: Path) -> str:
+    """Which machine this is, since which boot, and which local folder, in a form that tells nobody."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    parts = (platform.node(), str(uuid.getnode()), boot.read_text() if boot.exists() else "", str(folder.resolve()))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def name_of(command: str) -> str:
+    """Who runs a command, for people: `up by alice on laptop, process 4711`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        user = "somebody"
+    return f"{command} by {user} on {platform.node() or 'a machine'}, process {os.getpid()}"[:200]
+
+
+def _now() -> dt.datetime:
+    """Now, to the second, as it is written."""
+    return dt.datetime.now(dt.UTC).replace(microsecond=0)
+
+
+def _text(time: dt.datetime) -> str:
+    return time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _time(text: str) -> dt.datetime:
+    return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=dt.UTC)

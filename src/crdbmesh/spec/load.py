@@ -1,0 +1,136 @@
+"""From YAML, environment and flags to a `Mesh`; every mistake is reported at once.
+
+Precedence: flags, then `CRDBMESH_*` variables, then the file, then defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from crdbmesh.errors import ConfigError, Finding
+from crdbmesh.spec.consistency import InconsistentError
+from crdbmesh.spec.mesh import Mesh
+
+_REMEDIES = {
+    "extra_forbidden": "remove it, or correct its spelling; `examples/` shows every field",
+    "missing": "add it",
+}
+_REASONS = {
+    "extra_forbidden": "is not a field",
+    "missing": "is needed",
+    "tuple_type": "must be a list, even of one",
+    "model_type": "must be a mapping of fields",
+    "dict_type": "must be a mapping",
+    "too_short": "must have at least one entry",
+}
+"""For what pydantic would say in terms of Python."""
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML spec file.
+
+    Raises:
+        ConfigError: it cannot be read, is not YAML, or is not a mapping.
+    """
+    try:
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise _wrong("--config", path, f"cannot be read ({error.strerror})", "give a readable YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise _wrong("--config", path, f"is not YAML ({reason})", "correct it") from error
+    except (ValueError, RecursionError) as error:
+        raise _wrong("--config", path, f"holds a value YAML cannot mean ({error})", "correct it") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
+        raise _wrong("--config", path, "does not hold a mapping of fields", "see examples/ for the form")
+    return loaded
+
+
+def mesh(document: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Mesh:
+    """A validated spec from a document and what overrides it.
+
+    Args:
+        document: the spec as nested mappings, as in a YAML file.
+        overrides: dotted field names to values, such as `{"machines.per_region": 3}`; None values are left out.
+
+    Raises:
+        ConfigError: with every finding.
+    """
+    merged = _merged(document, overrides or {})
+    try:
+        return Mesh.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_findings(error)) from error
+
+
+def dump(spec: Mesh) -> str:
+    """The spec as YAML, as `read_file` and `mesh` take it back."""
+    text: str = yaml.safe_dump(spec.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    return text
+
+
+def _merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(document)
+    for dotted, value in overrides.items():
+        if value is None:
+            continue
+        *parents, leaf = dotted.split(".")
+        at = merged
+        for parent in parents:
+            inner = at.get(parent)
+            at[parent] = dict(inner) if isinstance(inner, Mapping) else {}
+            at = at[parent]
+        at[leaf] = value
+    return merged
+
+
+def _findings(error: ValidationError) -> list[Finding]:
+    findings: list[Finding] = []
+    items = error.errors(include_url=False)
+    spoiled = {item["loc"][0] for item in items if len(item["loc"]) > 1}
+    for item in items:
+        if item["type"] == "too_short" and item["loc"][:1] and item["loc"][0] in spoiled:
+            # A list whose entries are wrong counts as empty; only the entries' own mistakes are worth telling.
+            continue
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, InconsistentError):
+            findings.extend(Finding(*problem) for problem in cause.problems)
+            continue
+        field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
+        reason = _REASONS.get(item["type"], item["msg"].removeprefix("Value error, "))
+        value = "(absent)" if item["type"] == "missing" else _shown(item["input"])
+        remedy = _REMEDIES.get(item["type"], "correct it; `examples/` shows every field")
+        findings.append(Finding(field or "spec", value, reason[:1].lower() + reason[1:], remedy))
+    return findings
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if not isinstance(value, str) else value
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is given twice is a mistake: PyYAML would take the last and say nothing."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping's node, whose own keys all differ; what a merge (`<<`) brings may be given again."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} is given twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+def _wrong(field: str, path: Path, reason: str, remedy: str) -> ConfigError:
+    return ConfigError([Finding(field, str(path), reason, remedy)])

@@ -1,0 +1,245 @@
+"""The spec of a mesh: what the user wants, validated, with every default filled in.
+
+`Mesh` is what a YAML spec file describes and what `crdbmesh up`'s flags override; `Region` and `Machine` are the
+views of it that the steps use. Reading files and flags is `config`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from itertools import combinations
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from crdbmesh.spec import addressing, names
+from crdbmesh.spec.consistency import InconsistentError, find_problems
+from crdbmesh.spec.fields import Image, LoginName, MeshName, RegionName, Source, Zone
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RegionSpec(_Model):
+    """One region as the user writes it: a bare name, or a name with what should differ from the default.
+
+    Attributes:
+        name: Azure location; also the name of its cluster, its Kubernetes namespace and its DNS zone.
+        vnet, subnet, pods, services: address ranges; derived from `network.base` when left out.
+        cluster_id: Cilium cluster id, 1 to 255; the region's place in the list when left out.
+        machines: how many machines; `machines.per_region` when left out.
+        size: VM size; `machines.size` when left out.
+        zones: availability zones to spread over; all that Azure offers for the size when left out, none when empty.
+    """
+
+    name: RegionName
+    vnet: IPv4Network | None = None
+    subnet: IPv4Network | None = None
+    pods: IPv4Network | None = None
+    services: IPv4Network | None = None
+    cluster_id: int | None = Field(default=None, ge=1, le=255)
+    machines: int | None = Field(default=None, ge=1, le=50)
+    size: str | None = Field(default=None, min_length=1)
+    zones: tuple[Zone, ...] | None = None
+
+
+class NetworkSpec(_Model):
+    """Address base and peering options."""
+
+    base: IPv4Network = IPv4Network("10.0.0.0/8")
+    gateway_transit: bool = False
+
+
+class MachinesSpec(_Model):
+    """What every machine is, unless its region says otherwise."""
+
+    per_region: int = Field(default=3, ge=1, le=50)
+    size: str = Field(default="Standard_D4s_v5", min_length=1)
+    image: Image = "Canonical:ubuntu-24_04-lts:server:latest"
+    disk_gib: int = Field(default=128, ge=30, le=4095)
+    disk_type: Literal["Premium_LRS", "StandardSSD_LRS", "Premium_ZRS", "StandardSSD_ZRS"] = "Premium_LRS"
+
+
+class SSHSpec(_Model):
+    """How crdbmesh logs in to the machines."""
+
+    user: LoginName = "crdbmesh"
+    port: int = Field(default=22, ge=1, le=65535)
+
+
+class CockroachSpec(_Model):
+    """The CockroachDB pods of every region.
+
+    Attributes:
+        replicas: pods per region; one per machine, at most three, when left out.
+        cpu, memory_gib: requested, and the memory also the limit, per pod.
+        storage_gib: size of each pod's volume.
+    """
+
+    replicas: int | None = Field(default=None, ge=1, le=50)
+    cpu: float = Field(default=2, gt=0, le=128)
+    memory_gib: int = Field(default=8, ge=1, le=1024)
+    storage_gib: int = Field(default=60, ge=1, le=4000)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine of a region: number from 1, private address, VM size."""
+
+    region: str
+    number: int
+    address: IPv4Address
+    size: str
+    zone: str | None
+
+    @property
+    def node(self) -> str:
+        """Its Kubernetes node name and host name."""
+        return names.node(self.region, self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One region with everything derived."""
+
+    name: str
+    cluster_id: int
+    ranges: addressing.Ranges
+    machines: tuple[Machine, ...]
+    replicas: int
+    zones: tuple[str, ...] | None
+
+    @property
+    def servers(self) -> tuple[Machine, ...]:
+        """The machines with a k3s server and an etcd member: one, or three (two would survive less than one)."""
+        return self.machines[:3] if len(self.machines) >= 3 else self.machines[:1]
+
+    @property
+    def agents(self) -> tuple[Machine, ...]:
+        """The machines that only run pods."""
+        return self.machines[len(self.servers) :]
+
+    @property
+    def dns_port(self) -> int:
+        """The NodePort at which this region's names are resolved."""
+        return names.dns_port(self.cluster_id)
+
+
+class Mesh(_Model):
+    """The whole spec.
+
+    Attributes:
+        name: the mesh's name; also its resource group's, unless `group` says otherwise.
+        regions: at least one.
+        allow_from: who may connect from outside; the caller's own address when empty, everyone with `*`.
+        group: a resource group to put everything in, which may be shared with others.
+        network, machines, ssh, cockroach: see their classes.
+        patience: every deadline of `up` is multiplied by it.
+        tags: put on every Azure resource, beside our own.
+    """
+
+    name: MeshName = "crdbmesh"
+    regions: tuple[RegionSpec, ...] = Field(min_length=1)
+    allow_from: tuple[Source, ...] = ()
+    group: str | None = Field(default=None, min_length=1, max_length=90, pattern=r"^[-\w._()]*[-\w_()]$")
+    network: NetworkSpec = NetworkSpec()
+    machines: MachinesSpec = MachinesSpec()
+    ssh: SSHSpec = SSHSpec()
+    cockroach: CockroachSpec = CockroachSpec()
+    patience: float = Field(default=1.0, gt=0, le=20)
+    tags: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _regions_by_name(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("regions"), (list, tuple)):
+            regions = [{"name": item} if isinstance(item, str) else item for item in value["regions"]]
+            return {**value, "regions": regions}
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = list(find_problems(self))
+        if problems:
+            raise InconsistentError(problems)
+        return self
+
+    @property
+    def group_name(self) -> str:
+        """The resource group everything is put in."""
+        return self.group or self.name
+
+    def all_regions(self) -> tuple[Region, ...]:
+        """Every region with its ranges, ids and machines, in the spec's order."""
+        return tuple(_region(self, index) for index in range(len(self.regions)))
+
+    def cluster_ids(self) -> list[int]:
+        """Cilium's id of every region's cluster, in the spec's order."""
+        return [spec.cluster_id or index + 1 for index, spec in enumerate(self.regions)]
+
+    def ranges(self, index: int) -> addressing.Ranges:
+        """The ranges of a region, by its place in the spec: those given, the others derived from the base."""
+        spec = self.regions[index]
+        if spec.vnet and spec.pods and spec.services:
+            vnet, pods, services = spec.vnet, spec.pods, spec.services
+        else:
+            derived = addressing.derive(self.network.base, index)
+            vnet, pods, services = (
+                spec.vnet or derived.vnet,
+                spec.pods or derived.pods,
+                spec.services or derived.services,
+            )
+        subnet = spec.subnet or addressing.default_subnet(vnet)
+        return addressing.Ranges(vnet=vnet, subnet=subnet, pods=pods, services=services)
+
+    def region(self, name: str) -> Region:
+        """The region called `name`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for region in self.all_regions():
+            if region.name == name:
+                return region
+        raise KeyError(name)
+
+    def pairs(self) -> list[tuple[Region, Region]]:
+        """Every unordered pair of regions."""
+        return list(combinations(self.all_regions(), 2))
+
+    def others(self, region: Region) -> tuple[Region, ...]:
+        """Every region but this one."""
+        return tuple(other for other in self.all_regions() if other.name != region.name)
+
+    def all_machines(self) -> Iterator[Machine]:
+        """Every machine of every region."""
+        for region in self.all_regions():
+            yield from region.machines
+
+
+def _region(mesh: Mesh, index: int) -> Region:
+    spec = mesh.regions[index]
+    ranges = mesh.ranges(index)
+    count = spec.machines or mesh.machines.per_region
+    size = spec.size or mesh.machines.size
+    machines = tuple(
+        Machine(
+            region=spec.name,
+            number=number,
+            address=addressing.machine_address(ranges.subnet, number),
+            size=size,
+            zone=spec.zones[(number - 1) % len(spec.zones)] if spec.zones else None,
+        )
+        for number in range(1, count + 1)
+    )
+    return Region(
+        name=spec.name,
+        cluster_id=mesh.cluster_ids()[index],
+        ranges=ranges,
+        machines=machines,
+        replicas=mesh.cockroach.replicas or min(count, 3),
+        zones=spec.zones,
+    )

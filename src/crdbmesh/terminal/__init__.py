@@ -1,0 +1,1 @@
+"""The command line: options, screens and exit codes; decides nothing."""

@@ -1,0 +1,125 @@
+"""How a command ends: its exit code, what it says of an error, and its JSON document. Nothing else knows exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import typer
+
+from crdbmesh import redaction as secrecy
+from crdbmesh.errors import ConfigError, CrdbmeshError, Finding, HeldError, PreflightError
+from crdbmesh.terminal import console, interrupts
+from crdbmesh.terminal.interrupts import Interrupts
+from crdbmesh.terminal.options import Output
+
+DONE, FAILED, USAGE, PREFLIGHT, DEGRADED, INTERRUPTED = 0, 1, 2, 3, 10, 130
+
+EPILOG = (
+    "Exit codes: 0 done · 1 a step failed or is blocked, or you said no · 2 usage or config · 3 preflight · "
+    "10 degraded · 130 interrupted."
+)
+
+
+@contextmanager
+def mapped(output: Output) -> Iterator[Interrupts]:
+    """Run a command's body: errors become exit codes, and are said.
+
+    Raises:
+        typer.Exit: the body ended in an error; this is its exit code.
+    """
+    with interrupts.handled(lambda: _leave(output)) as interrupted:
+        try:
+            yield interrupted
+        except CrdbmeshError as error:
+            _fail(error, output, INTERRUPTED if interrupted.stop.is_set() else _code(error))
+        except KeyboardInterrupt:
+            _say_interrupted(output)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Nobody reads on: `crdbmesh status | head`.
+            raise
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _fail(CrdbmeshError(f"{where}{error.strerror or error}"), output, FAILED, kind="file")
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get("CRDBMESH_DEBUG"):
+                raise
+            _fail(_bug(error), output, FAILED, kind="bug")
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print a command's result, with the schema's version and without a secret."""
+    typer.echo(secrecy.hide(json.dumps({"schema": 1, **document})))
+
+
+def print_usage_error(message: str, arguments: Sequence[str]) -> None:
+    """Print the result of a command line that cannot be parsed, when it asks for JSON."""
+    if _asks_for_json(arguments):
+        print_json({"error": _error("usage", message, None, [])})
+
+
+def _code(error: CrdbmeshError) -> int:
+    if isinstance(error, ConfigError):
+        return USAGE
+    if isinstance(error, PreflightError | HeldError):
+        return PREFLIGHT
+    return FAILED
+
+
+def _fail(error: CrdbmeshError, output: Output, code: int, *, kind: str | None = None) -> NoReturn:
+    console.show_error(console.make(stderr=True), error)
+    if output == "json":
+        kind = kind or type(error).__name__.removesuffix("Error").lower()
+        findings: list[Finding] = getattr(error, "findings", [])
+        print_json({"error": _error(kind, str(error), error.hint, findings)})
+    raise typer.Exit(code)
+
+
+def _error(kind: str, message: str, hint: str | None, findings: Sequence[Finding]) -> dict[str, Any]:
+    listed = [{"field": one.field, "value": one.value, "reason": one.reason, "remedy": one.remedy} for one in findings]
+    return {"code": kind, "message": message, "hint": hint, "findings": listed}
+
+
+def _bug(error: Exception) -> CrdbmeshError:
+    descriptor, path = tempfile.mkstemp(prefix="crdbmesh-", suffix=".txt")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(secrecy.hide("".join(traceback.format_exception(error))))
+    return CrdbmeshError(
+        f"unexpected {type(error).__name__}", hint=f"this is a bug in crdbmesh; its traceback is in {path}"
+    )
+
+
+def _leave(output: Output) -> None:
+    """End the process at once, whatever its threads wait for."""
+    try:
+        console.show_cursor()
+        _say_interrupted(output)
+        sys.stdout.flush()
+    finally:
+        os._exit(INTERRUPTED)
+
+
+def _say_interrupted(output: Output) -> None:
+    if output == "json":
+        print_json({"error": _error("interrupted", "interrupted", None, [])})
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    said = None
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if option in {"--output", "-o"}:
+            said = value == "json"
+        elif option.startswith(("--output=", "-o")):
+            said = option in {"--output=json", "-ojson"}
+    if said is not None:
+        return said
+    return os.environ.get("CRDBMESH_OUTPUT") == "json"

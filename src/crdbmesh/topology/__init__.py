@@ -1,1 +1,0 @@
-"""What a mesh is: pure values, no I/O."""

@@ -1,0 +1,102 @@
+"""The Azure bodies, checked against Microsoft's published types."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from crdbmesh.desired import azure as resources
+from crdbmesh.spec import load as config
+from crdbmesh.spec.mesh import Mesh
+
+SCHEMAS = Path(__file__).parents[3] / "simulator/src/crdbmesh_simulator/azure/schemas"
+SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
+
+
+@pytest.fixture
+def mesh() -> Mesh:
+    return config.mesh({"regions": ["eastus", "westus"], "allow_from": ["203.0.113.7"], "tags": {"team": "data"}})
+
+
+def bodies(mesh: Mesh) -> list[tuple[str, dict[str, Any]]]:
+    region, remote = mesh.all_regions()
+    machine = region.machines[0]
+    return [
+        ("Microsoft.Network.networkSecurityGroups", resources.firewall(mesh, region)),
+        ("Microsoft.Network.virtualNetworks", resources.network(mesh, region)),
+        (
+            "Microsoft.Network.virtualNetworks.virtualNetworkPeerings",
+            resources.peering(mesh, remote, SUBSCRIPTION),
+        ),
+        ("Microsoft.Network.publicIPAddresses", resources.public_address(mesh, machine)),
+        ("Microsoft.Network.networkInterfaces", resources.nic(mesh, machine, SUBSCRIPTION)),
+        (
+            "Microsoft.Compute.virtualMachines",
+            resources.virtual_machine(
+                mesh, machine, SUBSCRIPTION, zone="1", login_key="ssh-ed25519 AAAA x", cloud_init="#cloud-config\n"
+            ),
+        ),
+    ]
+
+
+def test_every_body_is_valid_under_the_published_types(mesh: Mesh) -> None:
+    for kind, body in bodies(mesh):
+        schema = json.loads((SCHEMAS / f"{kind}.json").read_text())
+        named = {"name": "x", **body} if "name" in schema.get("required", []) else body
+        jsonschema.Draft202012Validator(schema).validate(named)
+
+
+def test_everything_carries_the_mesh_tag_and_the_users_tags(mesh: Mesh) -> None:
+    for kind, body in bodies(mesh):
+        if not kind.endswith("Peerings"):
+            assert body["tags"]["crdbmesh"] == "crdbmesh"
+            assert body["tags"]["team"] == "data"
+
+
+def test_the_firewall_opens_three_ports_to_the_given_sources_only(mesh: Mesh) -> None:
+    rules = resources.firewall(mesh, mesh.all_regions()[0])["properties"]["securityRules"]
+    opened = {rule["properties"]["destinationPortRange"]: rule["properties"] for rule in rules}
+    assert set(opened) == {"22", "6443", "30000-32767"}
+    for properties in opened.values():
+        assert properties["sourceAddressPrefix"] == "203.0.113.7/32"
+        assert properties["protocol"] == "Tcp"
+
+
+def test_disk_nic_and_address_go_with_the_machine(mesh: Mesh) -> None:
+    made = dict(bodies(mesh))
+    vm = made["Microsoft.Compute.virtualMachines"]["properties"]
+    assert vm["storageProfile"]["osDisk"]["deleteOption"] == "Delete"
+    assert vm["networkProfile"]["networkInterfaces"][0]["properties"]["deleteOption"] == "Delete"
+    configuration = made["Microsoft.Network.networkInterfaces"]["properties"]["ipConfigurations"][0]
+    assert configuration["properties"]["publicIPAddress"]["properties"]["deleteOption"] == "Delete"
+
+
+def test_a_machine_takes_no_password_and_gets_our_user_data(mesh: Mesh) -> None:
+    profile = dict(bodies(mesh))["Microsoft.Compute.virtualMachines"]["properties"]["osProfile"]
+    assert profile["linuxConfiguration"]["disablePasswordAuthentication"] is True
+    assert base64.b64decode(profile["customData"]).decode() == "#cloud-config\n"
+    assert "adminPassword" not in profile
+
+
+@pytest.mark.parametrize(
+    ("sku", "zones"),
+    [
+        ({"locationInfo": [{"location": "EastUS", "zones": ["2", "1", "3"]}]}, ("1", "2", "3")),
+        (
+            {
+                "locationInfo": [{"location": "eastus", "zones": ["1", "2"]}],
+                "restrictions": [{"type": "Zone", "restrictionInfo": {"zones": ["2"]}}],
+            },
+            ("1",),
+        ),
+        ({"locationInfo": [{"location": "eastus"}]}, ()),
+        ({"locationInfo": [{"location": "westus", "zones": ["1"]}]}, ()),
+    ],
+)
+def test_usable_zones_are_those_offered_less_those_restricted(sku: dict[str, Any], zones: tuple[str, ...]) -> None:
+    assert resources.usable_zones(sku, "eastus") == zones

@@ -1,0 +1,169 @@
+"""The Kubernetes objects, checked against the published schemas and the facts they rely on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from crdbmesh.desired import cilium, cockroach, dns
+from crdbmesh.spec import load as config
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Mesh
+
+CHART_SCHEMA = (
+    Path(__file__).parents[3]
+    / "simulator/src/crdbmesh_simulator/kubernetes/controllers/charts/cilium-1.20.0-values.schema.json"
+)
+
+
+@pytest.fixture
+def mesh() -> Mesh:
+    return config.mesh({"regions": ["eastus", "westus", "northeurope"]})
+
+
+def kubernetes_objects(mesh: Mesh) -> list[dict[str, Any]]:
+    objects: list[dict[str, Any]] = []
+    for region in mesh.all_regions():
+        objects += [
+            cilium.secret(ca_cert="cert", ca_key="key"),
+            dns.service(region),
+            cockroach.namespace(region),
+            cockroach.secret(region, names.NODE_SECRET, {"ca.crt": "x"}),
+            *cockroach.services(region),
+            cockroach.zones(region, {"eastus-1": "eastus-1"}),
+            cockroach.statefulset(mesh, region),
+            cockroach.client(region),
+            cockroach.marker(region, {"started": "now"}),
+        ]
+        forwarders = dns.forwarders(mesh, region)
+        assert forwarders is not None
+        objects.append(forwarders)
+    return objects
+
+
+def test_every_object_is_valid_under_the_strict_published_schemas(mesh: Mesh) -> None:
+    for item in kubernetes_objects(mesh):
+        kubernetes_validate.validate(item, "1.36.0", strict=True)
+
+
+def schema_paths(schema: dict[str, Any], value: Any, at: str = "") -> list[str]:
+    """Key paths of `value` that the schema does not know (it does not refuse them itself)."""
+    if not isinstance(value, dict):
+        return []
+    known = schema.get("properties")
+    if known is None:
+        return []
+    unknown: list[str] = []
+    for key, inner in value.items():
+        if key not in known:
+            unknown.append(f"{at}{key}")
+        else:
+            unknown += schema_paths(known[key], inner, f"{at}{key}.")
+    return unknown
+
+
+def test_chart_values_are_valid_and_every_key_is_one_the_chart_knows(mesh: Mesh) -> None:
+    schema = json.loads(CHART_SCHEMA.read_text())
+    for region in mesh.all_regions():
+        values = {**cilium.values(mesh, region), **cilium.ca_values(ca_cert="c", ca_key="k")}
+        jsonschema.validate(values, schema)
+        assert schema_paths(schema, values) == []
+
+
+def test_every_cluster_lists_every_address_of_every_other_and_not_itself(mesh: Mesh) -> None:
+    for region in mesh.all_regions():
+        clusters = cilium.values(mesh, region)["clustermesh"]["config"]["clusters"]
+        assert [cluster["name"] for cluster in clusters] == [other.name for other in mesh.others(region)]
+        for cluster, other in zip(clusters, mesh.others(region), strict=True):
+            assert cluster["ips"] == [str(machine.address) for machine in other.machines]
+
+
+def test_a_single_region_has_no_clustermesh_and_no_forwarders() -> None:
+    mesh = config.mesh({"regions": ["eastus"]})
+    region = mesh.all_regions()[0]
+    assert "clustermesh" not in cilium.values(mesh, region)
+    assert dns.forwarders(mesh, region) is None
+
+
+def test_the_ca_key_is_in_the_secret_only(mesh: Mesh) -> None:
+    chart = cilium.chart(mesh, mesh.all_regions()[0])
+    assert "tls" not in yaml.safe_load(chart["spec"]["valuesContent"])
+    assert chart["spec"]["valuesSecrets"] == [{"name": names.CILIUM_VALUES_SECRET, "keys": ["values.yaml"]}]
+
+
+def test_a_failed_upgrade_never_uninstalls_the_network(mesh: Mesh) -> None:
+    spec = cilium.chart(mesh, mesh.all_regions()[0])["spec"]
+    assert spec["failurePolicy"] == "abort"
+    assert spec["bootstrap"] is True
+
+
+def test_no_cluster_forwards_its_own_zone(mesh: Mesh) -> None:
+    for region in mesh.all_regions():
+        forwarders = dns.forwarders(mesh, region)
+        assert forwarders is not None
+        assert sorted(forwarders["data"]) == sorted(f"crdbmesh-{o.name}.server" for o in mesh.others(region))
+        assert not any(block.startswith(f"{region.name}.") for block in forwarders["data"].values())
+
+
+def test_a_block_forwards_to_every_node_on_the_regions_own_port(mesh: Mesh) -> None:
+    westus = mesh.region("westus")
+    block = dns.block(westus)
+    assert "forward . 10.2.1.4:30055 10.2.1.5:30055 10.2.1.6:30055 {" in block
+    assert block.count("{") == block.count("}") == 3
+
+
+def test_coredns_restarts_exactly_when_the_blocks_change(mesh: Mesh) -> None:
+    first = mesh.all_regions()[0]
+    other = config.mesh({"regions": ["eastus", "westus"]})
+    assert dns.coredns(mesh, first) == dns.coredns(mesh, first)
+    assert dns.coredns(mesh, first) != dns.coredns(other, other.all_regions()[0])
+
+
+def test_every_region_joins_by_the_same_seeds_two_a_region(mesh: Mesh) -> None:
+    seeds = cockroach.join(mesh)
+    assert len(seeds) == 6
+    assert seeds[0] == "cockroachdb-0.cockroachdb.eastus.svc.cluster.local:26257"
+    for region in mesh.all_regions():
+        assert f"--join={','.join(seeds)}" in start_command(mesh, region.name)
+    assert cockroach.init_target(mesh) in seeds
+
+
+def start_command(mesh: Mesh, region: str) -> str:
+    command = cockroach.statefulset(mesh, mesh.region(region))["spec"]["template"]["spec"]["containers"][0]["command"]
+    return str(command[-1])
+
+
+def test_locality_has_region_and_zone_and_a_missing_zone_stops_the_pod(mesh: Mesh) -> None:
+    command = start_command(mesh, "westus")
+    assert '--locality="region=westus,zone=${zone}"' in command
+    assert command.startswith('zone="$(cat ')
+
+
+def test_database_pods_do_not_get_the_root_client_certificate(mesh: Mesh) -> None:
+    text = json.dumps(cockroach.statefulset(mesh, mesh.all_regions()[0]))
+    assert names.CLIENT_SECRET not in text
+    assert names.CLIENT_SECRET in json.dumps(cockroach.client(mesh.all_regions()[0]))
+
+
+def test_pods_meet_the_restricted_profile(mesh: Mesh) -> None:
+    region = mesh.all_regions()[0]
+    assert cockroach.namespace(region)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for workload in (cockroach.statefulset(mesh, region), cockroach.client(region)):
+        pod = workload["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_more_pods_than_machines_only_prefer_to_be_apart() -> None:
+    mesh = config.mesh({"regions": ["eastus"], "machines": {"per_region": 1}, "cockroach": {"replicas": 3}})
+    affinity = cockroach.statefulset(mesh, mesh.all_regions()[0])["spec"]["template"]["spec"]["affinity"]
+    assert "preferredDuringSchedulingIgnoredDuringExecution" in affinity["podAntiAffinity"]

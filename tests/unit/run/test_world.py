@@ -1,0 +1,99 @@
+"""What a run reaches the world by: damaged secrets are named, and what fails is not tried by every step in turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
+from crdbmesh.local import secrets as folder
+from crdbmesh.local.folder import Home
+from crdbmesh.run.world import Access
+from crdbmesh.spec import load as config
+
+MESH = config.mesh({"name": "mine", "regions": ["eastus"], "machines": {"per_region": 1}})
+KUBECONFIG = """\
+current-context: default
+clusters: [{name: default, cluster: {server: 'https://127.0.0.1:6443'}}]
+users: [{name: default, user: {}}]
+contexts: [{name: default, context: {cluster: default, user: default}}]
+"""
+
+
+class Empty:
+    """A session with an Azure in which there is nothing, which it takes a while to say."""
+
+    def __init__(self, lasts_s: float = 0.0) -> None:
+        self.stop = threading.Event()
+        self.lasts_s = lasts_s
+        self.asked = 0
+
+    @property
+    def network(self) -> Any:
+        return self
+
+    @property
+    def compute(self) -> Any:
+        return self
+
+    @property
+    def virtual_machines(self) -> Any:
+        return self
+
+    def find(self, _doing: str, _call: Any) -> None:
+        self.asked += 1
+        time.sleep(self.lasts_s)
+
+    def list_all(self, _doing: str, _call: Any) -> list[Any]:
+        return []
+
+
+def access(home: Home, session: Empty | None = None) -> Access:
+    azure: Any = session or Empty()
+    return Access(MESH, azure, home)
+
+
+@pytest.mark.parametrize("file", [folder.LOGIN_KEY, folder.CILIUM_CA, folder.COCKROACH_CA, folder.host_key("eastus-1")])
+@pytest.mark.parametrize("damage", ["emptied", "cut off"])
+def test_a_damaged_secret_is_refused_with_its_path_and_none_of_its_text(file: str, damage: str, tmp_path: Path) -> None:
+    home = Home(tmp_path / "mine")
+    access(home).login_key()
+    whole = home.read(file)
+    assert whole is not None
+    home.write(file, "" if damage == "emptied" else whole[: len(whole) - 60])
+    again = access(home)
+    read: dict[str, Callable[[], object]] = {
+        folder.LOGIN_KEY: again.login_key,
+        folder.CILIUM_CA: again.cilium_ca,
+        folder.COCKROACH_CA: again.cockroach_ca,
+        folder.host_key("eastus-1"): lambda: again.host_key(next(MESH.all_machines())),
+    }
+    with pytest.raises(RefusedError) as caught:
+        read[file]()
+    assert str(home.folder / file) in str(caught.value)
+    assert "backup" in (caught.value.hint or "")
+    assert not any(line and line in str(caught.value) for line in whole.splitlines())
+
+
+def test_probes_that_wait_for_one_that_tries_an_unreachable_cluster_share_what_it_finds(tmp_path: Path) -> None:
+    home, session = Home(tmp_path / "mine"), Empty(lasts_s=0.2)
+    home.write(folder.kubeconfig("eastus"), KUBECONFIG)
+    world = access(home, session)
+
+    def ask(_: int) -> CrdbmeshError:
+        with pytest.raises(KubeError, match="no server has a public address") as caught:
+            world.kube("eastus")
+        return caught.value
+
+    with ThreadPoolExecutor(8) as pool:
+        errors = list(pool.map(ask, range(8)))
+    assert len(errors) == 8
+    assert session.asked == 1
+    ask(0)
+    assert session.asked == 2, "who asks later is not told of an old failure"

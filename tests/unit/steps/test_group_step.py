@@ -1,0 +1,58 @@
+"""The resource group's step: a group that is shared is never made ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crdbmesh.engine.step import Gap
+from crdbmesh.errors import RefusedError
+from crdbmesh.local import secrets as folder
+from crdbmesh.local.folder import Home
+from crdbmesh.run.world import Access
+from crdbmesh.spec import load as config
+from crdbmesh.steps import network
+
+
+class OneGroup:
+    """A session that finds a resource group in one state."""
+
+    def __init__(self, found: dict[str, Any] | None) -> None:
+        self.stop = None
+        self.found = found
+        self.resources = self
+        self.resource_groups = self
+
+    def find(self, _doing: str, _call: Any) -> dict[str, Any] | None:
+        return self.found
+
+
+def step(found: dict[str, Any] | None, home: Home) -> network.Group:
+    mesh = config.mesh({"name": "mine", "regions": ["eastus"], "group": "shared"})
+    session: Any = OneGroup(found)
+    return network.Group(name="mesh/group", access=Access(mesh, session, home))
+
+
+@pytest.mark.parametrize("state", ["Deleting", "Updating"])
+def test_a_shared_group_that_is_not_ready_is_waited_for_and_not_written(state: str, tmp_path: Path) -> None:
+    found = {"tags": {"owner": "somebody"}, "properties": {"provisioningState": state}}
+    with pytest.raises(RefusedError, match="not the mesh's own") as caught:
+        step(found, Home(tmp_path)).check()
+    assert caught.value.may_pass
+
+
+def test_a_group_of_our_own_that_is_not_ready_is_written_again(tmp_path: Path) -> None:
+    found = {"tags": {"crdbmesh": "mine"}, "properties": {"provisioningState": "Deleting"}}
+    assert step(found, Home(tmp_path)).check() == Gap("resource group shared is Deleting")
+
+
+def test_what_the_folder_knows_of_a_world_that_is_gone_is_dropped_and_its_keys_are_not(tmp_path: Path) -> None:
+    home = Home(tmp_path / "mine")
+    gone = (folder.CLUSTER_ID, folder.kubeconfig("eastus"), folder.begun("eastus"))
+    for file in (*gone, folder.LOGIN_KEY):
+        home.write(file, "text")
+    step(None, home).access.forget_world()
+    assert [home.read(file) for file in gone] == [None, None, None]
+    assert home.read(folder.LOGIN_KEY) == "text"

@@ -1,0 +1,377 @@
+"""What people see: on a terminal, off one, in 80 columns, and when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from crdbmesh.commands import demo
+from crdbmesh.engine.step import Event, Gap, Outcome, Result
+from crdbmesh.errors import ConfigError, CrdbmeshError, Finding, KubeError, PreflightError
+from crdbmesh.observe.health import LAYERS, Health, Layer, Level, RegionHealth
+from crdbmesh.spec import load as config
+from crdbmesh.steps import catalog
+from crdbmesh.terminal import console
+
+FIVE = ["eastus", "westus3", "northeurope", "germanywestcentral", "australiaeast"]
+
+
+def screen(*, terminal: bool = False, width: int = 100) -> tuple[Console, StringIO]:
+    file = StringIO()
+    made = Console(file=file, width=width, force_terminal=terminal, highlight=False, color_system=None)
+    return made, file
+
+
+STEPS = ["mesh/init", "eastus/network", "eastus/node1/machine", "eastus/node2/machine"]
+
+
+def progress(target: Console, steps: list[str], *, live: bool) -> console.Progress:
+    return console.Progress(target, steps, catalog.place, catalog.STAGES, live=live)
+
+
+def ended(step: str, outcome: Outcome, detail: str = "", *, seconds: float = 0) -> Event:
+    return Event(step, "ended", detail, Result(step, outcome, detail, seconds=seconds))
+
+
+class TestProgressOffATerminal:
+    """Plain lines, for logs."""
+
+    def test_each_start_and_change_is_a_line_and_what_held_is_silent(self) -> None:
+        target, file = screen()
+        with progress(target, STEPS, live=False) as shows:
+            shows(Event("eastus/network", "applying", "VNet is absent"))
+            shows(Event("eastus/network", "waiting", "PUT: InProgress"))
+            shows(ended("eastus/network", Outcome.CHANGED, "VNet is absent", seconds=65))
+            shows(ended("mesh/init", Outcome.HELD))
+        assert file.getvalue().splitlines() == [
+            " 0:00   eastus/network: VNet is absent",
+            " 0:00 ✓ eastus/network (1 min 5 s)",
+        ]
+
+    def test_failures_and_blocks_say_why(self) -> None:
+        target, file = screen()
+        with progress(target, STEPS, live=False) as shows:
+            shows(ended("eastus/network", Outcome.FAILED, "the reason"))
+            shows(ended("eastus/node1/machine", Outcome.BLOCKED, "eastus/network failed"))
+            shows(ended("mesh/init", Outcome.STOPPED, "interrupted before it started"))
+        assert file.getvalue().splitlines() == [
+            " 0:00 ✗ eastus/network: the reason",
+            " 0:00 · eastus/node1/machine: eastus/network failed",
+        ]
+
+    def test_square_brackets_are_no_markup(self) -> None:
+        target, file = screen()
+        with progress(target, STEPS, live=False) as shows:
+            shows(Event("eastus/network", "applying", "rule [bold] of [/x]"))
+        assert "rule [bold] of [/x]" in file.getvalue()
+
+    def test_by_itself_it_draws_no_table_into_a_file_even_with_forced_colour(self) -> None:
+        target, file = screen(terminal=True)
+        with console.Progress(target, STEPS, catalog.place, catalog.STAGES) as shows:
+            shows(Event("eastus/network", "applying", "VNet is absent"))
+        assert file.getvalue() == " 0:00   eastus/network: VNet is absent\n"
+
+
+class TestProgressOnATerminal:
+    """A table that is drawn over and over."""
+
+    def drawn(self, shows: console.Progress, width: int = 80) -> list[str]:
+        target, file = screen(width=width)
+        target.print(shows.draw())
+        return [line.rstrip() for line in file.getvalue().splitlines()]
+
+    def test_it_has_a_row_per_region_and_a_column_per_stage(self) -> None:
+        shows = progress(screen(terminal=True)[0], STEPS, live=False)
+        lines = self.drawn(shows)
+        assert lines[0].split() == ["0:00", *catalog.STAGES]
+        assert [line.split()[0] for line in lines[1:]] == ["mesh", "eastus"]
+
+    def test_a_cell_counts_what_is_done_and_says_how(self) -> None:
+        shows = progress(screen()[0], STEPS, live=False)
+        assert self.drawn(shows)[2].split() == ["eastus", "1", "2"]
+        shows(Event("eastus/node1/machine", "applying", "VM is absent"))
+        assert self.drawn(shows)[2].split() == ["eastus", "1", "›", "0/2"]
+        shows(ended("eastus/node1/machine", Outcome.CHANGED))
+        shows(ended("eastus/network", Outcome.HELD))
+        assert self.drawn(shows)[2].split() == ["eastus", "=", "1", "1/2"]
+        shows(ended("eastus/node2/machine", Outcome.HELD))
+        assert self.drawn(shows)[2].split() == ["eastus", "=", "1", "✓", "2"]
+
+    @pytest.mark.parametrize(
+        ("outcome", "mark"), [(Outcome.FAILED, "✗"), (Outcome.BLOCKED, "·"), (Outcome.STOPPED, "-")]
+    )
+    def test_a_bad_end_shows_in_its_cell(self, outcome: Outcome, mark: str) -> None:
+        shows = progress(screen()[0], STEPS, live=False)
+        shows(ended("eastus/node1/machine", Outcome.CHANGED))
+        shows(ended("eastus/node2/machine", outcome, "why"))
+        assert self.drawn(shows)[2].split() == ["eastus", "1", mark, "1/2"]
+
+    def test_below_it_stands_what_each_row_waits_for_longest(self) -> None:
+        shows = progress(screen()[0], STEPS, live=False)
+        shows(Event("eastus/node1/machine", "waiting", "PUT virtualMachines/x: Creating, 12 s"))
+        shows(Event("eastus/node2/machine", "waiting", "PUT virtualMachines/y: Creating, 9 s"))
+        shows(Event("mesh/init", "waiting", "every pod"))
+        waits = self.drawn(shows)[3:]
+        assert waits == [
+            " 0:00 eastus/node1/machine: PUT virtualMachines/x: Creating, 12 s",
+            " 0:00 mesh/init: every pod",
+        ]
+
+    def test_five_regions_and_long_waits_fit_into_80_columns(self) -> None:
+        steps = ["mesh/group"] + [
+            f"{region}/{thing}"
+            for region in FIVE
+            for thing in ("network", "dns", "cilium", "cockroachdb", *(f"node{n}/k3s" for n in range(12)))
+        ]
+        shows = progress(screen()[0], steps, live=False)
+        for step in steps:
+            shows(Event(step, "waiting", "a very long text " * 9))
+        lines = self.drawn(shows)
+        assert max(map(len, lines)) <= 80
+        assert all(stage in lines[0] for stage in catalog.STAGES)
+        assert len(lines) == 1 + 6 + 6
+
+    def test_a_failure_is_a_line_above_it_at_once(self) -> None:
+        target, file = screen(terminal=True)
+        with progress(target, STEPS, live=True) as shows:
+            shows(ended("eastus/network", Outcome.FAILED, "the reason"))
+            shows(ended("mesh/init", Outcome.CHANGED))
+        shown = file.getvalue()
+        assert "✗ eastus/network: the reason" in shown
+        assert "✓ mesh/init" not in shown
+
+    def test_without_a_table_each_result_is_a_line_there_too(self) -> None:
+        target, file = screen(terminal=True)
+        with console.Progress(target, [], lambda step: ("", step), (), live=True) as shows:
+            shows(ended("group/m", Outcome.CHANGED))
+        assert "✓ group/m" in file.getvalue()
+
+    def test_its_last_state_stays_and_the_waits_go(self) -> None:
+        target, file = screen(terminal=True)
+        with progress(target, STEPS, live=True) as shows:
+            shows(Event("mesh/init", "waiting", "every pod"))
+        last = file.getvalue().rpartition("eastus")[2]
+        assert "every pod" not in last
+
+
+class TestResults:
+    """The end of a run."""
+
+    def shown(self, results: dict[str, Result], *, journal: str | None = "/j.jsonl") -> str:
+        target, file = screen()
+        console.show_results(target, results, seconds=83, journal=journal, again="crdbmesh up --name m")
+        return file.getvalue()
+
+    def test_a_failure_says_what_why_what_next_and_what_it_blocks(self) -> None:
+        blocked = {f"b{n}": Result(f"b{n}", Outcome.BLOCKED, "a failed", culprit="a") for n in range(6)}
+        shown = self.shown({"a": Result("a", Outcome.FAILED, "the reason", hint="do this"), **blocked})
+        assert shown.splitlines() == [
+            "✗ a: the reason",
+            "    do this",
+            "    blocks b0, b1, b2, b3 and 2 more",
+            "✗ 7 steps: 1 failed, 6 blocked, in 1 min 23 s",
+            "Journal: /j.jsonl",
+            "Run `crdbmesh up --name m` again to go on from here.",
+        ]
+
+    def test_a_good_end_is_one_line(self) -> None:
+        results = {"a": Result("a", Outcome.HELD), "b": Result("b", Outcome.CHANGED)}
+        assert self.shown(results) == "✓ 2 steps: 1 held, 1 changed, in 1 min 23 s\n"
+        assert self.shown({}) == "= 0 steps: nothing to do, in 1 min 23 s\n"
+
+    def test_an_interrupted_run_says_how_to_go_on(self) -> None:
+        assert "again to go on" in self.shown({"a": Result("a", Outcome.STOPPED)}, journal=None)
+
+
+def healthy(region: str, count: int = 3) -> RegionHealth:
+    return RegionHealth(region, tuple(Layer(name, Level.OK, count, count) for name in LAYERS))
+
+
+class TestStatus:
+    """Every layer of every region."""
+
+    def shown(self, health: Health, width: int = 80) -> str:
+        target, file = screen(width=width)
+        console.show_status(target, health)
+        return file.getvalue()
+
+    def test_a_broken_layer_is_counted_and_its_cause_named(self) -> None:
+        broken = Layer("cockroachdb", Level.DEGRADED, 2, 3, "cockroachdb-1 is absent")
+        shown = self.shown(Health("m", (RegionHealth("eastus", (*healthy("eastus").layers[:-1], broken)),), ("id",)))
+        assert "✗ 2/3" in shown
+        assert "✗ eastus cockroachdb: cockroachdb-1 is absent" in shown
+        assert shown.endswith("degraded\n")
+
+    def test_what_could_not_be_read_is_not_called_broken(self) -> None:
+        unknown = Layer("nodes", Level.UNKNOWN, 0, 3, "no answer")
+        layers = tuple(unknown if layer.name == "nodes" else layer for layer in healthy("eastus").layers)
+        assert "? eastus nodes: no answer" in self.shown(Health("m", (RegionHealth("eastus", layers),), ("id",)))
+
+    def test_two_clusters_where_one_should_be_is_degraded(self) -> None:
+        health = Health("m", (healthy("eastus"),), ("one", "two"))
+        assert health.degraded
+        assert "2 CockroachDB clusters where there should be one" in self.shown(health)
+
+    def test_no_cluster_is_said(self) -> None:
+        assert "No CockroachDB cluster answers." in self.shown(Health("m", (healthy("eastus"),), ()))
+
+    def test_a_layer_that_one_region_does_not_need_is_a_dot(self) -> None:
+        layers = tuple(
+            Layer(name, Level.OK, 0, 0) if name == "peerings" else Layer(name, Level.OK, 1, 1) for name in LAYERS
+        )
+        shown = self.shown(Health("m", (RegionHealth("eastus", layers),), ("id",)))
+        assert "·" in shown
+        assert shown.endswith("healthy\n")
+
+    @pytest.mark.parametrize("count", [3, 12])
+    def test_five_regions_fit_into_80_columns_with_no_count_cut(self, count: int) -> None:
+        regions = FIVE if count < 10 else FIVE[:3]
+        shown = self.shown(Health("crdbmesh", tuple(healthy(region, count) for region in regions), ("id",)))
+        lines = shown.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert sum(line.count(f"{count}/{count}") for line in lines) == len(regions) * len(LAYERS)
+
+
+class TestIntent:
+    """What is about to be made or deleted."""
+
+    def test_it_counts_machines_and_shows_ranges_and_who_may_connect(self) -> None:
+        target, file = screen(width=80)
+        spec = config.mesh({"regions": ["eastus", "westus", "northeurope"], "allow_from": ["203.0.113.7"]})
+        console.show_intent(target, spec)
+        lines = file.getvalue().splitlines()
+        assert lines[0] == "crdbmesh: 3 regions, 9 machines (Standard_D4s_v5)"
+        assert lines[2].split() == ["eastus", "3", "10.1.0.0/16", "10.101.0.0/16", "10.201.0.0/16"]
+        assert lines[-1].endswith("open to 203.0.113.7/32 only")
+        assert max(map(len, lines)) <= 80
+
+    def test_opening_to_everyone_is_said_loudly(self) -> None:
+        target, file = screen()
+        console.show_intent(target, config.mesh({"regions": ["eastus"], "allow_from": ["*"]}))
+        assert "open to EVERYONE" in file.getvalue()
+
+    def test_two_regions_come_with_a_warning(self) -> None:
+        target, file = screen()
+        console.show_intent(target, config.mesh({"regions": ["eastus", "westus"], "allow_from": ["1.2.3.4"]}))
+        assert "do not survive the loss of one" in file.getvalue()
+
+    def test_belongings_are_counted_listed_and_cut_when_many(self) -> None:
+        target, file = screen()
+        console.show_belongings(target, "m", 50, [f"thing {n}" for n in range(50)], ["vnet [theirs]"])
+        lines = file.getvalue().splitlines()
+        assert lines[0] == "m: 50 things will be deleted"
+        assert lines[-2:] == ["  and 10 more", "  stays, for it is not the mesh's alone: vnet [theirs]"]
+
+    def test_nothing_to_delete_is_said(self) -> None:
+        target, file = screen()
+        console.show_belongings(target, "m", 0, [], [])
+        assert file.getvalue() == "Nothing in Azure carries the tag of m.\n"
+
+
+def test_a_plan_is_grouped_by_region_with_gaps_and_refusals() -> None:
+    target, file = screen()
+    found: dict[str, Gap | Result] = {
+        "mesh/group": Gap("resource group m is absent"),
+        "eastus/network": Result("eastus/network", Outcome.FAILED, "cannot be changed", hint="put it back"),
+        "eastus/node1/machine": Gap("comes after eastus/network"),
+        "westus/network": Result("westus/network", Outcome.HELD),
+    }
+    console.show_plan(target, config.mesh({"name": "m", "regions": ["eastus"]}), found, catalog.place)
+    assert file.getvalue().splitlines() == [
+        "mesh",
+        "  + group          resource group m is absent",
+        "eastus",
+        "  ✗ network        cannot be changed",
+        "      put it back",
+        "  + node1/machine  comes after eastus/network",
+        "m: 2 of 4 steps have something to do, 1 cannot be done",
+    ]
+
+
+class TestErrors:
+    """What is wrong, and what to do."""
+
+    def shown(self, error: CrdbmeshError) -> str:
+        target, file = screen()
+        console.show_error(target, error)
+        return file.getvalue()
+
+    def test_findings_are_listed_with_their_remedies(self) -> None:
+        findings = [Finding("f", "v", "is wrong", "mend it"), Finding("g", "w", "too", "so")]
+        shown = self.shown(ConfigError(findings))
+        assert shown.startswith("2 mistakes in what was given:")
+        for text in ("f = v", "is wrong", "mend it", "g = w"):
+            assert text in shown
+        assert self.shown(PreflightError(findings)).startswith("Nothing was created")
+
+    def test_square_brackets_are_shown_as_they_are(self) -> None:
+        shown = self.shown(KubeError("no [bold]such[/] thing", hint="see [x]"))
+        assert "no [bold]such[/] thing" in shown
+        assert "see [x]" in shown
+
+
+def test_the_demo_shows_each_of_its_figures() -> None:
+    target, file = screen()
+    figures = {
+        "regions": 3,
+        "machines": 9,
+        "peerings_connected": 6,
+        "nodes_ready": 9,
+        "clustermesh_links_ready": 6,
+        "zones_resolved": 6,
+        "cockroach_nodes_live": 9,
+        "cluster_ids": 1,
+    }
+    result = demo.DemoResult(figures, changed_again=0, writes_again=4, left=0, unknown=0, seconds=71)
+    console.show_figures(target, result.title(), result.lines(), result.seconds)
+    shown = file.getvalue()
+    assert "3 regions, all simulated on this machine, in 1 min 11 s" in shown
+    assert "6  of 6 VNet peerings connected" in shown
+    assert "4  writes in the second up" in shown
+
+
+SHOW = (
+    "from crdbmesh import console; from crdbmesh.errors import CrdbmeshError;"
+    "console.show_error(console.make(stderr=True), CrdbmeshError('x' * 150, hint='✓'))"
+)
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ({"FORCE_COLOR": "1", "TERM": "dumb"}, False),
+    ],
+    ids=str,
+)
+def test_colour_follows_the_environment_and_lines_in_a_log_are_not_broken(
+    environment: dict[str, str], *, coloured: bool
+) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR", "TERM"}}
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**inherited, "TERM": "xterm-256color", **environment},
+    )
+    assert ("\x1b[1;31m" in done.stderr or "\x1b[31m" in done.stderr) is coloured
+    assert "x" * 150 in done.stderr
+
+
+def test_an_encoding_without_our_marks_is_no_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW.replace("stderr=True", "stderr=False")],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert "x" * 150 in done.stdout
