@@ -336,7 +336,7 @@ def test_the_demo_shows_each_of_its_figures() -> None:
 
 
 SHOW = (
-    "from crdbmesh import console; from crdbmesh.errors import CrdbmeshError;"
+    "from crdbmesh.terminal import console; from crdbmesh.errors import CrdbmeshError;"
     "console.show_error(console.make(stderr=True), CrdbmeshError('x' * 150, hint='✓'))"
 )
 
