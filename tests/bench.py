@@ -13,9 +13,8 @@ from pathlib import Path
 
 from crdbmesh.commands import demo
 from crdbmesh.engine import plan, run
-from crdbmesh.engine.step import Outcome
 from crdbmesh.local.folder import Home
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.steps import catalog
 
@@ -30,12 +29,12 @@ def measure(workers: int) -> tuple[float, float]:
         spec = {"regions": REGIONS, "allow_from": ["127.0.0.1"], "ssh": {"port": cloud.ssh_port}}
         taken = []
         for _ in range(2):
-            with Access.open(config.mesh(spec), cloud, Home(Path(folder) / "bench")) as access:
+            with World.open(config.mesh(spec), cloud, Home(Path(folder) / "bench")) as run_world:
                 started = time.monotonic()
-                steps = plan.order(catalog.steps(access))
+                steps = plan.order(catalog.steps(run_world))
                 results = run.run(steps, workers=workers, notify=lambda _event: None)
                 taken.append(time.monotonic() - started)
-            failed = [result for result in results.values() if result.outcome not in {Outcome.HELD, Outcome.CHANGED}]
+            failed = [result for result in results.values() if not result.outcome.good]
             if failed:
                 sys.exit(f"{failed[0].step}: {failed[0].detail}")
         return taken[0], taken[1]

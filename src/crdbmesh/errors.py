@@ -35,19 +35,19 @@ class CrdbmeshError(Exception):
 
     Attributes:
         hint: what the operator does next, one sentence, or None.
-        may_pass: whether the same may succeed a little later: a connection broke, a server stumbled. Where repeating
+        retryable: whether the same may succeed a little later: a connection broke, a server stumbled. Where repeating
             is safe, clients have repeated; what is left is for whoever can repeat the whole of what was going on.
     """
 
-    may_pass: bool = False
+    retryable: bool = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(hide(message))
         self.hint = hide(hint) if hint is not None else None
 
-    def passing(self) -> Self:
-        """This error, as one that may pass."""
-        self.may_pass = True
+    def as_retryable(self) -> Self:
+        """Mark this error as retryable and return it."""
+        self.retryable = True
         return self
 
 
@@ -130,7 +130,7 @@ class CloudError(CrdbmeshError):
         super().__init__(message, hint=hint)
         self.code = code
         self.status = status
-        self.may_pass = _stumbled(status)
+        self.retryable = _stumbled(status)
         self.request_id = request_id
 
 
@@ -157,7 +157,7 @@ class HostError(CrdbmeshError):
 class UnreachableError(HostError):
     """The host does not answer, refuses the login key, or shows another host key."""
 
-    may_pass = True
+    retryable = True
 
 
 class CommandError(HostError):
@@ -175,7 +175,7 @@ class CommandError(HostError):
         self.command = command
         self.status = status
         self.tail = hide(tail)
-        self.may_pass = status is None
+        self.retryable = status is None
 
 
 class KubeError(CrdbmeshError):
@@ -190,7 +190,7 @@ class KubeError(CrdbmeshError):
         super().__init__(message, hint=hint)
         self.status = status
         self.reason = reason
-        self.may_pass = _stumbled(status)
+        self.retryable = _stumbled(status)
 
 
 def _stumbled(status: int | None) -> bool:

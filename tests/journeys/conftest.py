@@ -29,14 +29,13 @@ from crdbmesh.engine.step import Event, Outcome, Result
 from crdbmesh.local.folder import Home
 from crdbmesh.observe.health import Health
 from crdbmesh.observe.probes import read
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
 
 NETWORK_API = "2025-05-01"
 COMPUTE_API = "2025-04-01"
-GOOD = (Outcome.HELD, Outcome.CHANGED)
 
 
 def silent(_event: Event) -> None:
@@ -44,7 +43,7 @@ def silent(_event: Event) -> None:
 
 
 @dataclass
-class World:
+class SimulatedWorld:
     """A simulated world seen from outside."""
 
     coordinates: dict[str, Any]
@@ -67,17 +66,17 @@ class World:
         return Home(self.folder / "home" / "crdbmesh")
 
     @contextmanager
-    def access(self, mesh: Mesh) -> Iterator[Access]:
-        with Access.open(mesh, self.cloud(), self.home()) as access:
-            yield access
+    def open(self, mesh: Mesh) -> Iterator[World]:
+        with World.open(mesh, self.cloud(), self.home()) as run_world:
+            yield run_world
 
     def up(self, mesh: Mesh, *, workers: int = 32, notify: Any = silent) -> dict[str, Result]:
-        with self.access(mesh) as access:
-            return run.run(plan.order(catalog.steps(access)), workers=workers, notify=notify)
+        with self.open(mesh) as run_world:
+            return run.run(plan.order(catalog.steps(run_world)), workers=workers, notify=notify)
 
     def status(self, mesh: Mesh) -> Health:
-        with self.access(mesh) as access:
-            return read(access)
+        with self.open(mesh) as run_world:
+            return read(run_world)
 
     def report(self) -> dict[str, Any]:
         return dict(self._get(self.coordinates["report_url"]))
@@ -131,13 +130,13 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path) -> Iterator[SimulatedWorld]:
     command = [sys.executable, "-m", "crdbmesh_simulator", "--scale", "200", "--seed", "7", "--folder", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         try:
-            yield World(json.loads(line), tmp_path)
+            yield SimulatedWorld(json.loads(line), tmp_path)
         finally:
             process.terminate()
             process.wait(timeout=30)
@@ -145,7 +144,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def failures(results: dict[str, Result]) -> dict[str, str]:
     """What did not end well, by step."""
-    return {name: result.detail for name, result in results.items() if result.outcome not in GOOD}
+    return {name: result.detail for name, result in results.items() if not result.outcome.good}
 
 
 def changed(results: dict[str, Result]) -> list[str]:

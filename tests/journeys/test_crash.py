@@ -21,8 +21,8 @@ def test_up_that_dies_after_every_apply_still_converges_to_one_cluster(world: An
             applied.append(event.step)
             raise Killed
 
-    with world.access(mesh) as access:
-        everything = len(catalog.steps(access))
+    with world.open(mesh) as run_world:
+        everything = len(catalog.steps(run_world))
     for _ in range(everything + 1):
         try:
             results = world.up(mesh, workers=1, notify=die)

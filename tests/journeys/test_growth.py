@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crdbmesh.engine.step import Event, Outcome
+from crdbmesh.engine.step import Event
 
 SECRETS = "/api/v1/namespaces/kube-system/secrets?labelSelector=owner%3Dhelm%2Cname%3Dcilium"
 
@@ -22,7 +22,7 @@ def test_a_changed_chart_is_waited_for_until_helm_has_upgraded_it(world: Any) ->
 
     for mesh in (world.mesh(["eastus"]), world.mesh(["eastus"], machines=2)):
         results = world.up(mesh, notify=look)
-        bad = {name: r.detail for name, r in results.items() if r.outcome not in {Outcome.HELD, Outcome.CHANGED}}
+        bad = {name: r.detail for name, r in results.items() if not r.outcome.good}
         assert not bad
     assert ended == [{"1": "deployed"}, {"1": "superseded", "2": "deployed"}]
     assert not world.status(mesh).degraded

@@ -93,8 +93,8 @@ def on_host(region: str, command: str) -> Callable[[Any], None]:
 
     def damage(world: Any) -> None:
         mesh = config.mesh(config.read_file(world.home().folder / SPEC))
-        with world.access(mesh) as access:
-            access.host(mesh.region(region).machines[0]).run(command, sudo=True)
+        with world.open(mesh) as run_world:
+            run_world.host(mesh.region(region).machines[0]).run(command, sudo=True)
 
     return damage
 
@@ -144,14 +144,14 @@ def test_a_mesh_comes_up_is_left_alone_is_repaired_and_goes_without_a_trace(worl
     mesh: Mesh = world.mesh(REGIONS)
     world.home().write(SPEC, config.dump(mesh))
 
-    with world.access(mesh) as access:
-        steps = catalog.steps(access)
+    with world.open(mesh) as run_world:
+        steps = catalog.steps(run_world)
         surveyed = plan.survey(plan.order(steps), workers=16)
     assert all(isinstance(found, Gap) for name, found in surveyed.items() if name != "mesh/providers")
     assert world.writes() == 0, "plan wrote something"
 
     first = world.up(mesh)
-    assert not {name: r.detail for name, r in first.items() if r.outcome not in {Outcome.HELD, Outcome.CHANGED}}
+    assert not {name: r.detail for name, r in first.items() if not r.outcome.good}
     health = world.status(mesh)
     assert not health.degraded, health
     assert health.figures() == {
@@ -173,7 +173,7 @@ def test_a_mesh_comes_up_is_left_alone_is_repaired_and_goes_without_a_trace(worl
     for step, damage in DAMAGE.items():
         damage(world)
         repaired = world.up(mesh)
-        bad = {name: r.detail for name, r in repaired.items() if r.outcome not in {Outcome.HELD, Outcome.CHANGED}}
+        bad = {name: r.detail for name, r in repaired.items() if not r.outcome.good}
         assert not bad, f"after damage to {step}"
         assert repaired[step].outcome is Outcome.CHANGED, f"{step} did not notice its damage"
     health = world.status(mesh)

@@ -17,7 +17,6 @@ from crdbmesh.observe.inventory import find
 from crdbmesh.spec import load as config
 from crdbmesh.terminal import app as cli
 
-GOOD = {Outcome.HELD, Outcome.CHANGED}
 AZURE_LAYERS = ("network", "peerings", "machines")
 
 
@@ -42,7 +41,7 @@ def up_again(world: Any, *arguments: str) -> Any:
 @pytest.mark.long
 def test_with_the_folder_lost_up_refuses_status_reads_the_tags_and_down_removes_all(world: Any) -> None:
     mesh = world.mesh(["eastus", "westus"], network={"gateway_transit": True})
-    assert {result.outcome for result in world.up(mesh).values()} <= GOOD
+    assert all(result.outcome.good for result in world.up(mesh).values())
     folder = world.home().folder
     world.home().write(SPEC, config.dump(mesh))
     writes = world.writes()
@@ -66,7 +65,7 @@ def test_with_the_folder_lost_up_refuses_status_reads_the_tags_and_down_removes_
 
     # A kubeconfig is no secret that is lost: it is fetched again.
     (folder / "kubeconfigs" / "westus.yaml").unlink()
-    assert {result.outcome for result in world.up(mesh).values()} <= GOOD
+    assert all(result.outcome.good for result in world.up(mesh).values())
 
     # Only the spec: what it should be comes from the tags, and everything can be read.
     (folder / SPEC).unlink()
@@ -148,16 +147,16 @@ def test_what_is_reconstructed_is_the_shape_of_the_mesh(world: Any) -> None:
         "group": "crdbmesh-others",
     }
     mesh = config.mesh(spec)
-    with world.access(mesh) as access:
+    with world.open(mesh) as run_world:
         from crdbmesh.engine import plan, run
         from crdbmesh.steps import catalog
 
         wanted = {"network", "firewall", "address", "nic", "machine", "providers", "group", "peerings"}
-        steps = [step for step in catalog.steps(access) if step.name.rpartition("/")[2] in wanted]
+        steps = [step for step in catalog.steps(run_world) if step.name.rpartition("/")[2] in wanted]
         results = run.run(plan.order(steps), workers=16, notify=lambda _event: None)
         assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
         # Nobody has taken the lease here; the first region is then the one with the lowest addresses.
-        made = reconstruct.reconstruct(access.session, find(access.session, "crdbmesh"))
+        made = reconstruct.reconstruct(run_world.session, find(run_world.session, "crdbmesh"))
     assert made.group_name == "crdbmesh-others"
     assert made.allow_from == mesh.allow_from
     assert made.ssh.port == mesh.ssh.port
@@ -172,10 +171,10 @@ def test_what_is_reconstructed_is_the_shape_of_the_mesh(world: Any) -> None:
 @pytest.mark.long
 def test_a_new_first_machine_joins_its_cluster_though_the_kubeconfig_is_lost(world: Any) -> None:
     mesh = world.mesh(["eastus"], machines=3)
-    assert {result.outcome for result in world.up(mesh).values()} <= GOOD
+    assert all(result.outcome.good for result in world.up(mesh).values())
     before = world.kube("eastus", "GET", "/api/v1/namespaces/kube-system")[1]["metadata"]["uid"]
     world.resource("DELETE", "Microsoft.Compute/virtualMachines/crdbmesh-eastus-1", api="2025-04-01")
     world.home().delete("kubeconfigs/eastus.yaml")
     results = world.up(mesh)
-    assert {name: result.detail for name, result in results.items() if result.outcome not in GOOD} == {}
+    assert {name: result.detail for name, result in results.items() if not result.outcome.good} == {}
     assert world.kube("eastus", "GET", "/api/v1/namespaces/kube-system")[1]["metadata"]["uid"] == before

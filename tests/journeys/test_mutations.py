@@ -22,11 +22,11 @@ from crdbmesh.desired import cockroach as manifests
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Outcome, Result, Step
 from crdbmesh.local import pki
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.steps import catalog, cilium, cockroach, dns
 
-Mutate = Callable[[Access, list[Object]], list[Object]]
+Mutate = Callable[[World, list[Object]], list[Object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class OtherObjects(cilium.Cilium):
     mutate: Mutate
 
     def objects(self) -> list[Object]:
-        return self.mutate(self.access, cilium.Cilium.objects(self))
+        return self.mutate(self.world, cilium.Cilium.objects(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class OtherForwarders(dns.Forwarders):
     mutate: Mutate
 
     def objects(self) -> list[Object]:
-        return self.mutate(self.access, dns.Forwarders.objects(self))
+        return self.mutate(self.world, dns.Forwarders.objects(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class OtherPods(cockroach.Pods):
     mutate: Mutate
 
     def objects(self) -> list[Object]:
-        return self.mutate(self.access, cockroach.Pods.objects(self))
+        return self.mutate(self.world, cockroach.Pods.objects(self))
 
 
 OTHER: dict[str, type[Any]] = {"cilium": OtherObjects, "dns": OtherForwarders, "cockroachdb": OtherPods}
@@ -73,15 +73,15 @@ def up_with(world: Any, step: str, mutate: Mutate) -> dict[str, Result]:
         other: Step = OTHER[step.rpartition("/")[2]](**fields, mutate=mutate)
         return other
 
-    with world.access(mesh) as access:
-        steps = [replaced(original) for original in catalog.steps(access)]
+    with world.open(mesh) as run_world:
+        steps = [replaced(original) for original in catalog.steps(run_world)]
         return run.run(plan.order(steps), workers=32, notify=lambda _event: None)
 
 
 def values(change: Callable[[dict[str, Any]], None]) -> Mutate:
     """Change the chart's values."""
 
-    def mutate(_access: Access, objects: list[Object]) -> list[Object]:
+    def mutate(_world: World, objects: list[Object]) -> list[Object]:
         secret, chart = objects
         content = yaml.safe_load(chart["spec"]["valuesContent"])
         change(content)
@@ -111,31 +111,31 @@ def other_ca() -> pki.KeyPair:
     return pki.make_cilium_ca(now=datetime.now(UTC))
 
 
-def another_ca(_access: Access, objects: list[Object]) -> list[Object]:
+def another_ca(_world: World, objects: list[Object]) -> list[Object]:
     other = other_ca()
     return [cilium_manifests.secret(ca_cert=other.cert_pem, ca_key=other.key_pem), objects[1]]
 
 
-def no_udp(_access: Access, objects: list[Object]) -> list[Object]:
+def no_udp(_world: World, objects: list[Object]) -> list[Object]:
     service, *rest = objects
     ports = [port for port in service["spec"]["ports"] if port["protocol"] == "TCP"]
     return [{**service, "spec": {**service["spec"], "ports": ports}}, *rest]
 
 
-def wrong_upstream(_access: Access, objects: list[Object]) -> list[Object]:
+def wrong_upstream(_world: World, objects: list[Object]) -> list[Object]:
     service, blocks, deployment = objects
     data = {key: text.replace("10.2.1.", "10.2.9.") for key, text in blocks["data"].items()}
     return [service, {**blocks, "data": data}, deployment]
 
 
-def no_block(_access: Access, objects: list[Object]) -> list[Object]:
+def no_block(_world: World, objects: list[Object]) -> list[Object]:
     return [objects[0], objects[2]]
 
 
 def command(change: Callable[[str], str]) -> Mutate:
     """Change the start command."""
 
-    def mutate(_access: Access, objects: list[Object]) -> list[Object]:
+    def mutate(_world: World, objects: list[Object]) -> list[Object]:
         (workload,) = objects
         container = workload["spec"]["template"]["spec"]["containers"][0]
         container["command"] = [*container["command"][:-1], change(container["command"][-1])]
@@ -198,25 +198,25 @@ def test_a_broken_link_fails_up_at_its_step_with_its_symptom(
 @pytest.mark.long
 def test_a_certificate_that_names_another_region_is_caught_where_it_is_issued(world: Any) -> None:
     mesh = world.mesh(["eastus", "westus"], patience=PATIENCE)
-    with world.access(mesh) as access:
-        ca = access.cockroach_ca()
+    with world.open(mesh) as run_world:
+        ca = run_world.cockroach_ca()
         wrong = pki.issue_cockroach_node(ca, "northeurope", now=datetime.now(UTC))
         files = {"ca.crt": ca.cert_pem, "node.crt": wrong.cert_pem, "node.key": wrong.key_pem}
 
         def spoil(event: Event) -> None:
             if (event.step, event.kind) == ("westus/certificates", "applied"):
                 secret = manifests.secret(mesh.region("westus"), names.NODE_SECRET, files)
-                access.kube("westus").apply(secret)
+                run_world.kube("westus").apply(secret)
 
-        results = run.run(plan.order(catalog.steps(access)), workers=32, notify=spoil)
+        results = run.run(plan.order(catalog.steps(run_world)), workers=32, notify=spoil)
     failed = {name: r.detail for name, r in results.items() if r.outcome is Outcome.FAILED}
     assert "does not name" in failed["westus/certificates"]
 
 
 def test_a_host_that_shows_another_key_is_refused(world: Any) -> None:
     mesh = world.mesh(["eastus"], patience=PATIENCE)
-    with world.access(mesh) as access:
-        made = [step for step in catalog.steps(access) if catalog.place(step.name)[1] in {"network", "machines"}]
+    with world.open(mesh) as run_world:
+        made = [step for step in catalog.steps(run_world) if catalog.place(step.name)[1] in {"network", "machines"}]
         made = [step for step in made if not step.name.endswith("/host")]
         results = run.run(plan.order(made), workers=8, notify=lambda _event: None)
     assert not [name for name, result in results.items() if result.outcome is Outcome.FAILED]

@@ -20,17 +20,16 @@ from crdbmesh.spec import load as config
 from crdbmesh.spec import names
 from crdbmesh.steps import catalog, cockroach, initialise
 
-GOOD = {Outcome.HELD, Outcome.CHANGED}
 MARKER = "/api/v1/namespaces/{0}/configmaps/cockroachdb-init"
 
 
 def findings(world: Any, regions: list[Any], **document: Any) -> list[Finding]:
-    with world.access(world.mesh(regions, **document)) as access:
-        return list(existing(access))
+    with world.open(world.mesh(regions, **document)) as run_world:
+        return list(existing(run_world))
 
 
 def bad(results: dict[str, Any]) -> dict[str, str]:
-    return {name: result.detail for name, result in results.items() if result.outcome not in GOOD}
+    return {name: result.detail for name, result in results.items() if not result.outcome.good}
 
 
 def region(name: str, place: int, **more: Any) -> dict[str, Any]:
@@ -126,8 +125,8 @@ def test_a_spec_that_contradicts_the_world_is_refused_and_one_that_adds_to_it_is
         ssh = {"port": world.cloud().ssh_port, **rest.pop("ssh", {})}
         base = world.mesh(["eastus"]).model_dump(mode="json", exclude_none=True)
         document = {**base, "regions": regions, "machines": {"per_region": 1, **machines}, "ssh": ssh, **rest}
-        with world.access(config.mesh(document)) as access:
-            found = list(existing(access))
+        with world.open(config.mesh(document)) as run_world:
+            found = list(existing(run_world))
         fitting = [one for one in found if one.field == field and reason in one.reason and remedy in one.remedy]
         assert fitting, f"{what}: {[str(one) for one in found]}"
 
@@ -169,8 +168,8 @@ def test_a_spec_that_contradicts_the_world_is_refused_and_one_that_adds_to_it_is
 
 def surveyed(world: Any, regions: list[Any], **document: Any) -> dict[str, Any]:
     """What `plan` finds that cannot be done, by step. Steps that wait for those are not looked at."""
-    with world.access(world.mesh(regions, **document)) as access:
-        found = plan.survey(plan.order(catalog.steps(access)), workers=16)
+    with world.open(world.mesh(regions, **document)) as run_world:
+        found = plan.survey(plan.order(catalog.steps(run_world)), workers=16)
     return {name: one for name, one in found.items() if getattr(one, "outcome", None) is Outcome.FAILED}
 
 
@@ -192,16 +191,16 @@ def test_init_runs_once_whatever_is_lost_and_whichever_region_comes_first(world:
         said.append(event.text)
 
     # Whoever claimed the target first decides; a spec with another first region follows.
-    with world.access(mesh) as access:
-        steps = [step for step in catalog.steps(access) if step.name not in {"mesh/init", "mesh/proof"}]
+    with world.open(mesh) as run_world:
+        steps = [step for step in catalog.steps(run_world) if step.name not in {"mesh/init", "mesh/proof"}]
         assert not bad(run.run(plan.order(steps), workers=32, notify=note))
-        claim = initialise.Initialised(name="mesh/init", access=access)
+        claim = initialise.Initialised(name="mesh/init", world=run_world)
         with pytest.raises(RefusedError, match="not one node of this spec"):
             claim._target({"eastus": {"target": "gone:26257"}, "westus": {}})
         claim._claim(initialise.address_of("westus", 0), {"eastus": {}, "westus": {}})
         with pytest.raises(KubeError, match="another run") as caught:
             claim._claim(initialise.address_of("eastus", 0), {"eastus": {}, "westus": {}})
-        assert caught.value.may_pass
+        assert caught.value.retryable
     assert not bad(world.up(mesh, notify=note))
     assert [text for text in said if text.startswith("cockroach init on")] == [
         "cockroach init on cockroachdb-0.cockroachdb.westus.svc.cluster.local:26257"
@@ -255,20 +254,20 @@ class Apart(cockroach.Pods):
 
 def test_regions_that_were_initialised_apart_are_never_marked_as_one_cluster(world: Any) -> None:
     mesh = world.mesh(["eastus", "westus"], patience=0.02)
-    with world.access(mesh) as access:
-        steps = [step for step in catalog.steps(access) if step.name not in {"mesh/init", "mesh/proof"}]
+    with world.open(mesh) as run_world:
+        steps = [step for step in catalog.steps(run_world) if step.name not in {"mesh/init", "mesh/proof"}]
         west = next(step for step in steps if step.name == "westus/cockroachdb")
         fields = {field.name: getattr(west, field.name) for field in dataclasses.fields(west)}
         steps = [Apart(**fields) if step is west else step for step in steps]
         assert not bad(run.run(plan.order(steps), workers=32, notify=lambda _event: None))
-        kube = access.kube("eastus")
+        kube = run_world.kube("eastus")
         for name, cluster in (("eastus", "crdbmesh"), ("westus", "another")):
             database.initialise(kube, "eastus", target=initialise.address_of(name, 0), cluster_name=cluster)
         deadline = time.monotonic() + 30
-        while any(initialise.read_states(access).values()):
+        while any(initialise.read_states(run_world).values()):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        init = initialise.Initialised(name="mesh/init", access=access)
+        init = initialise.Initialised(name="mesh/init", world=run_world)
         gap = init.check()
         assert gap is not None
         with pytest.raises(RefusedError, match="not one CockroachDB cluster"):

@@ -18,7 +18,7 @@ def test_a_lost_first_machine_is_replaced_in_its_cluster_and_its_database(world:
     assert world.status(mesh).degraded
 
     results = world.up(mesh)
-    bad = {name: r.detail for name, r in results.items() if r.outcome not in {Outcome.HELD, Outcome.CHANGED}}
+    bad = {name: r.detail for name, r in results.items() if not r.outcome.good}
     assert not bad
     after = world.status(mesh)
     assert not after.degraded, [layer for region in after.regions for layer in region.layers if layer.cause]

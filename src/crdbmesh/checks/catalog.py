@@ -10,11 +10,11 @@ from crdbmesh.checks.base import Check, Level, Remark, Verdict, judge, skip, wit
 from crdbmesh.checks.existing import existing
 from crdbmesh.checks.facts import Facts
 from crdbmesh.errors import Finding, PreflightError
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 
 
 def _existing(facts: Facts) -> Iterator[Remark]:
-    findings = list(existing(facts.access))
+    findings = list(existing(facts.world))
     yield "contradicts the spec" if findings else "nothing contradicts the spec"
     yield from findings
 
@@ -45,13 +45,13 @@ _NO_LOGIN = "not looked at, without a login that Azure accepts"
 _NO_SPEC = "not looked at: say which regions, with --regions or --config"
 
 
-def run_checks(access: Access) -> list[Verdict]:
+def run_checks(world: World) -> list[Verdict]:
     """Do every check, in parallel; the verdicts in the list's order. Reads only.
 
     Raises:
         StoppedError: the operator interrupted.
     """
-    return look(Facts(access.mesh, access.home, access.session.cloud, access.session))
+    return look(Facts(world.mesh, world.home, world.session.cloud, world.session))
 
 
 def look(facts: Facts) -> list[Verdict]:
@@ -69,17 +69,17 @@ def look(facts: Facts) -> list[Verdict]:
         return without_repeats([login, *pool.map(verdict, CHECKS)])
 
 
-def require(access: Access, warn: Callable[[Finding], None]) -> None:
+def require(world: World, warn: Callable[[Finding], None]) -> None:
     """Do every check before something is created.
 
     Args:
-        access: the world.
+        world: the world.
         warn: told of what does not stand in the way, but should be known.
 
     Raises:
         PreflightError: with everything that stands in the way.
     """
-    verdicts = run_checks(access)
+    verdicts = run_checks(world)
     for verdict in verdicts:
         for finding in verdict.warnings:
             warn(finding)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crdbmesh.observe.inventory import Body, Inventory
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Mesh, Region
 
 AGAIN = "there is no way in place: back up (SQL BACKUP), `crdbmesh down`, `crdbmesh up` with the new spec, restore"
@@ -21,7 +21,7 @@ REPLACE = f"replace the machines, one at a time: {REMOVE}, run `up`"
 class Comparison:
     """The spec, what is in Azure, and the spec that the last `up` kept (or None)."""
 
-    access: Access
+    world: World
     mesh: Mesh
     found: Inventory
     kept: Mesh | None

@@ -16,13 +16,13 @@ from crdbmesh.errors import CloudError, ConfigError, CredentialError, Finding
 from crdbmesh.local import folder as homes
 from crdbmesh.local import secrets as folder
 from crdbmesh.observe import inventory
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import addressing, names
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh, Region
 
 
-def existing(access: Access) -> Iterator[Finding]:
+def existing(world: World) -> Iterator[Finding]:
     """Every contradiction between the spec and what is there, each with its reason and the way to do it.
 
     What cannot be read is a finding too: going on without having looked could lose data.
@@ -32,21 +32,21 @@ def existing(access: Access) -> Iterator[Finding]:
         ConfigError: a file of the local folder cannot be read.
     """
     try:
-        yield from _contradictions(access)
+        yield from _contradictions(world)
     except CredentialError:
         raise
     except CloudError as error:
         reason = f"cannot tell whether it fits the spec: {error}"
-        yield Finding("existing", access.mesh.name, reason, error.hint or "run it again a little later")
+        yield Finding("existing", world.mesh.name, reason, error.hint or "run it again a little later")
 
 
-def _contradictions(access: Access) -> Iterator[Finding]:
-    mesh = access.mesh
-    yield from _strangers(access)
-    found = inventory.find(access.session, mesh.name, access.group)
+def _contradictions(world: World) -> Iterator[Finding]:
+    mesh = world.mesh
+    yield from _strangers(world)
+    found = inventory.find(world.session, mesh.name, world.group)
     if not found.resources and not found.machines:
         return
-    compared = Comparison(access, mesh, found, _kept(access))
+    compared = Comparison(world, mesh, found, _kept(world))
     yield from _folder(compared)
     elsewhere = list(_group(compared))
     yield from elsewhere
@@ -57,13 +57,13 @@ def _contradictions(access: Access) -> Iterator[Finding]:
         yield from check(compared)
 
 
-def _strangers(access: Access) -> Iterator[Finding]:
+def _strangers(world: World) -> Iterator[Finding]:
     """What has our names in a group that is shared, and not our tag: taking it over would end in deleting it."""
-    mesh = access.mesh
+    mesh = world.mesh
     if mesh.group is None:
         return
     wanted = set(_named(mesh))
-    for resource in arm.list_group_resources(access.session, mesh.group_name):
+    for resource in arm.list_group_resources(world.session, mesh.group_name):
         place = (str(resource.get("type", "")).rpartition("/")[2].lower(), str(resource.get("name", "")).lower())
         owner = (resource.get("tags") or {}).get(names.TAG)
         if place in wanted and owner != mesh.name:
@@ -90,7 +90,7 @@ def _named(mesh: Mesh) -> Iterator[tuple[str, str]]:
 
 def _folder(compared: Comparison) -> Iterator[Finding]:
     wanted = folder.secrets(compared.mesh)
-    home = compared.access.home
+    home = compared.world.home
     have = {secret.file for secret in wanted if home.read(secret.file) is not None}
     lost = folder.lost(wanted, have, compared.found.machines.keys())
     if not lost:
@@ -214,11 +214,11 @@ def _first(compared: Comparison) -> str | None:
     return compared.kept.regions[0].name if compared.kept else None
 
 
-def _kept(access: Access) -> Mesh | None:
-    if access.home.read(homes.SPEC) is None:
+def _kept(world: World) -> Mesh | None:
+    if world.home.read(homes.SPEC) is None:
         return None
     try:
-        return config.mesh(config.read_file(access.home.folder / homes.SPEC))
+        return config.mesh(config.read_file(world.home.folder / homes.SPEC))
     except ConfigError:
         return None
 

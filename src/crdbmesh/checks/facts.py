@@ -15,7 +15,7 @@ from crdbmesh.clients.azure.session import Body, Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import CrdbmeshError, ForbiddenError, StoppedError
 from crdbmesh.local.folder import Home
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh, Region
 
@@ -66,9 +66,9 @@ class Facts:
         return self._session
 
     @property
-    def access(self) -> Access:
+    def world(self) -> World:
         """The world as steps see it."""
-        return Access(self.mesh, self.session, self.home)
+        return World(self.mesh, self.session, self.home)
 
     def each(self, regions: Iterable[Region], look: Callable[[Region], Iterable[Remark]]) -> Iterator[Remark]:
         """The remarks on several regions, looked at at once, in the regions' order; what fails in one is its remark."""

@@ -12,7 +12,7 @@ from crdbmesh.checks.comparison import AGAIN, REMOVE, REPLACE, Comparison
 from crdbmesh.clients.azure import compute, network
 from crdbmesh.errors import Finding
 from crdbmesh.observe import inventory
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine
 
@@ -62,7 +62,7 @@ def _sizes(compared: Comparison) -> Iterator[Finding]:
         size = str(vm.get("properties", {}).get("hardwareProfile", {}).get("vmSize", ""))
         if not size or size.lower() == machine.size.lower():
             continue
-        if why := _cannot_resize(compared.access, machine, size):
+        if why := _cannot_resize(compared.world, machine, size):
             yield Finding(
                 "machines.size",
                 f"{machine.size} in {machine.region}",
@@ -71,7 +71,7 @@ def _sizes(compared: Comparison) -> Iterator[Finding]:
             )
 
 
-def _cannot_resize(access: Access, machine: Machine, size: str) -> str | None:
+def _cannot_resize(world: World, machine: Machine, size: str) -> str | None:
     """Why Azure cannot make one size of another, or None.
 
     Source: learn.microsoft.com, "Change the size of a virtual machine" (temporary disk) and "VM sizes" (architecture).
@@ -80,7 +80,7 @@ def _cannot_resize(access: Access, machine: Machine, size: str) -> str | None:
         str(sku.get("name", "")).lower(): {
             str(one.get("name")): str(one.get("value")) for one in sku.get("capabilities") or []
         }
-        for sku in compute.list_skus(access.session, machine.region)
+        for sku in compute.list_skus(world.session, machine.region)
         if sku.get("resourceType") == "virtualMachines"
     }
     have, want = by_name.get(size.lower()), by_name.get(machine.size.lower())
@@ -170,7 +170,7 @@ def _port(compared: Comparison) -> int | None:
     """The port that the machines listen at; the firewall's rule may have been changed, so the kept spec comes first."""
     if compared.kept is not None:
         return compared.kept.ssh.port
-    session, group = compared.access.session, compared.access.group
+    session, group = compared.world.session, compared.world.group
     for region in compared.found.vnets:
         rule = inventory.ssh_rule(network.find_nsg(session, group, names.firewall(compared.mesh.name, region)))
         if rule is not None:

@@ -40,7 +40,7 @@ class DemoError(CrdbmeshError):
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class SimulatedWorld:
     """A simulated world in a process of its own."""
 
     coordinates: dict[str, Any]
@@ -74,7 +74,7 @@ class World:
 
 
 @contextlib.contextmanager
-def serve(*, scale: float = SCALE, seed: int = 0) -> Iterator[World]:
+def serve(*, scale: float = SCALE, seed: int = 0) -> Iterator[SimulatedWorld]:
     """A world, until the block ends, or this process does in whatever way: the world holds on to our pipe.
 
     Raises:
@@ -96,7 +96,7 @@ def serve(*, scale: float = SCALE, seed: int = 0) -> Iterator[World]:
                     "the simulated world did not start",
                     hint="its own message is above; it needs Linux's loopback addresses 127.x.y.z",
                 )
-            yield World(json.loads(line), process)
+            yield SimulatedWorld(json.loads(line), process)
         finally:
             watchdog.cancel()
             process.terminate()
@@ -242,7 +242,7 @@ def keep(
     seed: int,
     tell: Tell,
     watch: up.Watch,
-    ready: Callable[[World], None],
+    ready: Callable[[SimulatedWorld], None],
     stop: threading.Event,
     root: Path,
 ) -> None:

@@ -165,7 +165,7 @@ def run_down(
         if has_folder:
             stack.enter_context(home.locked(leases.name_of("down")))
         found = _belongings(session, mesh)
-        lease = _lease(session, mesh, found.lease(mesh), seat=leases.seat(home.folder) if has_folder else None)
+        lease = _lease(session, mesh, found.lease(mesh), origin=leases.origin_id(home.folder) if has_folder else None)
         if lease is not None:
             lease.take()
             stack.callback(lease.end)
@@ -192,7 +192,7 @@ def run_down(
     return DownResult(mesh, results, found.count, left, found.kept, wait, time.monotonic() - started, forgotten)
 
 
-def _lease(session: Session, mesh: str, found: Resource | None, *, seat: str | None) -> leases.Lease | None:
+def _lease(session: Session, mesh: str, found: Resource | None, *, origin: str | None) -> leases.Lease | None:
     if found is None:
         return None
     return leases.Lease(
@@ -202,13 +202,13 @@ def _lease(session: Session, mesh: str, found: Resource | None, *, seat: str | N
         location=str(found["location"]),
         tags={names.TAG: mesh},
         command="down",
-        seat=seat,
+        origin=origin,
         lasts_s=LEASE_S,
     )
 
 
 def _all_good(results: Mapping[str, Result]) -> bool:
-    return all(result.outcome in {Outcome.HELD, Outcome.CHANGED} for result in results.values())
+    return all(result.outcome.good for result in results.values())
 
 
 def _belongings(session: Session, mesh: str) -> Belongings:

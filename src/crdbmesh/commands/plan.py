@@ -13,7 +13,7 @@ from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome, Result
 from crdbmesh.errors import Finding
 from crdbmesh.local import folder as homes
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
 
@@ -70,8 +70,8 @@ def run_plan(
         PreflightError: something foreseeable stands in the way.
         CrdbmeshError: Azure or the local folder cannot be used at all.
     """
-    with Access.open(mesh, cloud, home) as access:
-        checks.require(access, warn)
-        steps = catalog.steps(access)
+    with World.open(mesh, cloud, home) as world:
+        checks.require(world, warn)
+        steps = catalog.steps(world)
         found = plan.survey(plan.order(steps), workers=WORKERS)
         return PlanResult(mesh, {step.name: found[step.name] for step in steps})

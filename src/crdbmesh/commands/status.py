@@ -8,7 +8,7 @@ from crdbmesh.clients import cloud as clouds
 from crdbmesh.local import folder as homes
 from crdbmesh.observe import probes
 from crdbmesh.observe.health import Health, Layer
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
 
 
@@ -18,8 +18,8 @@ def run_status(mesh: Mesh, cloud: clouds.Cloud, home: homes.Home) -> Health:
     Raises:
         CrdbmeshError: Azure cannot be reached at all.
     """
-    with Access.open(mesh, cloud, home) as access:
-        return probes.read(access)
+    with World.open(mesh, cloud, home) as world:
+        return probes.read(world)
 
 
 def document(health: Health, *, reconstructed: bool = False) -> dict[str, Any]:

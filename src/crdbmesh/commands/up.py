@@ -21,7 +21,7 @@ from crdbmesh.errors import CloudError, Finding, HeldError, RefusedError
 from crdbmesh.local import folder as homes
 from crdbmesh.local.folder import Journal
 from crdbmesh.run import lease as leases
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
@@ -29,10 +29,10 @@ from crdbmesh.steps import catalog
 WORKERS = 32
 """Steps at once: mostly waits for Azure and for machines."""
 
-PAUSES_S = (2.0, 6.0, 15.0, 30.0)
-"""Between tries of a step whose connection broke, say: together about as long as a machine takes to restart."""
-LOOKS_S = (1.0, 2.0, 4.0, 8.0)
-"""Between looks at a step that does not hold yet although it was applied: Azure's reads lag behind its writes."""
+RETRY_DELAYS_S = (2.0, 6.0, 15.0, 30.0)
+"""Between tries of a step that failed with a retryable error: together about as long as a machine takes to restart."""
+RECHECK_DELAYS_S = (1.0, 2.0, 4.0, 8.0)
+"""Between checks of a step that was applied and does not hold yet: Azure's reads lag behind its writes."""
 
 Watch = Callable[[Sequence[str]], AbstractContextManager[Notify]]
 """Shows a run: given the names of its steps, told of every event until the block ends."""
@@ -64,7 +64,7 @@ class UpResult:
     @property
     def done(self) -> bool:
         """Whether every step holds."""
-        return all(result.outcome in {Outcome.HELD, Outcome.CHANGED} for result in self.results.values())
+        return all(result.outcome.good for result in self.results.values())
 
     def document(self) -> dict[str, Any]:
         """The result as `--output json` prints it."""
@@ -131,14 +131,14 @@ def run_up(
     """
     started = time.monotonic()
     stop = stop or threading.Event()
-    with home.locked(leases.name_of("up")), Access.open(mesh, cloud, home, stop=stop) as access:
-        lease = _lease(access, lost=stop.set)
+    with home.locked(leases.name_of("up")), World.open(mesh, cloud, home, stop=stop) as world:
+        lease = _lease(world, lost=stop.set)
         with contextlib.suppress(CloudError, RefusedError):
             # What keeps it from being read, the checks say better.
             lease.look()
-        checks.require(access, warn)
+        checks.require(world, warn)
         home.write(homes.SPEC, config.dump(mesh))
-        steps = catalog.steps(access)
+        steps = catalog.steps(world)
         with home.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:
             journal.record(command="up", mesh=mesh.name, regions=[region.name for region in mesh.regions])
             with lease:
@@ -148,24 +148,24 @@ def run_up(
                     notify=recorded(journal, notify),
                     stop=stop,
                     permit=lambda step: lease.take() if step.leased else None,
-                    pauses_s=[access.patient(pause_s) for pause_s in PAUSES_S],
-                    looks_s=[access.patient(pause_s) for pause_s in LOOKS_S],
+                    retry_delays_s=[world.deadline(pause_s) for pause_s in RETRY_DELAYS_S],
+                    recheck_delays_s=[world.deadline(pause_s) for pause_s in RECHECK_DELAYS_S],
                 )
             held = {"held": str(lease.held_by_other)} if lease.held_by_other else {}
             journal.record(ended=round(time.monotonic() - started, 3), **held)
     return UpResult(mesh, results, time.monotonic() - started, journal.path, lease.held_by_other)
 
 
-def _lease(access: Access, *, lost: Callable[[], None]) -> leases.Lease:
-    mesh = access.mesh
+def _lease(world: World, *, lost: Callable[[], None]) -> leases.Lease:
+    mesh = world.mesh
     return leases.Lease(
-        access.session,
+        world.session,
         group=mesh.group_name,
         mesh=mesh.name,
         location=mesh.regions[0].name,
         tags=resources.tags(mesh),
         command="up",
-        seat=leases.seat(access.home.folder),
+        origin=leases.origin_id(world.home.folder),
         shared=mesh.group is not None,
         lost=lost,
     )

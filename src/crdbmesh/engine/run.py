@@ -17,8 +17,6 @@ from crdbmesh.engine.plan import Plan
 from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result, Step
 from crdbmesh.errors import CrdbmeshError, HeldError, StoppedError
 
-_GOOD = (Outcome.HELD, Outcome.CHANGED)
-
 
 def run(
     plan: Plan,
@@ -27,8 +25,8 @@ def run(
     notify: Notify,
     stop: threading.Event | None = None,
     permit: Callable[[Step], None] = lambda _step: None,
-    pauses_s: Sequence[float] = (),
-    looks_s: Sequence[float] = (),
+    retry_delays_s: Sequence[float] = (),
+    recheck_delays_s: Sequence[float] = (),
 ) -> dict[str, Result]:
     """Make every step of `plan` hold, as far as possible.
 
@@ -38,13 +36,13 @@ def run(
         notify: told of every event, one at a time, from any thread. What it raises ends the run at once.
         stop: once set, no new step starts; those running finish.
         permit: asked before each `apply`; what it raises keeps the step from being applied.
-        pauses_s: between tries of a step that failed for a reason that may pass; as many more tries as pauses.
-        looks_s: between looks at a step that was applied and does not hold yet: reads may lag behind writes.
+        retry_delays_s: between tries of a step that failed with a retryable error; as many more tries as delays.
+        recheck_delays_s: between looks at a step that was applied and does not hold yet: reads may lag behind writes.
 
     Returns:
         The result of every step, in the plan's order.
     """
-    return _Run(plan, notify, stop or threading.Event(), permit, pauses_s, looks_s).run(workers)
+    return _Run(plan, notify, stop or threading.Event(), permit, retry_delays_s, recheck_delays_s).run(workers)
 
 
 class _NotHeldError(Exception):
@@ -58,8 +56,8 @@ class _Run:
         notify: Notify,
         stop: threading.Event,
         permit: Callable[[Step], None],
-        pauses_s: Sequence[float],
-        looks_s: Sequence[float],
+        retry_delays_s: Sequence[float],
+        recheck_delays_s: Sequence[float],
     ) -> None:
         self._plan = plan
         self._steps = plan.by_name()
@@ -67,8 +65,8 @@ class _Run:
         self._notify_lock = threading.Lock()
         self._stop = stop
         self._permit = permit
-        self._pauses_s = tuple(pauses_s)
-        self._looks_s = tuple(looks_s)
+        self._retry_delays_s = tuple(retry_delays_s)
+        self._recheck_delays_s = tuple(recheck_delays_s)
         self._results: dict[str, Result] = {}
         self._begun: dict[str, Gap] = {}
         """The gaps that were being closed when something broke that may pass."""
@@ -90,7 +88,7 @@ class _Run:
                         waiting.append(name)
                     else:
                         self._held_exclusively |= self._steps[name].exclusive
-                        running[pool.submit(self._carry_out, self._steps[name])] = name
+                        running[pool.submit(self._run_step, self._steps[name])] = name
                 ready = waiting
                 if not running:
                     # Marking a blocked step as done makes its dependants ready: look again before waiting.
@@ -107,26 +105,26 @@ class _Run:
             before = self._results[prerequisite]
             if before.outcome is Outcome.STOPPED:
                 return Result(name, Outcome.STOPPED, "interrupted before it started")
-            if before.outcome not in _GOOD:
+            if not before.outcome.good:
                 culprit = before.culprit or prerequisite
                 return Result(name, Outcome.BLOCKED, f"{culprit} failed", culprit=culprit)
         if self._stop.is_set():
             return Result(name, Outcome.STOPPED, "interrupted before it started")
         return None
 
-    def _carry_out(self, step: Step) -> Result:
+    def _run_step(self, step: Step) -> Result:
         started = time.monotonic()
 
         def result(outcome: Outcome, detail: str = "", hint: str | None = None) -> Result:
             return Result(step.name, outcome, detail, hint=hint, seconds=time.monotonic() - started)
 
-        for pause_s in (*self._pauses_s, None):
+        for pause_s in (*self._retry_delays_s, None):
             try:
                 gap = self._close(step)
             except (HeldError, StoppedError) as error:
                 return result(Outcome.STOPPED, str(error))
             except CrdbmeshError as error:
-                if pause_s is None or not error.may_pass:
+                if pause_s is None or not error.retryable:
                     return result(Outcome.FAILED, str(error), error.hint)
                 self._tell(Event(step.name, "waiting", f"{error}; trying again"))
                 if self._stop.wait(pause_s * random.uniform(0.8, 1.2)):  # noqa: S311 - spreads load, guards nothing
@@ -158,7 +156,7 @@ class _Run:
         step.apply(gap, lambda text: self._tell(Event(step.name, "waiting", text)))
         self._tell(Event(step.name, "applied", gap.summary))
         remaining = step.check()
-        for pause_s in self._looks_s:
+        for pause_s in self._recheck_delays_s:
             if remaining is None or self._stop.wait(pause_s):
                 break
             remaining = step.check()

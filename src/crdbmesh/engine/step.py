@@ -28,6 +28,11 @@ class Outcome(Enum):
     STOPPED = "stopped"
     """The run was interrupted before this started, or while it waited."""
 
+    @property
+    def good(self) -> bool:
+        """Whether the step holds now."""
+        return self in {Outcome.HELD, Outcome.CHANGED}
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:

@@ -15,16 +15,16 @@ from crdbmesh.clients.azure import compare, compute, network
 from crdbmesh.desired import azure as resources
 from crdbmesh.errors import CrdbmeshError, KubeError
 from crdbmesh.observe.health import Health, Layer, Level, RegionHealth
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine, Region
 from crdbmesh.steps import cilium, clustermesh
 
 
-def read(access: Access) -> Health:
+def read(world: World) -> Health:
     """Read every layer of every region, in parallel."""
-    regions = access.mesh.all_regions()
-    probes: dict[str, Callable[[Access, Region], Layer]] = {
+    regions = world.mesh.all_regions()
+    probes: dict[str, Callable[[World, Region], Layer]] = {
         "network": _network,
         "peerings": _peerings,
         "machines": _machines,
@@ -36,27 +36,27 @@ def read(access: Access) -> Health:
     }
     with ThreadPoolExecutor(max_workers=32, thread_name_prefix="status") as pool:
         asked = {
-            (region.name, name): pool.submit(_guarded, name, probe, access, region)
+            (region.name, name): pool.submit(_guarded, name, probe, world, region)
             for region in regions
             for name, probe in probes.items()
         }
-        ids = [pool.submit(_cluster_id, access, region) for region in regions]
+        ids = [pool.submit(_cluster_id, world, region) for region in regions]
         found = tuple(
             RegionHealth(region.name, tuple(asked[region.name, name].result() for name in probes)) for region in regions
         )
         cluster_ids = tuple(sorted({known for future in ids if (known := future.result())}))
-    return Health(access.mesh.name, found, cluster_ids)
+    return Health(world.mesh.name, found, cluster_ids)
 
 
-def _guarded(name: str, probe: Callable[[Access, Region], Layer], access: Access, region: Region) -> Layer:
+def _guarded(name: str, probe: Callable[[World, Region], Layer], world: World, region: Region) -> Layer:
     try:
-        return probe(access, region)
+        return probe(world, region)
     except CrdbmeshError as error:
-        return Layer(name, Level.UNKNOWN, 0, _wanted(name, access, region), str(error))
+        return Layer(name, Level.UNKNOWN, 0, _wanted(name, world, region), str(error))
 
 
-def _wanted(name: str, access: Access, region: Region) -> int:
-    others = len(access.mesh.regions) - 1
+def _wanted(name: str, world: World, region: Region) -> int:
+    others = len(world.mesh.regions) - 1
     return {
         "network": 2,
         "peerings": others,
@@ -74,8 +74,8 @@ def _layer(name: str, good: int, wanted: int, causes: list[str], *, absent: bool
     return Layer(name, level, good, wanted, "; ".join(causes) or None)
 
 
-def _network(access: Access, region: Region) -> Layer:
-    mesh, session, group = access.mesh, access.session, access.group
+def _network(world: World, region: Region) -> Layer:
+    mesh, session, group = world.mesh, world.session, world.group
     vnet = network.find_vnet(session, group, names.network(mesh.name, region.name))
     nsg = network.find_nsg(session, group, names.firewall(mesh.name, region.name))
     causes = []
@@ -96,18 +96,18 @@ def _network(access: Access, region: Region) -> Layer:
     return _layer("network", max(0, 2 - len(causes)), 2, causes, absent=absent)
 
 
-def _peerings(access: Access, region: Region) -> Layer:
-    mesh = access.mesh
+def _peerings(world: World, region: Region) -> Layer:
+    mesh = world.mesh
     causes, good, seen = [], 0, 0
     for other in mesh.others(region):
         name = names.peering(mesh.name, region.name, other.name)
-        found = network.find_peering(access.session, access.group, names.network(mesh.name, region.name), name)
+        found = network.find_peering(world.session, world.group, names.network(mesh.name, region.name), name)
         if found is None:
             causes.append(f"peering to {other.name} is absent")
             continue
         seen += 1
         properties = found.get("properties", {})
-        wanted = resources.peering(mesh, other, access.session.subscription_id)
+        wanted = resources.peering(mesh, other, world.session.subscription_id)
         differences = compare.differences(wanted, found)
         state = properties.get("peeringState")
         if state != "Connected":
@@ -122,9 +122,9 @@ def _peerings(access: Access, region: Region) -> Layer:
     return _layer("peerings", good, wanted_count, causes, absent=wanted_count > 0 and seen == 0)
 
 
-def _machines(access: Access, region: Region) -> Layer:
+def _machines(world: World, region: Region) -> Layer:
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="machines") as pool:
-        states = list(pool.map(lambda machine: _machine(access, machine), region.machines))
+        states = list(pool.map(lambda machine: _machine(world, machine), region.machines))
     causes = [f"{machine.node} is {state}" for machine, state in zip(region.machines, states, strict=True) if state]
     return _layer(
         "machines",
@@ -135,9 +135,9 @@ def _machines(access: Access, region: Region) -> Layer:
     )
 
 
-def _machine(access: Access, machine: Machine) -> str | None:
-    name = names.machine(access.mesh.name, machine.region, machine.number)
-    view = compute.find_instance_view(access.session, access.group, name)
+def _machine(world: World, machine: Machine) -> str | None:
+    name = names.machine(world.mesh.name, machine.region, machine.number)
+    view = compute.find_instance_view(world.session, world.group, name)
     if view is None:
         return "absent"
     codes = [str(status.get("code", "")) for status in view.get("statuses") or []]
@@ -146,15 +146,15 @@ def _machine(access: Access, machine: Machine) -> str | None:
     return ", ".join(code.rpartition("/")[2] for code in codes) or "in an unknown state"
 
 
-def _nodes(access: Access, region: Region) -> Layer:
-    nodes = access.kube(region.name).list("v1", "Node")
+def _nodes(world: World, region: Region) -> Layer:
+    nodes = world.kube(region.name).list("v1", "Node")
     wanted = [machine.node for machine in region.machines]
     causes = [missing for name in wanted if (missing := cilium.nodes_missing([name], nodes))]
     return _layer("nodes", len(wanted) - len(causes), len(wanted), causes)
 
 
-def _cilium(access: Access, region: Region) -> Layer:
-    kube = access.kube(region.name)
+def _cilium(world: World, region: Region) -> Layer:
+    kube = world.kube(region.name)
     causes = []
     daemons = kube.find("apps/v1", "DaemonSet", names.CILIUM, names.KUBE_SYSTEM)
     operator = kube.find("apps/v1", "Deployment", "cilium-operator", names.KUBE_SYSTEM)
@@ -163,11 +163,11 @@ def _cilium(access: Access, region: Region) -> Layer:
     return _layer("cilium", ready, len(region.machines), causes, absent=daemons is None)
 
 
-def _clustermesh(access: Access, region: Region) -> Layer:
-    remotes = [other.name for other in access.mesh.others(region)]
+def _clustermesh(world: World, region: Region) -> Layer:
+    remotes = [other.name for other in world.mesh.others(region)]
     if not remotes:
         return _layer("clustermesh", 0, 0, [])
-    kube = access.kube(region.name)
+    kube = world.kube(region.name)
     bad: dict[str, str] = {}
     for (node, remote), why in clustermesh.read_links(kube, remotes).items():
         if why is not None:
@@ -178,22 +178,22 @@ def _clustermesh(access: Access, region: Region) -> Layer:
     return _layer("clustermesh", len(remotes) - len(bad), len(remotes), causes)
 
 
-def _dns(access: Access, region: Region) -> Layer:
-    remotes = [other.name for other in access.mesh.others(region)]
-    reached = database.read_reach(access.kube(region.name), region.name, remotes)
+def _dns(world: World, region: Region) -> Layer:
+    remotes = [other.name for other in world.mesh.others(region)]
+    reached = database.read_reach(world.kube(region.name), region.name, remotes)
     causes = [f"{remote}: {why}" for remote, why in reached.items() if why]
     return _layer("dns", len(remotes) - len(causes), len(remotes), causes)
 
 
-def _cockroachdb(access: Access, region: Region) -> Layer:
-    kube = access.kube(region.name)
+def _cockroachdb(world: World, region: Region) -> Layer:
+    kube = world.kube(region.name)
     found_pods = kube.list("v1", "Pod", region.name, labels=f"app={names.COCKROACH}")
     pods = {pod["metadata"]["name"]: pod for pod in found_pods}
-    localities = _localities(access)
+    localities = _localities(world)
     causes = []
     for ordinal in range(region.replicas):
         name = f"{names.COCKROACH}-{ordinal}"
-        why = _pod_problem(access, region, name, pods.get(name))
+        why = _pod_problem(world, region, name, pods.get(name))
         if why is None and localities is not None:
             found = localities.get(f"{names.cockroach_pod(region.name, ordinal)}:{names.COCKROACH_PORT}")
             if found is None:
@@ -205,31 +205,31 @@ def _cockroachdb(access: Access, region: Region) -> Layer:
     return _layer("cockroachdb", region.replicas - len(causes), region.replicas, causes, absent=not pods)
 
 
-def _pod_problem(access: Access, region: Region, name: str, pod: Mapping[str, Any] | None) -> str | None:
+def _pod_problem(world: World, region: Region, name: str, pod: Mapping[str, Any] | None) -> str | None:
     if pod is None:
         return "is absent"
     if pod.get("status", {}).get("phase") != "Running":
         return f"is {pod.get('status', {}).get('phase')}"
     try:
-        return database.read_readiness(access.kube(region.name), region.name, name)
+        return database.read_readiness(world.kube(region.name), region.name, name)
     except KubeError as error:
         return f"does not answer ({error})"
 
 
-def _localities(access: Access) -> dict[str, dict[str, str]] | None:
+def _localities(world: World) -> dict[str, dict[str, str]] | None:
     """Locality by address of every live node; None when the client pod cannot say, which readiness then covers."""
-    first = access.mesh.regions[0].name
+    first = world.mesh.regions[0].name
     try:
-        nodes = database.read_nodes(access.kube(first), first)
+        nodes = database.read_nodes(world.kube(first), first)
     except CrdbmeshError:
         return None
     return {node.address: node.locality for node in nodes if node.live}
 
 
-def _cluster_id(access: Access, region: Region) -> str | None:
-    first = access.mesh.regions[0].name
+def _cluster_id(world: World, region: Region) -> str | None:
+    first = world.mesh.regions[0].name
     host = f"{names.cockroach_pod(region.name, 0)}:{names.COCKROACH_PORT}"
     try:
-        return database.read_cluster_id(access.kube(first), first, host)
+        return database.read_cluster_id(world.kube(first), first, host)
     except CrdbmeshError:
         return None

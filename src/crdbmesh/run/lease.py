@@ -45,14 +45,14 @@ class Holder:
     Attributes:
         id: of the run.
         name: for people: `up by alice on laptop, process 4711`.
-        seat: which machine, since which boot, and which local folder; a lock there tells whether the run still lives.
+        origin: the id of its machine, boot and local folder; that folder's lock tells whether the run still lives.
         since: when the run took it.
         until: when it ends unless it is renewed.
     """
 
     id: str
     name: str
-    seat: str
+    origin: str
     since: dt.datetime
     until: dt.datetime
 
@@ -63,7 +63,7 @@ class Holder:
             return cls(
                 tags[names.TAG_LEASE_ID],
                 tags.get(names.TAG_LEASE_HOLDER, "somebody"),
-                tags.get(names.TAG_LEASE_SEAT, ""),
+                tags.get(names.TAG_LEASE_ORIGIN, ""),
                 _time(tags[names.TAG_LEASE_SINCE]),
                 _time(tags[names.TAG_LEASE_UNTIL]),
             )
@@ -75,7 +75,7 @@ class Holder:
         return {
             names.TAG_LEASE_ID: self.id,
             names.TAG_LEASE_HOLDER: self.name,
-            names.TAG_LEASE_SEAT: self.seat,
+            names.TAG_LEASE_ORIGIN: self.origin,
             names.TAG_LEASE_SINCE: _text(self.since),
             names.TAG_LEASE_UNTIL: _text(self.until),
         }
@@ -91,7 +91,7 @@ class Lease:
         location: where the security group is made.
         tags: of the mesh's resources.
         command: what the run does: `up`.
-        seat: of the local folder, whose lock the run holds; None without one.
+        origin: the id of the local folder whose lock the run holds; None without one.
         shared: whether others have things in the group too.
         lasts_s: how long it lasts unless it is renewed.
         lost: called, in another thread, when somebody else has it, or when it ran out because Azure cannot be reached.
@@ -109,7 +109,7 @@ class Lease:
         location: str,
         tags: Mapping[str, str],
         command: str,
-        seat: str | None,
+        origin: str | None,
         shared: bool = False,
         lasts_s: float = LASTS_S,
         lost: Callable[[], None] = lambda: None,
@@ -123,7 +123,7 @@ class Lease:
         self._lasts_s = lasts_s
         self._tell_lost = lost
         now = _now()
-        self._me = Holder(secrets.token_hex(8), name_of(command), seat or f"none-{secrets.token_hex(8)}", now, now)
+        self._me = Holder(secrets.token_hex(8), name_of(command), origin or f"none-{secrets.token_hex(8)}", now, now)
         self._etag: str | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -184,7 +184,7 @@ class Lease:
                 self._put({}, etag)
 
     def _refuse(self, holder: Holder | None) -> None:
-        if holder is None or holder.id == self._me.id or holder.until < _now() or holder.seat == self._me.seat:
+        if holder is None or holder.id == self._me.id or holder.until < _now() or holder.origin == self._me.origin:
             return
         raise self._held(holder)
 
@@ -246,7 +246,7 @@ class Lease:
 
     def _renewed(self, *, since: dt.datetime) -> Holder:
         until = _now() + dt.timedelta(seconds=round(self._lasts_s))
-        return Holder(self._me.id, self._me.name, self._me.seat, since, until)
+        return Holder(self._me.id, self._me.name, self._me.origin, since, until)
 
     def _renew_until_ended(self) -> None:
         while not self._ended.wait(self._lasts_s / _RENEWALS):
@@ -267,8 +267,8 @@ class Lease:
         self._tell_lost()
 
 
-def seat(folder: Path) -> str:
-    """Which machine this is, since which boot, and which local folder, in a form that tells nobody."""
+def origin_id(folder: Path) -> str:
+    """The opaque id of this machine, its boot, and the local folder."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     parts = (platform.node(), str(uuid.getnode()), boot.read_text() if boot.exists() else "", str(folder.resolve()))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

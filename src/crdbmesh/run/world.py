@@ -34,7 +34,7 @@ T = TypeVar("T")
 LOST_FOLDER = "restore the mesh's local folder, or run `crdbmesh down` and start again"
 
 
-class Access:
+class World:
     """The world as one mesh sees it.
 
     Args:
@@ -58,7 +58,7 @@ class Access:
 
     @classmethod
     def open(cls, mesh: Mesh, cloud: Cloud, home: Home, *, stop: threading.Event | None = None) -> Self:
-        """Access through a new session. Call it in the main thread: the SDK's first imports must not race.
+        """The world through a new session. Call it in the main thread: the SDK's first imports must not race.
 
         Args:
             mesh: the spec.
@@ -88,7 +88,7 @@ class Access:
         """The resource group's name."""
         return self.mesh.group_name
 
-    def patient(self, deadline_s: float) -> float:
+    def deadline(self, deadline_s: float) -> float:
         """A deadline as long as the spec's patience makes it."""
         return deadline_s * self.mesh.patience
 
@@ -229,7 +229,7 @@ class Access:
                 seen = f"{server.node} at {url}: {error}"
                 continue
             return kube
-        raise KubeError(f"{region}: the Kubernetes API does not answer ({seen})").passing()
+        raise KubeError(f"{region}: the Kubernetes API does not answer ({seen})").as_retryable()
 
     def _key_pair(self, file: str) -> pki.KeyPair:
         return self._once(file, lambda: self._understood(file, pki.read_key_pair))

@@ -12,7 +12,7 @@ from crdbmesh.clients.waiting import wait_until
 from crdbmesh.desired import Object
 from crdbmesh.engine.step import Gap, Say, Step
 from crdbmesh.errors import KubeError, RefusedError
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine, Region
 
@@ -21,7 +21,7 @@ from crdbmesh.spec.mesh import Machine, Region
 class MeshStep(Step):
     """A step with the world at hand."""
 
-    access: Access
+    world: World
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class ResourceStep(RegionStep):
         Raises:
             RefusedError: it carries another mesh's tag, or none in a group that is shared.
         """
-        mesh = self.access.mesh
+        mesh = self.world.mesh
         owner = (found.get("tags") or {}).get(names.TAG)
         if owner == mesh.name or (owner is None and mesh.group is None):
             return
@@ -127,7 +127,7 @@ class ObjectsStep(RegionStep):
 
     def check(self) -> Gap | None:
         """Compare every object with what is there, then what follows from them."""
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         for wanted in self.objects():
             if differences := kube.covers(wanted):
                 return Gap(f"{wanted['kind']} {wanted['metadata']['name']}: {'; '.join(differences[:3])}")
@@ -140,7 +140,7 @@ class ObjectsStep(RegionStep):
         Fields that the spec names are taken from whoever set them since: somebody with kubectl, or k3s's deploy
         controller, which owns CoreDNS's replica count by default. What the spec does not name stays theirs.
         """
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         for wanted in self.objects():
             kube.apply(wanted, force=True)
         self.settle(say)
@@ -182,8 +182,8 @@ class AwaitedStep(MeshStep):
         wait_until(
             probe,
             awaited=self.awaited(),
-            deadline_s=self.access.patient(self.deadline_s),
+            deadline_s=self.world.deadline(self.deadline_s),
             interval_s=0.5,
             say=say,
-            stop=self.access.stop,
+            stop=self.world.stop,
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crdbmesh.engine.step import Step
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Region
 from crdbmesh.steps import cilium, clustermesh, cockroach, dns, initialise, k3s, machines, network, software
 
@@ -46,14 +46,14 @@ _STAGE_OF = {
 }
 
 
-def steps(access: Access) -> list[Step]:
+def steps(world: World) -> list[Step]:
     """Every step of the mesh."""
     return [
-        *_groundwork(access),
-        *(step for region in access.mesh.all_regions() for step in _region(access, region)),
-        *_peerings(access),
-        *(step for region in access.mesh.all_regions() for step in _between(access, region)),
-        *_database(access),
+        *_groundwork(world),
+        *(step for region in world.mesh.all_regions() for step in _region(world, region)),
+        *_peerings(world),
+        *(step for region in world.mesh.all_regions() for step in _between(world, region)),
+        *_database(world),
     ]
 
 
@@ -66,63 +66,61 @@ def place(step_name: str) -> tuple[str, str]:
     return ("mesh" if "-" in head else head), _STAGE_OF[tail.rpartition("/")[2]]
 
 
-def _groundwork(access: Access) -> Iterator[Step]:
-    yield network.Providers(name="mesh/providers", access=access)
-    yield network.Group(name="mesh/group", after=frozenset({"mesh/providers"}), access=access)
+def _groundwork(world: World) -> Iterator[Step]:
+    yield network.Providers(name="mesh/providers", world=world)
+    yield network.Group(name="mesh/group", after=frozenset({"mesh/providers"}), world=world)
 
 
-def _region(access: Access, region: Region) -> Iterator[Step]:
+def _region(world: World, region: Region) -> Iterator[Step]:
     at = region.name
     grounded = frozenset({"mesh/group"})
-    yield network.Firewall(name=f"{at}/firewall", after=grounded, access=access, region=region)
-    yield network.Network(name=f"{at}/network", after=grounded, access=access, region=region)
+    yield network.Firewall(name=f"{at}/firewall", after=grounded, world=world, region=region)
+    yield network.Network(name=f"{at}/network", after=grounded, world=world, region=region)
     for machine in region.machines:
-        yield from _machine(access, region, machine)
-    yield k3s.Kubeconfig(name=f"{at}/kubeconfig", after=frozenset({f"{at}/node1/k3s"}), access=access, region=region)
-    yield cilium.Cilium(name=f"{at}/cilium", after=frozenset({f"{at}/kubeconfig"}), access=access, region=region)
+        yield from _machine(world, region, machine)
+    yield k3s.Kubeconfig(name=f"{at}/kubeconfig", after=frozenset({f"{at}/node1/k3s"}), world=world, region=region)
+    yield cilium.Cilium(name=f"{at}/cilium", after=frozenset({f"{at}/kubeconfig"}), world=world, region=region)
     joined = frozenset(f"{at}/node{machine.number}/k3s" for machine in region.machines)
-    yield cilium.Nodes(name=f"{at}/nodes", after=joined | {f"{at}/cilium"}, access=access, region=region)
-    yield cockroach.Namespace(
-        name=f"{at}/namespace", after=frozenset({f"{at}/kubeconfig"}), access=access, region=region
-    )
+    yield cilium.Nodes(name=f"{at}/nodes", after=joined | {f"{at}/cilium"}, world=world, region=region)
+    yield cockroach.Namespace(name=f"{at}/namespace", after=frozenset({f"{at}/kubeconfig"}), world=world, region=region)
     yield cockroach.Certificates(
-        name=f"{at}/certificates", after=frozenset({f"{at}/namespace"}), access=access, region=region
+        name=f"{at}/certificates", after=frozenset({f"{at}/namespace"}), world=world, region=region
     )
-    yield cockroach.Services(name=f"{at}/services", after=frozenset({f"{at}/namespace"}), access=access, region=region)
-    yield dns.Forwarders(name=f"{at}/dns", after=frozenset({f"{at}/nodes"}), access=access, region=region)
+    yield cockroach.Services(name=f"{at}/services", after=frozenset({f"{at}/namespace"}), world=world, region=region)
+    yield dns.Forwarders(name=f"{at}/dns", after=frozenset({f"{at}/nodes"}), world=world, region=region)
     yield cockroach.Pods(
         name=f"{at}/cockroachdb",
         after=frozenset({f"{at}/nodes", f"{at}/certificates", f"{at}/services"}),
-        access=access,
+        world=world,
         region=region,
     )
 
 
-def _machine(access: Access, region: Region, machine: Machine) -> Iterator[Step]:
+def _machine(world: World, region: Region, machine: Machine) -> Iterator[Step]:
     at = f"{region.name}/node{machine.number}"
     yield machines.Address(
-        name=f"{at}/address", after=frozenset({"mesh/group"}), access=access, region=region, machine=machine
+        name=f"{at}/address", after=frozenset({"mesh/group"}), world=world, region=region, machine=machine
     )
     yield machines.Nic(
         name=f"{at}/nic",
         after=frozenset({f"{region.name}/firewall", f"{region.name}/network", f"{at}/address"}),
-        access=access,
+        world=world,
         region=region,
         machine=machine,
     )
     yield machines.VirtualMachine(
-        name=f"{at}/machine", after=frozenset({f"{at}/nic"}), access=access, region=region, machine=machine
+        name=f"{at}/machine", after=frozenset({f"{at}/nic"}), world=world, region=region, machine=machine
     )
     yield machines.HostReady(
-        name=f"{at}/host", after=frozenset({f"{at}/machine"}), access=access, region=region, machine=machine
+        name=f"{at}/host", after=frozenset({f"{at}/machine"}), world=world, region=region, machine=machine
     )
     yield software.Software(
-        name=f"{at}/software", after=frozenset({f"{at}/host"}), access=access, region=region, machine=machine
+        name=f"{at}/software", after=frozenset({f"{at}/host"}), world=world, region=region, machine=machine
     )
     yield k3s.Member(
         name=f"{at}/k3s",
         after=frozenset({f"{at}/software"}) | _joins_after(region, machine),
-        access=access,
+        world=world,
         region=region,
         machine=machine,
     )
@@ -140,48 +138,48 @@ def _joins_after(region: Region, machine: Machine) -> frozenset[str]:
     return frozenset({*addresses, f"{region.name}/kubeconfig", f"{region.name}/node{before}/k3s"})
 
 
-def _peerings(access: Access) -> Iterator[Step]:
+def _peerings(world: World) -> Iterator[Step]:
     """A step per pair. Azure wants one writer per VNet at a time, so a pair holds both of its VNets."""
-    for one, other in access.mesh.pairs():
+    for one, other in world.mesh.pairs():
         networks = frozenset({f"{one.name}/network", f"{other.name}/network"})
         yield network.Peerings(
             name=f"{one.name}-{other.name}/peerings",
             after=networks,
             exclusive=networks,
-            access=access,
+            world=world,
             pair=(one, other),
         )
 
 
-def _between(access: Access, region: Region) -> Iterator[Step]:
-    everyone = access.mesh.all_regions()
+def _between(world: World, region: Region) -> Iterator[Step]:
+    everyone = world.mesh.all_regions()
     if len(everyone) == 1:
         return
-    peered = {f"{one.name}-{other.name}/peerings" for one, other in access.mesh.pairs() if region in (one, other)}
+    peered = {f"{one.name}-{other.name}/peerings" for one, other in world.mesh.pairs() if region in (one, other)}
     nodes = {f"{other.name}/nodes" for other in everyone}
     yield clustermesh.Links(
-        name=f"{region.name}/clustermesh", after=frozenset(peered | nodes), access=access, region=region
+        name=f"{region.name}/clustermesh", after=frozenset(peered | nodes), world=world, region=region
     )
     resolving = {f"{other.name}/{thing}" for other in everyone for thing in ("dns", "cockroachdb")}
     yield cockroach.Reach(
         name=f"{region.name}/reach",
         after=frozenset(resolving | {f"{region.name}/clustermesh"}),
-        access=access,
+        world=world,
         region=region,
     )
 
 
-def _database(access: Access) -> Iterator[Step]:
-    everyone = access.mesh.all_regions()
+def _database(world: World) -> Iterator[Step]:
+    everyone = world.mesh.all_regions()
     first = everyone[0]
     yield cockroach.Client(
         name=f"{first.name}/client",
         after=frozenset({f"{first.name}/nodes", f"{first.name}/certificates", f"{first.name}/services"}),
-        access=access,
+        world=world,
         region=first,
     )
     safe = {f"{region.name}/cockroachdb" for region in everyone} | {f"{first.name}/client"}
     if len(everyone) > 1:
         safe |= {f"{region.name}/reach" for region in everyone}
-    yield initialise.Initialised(name="mesh/init", after=frozenset(safe), access=access)
-    yield initialise.Proof(name="mesh/proof", after=frozenset({"mesh/init"}), access=access)
+    yield initialise.Initialised(name="mesh/init", after=frozenset(safe), world=world)
+    yield initialise.Proof(name="mesh/proof", after=frozenset({"mesh/init"}), world=world)

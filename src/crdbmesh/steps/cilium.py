@@ -32,15 +32,15 @@ class Cilium(ObjectsStep):
 
     def objects(self) -> list[Object]:
         """The Secret with the CA, then the HelmChart that reads it."""
-        ca = self.access.cilium_ca()
+        ca = self.world.cilium_ca()
         return [
             cilium.secret(ca_cert=ca.cert_pem, ca_key=ca.key_pem),
-            cilium.chart(self.access.mesh, self.region),
+            cilium.chart(self.world.mesh, self.region),
         ]
 
     def check(self) -> Gap | None:
         """Refuse another CA: every running agent and every other cluster trusts the one it has."""
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         found = kube.find("v1", "Secret", names.CILIUM_VALUES_SECRET, names.KUBE_SYSTEM)
         if found is not None and found.get("data") != self.objects()[0]["data"]:
             raise lost_folder(f"Cilium of {self.region.name}")
@@ -71,7 +71,7 @@ class Cilium(ObjectsStep):
 
     def missing(self) -> str | None:
         """What the chart should have brought and is not there, or that it is being installed right now."""
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         for api_version, kind, name in self._brought():
             if kube.find(api_version, kind, name, names.KUBE_SYSTEM) is None:
                 return f"{kind} {name} is absent in {self.region.name}"
@@ -79,7 +79,7 @@ class Cilium(ObjectsStep):
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole chart is applied, whatever differs
         """Apply the chart; when it is as we want it but something it brings is gone, have it installed again."""
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         kube.wait(
             "apiextensions.k8s.io/v1",
             "CustomResourceDefinition",
@@ -87,7 +87,7 @@ class Cilium(ObjectsStep):
             None,
             lambda found: None if found else "not there yet",
             awaited=f"the helm-controller of {self.region.name}",
-            deadline_s=self.access.patient(CRD_DEADLINE_S),
+            deadline_s=self.world.deadline(CRD_DEADLINE_S),
             say=say,
         )
         before, job_before = self._inputs(kube), release.find_job_uid(kube, names.CILIUM)
@@ -96,7 +96,7 @@ class Cilium(ObjectsStep):
             # The helm-controller makes a job that is gone anew, and that runs `helm upgrade --install`.
             job = release.job(names.CILIUM)
             kube.delete(
-                "batch/v1", "Job", job, names.KUBE_SYSTEM, wait=True, deadline_s=self.access.patient(CRD_DEADLINE_S)
+                "batch/v1", "Job", job, names.KUBE_SYSTEM, wait=True, deadline_s=self.world.deadline(CRD_DEADLINE_S)
             )
         for wanted in self.objects():
             kube.apply(wanted, force=True)
@@ -118,7 +118,7 @@ class Cilium(ObjectsStep):
             names.KUBE_SYSTEM,
             functools.partial(release.unfinished, kube, names.CILIUM, outdated),
             awaited=f"the Cilium install in {self.region.name}",
-            deadline_s=self.access.patient(INSTALL_DEADLINE_S),
+            deadline_s=self.world.deadline(INSTALL_DEADLINE_S),
             say=say,
         )
         for api_version, kind, name in self._brought():
@@ -129,7 +129,7 @@ class Cilium(ObjectsStep):
                 names.KUBE_SYSTEM,
                 lambda found: None if found else "absent",
                 awaited=f"{kind} {name} in {self.region.name}",
-                deadline_s=self.access.patient(CRD_DEADLINE_S),
+                deadline_s=self.world.deadline(CRD_DEADLINE_S),
                 say=say,
             )
 
@@ -140,7 +140,7 @@ class Cilium(ObjectsStep):
             ("v1", "ConfigMap", "cilium-config"),
             ("v1", "Secret", names.CILIUM_CA_SECRET),
         ]
-        if self.access.mesh.others(self.region):
+        if self.world.mesh.others(self.region):
             brought += [
                 ("apps/v1", "Deployment", names.CLUSTERMESH_APISERVER),
                 ("v1", "Service", names.CLUSTERMESH_APISERVER),
@@ -156,21 +156,21 @@ class Nodes(RegionStep):
 
     def check(self) -> Gap | None:
         """Look at the nodes, then at the agents."""
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         missing = nodes_missing([machine.node for machine in self.region.machines], kube.list("v1", "Node"))
         missing = missing or rollout_missing(kube.find("apps/v1", "DaemonSet", names.CILIUM, names.KUBE_SYSTEM))
         return Gap(f"{self.region.name}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Wait: nodes become ready when their agent is up."""
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         kube.wait_all(
             "v1",
             "Node",
             None,
             lambda nodes: nodes_missing([machine.node for machine in self.region.machines], nodes),
             awaited=f"the nodes of {self.region.name}",
-            deadline_s=self.access.patient(READY_DEADLINE_S),
+            deadline_s=self.world.deadline(READY_DEADLINE_S),
             say=say,
         )
         kube.wait(
@@ -180,7 +180,7 @@ class Nodes(RegionStep):
             names.KUBE_SYSTEM,
             rollout_missing,
             awaited=f"the Cilium agents of {self.region.name}",
-            deadline_s=self.access.patient(READY_DEADLINE_S),
+            deadline_s=self.world.deadline(READY_DEADLINE_S),
             say=say,
         )
 

@@ -34,8 +34,8 @@ class Links(RegionStep, AwaitedStep):
 
     def missing(self) -> str | None:
         """Ask every agent and, when a link is not ready, kvstoremesh for the cause."""
-        remotes = [other.name for other in self.access.mesh.others(self.region)]
-        kube = self.access.kube(self.region.name)
+        remotes = [other.name for other in self.world.mesh.others(self.region)]
+        kube = self.world.kube(self.region.name)
         links = read_links(kube, remotes)
         bad = [f"{node} -> {remote}: {why}" for (node, remote), why in links.items() if why is not None]
         if not bad:

@@ -50,8 +50,8 @@ class Certificates(RegionStep):
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Issue what is not right anew, from the same CA."""
-        kube = self.access.kube(self.region.name)
-        ca = self.access.cockroach_ca()
+        kube = self.world.kube(self.region.name)
+        ca = self.world.cockroach_ca()
         now = datetime.now(UTC)
         for name, leaf in self._leaves().items():
             data = self._find(name)
@@ -68,12 +68,12 @@ class Certificates(RegionStep):
 
     def _leaves(self) -> dict[str, str]:
         leaves = {names.NODE_SECRET: "node"}
-        if self.region.name == self.access.mesh.regions[0].name:
+        if self.region.name == self.world.mesh.regions[0].name:
             leaves[names.CLIENT_SECRET] = "client.root"
         return leaves
 
     def _find(self, name: str) -> dict[str, str] | None:
-        found = self.access.kube(self.region.name).find("v1", "Secret", name, self.region.name)
+        found = self.world.kube(self.region.name).find("v1", "Secret", name, self.region.name)
         if found is None:
             return None
         data = found.get("data") or {}
@@ -81,14 +81,14 @@ class Certificates(RegionStep):
 
     def _refuse_other_ca(self, name: str, data: Mapping[str, str]) -> None:
         ca = data.get("ca.crt", "").strip()
-        if ca and ca != self.access.cockroach_ca().cert_pem.strip():
+        if ca and ca != self.world.cockroach_ca().cert_pem.strip():
             raise lost_folder(f"Secret {name} in {self.region.name}")
 
     def _problem(self, name: str, data: Mapping[str, str], leaf: str) -> str | None:
         cert = data.get(f"{leaf}.crt")
         if not data.get("ca.crt") or not cert or not data.get(f"{leaf}.key"):
             return "it lacks a file"
-        if not pki.is_issued_by(cert, self.access.cockroach_ca().cert_pem):
+        if not pki.is_issued_by(cert, self.world.cockroach_ca().cert_pem):
             return "its certificate is not from our CA"
         if pki.expires(cert) - datetime.now(UTC) < RENEW_BEFORE:
             return "its certificate is about to expire"
@@ -104,7 +104,7 @@ class Services(ObjectsStep):
     def objects(self) -> list[Object]:
         """The objects."""
         labels = {
-            machine.node: hosts.zone_label(self.region.name, self.access.zone_of(machine))
+            machine.node: hosts.zone_label(self.region.name, self.world.zone_of(machine))
             for machine in self.region.machines
         }
         return [*cockroach.services(self.region), cockroach.zones(self.region, labels)]
@@ -116,11 +116,11 @@ class Pods(ObjectsStep):
 
     def objects(self) -> list[Object]:
         """The StatefulSet."""
-        return [cockroach.statefulset(self.access.mesh, self.region)]
+        return [cockroach.statefulset(self.world.mesh, self.region)]
 
     def check(self) -> Gap | None:
         """Refuse what a StatefulSet cannot change, and fewer pods: their data would be lost."""
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         found = kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
         if found is not None:
             self._refuse_loss(found)
@@ -130,12 +130,12 @@ class Pods(ObjectsStep):
 
     def apply(self, gap: Gap, say: Say) -> None:
         """Apply it. Where the database serves, one region at a time replaces its pods, so that it goes on serving."""
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         found = kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
         if found is None or not found.get("status", {}).get("readyReplicas"):
             ObjectsStep.apply(self, gap, say)
             return
-        with self.access.turn("rollout"):
+        with self.world.turn("rollout"):
             ObjectsStep.apply(self, gap, say)
             kube.wait(
                 "apps/v1",
@@ -144,25 +144,25 @@ class Pods(ObjectsStep):
                 self.region.name,
                 rollout_missing,
                 awaited=f"the CockroachDB pods of {self.region.name}, one after the other",
-                deadline_s=self.access.patient(START_DEADLINE_S * self.region.replicas),
+                deadline_s=self.world.deadline(START_DEADLINE_S * self.region.replicas),
                 say=say,
             )
 
     def missing(self) -> str | None:
         """Which pods do not run."""
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         return self._not_running(kube.list("v1", "Pod", self.region.name, labels=f"app={names.COCKROACH}"))
 
     def settle(self, say: Say) -> None:
         """Wait for the pods to run."""
-        self.access.kube(self.region.name).wait_all(
+        self.world.kube(self.region.name).wait_all(
             "v1",
             "Pod",
             self.region.name,
             self._not_running,
             labels=f"app={names.COCKROACH}",
             awaited=f"the CockroachDB pods of {self.region.name}",
-            deadline_s=self.access.patient(START_DEADLINE_S),
+            deadline_s=self.world.deadline(START_DEADLINE_S),
             say=say,
         )
 
@@ -185,7 +185,7 @@ class Pods(ObjectsStep):
     def _refuse_loss_of_claims(self) -> None:
         """The volumes outlive a StatefulSet that was deleted, and a new one takes them up again."""
         head = f"datadir-{names.COCKROACH}-"
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         claims = {
             int(number): claim
             for claim in kube.list("v1", "PersistentVolumeClaim", self.region.name)
@@ -208,7 +208,7 @@ class Pods(ObjectsStep):
         )
 
     def _refuse_other_size(self, claim: Mapping[str, Any]) -> None:
-        wanted = f"{self.access.mesh.cockroach.storage_gib}Gi"
+        wanted = f"{self.world.mesh.cockroach.storage_gib}Gi"
         size = claim.get("spec", {}).get("resources", {}).get("requests", {}).get("storage")
         if size != wanted:
             raise RefusedError(
@@ -232,8 +232,8 @@ class Reach(RegionStep, AwaitedStep):
 
     def missing(self) -> str | None:
         """Ask the resolver and connect, from inside the pod."""
-        remotes = [other.name for other in self.access.mesh.others(self.region)]
-        reached = database.read_reach(self.access.kube(self.region.name), self.region.name, remotes)
+        remotes = [other.name for other in self.world.mesh.others(self.region)]
+        reached = database.read_reach(self.world.kube(self.region.name), self.region.name, remotes)
         return "; ".join(f"{self.region.name} -> {remote}: {why}" for remote, why in reached.items() if why) or None
 
 
@@ -247,20 +247,20 @@ class Client(ObjectsStep):
 
     def missing(self) -> str | None:
         """Whether it runs."""
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         missing = rollout_missing(kube.find("apps/v1", "Deployment", names.COCKROACH_CLIENT, self.region.name))
         return f"{self.region.name}: {missing}" if missing else None
 
     def settle(self, say: Say) -> None:
         """Wait for it."""
-        self.access.kube(self.region.name).wait(
+        self.world.kube(self.region.name).wait(
             "apps/v1",
             "Deployment",
             names.COCKROACH_CLIENT,
             self.region.name,
             rollout_missing,
             awaited=f"the CockroachDB client pod in {self.region.name}",
-            deadline_s=self.access.patient(START_DEADLINE_S),
+            deadline_s=self.world.deadline(START_DEADLINE_S),
             say=say,
         )
 

@@ -19,7 +19,7 @@ class Forwarders(ObjectsStep):
 
     def objects(self) -> list[Object]:
         """The NodePort Service, the server blocks, and CoreDNS's replicas and restart."""
-        mesh = self.access.mesh
+        mesh = self.world.mesh
         blocks = dns.forwarders(mesh, self.region)
         wanted = [dns.service(self.region)]
         if blocks is not None:
@@ -28,19 +28,19 @@ class Forwarders(ObjectsStep):
 
     def missing(self) -> str | None:
         """Whether CoreDNS runs with what we gave it."""
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         missing = cilium.rollout_missing(kube.find("apps/v1", "Deployment", names.COREDNS, names.KUBE_SYSTEM))
         return f"{self.region.name}: {missing}" if missing else None
 
     def settle(self, say: Say) -> None:
         """Wait for CoreDNS to be up again: one that cannot read its blocks never is."""
-        self.access.kube(self.region.name).wait(
+        self.world.kube(self.region.name).wait(
             "apps/v1",
             "Deployment",
             names.COREDNS,
             names.KUBE_SYSTEM,
             cilium.rollout_missing,
             awaited=f"CoreDNS of {self.region.name}",
-            deadline_s=self.access.patient(READY_DEADLINE_S),
+            deadline_s=self.world.deadline(READY_DEADLINE_S),
             say=say,
         )

@@ -25,7 +25,7 @@ from crdbmesh.desired import cockroach
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
 from crdbmesh.local import secrets as folder
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
 from crdbmesh.steps.base import AwaitedStep, MeshStep
@@ -47,7 +47,7 @@ class Initialised(MeshStep):
 
     def check(self) -> Gap | None:
         """Look for the markers with the cluster's id."""
-        markers = read_markers(self.access)
+        markers = read_markers(self.world)
         if known_id(markers) is None:
             return Gap("CockroachDB is not initialised")
         unmarked = [region for region, marker in markers.items() if not marker.get(ID)]
@@ -55,7 +55,7 @@ class Initialised(MeshStep):
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Initialise if, and only if, it is safe; then keep the cluster's id."""
-        markers = read_markers(self.access)
+        markers = read_markers(self.world)
         found = known_id(markers)
         target = self._target(markers)
         if found is None:
@@ -64,20 +64,20 @@ class Initialised(MeshStep):
                 self._refuse_lost()
                 self._claim(target, markers)
                 say(f"cockroach init on {target}")
-                database.initialise(*self._client(), target=target, cluster_name=self.access.mesh.name)
+                database.initialise(*self._client(), target=target, cluster_name=self.world.mesh.name)
             found = self._read_id(members or [target], say)
             self._refuse_other(found)
-        self.access.home.write(folder.CLUSTER_ID, found)
-        for region in self.access.mesh.all_regions():
+        self.world.home.write(folder.CLUSTER_ID, found)
+        for region in self.world.mesh.all_regions():
             # A claim of another region's, which it was told of too late, gives way to what the cluster is.
-            self.access.kube(region.name).apply(cockroach.marker(region, {TARGET: target, ID: found}), force=True)
+            self.world.kube(region.name).apply(cockroach.marker(region, {TARGET: target, ID: found}), force=True)
 
     def _target(self, markers: Markers) -> str:
         """The node to be initialised: the one that is claimed, or the first region's first."""
         claimed = {marker[TARGET]: region for region, marker in markers.items() if marker.get(TARGET)}
         if not claimed:
-            return cockroach.init_target(self.access.mesh)
-        known = {address_of(region, ordinal) for region, ordinal in every_pod(self.access)}
+            return cockroach.init_target(self.world.mesh)
+        known = {address_of(region, ordinal) for region, ordinal in every_pod(self.world)}
         if known_id(markers) is None and (len(claimed) > 1 or not set(claimed) <= known):
             where = "; ".join(f"{target} (marked in {region})" for target, region in claimed.items())
             raise RefusedError(
@@ -94,7 +94,7 @@ class Initialised(MeshStep):
         """
 
         def probe() -> tuple[list[str] | None, str]:
-            states = read_states(self.access)
+            states = read_states(self.world)
             members = [address for address, state in states.items() if state is None]
             unclear = [f"{address}: {state}" for address, state in states.items() if state and WAITING not in state]
             return (None, "; ".join(unclear[:3])) if unclear and not members else (members, "")
@@ -102,19 +102,19 @@ class Initialised(MeshStep):
         return wait_until(
             probe,
             awaited="every CockroachDB pod to wait for its initialisation",
-            deadline_s=self.access.patient(JOIN_DEADLINE_S),
+            deadline_s=self.world.deadline(JOIN_DEADLINE_S),
             interval_s=0.5,
             say=say,
-            stop=self.access.stop,
+            stop=self.world.stop,
         )
 
     def _refuse_lost(self) -> None:
-        kept = self.access.home.read(folder.CLUSTER_ID)
+        kept = self.world.home.read(folder.CLUSTER_ID)
         if kept is not None:
-            raise _lost_volumes(self.access, kept.strip())
+            raise _lost_volumes(self.world, kept.strip())
 
     def _refuse_other(self, found: str) -> None:
-        kept = self.access.home.read(folder.CLUSTER_ID)
+        kept = self.world.home.read(folder.CLUSTER_ID)
         if kept is not None and kept.strip() != found:
             raise _several({"the pods": found, "the local folder": kept.strip()})
 
@@ -126,19 +126,19 @@ class Initialised(MeshStep):
         """
         manager = f"crdbmesh-init-{secrets.token_hex(4)}"
         claimed: list[Region] = []
-        for region in sorted(self.access.mesh.all_regions(), key=lambda region: region.name):
+        for region in sorted(self.world.mesh.all_regions(), key=lambda region: region.name):
             try:
-                self.access.kube(region.name, manager=manager).apply(cockroach.marker(region, {TARGET: target}))
+                self.world.kube(region.name, manager=manager).apply(cockroach.marker(region, {TARGET: target}))
             except KubeError as error:
                 if error.status != CONFLICT:
                     raise
                 for mine in claimed:
                     if not markers[mine.name]:
-                        kube = self.access.kube(mine.name)
+                        kube = self.world.kube(mine.name)
                         kube.delete("v1", "ConfigMap", names.INIT_MARKER, mine.name, wait=False)
                 raise KubeError(
                     f"another run initialises another node, by the marker of {region.name}"
-                ).passing() from None
+                ).as_retryable() from None
             claimed.append(region)
 
     def _read_id(self, addresses: list[str], say: Say) -> str:
@@ -157,18 +157,18 @@ class Initialised(MeshStep):
         found = wait_until(
             ask,
             awaited="the cluster's id",
-            deadline_s=self.access.patient(JOIN_DEADLINE_S),
+            deadline_s=self.world.deadline(JOIN_DEADLINE_S),
             interval_s=0.5,
             say=say,
-            stop=self.access.stop,
+            stop=self.world.stop,
         )
         if len(set(found.values())) > 1:
             raise _several(found)
         return found[addresses[0]]
 
     def _client(self) -> tuple[Any, str]:
-        first = self.access.mesh.regions[0].name
-        return self.access.kube(first), first
+        first = self.world.mesh.regions[0].name
+        return self.world.kube(first), first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +185,10 @@ class Proof(AwaitedStep):
             self._refuse_lost()
             return unready
         self._refuse_several()
-        mesh = self.access.mesh
+        mesh = self.world.mesh
         first = mesh.regions[0].name
-        live = {node.address: node for node in database.read_nodes(self.access.kube(first), first) if node.live}
-        for region, ordinal in every_pod(self.access):
+        live = {node.address: node for node in database.read_nodes(self.world.kube(first), first) if node.live}
+        for region, ordinal in every_pod(self.world):
             address = address_of(region, ordinal)
             node = live.get(address)
             if node is None:
@@ -198,8 +198,8 @@ class Proof(AwaitedStep):
         return None
 
     def _unready(self) -> str | None:
-        for region in self.access.mesh.all_regions():
-            pods = self.access.kube(region.name).list("v1", "Pod", region.name, labels=f"app={names.COCKROACH}")
+        for region in self.world.mesh.all_regions():
+            pods = self.world.kube(region.name).list("v1", "Pod", region.name, labels=f"app={names.COCKROACH}")
             ready = {pod["metadata"]["name"] for pod in pods if _is_ready(pod)}
             for ordinal in range(region.replicas):
                 if f"{names.COCKROACH}-{ordinal}" not in ready:
@@ -208,33 +208,33 @@ class Proof(AwaitedStep):
 
     def _refuse_lost(self) -> None:
         """A cluster whose every node waits to be initialised has lost its volumes, and no waiting brings them back."""
-        states = read_states(self.access)
-        known = known_id(read_markers(self.access))
+        states = read_states(self.world)
+        known = known_id(read_markers(self.world))
         if known is not None and all(state and WAITING in state for state in states.values()):
-            raise _lost_volumes(self.access, known)
+            raise _lost_volumes(self.world, known)
 
     def _refuse_several(self) -> None:
-        mesh = self.access.mesh
+        mesh = self.world.mesh
         first = mesh.regions[0].name
-        kube = self.access.kube(first)
+        kube = self.world.kube(first)
         found = {
             address: database.read_cluster_id(kube, first, address)
             for address in (address_of(region.name, 0) for region in mesh.all_regions())
         }
-        known = known_id(read_markers(self.access))
+        known = known_id(read_markers(self.world))
         if set(found.values()) != {known}:
             raise _several(found, known)
 
 
-def read_markers(access: Access) -> dict[str, dict[str, str]]:
+def read_markers(world: World) -> dict[str, dict[str, str]]:
     """The markers of all regions. All are read: which region is the first may have changed in the spec.
 
     Raises:
         KubeError: a region cannot be read, so nobody knows.
     """
     found = {
-        region.name: access.kube(region.name).find("v1", "ConfigMap", names.INIT_MARKER, region.name)
-        for region in access.mesh.all_regions()
+        region.name: world.kube(region.name).find("v1", "ConfigMap", names.INIT_MARKER, region.name)
+        for region in world.mesh.all_regions()
     }
     return {region: dict((marker or {}).get("data") or {}) for region, marker in found.items()}
 
@@ -251,21 +251,21 @@ def known_id(markers: Markers) -> str | None:
     return next(iter(ids.values()), None)
 
 
-def read_states(access: Access) -> dict[str, str | None]:
+def read_states(world: World) -> dict[str, str | None]:
     """By address of every pod: None when it is part of an initialised cluster and ready, else what it says."""
     states: dict[str, str | None] = {}
-    for region, ordinal in every_pod(access):
+    for region, ordinal in every_pod(world):
         try:
-            state = database.read_readiness(access.kube(region), region, f"{names.COCKROACH}-{ordinal}")
+            state = database.read_readiness(world.kube(region), region, f"{names.COCKROACH}-{ordinal}")
         except KubeError as error:
             state = str(error)
         states[address_of(region, ordinal)] = state
     return states
 
 
-def every_pod(access: Access) -> list[tuple[str, int]]:
+def every_pod(world: World) -> list[tuple[str, int]]:
     """Every CockroachDB pod of the spec, by region and ordinal."""
-    return [(region.name, ordinal) for region in access.mesh.all_regions() for ordinal in range(region.replicas)]
+    return [(region.name, ordinal) for region in world.mesh.all_regions() for ordinal in range(region.replicas)]
 
 
 def address_of(region: str, ordinal: int) -> str:
@@ -282,12 +282,12 @@ def _several(found: Mapping[str, str], known: str | None = None) -> RefusedError
     )
 
 
-def _lost_volumes(access: Access, known: str) -> RefusedError:
+def _lost_volumes(world: World, known: str) -> RefusedError:
     return RefusedError(
         f"the CockroachDB cluster {known} was initialised here, and now every pod waits as if it never was: the "
         "volumes are gone, and with them the data",
         hint="bring the machines with the volumes back. If they are lost for good: delete the ConfigMaps "
-        f"{names.INIT_MARKER} and {access.home.folder / folder.CLUSTER_ID}, run `up`, which begins an empty cluster, "
+        f"{names.INIT_MARKER} and {world.home.folder / folder.CLUSTER_ID}, run `up`, which begins an empty cluster, "
         "and restore a backup",
     )
 

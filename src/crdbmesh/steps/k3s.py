@@ -36,7 +36,7 @@ class Member(MachineStep):
 
     def check(self) -> Gap | None:
         """Look at the configuration, the service, and what the cluster says of the node."""
-        host = self.access.host(self.machine)
+        host = self.world.host(self.machine)
         have = host.read_file(hosts.K3S_CONFIG)
         if have is None:
             return Gap(f"{self.machine.node}: k3s is not configured")
@@ -51,12 +51,12 @@ class Member(MachineStep):
                 return Gap(f"{self.machine.node}: {service} is {said or 'unknown'}, not {answer}")
         if self.machine == self.region.servers[0]:
             return None
-        missing = _not_joined(_find_node(self.access.kube(self.region.name), self.machine.node), server=self._is_server)
+        missing = _not_joined(_find_node(self.world.kube(self.region.name), self.machine.node), server=self._is_server)
         return Gap(f"{self.machine.node}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Write the configuration, start or restart the service, wait until the cluster counts the node in."""
-        host = self.access.host(self.machine)
+        host = self.world.host(self.machine)
         service = hosts.k3s_service(self.region, self.machine)
         have = host.read_file(hosts.K3S_CONFIG)
         if have is None:
@@ -75,14 +75,14 @@ class Member(MachineStep):
         wait_until(
             lambda: _service_state(host, service),
             awaited=f"{service} on {self.machine.node}",
-            deadline_s=self.access.patient(START_DEADLINE_S),
+            deadline_s=self.world.deadline(START_DEADLINE_S),
             interval_s=0.5,
             say=say,
-            stop=self.access.stop,
+            stop=self.world.stop,
         )
         if self.machine == self.region.servers[0]:
             return
-        kube = self.access.kube(self.region.name)
+        kube = self.world.kube(self.region.name)
         kube.wait(
             "v1",
             "Node",
@@ -90,7 +90,7 @@ class Member(MachineStep):
             None,
             lambda node: _not_joined(node, server=self._is_server),
             awaited=f"node {self.machine.node} to join",
-            deadline_s=self.access.patient(VOTER_DEADLINE_S),
+            deadline_s=self.world.deadline(VOTER_DEADLINE_S),
             say=say,
         )
 
@@ -99,13 +99,13 @@ class Member(MachineStep):
         return self.machine in self.region.servers
 
     def _config(self, through: Machine | None) -> dict[str, Any]:
-        addresses = [self.access.public_address(server) for server in self.region.servers]
+        addresses = [self.world.public_address(server) for server in self.region.servers]
         return hosts.k3s_config(
             self.region,
             self.machine,
-            token=self.access.token(self.region.name),
+            token=self.world.token(self.region.name),
             public_addresses=[address for address in addresses if address],
-            zone=hosts.zone_label(self.region.name, self.access.zone_of(self.machine)),
+            zone=hosts.zone_label(self.region.name, self.world.zone_of(self.machine)),
             through=through,
         )
 
@@ -119,17 +119,17 @@ class Member(MachineStep):
             RefusedError: the region has a cluster, but it does not answer.
         """
         first = self.region.servers[0]
-        if self.access.home.read(self.access.kubeconfig_file(self.region.name)) is None:
+        if self.world.home.read(self.world.kubeconfig_file(self.region.name)) is None:
             if self.machine != first:
                 return first
             if not self._kubeconfig_from_others(say):
-                self.access.home.write(folder.begun(self.region.name), "")
+                self.world.home.write(folder.begun(self.region.name), "")
                 return None
         try:
-            kube = self.access.kube(self.region.name)
+            kube = self.world.kube(self.region.name)
             nodes = {node["metadata"]["name"] for node in kube.list("v1", "Node")}
         except KubeError as error:
-            self.access.forget_kube(self.region.name)
+            self.world.forget_kube(self.region.name)
             if self.machine != first:
                 return first
             if left := [server.node for server in self._others_configured()]:
@@ -140,19 +140,19 @@ class Member(MachineStep):
             return None
         if self.machine.node in nodes:
             say(f"removing the Node of the lost {self.machine.node}")
-            kube.delete("v1", "Node", self.machine.node, wait=True, deadline_s=self.access.patient(VOTER_DEADLINE_S))
+            kube.delete("v1", "Node", self.machine.node, wait=True, deadline_s=self.world.deadline(VOTER_DEADLINE_S))
         others = [server for server in self.region.servers if server != self.machine and server.node in nodes]
         return others[0] if others else None if self.machine == first else first
 
     def _kubeconfig_from_others(self, say: Say) -> bool:
         """Fetch a lost kubeconfig of a cluster that was begun before; False when there is no such cluster."""
-        if self.access.home.read(folder.begun(self.region.name)) is None:
+        if self.world.home.read(folder.begun(self.region.name)) is None:
             return False
         for server in self._others_configured():
-            text = self.access.host(server).read_file(K3S_KUBECONFIG)
+            text = self.world.host(server).read_file(K3S_KUBECONFIG)
             if text is not None:
                 say(f"kubeconfig of {server.node}")
-                self.access.home.write(self.access.kubeconfig_file(self.region.name), text.decode())
+                self.world.home.write(self.world.kubeconfig_file(self.region.name), text.decode())
                 return True
         return False
 
@@ -162,8 +162,8 @@ class Member(MachineStep):
         Raises:
             UnreachableError: one that is there does not answer, so nobody knows.
         """
-        there = [server for server in self.region.servers[1:] if self.access.public_address(server) is not None]
-        return [server for server in there if self.access.host(server).read_file(hosts.K3S_CONFIG) is not None]
+        there = [server for server in self.region.servers[1:] if self.world.public_address(server) is not None]
+        return [server for server in there if self.world.host(server).read_file(hosts.K3S_CONFIG) is not None]
 
     def _refuse_fixed(self, have: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         if have.get("token") not in (None, wanted["token"]):
@@ -193,16 +193,16 @@ class Kubeconfig(RegionStep):
 
     def check(self) -> Gap | None:
         """Ask the API with what we have."""
-        text = self.access.home.read(self.access.kubeconfig_file(self.region.name))
+        text = self.world.home.read(self.world.kubeconfig_file(self.region.name))
         if text is None:
             return Gap(f"{self.region.name}: no kubeconfig yet")
         server = kubeconfig.current(kubeconfig.parse(text))["cluster"].get("server")
         if server != self._server():
             return Gap(f"{self.region.name}: the kubeconfig names {server}, which is not {self._server()}")
         try:
-            node = _find_node(self.access.kube(self.region.name), self.region.servers[0].node)
+            node = _find_node(self.world.kube(self.region.name), self.region.servers[0].node)
         except KubeError as error:
-            self.access.forget_kube(self.region.name)
+            self.world.forget_kube(self.region.name)
             return Gap(str(error))
         missing = _not_joined(node, server=True)
         return Gap(f"{self.region.servers[0].node}: {missing}") if missing else None
@@ -211,28 +211,28 @@ class Kubeconfig(RegionStep):
         """Fetch it from the first server, give it the server's public address and our context name, keep it."""
         first = self.region.servers[0]
         say(f"kubeconfig of {first.node}")
-        text = self.access.host(first).read_file(K3S_KUBECONFIG)
+        text = self.world.host(first).read_file(K3S_KUBECONFIG)
         if text is None:
             raise HostError(f"{first.node}: k3s has written no kubeconfig", hint="see `journalctl -u k3s` there")
         config = kubeconfig.rewrite(
             kubeconfig.parse(text.decode()), server=self._server(), context=names.context(self.region.name)
         )
-        self.access.home.write(self.access.kubeconfig_file(self.region.name), yaml.safe_dump(config, sort_keys=False))
-        self.access.forget_kube(self.region.name)
+        self.world.home.write(self.world.kubeconfig_file(self.region.name), yaml.safe_dump(config, sort_keys=False))
+        self.world.forget_kube(self.region.name)
 
         def connected() -> tuple[Kube | None, str]:
             try:
-                return self.access.kube(self.region.name), ""
+                return self.world.kube(self.region.name), ""
             except KubeError as error:
                 return None, str(error)
 
         kube = wait_until(
             connected,
             awaited=f"the Kubernetes API of {self.region.name}",
-            deadline_s=self.access.patient(VOTER_DEADLINE_S),
+            deadline_s=self.world.deadline(VOTER_DEADLINE_S),
             interval_s=0.5,
             say=say,
-            stop=self.access.stop,
+            stop=self.world.stop,
         )
         kube.wait(
             "v1",
@@ -241,12 +241,12 @@ class Kubeconfig(RegionStep):
             None,
             lambda node: _not_joined(node, server=True),
             awaited=f"node {first.node} to register",
-            deadline_s=self.access.patient(VOTER_DEADLINE_S),
+            deadline_s=self.world.deadline(VOTER_DEADLINE_S),
             say=say,
         )
 
     def _server(self) -> str:
-        return f"https://{self.access.public_address(self.region.servers[0])}:{resources.KUBE_PORT}"
+        return f"https://{self.world.public_address(self.region.servers[0])}:{resources.KUBE_PORT}"
 
 
 def _lasting(settings: Mapping[str, Any]) -> dict[str, Any]:

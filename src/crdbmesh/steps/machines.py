@@ -29,19 +29,19 @@ class Address(MachineStep, ResourceStep):
 
     def wanted(self) -> Mapping[str, Any]:
         """The public IP."""
-        return resources.public_address(self.access.mesh, self.machine)
+        return resources.public_address(self.world.mesh, self.machine)
 
     def find(self) -> dict[str, Any] | None:
         """The public IP as it is."""
-        return network.find_public_ip(self.access.session, self.access.group, self._name)
+        return network.find_public_ip(self.world.session, self.world.group, self._name)
 
     def ensure(self, body: dict[str, Any], say: Say) -> None:
         """Create or update it."""
-        network.ensure_public_ip(self.access.session, self.access.group, self._name, body, say=say)
+        network.ensure_public_ip(self.world.session, self.world.group, self._name, body, say=say)
 
     @property
     def _name(self) -> str:
-        return names.address(self.access.mesh.name, self.machine.region, self.machine.number)
+        return names.address(self.world.mesh.name, self.machine.region, self.machine.number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,19 +54,19 @@ class Nic(MachineStep, ResourceStep):
 
     def wanted(self) -> Mapping[str, Any]:
         """The interface."""
-        return resources.nic(self.access.mesh, self.machine, self.access.session.subscription_id)
+        return resources.nic(self.world.mesh, self.machine, self.world.session.subscription_id)
 
     def find(self) -> dict[str, Any] | None:
         """The interface as it is."""
-        return network.find_nic(self.access.session, self.access.group, self._name)
+        return network.find_nic(self.world.session, self.world.group, self._name)
 
     def ensure(self, body: dict[str, Any], say: Say) -> None:
         """Create or update it."""
-        network.ensure_nic(self.access.session, self.access.group, self._name, body, say=say)
+        network.ensure_nic(self.world.session, self.world.group, self._name, body, say=say)
 
     @property
     def _name(self) -> str:
-        return names.nic(self.access.mesh.name, self.machine.region, self.machine.number)
+        return names.nic(self.world.mesh.name, self.machine.region, self.machine.number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,24 +79,24 @@ class VirtualMachine(MachineStep, ResourceStep):
 
     def wanted(self) -> Mapping[str, Any]:
         """The VM."""
-        access = self.access
-        host_key = access.host_key(self.machine)
+        world = self.world
+        host_key = world.host_key(self.machine)
         return resources.virtual_machine(
-            access.mesh,
+            world.mesh,
             self.machine,
-            access.session.subscription_id,
-            zone=access.zone_of(self.machine),
-            login_key=access.login_key().public,
-            cloud_init=hosts.cloud_init(access.mesh, host_key=host_key.private, host_key_public=host_key.public),
+            world.session.subscription_id,
+            zone=world.zone_of(self.machine),
+            login_key=world.login_key().public,
+            cloud_init=hosts.cloud_init(world.mesh, host_key=host_key.private, host_key_public=host_key.public),
         )
 
     def find(self) -> dict[str, Any] | None:
         """The VM as it is."""
-        return compute.find_vm(self.access.session, self.access.group, self._name)
+        return compute.find_vm(self.world.session, self.world.group, self._name)
 
     def ensure(self, body: dict[str, Any], say: Say) -> None:
         """Create it; one that is there keeps its zone, its keys and its image, which cannot be changed."""
-        compute.ensure_vm(self.access.session, self.access.group, self._name, body, say=say)
+        compute.ensure_vm(self.world.session, self.world.group, self._name, body, say=say)
 
     def check(self) -> Gap | None:
         """Also that it was made with our login key, and that it runs."""
@@ -122,7 +122,7 @@ class VirtualMachine(MachineStep, ResourceStep):
             ResourceStep.apply(self, gap, say)
             return
         if found.get("properties", {}).get("provisioningState") == "Succeeded" and self._power() != "running":
-            compute.start_vm(self.access.session, self.access.group, self._name, say=say)
+            compute.start_vm(self.world.session, self.world.group, self._name, say=say)
             return
         wanted = dict(self.wanted())
         properties = dict(wanted["properties"])
@@ -141,11 +141,11 @@ class VirtualMachine(MachineStep, ResourceStep):
     def _has_our_key(self, found: Mapping[str, Any]) -> bool:
         profile = found.get("properties", {}).get("osProfile", {})
         keys = (profile.get("linuxConfiguration") or {}).get("ssh", {}).get("publicKeys") or []
-        ours = self.access.login_key().public.split()[:2]
+        ours = self.world.login_key().public.split()[:2]
         return any(str(key.get("keyData", "")).split()[:2] == ours for key in keys)
 
     def _power(self) -> str:
-        view = compute.find_instance_view(self.access.session, self.access.group, self._name) or {}
+        view = compute.find_instance_view(self.world.session, self.world.group, self._name) or {}
         for status in view.get("statuses") or []:
             kind, _, value = str(status.get("code", "")).partition("/")
             if kind == "PowerState":
@@ -154,7 +154,7 @@ class VirtualMachine(MachineStep, ResourceStep):
 
     @property
     def _name(self) -> str:
-        return names.machine(self.access.mesh.name, self.machine.region, self.machine.number)
+        return names.machine(self.world.mesh.name, self.machine.region, self.machine.number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +164,7 @@ class HostReady(MachineStep):
     def check(self) -> Gap | None:
         """Log in and ask cloud-init."""
         try:
-            host = self.access.host(self.machine)
+            host = self.world.host(self.machine)
             done = host.run("cloud-init status --format json", check=False, timeout_s=60, describe="cloud-init status")
         except (HostError, WaitError) as error:
             return Gap(str(error))
@@ -174,13 +174,13 @@ class HostReady(MachineStep):
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Wait until SSH lets us in, then until cloud-init has ended."""
-        host = self.access.host(self.machine)
-        host.wait_ready(self.access.patient(BOOT_DEADLINE_S), say)
+        host = self.world.host(self.machine)
+        host.wait_ready(self.world.deadline(BOOT_DEADLINE_S), say)
         say("first boot (cloud-init)")
         host.run(
             "cloud-init status --wait",
             check=False,
-            timeout_s=self.access.patient(BOOT_DEADLINE_S),
+            timeout_s=self.world.deadline(BOOT_DEADLINE_S),
             describe="cloud-init status --wait",
         )
 

@@ -33,10 +33,10 @@ class Providers(MeshStep):
         """Register them; the SDK's own attempt does not work for long-running operations."""
         for namespace in PROVIDERS:
             if not self._registered(namespace):
-                arm.register_provider(self.access.session, namespace, say=say)
+                arm.register_provider(self.world.session, namespace, say=say)
 
     def _registered(self, namespace: str) -> bool:
-        found = arm.find_provider(self.access.session, namespace) or {}
+        found = arm.find_provider(self.world.session, namespace) or {}
         return str(found.get("registrationState", "")).lower() == "registered"
 
 
@@ -51,8 +51,8 @@ class Group(MeshStep):
 
     def check(self) -> Gap | None:
         """Look for the group and whose it is."""
-        mesh = self.access.mesh
-        found = arm.find_group(self.access.session, mesh.group_name)
+        mesh = self.world.mesh
+        found = arm.find_group(self.world.session, mesh.group_name)
         if found is None:
             return Gap(f"resource group {mesh.group_name} is absent")
         state = found.get("properties", {}).get("provisioningState")
@@ -63,7 +63,7 @@ class Group(MeshStep):
                 raise RefusedError(
                     f"the resource group {mesh.group_name}, which is not the mesh's own, is {state}",
                     hint="wait until it is ready, or gone",
-                ).passing()
+                ).as_retryable()
             return Gap(f"resource group {mesh.group_name} is {state}")
         if mesh.group is None and owner != mesh.name:
             whose = f"belongs to the mesh {owner}" if owner else "is not crdbmesh's"
@@ -75,11 +75,11 @@ class Group(MeshStep):
 
     def apply(self, gap: Gap, say: Say) -> None:
         """Create it, in the first region."""
-        mesh = self.access.mesh
+        mesh = self.world.mesh
         say(gap.summary)
-        if arm.find_group(self.access.session, mesh.group_name) is None:
-            self.access.forget_world()
-        arm.ensure_group(self.access.session, mesh.group_name, mesh.regions[0].name, resources.tags(mesh))
+        if arm.find_group(self.world.session, mesh.group_name) is None:
+            self.world.forget_world()
+        arm.ensure_group(self.world.session, mesh.group_name, mesh.regions[0].name, resources.tags(mesh))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +92,15 @@ class Firewall(ResourceStep):
 
     def wanted(self) -> Mapping[str, Any]:
         """The group with its rules."""
-        return resources.firewall(self.access.mesh, self.region)
+        return resources.firewall(self.world.mesh, self.region)
 
     def find(self) -> dict[str, Any] | None:
         """The group as it is."""
-        return network.find_nsg(self.access.session, self.access.group, self._name)
+        return network.find_nsg(self.world.session, self.world.group, self._name)
 
     def ensure(self, body: dict[str, Any], say: Say) -> None:
         """Send it whole: the rules are in the same PUT, so there is no moment with half of them."""
-        network.ensure_nsg(self.access.session, self.access.group, self._name, body, say=say)
+        network.ensure_nsg(self.world.session, self.world.group, self._name, body, say=say)
 
     def check(self) -> Gap | None:
         """Also notice rules that are not ours: nothing else may be open."""
@@ -114,7 +114,7 @@ class Firewall(ResourceStep):
 
     @property
     def _name(self) -> str:
-        return names.firewall(self.access.mesh.name, self.region.name)
+        return names.firewall(self.world.mesh.name, self.region.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +127,11 @@ class Network(ResourceStep):
 
     def wanted(self) -> Mapping[str, Any]:
         """The VNet with its subnet."""
-        return resources.network(self.access.mesh, self.region)
+        return resources.network(self.world.mesh, self.region)
 
     def find(self) -> dict[str, Any] | None:
         """The VNet as it is."""
-        return network.find_vnet(self.access.session, self.access.group, self._name)
+        return network.find_vnet(self.world.session, self.world.group, self._name)
 
     def ensure(self, body: dict[str, Any], say: Say) -> None:
         """Send it with the subnets and peerings it has: a PUT that leaves them out may remove them."""
@@ -146,7 +146,7 @@ class Network(ResourceStep):
                 "subnets": [*body["properties"]["subnets"], *others],
                 "virtualNetworkPeerings": peerings,
             }
-        network.ensure_vnet(self.access.session, self.access.group, self._name, body, say=say)
+        network.ensure_vnet(self.world.session, self.world.group, self._name, body, say=say)
 
     def fixed(self) -> Mapping[str, Any]:
         """Its ranges too: machines live in them."""
@@ -154,7 +154,7 @@ class Network(ResourceStep):
 
     @property
     def _name(self) -> str:
-        return names.network(self.access.mesh.name, self.region.name)
+        return names.network(self.world.mesh.name, self.region.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +171,7 @@ class Peerings(MeshStep):
             if found is None:
                 return Gap(f"{what} is absent")
             properties = found.get("properties", {})
-            wanted = resources.peering(self.access.mesh, remote, self.access.session.subscription_id)
+            wanted = resources.peering(self.world.mesh, remote, self.world.session.subscription_id)
             if differences := compare.differences(wanted, found):
                 return Gap(f"{what}: {'; '.join(differences)}")
             state = (properties.get("peeringState"), properties.get("peeringSyncLevel", "FullyInSync"))
@@ -185,25 +185,25 @@ class Peerings(MeshStep):
         A direction whose other half was deleted is Disconnected, and Azure refuses to pair with it again: it is
         deleted first.
         """
-        access = self.access
+        world = self.world
         for region, remote in self._directions():
             found = self._find(region, remote)
             if found is not None and found.get("properties", {}).get("peeringState") == "Disconnected":
-                network.delete_peering(access.session, access.group, *self._name(region, remote), say=say)
+                network.delete_peering(world.session, world.group, *self._name(region, remote), say=say)
         for region, remote in self._directions():
-            body = resources.peering(access.mesh, remote, access.session.subscription_id)
-            network.ensure_peering(access.session, access.group, *self._name(region, remote), body, say=say)
+            body = resources.peering(world.mesh, remote, world.session.subscription_id)
+            network.ensure_peering(world.session, world.group, *self._name(region, remote), body, say=say)
 
     def _directions(self) -> list[tuple[Region, Region]]:
         one, other = self.pair
         return [(one, other), (other, one)]
 
     def _name(self, region: Region, remote: Region) -> tuple[str, str]:
-        mesh = self.access.mesh.name
+        mesh = self.world.mesh.name
         return names.network(mesh, region.name), names.peering(mesh, region.name, remote.name)
 
     def _find(self, region: Region, remote: Region) -> dict[str, Any] | None:
-        return network.find_peering(self.access.session, self.access.group, *self._name(region, remote))
+        return network.find_peering(self.world.session, self.world.group, *self._name(region, remote))
 
 
 def _address_space(body: Mapping[str, Any]) -> object:

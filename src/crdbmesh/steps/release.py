@@ -92,7 +92,7 @@ def unfinished(kube: Kube, release: str, outdated: str | None, found: Mapping[st
             reason = condition.get("message") or condition.get("reason")
             raise KubeError(f"{kube.name}: Job {job(release)} failed: {reason}", hint=hint)
     if list_broken(kube, release):
-        raise KubeError(f"{find_gap(kube, release)}, and nothing works on it", hint=hint).passing()
+        raise KubeError(f"{find_gap(kube, release)}, and nothing works on it", hint=hint).as_retryable()
     if status.get("succeeded", 0) >= 1:
         return None
     return f"active {status.get('active', 0)}, failed {status.get('failed', 0)}"

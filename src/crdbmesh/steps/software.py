@@ -28,7 +28,7 @@ class Software(MachineStep):
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Have the machine download what it lacks, and keep it only if the checksum is right."""
-        host = self.access.host(self.machine)
+        host = self.world.host(self.machine)
         wanted = self._artifacts()
         found = _checksums(self, list(wanted))
         for path, artifact in wanted.items():
@@ -38,7 +38,7 @@ class Software(MachineStep):
                 host.run(
                     script,
                     sudo=True,
-                    timeout_s=self.access.patient(DOWNLOAD_DEADLINE_S),
+                    timeout_s=self.world.deadline(DOWNLOAD_DEADLINE_S),
                     describe=f"download {path}",
                 )
         unit = hosts.k3s_unit(self.region, self.machine).encode()
@@ -51,7 +51,7 @@ class Software(MachineStep):
         return {**digests, hosts.unit_path(self.region, self.machine): hashlib.sha256(unit).hexdigest()}
 
     def _artifacts(self) -> dict[str, versions.Artifact]:
-        machine = self.access.host(self.machine).run("uname -m").stdout.strip()
+        machine = self.world.host(self.machine).run("uname -m").stdout.strip()
         if machine not in versions.K3S_BINARY:
             raise RefusedError(
                 f"{self.machine.node} is {machine}; k3s is pinned for {', '.join(versions.K3S_BINARY)}",
@@ -66,7 +66,7 @@ class Software(MachineStep):
 def _checksums(step: MachineStep, paths: list[str]) -> dict[str, str]:
     quoted = " ".join(shlex.quote(path) for path in paths)
     # sha256sum says on stderr what it cannot read, and goes on.
-    output = step.access.host(step.machine).run(
+    output = step.world.host(step.machine).run(
         f"sha256sum {quoted} 2>/dev/null || true", sudo=True, timeout_s=120, describe="sha256sum"
     )
     found: dict[str, str] = {}

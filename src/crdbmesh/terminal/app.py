@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from crdbmesh.clients.cloud import Cloud
-    from crdbmesh.commands.demo import World
+    from crdbmesh.commands.demo import SimulatedWorld
     from crdbmesh.commands.up import Watch
 
 _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluster Mesh, CockroachDB.
@@ -356,7 +356,7 @@ def demo(
         def tell(text: str) -> None:
             (console.say if text.startswith(" ") else console.announce)(screen, text)
 
-        def ready(world: World) -> None:
+        def ready(world: SimulatedWorld) -> None:
             if output == "json":
                 variables = {"CRDBMESH_CLOUD": str(world.cloud_file)}
                 exits.print_json({"command": "demo", "simulated": True, "mesh": mesh_name, "environment": variables})

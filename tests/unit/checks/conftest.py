@@ -23,14 +23,14 @@ from crdbmesh.checks.base import Verdict
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.errors import Finding
 from crdbmesh.local.folder import Home
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh_simulator import tls
 from crdbmesh_simulator.azure import address, door
 from crdbmesh_simulator.azure.state import Subscription
 from crdbmesh_simulator.clock import Clock
 from crdbmesh_simulator.network import Network
-from crdbmesh_simulator.world import World
+from crdbmesh_simulator.world import World as SimulatedWorld
 
 TOKEN = "checks-token"
 SCALE = 2000.0
@@ -40,7 +40,7 @@ SPEC: dict[str, Any] = {"name": "pre", "regions": ["eastus"], "allow_from": ["12
 class Azure:
     """A subscription behind its door, and what crdbmesh makes of it."""
 
-    def __init__(self, world: World, cloud: clouds.Cloud, folder: Path) -> None:
+    def __init__(self, world: SimulatedWorld, cloud: clouds.Cloud, folder: Path) -> None:
         self.world = world
         self.cloud = cloud
         self.home = Home(folder / "home" / "pre")
@@ -51,8 +51,8 @@ class Azure:
         """Every check on a spec, by name; none of them may write anything."""
         writes, there = dict(self.world.writes), self.home.folder.exists()
         spec = config.mesh({**SPEC, **document})
-        with Access.open(spec, self.cloud, self.home) as access:
-            found = {verdict.check: verdict for verdict in catalog.run_checks(access)}
+        with World.open(spec, self.cloud, self.home) as world:
+            found = {verdict.check: verdict for verdict in catalog.run_checks(world)}
         assert dict(self.world.writes) == writes
         assert self.home.folder.exists() == there
         return found
@@ -176,7 +176,7 @@ def authority() -> tls.CertificateAuthority:
 @pytest.fixture
 def azure(authority: tls.CertificateAuthority, tmp_path: Path) -> Iterator[Azure]:
     """A subscription of the test's own, registered for what the mesh needs. Nothing asked may be unknown to it."""
-    world = World(clock=Clock(SCALE), seed=3)
+    world = SimulatedWorld(clock=Clock(SCALE), seed=3)
     world.subscription = Subscription(world, registered=("Microsoft.Network", "Microsoft.Compute"))
     world.network = Network(world)
     ca_file = tmp_path / "ca.pem"

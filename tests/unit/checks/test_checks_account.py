@@ -16,7 +16,7 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from crdbmesh.checks import actions, catalog
 from crdbmesh.checks.base import Level, Verdict
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh_simulator.azure.state import CONTRIBUTOR, OWNER, READER
 
@@ -42,8 +42,8 @@ def jwt(**claims: str) -> str:
 
 def checked(azure: Any, **cloud: Any) -> dict[str, Verdict]:
     spec = config.mesh({"regions": ["eastus"], "name": "pre", "allow_from": ["127.0.0.1"]})
-    with Access.open(spec, dataclasses.replace(azure.cloud, **cloud), azure.home) as access:
-        return {verdict.check: verdict for verdict in catalog.run_checks(access)}
+    with World.open(spec, dataclasses.replace(azure.cloud, **cloud), azure.home) as world:
+        return {verdict.check: verdict for verdict in catalog.run_checks(world)}
 
 
 def test_the_login_is_shown_with_its_tenant(azure: Any) -> None:

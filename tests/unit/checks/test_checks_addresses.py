@@ -9,7 +9,7 @@ import pytest
 
 from crdbmesh.checks import catalog
 from crdbmesh.checks.base import Level, Verdict
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 
 
@@ -94,8 +94,8 @@ def test_without_an_own_address_somebody_must_be_named(azure: Any) -> None:
 
     def caller(**document: Any) -> Verdict:
         spec = config.mesh({"name": "pre", "regions": ["eastus"], **document})
-        with Access.open(spec, nobody, azure.home) as access:
-            return next(one for one in catalog.run_checks(access) if one.check == "caller")
+        with World.open(spec, nobody, azure.home) as world:
+            return next(one for one in catalog.run_checks(world) if one.check == "caller")
 
     (finding,) = caller().refused
     assert "--allow-from" in finding.remedy

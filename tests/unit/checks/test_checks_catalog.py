@@ -13,7 +13,7 @@ from crdbmesh.checks.base import Caution, Check, Level, Verdict, judge, remarks_
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.errors import CloudError, Finding, ForbiddenError, PreflightError, RefusedError, StoppedError
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh_simulator.azure.sizes import Restriction
 from crdbmesh_simulator.azure.state import READER
@@ -43,8 +43,8 @@ def test_the_verdicts_are_in_the_lists_order_every_time(azure: Any) -> None:
 
 
 def test_a_token_that_azure_refuses_is_one_finding(azure: Any, stranger: clouds.Cloud) -> None:
-    with Access.open(config.mesh({"regions": ["eastus"], "name": "pre"}), stranger, azure.home) as access:
-        found = catalog.run_checks(access)
+    with World.open(config.mesh({"regions": ["eastus"], "name": "pre"}), stranger, azure.home) as world:
+        found = catalog.run_checks(world)
     refused = [finding for verdict in found for finding in verdict.refused]
     assert [finding.field for finding in refused] == ["credential"]
     assert "not-the-token" not in str(found)
@@ -87,8 +87,8 @@ def test_a_refusal_carries_every_finding_and_warnings_come_first(azure: Any) -> 
     azure.subscription.clock_ahead_s = 1000.0
     warned: list[Finding] = []
     spec = config.mesh({"name": "pre", "regions": ["eastuss"], "allow_from": ["*"]})
-    with Access.open(spec, azure.cloud, azure.home) as access, pytest.raises(PreflightError) as caught:
-        catalog.require(access, warned.append)
+    with World.open(spec, azure.cloud, azure.home) as world, pytest.raises(PreflightError) as caught:
+        catalog.require(world, warned.append)
     assert [finding.field for finding in caught.value.findings] == ["permissions", "regions[0]"]
     assert [finding.field for finding in warned] == ["allow_from", "clock"]
 

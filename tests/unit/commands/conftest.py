@@ -21,7 +21,7 @@ API = {"network": "2025-05-01", "compute": "2025-04-01", "resources": "2025-04-0
 class Azure:
     """The simulated Azure as somebody else's client sees it."""
 
-    def __init__(self, world: demo.World) -> None:
+    def __init__(self, world: demo.SimulatedWorld) -> None:
         self.world = world
         self.cloud: Cloud = world.cloud()
         self._subscription = f"/subscriptions/{world.coordinates['subscription_id']}"

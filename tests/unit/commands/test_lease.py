@@ -16,7 +16,7 @@ import pytest
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.errors import HeldError
 from crdbmesh.local.folder import SPEC, Home
-from crdbmesh.run.lease import Lease, seat
+from crdbmesh.run.lease import Lease, origin_id
 from crdbmesh.spec import names
 
 NSGS = "Microsoft.Network/networkSecurityGroups"
@@ -36,7 +36,7 @@ def lease_of(session: Session, mesh: str, *, held_in: Path | None = None, **opti
         location="eastus",
         tags={names.TAG: mesh},
         command="up",
-        seat=seat(held_in) if held_in else None,
+        origin=origin_id(held_in) if held_in else None,
         **options,
     )
 
@@ -58,7 +58,7 @@ def overwrite(azure: Any, mesh: str, *, ends_in_s: float) -> None:
             names.TAG: mesh,
             "crdbmesh-lease-id": "other",
             "crdbmesh-lease-holder": "up by bob on desk, process 7",
-            "crdbmesh-lease-seat": "elsewhere",
+            "crdbmesh-lease-origin": "elsewhere",
             "crdbmesh-lease-since": f"{now - dt.timedelta(minutes=9):%Y-%m-%dT%H:%M:%SZ}",
             "crdbmesh-lease-until": f"{now + dt.timedelta(seconds=ends_in_s):%Y-%m-%dT%H:%M:%SZ}",
         },

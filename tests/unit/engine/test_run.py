@@ -123,26 +123,27 @@ def test_a_bug_in_a_step_fails_that_step_alone() -> None:
 def test_what_may_pass_is_made_good_by_doing_the_step_again() -> None:
     state = State()
     broke = UnreachableError("the connection broke")
-    results = go(Thing(name="a", state=state, useless=True, breaks=[broke, broke]), pauses_s=[0.01])
+    results = go(Thing(name="a", state=state, useless=True, breaks=[broke, broke]), retry_delays_s=[0.01])
     assert outcomes(results) == {"a": "failed"}
     assert state.log == ["a", "a"]
-    results = go(Thing(name="b", state=state, breaks=[broke]), pauses_s=[0.01])
+    results = go(Thing(name="b", state=state, breaks=[broke]), retry_delays_s=[0.01])
     assert outcomes(results) == {"b": "changed"}
     assert results["b"].detail == "b is absent"
 
 
 def test_what_will_not_pass_is_not_tried_again() -> None:
     state = State()
-    results = go(Thing(name="a", state=state, raises=RefusedError("no")), pauses_s=[0.01, 0.01])
+    results = go(Thing(name="a", state=state, raises=RefusedError("no")), retry_delays_s=[0.01, 0.01])
     assert outcomes(results) == {"a": "failed"}
-    assert outcomes(go(Thing(name="b", state=state, raises=KeyError("x")), pauses_s=[0.01])) == {"b": "failed"}
+    assert outcomes(go(Thing(name="b", state=state, raises=KeyError("x")), retry_delays_s=[0.01])) == {"b": "failed"}
     assert state.log == []
 
 
 def test_what_is_seen_late_is_looked_at_again() -> None:
     state = State()
     assert outcomes(go(Thing(name="a", state=state, late=[None, None]))) == {"a": "failed"}
-    assert outcomes(go(Thing(name="b", state=state, late=[None, None]), looks_s=[0.01, 0.01])) == {"b": "changed"}
+    results = go(Thing(name="b", state=state, late=[None, None]), recheck_delays_s=[0.01, 0.01])
+    assert outcomes(results) == {"b": "changed"}
 
 
 def test_a_step_that_has_no_permit_is_not_applied_and_what_may_wait_is_interrupted() -> None:

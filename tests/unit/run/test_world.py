@@ -14,7 +14,7 @@ import pytest
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
 from crdbmesh.local import secrets as folder
 from crdbmesh.local.folder import Home
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 
 MESH = config.mesh({"name": "mine", "regions": ["eastus"], "machines": {"per_region": 1}})
@@ -54,20 +54,20 @@ class Empty:
         return []
 
 
-def access(home: Home, session: Empty | None = None) -> Access:
+def open_world(home: Home, session: Empty | None = None) -> World:
     azure: Any = session or Empty()
-    return Access(MESH, azure, home)
+    return World(MESH, azure, home)
 
 
 @pytest.mark.parametrize("file", [folder.LOGIN_KEY, folder.CILIUM_CA, folder.COCKROACH_CA, folder.host_key("eastus-1")])
 @pytest.mark.parametrize("damage", ["emptied", "cut off"])
 def test_a_damaged_secret_is_refused_with_its_path_and_none_of_its_text(file: str, damage: str, tmp_path: Path) -> None:
     home = Home(tmp_path / "mine")
-    access(home).login_key()
+    open_world(home).login_key()
     whole = home.read(file)
     assert whole is not None
     home.write(file, "" if damage == "emptied" else whole[: len(whole) - 60])
-    again = access(home)
+    again = open_world(home)
     read: dict[str, Callable[[], object]] = {
         folder.LOGIN_KEY: again.login_key,
         folder.CILIUM_CA: again.cilium_ca,
@@ -84,7 +84,7 @@ def test_a_damaged_secret_is_refused_with_its_path_and_none_of_its_text(file: st
 def test_probes_that_wait_for_one_that_tries_an_unreachable_cluster_share_what_it_finds(tmp_path: Path) -> None:
     home, session = Home(tmp_path / "mine"), Empty(lasts_s=0.2)
     home.write(folder.kubeconfig("eastus"), KUBECONFIG)
-    world = access(home, session)
+    world = open_world(home, session)
 
     def ask(_: int) -> CrdbmeshError:
         with pytest.raises(KubeError, match="no server has a public address") as caught:

@@ -11,7 +11,7 @@ from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.local import secrets as folder
 from crdbmesh.local.folder import Home
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.steps import network
 
@@ -32,7 +32,7 @@ class OneGroup:
 def step(found: dict[str, Any] | None, home: Home) -> network.Group:
     mesh = config.mesh({"name": "mine", "regions": ["eastus"], "group": "shared"})
     session: Any = OneGroup(found)
-    return network.Group(name="mesh/group", access=Access(mesh, session, home))
+    return network.Group(name="mesh/group", world=World(mesh, session, home))
 
 
 @pytest.mark.parametrize("state", ["Deleting", "Updating"])
@@ -40,7 +40,7 @@ def test_a_shared_group_that_is_not_ready_is_waited_for_and_not_written(state: s
     found = {"tags": {"owner": "somebody"}, "properties": {"provisioningState": state}}
     with pytest.raises(RefusedError, match="not the mesh's own") as caught:
         step(found, Home(tmp_path)).check()
-    assert caught.value.may_pass
+    assert caught.value.retryable
 
 
 def test_a_group_of_our_own_that_is_not_ready_is_written_again(tmp_path: Path) -> None:
@@ -53,6 +53,6 @@ def test_what_the_folder_knows_of_a_world_that_is_gone_is_dropped_and_its_keys_a
     gone = (folder.CLUSTER_ID, folder.kubeconfig("eastus"), folder.begun("eastus"))
     for file in (*gone, folder.LOGIN_KEY):
         home.write(file, "text")
-    step(None, home).access.forget_world()
+    step(None, home).world.forget_world()
     assert [home.read(file) for file in gone] == [None, None, None]
     assert home.read(folder.LOGIN_KEY) == "text"

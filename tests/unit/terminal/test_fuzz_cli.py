@@ -29,7 +29,7 @@ from crdbmesh.clients.ssh import connect as ssh_connect
 from crdbmesh.errors import CrdbmeshError
 from crdbmesh.local import kubeconfig
 from crdbmesh.local.folder import Home
-from crdbmesh.run.world import Access
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.terminal import app as cli
 from crdbmesh_simulator.tls import CertificateAuthority
@@ -315,14 +315,14 @@ def test_any_key_file_is_read_or_refused_on_purpose(name: str, content: bytes, g
     ground.restore(**{name: content})
     mesh = config.mesh(yaml.safe_load(SPEC))
     with Session(from_environment({"CRDBMESH_CLOUD": str(ground.cloud_file)})) as session:
-        access = Access(mesh, session, ground.kept)
+        world = World(mesh, session, ground.kept)
         machine = next(iter(mesh.all_machines()))
         readers: list[Callable[[], object]] = [
-            access.login_key,
-            access.cilium_ca,
-            access.cockroach_ca,
-            lambda: access.token("eastus"),
-            lambda: access.host_key(machine),
+            world.login_key,
+            world.cilium_ca,
+            world.cockroach_ca,
+            lambda: world.token("eastus"),
+            lambda: world.host_key(machine),
         ]
         for read in readers:
             with contextlib.suppress(CrdbmeshError):

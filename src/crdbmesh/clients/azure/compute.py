@@ -19,7 +19,7 @@ def ensure_vm(
     session: Session, group: str, name: str, body: Body, *, say: Say = unsaid, deadline_s: float = VM_DEADLINE_S
 ) -> Body:
     """Create a virtual machine, or make it what `body` says as far as Azure can change a machine."""
-    return session.carry_out(
+    return session.run_operation(
         f"PUT virtualMachines/{name}",
         lambda following: session.compute.virtual_machines.begin_create_or_update(
             group, name, cast("Any", body), polling=following
@@ -32,7 +32,7 @@ def ensure_vm(
 
 def start_vm(session: Session, group: str, name: str, *, say: Say = unsaid, deadline_s: float = VM_DEADLINE_S) -> None:
     """Power a virtual machine on and wait; one that runs stays as it is."""
-    session.carry_out(
+    session.run_operation(
         f"POST virtualMachines/{name}/start",
         lambda following: session.compute.virtual_machines.begin_start(group, name, polling=following),
         say=say,

@@ -197,7 +197,7 @@ def translate(error: AzureError, doing: str) -> CloudError:
             f"{doing}: Azure does not answer: {_clean(str(error))}",
             code=type(error).__name__,
             hint="check the network connection and proxy settings",
-        ).passing()
+        ).as_retryable()
     codes = _codes(error)
     kind, hint = _kind(error, codes)
     if isinstance(error, ClientAuthenticationError) and error.response is None:

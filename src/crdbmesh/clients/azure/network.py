@@ -23,7 +23,7 @@ def ensure_vnet(
     session: Session, group: str, name: str, body: Body, *, say: Say = unsaid, deadline_s: float = DEADLINE_S
 ) -> Body:
     """Create a VNet, or make it what `body` says."""
-    return session.carry_out(
+    return session.run_operation(
         f"PUT virtualNetworks/{name}",
         lambda following: session.network.virtual_networks.begin_create_or_update(
             group, name, cast("Any", body), polling=following
@@ -72,7 +72,7 @@ def ensure_peering(
         say: told what is waited for.
         deadline_s: for all of it.
     """
-    return session.carry_out(
+    return session.run_operation(
         f"PUT virtualNetworkPeerings/{name}",
         lambda following: session.network.virtual_network_peerings.begin_create_or_update(
             group,
@@ -144,7 +144,7 @@ def ensure_nsg(
     Raises:
         CloudError: with status 412 when the condition does not hold.
     """
-    return session.carry_out(
+    return session.run_operation(
         f"PUT networkSecurityGroups/{name}",
         lambda following: session.network.network_security_groups.begin_create_or_update(
             group, name, cast("Any", body), headers=dict(condition or {}), polling=following
@@ -163,7 +163,7 @@ def ensure_public_ip(
     session: Session, group: str, name: str, body: Body, *, say: Say = unsaid, deadline_s: float = DEADLINE_S
 ) -> Body:
     """Create a public IP, or make it what `body` says."""
-    return session.carry_out(
+    return session.run_operation(
         f"PUT publicIPAddresses/{name}",
         lambda following: session.network.public_ip_addresses.begin_create_or_update(
             group, name, cast("Any", body), polling=following
@@ -182,7 +182,7 @@ def ensure_nic(
     session: Session, group: str, name: str, body: Body, *, say: Say = unsaid, deadline_s: float = DEADLINE_S
 ) -> Body:
     """Create a network interface, or make it what `body` says."""
-    return session.carry_out(
+    return session.run_operation(
         f"PUT networkInterfaces/{name}",
         lambda following: session.network.network_interfaces.begin_create_or_update(
             group, name, cast("Any", body), polling=following

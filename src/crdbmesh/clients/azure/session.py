@@ -1,6 +1,6 @@
 """One run's way into Azure: the SDK's clients, made once, and the four things done with them.
 
-`find` gives a dict or None, `list_all` every page, `carry_out` starts a long-running operation and follows it,
+`find` gives a dict or None, `list_all` every page, `run_operation` starts a long-running operation and follows it,
 `remove` takes absent as done. Dicts in and out have the shape of ARM's REST bodies: the SDK sends a dict verbatim,
 and its models keep the JSON they were made from. Everything raised is a CrdbmeshError.
 """
@@ -146,7 +146,7 @@ class Session:
             response.raise_for_status()
         return {name.lower(): value for name, value in response.headers.items()}
 
-    def carry_out(
+    def run_operation(
         self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float, pace_s: float = QUICK_PACE_S
     ) -> Body:
         """Start an operation, again if something else is in the way, and follow it to its end.
@@ -179,9 +179,9 @@ class Session:
     def remove(
         self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float, pace_s: float = QUICK_PACE_S
     ) -> None:
-        """`carry_out` for a deletion: absent is done."""
+        """`run_operation` for a deletion: absent is done."""
         try:
-            self.carry_out(doing, begin, say=say, deadline_s=deadline_s, pace_s=pace_s)
+            self.run_operation(doing, begin, say=say, deadline_s=deadline_s, pace_s=pace_s)
         except CloudError as error:
             if error.status != 404 or error.code.lower() not in failures.ABSENT:
                 raise

@@ -81,7 +81,7 @@ def execute(
     try:
         return _Session(connection, stdin, doing).run(deadline, timeout_s)
     except (websocket.WebSocketException, OSError) as error:
-        raise KubeError(f"{doing}: the stream broke: {error or type(error).__name__}").passing() from None
+        raise KubeError(f"{doing}: the stream broke: {error or type(error).__name__}").as_retryable() from None
     finally:
         with contextlib.suppress(websocket.WebSocketException, OSError):
             connection.shutdown()
@@ -101,7 +101,7 @@ def _connect(access: kube_http.Access, url: str, protocols: list[str], deadline:
             raise KubeError(f"{doing}: the API server's certificate is not trusted: {error.verify_message}") from None
         except (websocket.WebSocketException, http.client.HTTPException, OSError) as error:
             if last or not isinstance(error, ConnectionError | TimeoutError):
-                raise KubeError(f"{doing}: no stream: {error or type(error).__name__}").passing() from None
+                raise KubeError(f"{doing}: no stream: {error or type(error).__name__}").as_retryable() from None
         time.sleep(_PAUSE_S * attempt)
     raise AssertionError("the loop ends by returning or raising")
 
@@ -228,7 +228,8 @@ class _Session:
         try:
             status = json.loads(bytes(self._received[_ERROR]))
         except ValueError:
-            raise KubeError(f"{self._doing}: the stream broke before the command's status came").passing() from None
+            reason = "the stream broke before the command's status came"
+            raise KubeError(f"{self._doing}: {reason}").as_retryable() from None
         if status.get("status") == "Success":
             return 0
         causes = (status.get("details") or {}).get("causes") or []

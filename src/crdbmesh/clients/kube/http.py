@@ -329,9 +329,9 @@ class Http:
                 raise UntrustedError(
                     f"{self.name}: the API server's certificate is not trusted: {cause.verify_message}"
                 ) from None
-            raise NoAnswerError(f"{self.name}: {doing}: {_words(error)}").passing() from None
+            raise NoAnswerError(f"{self.name}: {doing}: {_words(error)}").as_retryable() from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise NoAnswerError(f"{self.name}: {doing}: {_words(error)}").passing() from None
+            raise NoAnswerError(f"{self.name}: {doing}: {_words(error)}").as_retryable() from None
 
 
 def is_race(answer: Answer) -> bool:

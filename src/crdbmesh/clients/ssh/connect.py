@@ -33,13 +33,13 @@ logging.getLogger(_LOG).propagate = False
 class HostKeyError(UnreachableError):
     """The host shows another host key than the one we gave it."""
 
-    may_pass = False
+    retryable = False
 
 
 class LoginError(UnreachableError):
     """The host refuses the login key."""
 
-    may_pass = False
+    retryable = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,7 +302,7 @@ class Host:
         except TimeoutError:
             raise WaitError(f"{doing} on {self.name}", seconds=SFTP_TIMEOUT_S, last_seen="silence") from None
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise HostError(f"{self.name}: {doing} by SFTP: {error or type(error).__name__}").passing() from error
+            raise HostError(f"{self.name}: {doing} by SFTP: {error or type(error).__name__}").as_retryable() from error
         finally:
             ssh_exec.close(channel)
 
