@@ -12,11 +12,11 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from crdbmesh_simulator import paths
-from crdbmesh_simulator.workloads import dns_wire, objects
-from crdbmesh_simulator.workloads.coredns import CoreDNS
-from crdbmesh_simulator.workloads.dns_message import Answer, Question, Record, absolute
-from crdbmesh_simulator.workloads.dns_server import exchange
+from crdbmesh_simulator.workloads import objects, paths
+from crdbmesh_simulator.workloads.coredns import wire
+from crdbmesh_simulator.workloads.coredns.message import Answer, Question, Record, absolute
+from crdbmesh_simulator.workloads.coredns.resolver import exchange
+from crdbmesh_simulator.workloads.coredns.server import CoreDNS
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
@@ -204,7 +204,7 @@ class _Door(asyncio.DatagramProtocol):
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._answer, data, source)
 
     def _answer(self, data: bytes, source: str) -> bytes | None:
-        packet = dns_wire.read(data)
+        packet = wire.read(data)
         if packet is None:
             return None
         world = self._world
@@ -213,7 +213,7 @@ class _Door(asyncio.DatagramProtocol):
             if not world.network.inbound_from_internet(self._member.machine, source, self._port, title):
                 return None
             if packet.fault is not None:
-                return dns_wire.refuse(packet, packet.fault)
+                return wire.refuse(packet, packet.fault)
             answer = self._ask(packet.name, packet.type)
             if not answer.rcode:
                 return None
@@ -221,7 +221,7 @@ class _Door(asyncio.DatagramProtocol):
             more: dict[Record, None] = {}
             for target in dict.fromkeys(targets[:_MOST_TARGETS]):
                 more |= dict.fromkeys(record for record in self._ask(target, "A").records if record.type == "A")
-        return dns_wire.write(packet, answer, tuple(more), transport=self._protocol)
+        return wire.write(packet, answer, tuple(more), transport=self._protocol)
 
     def _ask(self, name: str, kind: str) -> Answer:
         start = paths.node_origin(self._world, self._cluster, self._member)

@@ -17,9 +17,10 @@ from crdbmesh_simulator.kubernetes.api.authority import Authority
 from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.pods import Pods
 from crdbmesh_simulator.kubernetes.api.store import Store
-from crdbmesh_simulator.kubernetes.controllers import Controllers, certificates
+from crdbmesh_simulator.kubernetes.controllers import Controllers
+from crdbmesh_simulator.kubernetes.controllers.cilium import signing
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program
 from crdbmesh_simulator.machines.filesystem import Actor, FileSystem
-from crdbmesh_simulator.workloads.base import Container, ExecResult, HttpAnswer, Program
 from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:
@@ -365,7 +366,7 @@ def install() -> Callable[..., None]:
             bench.write(member, CHART, b"\x1f\x8b\x08\x00simulated archive: cilium-1.20.0.tgz\n")
         bench.wait("kube-system", lambda: bench.find("Namespace", "kube-system", None))
         bench.wait("the HelmChart kind", lambda: bench.store.resources.find_kind("HelmChart"))
-        authority = certificates.Authority.make("Cilium CA", days=1095)
+        authority = signing.Authority.make("Cilium CA", days=1095)
         pair = {"cert": authority.cert_pem, "key": authority.key_pem}
         ca = {"tls": {"ca": {key: base64.b64encode(pem).decode() for key, pem in pair.items()}}}
         data = {"values.yaml": base64.b64encode(yaml.safe_dump(ca).encode()).decode()}

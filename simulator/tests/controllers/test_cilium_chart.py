@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
-from crdbmesh_simulator.kubernetes.controllers import cilium_chart, cilium_values, helm_values
+from crdbmesh_simulator.kubernetes.controllers.cilium import defaults, rendering
+from crdbmesh_simulator.kubernetes.controllers.helm import chart_values
 
 Obj = dict[str, Any]
 
 
 def render(values: Obj) -> dict[tuple[str, str], Obj]:
-    merged = helm_values.merge(cilium_values.defaults(), values)
-    objects = cilium_chart.render(merged, version="1.20.0", ca=None)
+    merged = chart_values.merge(defaults.defaults(), values)
+    objects = rendering.render(merged, version="1.20.0", ca=None)
     return {(obj["kind"], obj["metadata"]["name"]): obj for obj in objects}
 
 
@@ -98,7 +99,7 @@ def test_method_helm_signs_in_the_chart_itself(values: Obj) -> None:
 @pytest.mark.parametrize(("name", "number"), [("default", 1), ("UP", 1), ("x" * 33, 1), ("eastus", 256), ("eastus", 0)])
 def test_names_and_ids_are_held_to_the_rules(values: Obj, name: str, number: int) -> None:
     values["cluster"] = {"name": name, "id": number}
-    with pytest.raises(cilium_chart.ChartError):
+    with pytest.raises(rendering.ChartError):
         render(values)
 
 
@@ -107,6 +108,6 @@ def test_values_are_merged_as_helm_does() -> None:
         "/config/values-01_HelmChart.yaml": b"a: {b: 1, c: 2}\nl: [1]\n",
         "/config/values-10_X.yaml": b"a: {b: 3}\n",
     }
-    merged = helm_values.read(files, ["install", "--set", "a.d=true,l={2,3}", "--set-string", "a.e=7"])
+    merged = chart_values.read(files, ["install", "--set", "a.d=true,l={2,3}", "--set-string", "a.e=7"])
     assert merged == {"a": {"b": 3, "c": 2, "d": True, "e": "7"}, "l": [2, 3]}
-    assert helm_values.merge({"a": {"b": 1}}, {"a": None}) == {"a": None}
+    assert chart_values.merge({"a": {"b": 1}}, {"a": None}) == {"a": None}

@@ -25,8 +25,8 @@ from crdbmesh_simulator.kubernetes.api.authority import Authority
 from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.pods import Pods, Sandbox
 from crdbmesh_simulator.kubernetes.api.store import Store
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Program
 from crdbmesh_simulator.workloads import registry
-from crdbmesh_simulator.workloads.base import Container, ExecResult, Program
 from crdbmesh_simulator.world import Machine, World
 
 COREDNS = "rancher/mirrored-coredns-coredns:1.14.4"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crdbmesh_simulator import paths
+from crdbmesh_simulator.workloads import paths
 
 STATUS = ("cilium-dbg", "status", "-o", "json")
 KVSTOREMESH = ("/usr/bin/clustermesh-apiserver", "kvstoremesh-dbg", "status", "-o", "json")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crdbmesh_simulator.workloads.corefile import CorefileError
-from crdbmesh_simulator.workloads.dns_config import Config, load
+from crdbmesh_simulator.workloads.coredns.config import Config, load
+from crdbmesh_simulator.workloads.coredns.corefile import CorefileError
 
 PATH = "/etc/coredns/Corefile"
 K3S = """\

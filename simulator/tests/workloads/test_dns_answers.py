@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crdbmesh_simulator import dns
+from crdbmesh_simulator.workloads import dns
 
 WEST = """\
 west.svc.cluster.local:53 {{

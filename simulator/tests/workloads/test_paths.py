@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crdbmesh_simulator import paths
+from crdbmesh_simulator.workloads import paths
 
 
 def said(reason: str | None) -> str:

@@ -31,8 +31,8 @@ from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.door import KubeDoors
 from crdbmesh_simulator.kubernetes.api.store import Store
 from crdbmesh_simulator.kubernetes.controllers import Controllers
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program
 from crdbmesh_simulator.machines.filesystem import FileSystem
-from crdbmesh_simulator.workloads.base import Container, ExecResult, HttpAnswer, Program
 from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from crdbmesh_simulator.workloads import objects
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.workloads.base import Container
+    from crdbmesh_simulator.kubernetes.programs import Container
 
 _READ_ONLY = ("secret", "configMap", "projected", "downwardAPI")
 

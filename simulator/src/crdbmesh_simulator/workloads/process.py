@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from crdbmesh_simulator.workloads.files import Files
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.workloads.base import Container
+    from crdbmesh_simulator.kubernetes.programs import Container
     from crdbmesh_simulator.workloads.images import Image
     from crdbmesh_simulator.world import World
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from crdbmesh_simulator.workloads import cilium, clustermesh, images
-from crdbmesh_simulator.workloads.base import Container, Program
-from crdbmesh_simulator.workloads.coredns import CoreDNS
+from crdbmesh_simulator.kubernetes.programs import Container, Program
+from crdbmesh_simulator.workloads import images
+from crdbmesh_simulator.workloads.cilium import agent, clustermesh
+from crdbmesh_simulator.workloads.coredns.server import CoreDNS
 from crdbmesh_simulator.workloads.service import Daemon
 from crdbmesh_simulator.workloads.shell_program import ShellProgram
 
@@ -21,10 +22,10 @@ class HelmJob(Daemon):
 
 
 _PROGRAMS: dict[str, Callable[[Container], Program]] = {
-    "cilium/cilium": cilium.start,
-    "cilium/operator-generic": cilium.CiliumOperator,
-    "cilium/operator": cilium.CiliumOperator,
-    "cilium/cilium-envoy": cilium.Envoy,
+    "cilium/cilium": agent.start,
+    "cilium/operator-generic": agent.CiliumOperator,
+    "cilium/operator": agent.CiliumOperator,
+    "cilium/cilium-envoy": agent.Envoy,
     "cilium/clustermesh-apiserver": clustermesh.start,
     "cilium/certgen": HelmJob,
     "cilium/hubble-relay": Daemon,

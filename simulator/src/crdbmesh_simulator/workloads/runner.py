@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator.kubernetes.programs import ExecResult
 from crdbmesh_simulator.workloads import images
-from crdbmesh_simulator.workloads.base import ExecResult
 from crdbmesh_simulator.workloads.files import Files
 from crdbmesh_simulator.workloads.process import MISSING, Become, Process, execute
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.workloads.base import Container
+    from crdbmesh_simulator.kubernetes.programs import Container
 
 _SLICE_REAL_S = 0.25
 _LONGEST_S = 4 * 3600.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from crdbmesh_simulator.workloads.base import Container, ExecResult, HttpAnswer, Program
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program
 
 P = TypeVar("P", bound=Program)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator import dns, paths
 from crdbmesh_simulator.kubernetes.api.pods import runtime
-from crdbmesh_simulator.workloads import shell_words
+from crdbmesh_simulator.workloads import dns, paths, shell_words
 from crdbmesh_simulator.workloads.process import execute
 from crdbmesh_simulator.workloads.service import unwrap
 
@@ -153,7 +152,7 @@ def _exec(shell: Shell, words: list[str]) -> Generator[float, None, int]:
 
 def _kill(shell: Shell, words: list[str]) -> int:
     """Signals to the container's own program: only a hangup means anything here."""
-    from crdbmesh_simulator.workloads.cockroach import CockroachNode
+    from crdbmesh_simulator.workloads.cockroachdb.node import CockroachNode
 
     signal, targets = "TERM", words[1:]
     if targets[:1] == ["-s"]:

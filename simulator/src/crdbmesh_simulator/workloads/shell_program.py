@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from crdbmesh_simulator.workloads.base import Container
+from crdbmesh_simulator.kubernetes.programs import Container
 from crdbmesh_simulator.workloads.process import Become, Run, execute
 from crdbmesh_simulator.workloads.runner import new_process
 from crdbmesh_simulator.workloads.service import Wrapper
@@ -63,7 +63,7 @@ class ShellProgram(Wrapper):
             self._become(change)
 
     def _become(self, change: Become) -> None:
-        from crdbmesh_simulator.workloads.cockroach import CockroachNode
+        from crdbmesh_simulator.workloads.cockroachdb.node import CockroachNode
 
         container = dataclasses.replace(self.container, argv=change.argv, env=change.env)
         container.files, container.modes = self.container.files, self.container.modes

@@ -18,7 +18,7 @@ from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.logs import container_of
 from crdbmesh_simulator.kubernetes.api.negotiation import is_true
 from crdbmesh_simulator.kubernetes.api.status import StatusError
-from crdbmesh_simulator.workloads.base import ExecResult
+from crdbmesh_simulator.kubernetes.programs import ExecResult
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.handler import Call, Handler

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from crdbmesh_simulator.workloads.base import ExecResult, HttpAnswer
-from crdbmesh_simulator.workloads.log import LogLine
+from crdbmesh_simulator.kubernetes.log import LogLine
+from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer
 
 
 class PodRuntime(Protocol):

@@ -17,7 +17,7 @@ from crdbmesh_simulator.kubernetes.api.negotiation import json_response, parse_y
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 from crdbmesh_simulator.kubernetes.api.schema import ANY
 from crdbmesh_simulator.kubernetes.api.status import StatusError
-from crdbmesh_simulator.workloads.base import HttpAnswer
+from crdbmesh_simulator.kubernetes.programs import HttpAnswer
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.handler import Call, Handler

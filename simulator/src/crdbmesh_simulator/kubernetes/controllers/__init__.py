@@ -14,16 +14,10 @@ from typing import TYPE_CHECKING
 from crdbmesh_simulator.kubernetes.controllers.manager import ClusterControllers, monotonic, pause_s
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.workloads.base import Container, Program
+    from crdbmesh_simulator.kubernetes.programs import Container, Program
     from crdbmesh_simulator.world import World
 
 _PERIOD_S = 0.03
-
-
-def _registry(container: Container) -> Program:
-    from crdbmesh_simulator.workloads import registry
-
-    return registry.start(container)
 
 
 class Controllers:
@@ -31,13 +25,12 @@ class Controllers:
 
     Args:
         world: everything.
-        start_program: starts the program of a container; LookupError for an image that no registry has. Default: the
-            registry of programs.
+        start_program: starts the program of a container; LookupError for an image that no registry has.
         period_s: real seconds between two rounds.
     """
 
     def __init__(
-        self, world: World, start_program: Callable[[Container], Program] = _registry, *, period_s: float = _PERIOD_S
+        self, world: World, start_program: Callable[[Container], Program], *, period_s: float = _PERIOD_S
     ) -> None:
         self._world = world
         self._start_program = start_program

@@ -6,8 +6,8 @@ From k3s v1.36's `manifests/` folder. The Corefile has the form in force since k
 
 from __future__ import annotations
 
-from crdbmesh_simulator.kubernetes.controllers import helm_definitions
 from crdbmesh_simulator.kubernetes.controllers import roles as user_roles
+from crdbmesh_simulator.kubernetes.controllers.helm import resource_definitions
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 
 SYSTEM = "kube-system"
@@ -81,9 +81,9 @@ def _anything(version: str) -> list[Obj]:
 def definitions() -> list[Obj]:
     """The custom resources of k3s itself."""
     return [
-        _definition("helm.cattle.io", "helmcharts", "HelmChart", helm_definitions.versions("HelmChart")),
+        _definition("helm.cattle.io", "helmcharts", "HelmChart", resource_definitions.versions("HelmChart")),
         _definition(
-            "helm.cattle.io", "helmchartconfigs", "HelmChartConfig", helm_definitions.versions("HelmChartConfig")
+            "helm.cattle.io", "helmchartconfigs", "HelmChartConfig", resource_definitions.versions("HelmChartConfig")
         ),
         _definition("k3s.cattle.io", "addons", "Addon", _anything("v1")),
         _definition("k3s.cattle.io", "etcdsnapshotfiles", "ETCDSnapshotFile", _anything("v1")),

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 
 import yaml
 
-from crdbmesh_simulator.kubernetes.controllers import certificates
-from crdbmesh_simulator.kubernetes.controllers.helm_job import HelmJob
+from crdbmesh_simulator.kubernetes.controllers.cilium import signing
+from crdbmesh_simulator.kubernetes.controllers.helm.job import HelmJob
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Site, api_unreachable
-from crdbmesh_simulator.workloads.base import Container, ExecResult, HttpAnswer, Program
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program
 
 _CERTGEN_S = 2.0
 _CA_DAYS = 1095
@@ -66,7 +66,7 @@ class Certgen(Quiet):
                 self._write(str(leaf["namespace"]), str(leaf["name"]), "kubernetes.io/tls",
                             {"ca.crt": authority.cert_pem, "tls.crt": cert, "tls.key": key})  # fmt: skip
                 self.log.append(f'level=info msg="Created secret" name={leaf["name"]} namespace={leaf["namespace"]}')
-        except (certificates.CertificateError, yaml.YAMLError) as error:
+        except (signing.CertificateError, yaml.YAMLError) as error:
             self._fail(str(error))
             return
         self.exit_code = 0
@@ -75,18 +75,18 @@ class Certgen(Quiet):
         self.log.append(f'level=error msg="{why}"')
         self.exit_code = 1
 
-    def _authority(self) -> certificates.Authority:
+    def _authority(self) -> signing.Authority:
         options = dict(word.removeprefix("--").partition("=")[::2] for word in self.container.argv[1:])
         space, name = options.get("ca-secret-namespace", "kube-system"), options.get("ca-secret-name", "cilium-ca")
         secret = self.site.api.find("Secret", space, name)
         if secret is not None and "ca-reuse-secret" in options:
             data = {key: base64.b64decode(text) for key, text in (secret.get("data") or {}).items()}
             if "ca.crt" not in data or "ca.key" not in data:
-                raise certificates.CertificateError(f"Secret {space}/{name} has no ca.crt or ca.key")
-            return certificates.Authority.load(data["ca.crt"], data["ca.key"])
+                raise signing.CertificateError(f"Secret {space}/{name} has no ca.crt or ca.key")
+            return signing.Authority.load(data["ca.crt"], data["ca.key"])
         if options.get("ca-generate", "false") == "false":
-            raise certificates.CertificateError("no CA: neither found nor to be generated")
-        made = certificates.Authority.make(options.get("ca-common-name", "Cilium CA"), days=_CA_DAYS)
+            raise signing.CertificateError("no CA: neither found nor to be generated")
+        made = signing.Authority.make(options.get("ca-common-name", "Cilium CA"), days=_CA_DAYS)
         self._write(space, name, "Opaque", {"ca.crt": made.cert_pem, "ca.key": made.key_pem})
         return made
 

@@ -11,14 +11,14 @@ from crdbmesh_simulator.kubernetes.api.pods import Pods
 from crdbmesh_simulator.kubernetes.controllers import builtin_programs
 from crdbmesh_simulator.kubernetes.controllers.addons import Addons
 from crdbmesh_simulator.kubernetes.controllers.api import Api
-from crdbmesh_simulator.kubernetes.controllers.cilium_operator import CiliumOperator
+from crdbmesh_simulator.kubernetes.controllers.cilium.operator import CiliumOperator
 from crdbmesh_simulator.kubernetes.controllers.daemonsets import DaemonSets
 from crdbmesh_simulator.kubernetes.controllers.deployments import Deployments, ReplicaSets
 from crdbmesh_simulator.kubernetes.controllers.endpoints import Endpoints
 from crdbmesh_simulator.kubernetes.controllers.garbage import GarbageCollector, Namespaces, PodCollector
-from crdbmesh_simulator.kubernetes.controllers.helm import HelmCharts
+from crdbmesh_simulator.kubernetes.controllers.helm.controller import HelmCharts
 from crdbmesh_simulator.kubernetes.controllers.jobs import Budgets, CronJobs, Jobs
-from crdbmesh_simulator.kubernetes.controllers.kubelet import Kubelet
+from crdbmesh_simulator.kubernetes.controllers.kubelet.controller import Kubelet
 from crdbmesh_simulator.kubernetes.controllers.nodes import NodeLifecycle, Nodes
 from crdbmesh_simulator.kubernetes.controllers.scheduler import Scheduler
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
@@ -27,7 +27,7 @@ from crdbmesh_simulator.kubernetes.controllers.storage import Claims
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster
-    from crdbmesh_simulator.workloads.base import Container, Program
+    from crdbmesh_simulator.kubernetes.programs import Container, Program
     from crdbmesh_simulator.world import World
 
 _CONTROLLERS: tuple[type[Controller], ...] = (

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
     from crdbmesh_simulator.kubernetes.api.pods import Pods
     from crdbmesh_simulator.kubernetes.controllers.api import Api
-    from crdbmesh_simulator.kubernetes.controllers.environment import Mount
-    from crdbmesh_simulator.workloads.base import Container, Program
+    from crdbmesh_simulator.kubernetes.controllers.kubelet.environment import Mount
+    from crdbmesh_simulator.kubernetes.programs import Container, Program
     from crdbmesh_simulator.world import World
 
 _T = TypeVar("_T")

@@ -8,7 +8,7 @@ from crdbmesh_simulator.workloads.process import Command
 
 def find(name: str) -> Command | None:
     """The command of that name; None when this world has none."""
-    from crdbmesh_simulator.workloads.cockroach_cli import entry_point, run
+    from crdbmesh_simulator.workloads.cockroachdb.client import entry_point, run
     from crdbmesh_simulator.workloads.shell import start
 
     shells: dict[str, Command] = {"sh": start, "bash": start, "ash": start}

@@ -8,7 +8,7 @@ import posixpath
 import re
 from collections.abc import Generator
 
-from crdbmesh_simulator import dns
+from crdbmesh_simulator.workloads import dns
 from crdbmesh_simulator.workloads.process import Command, Process, Run, execute
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -6,9 +6,8 @@ import urllib.parse
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
-from crdbmesh_simulator import paths
-from crdbmesh_simulator.workloads import trust
-from crdbmesh_simulator.workloads.base import HttpAnswer
+from crdbmesh_simulator.kubernetes.programs import HttpAnswer
+from crdbmesh_simulator.workloads import paths, trust
 from crdbmesh_simulator.workloads.commands.basic import unknown
 from crdbmesh_simulator.workloads.commands.network import address_of
 from crdbmesh_simulator.workloads.process import Command, Process, Run

@@ -6,9 +6,9 @@ import dataclasses
 import ipaddress
 from collections.abc import Generator
 
-from crdbmesh_simulator import dns
+from crdbmesh_simulator.workloads import dns
 from crdbmesh_simulator.workloads.commands.basic import unknown
-from crdbmesh_simulator.workloads.dns_message import TYPES, absolute
+from crdbmesh_simulator.workloads.coredns.message import TYPES, absolute
 from crdbmesh_simulator.workloads.process import Command, Process, Run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from crdbmesh_simulator import dns, paths
+from crdbmesh_simulator.workloads import dns, paths
 from crdbmesh_simulator.workloads.commands.basic import unknown
 from crdbmesh_simulator.workloads.process import Command, Process, Run
 

@@ -1,0 +1,1 @@
+"""k3s's helm-controller, the jobs it starts, and the charts they install."""

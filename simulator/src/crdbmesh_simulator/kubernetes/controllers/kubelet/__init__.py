@@ -1,0 +1,1 @@
+"""The kubelets: pods on nodes, from mounts to probes to their end."""

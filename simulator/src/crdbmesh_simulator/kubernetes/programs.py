@@ -1,0 +1,96 @@
+"""What the kubelet of the simulated world asks of the program in a container.
+
+A program sees what a real process would see (arguments, environment, mounted files, the network as physics allow)
+and nothing else of the world. It is driven by `tick`, under `world.lock`, a few times per simulated second.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from crdbmesh_simulator.kubernetes.log import Log
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
+    from crdbmesh_simulator.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """How a command in a container ended."""
+
+    stdout: bytes = b""
+    stderr: bytes = b""
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """An answer of a program's HTTP server."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+
+
+@dataclass(slots=True)
+class Container:
+    """A container as its program sees it.
+
+    Attributes:
+        pod: the Pod object, live (its `status.podIP` is set before the program starts).
+        spec: the container's entry in the pod's `spec.containers` (or `initContainers`).
+        argv: `command` + `args`, with `$(VAR)` expanded; the image's own entry point is implied when empty.
+        env: environment with `valueFrom` resolved.
+        files: mounted files, absolute path -> content. Secret and ConfigMap volumes are refreshed when they change
+            (after the kubelet's sync delay); `modes` holds their octal permission bits.
+        layer: files written elsewhere; all processes of the container see them, and they go with it.
+    """
+
+    world: World
+    cluster: Cluster
+    node: Member
+    pod: dict[str, Any]
+    spec: dict[str, Any]
+    argv: list[str]
+    env: dict[str, str]
+    files: dict[str, bytes] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
+    layer: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The container's name."""
+        return str(self.spec["name"])
+
+    @property
+    def image(self) -> str:
+        """The container's image reference."""
+        return str(self.spec["image"])
+
+
+class Program(ABC):
+    """A running program. `exit_code` is None while it runs; the kubelet restarts or completes the container after."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self.log = Log(container.world.clock.now)
+        self.exit_code: int | None = None
+
+    @abstractmethod
+    def tick(self) -> None:
+        """Let the program act; called under `world.lock`."""
+
+    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:  # noqa: ARG002
+        """Answer a GET on the program's own port, or None when nothing listens there (or not with this scheme)."""
+        return None
+
+    @abstractmethod
+    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+        """Run `argv` inside the container. An executable that the image lacks: exit code 127 and `world.not_known`.
+
+        Called WITHOUT `world.lock` held; take it for each look at the world.
+        """

@@ -1,0 +1,1 @@
+"""Cilium's programs: agent, operator, envoy, and the clustermesh-apiserver with kvstoremesh."""

@@ -1,0 +1,379 @@
+"""The Cilium agent of a node: its configuration, its readiness, and the clusters it knows through kvstoremesh.
+
+After `daemon/` and `pkg/clustermesh/` of Cilium 1.20. The agent reads the copies of remote clusters in the etcd of its
+own cluster's clustermesh-apiserver, which it finds by the Service's name without asking DNS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer
+from crdbmesh_simulator.workloads import datapath, objects
+from crdbmesh_simulator.workloads.cilium import etcd_link
+from crdbmesh_simulator.workloads.cilium.clustermesh import KVStoreMesh
+from crdbmesh_simulator.workloads.cilium.common import api_reachable, identity_problem, options
+from crdbmesh_simulator.workloads.cilium.etcd_link import Connected
+from crdbmesh_simulator.workloads.cilium.remote_cluster import NO_ENDPOINT, Remote, Snapshot
+from crdbmesh_simulator.workloads.service import Daemon, Port, Service
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.workloads.datapath import RemoteNode
+
+_START_S = 2.0
+_READY_S = 3.0
+_RETRY_S = 3.0
+_CHECK_S = 5.0
+_LIST_S = 1.0
+_MESH_FOLDER = "/var/lib/cilium/clustermesh/"
+
+
+class CiliumAgent(datapath.Datapath):
+    """A `cilium-agent` process.
+
+    Attributes:
+        config: `cilium-config` as it was when the agent started.
+        remotes: the state of the link to each remote cluster.
+        problem: why it does not get on, or empty.
+    """
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self.config: dict[str, str] = {}
+        self.remotes: dict[str, Remote] = {}
+        self.problem = ""
+        self.started_at = container.world.clock.now()
+        self._world = container.world
+        self._next = self.started_at + _START_S
+        self._range_since: float | None = None
+        self._loaded = False
+
+    # Life.
+
+    def tick(self) -> None:
+        """Load the configuration, wait for the API and for a range of addresses, then keep the links."""
+        now = self._world.clock.now()
+        if self.exit_code is not None or now < self._next:
+            return
+        if not self._loaded:
+            self._load()
+            return
+        if not self.initialised:
+            self._initialise(now)
+        if self.initialised:
+            self._follow_remotes(now)
+
+    def _load(self) -> None:
+        given = options(self.container.argv)
+        folder = given.get("config-dir", "/tmp/cilium/config-map").rstrip("/") + "/"  # noqa: S108 - Cilium's own path
+        files = {path: data for path, data in self.container.files.items() if path.startswith(folder)}
+        self.config = {path[len(folder) :]: data.decode().strip() for path, data in files.items()}
+        self.config = {**(self.config or objects.config_map(self.container.cluster, "cilium-config")), **given}
+        self.replaces_kube_proxy = self.config.get("kube-proxy-replacement") == "true"
+        self._loaded = True
+        problem = identity_problem(self.config)
+        if problem:
+            self.say(
+                f'time="{self._stamp()}" level=fatal msg="Invalid daemon configuration" error="{problem}" subsys=daemon'
+            )
+            self.exit_code = 1
+            return
+        self.say(f'time="{self._stamp()}" level=info msg="Cilium {self.version}" subsys=daemon')
+
+    def _initialise(self, now: float) -> None:
+        reason = api_reachable(self.container)
+        if reason is not None:
+            self._complain("Unable to contact k8s api-server", reason)
+            self._next = now + _RETRY_S
+            return
+        if self.pod_range is None:
+            self._range_since = None
+            self._complain("Waiting for k8s node information", "required IPv4 PodCIDR not available")
+            self._next = now + 1.0
+            return
+        if self._range_since is None:
+            self._range_since = now
+        if now >= self._range_since + _READY_S:
+            self.initialised, self.problem = True, ""
+            self.say(f'time="{self._stamp()}" level=info msg="Daemon initialization completed" subsys=daemon')
+
+    def _complain(self, message: str, error: str) -> None:
+        if error != self.problem:
+            self.say(f'time="{self._stamp()}" level=error msg="{message}" error="{error}" subsys=k8s-client')
+        self.problem = error
+
+    def _stamp(self) -> str:
+        return self._world.clock.utc().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    # What it is.
+
+    @property
+    def version(self) -> str:
+        """The version, from the image's tag."""
+        tag = self.container.image.split("@")[0].rpartition(":")[2]
+        return tag.removeprefix("v") if "/" not in tag else "1.20.0"
+
+    @property
+    def cluster_name(self) -> str:
+        """`cluster-name`."""
+        return self.config.get("cluster-name", "default")
+
+    @property
+    def node_name(self) -> str:
+        """The node's name."""
+        return self.container.node.node_name
+
+    @property
+    def pod_range(self) -> str | None:
+        """The range from which the node's pods have their addresses."""
+        owner = objects.find(self.container.cluster, "CiliumNode", None, self.node_name)
+        ranges = (objects.spec(owner or {}).get("ipam") or {}).get("podCIDRs") or []
+        return str(ranges[0]) if ranges else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the agent is healthy."""
+        return self.initialised and self.exit_code is None
+
+    def listening(self) -> frozenset[Port]:
+        """Health (9879), node health (4240), VXLAN (8472)."""
+        if not self._loaded or self.exit_code is not None:
+            return frozenset()
+        ports = {("TCP", self._health_port())}
+        if self.initialised:
+            ports |= {("TCP", 4240), ("UDP", int(self.config.get("tunnel-port") or 8472))}
+            if self.config.get("enable-hubble") == "true":
+                ports.add(("TCP", 4244))
+        return frozenset(ports)
+
+    def _health_port(self) -> int:
+        return int(self.config.get("agent-health-port") or 9879)
+
+    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
+        """`/healthz`."""
+        if tls or not self._loaded or port != self._health_port():
+            return None
+        if not path.startswith("/healthz"):
+            return HttpAnswer(404, b"404 page not found\n", "text/plain")
+        if self.ready:
+            return HttpAnswer(200, b"", "text/plain")
+        return HttpAnswer(503, self.problem.encode(), "text/plain")
+
+    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+        """`cilium-dbg`, `cilium`, `cilium-health`; anything else is the image's."""
+        from crdbmesh_simulator.workloads.cilium import cli
+
+        name = argv[0].rsplit("/", 1)[-1] if argv else ""
+        if name in ("cilium", "cilium-dbg", "cilium-health"):
+            with self._world.lock:
+                return cli.run(self, name, list(argv[1:]))
+        return super().exec(argv, stdin)
+
+    # Other clusters.
+
+    def remote_nodes(self) -> list[RemoteNode]:
+        """The nodes in the copies that were complete."""
+        return [
+            node
+            for remote in self.remotes.values()
+            if remote.complete and remote.snapshot
+            for node in remote.snapshot.nodes
+        ]
+
+    def remote_endpoints(self, namespace: str, service: str) -> list[objects.Endpoint]:
+        """The endpoints of a global Service in other clusters."""
+        found: list[objects.Endpoint] = []
+        for remote in self.remotes.values():
+            if remote.complete and remote.snapshot:
+                found += remote.snapshot.services.get((namespace, service), ())
+        return found
+
+    def _follow_remotes(self, now: float) -> None:
+        folder = self.container.env.get("CILIUM_CLUSTERMESH_CONFIG") or _MESH_FOLDER
+        wanted = etcd_link.find_remotes(self.container, folder, self.cluster_name)
+        for name in [name for name in self.remotes if name not in wanted]:
+            del self.remotes[name]
+            self.say(f'time="{self._stamp()}" level=info msg="Remote cluster disconnected" clusterName={name}')
+        for name, data in wanted.items():
+            remote = self.remotes.get(name)
+            if remote is None or remote.data != data:
+                self.remotes[name] = remote = Remote(name, data, next_try=now + 1.0)
+                self.say(f'time="{self._stamp()}" level=info msg="New remote cluster configuration" clusterName={name}')
+            self._keep(remote, now)
+
+    def _keep(self, remote: Remote, now: float) -> None:
+        ripe = remote.retrieved_at is not None and now >= remote.retrieved_at + _LIST_S
+        if now < remote.next_try and not (ripe and remote.synced_at is None):
+            return
+        found = self.find_etcd(remote)
+        if isinstance(found, str):
+            if remote.connected_at is not None:
+                self.say(
+                    f'time="{self._stamp()}" level=warning msg="Error observed on etcd connection, reconnecting etcd" '
+                    f'clusterName={remote.name} error="{NO_ENDPOINT}"'
+                )
+            if found != remote.problem:
+                self.say(
+                    f'time="{self._stamp()}" level=warning msg="Unable to establish etcd connection to remote cluster" '
+                    f'clusterName={remote.name} error="{found}"'
+                )
+            remote.fail(found, now, _RETRY_S)
+            return
+        connection, mesh = found
+        remote.endpoint, remote.etcd_status = connection.endpoint, connection.status
+        if remote.connected_at is None:
+            remote.connected_at, remote.problem = now, ""
+        remote.next_try = now + _CHECK_S
+        copied = mesh.find_copy(remote.name) if mesh is not None else None
+        if copied is None:
+            remote.retrieved_at = remote.synced_at = None
+            remote.problem = "cluster configuration expected to be present but not found"
+            remote.next_try = now + 1.0
+            return
+        self._take(remote, dataclasses.replace(copied[0], cached=True), now, complete=copied[1])
+
+    def _take(self, remote: Remote, snapshot: Snapshot, now: float, *, complete: bool) -> None:
+        used = {int(self.config.get("cluster-id") or 0)}
+        used |= {
+            each.snapshot.id
+            for each in self.remotes.values()
+            if each is not remote and each.snapshot and not each.conflict
+        }
+        remote.snapshot = snapshot
+        remote.retrieved_at = remote.retrieved_at or now
+        remote.conflict = snapshot.id in used
+        if remote.conflict:
+            problem = f"clusterID {snapshot.id} is already used"
+            if problem != remote.problem:
+                self.say(
+                    f'time="{self._stamp()}" level=warning msg="Connection to remote cluster failed" '
+                    f'clusterName={remote.name} error="{problem}"'
+                )
+            remote.problem, remote.synced_at, remote.complete = problem, None, False
+            return
+        remote.problem = ""
+        if complete and remote.synced_at is None and now >= remote.retrieved_at + _LIST_S:
+            remote.synced_at, remote.complete = now, True
+
+    def find_etcd(self, remote: Remote) -> tuple[Connected, KVStoreMesh | None] | str:
+        """The etcd that the agent's configuration for a remote names, and the kvstoremesh beside it; or why not."""
+        try:
+            config = etcd_link.read(remote.data)
+        except ValueError as error:
+            return str(error)
+        host = config.endpoints[0].removeprefix("https://").rpartition(":")[0]
+        parts = host.split(".")
+        service = (
+            objects.find(self.container.cluster, "Service", parts[1], parts[0])
+            if len(parts) > 2 and parts[2] == "svc"
+            else None
+        )
+        if service is None:
+            direct = etcd_link.connect(self.container, config)
+            if isinstance(direct, str):
+                return direct
+            return direct, None
+        ip = str(objects.spec(service).get("clusterIP") or "")
+        aliased = dataclasses.replace(config, aliases={**config.aliases, host: (ip,)})
+        found = etcd_link.connect(self.container, aliased)
+        if isinstance(found, str):
+            return found
+        beside = found.etcd.sibling("kvstoremesh")
+        return found, beside if isinstance(beside, KVStoreMesh) else None
+
+
+class OneShot(Service):
+    """A preparatory command of the agent's pod: it needs nothing of this world, and ends."""
+
+    def __init__(self, container: Container, *, needs_api: bool = False, lines: Sequence[str] = ()) -> None:
+        super().__init__(container)
+        self._needs_api = needs_api
+        self._lines = list(lines)
+        self._due = container.world.clock.now() + 1.0
+        self._tries = 0
+
+    def tick(self) -> None:
+        """End when done; without the API where it is needed, fail after some tries."""
+        now = self.container.world.clock.now()
+        if self.exit_code is not None or now < self._due:
+            return
+        reason = api_reachable(self.container) if self._needs_api else None
+        if reason is None:
+            self.log += self._lines
+            self.exit_code = 0
+            return
+        self._tries += 1
+        self._due = now + _RETRY_S
+        self.say(f'level=warning msg="Unable to contact k8s api-server" error="{reason}"')
+        if self._tries >= 10:
+            self.exit_code = 1
+
+
+class CiliumOperator(Daemon):
+    """`cilium-operator`: healthy while it reaches the API."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self._healthy = False
+        self._next = container.world.clock.now() + _START_S
+
+    def tick(self) -> None:
+        """Look for the API now and then."""
+        now = self.container.world.clock.now()
+        if now < self._next:
+            return
+        self._next = now + _CHECK_S
+        reason = api_reachable(self.container)
+        if reason is not None and self._healthy != (reason is None):
+            self.say(f'level=error msg="Unable to contact k8s api-server" error="{reason}"')
+        self._healthy = reason is None
+
+    def listening(self) -> frozenset[Port]:
+        """Health and metrics."""
+        return super().listening() | {("TCP", 9234)}
+
+    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
+        """`/healthz` on 9234."""
+        if tls or ("TCP", port) not in self.listening():
+            return None
+        if not path.startswith("/healthz"):
+            return HttpAnswer(404)
+        return HttpAnswer(200 if self._healthy else 500, b"ok" if self._healthy else b"not reachable", "text/plain")
+
+
+class Envoy(Daemon):
+    """`cilium-envoy`: healthy."""
+
+    def listening(self) -> frozenset[Port]:
+        """Health and metrics."""
+        return super().listening() | {("TCP", 9878)}
+
+    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
+        """`/healthz` on 9878."""
+        if tls or ("TCP", port) not in self.listening():
+            return None
+        return HttpAnswer(200 if path.startswith(("/healthz", "/metrics")) else 404, b"", "text/plain")
+
+
+def start(container: Container) -> Service:
+    """The program of a container of the agent's image, by its command line."""
+    words = container.argv or ["cilium-agent"]
+    name = words[0].rsplit("/", 1)[-1]
+    if name == "cilium-agent":
+        return CiliumAgent(container)
+    starts: dict[str, Callable[[], Service]] = {
+        "cilium-dbg": lambda: OneShot(container, needs_api=True),
+        "init-container.sh": lambda: OneShot(container),
+        "install-plugin.sh": lambda: OneShot(
+            container, lines=["Installing cilium-cni to /host/opt/cni/bin/ ...", "wrote /host/opt/cni/bin/cilium-cni"]
+        ),
+    }
+    if name in starts:
+        return starts[name]()
+    if any(word in " ".join(words) for word in ("cilium-mount", "cilium-sysctlfix", "mount | grep", "/sys/fs/bpf")):
+        return OneShot(container)
+    from crdbmesh_simulator.workloads.shell_program import ShellProgram
+
+    return ShellProgram(container)

@@ -1,0 +1,359 @@
+"""The containers of clustermesh-apiserver: etcd, apiserver (which fills it), kvstoremesh (which copies the remotes).
+
+After `clustermesh-apiserver/` of Cilium 1.20. kvstoremesh connects to each remote cluster of its mounted Secret and
+keeps a copy; the agents of the cluster read that copy and never leave the cluster.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from crdbmesh_simulator.kubernetes.api.pods import runtime
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer
+from crdbmesh_simulator.workloads import objects, trust
+from crdbmesh_simulator.workloads.cilium import etcd_link
+from crdbmesh_simulator.workloads.cilium.common import (
+    api_reachable,
+    health_answer,
+    identity_problem,
+    options,
+    troubleshoot,
+)
+from crdbmesh_simulator.workloads.cilium.etcd_link import Connected
+from crdbmesh_simulator.workloads.cilium.remote_cluster import NO_ENDPOINT, Remote, Snapshot
+from crdbmesh_simulator.workloads.datapath import RemoteNode
+from crdbmesh_simulator.workloads.service import Port, Service
+
+_START_S = 1.0
+_SYNC_S = 3.0
+_RETRY_S = 5.0
+_CONFIG_S = 1.0
+_LIST_S = 2.0
+_CHECK_S = 10.0
+_PER_CLUSTER_READY_S = 15.0
+_SERVER = "/var/lib/etcd-secrets"
+_BINARY = "clustermesh-apiserver"
+
+
+class Etcd(Service):
+    """The etcd that other clusters and the cluster's own agents read."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self._options = options(container.argv)
+        self._up_at = container.world.clock.now() + _START_S
+
+    def tick(self) -> None:
+        """Check the certificates once, then serve."""
+        if self.exit_code is not None or self.container.world.clock.now() < self._up_at or self._started():
+            return
+        cert, _ = self.server_files()
+        key = self.container.files.get(self._options.get("key-file", f"{_SERVER}/tls.key"), b"")
+        problem = trust.key_matches(cert, key) if cert else "open tls.crt: no such file or directory"
+        if problem:
+            self.say(
+                f'{{"level":"fatal","caller":"etcdmain/etcd.go:204","msg":"discovery failed","error":"{problem}"}}'
+            )
+            self.exit_code = 1
+            return
+        self.say(
+            '{"level":"info","caller":"embed/serve.go:187","msg":"serving client traffic securely","address":":2379"}'
+        )
+
+    def _started(self) -> bool:
+        return bool(self.log)
+
+    def listening(self) -> frozenset[Port]:
+        """The client port."""
+        up = self.exit_code is None and self._started()
+        return frozenset({("TCP", 2379)}) if up else frozenset()
+
+    def server_files(self) -> tuple[bytes, bytes]:
+        """The serving certificate and the CA of the clients that are let in, as mounted now."""
+        files = self.container.files
+        return (
+            files.get(self._options.get("cert-file", f"{_SERVER}/tls.crt"), b""),
+            files.get(self._options.get("trusted-ca-file", f"{_SERVER}/ca.crt"), b""),
+        )
+
+    def users(self) -> set[str]:
+        """The users that may log in: the built-in ones, and those that the apiserver container has added."""
+        name = objects.config_map(self.container.cluster, "cilium-config").get("cluster-name", "default")
+        known = {"root", "remote", f"admin-{name}", f"local-{name}", "local"}
+        server = self.sibling("apiserver")
+        return known | (server.remote_users() if isinstance(server, ApiServer) else set())
+
+    def sibling(self, name: str) -> object:
+        """The program of another container of the pod."""
+        pods = runtime(self.container.cluster)
+        box = pods.sandboxes.get(str(self.container.pod["metadata"].get("uid"))) if pods else None
+        return box.programs.get(name) if box else None
+
+
+class ApiServer(Service):
+    """`clustermesh-apiserver clustermesh`: shows the cluster's own state in etcd."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self.options = options(container.argv)
+        self._world = container.world
+        self._synced_at: float | None = None
+
+    def tick(self) -> None:
+        """Sync once the API answers."""
+        if self._synced_at is not None or self.exit_code is not None:
+            return
+        if problem := identity_problem(self.options):
+            self.say(f'level=fatal msg="Invalid configuration" error="{problem}"')
+            self.exit_code = 1
+        elif api_reachable(self.container) is None:
+            self._synced_at = self._world.clock.now() + _SYNC_S
+
+    @property
+    def synced(self) -> bool:
+        """Whether the cluster's state is in etcd."""
+        return self._synced_at is not None and self._world.clock.now() >= self._synced_at
+
+    def listening(self) -> frozenset[Port]:
+        """The health port."""
+        return frozenset({("TCP", int(self.options.get("health-port", "9880")))})
+
+    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
+        """`/readyz` and `/healthz`."""
+        return health_answer(self.listening(), port, path, tls=tls, ready=self.synced)
+
+    def remote_users(self) -> set[str]:
+        """The users that the mounted configuration names."""
+        path = self.options.get("cluster-users-config-path")
+        if not path or "cluster-users-enabled" not in self.options:
+            return set()
+        return set(_user_names(self.container.files.get(path, b"")))
+
+    def snapshot(self) -> Snapshot | None:
+        """What it shows; None before it has synced."""
+        if not self.synced:
+            return None
+        name = self.options.get("cluster-name", "default")
+        cluster = self.container.cluster
+        nodes = []
+        for owner in objects.every(cluster, "CiliumNode"):
+            spec = objects.spec(owner)
+            ip = next((str(each["ip"]) for each in spec.get("addresses") or [] if each["type"] == "InternalIP"), "")
+            ranges = tuple((spec.get("ipam") or {}).get("podCIDRs") or ())
+            nodes.append(RemoteNode(name, owner["metadata"]["name"], ip, ranges))
+        services = {}
+        for service in objects.every(cluster, "Service"):
+            notes, meta = objects.notes(service), service["metadata"]
+            shared = objects.truth(notes.get("service.cilium.io/shared", "true"))
+            if objects.truth(notes.get("service.cilium.io/global")) and shared:
+                key = (meta["namespace"], meta["name"])
+                services[key] = tuple(objects.endpoints(cluster, *key))
+        return Snapshot(
+            name=name,
+            id=int(self.options.get("cluster-id", "0")),
+            limit=int(self.options.get("max-connected-clusters", "255")),
+            nodes=tuple(nodes),
+            endpoints=len(objects.every(cluster, "CiliumEndpoint")),
+            identities=len(objects.every(cluster, "CiliumIdentity")),
+            services=services,
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _user_names(data: bytes) -> tuple[str, ...]:
+    document = yaml.safe_load(data) or {}
+    return tuple(str(user["name"]) for user in document.get("users") or [] if isinstance(user, Mapping))
+
+
+class KVStoreMesh(Service):
+    """`clustermesh-apiserver kvstoremesh`: connects to the remote clusters and keeps a copy of each."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self.options = options(container.argv)
+        self.remotes: dict[str, Remote] = {}
+        self._world = container.world
+        self._started_at = container.world.clock.now()
+
+    def tick(self) -> None:
+        """Follow the mounted configuration and keep the links."""
+        now = self._world.clock.now()
+        if self.exit_code is not None or now < self._started_at + _START_S:
+            return
+        if problem := identity_problem(self.options):
+            self.say(f'level=fatal msg="Invalid configuration" error="{problem}"')
+            self.exit_code = 1
+            return
+        own = self.options.get("cluster-name", "")
+        folder = self.options.get("clustermesh-config", "/var/lib/cilium/clustermesh")
+        wanted = etcd_link.find_remotes(self.container, folder, own)
+        for name in [name for name in self.remotes if name not in wanted]:
+            del self.remotes[name]
+            self.say(f'level=info msg="Remote cluster disconnected" clusterName={name}')
+        for name, data in wanted.items():
+            remote = self.remotes.get(name)
+            if remote is None or remote.data != data:
+                self.remotes[name] = remote = Remote(name, data, next_try=now + 1.0)
+                self.say(f'level=info msg="New remote cluster configuration" clusterName={name}')
+            self._keep(remote, now)
+
+    def _keep(self, remote: Remote, now: float) -> None:
+        if remote.connected_at is not None and remote.retrieved_at is None and now >= remote.connected_at + _CONFIG_S:
+            self._retrieve(remote, now)
+        ripe = remote.retrieved_at is not None and now >= remote.retrieved_at + _LIST_S
+        if ripe and remote.synced_at is None and not remote.conflict:
+            remote.synced_at, remote.complete = now, True
+            self.say(
+                f'level=info msg="Initial synchronization from remote cluster completed" clusterName={remote.name}'
+            )
+        if now < remote.next_try:
+            return
+        found = self._dial(remote)
+        if isinstance(found, str):
+            self._lost(remote, found, now)
+            return
+        remote.next_try = now + _CHECK_S
+        remote.endpoint, remote.etcd_status = found.endpoint, found.status
+        if remote.connected_at is None:
+            remote.connected_at, remote.problem = now, ""
+            self.say(f'level=info msg="Connection to remote cluster established" clusterName={remote.name}')
+        elif remote.retrieved_at is not None:
+            self._retrieve(remote, now)
+
+    def _lost(self, remote: Remote, problem: str, now: float) -> None:
+        word = "Unable to establish etcd connection to remote cluster"
+        if remote.connected_at is not None:
+            word = "Error observed on etcd connection, reconnecting etcd"
+            self.say(f'level=warning msg="{word}" clusterName={remote.name} error="{NO_ENDPOINT}"')
+        if problem != remote.problem:
+            self.say(f'level=warning msg="{word}" clusterName={remote.name} error="{problem}"')
+        remote.fail(problem, now, _RETRY_S)
+
+    def _dial(self, remote: Remote) -> Connected | str:
+        try:
+            config = etcd_link.read(remote.data)
+        except ValueError as error:
+            return str(error)
+        return etcd_link.connect(self.container, config)
+
+    def _retrieve(self, remote: Remote, now: float) -> None:
+        """Read the remote's cluster configuration, under the name by which it is configured here, and its state."""
+        found = self._dial(remote)
+        if isinstance(found, str):
+            self._lost(remote, found, now)
+            return
+        server = found.etcd.sibling("apiserver")
+        seen = server.snapshot() if isinstance(server, ApiServer) else None
+        if seen is None or seen.name != remote.name:
+            problem = "cluster configuration expected to be present but not found"
+            if problem != remote.problem:
+                self.say(
+                    f'level=warning msg="Unable to get remote cluster configuration" clusterName={remote.name} '
+                    f'error="{problem}"'
+                )
+            remote.retrieved_at = remote.synced_at = None
+            remote.problem = problem
+            return
+        problem = self._conflict(seen)
+        remote.conflict = bool(problem)
+        if problem and problem != remote.problem:
+            self.say(
+                f'level=warning msg="Connection to remote cluster failed" clusterName={remote.name} error="{problem}"'
+            )
+        remote.problem = problem
+        remote.retrieved_at = remote.retrieved_at or now
+        remote.snapshot = seen
+        if problem:
+            remote.synced_at = None
+
+    def _conflict(self, seen: Snapshot) -> str:
+        """Why the remote's configuration is not valid here."""
+        limit = int(self.options.get("max-connected-clusters", "255"))
+        if not 1 <= seen.id <= limit:
+            return f"invalid clusterID {seen.id}: must be in range 1..{limit}"
+        return f"mismatched MaxConnectedClusters; local={limit}, remote={seen.limit}" if seen.limit != limit else ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether every remote is in sync, or has had its chance."""
+        now = self._world.clock.now()
+        if now < self._started_at + _SYNC_S:
+            return False
+        return now > self._started_at + _PER_CLUSTER_READY_S or all(each.ready for each in self.remotes.values())
+
+    def find_copy(self, name: str) -> tuple[Snapshot, bool] | None:
+        """The copy of a remote cluster, and whether it is complete; None while there is none.
+
+        A copy outlives the connection that it came over.
+        """
+        remote = self.remotes.get(name)
+        if remote is None or remote.snapshot is None or remote.conflict:
+            return None
+        return remote.snapshot, remote.complete
+
+    def listening(self) -> frozenset[Port]:
+        """The health port."""
+        return frozenset({("TCP", int(self.options.get("health-port", "9881")))})
+
+    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
+        """`/readyz` and `/healthz`."""
+        return health_answer(self.listening(), port, path, tls=tls, ready=self.ready)
+
+    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+        """`clustermesh-apiserver kvstoremesh-dbg status|troubleshoot`."""
+        if argv and argv[0].rsplit("/", 1)[-1] == _BINARY and list(argv[1:2]) == ["kvstoremesh-dbg"]:
+            with self._world.lock:
+                return self._debug(list(argv[2:]))
+        return super().exec(argv, stdin)
+
+    def _debug(self, words: list[str]) -> ExecResult:
+        verb = words[0] if words else ""
+        remotes = [self.remotes[name] for name in sorted(self.remotes)]
+        if verb == "status" and words[1:] in (
+            ["-o", "json"],
+            ["-o=json"],
+            ["--output", "json"],
+            ["--output=json"],
+            ["-ojson"],
+        ):
+            text = json.dumps([remote.model() for remote in remotes], indent=2)
+            return ExecResult(f"{text}\n".encode())
+        if verb == "status" and all(word in ("--verbose", "-v") for word in words[1:]):
+            count = sum(remote.ready for remote in remotes)
+            lines = [f"KVStoreMesh:\t{count}/{len(remotes)} remote clusters ready"]
+            for remote in remotes:
+                lines += remote.text() if words[1:] or not remote.ready else []
+            return ExecResult(("\n".join(lines) + "\n").encode())
+        if verb == "troubleshoot":
+            return troubleshoot(self.remotes, words[1:], self._dial)
+        self._world.not_known("exec", f"{_BINARY} kvstoremesh-dbg {' '.join(words)}")
+        return ExecResult(stderr=f'Error: unknown command "{verb}" for "kvstoremesh-dbg"\n'.encode(), exit_code=1)
+
+
+class EtcdInit(Service):
+    """`clustermesh-apiserver etcdinit`: prepares etcd's data folder, and ends."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self._done_at = container.world.clock.now() + 2.0
+
+    def tick(self) -> None:
+        """End when it is done."""
+        if self.exit_code is None and self.container.world.clock.now() >= self._done_at:
+            self.say('level=info msg="Completed etcd initialization"')
+            self.exit_code = 0
+
+
+def start(container: Container) -> Service:
+    """The program of a container of the clustermesh-apiserver image, by its command line."""
+    words = container.argv or ["/usr/bin/clustermesh-apiserver"]
+    if words[0].endswith("/etcd") or words[0] == "etcd":
+        return Etcd(container)
+    verb = words[1] if len(words) > 1 else ""
+    if verb == "etcdinit":
+        return EtcdInit(container)
+    return KVStoreMesh(container) if verb == "kvstoremesh" else ApiServer(container)

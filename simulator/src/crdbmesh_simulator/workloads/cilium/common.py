@@ -1,0 +1,98 @@
+"""What the programs of Cilium share: options, identity, the way to the API, and the `troubleshoot` report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer
+from crdbmesh_simulator.workloads import objects, paths
+from crdbmesh_simulator.workloads.cilium import etcd_link
+from crdbmesh_simulator.workloads.service import Port
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.workloads.cilium.remote_cluster import Remote
+
+
+def options(argv: Sequence[str]) -> dict[str, str]:
+    """`--name=value` options of a command line; a lone one is `true`."""
+    found: dict[str, str] = {}
+    for word in argv:
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            found[name] = value if equals else "true"
+    return found
+
+
+def identity_problem(found: Mapping[str, str]) -> str | None:
+    """Why a cluster's name and id are not valid together."""
+    name, limit = found.get("cluster-name", "default"), int(found.get("max-connected-clusters") or 255)
+    if not name or len(name) > 32 or not etcd_link.CLUSTER_NAME.match(name):
+        return f"invalid cluster name: {name!r}"
+    try:
+        number = int(found.get("cluster-id") or 0)
+    except ValueError:
+        return f"invalid cluster id {found.get('cluster-id')!r}"
+    if not 0 <= number <= limit:
+        return f"invalid cluster id {number}: must be in range 0..{limit}"
+    return f"cannot use default cluster name with cluster ID {number}" if name == "default" and number else None
+
+
+def api_reachable(container: Container) -> str | None:
+    """Why a container does not reach the Kubernetes API where its environment says it is; None when it does."""
+    host = container.env.get("KUBERNETES_SERVICE_HOST") or ""
+    port = container.env.get("KUBERNETES_SERVICE_PORT") or "443"
+    if not host:
+        service = objects.find(container.cluster, "Service", "default", "kubernetes")
+        host = str(objects.spec(service or {}).get("clusterIP") or "")
+    reason = paths.connect(container.world, container, host, int(port)) if host else "no address"
+    return None if reason is None else f"dial tcp {host}:{port}: {paths.symptom(reason)}"
+
+
+def troubleshoot(remotes: Mapping[str, Remote], names: Sequence[str], dial: Callable[[Remote], object]) -> ExecResult:
+    """The report that `troubleshoot` prints about each remote cluster.
+
+    Args:
+        remotes: the remote clusters by name.
+        names: those to report on; empty for all.
+        dial: tries to connect; its answer is a text when that fails.
+    """
+    lines = [f"Found {len(remotes)} remote cluster configurations", ""]
+    for name in names or sorted(remotes):
+        remote = remotes.get(name)
+        lines.append(f'Remote cluster "{name}":')
+        if remote is None:
+            lines += ["❌ Configuration not found", ""]
+            continue
+        try:
+            config = etcd_link.read(remote.data)
+        except ValueError as error:
+            lines += [f"❌ Cannot load configuration: {error}", ""]
+            continue
+        found = dial(remote)
+        lines.append("🔌 Endpoints:")
+        for endpoint in config.endpoints:
+            lines.append(f"   - {endpoint}")
+        if isinstance(found, str):
+            lines += [
+                f"     ❌ Cannot establish connection: {found}",
+                f"❌ Cannot establish connection to remote etcd: {found}",
+                "",
+            ]
+        else:
+            lines += [
+                "     ✅ Hostname resolved, TCP connection successfully established, TLS connection successful",
+                "⚙️ Etcd client:",
+                "   ✅ Etcd connection successfully established",
+                "",
+            ]
+    return ExecResult(("\n".join(lines) + "\n").encode())
+
+
+def health_answer(ports: frozenset[Port], port: int, path: str, *, tls: bool, ready: bool) -> HttpAnswer | None:
+    """`/readyz` and `/healthz` on a health port."""
+    if tls or ("TCP", port) not in ports:
+        return None
+    if path.startswith("/readyz"):
+        return HttpAnswer(200 if ready else 500, b"ok" if ready else b"not ready", "text/plain")
+    return HttpAnswer(200, b"ok", "text/plain") if path.startswith("/healthz") else HttpAnswer(404)

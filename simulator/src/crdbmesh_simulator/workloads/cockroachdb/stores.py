@@ -1,0 +1,104 @@
+"""A CockroachDB cluster as its stores remember it: identity, nodes, liveness.
+
+It lives on the stores of its nodes: who holds a store of it belongs to it, whatever else runs. Liveness as in
+`pkg/kv/kvserver/liveness`: a node is live while its last heartbeat is younger than 9 s (a heartbeat needs a majority),
+and dead after `server.time_until_store_dead` (5 min).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.kubernetes.programs import Container
+    from crdbmesh_simulator.world import World
+
+LIVE_S = 9.0
+_STORE = "cockroach"
+
+
+@dataclass(slots=True)
+class NodeRecord:
+    """What the cluster knows of one node.
+
+    Attributes:
+        beats: whether the node's process runs and reaches a majority at this moment.
+    """
+
+    id: int
+    address: str
+    sql_address: str
+    locality: str
+    build: str
+    started_at: float
+    updated_at: float
+    heartbeat_at: float
+    membership: str = "active"
+    draining: bool = False
+    beats: Callable[[], bool] | None = None
+
+    def live(self, now: float) -> bool:
+        """Whether its liveness record has not expired; a node that can heartbeat now has just done so."""
+        if self.beats is not None and self.beats():
+            self.heartbeat_at = self.updated_at = max(now, self.heartbeat_at)
+        return now - self.heartbeat_at < LIVE_S
+
+
+@dataclass
+class Database:
+    """The replicated state of one cluster."""
+
+    cluster_id: str
+    name: str
+    version: str
+    born_at: float
+    nodes: dict[int, NodeRecord] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def join(self, address: str) -> int:
+        """A number for a new node."""
+        number = max(self.nodes, default=0) + 1
+        self.nodes[number] = NodeRecord(number, address, address, "", "", 0.0, 0.0, 0.0)
+        return number
+
+    def voters(self) -> list[NodeRecord]:
+        """The nodes among which the system's ranges are spread."""
+        return [node for node in self.nodes.values() if node.membership != "decommissioned"]
+
+    def majority(self, count: int) -> bool:
+        """Whether so many nodes are more than half."""
+        return 2 * count > len(self.voters())
+
+
+@dataclass
+class Store:
+    """A node's store: empty until the node has joined or initialised a cluster."""
+
+    database: Database | None = None
+    node_id: int = 0
+
+
+def find_store(container: Container, identity: tuple[str, ...] | None) -> Store:
+    """The store on a volume; a store on no volume is new with each container."""
+    if identity is None:
+        return Store()
+    kept = container.world.volumes.setdefault(identity, {})
+    store = kept.setdefault(_STORE, Store())
+    assert isinstance(store, Store)
+    return store
+
+
+def new_database(world: World, *, name: str, version: str) -> Database:
+    """A new cluster, with an id that no other has."""
+    number = uuid.UUID(int=world.random.getrandbits(128), version=4)
+    return Database(str(number), name, version, world.clock.now())
+
+
+def timestamp(when: float) -> str:
+    """A time as `cockroach node status` shows it."""
+    moment = dt.datetime.fromtimestamp(when, tz=dt.UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f") + " +0000 UTC"

@@ -1,0 +1,1 @@
+"""CoreDNS: Corefile, plugins, and the answers it gives."""

@@ -1,0 +1,194 @@
+"""Names, as a process on a node or in a pod resolves them: by its resolver configuration and the servers that names.
+
+The answers come from the CoreDNS programs that run in the pods, which go by their own Corefiles. Search lists and
+`ndots` as in resolv.conf(5); the kubelet's DNS policies as in the Kubernetes documentation (`dns-pod-service`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from crdbmesh_simulator.kubernetes.programs import Container
+from crdbmesh_simulator.workloads import objects, paths
+from crdbmesh_simulator.workloads.coredns.message import (
+    NOERROR,
+    NXDOMAIN,
+    REFUSED,
+    SERVFAIL,
+    Answer,
+    Question,
+    Record,
+    absolute,
+)
+from crdbmesh_simulator.workloads.coredns.resolver import exchange
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
+    from crdbmesh_simulator.world import World
+
+__all__ = [
+    "NOERROR",
+    "NXDOMAIN",
+    "REFUSED",
+    "SERVFAIL",
+    "Answer",
+    "Resolv",
+    "hosts_file",
+    "lookup",
+    "query",
+    "resolv_conf",
+    "resolve",
+]
+
+_TIMEOUT_S = 5.0
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Resolv:
+    """A resolver configuration."""
+
+    servers: tuple[str, ...]
+    search: tuple[str, ...] = ()
+    ndots: int = 1
+
+    def candidates(self, name: str) -> list[str]:
+        """The full names to try, in order."""
+        if name.endswith("."):
+            return [absolute(name)]
+        plain = absolute(name)
+        searched = [absolute(f"{name}.{suffix}") for suffix in self.search]
+        return [plain, *searched] if name.count(".") >= self.ndots else [*searched, plain]
+
+
+def lookup(
+    world: World, source: Container | tuple[Cluster, Member], name: str, qtype: str = "A", *, transport: str = "UDP"
+) -> Answer:
+    """Resolve a name as the C library does in a container, or on a node: search list, then each name server.
+
+    Takes `world.lock`. The answer's `elapsed_s` says how long it takes; nothing waits here.
+    """
+    with world.lock:
+        config = resolv_conf(source)
+        start = _start(world, source)
+        spent, last = 0.0, Answer("", reason="no name server is configured")
+        for candidate in config.candidates(name):
+            answer = _ask(world, start, config, Question(candidate, qtype, transport))
+            spent += answer.elapsed_s
+            answer = dataclasses.replace(answer, elapsed_s=spent)
+            if answer.found or not answer.rcode:
+                return answer
+            if last.rcode != SERVFAIL:
+                last = answer
+        return dataclasses.replace(last, elapsed_s=spent)
+
+
+def query(
+    world: World, source: Container, server: str, name: str, qtype: str = "A", *, port: int = 53, transport: str = "UDP"
+) -> Answer:
+    """Ask one server for one full name, as dig and nslookup do. Takes `world.lock`."""
+    with world.lock:
+        spent = 0.0
+        answer = Answer("")
+        for _ in range(_ATTEMPTS):
+            answer = exchange(
+                world, source, (server, port), Question(absolute(name), qtype, transport), timeout_s=_TIMEOUT_S
+            )
+            spent += answer.elapsed_s
+            if answer.rcode:
+                break
+        return dataclasses.replace(answer, elapsed_s=spent)
+
+
+def resolve(world: World, source: Container, name: str) -> Answer:
+    """As getaddrinfo(3) for IPv4: an address itself, then the hosts file, then DNS."""
+    try:
+        return Answer(NOERROR, (_record(name, str(ipaddress.IPv4Address(name))),))
+    except ValueError:
+        pass
+    found = hosts_file(source).get(name.lower().rstrip("."))
+    if found:
+        return Answer(NOERROR, tuple(_record(name, ip) for ip in found))
+    return lookup(world, source, name)
+
+
+def hosts_file(container: Container) -> dict[str, list[str]]:
+    """IPv4 addresses by name from the container's hosts file."""
+    found: dict[str, list[str]] = {}
+    for line in container.files.get("/etc/hosts", b"127.0.0.1 localhost\n").decode(errors="replace").splitlines():
+        words = line.split("#")[0].split()
+        if len(words) > 1 and ":" not in words[0]:
+            for word in words[1:]:
+                found.setdefault(word.lower(), []).append(words[0])
+    return found
+
+
+def resolv_conf(source: Container | tuple[Cluster, Member]) -> Resolv:
+    """The resolver configuration of a container or of a node."""
+    if not isinstance(source, Container):
+        return Resolv((paths.AZURE_DNS,))
+    text = source.files.get("/etc/resolv.conf")
+    return _parse(text.decode(errors="replace")) if text is not None else _by_policy(source)
+
+
+def _parse(text: str) -> Resolv:
+    servers: list[str] = []
+    search: tuple[str, ...] = ()
+    ndots = 1
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 2 or words[0].startswith(("#", ";")):
+            continue
+        if words[0] == "nameserver":
+            servers.append(words[1])
+        elif words[0] in ("search", "domain"):
+            search = tuple(words[1:])
+        elif words[0] == "options":
+            ndots = next((int(word[6:]) for word in words if word.startswith("ndots:")), ndots)
+    return Resolv(tuple(servers[:3]), search, ndots)
+
+
+def _by_policy(container: Container) -> Resolv:
+    spec = container.pod["spec"]
+    policy = spec.get("dnsPolicy", "ClusterFirst")
+    extra = spec.get("dnsConfig") or {}
+    options = {str(each.get("name")): each.get("value") for each in extra.get("options") or []}
+    ndots = int(options.get("ndots") or 1)
+    servers = tuple(extra.get("nameservers") or ())
+    search = tuple(extra.get("searches") or ())
+    if policy == "None":
+        return Resolv(servers, search, ndots)
+    if policy == "Default" or (policy == "ClusterFirst" and spec.get("hostNetwork")):
+        return Resolv((*servers, paths.AZURE_DNS), search, ndots)
+    domain = objects.domain(container.cluster)
+    own = str(container.cluster.config.get("cluster-dns") or "10.43.0.10").split(",")[0]
+    suffixes = (f"{container.pod['metadata']['namespace']}.svc.{domain}", f"svc.{domain}", domain)
+    return Resolv((own, *servers), suffixes + search, int(options.get("ndots") or 5))
+
+
+def _start(world: World, source: Container | tuple[Cluster, Member]) -> paths.Origin:
+    if isinstance(source, Container):
+        return paths.origin(world, source)
+    return paths.node_origin(world, *source)
+
+
+def _ask(world: World, start: paths.Origin, config: Resolv, question: Question) -> Answer:
+    """Each server in turn, twice; a refusal or failure of one leads to the next."""
+    spent, last = 0.0, Answer("", reason="no name server is configured")
+    for _ in range(_ATTEMPTS):
+        for server in config.servers:
+            answer = exchange(world, start, (server, 53), question, timeout_s=_TIMEOUT_S)
+            spent += answer.elapsed_s
+            if answer.rcode in (NOERROR, NXDOMAIN):
+                return dataclasses.replace(answer, elapsed_s=spent)
+            last = answer if answer.rcode or not last.rcode else last
+        if last.rcode:
+            break
+    return dataclasses.replace(last, elapsed_s=spent)
+
+
+def _record(name: str, ip: str) -> Record:
+    return Record(absolute(name), "A", 0, ip)

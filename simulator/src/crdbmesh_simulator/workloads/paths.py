@@ -1,0 +1,376 @@
+"""Whether packets arrive: between pods, nodes and Services, within a cluster and across clusters.
+
+Pod traffic between nodes goes through a VXLAN tunnel (UDP 8472) from InternalIP to InternalIP, so that it needs the
+network between the machines in both directions. A pod of another cluster is reached only if the agents on both nodes
+know each other's over the clustermesh. Services are translated on the node where a connection starts (ClusterIP) or
+arrives (NodePort). Sources: docs.cilium.io (cluster mesh, kube-proxy replacement), Kubernetes service documentation.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from crdbmesh_simulator.kubernetes.api.pods import Sandbox, runtime
+from crdbmesh_simulator.kubernetes.programs import Container, Program
+from crdbmesh_simulator.workloads import datapath, objects
+from crdbmesh_simulator.workloads.service import listens
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
+    from crdbmesh_simulator.world import Machine, World
+
+REFUSED = "connection refused"
+TIMEOUT = "i/o timeout"
+_TUNNEL_PORT = 8472
+_GLOBAL = "service.cilium.io/global"
+_SHARED = "service.cilium.io/shared"
+_AFFINITY = "service.cilium.io/affinity"
+AZURE_DNS = "168.63.129.16"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection starts: a pod with its address, or a node."""
+
+    cluster: Cluster
+    node: Member
+    ip: str
+    host: bool
+    box: Sandbox | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Who answers a connection.
+
+    Attributes:
+        program: the program that listens, or None when it is a service of the node itself.
+        service: what it is when it is no program: `ssh`, `kubernetes`, `kubelet`, `etcd`, `azure-dns`.
+    """
+
+    cluster: Cluster | None
+    node: Member | None
+    box: Sandbox | None
+    program: Program | None
+    ip: str
+    port: int
+    service: str = ""
+
+
+Source = Container | Sandbox | Origin
+
+
+def origin(world: World, source: Source) -> Origin:
+    """Where connections of a container, a pod or a node start."""
+    if isinstance(source, Origin):
+        return source
+    if isinstance(source, Container):
+        host = bool(source.pod["spec"].get("hostNetwork"))
+        ip = str((source.pod.get("status") or {}).get("podIP") or "")
+        pods = runtime(source.cluster)
+        box = pods.sandboxes.get(str(source.pod["metadata"].get("uid"))) if pods else None
+        if host:
+            ip = world.network.private_ip(source.node.machine) or ip
+        return Origin(source.cluster, source.node, box.ip if box and not host else ip, host, box)
+    for cluster in world.clusters:
+        pods = runtime(cluster)
+        if pods is not None and source.uid in pods.sandboxes:
+            return Origin(cluster, source.node, source.ip, source.host_network, source)
+    raise LookupError(f"pod {source.namespace}/{source.name} runs in no cluster")
+
+
+def node_origin(world: World, cluster: Cluster, member: Member) -> Origin:
+    """The node itself as a source."""
+    return Origin(cluster, member, world.network.private_ip(member.machine) or "", host=True)
+
+
+def connect(world: World, source: Source, ip: str, port: int, protocol: str = "TCP") -> str | None:
+    """None when a connection is accepted (or, for UDP, a datagram is taken); else why not.
+
+    The reason starts with `connection refused` or `i/o timeout`, as the client sees it; a cause may follow in brackets.
+    """
+    answer = reach(world, source, ip, port, protocol)
+    return answer if isinstance(answer, str) else None
+
+
+def symptom(reason: str) -> str:
+    """The part of a reason that the client sees."""
+    return reason.split(" (", 1)[0]
+
+
+def reach(world: World, source: Source, ip: str, port: int, protocol: str = "TCP") -> Reached | str:
+    """Who answers at an address and port, or why nobody does. With `world.lock` held."""
+    start = origin(world, source)
+    if not _powered(world, start.node.machine):
+        return f"{TIMEOUT} (the node is off)"
+    try:
+        address = ipaddress.IPv4Address(ip)
+    except ValueError:
+        return "no route to host (not an IPv4 address)"
+    if address.is_loopback:
+        return _on_loopback(world, start, port, protocol)
+    if start.box is not None and ip == start.ip and not start.host:
+        return _in_sandbox(start.cluster, start.box, port, protocol)
+    for service in objects.every(start.cluster, "Service"):
+        if ip in _cluster_ips(service):
+            return _through_cluster_ip(world, start, service, port, protocol)
+    own = world.network.private_ip(start.node.machine)
+    if ip == own or ip == objects.internal_ip(start.cluster, start.node.node_name):
+        return _at_node(world, start.cluster, start.node, ip, port, protocol, start)
+    if datapath.find_route(start.cluster, start.node, ip) is not None:
+        return _through_tunnel(world, start, ip, port, protocol)
+    machine = world.network.machine_at_private(ip, start.node.machine)
+    if machine is not None:
+        return _across(world, start, machine, ip, port, protocol)
+    return _outside(world, start, ip, port)
+
+
+# Services.
+
+
+def _cluster_ips(service: objects.Obj) -> list[str]:
+    spec = objects.spec(service)
+    listed = [*(spec.get("clusterIPs") or []), spec.get("clusterIP"), *(spec.get("externalIPs") or [])]
+    return [str(ip) for ip in listed if ip and ip != "None"]
+
+
+def _through_cluster_ip(world: World, start: Origin, service: objects.Obj, port: int, protocol: str) -> Reached | str:
+    if not datapath.handles_cluster_ip(start.cluster, start.node, host=start.host):
+        return f"{TIMEOUT} (nothing on node {start.node.node_name} translates Service addresses)"
+    entry = find_port(service, port, protocol)
+    if entry is None:
+        return f"{TIMEOUT} (Service {_label(service)} has no port {port}/{protocol})"
+    if _label(service) == "default/kubernetes":
+        return _api_server(world, start)
+    return _to_backend(world, start, service, entry, protocol)
+
+
+def find_port(service: objects.Obj, port: int, protocol: str, *, key: str = "port") -> objects.Obj | None:
+    """The port of a Service by number (`key` may be `nodePort`) and protocol."""
+    for entry in objects.spec(service).get("ports") or []:
+        if entry.get(key) == port and entry.get("protocol", "TCP") == protocol:
+            return dict(entry)
+    return None
+
+
+def list_backends(
+    start: Origin, service: objects.Obj, entry: objects.Obj, protocol: str, *, local: bool = False
+) -> list[tuple[str, int]]:
+    """Address and port of each endpoint that takes traffic for a Service's port."""
+    meta = service["metadata"]
+    own = objects.endpoints(start.cluster, meta["namespace"], meta["name"])
+    if local:
+        own = [each for each in own if each.node == start.node.node_name]
+    found = _addresses(own, entry, protocol)
+    notes = objects.notes(service)
+    if not objects.truth(notes.get(_GLOBAL)):
+        return found
+    agent = datapath.find_agent(start.cluster, start.node)
+    remote = _addresses(agent.remote_endpoints(meta["namespace"], meta["name"]) if agent else [], entry, protocol)
+    if notes.get(_AFFINITY) == "local":
+        return found or remote
+    return (remote or found) if notes.get(_AFFINITY) == "remote" else found + remote
+
+
+def _addresses(endpoints: list[objects.Endpoint], entry: objects.Obj, protocol: str) -> list[tuple[str, int]]:
+    return [
+        (each.ip, number)
+        for each in endpoints
+        if each.ready
+        for name, kind, number in each.ports
+        if name == str(entry.get("name") or "") and kind == protocol
+    ]
+
+
+def _to_backend(
+    world: World, start: Origin, service: objects.Obj, entry: objects.Obj, protocol: str, *, local: bool = False
+) -> Reached | str:
+    backends = list_backends(start, service, entry, protocol, local=local)
+    if not backends:
+        return f"{REFUSED} (Service {_label(service)} has no endpoint)"
+    if objects.spec(service).get("sessionAffinity") == "ClientIP":
+        ip, port = backends[sum(map(ord, start.ip)) % len(backends)]
+    else:
+        ip, port = world.random.choice(backends)
+    if start.box is not None and ip == start.ip and not start.host:
+        return _in_sandbox(start.cluster, start.box, port, protocol)
+    return reach(world, start, ip, port, protocol)
+
+
+def _label(service: objects.Obj) -> str:
+    return f"{service['metadata'].get('namespace')}/{service['metadata']['name']}"
+
+
+def _api_server(world: World, start: Origin) -> Reached | str:
+    servers = [member for member in start.cluster.servers() if member.running and _powered(world, member.machine)]
+    if not servers or not start.cluster.has_quorum():
+        return f"{REFUSED} (no API server runs)"
+    member = start.node if start.node in servers else world.random.choice(servers)
+    ip = world.network.private_ip(member.machine) or ""
+    if member is not start.node:
+        reason = world.network.between(start.node.machine, ip, 6443, "Tcp")
+        if reason is not None:
+            return f"{TIMEOUT} ({reason})"
+    return Reached(start.cluster, member, None, None, ip, 6443, "kubernetes")
+
+
+# Nodes.
+
+
+def _on_loopback(world: World, start: Origin, port: int, protocol: str) -> Reached | str:
+    if start.box is not None and not start.host:
+        return _in_sandbox(start.cluster, start.box, port, protocol)
+    if protocol == "TCP" and port == 6444 and start.node.running:
+        return _api_server(world, start)
+    return _at_node(world, start.cluster, start.node, "127.0.0.1", port, protocol, start)
+
+
+def _in_sandbox(cluster: Cluster, box: Sandbox, port: int, protocol: str) -> Reached | str:
+    for program in box.programs.values():
+        if listens(program, port, protocol):
+            return Reached(cluster, box.node, box, program, box.ip, port)
+    return f"{REFUSED} (nothing listens on {port}/{protocol} in pod {box.namespace}/{box.name})"
+
+
+def _at_node(
+    world: World, cluster: Cluster, member: Member, ip: str, port: int, protocol: str, start: Origin | None
+) -> Reached | str:
+    """A connection that has arrived at a node's own address."""
+    local = start is not None and start.node is member
+    if protocol == "TCP" and (port == 22 or (port, member.running) in ((6443, True), (10250, True))):
+        quorate = port == 22 or cluster.has_quorum() or port == 10250
+        if port != 6443 or (member.role == "server" and quorate):
+            return Reached(cluster, member, None, None, ip, port, {22: "ssh", 6443: "kubernetes"}.get(port, "kubelet"))
+    if protocol == "TCP" and port in (2379, 2380) and member.role == "server" and member.running:
+        return Reached(cluster, member, None, None, ip, port, "etcd")
+    for box in _boxes(cluster, member):
+        if box.host_network:
+            found = _in_sandbox(cluster, box, port, protocol)
+            if isinstance(found, Reached):
+                return found
+    for service in objects.every(cluster, "Service"):
+        spec = objects.spec(service)
+        entry = find_port(service, port, protocol, key="nodePort")
+        if entry is None or spec.get("type") not in ("NodePort", "LoadBalancer"):
+            continue
+        if not datapath.handles_node_port(cluster, member):
+            return f"{REFUSED} (nothing on node {member.node_name} translates NodePorts)"
+        only_local = spec.get("externalTrafficPolicy") == "Local" and not local
+        inside = Origin(cluster, member, world.network.private_ip(member.machine) or ip, host=True)
+        return _to_backend(world, inside, service, entry, protocol, local=only_local)
+    return f"{REFUSED} (nothing listens on {port}/{protocol} at node {member.node_name})"
+
+
+def _boxes(cluster: Cluster, member: Member) -> Iterator[Sandbox]:
+    pods = runtime(cluster)
+    if pods is not None:
+        yield from (box for box in list(pods.sandboxes.values()) if box.node is member)
+
+
+def _across(world: World, start: Origin, machine: Machine, ip: str, port: int, protocol: str) -> Reached | str:
+    """From node to node, over the virtual networks: a pod's address is translated to its node's on the way."""
+    reason = world.network.between(start.node.machine, ip, port, protocol.capitalize())
+    if reason is not None:
+        return f"{TIMEOUT} ({reason})"
+    if not _powered(world, machine):
+        return f"{TIMEOUT} (the machine at {ip} is off)"
+    found = find_member(world, machine)
+    if found is None:
+        if port == 22 and protocol == "TCP":
+            return Reached(None, None, None, None, ip, port, "ssh")
+        return f"{REFUSED} (nothing listens on {port}/{protocol} at {machine.name})"
+    cluster, member = found
+    return _at_node(world, cluster, member, ip, port, protocol, start)
+
+
+def find_member(world: World, machine: Machine) -> tuple[Cluster, Member] | None:
+    """The cluster that a machine is a node of."""
+    for cluster in world.clusters:
+        for member in cluster.members.values():
+            if member.machine is machine:
+                return cluster, member
+    return None
+
+
+# Pods.
+
+
+def _through_tunnel(world: World, start: Origin, ip: str, port: int, protocol: str) -> Reached | str:
+    route = datapath.find_route(start.cluster, start.node, ip)
+    assert route is not None
+    if route.cluster is None and route.node_name == start.node.node_name:
+        cluster, member = start.cluster, start.node
+    else:
+        found = _tunnel(world, start, route)
+        if isinstance(found, str):
+            return found
+        cluster, member = found
+    box = next((box for box in _boxes(cluster, member) if box.ip == ip and not box.host_network), None)
+    if box is None:
+        return f"{TIMEOUT} (no pod has address {ip} on node {member.node_name})"
+    if member is not start.node:
+        reason = _reply(world, start, cluster, member)
+        if reason is not None:
+            return reason
+    return _in_sandbox(cluster, box, port, protocol)
+
+
+def tunnel_reason(world: World, start: Origin, ip: str) -> str | None:
+    """Why packets to a pod's address do not arrive at its node, or do not come back; None when they do."""
+    route = datapath.find_route(start.cluster, start.node, ip)
+    if route is None:
+        return f"{TIMEOUT} (no route to {ip})"
+    if route.cluster is None and route.node_name == start.node.node_name:
+        return None
+    found = _tunnel(world, start, route)
+    if isinstance(found, str):
+        return symptom(found)
+    reason = _reply(world, start, *found)
+    return None if reason is None else symptom(reason)
+
+
+def _tunnel(world: World, start: Origin, route: datapath.Route) -> tuple[Cluster, Member] | str:
+    source = start.node.machine
+    machine = world.network.machine_at_private(route.node_ip, source)
+    reason = world.network.between(source, route.node_ip, _TUNNEL_PORT, "Udp")
+    if reason is not None or machine is None:
+        return f"{TIMEOUT} (tunnel to {route.node_ip}: {reason or 'no route'})"
+    if not _powered(world, machine):
+        return f"{TIMEOUT} (node {route.node_name} is off)"
+    found = find_member(world, machine)
+    return found or f"{TIMEOUT} ({machine.name} is not a node)"
+
+
+def _reply(world: World, start: Origin, cluster: Cluster, member: Member) -> str | None:
+    """Why replies do not find their way back to where the connection started; None when they do."""
+    back = world.network.private_ip(start.node.machine) or ""
+    if not start.host:
+        route = datapath.find_route(cluster, member, start.ip)
+        if route is None:
+            return f"{TIMEOUT} (node {member.node_name} has no route back to {start.ip})"
+        home = (route.cluster is None) == (cluster is start.cluster)
+        if not home or route.node_name != start.node.node_name:
+            return f"{TIMEOUT} (node {member.node_name} sends replies to {start.ip} to node {route.node_name})"
+        back = route.node_ip
+    reason = world.network.between(member.machine, back, _TUNNEL_PORT, "Udp")
+    return None if reason is None else f"{TIMEOUT} (tunnel back to {back}: {reason})"
+
+
+# Everything else.
+
+
+def _outside(world: World, start: Origin, ip: str, port: int) -> Reached | str:
+    if ip == AZURE_DNS and port == 53:
+        return Reached(None, None, None, None, ip, port, "azure-dns")
+    if ipaddress.IPv4Address(ip).is_private:
+        return f"{TIMEOUT} (no route to {ip})"
+    if not world.network.has_egress(start.node.machine):
+        return f"{TIMEOUT} (machine {start.node.machine.name} has no way out)"
+    return Reached(None, None, None, None, ip, port, "internet")
+
+
+def _powered(world: World, machine: Machine) -> bool:
+    return world.machines.get(machine.key) is machine
