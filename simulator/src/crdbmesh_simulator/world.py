@@ -19,6 +19,7 @@ from crdbmesh_simulator.faults import Faults
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.state import Subscription
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster
+    from crdbmesh_simulator.machines.filesystem import FileSystem
     from crdbmesh_simulator.machines.machine_os import MachineOS
     from crdbmesh_simulator.network import Network
 
@@ -31,6 +32,27 @@ class Unknown:
 
     door: str
     what: str
+
+
+@dataclass(slots=True, eq=False)
+class Disk:
+    """A disk and what is on it, which lasts as long as the disk itself, whatever VM it belongs to.
+
+    The ARM door makes one with a VM's OS disk, gives it to the VM's `Machine`, and keeps it as long as the resource
+    `Microsoft.Compute/disks`. A VM that is made anew has a new one.
+
+    Attributes:
+        gib: size.
+        files: the file system; None until a machine has booted from the disk for the first time. k3s's datastore,
+            certificates and local-path folders are files in it.
+        volumes: what programs in containers keep on volumes of this node, by the volume's identity: the folder of a
+            hostPath or local volume, the uid of a pod and the name of its emptyDir. What a program keeps there is
+            its own affair, by a name of its own: files, a database's store.
+    """
+
+    gib: int = 30
+    files: FileSystem | None = None
+    volumes: dict[tuple[str, ...], dict[str, object]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -52,7 +74,7 @@ class Machine:
     authorized_keys: list[str]
     custom_data: bytes
     nic_id: str
-    os_disk_gib: int = 30
+    disk: Disk = field(default_factory=Disk)
     booted_at: float = 0.0
     os: MachineOS | None = None
 
@@ -79,7 +101,6 @@ class World:
         commands: what process lists have shown: how often each argument vector ran in a place (a host name, or
             `node/namespace/pod`), of SSH sessions, of scripts and of commands in containers; the oldest go first.
         faults: what goes wrong in it on purpose; nothing, until rates are set.
-        volumes: what programs have written to volumes, by the volume's identity: it outlives the programs.
         boot, halt: set by the SSH door; called by the ARM door when a VM is powered on or deleted.
     """
 
@@ -91,7 +112,6 @@ class World:
     writes: collections.Counter[str] = field(default_factory=collections.Counter)
     unknown: list[Unknown] = field(default_factory=list)
     commands: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
-    volumes: dict[tuple[str, ...], dict[str, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311 - reproducible worlds, not cryptography

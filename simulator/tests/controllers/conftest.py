@@ -6,7 +6,6 @@ import base64
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
@@ -24,7 +23,6 @@ from crdbmesh_simulator.machines.filesystem import Actor, FileSystem
 from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.machines.machine_os import MachineOS
     from crdbmesh_simulator.network import Network
 
 Obj = dict[str, Any]
@@ -195,8 +193,8 @@ class Bench:
         )
 
     def write(self, member: Member, path: str, data: bytes) -> None:
-        assert member.machine.os is not None
-        files = member.machine.os.files
+        files = member.machine.disk.files
+        assert files is not None
         files.mkdir(path.rsplit("/", 1)[0], Actor(), parents=True)
         files.write(path, data, Actor())
 
@@ -221,7 +219,7 @@ def make_bench(
             name, name, "eastus", str(number + 1), "Standard_D4s_v5", 4, 16.0, name, "azure", [], b"", name
         )
         machine.booted_at = world.clock.now()
-        machine.os = cast("MachineOS", SimpleNamespace(files=FileSystem(world.lock, world.clock.now)))
+        machine.disk.files = FileSystem(world.lock, world.clock.now)
         world.machines[machine.key] = machine
         labels = [f"topology.kubernetes.io/zone=eastus-{number + 1}", "topology.kubernetes.io/region=eastus"]
         cluster.members[name] = Member(

@@ -93,7 +93,7 @@ def test_a_manifest_in_the_servers_folder_is_applied_and_stays_when_the_file_goe
     bench.wait("the object", lambda: bench.find("ConfigMap", "given"))
     bench.write(bench.members[1], f"{FOLDER}/mine.yaml", text.replace(b"'1'", b"'2'"))
     bench.wait("the change", lambda: bench.find("ConfigMap", "given")["data"] == {"a": "2"})
-    bench.members[1].machine.os.files.remove(f"{FOLDER}/mine.yaml", Actor())
+    bench.members[1].machine.disk.files.remove(f"{FOLDER}/mine.yaml", Actor())
     bench.stays(60, lambda: bench.find("ConfigMap", "given"))
 
 

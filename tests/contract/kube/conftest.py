@@ -14,7 +14,6 @@ import os
 import secrets
 import ssl
 import threading
-import types
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -36,7 +35,6 @@ from crdbmesh_simulator.machines.filesystem import FileSystem
 from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.machines.machine_os import MachineOS
     from crdbmesh_simulator.network import Network
 
 NOW = dt.datetime.now(dt.UTC)
@@ -218,8 +216,7 @@ def _simulator() -> Iterator[dict[str, Any]]:
     cluster = Cluster("c1", "secret", config, "v1.36.4+k3s1", Authority(), store)
     machine = Machine("vm", "vm", "eastus", "1", "Standard_D4s_v5", 4, 16.0, "eastus-1", "azure", [], b"", "nic")
     machine.booted_at = world.clock.now()
-    files = FileSystem(world.lock, world.clock.now)
-    machine.os = cast("MachineOS", types.SimpleNamespace(files=files))
+    machine.disk.files = FileSystem(world.lock, world.clock.now)
     world.machines[machine.key] = machine
     now = world.clock.now()
     own = {"node-ip": "10.1.0.4", "tls-san": [address]}

@@ -9,7 +9,7 @@ from crdbmesh_simulator.azure import vm_rules
 from crdbmesh_simulator.azure.errors import Body
 from crdbmesh_simulator.azure.kinds import Identity
 from crdbmesh_simulator.azure.state import Resource, Subscription
-from crdbmesh_simulator.world import Machine
+from crdbmesh_simulator.world import Disk, Machine
 
 
 def new_machine(identity: Identity, given: Body, checked: vm_rules.Accepted, disk_gib: int) -> Machine:
@@ -29,7 +29,7 @@ def new_machine(identity: Identity, given: Body, checked: vm_rules.Accepted, dis
         authorized_keys=[str(key["keyData"]).strip() for key in keys],
         custom_data=checked.custom_data,
         nic_id=checked.primary.id,
-        os_disk_gib=disk_gib,
+        disk=Disk(gib=disk_gib),
     )
 
 

@@ -52,13 +52,14 @@ class MachineOS:
         self.world = world
         self.hardware = hardware
         self.files = FileSystem(world.lock, world.clock.now)
+        hardware.disk.files = self.files
         self.users: dict[str, User] = {}
         self.groups: dict[str, int] = {}
         self.modules: set[str] = {"overlay", "nf_conntrack", "hv_netvsc", "ip_tables"}
         self.packages: set[str] = set()
         self.hostname = hardware.computer_name
         self.arch = "arm64" if _ARM_SIZE.search(hardware.size) else "amd64"
-        self.disk_gib = hardware.os_disk_gib
+        self.disk_gib = hardware.disk.gib
         self.boots = 0
         self.running = False
         self.powered_off = threading.Event()

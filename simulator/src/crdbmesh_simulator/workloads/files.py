@@ -196,7 +196,7 @@ class Files:
         return self._container.files.get(path)
 
     def _volume(self, identity: tuple[str, ...]) -> dict[str, bytes]:
-        kept = self._container.world.volumes.setdefault(identity, {}).setdefault("files", {})
+        kept = self._container.node.machine.disk.volumes.setdefault(identity, {}).setdefault("files", {})
         assert isinstance(kept, dict)
         return kept
 

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 def find_file(machine: Machine, path: str) -> bytes | None:
     """The content of a file, or None when there is none."""
-    if machine.os is None:
+    if machine.disk.files is None:
         return None
     try:
-        return bytes(machine.os.files.read(path, Actor()))
+        return bytes(machine.disk.files.read(path, Actor()))
     except OSError:
         return None
 
 
 def list_files(machine: Machine, folder: str) -> dict[str, bytes]:
     """Every regular file below a folder: absolute path -> content."""
-    if machine.os is None:
+    if machine.disk.files is None:
         return {}
     try:
-        found = list(machine.os.files.walk(folder, Actor()))
+        found = list(machine.disk.files.walk(folder, Actor()))
     except OSError:
         return {}
     return {path: bytes(inode.content) for path, inode in found if inode.is_file}

@@ -178,7 +178,7 @@ class Nodes(Controller):
             "cpu": str(machine.vcpus),
             "memory": f"{memory}Ki",
             "pods": "110",
-            "ephemeral-storage": f"{int(machine.os_disk_gib * 1024 * 1024 * 0.96)}Ki",
+            "ephemeral-storage": f"{int(machine.disk.gib * 1024 * 1024 * 0.96)}Ki",
             "hugepages-1Gi": "0",
             "hugepages-2Mi": "0",
         }

@@ -200,9 +200,10 @@ class Claims(Controller):
         if objects.spec(volume).get("persistentVolumeReclaimPolicy") == "Delete":
             for key in [key for key in self.site.disks if key[1] == objects.uid(volume)]:
                 del self.site.disks[key]
-            written = self.site.world.volumes
-            for place in [each for each in written if each[0] == "claim" and each[-1] == objects.uid(volume)]:
-                del written[place]
+            for member in self.site.cluster.members.values():
+                written = member.machine.disk.volumes
+                for place in [each for each in written if each[0] == "claim" and each[-1] == objects.uid(volume)]:
+                    del written[place]
             self.api.delete(volume)
         elif objects.status(volume).get("phase") != "Released":
             self.api.set_status(volume, {**objects.status(volume), "phase": "Released"})

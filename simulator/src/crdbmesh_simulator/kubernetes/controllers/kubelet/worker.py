@@ -396,7 +396,7 @@ class PodWorker:
                 self.wake(self._stopping_until)
                 return False
         self.drop()
-        written = self.site.world.volumes
+        written = self.member.machine.disk.volumes
         for place in [each for each in written if each[:2] == ("pod", self.uid)]:
             del written[place]
         return True
