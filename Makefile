@@ -3,9 +3,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+REFEREES := .venv-referees
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check fmt soak bench test-azure wheel clean
+.PHONY: help setup demo test test-long referees check fmt soak bench test-azure wheel clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +27,14 @@ test: $(STAMP)  ## The default suite
 
 test-long: $(STAMP)  ## The tests that take longer
 	$(BIN)/pytest -n 3 --dist loadgroup --maxschedchunk 1 -m long
+
+referees: $(STAMP) $(REFEREES)/.installed  ## Let azure-cli, kubectl, OpenSSH and a resolver judge the simulator
+	PATH="$(CURDIR)/$(REFEREES)/bin:$$PATH" $(BIN)/pytest -m referee --timeout 900 tests/referees
+
+$(REFEREES)/.installed: requirements-referees.txt
+	$(PYTHON) -m venv $(REFEREES)
+	$(REFEREES)/bin/python -m pip install --quiet --requirement requirements-referees.txt
+	@touch $@
 
 check: $(STAMP)  ## Lint, types, layers, spelling
 	$(BIN)/ruff check src simulator tests
@@ -51,4 +60,4 @@ wheel: $(STAMP)  ## Build the wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## Remove the environment and caches
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(REFEREES) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
