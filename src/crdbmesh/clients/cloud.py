@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import ssl
 import threading
 import time
@@ -109,6 +110,7 @@ class Cloud:
         address_url: answers with the caller's address as plain text.
         address_fallbacks: asked one after the other when `address_url` does not answer.
         ssh_port: where the machines' SSH servers listen, unless the spec says otherwise.
+        time_scale: how many seconds pass there in a real second; pauses and deadlines follow it (see `clock`).
     """
 
     name: str
@@ -120,6 +122,7 @@ class Cloud:
     address_url: str = ADDRESS_URL
     address_fallbacks: tuple[str, ...] = ()
     ssh_port: int = 22
+    time_scale: float = 1.0
 
 
 def from_environment(environ: Mapping[str, str]) -> Cloud:
@@ -264,7 +267,10 @@ def _named(environ: Mapping[str, str]) -> _Known:
 # A cloud file
 
 _HIDDEN = "(not shown)"
-_KEYS = ("name", "arm_url", "scopes", "ca_file", "token", "token_file", "subscription_id", "address_url", "ssh_port")
+_KEYS = (
+    "name", "arm_url", "scopes", "ca_file", "token", "token_file", "subscription_id", "address_url", "ssh_port",
+    "time_scale",
+)  # fmt: skip
 
 
 def read_file(path: Path) -> Cloud:
@@ -288,6 +294,7 @@ def read_file(path: Path) -> Cloud:
         subscription_id=document.get("subscription_id") or None,
         address_url=document.get("address_url") or ADDRESS_URL,
         ssh_port=document.get("ssh_port") or 22,
+        time_scale=float(document.get("time_scale", 1)),
     )
 
 
@@ -358,6 +365,9 @@ def _wrong(document: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
     port = document.get("ssh_port")
     if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535):
         yield Finding("ssh_port", repr(port), "is not a port", "give a number from 1 to 65535")
+    scale = document.get("time_scale", 1)
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        yield Finding("time_scale", repr(scale), "is not a number above 0", "leave it out: on Azure it is 1")
 
 
 def _wrong_url(document: Mapping[str, Any], key: str) -> Iterator[Finding]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from crdbmesh.clients.clock import REAL, Clock
 from crdbmesh.errors import StoppedError, WaitError
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ def wait_until(
     interval_s: float,
     say: Say = unsaid,
     stop: threading.Event | None = None,
+    clock: Clock = REAL,
 ) -> T:
     """Call `probe` until it gives a value.
 
@@ -44,13 +45,14 @@ def wait_until(
         interval_s: pause after the first probe. Later pauses grow a little and are jittered.
         say: told whenever something else is seen.
         stop: once set, the wait ends at its next pause.
+        clock: the cloud's.
 
     Raises:
         WaitError: the deadline passed.
         StoppedError: `stop` was set.
     """
     stop = stop or threading.Event()
-    started = time.monotonic()
+    started, ends = clock.now(), clock.after(deadline_s)
     pause_s = interval_s
     told = None
     while True:
@@ -60,10 +62,10 @@ def wait_until(
         if seen != told:
             say(f"{awaited} (last: {seen})")
             told = seen
-        elapsed_s = time.monotonic() - started
-        if elapsed_s >= deadline_s:
-            raise WaitError(awaited, seconds=elapsed_s, last_seen=seen)
-        if stop.wait(min(jittered(pause_s), deadline_s - elapsed_s)):
+        now = clock.now()
+        if now >= ends:
+            raise WaitError(awaited, seconds=now - started, last_seen=seen)
+        if clock.wait(stop, min(jittered(pause_s), ends - now)):
             raise StoppedError(awaited, last_seen=seen)
         pause_s = min(pause_s * _GROWTH, interval_s * _SLOWEST)
 

@@ -150,6 +150,7 @@ def run_up(
                     permit=lambda step: lease.take() if step.leased else None,
                     retry_delays_s=[world.deadline(pause_s) for pause_s in RETRY_DELAYS_S],
                     recheck_delays_s=[world.deadline(pause_s) for pause_s in RECHECK_DELAYS_S],
+                    pause=world.clock.wait,
                 )
             held = {"held": str(lease.held_by_other)} if lease.held_by_other else {}
             journal.record(ended=round(time.monotonic() - started, 3), **held)

@@ -27,6 +27,7 @@ def run(
     permit: Callable[[Step], None] = lambda _step: None,
     retry_delays_s: Sequence[float] = (),
     recheck_delays_s: Sequence[float] = (),
+    pause: Callable[[threading.Event, float], bool] = threading.Event.wait,
 ) -> dict[str, Result]:
     """Make every step of `plan` hold, as far as possible.
 
@@ -38,11 +39,12 @@ def run(
         permit: asked before each `apply`; what it raises keeps the step from being applied.
         retry_delays_s: between tries of a step that failed with a retryable error; as many more tries as delays.
         recheck_delays_s: between looks at a step that was applied and does not hold yet: reads may lag behind writes.
+        pause: waits for an event for at most so many seconds, and tells whether it is set.
 
     Returns:
         The result of every step, in the plan's order.
     """
-    return _Run(plan, notify, stop or threading.Event(), permit, retry_delays_s, recheck_delays_s).run(workers)
+    return _Run(plan, notify, stop or threading.Event(), permit, retry_delays_s, recheck_delays_s, pause).run(workers)
 
 
 class _NotHeldError(Exception):
@@ -58,6 +60,7 @@ class _Run:
         permit: Callable[[Step], None],
         retry_delays_s: Sequence[float],
         recheck_delays_s: Sequence[float],
+        pause: Callable[[threading.Event, float], bool],
     ) -> None:
         self._plan = plan
         self._steps = plan.by_name()
@@ -67,6 +70,7 @@ class _Run:
         self._permit = permit
         self._retry_delays_s = tuple(retry_delays_s)
         self._recheck_delays_s = tuple(recheck_delays_s)
+        self._pause = pause
         self._results: dict[str, Result] = {}
         self._begun: dict[str, Gap] = {}
         """The gaps that were being closed when something broke that may pass."""
@@ -127,7 +131,7 @@ class _Run:
                 if pause_s is None or not error.retryable:
                     return result(Outcome.FAILED, str(error), error.hint)
                 self._tell(Event(step.name, "waiting", f"{error}; trying again"))
-                if self._stop.wait(pause_s * random.uniform(0.8, 1.2)):  # noqa: S311 - spreads load, guards nothing
+                if self._pause(self._stop, pause_s * random.uniform(0.8, 1.2)):  # noqa: S311 - spreads load, guards nothing
                     return result(Outcome.STOPPED, str(error))
             except _NotHeldError as error:
                 return result(Outcome.FAILED, str(error))
@@ -157,7 +161,7 @@ class _Run:
         self._tell(Event(step.name, "applied", gap.summary))
         remaining = step.check()
         for pause_s in self._recheck_delays_s:
-            if remaining is None or self._stop.wait(pause_s):
+            if remaining is None or self._pause(self._stop, pause_s):
                 break
             remaining = step.check()
         if remaining is not None:

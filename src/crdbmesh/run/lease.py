@@ -224,6 +224,7 @@ class Lease:
                 deadline_s=_READABLE_S,
                 interval_s=0.5,
                 stop=self._session.stop,
+                clock=self._session.clock,
             )
             if there == holder:
                 self._me = holder

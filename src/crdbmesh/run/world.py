@@ -44,6 +44,7 @@ class World:
 
     Attributes:
         stop: once set, every wait ends with StoppedError; it is the session's.
+        clock: the cloud's; it is the session's.
     """
 
     def __init__(self, mesh: Mesh, session: Session, home: Home) -> None:
@@ -51,6 +52,7 @@ class World:
         self.session = session
         self.home = home
         self.stop = session.stop
+        self.clock = session.clock
         self._lock = threading.Lock()
         self._kept: dict[str, Any] = {}
         self._locks: dict[str, threading.Lock] = {}
@@ -182,6 +184,7 @@ class World:
                 host_key=self.host_key(machine).public,
                 name=machine.node,
                 stop=self.stop,
+                clock=self.clock,
             )
 
         return self._once(f"host/{machine.node}/{address}", connect)
@@ -221,7 +224,7 @@ class World:
                 continue
             url = f"https://{address}:{resources.KUBE_PORT}"
             reached = kubeconfig.rewrite(config, server=url, context=names.context(region))
-            kube = Kube(reached, name=region, stop=self.stop, field_manager=manager)
+            kube = Kube(reached, name=region, stop=self.stop, clock=self.clock, field_manager=manager)
             try:
                 kube.version()
             except KubeError as error:

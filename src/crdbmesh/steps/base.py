@@ -186,4 +186,5 @@ class AwaitedStep(MeshStep):
             interval_s=0.5,
             say=say,
             stop=self.world.stop,
+            clock=self.world.clock,
         )

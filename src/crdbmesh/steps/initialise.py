@@ -106,6 +106,7 @@ class Initialised(MeshStep):
             interval_s=0.5,
             say=say,
             stop=self.world.stop,
+            clock=self.world.clock,
         )
 
     def _refuse_lost(self) -> None:
@@ -161,6 +162,7 @@ class Initialised(MeshStep):
             interval_s=0.5,
             say=say,
             stop=self.world.stop,
+            clock=self.world.clock,
         )
         if len(set(found.values())) > 1:
             raise _several(found)

@@ -79,6 +79,7 @@ class Member(MachineStep):
             interval_s=0.5,
             say=say,
             stop=self.world.stop,
+            clock=self.world.clock,
         )
         if self.machine == self.region.servers[0]:
             return
@@ -233,6 +234,7 @@ class Kubeconfig(RegionStep):
             interval_s=0.5,
             say=say,
             stop=self.world.stop,
+            clock=self.world.clock,
         )
         kube.wait(
             "v1",

@@ -41,7 +41,7 @@ def test_without_a_word_it_is_public_azure() -> None:
     assert found.scopes == ("https://management.azure.com/.default",)
     assert found.subscription_id is None
     assert found.ca_file is None
-    assert found.ssh_port == 22
+    assert (found.ssh_port, found.time_scale) == (22, 1)
 
 
 def test_the_subscription_comes_from_the_environment() -> None:
@@ -78,10 +78,11 @@ def test_a_cloud_file_says_all_of_it(tmp_path: Path) -> None:
         subscription_id="s-2",
         address_url="https://127.0.0.1:8443/address",
         ssh_port=2222,
+        time_scale=0.5,
     )
     found = cloud.from_environment(environ)
     assert (found.name, found.arm_url, found.scopes) == ("lab", "https://127.0.0.1:8443", ("https://lab/.default",))
-    assert (found.subscription_id, found.ssh_port) == ("s-2", 2222)
+    assert (found.subscription_id, found.ssh_port, found.time_scale) == ("s-2", 2222, 0.5)
     assert found.credential.get_token("any").token == TOKEN
 
 
@@ -90,7 +91,7 @@ def test_a_cloud_file_may_be_yaml_and_short(tmp_path: Path) -> None:
     file.write_text(f"arm_url: https://arm.example.org\ntoken: {TOKEN}\n")
     found = cloud.read_file(file)
     assert (found.name, found.scopes) == ("arm.example.org", ("https://arm.example.org/.default",))
-    assert found.ssh_port == 22
+    assert (found.ssh_port, found.time_scale) == (22, 1)
 
 
 def test_a_token_file_is_read_again_each_time_and_found_beside_the_cloud_file(tmp_path: Path) -> None:
@@ -140,6 +141,11 @@ def test_a_port_that_is_none_and_a_url_with_a_password_are_refused(tmp_path: Pat
         "ssh_port",
     }
     assert set(wrong(write(tmp_path, arm_url="https://arm.example.org:99999999"))) == {"arm_url"}
+
+
+@pytest.mark.parametrize("scale", [0, -1, True, "60", None])
+def test_a_time_scale_that_is_not_above_zero_is_refused(tmp_path: Path, scale: Any) -> None:
+    assert set(wrong(write(tmp_path, arm_url="https://arm.example.org", time_scale=scale))) == {"time_scale"}
 
 
 def test_a_ca_file_without_certificates_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from azure.mgmt.core.polling.arm_polling import BodyContentPolling
 
 from crdbmesh.clients.azure import pipeline
 from crdbmesh.clients.azure.session import Session
+from crdbmesh.clients.clock import REAL
 from crdbmesh.clients.cloud import Cloud, GivenToken
 from crdbmesh.errors import StoppedError, WaitError
 
@@ -36,9 +37,10 @@ def following(deadline_s: float = 60.0) -> tuple[pipeline.Following, list[str]]:
         doing="PUT x",
         endpoint="https://127.0.0.1",
         pace_s=4.0,
-        deadline=time.monotonic() + deadline_s,
+        deadline=REAL.after(deadline_s),
         say=said.append,
         stop=threading.Event(),
+        clock=REAL,
     )
     method._operation, method._status = BodyContentPolling(), "Updating"
     return method, said

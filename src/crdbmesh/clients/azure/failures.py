@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from crdbmesh.clients.clock import REAL, Clock
 from crdbmesh.clients.waiting import Say, jittered
 from crdbmesh.errors import (
     CloudError,
@@ -119,6 +119,7 @@ def retrying(
     say: Say,
     deadline_s: float,
     stop: threading.Event | None = None,
+    clock: Clock = REAL,
 ) -> T:
     """`call`, again and again while Azure says that something else is in the way.
 
@@ -130,6 +131,7 @@ def retrying(
         say: told what is in the way.
         deadline_s: after which the last answer counts.
         stop: once set, no further try.
+        clock: the cloud's; its Retry-After counts on it too.
 
     Raises:
         WaitError: it was still in the way at the deadline.
@@ -139,7 +141,7 @@ def retrying(
     from azure.core.exceptions import AzureError
 
     stop = stop or threading.Event()
-    started = time.monotonic()
+    started, ends = clock.now(), clock.after(deadline_s)
     pause_s, shaky, lagging = _FIRST_PAUSE_S, 0, 0
     while True:
         try:
@@ -155,15 +157,15 @@ def retrying(
                 raise error from cause
             if shaky >= _SHAKY_TRIES:
                 raise error from cause
-            elapsed_s = time.monotonic() - started
+            elapsed_s = clock.now() - started
             wait_s = max(_server_pause(cause), 0.0) or jittered(pause_s)
             if stop.is_set():
                 raise StoppedError(doing, last_seen=str(error)) from cause
-            if elapsed_s + wait_s > deadline_s:
+            if clock.now() + wait_s > ends:
                 raise WaitError(doing, seconds=elapsed_s, last_seen=str(error), hint=error.hint) from cause
             reason = error.code or type(cause).__name__
         say(f"{doing}: {reason}, trying again ({elapsed_s:.0f} s)")
-        stop.wait(wait_s)
+        clock.wait(stop, wait_s)
         pause_s = min(pause_s * _GROWTH, _LONGEST_PAUSE_S)
 
 

@@ -6,7 +6,6 @@ Imports the Azure SDK and requests when it is imported, so `session` imports it 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.waiting import Say, jittered
 from crdbmesh.errors import StoppedError, WaitError
 
@@ -67,13 +67,22 @@ class Following(ARMPolling):
         doing: for messages.
         endpoint: of Azure Resource Manager, for status links without a host.
         pace_s: longest pause between two looks.
-        deadline: on `time.monotonic()`.
+        deadline: a moment on `clock`.
         say: told at each look.
         stop: once set, the operation goes on without us.
+        clock: the cloud's.
     """
 
     def __init__(
-        self, *, doing: str, endpoint: str, pace_s: float, deadline: float, say: Say, stop: threading.Event
+        self,
+        *,
+        doing: str,
+        endpoint: str,
+        pace_s: float,
+        deadline: float,
+        say: Say,
+        stop: threading.Event,
+        clock: Clock,
     ) -> None:
         super().__init__(pace_s, path_format_arguments={"endpoint": endpoint})
         self._doing = doing
@@ -81,7 +90,8 @@ class Following(ARMPolling):
         self._deadline = deadline
         self._say = say
         self._stop = stop
-        self._started = time.monotonic()
+        self._clock = clock
+        self._started = clock.now()
 
     def _extract_delay(self) -> float:
         try:
@@ -96,16 +106,28 @@ class Following(ARMPolling):
         super().run()
 
     def _delay(self) -> None:
-        if self._stop.wait(min(self._extract_delay(), self._left_s())):
+        if self._clock.wait(self._stop, min(self._extract_delay(), self._left_s())):
             raise StoppedError(self._doing, last_seen=self.status())
 
     def _left_s(self) -> float:
         """Say where the operation is; how much time is left for it."""
-        now = time.monotonic()
+        now = self._clock.now()
         if now >= self._deadline:
             raise WaitError(self._doing, seconds=now - self._started, last_seen=self.status())
         self._say(f"{self._doing}: {self.status()}, {now - self._started:.0f} s")
         return self._deadline - now
+
+
+class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core has no types for its transports
+    """The SDK's transport, which also makes the pauses of its retries."""
+
+    def __init__(self, clock: Clock, **options: Any) -> None:
+        super().__init__(**options)
+        self._clock = clock
+
+    def sleep(self, duration: float) -> None:
+        """Pause before a request is sent again."""
+        self._clock.sleep(duration)
 
 
 class Connections:
@@ -116,6 +138,7 @@ class Connections:
     """
 
     def __init__(self, cloud: clouds.Cloud) -> None:
+        self._clock = Clock(cloud.time_scale)
         self._verify: str | bool = str(cloud.ca_file) if cloud.ca_file else True
         self._http = requests.Session()
         self._http.trust_env = not clouds.is_loopback(cloud.arm_url)
@@ -129,7 +152,8 @@ class Connections:
 
     def transport(self) -> RequestsTransport:
         """A transport for one client."""
-        return RequestsTransport(
+        return _Transport(
+            self._clock,
             session=self._http,
             session_owner=False,
             connection_verify=self._verify,

@@ -54,6 +54,7 @@ def ensure_group(
         say=say,
         deadline_s=deadline_s,
         stop=session.stop,
+        clock=session.clock,
     )
 
 
@@ -178,6 +179,7 @@ def register_provider(
         say=say,
         deadline_s=deadline_s,
         stop=session.stop,
+        clock=session.clock,
     )
     return wait_until(
         registered,
@@ -186,6 +188,7 @@ def register_provider(
         interval_s=0.5,
         say=say,
         stop=session.stop,
+        clock=session.clock,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from crdbmesh import __version__
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import failures
+from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.waiting import Say, unsaid
 from crdbmesh.errors import CloudError, ConfigError, Finding
 
@@ -67,6 +67,7 @@ class Session:
         _quieten()
         self.cloud = cloud
         self.stop = stop or threading.Event()
+        self.clock = Clock(cloud.time_scale)
         credential = cloud.credential
         if isinstance(credential, clouds.LazyCredential):
             credential.load()
@@ -166,15 +167,16 @@ class Session:
             StoppedError: the operator interrupted; the operation goes on.
             CloudError: it failed.
         """
-        deadline = time.monotonic() + deadline_s
+        deadline = self.clock.after(deadline_s)
 
         def once() -> Body:
             following = self._following(
-                doing=doing, endpoint=self.cloud.arm_url, pace_s=pace_s, deadline=deadline, say=say, stop=self.stop
-            )
+                doing=doing, endpoint=self.cloud.arm_url, pace_s=pace_s, deadline=deadline, say=say, stop=self.stop,
+                clock=self.clock,
+            )  # fmt: skip
             return _body(begin(following).result())
 
-        return failures.retrying(once, doing=doing, say=say, deadline_s=deadline_s, stop=self.stop)
+        return failures.retrying(once, doing=doing, say=say, deadline_s=deadline_s, stop=self.stop, clock=self.clock)
 
     def remove(
         self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float, pace_s: float = QUICK_PACE_S

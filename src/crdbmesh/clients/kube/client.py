@@ -16,6 +16,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from crdbmesh.clients import waiting
+from crdbmesh.clients.clock import REAL, Clock
 from crdbmesh.clients.kube import (
     collection as kube_collection,
 )
@@ -52,6 +53,7 @@ class Kube:
         field_manager: in whose name objects are applied.
         environ: where proxies are named.
         stop: once set, waits end with StoppedError.
+        clock: the cloud's.
     """
 
     def __init__(
@@ -62,12 +64,13 @@ class Kube:
         field_manager: str = "crdbmesh",
         environ: Mapping[str, str] = os.environ,
         stop: threading.Event | None = None,
+        clock: Clock = REAL,
     ) -> None:
         self.name = name
         self._stop = stop or threading.Event()
         self.field_manager = field_manager
         self._access = kube_http.access(kubeconfig, environ)
-        self._http = kube_http.Http(self._access, name=name)
+        self._http = kube_http.Http(self._access, name=name, clock=clock)
         self._kinds = kube_collection.Kinds(self._http)
 
     def __repr__(self) -> str:
@@ -280,6 +283,7 @@ class Kube:
             container=container,
             stdin=stdin,
             timeout_s=timeout_s,
+            clock=self._http.clock,
             doing=f"{self.name}: `{textwrap.shorten(shlex.join(argv), 100, placeholder=' …')}` in {namespace}/{pod}",
         )
 

@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 import websocket
 
+from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.kube import http as kube_http
 from crdbmesh.errors import KubeError, WaitError
 
@@ -53,6 +54,7 @@ def execute(
     container: str | None,
     stdin: bytes,
     timeout_s: float,
+    clock: Clock,
     doing: str,
 ) -> ExecResult:
     """Run `argv` through the `exec` subresource at `path`.
@@ -63,21 +65,22 @@ def execute(
         argv: the command; it shows in audit logs, so no secrets in it.
         container: which of the pod's.
         stdin: what the command reads.
-        timeout_s: for all of it.
+        timeout_s: for all of it, on `clock`.
+        clock: the cloud's.
         doing: what this is, for messages.
 
     Raises:
         KubeError: it could not be started, or the stream broke before it was known how the command ended.
         WaitError: it did not end in time.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + clock.real_s(timeout_s)
     query: dict[str, Any] = {"command": argv, "stdout": "true", "stderr": "true"}
     if stdin:
         query["stdin"] = "true"
     if container:
         query["container"] = container
     url = f"{access.server}{path}?{urlencode(query, doseq=True)}"
-    connection = _connect(access, url, [_V5] if stdin else [_V5, _V4], deadline, doing)
+    connection = _connect(access, url, [_V5] if stdin else [_V5, _V4], deadline, clock, doing)
     try:
         return _Session(connection, stdin, doing).run(deadline, timeout_s)
     except (websocket.WebSocketException, OSError) as error:
@@ -87,7 +90,9 @@ def execute(
             connection.shutdown()
 
 
-def _connect(access: kube_http.Access, url: str, protocols: list[str], deadline: float, doing: str) -> Any:
+def _connect(
+    access: kube_http.Access, url: str, protocols: list[str], deadline: float, clock: Clock, doing: str
+) -> Any:
     """Open the stream. Nothing has run when this fails, so it is tried again while the server cannot be reached."""
     for attempt in range(1, _ATTEMPTS + 1):
         last = attempt == _ATTEMPTS or time.monotonic() + _PAUSE_S > deadline
@@ -102,7 +107,7 @@ def _connect(access: kube_http.Access, url: str, protocols: list[str], deadline:
         except (websocket.WebSocketException, http.client.HTTPException, OSError) as error:
             if last or not isinstance(error, ConnectionError | TimeoutError):
                 raise KubeError(f"{doing}: no stream: {error or type(error).__name__}").as_retryable() from None
-        time.sleep(_PAUSE_S * attempt)
+        clock.sleep(_PAUSE_S * attempt)
     raise AssertionError("the loop ends by returning or raising")
 
 

@@ -15,7 +15,6 @@ import os
 import random
 import re
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +24,7 @@ import urllib3
 from kubernetes.client import ApiClient, ApiException, Configuration
 
 import crdbmesh
+from crdbmesh.clients.clock import REAL, Clock
 from crdbmesh.errors import ConfigError, Finding, KubeError
 from crdbmesh.local import kubeconfig
 
@@ -154,9 +154,11 @@ class Http:
     Args:
         access: how to reach it.
         name: what to call the cluster in messages.
+        clock: the cloud's.
     """
 
-    def __init__(self, access: Access, *, name: str) -> None:
+    def __init__(self, access: Access, *, name: str, clock: Clock = REAL) -> None:
+        self.clock = clock
         self.access = access
         self.name = name
         configuration = Configuration(host=access.server)
@@ -196,21 +198,21 @@ class Http:
             NoAnswerError: there was no answer, also not to the last attempt.
             UntrustedError: the server's certificate is not trusted.
         """
-        give_up_at = time.monotonic() + _RETRY_BUDGET_S
+        give_up_at = self.clock.after(_RETRY_BUDGET_S)
         for attempt in range(1, attempts + 1):
             last = attempt == attempts
             try:
                 answer = self._once(method, path, query, body, content_type, accept, timeout_s)
             except NoAnswerError:
                 pause_s = _pause_s(attempt, None)
-                if last or time.monotonic() + pause_s > give_up_at:
+                if last or self.clock.now() + pause_s > give_up_at:
                     raise
             else:
                 pause_s = _pause_s(attempt, answer.headers.get("Retry-After"))
                 last = last or (answer.status == 500 and attempt >= _ATTEMPTS_AT_500)
-                if answer.status not in retry_statuses or last or time.monotonic() + pause_s > give_up_at:
+                if answer.status not in retry_statuses or last or self.clock.now() + pause_s > give_up_at:
                     return answer
-            time.sleep(pause_s)
+            self.clock.sleep(pause_s)
         raise AssertionError("the loop ends by returning or raising")
 
     @contextlib.contextmanager

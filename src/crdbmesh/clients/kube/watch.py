@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,8 +82,9 @@ class Wait:
         self._awaited = awaited
         self._say = say
         self._stop = stop
-        self._started = time.monotonic()
-        self._ends = self._started + deadline_s
+        self._clock = http.clock
+        self._started = self._clock.now()
+        self._ends = self._clock.after(deadline_s)
         self._seen = "nothing"
         self._told: str | None = None
         self._failures = 0
@@ -156,7 +156,7 @@ class Wait:
                 "timeoutSeconds": max(1, math.ceil(min(left_s, _WATCH_S))),
             }
             try:
-                with self._http.stream(path, query=query, timeout_s=min(left_s + 0.5, _WATCH_S + 5)) as (status, lines):
+                with self._http.stream(path, query=query, timeout_s=self._silence_s(left_s)) as (status, lines):
                     if status != 200:
                         self._pause(f"{self._seen} (a watch is refused: HTTP {status})")
                         return False
@@ -199,14 +199,18 @@ class Wait:
             raise self._late()
         pause_s = min(_FIRST_PAUSE_S * 1.6**self._failures, _LONGEST_PAUSE_S)
         self._failures += counts
-        if self._stop.wait(max(0.0, min(waiting.jittered(pause_s), self._left_s()))):
+        if self._clock.wait(self._stop, min(waiting.jittered(pause_s), self._left_s())):
             raise StoppedError(self._awaited, last_seen=self._seen)
 
     def _left_s(self) -> float:
-        return self._ends - time.monotonic()
+        return self._ends - self._clock.now()
+
+    def _silence_s(self, left_s: float) -> float:
+        """The longest silence of a watch, in real seconds: the server ends it before that."""
+        return self._clock.real_s(min(left_s + 0.5, _WATCH_S + 5))
 
     def _late(self) -> WaitError:
-        return WaitError(self._awaited, seconds=time.monotonic() - self._started, last_seen=self._seen)
+        return WaitError(self._awaited, seconds=self._clock.now() - self._started, last_seen=self._seen)
 
 
 def _apply(line: bytes, state: _State) -> bool:

@@ -13,7 +13,6 @@ import secrets
 import shlex
 import stat
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Self
@@ -21,6 +20,7 @@ from typing import Self
 import paramiko
 
 from crdbmesh.clients import waiting
+from crdbmesh.clients.clock import REAL, Clock
 from crdbmesh.clients.ssh import connect as ssh_connect
 from crdbmesh.clients.ssh import exec as ssh_exec
 from crdbmesh.errors import CommandError, HostError, StoppedError, UnreachableError, WaitError
@@ -59,6 +59,7 @@ class Host:
         name: what to call the machine in messages.
         connect_timeout_s: for each stage of one attempt to connect.
         stop: once set, waits end, and commands that take longer than seconds are left to themselves, with StoppedError.
+        clock: the cloud's.
     """
 
     def __init__(
@@ -72,9 +73,11 @@ class Host:
         name: str,
         connect_timeout_s: float = 10.0,
         stop: threading.Event | None = None,
+        clock: Clock = REAL,
     ) -> None:
         self.name = name
         self._stop = stop or threading.Event()
+        self._clock = clock
         self._target = ssh_connect.Target(
             name=name,
             address=address,
@@ -110,26 +113,28 @@ class Host:
             WaitError: it did not in time; says what stood in the way last.
             UnreachableError: the host key is not the one we gave, or the login key is refused for minutes.
         """
-        refused_since: float | None = None
+        give_up_at: float | None = None
 
         def probe() -> tuple[bool | None, str]:
-            nonlocal refused_since
+            nonlocal give_up_at
             try:
                 self._connection(attempts=1)
             except ssh_connect.HostKeyError:
                 raise
             except ssh_connect.LoginError as error:
-                refused_since = refused_since or time.monotonic()
-                if time.monotonic() - refused_since > _LOGIN_PATIENCE_S:
+                give_up_at = give_up_at or self._clock.after(_LOGIN_PATIENCE_S)
+                if self._clock.now() > give_up_at:
                     raise
                 return None, str(error)
             except UnreachableError as error:
-                refused_since = None
+                give_up_at = None
                 return None, str(error)
             return True, "logged in"
 
         awaited = f"SSH login to {self.name}"
-        waiting.wait_until(probe, awaited=awaited, deadline_s=deadline_s, interval_s=1.0, say=say, stop=self._stop)
+        waiting.wait_until(
+            probe, awaited=awaited, deadline_s=deadline_s, interval_s=1.0, say=say, stop=self._stop, clock=self._clock
+        )
 
     def run(
         self,
@@ -231,7 +236,9 @@ class Host:
         line = f"sudo -n sh -c {shlex.quote(command)}" if sudo and self._target.user != "root" else command
         channel = self._channel()
         try:
-            return ssh_exec.execute(channel, line, output, stdin=stdin, timeout_s=timeout_s, stop=self._stop)
+            return ssh_exec.execute(
+                channel, line, output, stdin=stdin, timeout_s=self._clock.real_s(timeout_s), stop=self._stop
+            )
         except ssh_exec.TimedOutError:
             raise WaitError(
                 f"`{shown}` on {self.name} to end", seconds=timeout_s, last_seen=_tail(output) or "no output"
@@ -343,7 +350,7 @@ class Host:
                 except UnreachableError:
                     if attempts <= 0:
                         raise
-                    time.sleep(waiting.jittered(_CONNECT_PAUSE_S))
+                    self._clock.sleep(waiting.jittered(_CONNECT_PAUSE_S))
                 else:
                     return self._transport
 
