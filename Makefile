@@ -6,10 +6,10 @@ STAMP := $(VENV)/.installed
 REFEREES := .venv-referees
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long referees check fmt soak bench test-azure wheel clean
+.PHONY: help setup demo test test-long referees check fmt soak simulator-coverage bench test-azure wheel clean
 
 help:  ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Make .venv with everything pinned in requirements.txt
 
@@ -50,6 +50,13 @@ fmt: $(STAMP)  ## Format
 soak: $(STAMP)  ## Two hundred seeds of faults, kills and damage, each to a whole mesh and back to nothing (SEEDS=200)
 	$(BIN)/python -m tests.soak --seeds $(or $(SEEDS),200)
 
+simulator-coverage: $(STAMP)  ## How much of the simulator the demo, the product's tests and, if they ran, the referees run
+	@mkdir -p .coverage-simulator
+	COVERAGE_RCFILE=$(CURDIR)/simulator/coverage.ini $(BIN)/coverage run -m crdbmesh demo
+	-COVERAGE_RCFILE=$(CURDIR)/simulator/coverage.ini $(BIN)/coverage run -m pytest -n 2 --dist loadgroup tests
+	$(BIN)/coverage combine --rcfile simulator/coverage.ini --keep --quiet
+	$(BIN)/coverage report --rcfile simulator/coverage.ini
+
 bench: $(STAMP)  ## How much `up` gains by running steps at once, in the simulator
 	$(BIN)/python tests/bench.py
 
@@ -60,4 +67,4 @@ wheel: $(STAMP)  ## Build the wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## Remove the environment and caches
-	rm -rf $(VENV) $(REFEREES) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(REFEREES) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage-simulator
