@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crdbmesh.commands import demo
 from crdbmesh.engine import plan, run
-from crdbmesh.local.folder import Home
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.steps import catalog
@@ -29,7 +29,7 @@ def measure(workers: int) -> tuple[float, float]:
         spec = {"regions": REGIONS, "allow_from": ["127.0.0.1"], "ssh": {"port": cloud.ssh_port}}
         taken = []
         for _ in range(2):
-            with World.open(config.mesh(spec), cloud, Home(Path(folder) / "bench")) as run_world:
+            with World.open(config.mesh(spec), cloud, LocalFolder(Path(folder) / "bench")) as run_world:
                 started = time.monotonic()
                 steps = plan.order(catalog.steps(run_world))
                 results = run.run(steps, workers=workers, notify=lambda _event: None)

@@ -19,7 +19,7 @@
     └── KubeError            the Kubernetes API answered with an error, or exec failed
 
 Each carries `hint`: what the operator does next. No message ever contains a secret: what errors quote of others goes
-through `secrecy.hide`.
+through `redaction.hide`.
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ class _FindingsError(CrdbmeshError):
     def __init__(self, findings: list[Finding]) -> None:
         super().__init__("\n".join(str(finding) for finding in findings))
         self.findings = findings
+
+    @classmethod
+    def of(cls, field: str, value: str, reason: str, remedy: str) -> Self:
+        """Make the error with one finding."""
+        return cls([Finding(field, value, reason, remedy)])
 
 
 class ConfigError(_FindingsError):

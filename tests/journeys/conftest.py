@@ -26,7 +26,7 @@ import yaml
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Outcome, Result
-from crdbmesh.local.folder import Home
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe.health import Health
 from crdbmesh.observe.probes import read
 from crdbmesh.run.world import World
@@ -62,8 +62,8 @@ class SimulatedWorld:
         }
         return config.mesh(spec)
 
-    def home(self) -> Home:
-        return Home(self.folder / "home" / "crdbmesh")
+    def home(self) -> LocalFolder:
+        return LocalFolder(self.folder / "home" / "crdbmesh")
 
     @contextmanager
     def open(self, mesh: Mesh) -> Iterator[World]:
@@ -107,7 +107,7 @@ class SimulatedWorld:
 
     def kube(self, region: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """A raw Kubernetes request with the region's kubeconfig."""
-        text = (self.home().folder / "kubeconfigs" / f"{region}.yaml").read_text()
+        text = (self.home().path / "kubeconfigs" / f"{region}.yaml").read_text()
         kubeconfig = yaml.safe_load(text)
         cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
         context = ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))

@@ -92,7 +92,7 @@ def on_host(region: str, command: str) -> Callable[[Any], None]:
     """Run a command on a region's first machine as root."""
 
     def damage(world: Any) -> None:
-        mesh = config.mesh(config.read_file(world.home().folder / SPEC))
+        mesh = config.mesh(config.read_file(world.home().path / SPEC))
         with world.open(mesh) as run_world:
             run_world.host(mesh.region(region).machines[0]).run(command, sudo=True)
 

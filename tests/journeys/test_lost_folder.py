@@ -21,7 +21,7 @@ AZURE_LAYERS = ("network", "peerings", "machines")
 
 
 def crdbmesh(world: Any, *arguments: str) -> Any:
-    environment = {"CRDBMESH_HOME": str(world.home().folder.parent), "CRDBMESH_CLOUD": world.coordinates["cloud_file"]}
+    environment = {"CRDBMESH_HOME": str(world.home().path.parent), "CRDBMESH_CLOUD": world.coordinates["cloud_file"]}
     return CliRunner().invoke(cli.app, list(arguments), env=environment)
 
 
@@ -42,7 +42,7 @@ def up_again(world: Any, *arguments: str) -> Any:
 def test_with_the_folder_lost_up_refuses_status_reads_the_tags_and_down_removes_all(world: Any) -> None:
     mesh = world.mesh(["eastus", "westus"], network={"gateway_transit": True})
     assert all(result.outcome.good for result in world.up(mesh).values())
-    folder = world.home().folder
+    folder = world.home().path
     world.home().write(SPEC, config.dump(mesh))
     writes = world.writes()
 

@@ -14,7 +14,7 @@ from crdbmesh.clients import database
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Outcome
 from crdbmesh.errors import Finding, KubeError, RefusedError
-from crdbmesh.local import secrets as folder
+from crdbmesh.local import contents
 from crdbmesh.local.folder import SPEC
 from crdbmesh.spec import load as config
 from crdbmesh.spec import names
@@ -207,7 +207,7 @@ def test_init_runs_once_whatever_is_lost_and_whichever_region_comes_first(world:
     ]
     first = world.status(mesh).cluster_ids
     assert len(first) == 1
-    assert world.home().read(folder.CLUSTER_ID) == first[0]
+    assert world.home().read(contents.CLUSTER_ID) == first[0]
 
     # Lost markers are written again, also by a spec with another first region; nothing is initialised.
     said.clear()
@@ -233,7 +233,7 @@ def test_init_runs_once_whatever_is_lost_and_whichever_region_comes_first(world:
     assert not [text for text in said if text.startswith("cockroach init on")]
 
     # Once that is said, it is done, and a region of another cluster is not taken in.
-    world.home().delete(folder.CLUSTER_ID)
+    world.home().delete(contents.CLUSTER_ID)
     until_it_holds(world, world.mesh(regions))
     second = world.status(mesh).cluster_ids
     assert len(second) == 1

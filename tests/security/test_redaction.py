@@ -14,44 +14,44 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crdbmesh import redaction as secrecy
+from crdbmesh import redaction
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Gap, Say, Step
 from crdbmesh.errors import CommandError, CrdbmeshError, WaitError
 from crdbmesh.local import pki
-from crdbmesh.local.folder import Home
+from crdbmesh.local.folder import LocalFolder
 
 
 @pytest.fixture
 def token() -> str:
     made = secrets.token_hex(24)
-    secrecy.learn(f"{made}\n", whole=True)
+    redaction.learn(f"{made}\n", whole=True)
     return made
 
 
 @given(before=st.binary(max_size=9), after=st.binary(max_size=9))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_secret_is_found_in_base64_wherever_it_stands(token: str, before: bytes, after: bytes) -> None:
-    shown = secrecy.hide(base64.b64encode(before + token.encode() + after).decode())
-    assert secrecy.HIDDEN in shown
+    shown = redaction.hide(base64.b64encode(before + token.encode() + after).decode())
+    assert redaction.HIDDEN in shown
     assert base64.b64encode(token.encode()).decode()[8:-8] not in shown
 
 
 def test_a_private_key_is_found_by_any_of_its_lines_and_its_certificate_stays() -> None:
     pair = pki.make_cilium_ca(now=dt.datetime.now(dt.UTC))
-    secrecy.learn(pair.cert_pem + pair.key_pem)
+    redaction.learn(pair.cert_pem + pair.key_pem)
     for line in pair.key_pem.splitlines()[1:-1]:
         if len(line) >= 16:
-            assert line not in secrecy.hide(f"stderr: {line}")
-    assert secrecy.hide(pair.cert_pem) == pair.cert_pem
+            assert line not in redaction.hide(f"stderr: {line}")
+    assert redaction.hide(pair.cert_pem) == pair.cert_pem
 
 
 def test_a_kubeconfigs_credentials_are_found_and_its_certificates_stay() -> None:
     pair = pki.make_cilium_ca(now=dt.datetime.now(dt.UTC))
     cert, key = (base64.b64encode(text.encode()).decode() for text in (pair.cert_pem, pair.key_pem))
-    secrecy.learn(f"users:\n- user:\n    client-certificate-data: {cert}\n    client-key-data: {key}\n")
-    assert secrecy.hide(f"{cert} {key}") == f"{cert} {secrecy.HIDDEN}"
-    assert pair.key_pem.splitlines()[1] not in secrecy.hide(pair.key_pem)
+    redaction.learn(f"users:\n- user:\n    client-certificate-data: {cert}\n    client-key-data: {key}\n")
+    assert redaction.hide(f"{cert} {key}") == f"{cert} {redaction.HIDDEN}"
+    assert pair.key_pem.splitlines()[1] not in redaction.hide(pair.key_pem)
 
 
 def test_no_error_says_a_secret(token: str) -> None:
@@ -62,7 +62,7 @@ def test_no_error_says_a_secret(token: str) -> None:
     ]
     for error in errors:
         assert token not in f"{error!r} {error} {error.hint} {vars(error)}"
-        assert secrecy.HIDDEN in str(error)
+        assert redaction.HIDDEN in str(error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,30 +87,30 @@ def test_no_event_and_no_result_of_a_run_says_a_secret(token: str) -> None:
 
 
 def test_a_journal_keeps_no_secret_whoever_writes_it(token: str, tmp_path: Path) -> None:
-    with Home(tmp_path / "mesh").journal("up", dt.datetime.now(dt.UTC)) as journal:
+    with LocalFolder(tmp_path / "mesh").journal("up", dt.datetime.now(dt.UTC)) as journal:
         journal.record(step="a", text=f"it said {token}")
     (line,) = journal.path.read_text().splitlines()
-    assert json.loads(line)["text"] == f"it said {secrecy.HIDDEN}"
+    assert json.loads(line)["text"] == f"it said {redaction.HIDDEN}"
 
 
 def test_what_the_folder_holds_is_known_once_it_was_read_or_written(tmp_path: Path) -> None:
-    home, made = Home(tmp_path / "mesh"), secrets.token_hex(24)
+    home, made = LocalFolder(tmp_path / "mesh"), secrets.token_hex(24)
     home.write("tokens/eastus", made)
-    assert secrecy.hide(made) == secrecy.HIDDEN
+    assert redaction.hide(made) == redaction.HIDDEN
     other, identity = secrets.token_hex(24), secrets.token_hex(16)
-    (home.folder / "tokens" / "westus").touch(0o600)
-    (home.folder / "tokens" / "westus").write_text(f"{other}\n")
+    (home.path / "tokens" / "westus").touch(0o600)
+    (home.path / "tokens" / "westus").write_text(f"{other}\n")
     home.read("tokens/westus")
     home.write("cluster-id", identity)
-    assert secrecy.hide(other) == secrecy.HIDDEN
-    assert secrecy.hide(identity) == identity
+    assert redaction.hide(other) == redaction.HIDDEN
+    assert redaction.hide(identity) == identity
 
 
 def test_many_threads_may_learn_and_hide_at_once(token: str) -> None:
     def work() -> None:
         for _ in range(50):
-            secrecy.learn(secrets.token_hex(16), whole=True)
-            assert token not in secrecy.hide(f"a {token} b")
+            redaction.learn(secrets.token_hex(16), whole=True)
+            assert token not in redaction.hide(f"a {token} b")
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

@@ -15,7 +15,7 @@ import pytest
 from crdbmesh.checks.actions import LOOKING
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands.doctor import run_doctor
-from crdbmesh.local.folder import Home
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import load as config
 from crdbmesh.spec import versions
 from crdbmesh_simulator.azure import authorization
@@ -101,7 +101,7 @@ def test_doctor_names_each_action_that_is_missing(world: Simulator, tmp_path: Pa
     for missing in (LOOKING - unread, set(ACTIONS) - LOOKING - first, *({one} for one in sorted(first | unread))):
         world.world.subscription.permissions = [role(*(action for action in ACTIONS if action not in missing))]
         try:
-            found = json.dumps(run_doctor(mesh, cloud, Home(tmp_path / "home")).document())
+            found = json.dumps(run_doctor(mesh, cloud, LocalFolder(tmp_path / "home")).document())
         finally:
             world.world.subscription.permissions = [role(*ACTIONS)]
         assert [action for action in sorted(missing) if action not in found] == []

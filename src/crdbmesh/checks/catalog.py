@@ -51,7 +51,7 @@ def run_checks(world: World) -> list[Verdict]:
     Raises:
         StoppedError: the operator interrupted.
     """
-    return look(Facts(world.mesh, world.home, world.session.cloud, world.session))
+    return look(Facts(world.mesh, world.folder, world.session.cloud, world.session))
 
 
 def look(facts: Facts) -> list[Verdict]:

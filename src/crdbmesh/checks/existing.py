@@ -13,8 +13,8 @@ from crdbmesh.checks import machines
 from crdbmesh.checks.comparison import AGAIN, Comparison
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.errors import CloudError, ConfigError, CredentialError, Finding
-from crdbmesh.local import folder as homes
-from crdbmesh.local import secrets as folder
+from crdbmesh.local import contents
+from crdbmesh.local.folder import SPEC
 from crdbmesh.observe import inventory
 from crdbmesh.run.world import World
 from crdbmesh.spec import addressing, names
@@ -89,19 +89,19 @@ def _named(mesh: Mesh) -> Iterator[tuple[str, str]]:
 
 
 def _folder(compared: Comparison) -> Iterator[Finding]:
-    wanted = folder.secrets(compared.mesh)
-    home = compared.world.home
-    have = {secret.file for secret in wanted if home.read(secret.file) is not None}
-    lost = folder.lost(wanted, have, compared.found.machines.keys())
+    wanted = contents.secrets(compared.mesh)
+    folder = compared.world.folder
+    have = {secret.file for secret in wanted if folder.read(secret.file) is not None}
+    lost = contents.lost(wanted, have, compared.found.machines.keys())
     if not lost:
         return
     whole = not have
     there = f"{len(compared.found.machines)} of the mesh's machines are in Azure, made with secrets that are not here: "
     yield Finding(
         "folder",
-        str(home.folder),
-        there + folder.describe(lost, whole=whole),
-        folder.remedy(compared.mesh.name, whole=whole),
+        str(folder.path),
+        there + contents.describe(lost, whole=whole),
+        contents.remedy(compared.mesh.name, whole=whole),
     )
 
 
@@ -215,10 +215,10 @@ def _first(compared: Comparison) -> str | None:
 
 
 def _kept(world: World) -> Mesh | None:
-    if world.home.read(homes.SPEC) is None:
+    if world.folder.read(SPEC) is None:
         return None
     try:
-        return config.mesh(config.read_file(world.home.folder / homes.SPEC))
+        return config.mesh(config.read_file(world.folder.path / SPEC))
     except ConfigError:
         return None
 

@@ -14,7 +14,7 @@ from crdbmesh.clients.azure import compute, identity, network, resources
 from crdbmesh.clients.azure.session import Body, Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import CrdbmeshError, ForbiddenError, StoppedError
-from crdbmesh.local.folder import Home
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh, Region
@@ -29,14 +29,14 @@ class Facts:
 
     Args:
         mesh: the spec, or None when nothing says which regions are meant.
-        home: the mesh's local folder.
+        folder: the mesh's local folder.
         cloud: where Azure is.
         session: the way into Azure, or why there is none.
     """
 
-    def __init__(self, mesh: Mesh | None, home: Home, cloud: Cloud, session: Session | CrdbmeshError) -> None:
+    def __init__(self, mesh: Mesh | None, folder: LocalFolder, cloud: Cloud, session: Session | CrdbmeshError) -> None:
         self._mesh = mesh
-        self.home = home
+        self.folder = folder
         self.cloud = cloud
         self._session = session
         self._lock = threading.Lock()
@@ -68,7 +68,7 @@ class Facts:
     @property
     def world(self) -> World:
         """The world as steps see it."""
-        return World(self.mesh, self.session, self.home)
+        return World(self.mesh, self.session, self.folder)
 
     def each(self, regions: Iterable[Region], look: Callable[[Region], Iterable[Remark]]) -> Iterator[Remark]:
         """The remarks on several regions, looked at at once, in the regions' order; what fails in one is its remark."""

@@ -12,9 +12,9 @@ from crdbmesh.checks.base import Caution, Remark
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients.azure import resources
 from crdbmesh.errors import ConfigError, Finding
-from crdbmesh.local import folder as homes
 from crdbmesh.local import pki
-from crdbmesh.local.secrets import LOGIN_KEY
+from crdbmesh.local.contents import LOGIN_KEY
+from crdbmesh.local.folder import SPEC
 from crdbmesh.spec import load as config
 from crdbmesh.spec import names
 
@@ -78,7 +78,7 @@ def _remove(lock: dict[str, object]) -> str:
 
 def folder(facts: Facts) -> Iterator[Remark]:
     """The mesh's local folder can be written to, is ours alone, and has room."""
-    path = facts.home.folder
+    path = facts.folder.path
     try:
         yield from _folder(path)
         if path.is_dir():
@@ -128,21 +128,21 @@ def _contents(path: Path) -> Iterator[Remark]:
 
 def _spec(facts: Facts) -> Iterator[Remark]:
     """The kept spec can be read: `status`, and `up` without options, take it."""
-    if not facts.home.exists():
+    if not facts.folder.exists():
         return
     try:
-        config.mesh(config.read_file(facts.home.folder / homes.SPEC))
+        config.mesh(config.read_file(facts.folder.path / SPEC))
     except ConfigError as error:
         reason = f"the kept spec is broken: {error.findings[0].reason}"
         remedy = "run `up` with --regions or --config, which writes it anew"
-        yield Caution(Finding("folder", str(facts.home.folder / homes.SPEC), reason, remedy))
+        yield Caution(Finding("folder", str(facts.folder.path / SPEC), reason, remedy))
 
 
 def keys(facts: Facts) -> Iterator[Remark]:
     """The login key here is the one that the machines which are there let in. Whether it is lost, `existing` says."""
     ours = {names.machine(facts.mesh.name, one.region, one.number).lower() for one in facts.mesh.all_machines()}
     machines = {name: vm for name, vm in facts.machines().items() if name in ours}
-    path = facts.home.folder / LOGIN_KEY
+    path = facts.folder.path / LOGIN_KEY
     try:
         public = pki.read_ssh_key(path.read_text(encoding="utf-8"), facts.mesh.name).public.split()[:2]
     except (FileNotFoundError, NotADirectoryError):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from crdbmesh import redaction as secrecy
+from crdbmesh import redaction
 from crdbmesh.errors import CloudError, ConfigError, Finding
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class LazyCredential:
             if kept is not None and kept.expires_on > time.time() + _TOKEN_LEFT_S and not options.get("claims"):
                 return kept
             token = credential.get_token(*scopes, **options)
-            secrecy.learn(token.token, whole=True)
+            redaction.learn(token.token, whole=True)
             self._tokens[scopes] = token
             return token
 
@@ -86,7 +86,7 @@ class GivenToken:
 
     def _read(self) -> str:
         token = self._token if self._file is None else self._read_file(self._file)
-        secrecy.learn(token, whole=True)
+        redaction.learn(token, whole=True)
         return token
 
     def _read_file(self, file: Path) -> str:

@@ -19,7 +19,7 @@ from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands import down, status, up
 from crdbmesh.engine.step import Outcome
 from crdbmesh.errors import CrdbmeshError
-from crdbmesh.local import folder as homes
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe.health import Health
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
@@ -200,23 +200,23 @@ def run_demo(
         cloud = world.cloud()
         mesh = up.with_caller(spec(regions, machines, ssh_port=cloud.ssh_port), cloud)
         # Inside the world's own folder, which goes with the world however this ends.
-        home = homes.Home(world.cloud_file.parent / "home" / mesh.name)
+        folder = LocalFolder(world.cloud_file.parent / "home" / mesh.name)
         tell(f"up (simulated): {', '.join(regions)}; {machines} machine{'s' if machines != 1 else ''} each")
-        first = up.run_up(mesh, cloud, home, watch=watch, stop=stop)
+        first = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
         _must(first, "up")
         tell(_summary(first))
         tell("status (simulated)")
-        health = status.run_status(mesh, cloud, home)
+        health = status.run_status(mesh, cloud, folder)
         show(health)
         tell("up again (simulated): it must change nothing")
         before = world.writes()
-        again = up.run_up(mesh, cloud, home, watch=watch, stop=stop)
+        again = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
         _must(again, "the second up")
         writes = world.writes() - before
         tell(f"{_summary(again)}; {writes} writes seen at the world's doors")
         tell("down (simulated)")
         with watch([]) as notify:
-            ended = down.run_down(mesh.name, cloud, home, notify=notify, stop=stop)
+            ended = down.run_down(mesh.name, cloud, folder, notify=notify, stop=stop)
         report = world.report()
     for unknown in report["unknown"]:
         tell(f"the simulated world did not understand ({unknown['door']}): {unknown['what']}")
@@ -265,19 +265,19 @@ def keep(
         DemoError: it did not come up, or a mesh of that name is known already.
         KeyboardInterrupt: `stop` was set before it was up.
     """
-    home = homes.Home(root / name)
-    _forget_dead_world(home)
-    if home.folder.exists():
+    folder = LocalFolder(root / name)
+    _forget_dead_world(folder)
+    if folder.path.exists():
         hint = "choose another with --name, or remove that one with `crdbmesh down`"
-        raise DemoError(f"a mesh called {name} is known already, in {home.folder}", hint=hint)
+        raise DemoError(f"a mesh called {name} is known already, in {folder.path}", hint=hint)
     tell("Starting a simulated Azure on this machine: nothing is sent anywhere, nothing costs anything.")
     with serve(seed=seed) as world:
         cloud = world.cloud()
         mesh = up.with_caller(spec(regions, machines, name=name, ssh_port=cloud.ssh_port), cloud)
         try:
-            home.write(_WORLD, str(world.cloud_file))
+            folder.write(_WORLD, str(world.cloud_file))
             tell(f"up (simulated): {', '.join(regions)}; {machines} machine{'s' if machines != 1 else ''} each")
-            ended = up.run_up(mesh, cloud, home, watch=watch, stop=stop)
+            ended = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
             _must(ended, "up")
             tell(_summary(ended))
             ready(world)
@@ -287,14 +287,14 @@ def keep(
                 raise DemoError("the simulated world ended by itself")
             tell(f"Stopping the simulated world; {world.report()['resources']} simulated resources go with it.")
         finally:
-            home.remove()
+            folder.remove()
 
 
-def _forget_dead_world(home: homes.Home) -> None:
+def _forget_dead_world(folder: LocalFolder) -> None:
     """Remove what a demo that was killed left behind: the folder of a mesh whose world is gone."""
-    cloud_file = home.read(_WORLD)
+    cloud_file = folder.read(_WORLD)
     if cloud_file is not None and not Path(cloud_file).exists():
-        home.remove()
+        folder.remove()
 
 
 def _summary(ended: up.UpResult) -> str:

@@ -13,7 +13,7 @@ from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError, CrdbmeshError, Finding
-from crdbmesh.local import folder as homes
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec.mesh import Mesh
 
 NAME = "crdbmesh"
@@ -67,13 +67,13 @@ def find_mesh(given: specs.Given, cloud: clouds.Cloud, root: Path) -> Mesh | Non
         raise
 
 
-def run_doctor(mesh: Mesh | None, cloud: clouds.Cloud, home: homes.Home) -> DoctorResult:
+def run_doctor(mesh: Mesh | None, cloud: clouds.Cloud, folder: LocalFolder) -> DoctorResult:
     """Do every check. Nothing is written, neither to the cloud nor here.
 
     Args:
         mesh: the spec; without one, what depends on it is left out.
         cloud: where Azure is.
-        home: the mesh's local folder, which need not be there.
+        folder: the mesh's local folder, which need not be there.
 
     Raises:
         StoppedError: the operator interrupted.
@@ -81,9 +81,9 @@ def run_doctor(mesh: Mesh | None, cloud: clouds.Cloud, home: homes.Home) -> Doct
     try:
         session = Session(cloud)
     except CrdbmeshError as error:
-        return DoctorResult(mesh, catalog.look(Facts(mesh, home, cloud, error)))
+        return DoctorResult(mesh, catalog.look(Facts(mesh, folder, cloud, error)))
     with session:
-        return DoctorResult(mesh, catalog.look(Facts(mesh, home, cloud, session)))
+        return DoctorResult(mesh, catalog.look(Facts(mesh, folder, cloud, session)))
 
 
 def _verdict_document(verdict: Verdict) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from crdbmesh.commands.up import recorded, result_document
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Notify, Outcome, Result, Step
 from crdbmesh.errors import CloudError
-from crdbmesh.local import folder as homes
-from crdbmesh.local import secrets as folder
+from crdbmesh.local import contents
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import inventory
 from crdbmesh.run import lease as leases
 from crdbmesh.spec import names
@@ -136,7 +136,7 @@ def find(mesh: str, cloud: clouds.Cloud) -> Belongings:
 def run_down(
     mesh: str,
     cloud: clouds.Cloud,
-    home: homes.Home,
+    folder: LocalFolder,
     *,
     notify: Notify,
     wait: bool = True,
@@ -148,7 +148,7 @@ def run_down(
     Args:
         mesh: its name, which is the value of the tag.
         cloud: where Azure is.
-        home: the mesh's local folder; not needed.
+        folder: the mesh's local folder; not needed.
         notify: told of every event.
         wait: until Azure has deleted; otherwise only until it has taken the order. Resources that go one by one are
             always waited for, since the next depends on them.
@@ -161,18 +161,18 @@ def run_down(
     """
     started = time.monotonic()
     with Session(cloud, stop=stop) as session, contextlib.ExitStack() as stack:
-        has_folder = home.folder.is_dir()
+        has_folder = folder.path.is_dir()
         if has_folder:
-            stack.enter_context(home.locked(leases.name_of("down")))
+            stack.enter_context(folder.locked(leases.name_of("down")))
         found = _belongings(session, mesh)
-        lease = _lease(session, mesh, found.lease(mesh), origin=leases.origin_id(home.folder) if has_folder else None)
+        lease = _lease(session, mesh, found.lease(mesh), origin=leases.origin_id(folder.path) if has_folder else None)
         if lease is not None:
             lease.take()
             stack.callback(lease.end)
         # Whoever is taken down is not missed: another `up` begins an empty database.
-        home.delete(folder.CLUSTER_ID)
-        if home.exists():
-            journal = stack.enter_context(home.journal("down", dt.datetime.now(dt.UTC)))
+        folder.delete(contents.CLUSTER_ID)
+        if folder.exists():
+            journal = stack.enter_context(folder.journal("down", dt.datetime.now(dt.UTC)))
             journal.record(command="down", mesh=mesh, found=found.count)
             notify = recorded(journal, notify)
         steps: list[Step] = [
@@ -186,9 +186,9 @@ def run_down(
     ended = DownResult(mesh, results, found.count, left, found.kept, wait, time.monotonic() - started)
     if not ended.done:
         return ended
-    forgotten = _forget(home, found, forget_in) if forget_in is not None else ()
+    forgotten = _forget(folder, found, forget_in) if forget_in is not None else ()
     if wait:
-        home.remove()
+        folder.remove()
     return DownResult(mesh, results, found.count, left, found.kept, wait, time.monotonic() - started, forgotten)
 
 
@@ -249,8 +249,8 @@ def _is_there(session: Session, resource: Resource) -> bool:
         return True
 
 
-def _forget(home: homes.Home, found: Belongings, environ: Mapping[str, str]) -> tuple[str, ...]:
-    kept = [path.stem for path in sorted((home.folder / "kubeconfigs").glob("*.yaml"))]
+def _forget(folder: LocalFolder, found: Belongings, environ: Mapping[str, str]) -> tuple[str, ...]:
+    kept = [path.stem for path in sorted((folder.path / "kubeconfigs").glob("*.yaml"))]
     regions = dict.fromkeys([*kept, *found.regions])
     return kubeconfig.forget(regions, environ).contexts
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from crdbmesh.errors import ConfigError, Finding
-from crdbmesh.local import folder as homes
 from crdbmesh.local import kubeconfig
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh
 
@@ -39,16 +39,16 @@ def contexts(mesh: Mesh) -> tuple[str, ...]:
     return tuple(names.context(region.name) for region in mesh.regions)
 
 
-def read(mesh: Mesh, home: homes.Home) -> str:
+def read(mesh: Mesh, folder: LocalFolder) -> str:
     """One kubeconfig with a context per region, as YAML; the first region's is current.
 
     Raises:
         ConfigError: a region has none yet.
     """
-    return kubeconfig.dump(kubeconfig.merge(kubeconfig.empty(), _configs(mesh, home), switch=contexts(mesh)[0]))
+    return kubeconfig.dump(kubeconfig.merge(kubeconfig.empty(), _configs(mesh, folder), switch=contexts(mesh)[0]))
 
 
-def merge(mesh: Mesh, home: homes.Home, environ: Mapping[str, str], *, switch: str | None) -> Merged:
+def merge(mesh: Mesh, folder: LocalFolder, environ: Mapping[str, str], *, switch: str | None) -> Merged:
     """Merge the contexts into the user's file; its current context stays unless `switch` names a region.
 
     Raises:
@@ -59,7 +59,7 @@ def merge(mesh: Mesh, home: homes.Home, environ: Mapping[str, str], *, switch: s
         raise ConfigError([Finding("--switch", switch, "is not a region of the mesh", f"choose from {known}")])
     path = kubeconfig.user_path(environ, Path.home())
     target = None if switch is None else names.context(switch)
-    backup = kubeconfig.write_merged(path, _configs(mesh, home), switch=target, now=dt.datetime.now(dt.UTC))
+    backup = kubeconfig.write_merged(path, _configs(mesh, folder), switch=target, now=dt.datetime.now(dt.UTC))
     return Merged(path, contexts(mesh), backup)
 
 
@@ -75,8 +75,8 @@ def forget(regions: Iterable[str], environ: Mapping[str, str]) -> Merged:
     return Merged(path, unwanted, backup)
 
 
-def _configs(mesh: Mesh, home: homes.Home) -> list[kubeconfig.Config]:
-    texts = {region.name: home.read(f"kubeconfigs/{region.name}.yaml") for region in mesh.regions}
+def _configs(mesh: Mesh, folder: LocalFolder) -> list[kubeconfig.Config]:
+    texts = {region.name: folder.read(f"kubeconfigs/{region.name}.yaml") for region in mesh.regions}
     if absent := [name for name, text in texts.items() if text is None]:
         remedy = "run `crdbmesh up` until its k3s answers"
         raise ConfigError([Finding("region", name, "has no kubeconfig yet", remedy) for name in absent])

@@ -12,7 +12,7 @@ from crdbmesh.commands.up import result_document
 from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome, Result
 from crdbmesh.errors import Finding
-from crdbmesh.local import folder as homes
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
@@ -56,21 +56,21 @@ class PlanResult:
 
 
 def run_plan(
-    mesh: Mesh, cloud: clouds.Cloud, home: homes.Home, *, warn: Callable[[Finding], None] = lambda _finding: None
+    mesh: Mesh, cloud: clouds.Cloud, folder: LocalFolder, *, warn: Callable[[Finding], None] = lambda _finding: None
 ) -> PlanResult:
     """Do every check, then survey every step.
 
     Args:
         mesh: the spec.
         cloud: where Azure is.
-        home: the mesh's local folder.
+        folder: the mesh's local folder.
         warn: told of what does not stand in the way, but should be known.
 
     Raises:
         PreflightError: something foreseeable stands in the way.
         CrdbmeshError: Azure or the local folder cannot be used at all.
     """
-    with World.open(mesh, cloud, home) as world:
+    with World.open(mesh, cloud, folder) as world:
         checks.require(world, warn)
         steps = catalog.steps(world)
         found = plan.survey(plan.order(steps), workers=WORKERS)

@@ -17,7 +17,7 @@ from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError, CrdbmeshError, Finding
-from crdbmesh.local import folder as homes
+from crdbmesh.local.folder import list_meshes
 from crdbmesh.observe import inventory
 from crdbmesh.observe.inventory import Inventory
 from crdbmesh.spec import addressing, names
@@ -37,7 +37,7 @@ def known(name: str | None, cloud: Cloud, root: Path) -> tuple[Mesh, bool]:
         ConfigError: none is named and several are known here, or neither here nor in Azure is any; those found by
             their tags are listed. Or Azure cannot be asked.
     """
-    kept = homes.list_meshes(root)
+    kept = list_meshes(root)
     meant = specs.name_of(name, root) if name is not None or kept else None
     if meant in kept:
         return specs.kept(meant, root), False

@@ -8,7 +8,7 @@ from typing import Any
 
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import ConfigError, Finding
-from crdbmesh.local import folder as homes
+from crdbmesh.local.folder import SPEC, list_meshes
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
 
@@ -77,7 +77,7 @@ def name_of(given: str | None, root: Path) -> str:
     """
     if given is not None:
         return config.mesh({"name": given, "regions": ["eastus"]}).name
-    known = homes.list_meshes(root)
+    known = list_meshes(root)
     if len(known) == 1:
         return known[0]
     if known:
@@ -93,7 +93,7 @@ def kept(name: str, root: Path) -> Mesh:
     """
     document = _kept_document(name, root)
     if document is None:
-        known = homes.list_meshes(root)
+        known = list_meshes(root)
         remedy = f"restore its local folder {root / name} from a backup, or run this where `crdbmesh up` was run"
         if known:
             remedy = f"known are: {', '.join(known)}; if {name} is another, {remedy}"
@@ -103,7 +103,7 @@ def kept(name: str, root: Path) -> Mesh:
 
 def _last(name: str | None, root: Path) -> dict[str, Any]:
     """The kept spec of the mesh meant; nothing when there is none."""
-    known = homes.list_meshes(root)
+    known = list_meshes(root)
     if name is None and len(known) > 1:
         raise ConfigError([_nameless(f"several meshes are known here: {', '.join(known)}", "say which one")])
     if name is None:
@@ -112,7 +112,7 @@ def _last(name: str | None, root: Path) -> dict[str, Any]:
 
 
 def _kept_document(name: str, root: Path) -> dict[str, Any] | None:
-    return config.read_file(root / name / homes.SPEC) if name in homes.list_meshes(root) else None
+    return config.read_file(root / name / SPEC) if name in list_meshes(root) else None
 
 
 def _asking_for_regions(finding: Finding) -> Finding:

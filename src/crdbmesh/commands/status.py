@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from crdbmesh.clients import cloud as clouds
-from crdbmesh.local import folder as homes
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import probes
 from crdbmesh.observe.health import Health, Layer
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
 
 
-def run_status(mesh: Mesh, cloud: clouds.Cloud, home: homes.Home) -> Health:
+def run_status(mesh: Mesh, cloud: clouds.Cloud, folder: LocalFolder) -> Health:
     """Read every layer.
 
     Raises:
         CrdbmeshError: Azure cannot be reached at all.
     """
-    with World.open(mesh, cloud, home) as world:
+    with World.open(mesh, cloud, folder) as world:
         return probes.read(world)
 
 

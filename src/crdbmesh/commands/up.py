@@ -18,8 +18,7 @@ from crdbmesh.desired import azure as resources
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Notify, Outcome, Result
 from crdbmesh.errors import CloudError, Finding, HeldError, RefusedError
-from crdbmesh.local import folder as homes
-from crdbmesh.local.folder import Journal
+from crdbmesh.local.folder import SPEC, Journal, LocalFolder
 from crdbmesh.run import lease as leases
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
@@ -108,7 +107,7 @@ def with_caller(mesh: Mesh, cloud: clouds.Cloud) -> Mesh:
 def run_up(
     mesh: Mesh,
     cloud: clouds.Cloud,
-    home: homes.Home,
+    folder: LocalFolder,
     *,
     watch: Watch,
     warn: Callable[[Finding], None] = lambda _finding: None,
@@ -119,7 +118,7 @@ def run_up(
     Args:
         mesh: the spec.
         cloud: where Azure is.
-        home: the mesh's local folder.
+        folder: the mesh's local folder.
         watch: shows the run.
         warn: told of what does not stand in the way, but should be known.
         stop: once set, nothing new is started.
@@ -131,15 +130,15 @@ def run_up(
     """
     started = time.monotonic()
     stop = stop or threading.Event()
-    with home.locked(leases.name_of("up")), World.open(mesh, cloud, home, stop=stop) as world:
+    with folder.locked(leases.name_of("up")), World.open(mesh, cloud, folder, stop=stop) as world:
         lease = _lease(world, lost=stop.set)
         with contextlib.suppress(CloudError, RefusedError):
             # What keeps it from being read, the checks say better.
             lease.look()
         checks.require(world, warn)
-        home.write(homes.SPEC, config.dump(mesh))
+        folder.write(SPEC, config.dump(mesh))
         steps = catalog.steps(world)
-        with home.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:
+        with folder.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:
             journal.record(command="up", mesh=mesh.name, regions=[region.name for region in mesh.regions])
             with lease:
                 results = run.run(
@@ -166,7 +165,7 @@ def _lease(world: World, *, lost: Callable[[], None]) -> leases.Lease:
         location=mesh.regions[0].name,
         tags=resources.tags(mesh),
         command="up",
-        origin=leases.origin_id(world.home.folder),
+        origin=leases.origin_id(world.folder.path),
         shared=mesh.group is not None,
         lost=lost,
     )

@@ -1,15 +1,14 @@
-"""A mesh's local folder: spec, keys, certificates, kubeconfigs, run journals.
+"""A mesh's local folder: spec, keys, certificates, kubeconfigs and run journals.
 
-The world is the state; what lies here are the secrets that made it, the spec last used, and what happened when. The
-folder is 0700 and every file in it 0600. Losing it loses the login key and the CA keys (so `up` cannot continue),
-while `status` of Azure and `down` still work from the mesh's tag.
+The state of a mesh is the world itself. The folder holds the secrets that made it, the spec last used, and a journal of
+each run. It is 0700 and every file in it 0600. Losing it loses the login key and the CA keys, so that `up` cannot
+continue; `status` of Azure and `down` still work from the mesh's tag.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fcntl
 import json
 import os
 import shutil
@@ -19,79 +18,79 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
-import platformdirs
-
-from crdbmesh import redaction as secrecy
-from crdbmesh.errors import ConfigError, Finding, HeldError
-from crdbmesh.local import files
-from crdbmesh.local import secrets as folders
+from crdbmesh import redaction
+from crdbmesh.errors import ConfigError, HeldError
+from crdbmesh.local import contents, files
 
 SPEC = "mesh.yaml"
-LOCK = "lock"
 JOURNALS = "journals"
-_TOKENS = folders.token("")
+_LOCK = "lock"
+_HOLDER = "lock-holder"
+"""Says who holds the lock. A file of its own, because on Windows nobody else can read the lock while it is held."""
 
 
-def root(environ: Mapping[str, str]) -> Path:
-    """Where all meshes' folders are: `CRDBMESH_HOME`, or the platform's place for application data."""
+def find_root(environ: Mapping[str, str]) -> Path:
+    """Return the folder of all meshes' folders: `CRDBMESH_HOME`, or the platform's place for application data."""
     if given := environ.get("CRDBMESH_HOME"):
         return Path(given).expanduser()
+    import platformdirs
+
     return Path(platformdirs.user_data_dir("crdbmesh"))
 
 
-def list_meshes(folder: Path) -> list[str]:
-    """The names of the meshes known locally."""
-    if not folder.is_dir():
+def list_meshes(root: Path) -> list[str]:
+    """Return the names of the meshes that have a spec below `root`, sorted."""
+    if not root.is_dir():
         return []
-    return sorted(entry.parent.name for entry in folder.glob(f"*/{SPEC}"))
+    return sorted(entry.parent.name for entry in root.glob(f"*/{SPEC}"))
 
 
-class Home:
-    """The folder of one mesh.
+class LocalFolder:
+    """The local folder of one mesh.
 
     Args:
-        folder: its path; made on the first write.
+        path: where it is; it is created by the first write.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._lock = threading.Lock()
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._making = threading.Lock()
 
     def exists(self) -> bool:
-        """Whether a spec has been kept here."""
-        return (self.folder / SPEC).is_file()
+        """Return True when the folder holds a spec."""
+        return (self.path / SPEC).is_file()
 
     def read(self, name: str) -> str | None:
-        """A file's text, or None when it is absent.
+        """Return a file's text, or None when there is no such file.
 
         Raises:
-            ConfigError: others can read it, or it cannot be read.
+            ConfigError: other users can read it, or it cannot be read.
         """
-        path = self.folder / name
+        path = self.path / name
         try:
             mode = path.stat().st_mode
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _wrong(path, f"cannot be read ({error.strerror})", "make it readable by you") from error
+            raise _error(path, f"cannot be read ({error.strerror})", "make it readable by you") from error
         except UnicodeDecodeError:
-            raise _wrong(path, "is not text", "restore it from a backup") from None
+            raise _error(path, "is not text", "restore it from a backup") from None
         if stat.S_IMODE(mode) & 0o077:
-            raise _wrong(path, f"can be read by others (mode {stat.S_IMODE(mode):o})", f"run chmod 600 {path}")
+            raise _error(path, f"can be read by others (mode {stat.S_IMODE(mode):o})", f"run chmod 600 {path}")
         _learn(name, text)
         return text
 
     def write(self, name: str, text: str) -> None:
-        """Write a file whole: readers see the old text or the new, and nobody else ever sees either."""
+        """Write a file in one move: readers see the old text or the new, and no other user ever sees either."""
         _learn(name, text)
-        path = self.folder / name
+        path = self.path / name
         self._make(path.parent)
         files.write_private(path, text)
 
     def find_or_make(self, name: str, make: Callable[[], str]) -> str:
-        """A file's text; when it is absent, what `make` returns is written first and returned."""
-        with self._lock:
+        """Return a file's text; when there is no such file, write what `make` returns and return that."""
+        with self._making:
             found = self.read(name)
             if found is None:
                 found = make()
@@ -99,57 +98,72 @@ class Home:
             return found
 
     def delete(self, name: str) -> None:
-        """Remove a file; absent is done."""
-        with contextlib.suppress(FileNotFoundError):
-            (self.folder / name).unlink()
+        """Remove a file; do nothing when there is no such file."""
+        (self.path / name).unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Hold the folder: one run at a time on this machine. A folder that the block leaves empty is removed.
+    def locked(self, holder: str) -> Iterator[None]:
+        """Hold the folder, so that one run at a time on this machine uses it; remove it when it ends up empty.
 
         Args:
-            name: who holds it, for people.
+            holder: who holds it, for people.
 
         Raises:
             HeldError: another process holds it.
         """
-        self._make(self.folder)
-        path = self.folder / LOCK
-        with _open_lock(path) as file:
-            file.truncate(0)
-            file.write(json.dumps({"name": name, "since": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")}))
-            file.flush()
-            try:
-                yield
-            finally:
-                if not self.exists():
-                    with contextlib.suppress(OSError):
-                        path.unlink()
-                        self.folder.rmdir()
+        import filelock
+
+        self._make(self.path)
+        lock = filelock.FileLock(self.path / _LOCK, timeout=0, mode=0o600)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise HeldError(
+                f"{self.path.name} is being worked on: {self._read_holder()}",
+                hint="wait until it ends, or end it with Ctrl-C there",
+            ) from None
+        try:
+            since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+            files.write_private(self.path / _HOLDER, json.dumps({"name": holder, "since": since}))
+            yield
+        finally:
+            self.delete(_HOLDER)
+            if not self.exists():
+                with contextlib.suppress(OSError):
+                    self.delete(_LOCK)
+                    self.path.rmdir()
+            lock.release()
 
     def remove(self) -> None:
-        """Remove the whole folder; absent is done."""
+        """Remove the whole folder; do nothing when there is none."""
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.path)
 
     def journal(self, command: str, now: dt.datetime) -> Journal:
         """Start the journal of a run."""
-        self._make(self.folder / JOURNALS)
-        path = self.folder / JOURNALS / f"{now:%Y%m%dT%H%M%S.%f}-{command}.jsonl"
+        self._make(self.path / JOURNALS)
+        path = self.path / JOURNALS / f"{now:%Y%m%dT%H%M%S.%f}-{command}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return Journal(path, os.fdopen(descriptor, "a", encoding="utf-8"))
 
+    def _read_holder(self) -> str:
+        try:
+            document = json.loads((self.path / _HOLDER).read_text(encoding="utf-8"))
+            return f"{document['name']}, since {document['since']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "another process on this machine"
+
     def _make(self, folder: Path) -> None:
-        # Levels that are there are left alone, except for the mesh's own; a new one is nobody else's from the start,
-        # the folder of all meshes too: who may write there could put another folder in this one's place.
+        # Folders that exist keep their mode, except for the mesh's own. New ones are private from the start, the
+        # folder of all meshes too: whoever may write there could put another folder in this one's place.
         for level in (*reversed(folder.parents), folder):
             level.mkdir(mode=0o700, exist_ok=True)
-        for level in (self.folder, folder):
+        for level in (self.path, folder):
             level.chmod(0o700)
 
 
 class Journal:
-    """What a run did, a JSON object a line, written as it happens."""
+    """The journal of a run: a JSON object a line, written as things happen."""
 
     def __init__(self, path: Path, file: IO[str]) -> None:
         self.path = path
@@ -163,48 +177,22 @@ class Journal:
         self.close()
 
     def record(self, **fields: Any) -> None:
-        """Append one line; `at` is added."""
-        line = secrecy.hide(json.dumps({"at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), **fields}))
+        """Append one line, with the time as `at`."""
+        line = redaction.hide(json.dumps({"at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), **fields}))
         with self._lock:
             if not self._file.closed:
                 self._file.write(f"{line}\n")
                 self._file.flush()
 
     def close(self) -> None:
-        """No more lines."""
+        """Close the file; later lines are dropped."""
         with self._lock:
             self._file.close()
 
 
-def _open_lock(path: Path) -> IO[str]:
-    """The lock file, locked; it says who holds it."""
-    while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it before may have removed it, and somebody else may hold the one that is there now.
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                return file
-            file.close()
-        except BlockingIOError:
-            with file:
-                told = _told(file.read())
-            raise HeldError(
-                f"{path.parent.name} is being worked on: {told}", hint="wait until it ends, or end it with Ctrl-C there"
-            ) from None
-
-
-def _told(text: str) -> str:
-    try:
-        document = json.loads(text)
-        return f"{document['name']}, since {document['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process on this machine"
-
-
 def _learn(name: str, text: str) -> None:
-    secrecy.learn(text, whole=name.startswith(_TOKENS))
+    redaction.learn(text, whole=name.startswith(contents.TOKENS))
 
 
-def _wrong(path: Path, reason: str, remedy: str) -> ConfigError:
-    return ConfigError([Finding("file", str(path), reason, remedy)])
+def _error(path: Path, reason: str, remedy: str) -> ConfigError:
+    return ConfigError.of("file", str(path), reason, remedy)

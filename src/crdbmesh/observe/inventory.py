@@ -14,7 +14,7 @@ from typing import Any
 from crdbmesh.clients.azure import compute, network
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.session import Session
-from crdbmesh.local.secrets import Place
+from crdbmesh.local.contents import Place
 from crdbmesh.spec import names
 
 Body = Mapping[str, Any]

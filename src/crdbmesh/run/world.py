@@ -22,9 +22,8 @@ from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.ssh.host import Host
 from crdbmesh.desired import azure as resources
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError, StoppedError, UnreachableError
-from crdbmesh.local import kubeconfig, pki
-from crdbmesh.local import secrets as folder
-from crdbmesh.local.folder import Home
+from crdbmesh.local import contents, kubeconfig, pki
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe.inventory import list_machines
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine, Mesh
@@ -40,17 +39,17 @@ class World:
     Args:
         mesh: the spec.
         session: Azure.
-        home: the mesh's local folder.
+        folder: the mesh's local folder.
 
     Attributes:
         stop: once set, every wait ends with StoppedError; it is the session's.
         clock: the cloud's; it is the session's.
     """
 
-    def __init__(self, mesh: Mesh, session: Session, home: Home) -> None:
+    def __init__(self, mesh: Mesh, session: Session, folder: LocalFolder) -> None:
         self.mesh = mesh
         self.session = session
-        self.home = home
+        self.folder = folder
         self.stop = session.stop
         self.clock = session.clock
         self._lock = threading.Lock()
@@ -59,16 +58,16 @@ class World:
         self._failed: dict[str, tuple[float, CrdbmeshError]] = {}
 
     @classmethod
-    def open(cls, mesh: Mesh, cloud: Cloud, home: Home, *, stop: threading.Event | None = None) -> Self:
+    def open(cls, mesh: Mesh, cloud: Cloud, folder: LocalFolder, *, stop: threading.Event | None = None) -> Self:
         """The world through a new session. Call it in the main thread: the SDK's first imports must not race.
 
         Args:
             mesh: the spec.
             cloud: where Azure is.
-            home: the mesh's local folder.
+            folder: the mesh's local folder.
             stop: once set, every wait ends with StoppedError.
         """
-        return cls(mesh, Session(cloud, stop=stop), home)
+        return cls(mesh, Session(cloud, stop=stop), folder)
 
     def __enter__(self) -> Self:
         return self
@@ -96,25 +95,25 @@ class World:
 
     def login_key(self) -> pki.SSHKey:
         """The key pair that crdbmesh logs in with, made for this mesh."""
-        return self._ssh_key(folder.LOGIN_KEY, f"crdbmesh-{self.mesh.name}")
+        return self._ssh_key(contents.LOGIN_KEY, f"crdbmesh-{self.mesh.name}")
 
     def host_key(self, machine: Machine) -> pki.SSHKey:
         """The host key pair that a machine gets from us."""
-        return self._ssh_key(folder.host_key(machine.node), machine.node)
+        return self._ssh_key(contents.host_key(machine.node), machine.node)
 
     def token(self, region: str) -> str:
         """The secret with which machines join a region's cluster."""
-        return self._secret(folder.token(region)).strip()
+        return self._secret(contents.token(region)).strip()
 
     def cilium_ca(self) -> pki.KeyPair:
         """The CA of every cluster's Cilium."""
-        return self._key_pair(folder.CILIUM_CA)
+        return self._key_pair(contents.CILIUM_CA)
 
     def cockroach_ca(self) -> pki.KeyPair:
         """The CA of CockroachDB. Its key never leaves the local folder."""
-        return self._key_pair(folder.COCKROACH_CA)
+        return self._key_pair(contents.COCKROACH_CA)
 
-    def lost_secrets(self) -> tuple[folder.Secret, ...]:
+    def lost_secrets(self) -> tuple[contents.Secret, ...]:
         """The secrets that are not in the local folder although machines in Azure were made with them."""
         missing = self._missing_secrets()
         if not missing:
@@ -124,10 +123,10 @@ class World:
 
     def forget_world(self) -> None:
         """Drop from the local folder what it knows of a world that is gone, as when `down` ran on another machine."""
-        self.home.delete(folder.CLUSTER_ID)
+        self.folder.delete(contents.CLUSTER_ID)
         for region in self.mesh.regions:
-            self.home.delete(folder.kubeconfig(region.name))
-            self.home.delete(folder.begun(region.name))
+            self.folder.delete(contents.kubeconfig(region.name))
+            self.folder.delete(contents.begun(region.name))
 
     def public_address(self, machine: Machine) -> str | None:
         """A machine's public address, or None while it has none."""
@@ -191,7 +190,7 @@ class World:
 
     def kubeconfig_file(self, region: str) -> str:
         """Where, in the local folder, a region's kubeconfig is kept."""
-        return folder.kubeconfig(region)
+        return contents.kubeconfig(region)
 
     def kube(self, region: str, *, manager: str = "crdbmesh") -> Kube:
         """A region's Kubernetes API, through the first of its servers that answers.
@@ -203,9 +202,9 @@ class World:
         Raises:
             KubeError: there is no kubeconfig yet, or no server answers.
         """
-        text = self.home.read(self.kubeconfig_file(region))
+        text = self.folder.read(self.kubeconfig_file(region))
         if text is None:
-            raise KubeError(f"{region}: no kubeconfig in {self.home.folder}", hint=LOST_FOLDER)
+            raise KubeError(f"{region}: no kubeconfig in {self.folder.path}", hint=LOST_FOLDER)
         return self._once(f"kube/{region}/{manager}/{hash(text)}", lambda: self._answering(region, text, manager))
 
     def forget_kube(self, region: str) -> None:
@@ -247,12 +246,12 @@ class World:
         except ValueError as error:
             # Not the cause as such: it may quote the file.
             reason = "is empty" if not text.strip() else f"is damaged ({error})"
-            raise RefusedError(f"{self.home.folder / file} {reason}", hint="restore it from a backup") from None
+            raise RefusedError(f"{self.folder.path / file} {reason}", hint="restore it from a backup") from None
 
     def _secret(self, file: str) -> str:
         """A secret's text. The first use of any makes all that may still be made, before there is a machine."""
         self._once("secrets", self._make_secrets)
-        text = self.home.read(file)
+        text = self.folder.read(file)
         if text is None:
             raise lost_folder(file)
         return text
@@ -260,25 +259,25 @@ class World:
     def _make_secrets(self) -> None:
         missing = self._missing_secrets()
         if lost := self.lost_secrets():
-            everything = len(missing) == len(folder.secrets(self.mesh))
+            everything = len(missing) == len(contents.secrets(self.mesh))
             raise RefusedError(
-                f"in {self.home.folder}: {folder.describe(lost, whole=everything)}",
-                hint=folder.remedy(self.mesh.name, whole=everything),
+                f"in {self.folder.path}: {contents.describe(lost, whole=everything)}",
+                hint=contents.remedy(self.mesh.name, whole=everything),
             )
         for secret in missing:
-            self.home.find_or_make(secret.file, functools.partial(self._make_secret, secret))
+            self.folder.find_or_make(secret.file, functools.partial(self._make_secret, secret))
 
-    def _missing_secrets(self) -> tuple[folder.Secret, ...]:
-        return tuple(secret for secret in folder.secrets(self.mesh) if self.home.read(secret.file) is None)
+    def _missing_secrets(self) -> tuple[contents.Secret, ...]:
+        return tuple(secret for secret in contents.secrets(self.mesh) if self.folder.read(secret.file) is None)
 
-    def _make_secret(self, secret: folder.Secret) -> str:
-        if secret.file == folder.LOGIN_KEY:
+    def _make_secret(self, secret: contents.Secret) -> str:
+        if secret.file == contents.LOGIN_KEY:
             return pki.make_login_key(f"crdbmesh-{self.mesh.name}").private
         if secret.number is not None:
             return pki.make_host_key(secret.of).private
         if secret.region is not None:
             return pki.make_token(32)
-        make = {folder.CILIUM_CA: pki.make_cilium_ca, folder.COCKROACH_CA: pki.make_cockroach_ca}[secret.file]
+        make = {contents.CILIUM_CA: pki.make_cilium_ca, contents.COCKROACH_CA: pki.make_cockroach_ca}[secret.file]
         pair = make(now=datetime.now(UTC))
         return f"{pair.cert_pem}{pair.key_pem}"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from crdbmesh import redaction as secrecy
+from crdbmesh import redaction
 from crdbmesh.clients import database
 from crdbmesh.desired import Object, cockroach
 from crdbmesh.desired import machine as hosts
@@ -62,7 +62,7 @@ class Certificates(RegionStep):
                 pair = pki.issue_cockroach_node(ca, self.region.name, now=now)
             else:
                 pair = pki.issue_cockroach_client(ca, "root", now=now)
-            secrecy.learn(pair.key_pem)
+            redaction.learn(pair.key_pem)
             files = {"ca.crt": ca.cert_pem, f"{leaf}.crt": pair.cert_pem, f"{leaf}.key": pair.key_pem}
             kube.apply(cockroach.secret(self.region, name, files))
 

@@ -24,7 +24,7 @@ from crdbmesh.clients.waiting import wait_until
 from crdbmesh.desired import cockroach
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
-from crdbmesh.local import secrets as folder
+from crdbmesh.local import contents
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
@@ -67,7 +67,7 @@ class Initialised(MeshStep):
                 database.initialise(*self._client(), target=target, cluster_name=self.world.mesh.name)
             found = self._read_id(members or [target], say)
             self._refuse_other(found)
-        self.world.home.write(folder.CLUSTER_ID, found)
+        self.world.folder.write(contents.CLUSTER_ID, found)
         for region in self.world.mesh.all_regions():
             # A claim of another region's, which it was told of too late, gives way to what the cluster is.
             self.world.kube(region.name).apply(cockroach.marker(region, {TARGET: target, ID: found}), force=True)
@@ -110,12 +110,12 @@ class Initialised(MeshStep):
         )
 
     def _refuse_lost(self) -> None:
-        kept = self.world.home.read(folder.CLUSTER_ID)
+        kept = self.world.folder.read(contents.CLUSTER_ID)
         if kept is not None:
             raise _lost_volumes(self.world, kept.strip())
 
     def _refuse_other(self, found: str) -> None:
-        kept = self.world.home.read(folder.CLUSTER_ID)
+        kept = self.world.folder.read(contents.CLUSTER_ID)
         if kept is not None and kept.strip() != found:
             raise _several({"the pods": found, "the local folder": kept.strip()})
 
@@ -289,7 +289,7 @@ def _lost_volumes(world: World, known: str) -> RefusedError:
         f"the CockroachDB cluster {known} was initialised here, and now every pod waits as if it never was: the "
         "volumes are gone, and with them the data",
         hint="bring the machines with the volumes back. If they are lost for good: delete the ConfigMaps "
-        f"{names.INIT_MARKER} and {world.home.folder / folder.CLUSTER_ID}, run `up`, which begins an empty cluster, "
+        f"{names.INIT_MARKER} and {world.folder.path / contents.CLUSTER_ID}, run `up`, which begins an empty cluster, "
         "and restore a backup",
     )
 

@@ -15,8 +15,7 @@ from crdbmesh.desired import azure as resources
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import HostError, KubeError, RefusedError
-from crdbmesh.local import kubeconfig
-from crdbmesh.local import secrets as folder
+from crdbmesh.local import contents, kubeconfig
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine
@@ -120,11 +119,11 @@ class Member(MachineStep):
             RefusedError: the region has a cluster, but it does not answer.
         """
         first = self.region.servers[0]
-        if self.world.home.read(self.world.kubeconfig_file(self.region.name)) is None:
+        if self.world.folder.read(self.world.kubeconfig_file(self.region.name)) is None:
             if self.machine != first:
                 return first
             if not self._kubeconfig_from_others(say):
-                self.world.home.write(folder.begun(self.region.name), "")
+                self.world.folder.write(contents.begun(self.region.name), "")
                 return None
         try:
             kube = self.world.kube(self.region.name)
@@ -147,13 +146,13 @@ class Member(MachineStep):
 
     def _kubeconfig_from_others(self, say: Say) -> bool:
         """Fetch a lost kubeconfig of a cluster that was begun before; False when there is no such cluster."""
-        if self.world.home.read(folder.begun(self.region.name)) is None:
+        if self.world.folder.read(contents.begun(self.region.name)) is None:
             return False
         for server in self._others_configured():
             text = self.world.host(server).read_file(K3S_KUBECONFIG)
             if text is not None:
                 say(f"kubeconfig of {server.node}")
-                self.world.home.write(self.world.kubeconfig_file(self.region.name), text.decode())
+                self.world.folder.write(self.world.kubeconfig_file(self.region.name), text.decode())
                 return True
         return False
 
@@ -194,7 +193,7 @@ class Kubeconfig(RegionStep):
 
     def check(self) -> Gap | None:
         """Ask the API with what we have."""
-        text = self.world.home.read(self.world.kubeconfig_file(self.region.name))
+        text = self.world.folder.read(self.world.kubeconfig_file(self.region.name))
         if text is None:
             return Gap(f"{self.region.name}: no kubeconfig yet")
         server = kubeconfig.current(kubeconfig.parse(text))["cluster"].get("server")
@@ -218,7 +217,7 @@ class Kubeconfig(RegionStep):
         config = kubeconfig.rewrite(
             kubeconfig.parse(text.decode()), server=self._server(), context=names.context(self.region.name)
         )
-        self.world.home.write(self.world.kubeconfig_file(self.region.name), yaml.safe_dump(config, sort_keys=False))
+        self.world.folder.write(self.world.kubeconfig_file(self.region.name), yaml.safe_dump(config, sort_keys=False))
         self.world.forget_kube(self.region.name)
 
         def connected() -> tuple[Kube | None, str]:

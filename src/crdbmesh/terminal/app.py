@@ -17,7 +17,7 @@ import typer
 
 from crdbmesh import __version__
 from crdbmesh.errors import ConfigError, Finding
-from crdbmesh.local import folder as homes
+from crdbmesh.local.folder import LocalFolder, find_root, list_meshes
 from crdbmesh.terminal import console, exits
 from crdbmesh.terminal.options import (
     AllowFrom,
@@ -128,7 +128,7 @@ def up(
             raise typer.Exit(exits.FAILED)
         console.say(screen, "Checking subscription, regions, sizes and quota …")
         with signals.finishing("Then `crdbmesh up` goes on from there.") as stop:
-            ended = command.run_up(mesh, cloud, _home(mesh.name), watch=_watch(screen), warn=_warn(screen), stop=stop)
+            ended = command.run_up(mesh, cloud, _folder(mesh.name), watch=_watch(screen), warn=_warn(screen), stop=stop)
         console.show_results(
             screen, ended.results, seconds=ended.seconds, journal=str(ended.journal), again=_again("up", mesh.name)
         )
@@ -164,7 +164,7 @@ def plan(
         screen = console.make(stderr=True)
         console.show_intent(screen, mesh)
         console.say(screen, "Looking at what is there …")
-        found = command.run_plan(mesh, cloud, _home(mesh.name), warn=_warn(screen))
+        found = command.run_plan(mesh, cloud, _folder(mesh.name), warn=_warn(screen))
         if output == "json":
             exits.print_json(found.document())
         else:
@@ -195,7 +195,7 @@ def doctor(
         cloud = _cloud()
         mesh = command.find_mesh(given, cloud, _root_folder())
         known = mesh.name if mesh else name or command.NAME
-        found = command.run_doctor(mesh, cloud, _home(known))
+        found = command.run_doctor(mesh, cloud, _folder(known))
         if output == "json":
             exits.print_json(found.document())
         else:
@@ -213,11 +213,11 @@ def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOpti
     with exits.mapped(output) as signals, signals.leaving():
         cloud = _cloud()
         mesh, reconstructed = reconstruct.known(mesh_name or name, cloud, _root_folder())
-        home = _home(mesh.name)
+        folder = _folder(mesh.name)
         if reconstructed:
-            told = f"No spec of {mesh.name} is in {home.folder}; this one is reconstructed from its tags in Azure."
+            told = f"No spec of {mesh.name} is in {folder.path}; this one is reconstructed from its tags in Azure."
             console.say(console.make(stderr=True), told)
-        health = command.run_status(mesh, cloud, home)
+        health = command.run_status(mesh, cloud, folder)
         if output == "json":
             exits.print_json(command.document(health, reconstructed=reconstructed))
         else:
@@ -262,7 +262,7 @@ def down(
             ended = command.run_down(
                 known,
                 cloud,
-                _home(known),
+                _folder(known),
                 notify=progress,
                 wait=not no_wait,
                 forget_in=os.environ if forget_kubeconfig else None,
@@ -309,16 +309,16 @@ def kubeconfig(
         if switch is not None and not merge:
             raise ConfigError([Finding("--switch", switch, "goes with --merge only", "add --merge")])
         known = specs.name_of(mesh_name or name, _root_folder())
-        mesh, home = specs.kept(known, _root_folder()), _home(known)
+        mesh, folder = specs.kept(known, _root_folder()), _folder(known)
         if not merge:
-            text = command.read(mesh, home)
+            text = command.read(mesh, folder)
             if output == "json":
                 # The contexts' names alone: the file holds client keys.
                 exits.print_json({"command": "kubeconfig", "mesh": known, "contexts": list(command.contexts(mesh))})
             else:
                 typer.echo(text, nl=False)
             return
-        merged = command.merge(mesh, home, os.environ, switch=switch)
+        merged = command.merge(mesh, folder, os.environ, switch=switch)
         if output == "json":
             exits.print_json(merged.document())
             return
@@ -409,11 +409,11 @@ def _cloud() -> Cloud:
 
 
 def _root_folder() -> Path:
-    return homes.root(os.environ)
+    return find_root(os.environ)
 
 
-def _home(name: str) -> homes.Home:
-    return homes.Home(_root_folder() / name)
+def _folder(name: str) -> LocalFolder:
+    return LocalFolder(_root_folder() / name)
 
 
 def _watch(screen: Console) -> Watch:
@@ -430,7 +430,7 @@ def _warn(screen: Console) -> Callable[[Finding], None]:
 
 def _again(command: str, name: str) -> str:
     """How to run the same command on the same mesh again."""
-    known = homes.list_meshes(_root_folder())
+    known = list_meshes(_root_folder())
     option = "--name " if command == "up" else ""
     return f"crdbmesh {command}" if known == [name] else f"crdbmesh {command} {option}{name}"
 

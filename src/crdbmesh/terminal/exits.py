@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from crdbmesh import redaction as secrecy
+from crdbmesh import redaction
 from crdbmesh.errors import ConfigError, CrdbmeshError, Finding, HeldError, PreflightError
 from crdbmesh.terminal import console, interrupts
 from crdbmesh.terminal.interrupts import Interrupts
@@ -58,7 +58,7 @@ def mapped(output: Output) -> Iterator[Interrupts]:
 
 def print_json(document: dict[str, Any]) -> None:
     """Print a command's result, with the schema's version and without a secret."""
-    typer.echo(secrecy.hide(json.dumps({"schema": 1, **document})))
+    typer.echo(redaction.hide(json.dumps({"schema": 1, **document})))
 
 
 def print_usage_error(message: str, arguments: Sequence[str]) -> None:
@@ -92,7 +92,7 @@ def _error(kind: str, message: str, hint: str | None, findings: Sequence[Finding
 def _bug(error: Exception) -> CrdbmeshError:
     descriptor, path = tempfile.mkstemp(prefix="crdbmesh-", suffix=".txt")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(secrecy.hide("".join(traceback.format_exception(error))))
+        file.write(redaction.hide("".join(traceback.format_exception(error))))
     return CrdbmeshError(
         f"unexpected {type(error).__name__}", hint=f"this is a bug in crdbmesh; its traceback is in {path}"
     )

@@ -22,7 +22,7 @@ from crdbmesh.checks import catalog
 from crdbmesh.checks.base import Verdict
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.errors import Finding
-from crdbmesh.local.folder import Home
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh_simulator import tls
@@ -43,18 +43,18 @@ class Azure:
     def __init__(self, world: SimulatedWorld, cloud: clouds.Cloud, folder: Path) -> None:
         self.world = world
         self.cloud = cloud
-        self.home = Home(folder / "home" / "pre")
+        self.folder = LocalFolder(folder / "home" / "pre")
         self.subscription = world.subscription
         self._context = ssl.create_default_context(cafile=str(cloud.ca_file))
 
     def verdicts(self, **document: Any) -> dict[str, Verdict]:
         """Every check on a spec, by name; none of them may write anything."""
-        writes, there = dict(self.world.writes), self.home.folder.exists()
+        writes, there = dict(self.world.writes), self.folder.path.exists()
         spec = config.mesh({**SPEC, **document})
-        with World.open(spec, self.cloud, self.home) as world:
+        with World.open(spec, self.cloud, self.folder) as world:
             found = {verdict.check: verdict for verdict in catalog.run_checks(world)}
         assert dict(self.world.writes) == writes
-        assert self.home.folder.exists() == there
+        assert self.folder.path.exists() == there
         return found
 
     def refused(self, **document: Any) -> list[Finding]:

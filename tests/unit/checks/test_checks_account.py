@@ -42,7 +42,7 @@ def jwt(**claims: str) -> str:
 
 def checked(azure: Any, **cloud: Any) -> dict[str, Verdict]:
     spec = config.mesh({"regions": ["eastus"], "name": "pre", "allow_from": ["127.0.0.1"]})
-    with World.open(spec, dataclasses.replace(azure.cloud, **cloud), azure.home) as world:
+    with World.open(spec, dataclasses.replace(azure.cloud, **cloud), azure.folder) as world:
         return {verdict.check: verdict for verdict in catalog.run_checks(world)}
 
 

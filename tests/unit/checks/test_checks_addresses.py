@@ -94,7 +94,7 @@ def test_without_an_own_address_somebody_must_be_named(azure: Any) -> None:
 
     def caller(**document: Any) -> Verdict:
         spec = config.mesh({"name": "pre", "regions": ["eastus"], **document})
-        with World.open(spec, nobody, azure.home) as world:
+        with World.open(spec, nobody, azure.folder) as world:
             return next(one for one in catalog.run_checks(world) if one.check == "caller")
 
     (finding,) = caller().refused

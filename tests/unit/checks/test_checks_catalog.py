@@ -43,7 +43,7 @@ def test_the_verdicts_are_in_the_lists_order_every_time(azure: Any) -> None:
 
 
 def test_a_token_that_azure_refuses_is_one_finding(azure: Any, stranger: clouds.Cloud) -> None:
-    with World.open(config.mesh({"regions": ["eastus"], "name": "pre"}), stranger, azure.home) as world:
+    with World.open(config.mesh({"regions": ["eastus"], "name": "pre"}), stranger, azure.folder) as world:
         found = catalog.run_checks(world)
     refused = [finding for verdict in found for finding in verdict.refused]
     assert [finding.field for finding in refused] == ["credential"]
@@ -87,14 +87,14 @@ def test_a_refusal_carries_every_finding_and_warnings_come_first(azure: Any) -> 
     azure.subscription.clock_ahead_s = 1000.0
     warned: list[Finding] = []
     spec = config.mesh({"name": "pre", "regions": ["eastuss"], "allow_from": ["*"]})
-    with World.open(spec, azure.cloud, azure.home) as world, pytest.raises(PreflightError) as caught:
+    with World.open(spec, azure.cloud, azure.folder) as world, pytest.raises(PreflightError) as caught:
         catalog.require(world, warned.append)
     assert [finding.field for finding in caught.value.findings] == ["permissions", "regions[0]"]
     assert [finding.field for finding in warned] == ["allow_from", "clock"]
 
 
 def test_without_a_way_into_azure_the_local_checks_are_done_all_the_same(azure: Any) -> None:
-    facts = Facts(None, azure.home, azure.cloud, CloudError("no such host"))
+    facts = Facts(None, azure.folder, azure.cloud, CloudError("no such host"))
     found = {verdict.check: verdict for verdict in catalog.look(facts)}
     assert found["credential"].level is Level.REFUSED
     assert "no such host" in found["credential"].refused[0].reason
@@ -117,7 +117,7 @@ def test_what_fails_in_a_check_is_that_checks_verdict(azure: Any, error: Excepti
         yield "seen before it failed"
         raise error
 
-    verdict = judge(Check("c", "C", look), Facts(None, azure.home, azure.cloud, CloudError("unused")))
+    verdict = judge(Check("c", "C", look), Facts(None, azure.folder, azure.cloud, CloudError("unused")))
     assert (len(verdict.refused), len(verdict.warnings)) == (refused, warned)
     assert verdict.found == "seen before it failed"
 
@@ -128,7 +128,7 @@ def test_an_interrupted_check_is_no_verdict(azure: Any) -> None:
         raise StoppedError("x", last_seen="y")
 
     with pytest.raises(StoppedError):
-        judge(Check("c", "C", look), Facts(None, azure.home, azure.cloud, CloudError("unused")))
+        judge(Check("c", "C", look), Facts(None, azure.folder, azure.cloud, CloudError("unused")))
 
 
 def test_a_repeated_finding_stays_where_it_was_first() -> None:

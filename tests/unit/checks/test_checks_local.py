@@ -66,60 +66,60 @@ def test_a_lock_on_something_in_the_group_counts(azure: Any) -> None:
 
 
 def test_a_folder_that_is_a_file_is_refused(azure: Any) -> None:
-    azure.home.folder.parent.write_text("in the way")
+    azure.folder.path.parent.write_text("in the way")
     (found,) = azure.refused()
-    assert (found.field, found.value) == ("folder", str(azure.home.folder.parent))
+    assert (found.field, found.value) == ("folder", str(azure.folder.path.parent))
     assert "CRDBMESH_HOME" in found.remedy
 
 
 @pytest.mark.skipif(ROOT, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_to_is_refused(azure: Any) -> None:
-    azure.home.folder.mkdir(parents=True)
-    azure.home.folder.chmod(0o500)
+    azure.folder.path.mkdir(parents=True)
+    azure.folder.path.chmod(0o500)
     assert [one.reason for one in azure.refused()] == ["you cannot write there"]
 
 
 def test_files_that_others_can_read_are_named(azure: Any) -> None:
-    azure.home.write("tokens/eastus", "t")
-    azure.home.write("ca/cilium.pem", "c")
+    azure.folder.write("tokens/eastus", "t")
+    azure.folder.write("ca/cilium.pem", "c")
     assert azure.verdicts()["folder"].level is Level.OK
     for name in ("tokens/eastus", "ca/cilium.pem"):
-        (azure.home.folder / name).chmod(0o640)
+        (azure.folder.path / name).chmod(0o640)
     (found,) = azure.verdicts()["folder"].refused
     assert "ca/cilium.pem, tokens/eastus" in found.reason
-    assert f"chmod -R go= {azure.home.folder}" in found.remedy
+    assert f"chmod -R go= {azure.folder.path}" in found.remedy
 
 
 def test_a_folder_that_others_may_look_into_is_a_warning(azure: Any) -> None:
-    azure.home.write("tokens/eastus", "t")
-    azure.home.folder.chmod(0o755)
+    azure.folder.write("tokens/eastus", "t")
+    azure.folder.path.chmod(0o755)
     (found,) = azure.verdicts()["folder"].warnings
     assert "mode 755" in found.reason
 
 
 @pytest.mark.skipif(not ROOT, reason="only root gives files away")
 def test_files_of_another_user_are_refused(azure: Any) -> None:
-    azure.home.write("tokens/eastus", "t")
-    os.chown(azure.home.folder / "tokens/eastus", 12345, 12345)
+    azure.folder.write("tokens/eastus", "t")
+    os.chown(azure.folder.path / "tokens/eastus", 12345, 12345)
     (found,) = azure.verdicts()["folder"].refused
     assert "tokens/eastus belong to another user" in found.reason
 
 
 def test_a_kept_spec_that_is_broken_is_a_warning(azure: Any) -> None:
-    azure.home.write(SPEC, config.dump(config.mesh({"name": "pre", "regions": ["eastus"]})))
+    azure.folder.write(SPEC, config.dump(config.mesh({"name": "pre", "regions": ["eastus"]})))
     assert azure.verdicts()["folder"].level is Level.OK
-    azure.home.write(SPEC, "regions: 7\n")
+    azure.folder.write(SPEC, "regions: 7\n")
     (found,) = azure.verdicts()["folder"].warnings
-    assert found.value == str(azure.home.folder / SPEC)
+    assert found.value == str(azure.folder.path / SPEC)
 
 
 def test_the_login_key_is_the_one_that_the_machines_let_in(azure: Any) -> None:
     key = pki.make_login_key("pre")
     azure.put_group("pre", crdbmesh="pre")
     azure.put_machine("pre-eastus-1", key.public)
-    azure.home.write("login.key", key.private)
+    azure.folder.write("login.key", key.private)
     assert azure.verdicts()["keys"].found == "a login key is here, and 1 machine lets it in"
-    azure.home.write("login.key", pki.make_login_key("pre").private)
+    azure.folder.write("login.key", pki.make_login_key("pre").private)
     (found,) = azure.verdicts()["keys"].refused
     assert found.reason == "pre-eastus-1 let in another key than this one"
 
@@ -132,23 +132,23 @@ def test_a_login_key_that_is_lost_while_machines_are_there_is_refused(azure: Any
 
 
 def test_a_login_key_that_is_none_is_refused_and_not_shown(azure: Any) -> None:
-    azure.home.write("login.key", pki.make_login_key("pre").private.replace("AAAA", "!!!!"))
+    azure.folder.write("login.key", pki.make_login_key("pre").private.replace("AAAA", "!!!!"))
     verdict = azure.verdicts()["keys"]
-    assert [finding.value for finding in verdict.refused] == [str(azure.home.folder / "login.key")]
+    assert [finding.value for finding in verdict.refused] == [str(azure.folder.path / "login.key")]
     assert "PRIVATE" not in str(verdict)
 
 
 def test_a_login_key_that_cannot_be_read_is_refused(azure: Any) -> None:
-    (azure.home.folder / "login.key").mkdir(parents=True, mode=0o700)
-    azure.home.folder.chmod(0o700)
+    (azure.folder.path / "login.key").mkdir(parents=True, mode=0o700)
+    azure.folder.path.chmod(0o700)
     (found,) = azure.refused()
-    assert found.value == str(azure.home.folder / "login.key")
+    assert found.value == str(azure.folder.path / "login.key")
     assert found.reason.startswith("cannot be read")
 
 
 def test_a_login_key_that_others_can_read_is_one_finding(azure: Any) -> None:
-    azure.home.write("login.key", pki.make_login_key("pre").private)
-    (azure.home.folder / "login.key").chmod(0o644)
+    azure.folder.write("login.key", pki.make_login_key("pre").private)
+    (azure.folder.path / "login.key").chmod(0o644)
     (found,) = azure.refused()
     assert "others can read login.key" in found.reason
 
@@ -170,12 +170,12 @@ def test_a_clock_that_is_minutes_off_is_a_warning(azure: Any, ahead_s: float, le
 
 def test_looking_leaves_no_trace(azure: Any) -> None:
     azure.verdicts()
-    assert not azure.home.folder.parent.exists()
-    azure.home.write("tokens/eastus", "t")
-    before = _snapshot(azure.home.folder)
+    assert not azure.folder.path.parent.exists()
+    azure.folder.write("tokens/eastus", "t")
+    before = _snapshot(azure.folder.path)
     azure.verdicts()
-    assert _snapshot(azure.home.folder) == before
-    shutil.rmtree(azure.home.folder)
+    assert _snapshot(azure.folder.path) == before
+    shutil.rmtree(azure.folder.path)
 
 
 def _snapshot(folder: Path) -> list[tuple[str, int, int]]:

@@ -16,7 +16,7 @@ import pytest
 from crdbmesh.commands import demo
 from crdbmesh.engine.step import Notify, Outcome
 from crdbmesh.errors import ConfigError
-from crdbmesh.local.folder import SPEC, Home
+from crdbmesh.local.folder import SPEC, LocalFolder
 
 
 @contextmanager
@@ -97,22 +97,22 @@ def test_anything_that_should_be_nothing_makes_it_unclean(field: str) -> None:
 
 
 def test_a_mesh_of_that_name_is_not_overwritten(tmp_path: Path) -> None:
-    home = Home(tmp_path / "kept")
-    home.write(SPEC, "regions: [eastus]\n")
+    folder = LocalFolder(tmp_path / "kept")
+    folder.write(SPEC, "regions: [eastus]\n")
     with pytest.raises(demo.DemoError, match="is known already"):
         keep(tmp_path, stop=threading.Event())
-    assert home.exists()
+    assert folder.exists()
 
 
 def test_what_a_killed_demo_left_is_cleared_and_an_interrupted_one_leaves_nothing(tmp_path: Path) -> None:
-    home = Home(tmp_path / "kept")
-    home.write(SPEC, "regions: [eastus]\n")
-    home.write("simulated-world", str(tmp_path / "gone" / "cloud.json"))
+    folder = LocalFolder(tmp_path / "kept")
+    folder.write(SPEC, "regions: [eastus]\n")
+    folder.write("simulated-world", str(tmp_path / "gone" / "cloud.json"))
     stop = threading.Event()
     stop.set()
     with pytest.raises(KeyboardInterrupt):
         keep(tmp_path, stop=stop)
-    assert not home.folder.exists()
+    assert not folder.path.exists()
 
 
 def test_a_spec_that_cannot_be_is_refused_before_anything_starts() -> None:

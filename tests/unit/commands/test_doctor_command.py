@@ -13,7 +13,7 @@ from crdbmesh.checks import catalog
 from crdbmesh.commands import doctor
 from crdbmesh.commands.plan import run_plan
 from crdbmesh.errors import Finding, PreflightError
-from crdbmesh.local.folder import SPEC, Home
+from crdbmesh.local.folder import SPEC, LocalFolder
 from crdbmesh.spec import load as config
 from crdbmesh.terminal import app as cli
 
@@ -71,7 +71,7 @@ def test_with_nothing_said_it_looks_at_what_needs_no_spec(azure: Any, tmp_path: 
 
 
 def test_it_takes_the_kept_spec(azure: Any, tmp_path: Path) -> None:
-    Home(tmp_path / "kept").write(SPEC, "name: kept\nregions: [eastuss]\nallow_from: [203.0.113.1]\n")
+    LocalFolder(tmp_path / "kept").write(SPEC, "name: kept\nregions: [eastuss]\nallow_from: [203.0.113.1]\n")
     shown = crdbmesh(azure, tmp_path, "doctor")
     assert shown.exit_code == 3
     assert "regions[0] = eastuss" in shown.stdout
@@ -121,14 +121,14 @@ def test_all_findings_come_at_once_and_plan_stops_at_them(azure: Any, tmp_path: 
     )
     warned: list[Finding] = []
     with pytest.raises(PreflightError) as caught:
-        run_plan(spec, azure.cloud, Home(tmp_path / "pre"), warn=warned.append)
+        run_plan(spec, azure.cloud, LocalFolder(tmp_path / "pre"), warn=warned.append)
     assert {one.field for one in caught.value.findings} == {"regions[1]", "machines.size"}
     assert "allow_from" in {one.field for one in warned}
     assert azure.world.writes() == before
 
 
 def test_the_document_of_a_result_can_be_printed(azure: Any, tmp_path: Path) -> None:
-    result = doctor.run_doctor(None, azure.cloud, Home(tmp_path / "none"))
+    result = doctor.run_doctor(None, azure.cloud, LocalFolder(tmp_path / "none"))
     document = result.document()
     assert json.loads(json.dumps(document)) == document
     assert document["skipped"] == sum(check.needs_spec for check in catalog.CHECKS)

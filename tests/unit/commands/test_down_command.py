@@ -10,39 +10,39 @@ import pytest
 
 from crdbmesh.commands import down
 from crdbmesh.engine.step import Event, Outcome
-from crdbmesh.local import secrets as folder
-from crdbmesh.local.folder import SPEC, Home
+from crdbmesh.local import contents
+from crdbmesh.local.folder import SPEC, LocalFolder
 
 
-def kept_home(folder: Path, mesh: str) -> Home:
-    home = Home(folder / mesh)
-    home.write(SPEC, f"name: {mesh}\nregions: [eastus]\n")
-    return home
+def kept_folder(root: Path, mesh: str) -> LocalFolder:
+    folder = LocalFolder(root / mesh)
+    folder.write(SPEC, f"name: {mesh}\nregions: [eastus]\n")
+    return folder
 
 
-def run(azure: Any, mesh: str, home: Home, **options: Any) -> down.DownResult:
-    return down.run_down(mesh, azure.cloud, home, notify=options.pop("notify", lambda _event: None), **options)
+def run(azure: Any, mesh: str, folder: LocalFolder, **options: Any) -> down.DownResult:
+    return down.run_down(mesh, azure.cloud, folder, notify=options.pop("notify", lambda _event: None), **options)
 
 
 def test_a_group_of_the_meshs_own_goes_whole_and_the_folder_at_last(azure: Any, tmp_path: Path) -> None:
     azure.put_group("whole", crdbmesh="whole")
     azure.put_vnet("whole", "whole-eastus", "10.1.0.0/16", crdbmesh="whole")
     azure.put_address("whole", "whole-eastus-1-ip", crdbmesh="whole")
-    home = kept_home(tmp_path, "whole")
+    folder = kept_folder(tmp_path, "whole")
 
     found = down.find("whole", azure.cloud)
     assert found.count == 3
     assert found.names() == ("resource group whole with 1 publicIPAddresses, 1 virtualNetworks",)
 
-    ended = run(azure, "whole", home)
+    ended = run(azure, "whole", folder)
     assert ended.done
     assert ended.left == ()
     assert not azure.group_exists("whole")
-    assert not home.folder.exists()
+    assert not folder.path.exists()
 
 
 def test_absent_is_done_and_needs_no_folder(azure: Any, tmp_path: Path) -> None:
-    ended = run(azure, "never-was", Home(tmp_path / "never-was"))
+    ended = run(azure, "never-was", LocalFolder(tmp_path / "never-was"))
     assert ended.done
     assert ended.results == {}
     assert ended.document()["found"] == 0
@@ -62,7 +62,7 @@ def test_in_a_shared_group_only_what_carries_the_tag_goes_peerings_first(azure: 
     azure.peer("shared", "picky-westus", ours[0])
     events: list[Event] = []
 
-    ended = run(azure, "picky", kept_home(tmp_path, "picky"), notify=events.append)
+    ended = run(azure, "picky", kept_folder(tmp_path, "picky"), notify=events.append)
 
     assert ended.done, ended.document()
     assert not any(azure.exists(one) for one in ours)
@@ -79,7 +79,7 @@ def test_what_others_put_into_the_meshs_group_stays_and_is_named(azure: Any, tmp
     azure.put_group("lodger", crdbmesh="lodger")
     ours = azure.put_address("lodger", "lodger-eastus-1-ip", crdbmesh="lodger")
     theirs = azure.put_address("lodger", "theirs")
-    ended = run(azure, "lodger", kept_home(tmp_path, "lodger"))
+    ended = run(azure, "lodger", kept_folder(tmp_path, "lodger"))
     assert ended.done
     assert ended.kept == ("resource group lodger", "Microsoft.Network/publicIPAddresses theirs")
     assert not azure.exists(ours)
@@ -102,37 +102,37 @@ def test_a_strangers_disk_in_the_meshs_group_is_kept_whatever_it_is_called() -> 
 
 def test_what_is_taken_down_does_not_keep_the_next_database_from_being_initialised(azure: Any, tmp_path: Path) -> None:
     azure.put_group("gone", crdbmesh="gone")
-    home = kept_home(tmp_path, "gone")
-    home.write(folder.CLUSTER_ID, "an id")
-    ended = run(azure, "gone", home, wait=False)
+    folder = kept_folder(tmp_path, "gone")
+    folder.write(contents.CLUSTER_ID, "an id")
+    ended = run(azure, "gone", folder, wait=False)
     assert ended.done
-    assert home.exists()
-    assert home.read(folder.CLUSTER_ID) is None
+    assert folder.exists()
+    assert folder.read(contents.CLUSTER_ID) is None
 
 
 def test_without_waiting_the_folder_stays_until_a_second_run_has_looked(azure: Any, tmp_path: Path) -> None:
     azure.put_group("hasty", crdbmesh="hasty")
     azure.put_vnet("hasty", "hasty-eastus", "10.1.0.0/16", crdbmesh="hasty")
-    home = kept_home(tmp_path, "hasty")
-    ended = run(azure, "hasty", home, wait=False)
+    folder = kept_folder(tmp_path, "hasty")
+    ended = run(azure, "hasty", folder, wait=False)
     assert ended.done
     assert not ended.finished
-    assert home.exists()
-    again = run(azure, "hasty", home)
+    assert folder.exists()
+    again = run(azure, "hasty", folder)
     assert again.done
     assert again.finished
-    assert not home.exists()
+    assert not folder.exists()
 
 
 def test_an_interrupted_down_deletes_nothing_more_and_keeps_the_folder(azure: Any, tmp_path: Path) -> None:
     azure.put_group("stopped", crdbmesh="stopped")
-    home, stop = kept_home(tmp_path, "stopped"), threading.Event()
+    folder, stop = kept_folder(tmp_path, "stopped"), threading.Event()
     stop.set()
-    ended = run(azure, "stopped", home, stop=stop)
+    ended = run(azure, "stopped", folder, stop=stop)
     assert ended.stopped
     assert not ended.done
     assert ended.left == ("resource group stopped",)
-    assert home.exists()
+    assert folder.exists()
     assert azure.group_exists("stopped")
     azure.delete_group("stopped")
 
@@ -156,12 +156,12 @@ def test_contexts_are_forgotten_on_request_by_folder_or_by_tags(
     mesh = f"forget{int(folder_lost)}"
     azure.put_group(mesh, crdbmesh=mesh)
     azure.put_address(mesh, f"{mesh}-eastus-1-ip", **{"crdbmesh": mesh, "crdbmesh-region": "eastus"})
-    home = Home(tmp_path / mesh)
+    folder = LocalFolder(tmp_path / mesh)
     if not folder_lost:
-        home.write("kubeconfigs/eastus.yaml", KUBECONFIG)
+        folder.write("kubeconfigs/eastus.yaml", KUBECONFIG)
     own = tmp_path / "config"
     own.write_text(KUBECONFIG)
-    ended = run(azure, mesh, home, forget_in={"KUBECONFIG": str(own)})
+    ended = run(azure, mesh, folder, forget_in={"KUBECONFIG": str(own)})
     assert ended.forgotten == ("crdb-k3s-eastus",)
     assert "crdb-k3s-eastus" not in own.read_text()
     assert "current-context: mine" in own.read_text()
@@ -169,9 +169,9 @@ def test_contexts_are_forgotten_on_request_by_folder_or_by_tags(
 
 def test_a_run_is_in_the_journal(azure: Any, tmp_path: Path) -> None:
     azure.put_group("noted", crdbmesh="noted")
-    home, stop = kept_home(tmp_path, "noted"), threading.Event()
-    run(azure, "noted", home, wait=False, stop=stop)
-    (journal,) = (home.folder / "journals").glob("*-down.jsonl")
+    folder, stop = kept_folder(tmp_path, "noted"), threading.Event()
+    run(azure, "noted", folder, wait=False, stop=stop)
+    (journal,) = (folder.path / "journals").glob("*-down.jsonl")
     assert '"step": "group/noted"' in journal.read_text()
 
 

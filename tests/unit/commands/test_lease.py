@@ -15,7 +15,7 @@ import pytest
 
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.errors import HeldError
-from crdbmesh.local.folder import SPEC, Home
+from crdbmesh.local.folder import SPEC, LocalFolder
 from crdbmesh.run.lease import Lease, origin_id
 from crdbmesh.spec import names
 
@@ -166,11 +166,11 @@ def test_a_run_that_loses_it_is_told_and_takes_nothing_more(azure: Any, session:
 
 
 def test_a_second_process_in_the_same_folder_is_refused_before_it_asks_anyone(tmp_path: Path) -> None:
-    home = Home(tmp_path / "mesh")
-    home.write(SPEC, "name: mesh\nregions: [eastus]\n")
+    folder = LocalFolder(tmp_path / "mesh")
+    folder.write(SPEC, "name: mesh\nregions: [eastus]\n")
     code = (
-        "import sys; from pathlib import Path; from crdbmesh.local.folder import Home\n"
-        f"with Home(Path({str(home.folder)!r})).locked('up by alice on laptop, process 4711'):\n"
+        "import sys; from pathlib import Path; from crdbmesh.local.folder import LocalFolder\n"
+        f"with LocalFolder(Path({str(folder.path)!r})).locked('up by alice on laptop, process 4711'):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -178,16 +178,16 @@ def test_a_second_process_in_the_same_folder_is_refused_before_it_asks_anyone(tm
         assert other.stdout.readline() == b"held\n"
         with (
             pytest.raises(HeldError, match=r"mesh is being worked on: up by alice on laptop, process 4711, since 20"),
-            home.locked("me"),
+            folder.locked("me"),
         ):
             pass
         other.kill()
         other.wait(10)
-    with home.locked("me"):
+    with folder.locked("me"):
         pass
 
 
 def test_a_folder_that_was_only_locked_leaves_nothing_behind(tmp_path: Path) -> None:
-    with Home(tmp_path / "mesh").locked("me"):
+    with LocalFolder(tmp_path / "mesh").locked("me"):
         assert (tmp_path / "mesh").is_dir()
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from crdbmesh.local.folder import SPEC, Home
+from crdbmesh.local.folder import SPEC, LocalFolder
 
 
 def converse(azure: Any, folder: Path, *arguments: str, question: str, answer: str) -> tuple[int, str]:
@@ -65,7 +65,7 @@ def test_ctrl_c_at_a_question_ends_with_130(azure: Any, tmp_path: Path) -> None:
 
 def test_down_wants_the_name_itself(azure: Any, tmp_path: Path) -> None:
     azure.put_group("typed", crdbmesh="typed")
-    Home(tmp_path / "typed").write(SPEC, "name: typed\nregions: [eastus]\n")
+    LocalFolder(tmp_path / "typed").write(SPEC, "name: typed\nregions: [eastus]\n")
     question = "Type the mesh's name (typed)"
     code, shown = converse(azure, tmp_path, "down", question=question, answer="y\n")
     assert code == 2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crdbmesh.clients.cloud import Cloud, GivenToken
 from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError
-from crdbmesh.local.folder import SPEC, Home
+from crdbmesh.local.folder import SPEC, LocalFolder
 from crdbmesh.spec.mesh import Mesh
 
 AZURE = Cloud(name="azure", arm_url="https://arm.example", scopes=(), credential=GivenToken("t"))
@@ -22,7 +22,7 @@ def choose(root: Path, cloud: Cloud = AZURE, **given: object) -> Mesh:
 
 
 def keep(root: Path, name: str, text: str = "") -> None:
-    Home(root / name).write(SPEC, f"name: {name}\nregions: [eastus, westus]\n{text}")
+    LocalFolder(root / name).write(SPEC, f"name: {name}\nregions: [eastus, westus]\n{text}")
 
 
 def test_flags_win_over_the_file(tmp_path: Path) -> None:

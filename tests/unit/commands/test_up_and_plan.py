@@ -15,7 +15,7 @@ import pytest
 from crdbmesh.commands import plan, up
 from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
 from crdbmesh.errors import PreflightError
-from crdbmesh.local.folder import Home
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import load as config
 
 
@@ -34,7 +34,7 @@ def test_who_the_spec_names_is_let_in_and_nobody_else(azure: Any) -> None:
 
 def test_plan_lists_every_step_in_the_catalogs_order_and_writes_nothing(azure: Any, tmp_path: Path) -> None:
     before = azure.world.writes()
-    found = plan.run_plan(spec(allow_from=["127.0.0.1"]), azure.cloud, Home(tmp_path / "updown"))
+    found = plan.run_plan(spec(allow_from=["127.0.0.1"]), azure.cloud, LocalFolder(tmp_path / "updown"))
     assert azure.world.writes() == before
     assert list(found.found)[:2] == ["mesh/providers", "mesh/group"]
     assert list(found.found)[-1] == "mesh/proof"
@@ -46,20 +46,20 @@ def test_plan_lists_every_step_in_the_catalogs_order_and_writes_nothing(azure: A
 
 
 def test_a_refused_up_is_not_kept_as_a_mesh(azure: Any, tmp_path: Path) -> None:
-    home = Home(tmp_path / "updown")
+    folder = LocalFolder(tmp_path / "updown")
     with pytest.raises(PreflightError):
-        up.run_up(spec(regions=["eastuss"], allow_from=["127.0.0.1"]), azure.cloud, home, watch=silent)
-    assert not home.exists()
+        up.run_up(spec(regions=["eastuss"], allow_from=["127.0.0.1"]), azure.cloud, folder, watch=silent)
+    assert not folder.exists()
 
 
 def test_an_up_that_is_stopped_keeps_its_spec_and_its_journal(azure: Any, tmp_path: Path) -> None:
-    home, stop = Home(tmp_path / "updown"), threading.Event()
+    folder, stop = LocalFolder(tmp_path / "updown"), threading.Event()
     stop.set()
-    ended = up.run_up(spec(allow_from=["127.0.0.1"]), azure.cloud, home, watch=silent, stop=stop)
+    ended = up.run_up(spec(allow_from=["127.0.0.1"]), azure.cloud, folder, watch=silent, stop=stop)
     assert ended.stopped
     assert not ended.done
     assert ended.document()["stopped"] == len(ended.results)
-    assert home.exists()
+    assert folder.exists()
     lines = [json.loads(line) for line in ended.journal.read_text().splitlines()]
     assert lines[0]["command"] == "up"
     assert all(line["outcome"] == "stopped" for line in lines if line.get("kind") == "ended")
@@ -67,7 +67,7 @@ def test_an_up_that_is_stopped_keeps_its_spec_and_its_journal(azure: Any, tmp_pa
 
 def test_the_journal_tells_all_but_the_looking(tmp_path: Path) -> None:
     seen: list[Event] = []
-    with Home(tmp_path / "m").journal("up", datetime(2026, 1, 2, tzinfo=UTC)) as journal:
+    with LocalFolder(tmp_path / "m").journal("up", datetime(2026, 1, 2, tzinfo=UTC)) as journal:
         notify = up.recorded(journal, seen.append)
         notify(Event("a", "checking"))
         notify(Event("a", "applying", "a is absent"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crdbmesh.errors import ConfigError
-from crdbmesh.local import folder as homes
+from crdbmesh.local.folder import SPEC, LocalFolder, list_meshes
 
 
 def mode(path: Path) -> int:
@@ -18,46 +18,46 @@ def mode(path: Path) -> int:
 
 
 def test_folders_and_files_are_private(tmp_path: Path) -> None:
-    home = homes.Home(tmp_path / "m")
-    home.write("ca/cilium.pem", "secret")
-    assert mode(home.folder) == mode(home.folder / "ca") == 0o700
-    assert mode(home.folder / "ca/cilium.pem") == 0o600
+    folder = LocalFolder(tmp_path / "m")
+    folder.write("ca/cilium.pem", "secret")
+    assert mode(folder.path) == mode(folder.path / "ca") == 0o700
+    assert mode(folder.path / "ca/cilium.pem") == 0o600
 
 
 def test_a_secret_is_made_once_and_kept(tmp_path: Path) -> None:
-    home = homes.Home(tmp_path / "m")
-    assert home.find_or_make("token", lambda: "first") == "first"
-    assert home.find_or_make("token", lambda: "second") == "first"
+    folder = LocalFolder(tmp_path / "m")
+    assert folder.find_or_make("token", lambda: "first") == "first"
+    assert folder.find_or_make("token", lambda: "second") == "first"
 
 
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    home = homes.Home(tmp_path / "m")
-    home.write("login.key", "secret")
-    (home.folder / "login.key").chmod(0o644)
+    folder = LocalFolder(tmp_path / "m")
+    folder.write("login.key", "secret")
+    (folder.path / "login.key").chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600") as caught:
-        home.read("login.key")
+        folder.read("login.key")
     assert "secret" not in str(caught.value)
 
 
 def test_absent_is_none_and_removing_twice_is_done(tmp_path: Path) -> None:
-    home = homes.Home(tmp_path / "m")
-    assert home.read("nothing") is None
-    home.write("x", "y")
-    home.remove()
-    home.remove()
-    assert not home.folder.exists()
+    folder = LocalFolder(tmp_path / "m")
+    assert folder.read("nothing") is None
+    folder.write("x", "y")
+    folder.remove()
+    folder.remove()
+    assert not folder.path.exists()
 
 
 def test_only_folders_with_a_spec_are_meshes(tmp_path: Path) -> None:
-    homes.Home(tmp_path / "one").write(homes.SPEC, "regions: [eastus]\n")
-    homes.Home(tmp_path / "two").write("other", "")
-    assert homes.list_meshes(tmp_path) == ["one"]
-    assert homes.list_meshes(tmp_path / "absent") == []
+    LocalFolder(tmp_path / "one").write(SPEC, "regions: [eastus]\n")
+    LocalFolder(tmp_path / "two").write("other", "")
+    assert list_meshes(tmp_path) == ["one"]
+    assert list_meshes(tmp_path / "absent") == []
 
 
 def test_a_journal_is_private_json_lines_written_at_once(tmp_path: Path) -> None:
-    home = homes.Home(tmp_path / "m")
-    with home.journal("up", dt.datetime(2026, 1, 2, tzinfo=dt.UTC)) as journal:
+    folder = LocalFolder(tmp_path / "m")
+    with folder.journal("up", dt.datetime(2026, 1, 2, tzinfo=dt.UTC)) as journal:
         journal.record(step="a", kind="ended")
         lines = journal.path.read_text().splitlines()
     assert json.loads(lines[0])["step"] == "a"
@@ -67,7 +67,7 @@ def test_a_journal_is_private_json_lines_written_at_once(tmp_path: Path) -> None
 
 
 def test_a_folder_that_a_failed_run_left_empty_is_removed(tmp_path: Path) -> None:
-    home = homes.Home(tmp_path / "m")
-    with pytest.raises(ConfigError), home.locked("up"):
+    folder = LocalFolder(tmp_path / "m")
+    with pytest.raises(ConfigError), folder.locked("up"):
         raise ConfigError([])
-    assert not home.folder.exists()
+    assert not folder.path.exists()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
-from crdbmesh.local import secrets as folder
-from crdbmesh.local.folder import Home
+from crdbmesh.local import contents
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 
@@ -54,37 +54,39 @@ class Empty:
         return []
 
 
-def open_world(home: Home, session: Empty | None = None) -> World:
+def open_world(folder: LocalFolder, session: Empty | None = None) -> World:
     azure: Any = session or Empty()
-    return World(MESH, azure, home)
+    return World(MESH, azure, folder)
 
 
-@pytest.mark.parametrize("file", [folder.LOGIN_KEY, folder.CILIUM_CA, folder.COCKROACH_CA, folder.host_key("eastus-1")])
+@pytest.mark.parametrize(
+    "file", [contents.LOGIN_KEY, contents.CILIUM_CA, contents.COCKROACH_CA, contents.host_key("eastus-1")]
+)
 @pytest.mark.parametrize("damage", ["emptied", "cut off"])
 def test_a_damaged_secret_is_refused_with_its_path_and_none_of_its_text(file: str, damage: str, tmp_path: Path) -> None:
-    home = Home(tmp_path / "mine")
-    open_world(home).login_key()
-    whole = home.read(file)
+    folder = LocalFolder(tmp_path / "mine")
+    open_world(folder).login_key()
+    whole = folder.read(file)
     assert whole is not None
-    home.write(file, "" if damage == "emptied" else whole[: len(whole) - 60])
-    again = open_world(home)
+    folder.write(file, "" if damage == "emptied" else whole[: len(whole) - 60])
+    again = open_world(folder)
     read: dict[str, Callable[[], object]] = {
-        folder.LOGIN_KEY: again.login_key,
-        folder.CILIUM_CA: again.cilium_ca,
-        folder.COCKROACH_CA: again.cockroach_ca,
-        folder.host_key("eastus-1"): lambda: again.host_key(next(MESH.all_machines())),
+        contents.LOGIN_KEY: again.login_key,
+        contents.CILIUM_CA: again.cilium_ca,
+        contents.COCKROACH_CA: again.cockroach_ca,
+        contents.host_key("eastus-1"): lambda: again.host_key(next(MESH.all_machines())),
     }
     with pytest.raises(RefusedError) as caught:
         read[file]()
-    assert str(home.folder / file) in str(caught.value)
+    assert str(folder.path / file) in str(caught.value)
     assert "backup" in (caught.value.hint or "")
     assert not any(line and line in str(caught.value) for line in whole.splitlines())
 
 
 def test_probes_that_wait_for_one_that_tries_an_unreachable_cluster_share_what_it_finds(tmp_path: Path) -> None:
-    home, session = Home(tmp_path / "mine"), Empty(lasts_s=0.2)
-    home.write(folder.kubeconfig("eastus"), KUBECONFIG)
-    world = open_world(home, session)
+    folder, session = LocalFolder(tmp_path / "mine"), Empty(lasts_s=0.2)
+    folder.write(contents.kubeconfig("eastus"), KUBECONFIG)
+    world = open_world(folder, session)
 
     def ask(_: int) -> CrdbmeshError:
         with pytest.raises(KubeError, match="no server has a public address") as caught:

@@ -9,8 +9,8 @@ import pytest
 
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
-from crdbmesh.local import secrets as folder
-from crdbmesh.local.folder import Home
+from crdbmesh.local import contents
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.steps import network
@@ -29,30 +29,30 @@ class OneGroup:
         return self.found
 
 
-def step(found: dict[str, Any] | None, home: Home) -> network.Group:
+def step(found: dict[str, Any] | None, folder: LocalFolder) -> network.Group:
     mesh = config.mesh({"name": "mine", "regions": ["eastus"], "group": "shared"})
     session: Any = OneGroup(found)
-    return network.Group(name="mesh/group", world=World(mesh, session, home))
+    return network.Group(name="mesh/group", world=World(mesh, session, folder))
 
 
 @pytest.mark.parametrize("state", ["Deleting", "Updating"])
 def test_a_shared_group_that_is_not_ready_is_waited_for_and_not_written(state: str, tmp_path: Path) -> None:
     found = {"tags": {"owner": "somebody"}, "properties": {"provisioningState": state}}
     with pytest.raises(RefusedError, match="not the mesh's own") as caught:
-        step(found, Home(tmp_path)).check()
+        step(found, LocalFolder(tmp_path)).check()
     assert caught.value.retryable
 
 
 def test_a_group_of_our_own_that_is_not_ready_is_written_again(tmp_path: Path) -> None:
     found = {"tags": {"crdbmesh": "mine"}, "properties": {"provisioningState": "Deleting"}}
-    assert step(found, Home(tmp_path)).check() == Gap("resource group shared is Deleting")
+    assert step(found, LocalFolder(tmp_path)).check() == Gap("resource group shared is Deleting")
 
 
 def test_what_the_folder_knows_of_a_world_that_is_gone_is_dropped_and_its_keys_are_not(tmp_path: Path) -> None:
-    home = Home(tmp_path / "mine")
-    gone = (folder.CLUSTER_ID, folder.kubeconfig("eastus"), folder.begun("eastus"))
-    for file in (*gone, folder.LOGIN_KEY):
-        home.write(file, "text")
-    step(None, home).world.forget_world()
-    assert [home.read(file) for file in gone] == [None, None, None]
-    assert home.read(folder.LOGIN_KEY) == "text"
+    folder = LocalFolder(tmp_path / "mine")
+    gone = (contents.CLUSTER_ID, contents.kubeconfig("eastus"), contents.begun("eastus"))
+    for file in (*gone, contents.LOGIN_KEY):
+        folder.write(file, "text")
+    step(None, folder).world.forget_world()
+    assert [folder.read(file) for file in gone] == [None, None, None]
+    assert folder.read(contents.LOGIN_KEY) == "text"

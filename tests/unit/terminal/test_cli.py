@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 
 from crdbmesh import __version__
 from crdbmesh.errors import CloudError, ConfigError, CrdbmeshError, Finding, PreflightError, RefusedError
-from crdbmesh.local.folder import SPEC, Home
+from crdbmesh.local.folder import SPEC, LocalFolder
 from crdbmesh.terminal import app as cli
 from crdbmesh.terminal import exits
 
@@ -34,8 +34,8 @@ def crdbmesh(*arguments: str, home: Path, **environment: str) -> Result:
     return CliRunner().invoke(cli.app, list(arguments), env={**fixed, **environment})
 
 
-def keep(home: Path, name: str) -> Home:
-    kept = Home(home / name)
+def keep(home: Path, name: str) -> LocalFolder:
+    kept = LocalFolder(home / name)
     kept.write(SPEC, f"name: {name}\nregions: [eastus]\n")
     return kept
 

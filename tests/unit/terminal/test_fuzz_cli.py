@@ -28,7 +28,7 @@ from crdbmesh.clients.cloud import from_environment
 from crdbmesh.clients.ssh import connect as ssh_connect
 from crdbmesh.errors import CrdbmeshError
 from crdbmesh.local import kubeconfig
-from crdbmesh.local.folder import Home
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.terminal import app as cli
@@ -99,7 +99,7 @@ class Ground:
 
     def __init__(self, folder: Path, cloud_file: Path) -> None:
         self.folder, self.cloud_file = folder, cloud_file
-        self.kept = Home(folder / "homes" / "kept")
+        self.kept = LocalFolder(folder / "homes" / "kept")
 
     def restore(self, **files: bytes) -> None:
         """Nothing is anywhere but the spec of one mesh, and files in its folder."""
@@ -108,7 +108,7 @@ class Ground:
             (self.folder / name).mkdir()
         for name, content in {"mesh.yaml": SPEC.encode(), **files}.items():
             self.kept.write(name, "")
-            (self.kept.folder / name).write_bytes(content)
+            (self.kept.path / name).write_bytes(content)
 
     def run(self, *arguments: str, **more: str) -> Ran:
         environ = {

@@ -14,6 +14,7 @@ from crdbmesh.spec.mesh import Mesh
 LOGIN_KEY = "login.key"
 CILIUM_CA = "ca/cilium.pem"
 COCKROACH_CA = "ca/cockroach.pem"
+TOKENS = "tokens/"
 CLUSTER_ID = "cluster-id"
 """The id of the CockroachDB cluster that was initialised. No secret, but it outlives the volumes."""
 
@@ -51,7 +52,7 @@ def host_key(node: str) -> str:
 
 def token(region: str) -> str:
     """The file of a region's k3s token."""
-    return f"tokens/{region}"
+    return f"{TOKENS}{region}"
 
 
 def kubeconfig(region: str) -> str:

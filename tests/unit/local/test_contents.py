@@ -5,18 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crdbmesh.local import secrets as folder
+from crdbmesh.local import contents
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
 
 MESH: Mesh = config.mesh({"regions": ["eastus", "westus"], "machines": {"per_region": 2}})
 PLACES = [(region, number) for region in ("eastus", "westus", "northeurope") for number in (1, 2, 3)]
-SECRETS = folder.secrets(MESH)
+SECRETS = contents.secrets(MESH)
 FILES = {secret.file for secret in SECRETS}
 
 
 def lost(have: set[str], machines: set[tuple[str, int]]) -> set[str]:
-    return {secret.file for secret in folder.lost(SECRETS, have, machines)}
+    return {secret.file for secret in contents.lost(SECRETS, have, machines)}
 
 
 def test_every_region_has_a_token_and_every_machine_a_host_key() -> None:
@@ -48,9 +48,9 @@ def test_what_is_there_is_never_lost_and_a_loss_stays_one_with_more_machines(
 
 
 def test_a_whole_loss_lists_kinds_and_a_part_of_it_files() -> None:
-    whole = folder.describe(SECRETS, whole=True)
+    whole = contents.describe(SECRETS, whole=True)
     assert "k3s token (eastus, westus)" in whole
     assert "host key (eastus-1, eastus-2, westus-1, westus-2)" in whole
     assert "the kubeconfigs, the spec" in whole
-    part = folder.describe([secret for secret in SECRETS if secret.file == "tokens/westus"], whole=False)
+    part = contents.describe([secret for secret in SECRETS if secret.file == "tokens/westus"], whole=False)
     assert part == "these files are missing: tokens/westus. Without the token no machine can join its region's cluster"
