@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from crdbmesh.checks.base import Caution, Remark
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import cloud as clouds
-from crdbmesh.clients.kube.http import proxy_for
+from crdbmesh.clients.kube.endpoint import find_proxy
 from crdbmesh.desired.azure import resource_id
 from crdbmesh.errors import CloudError, ConfigError, Finding
 from crdbmesh.spec import names
@@ -88,7 +87,7 @@ def _meets(facts: Facts, own: Region, remote: str, space: list[IPv4Network]) -> 
 def caller(facts: Facts) -> Iterator[Remark]:
     """The caller's own address is known, and is let in; a proxy on the way is one that can be gone through."""
     try:
-        proxy_for("https://192.0.2.1:6443", os.environ)
+        find_proxy("https://192.0.2.1:6443")
     except ConfigError as error:
         yield from error.findings
     allowed = facts.mesh.allow_from if facts.knows_mesh else ()

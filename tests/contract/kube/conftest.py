@@ -128,7 +128,7 @@ class Scripted:
         return await self.handler(request)
 
     async def _nothing(self, _request: web.Request) -> web.StreamResponse:
-        return web.json_response({"kind": "Status", "apiVersion": "v1", "reason": "NotFound"}, status=404)
+        return web.Response(status=404, text="404 page not found\n")
 
 
 @pytest.fixture

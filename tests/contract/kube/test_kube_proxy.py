@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import pytest
 from aiohttp import web
 
-from crdbmesh.clients.kube import http as kube_http
 from crdbmesh.clients.kube.client import Kube
-from crdbmesh.errors import KubeError
+from crdbmesh.clients.kube.endpoint import find_proxy
+from crdbmesh.errors import ConfigError, KubeError
 
 FAR = "https://api.eastus.example.com:6443"
 
@@ -75,6 +75,14 @@ class Proxy:
                 end.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is named but by the test."""
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
 @pytest.fixture
 def proxy(scripted: Scripted) -> Iterator[Proxy]:
     found = Proxy(scripted.port)
@@ -82,7 +90,9 @@ def proxy(scripted: Scripted) -> Iterator[Proxy]:
     found.close()
 
 
-def test_a_far_server_is_reached_through_the_proxy(scripted: Scripted, proxy: Proxy) -> None:
+def test_a_far_server_is_reached_through_the_proxy(
+    scripted: Scripted, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         if request.path.endswith("/exec"):
             stream = web.WebSocketResponse(protocols=["v5.channel.k8s.io"])
@@ -95,7 +105,8 @@ def test_a_far_server_is_reached_through_the_proxy(scripted: Scripted, proxy: Pr
     scripted.handler = handler
     config = scripted.kubeconfig()
     config["clusters"][0]["cluster"] |= {"server": FAR, "tls-server-name": "localhost"}
-    with Kube(config, name="eastus", environ={"HTTPS_PROXY": proxy.url}) as kube:
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    with Kube(config, name="eastus") as kube:
         assert kube.version() == "v1.36.4+k3s1"
         assert kube.exec("here", "pod", ["true"]).status == 0
     assert len(proxy.asked) == 2
@@ -104,23 +115,29 @@ def test_a_far_server_is_reached_through_the_proxy(scripted: Scripted, proxy: Pr
         assert "authorization: basic dxnlcjpwyxnzlw==" in head.lower()
 
 
-def test_a_certificate_for_another_name_is_not_trusted(scripted: Scripted, proxy: Proxy) -> None:
+def test_a_certificate_for_another_name_is_not_trusted(
+    scripted: Scripted, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = scripted.kubeconfig()
     config["clusters"][0]["cluster"]["server"] = FAR
-    with Kube(config, name="eastus", environ={"HTTPS_PROXY": proxy.url}) as kube:
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    with Kube(config, name="eastus") as kube:
         with pytest.raises(KubeError, match="certificate is not trusted"):
             kube.version()
         with pytest.raises(KubeError, match="certificate is not trusted"):
             kube.exec("here", "pod", ["true"])
 
 
-def test_this_machine_is_reached_directly(scripted: Scripted) -> None:
+def test_this_machine_is_reached_directly(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         return web.json_response({"gitVersion": "v1"})
 
     scripted.handler = handler
-    with Kube(scripted.kubeconfig(), name="eastus", environ={"https_proxy": "http://127.0.0.1:1"}) as kube:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    with Kube(scripted.kubeconfig(), name="eastus") as kube:
         assert kube.version() == "v1"
+        with pytest.raises(KubeError, match="HTTP 200"):
+            kube.exec("here", "pod", ["true"])
 
 
 @pytest.mark.parametrize(
@@ -129,22 +146,32 @@ def test_this_machine_is_reached_directly(scripted: Scripted) -> None:
         (FAR, "", True),
         (FAR, "example.com", False),
         (FAR, ".example.com", False),
-        (FAR, "*.eastus.example.com", False),
         (FAR, "ample.com", True),
         (FAR, "*", False),
         ("https://20.1.2.3:6443", "10.0.0.0/8, 20.0.0.0/8", False),
         ("https://20.1.2.3:6443", "10.0.0.0/8", True),
         ("https://20.1.2.3:6443", "20.1.2.3", False),
-        ("https://[2001:db8::1]:6443", "2001:db8::/32", False),
         ("https://127.9.8.7:6443", "", False),
         ("https://localhost:6443", "", False),
         ("https://[::1]:6443", "", False),
     ],
 )
-def test_exceptions_are_names_addresses_and_ranges(server: str, no_proxy: str, used: bool) -> None:
-    environ = {"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": no_proxy}
-    assert kube_http.proxy_for(server, environ) == ("http://proxy:3128" if used else None)
+def test_exceptions_are_names_addresses_and_ranges(
+    server: str, no_proxy: str, used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    assert find_proxy(server) == ("http://proxy:3128" if used else None)
 
 
-def test_without_a_proxy_none_is_used() -> None:
-    assert kube_http.proxy_for(FAR, {}) is None
+def test_a_proxy_without_a_scheme_is_an_http_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_proxy(FAR) is None
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.corp:3128")
+    assert find_proxy(FAR) == "http://proxy.corp:3128"
+
+
+def test_another_kind_of_proxy_is_refused_without_showing_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:hunter2@proxy:1080")
+    with pytest.raises(ConfigError, match="socks5://…: is no HTTP proxy") as caught:
+        find_proxy(FAR)
+    assert "hunter2" not in str(caught.value)

@@ -1,13 +1,12 @@
 """One Kubernetes cluster: apply, compare, find, wait, exec. Objects are plain dicts.
 
 Objects are applied server-side by one field manager, so what others own is left alone and taking it over is an error
-that names them. Waiting is by watch (`kube_watch`). A kind that the API does not know has no objects: it is found
-absent, and can be waited for, but not applied. Messages about Secrets never quote the server, which may quote data.
+that names them. Waiting is by watch. A kind that the API does not know has no objects: it is found absent, and can be
+waited for, but not applied. Messages about Secrets never quote the server, which may quote data.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
 import textwrap
 import threading
@@ -17,31 +16,24 @@ from urllib.parse import quote
 
 from crdbmesh.clients import waiting
 from crdbmesh.clients.clock import REAL, Clock
-from crdbmesh.clients.kube import (
-    collection as kube_collection,
-)
-from crdbmesh.clients.kube import (
-    compare as kube_compare,
-)
-from crdbmesh.clients.kube import (
-    exec as kube_exec,
-)
-from crdbmesh.clients.kube import (
-    http as kube_http,
-)
-from crdbmesh.clients.kube import (
-    watch as kube_watch,
-)
+from crdbmesh.clients.kube import compare, endpoint, paths
+from crdbmesh.clients.kube.connection import Connection
+from crdbmesh.clients.kube.exec import ExecResult, execute
+from crdbmesh.clients.kube.failures import Answer
+from crdbmesh.clients.kube.watch import Wait
 from crdbmesh.errors import KubeError
 
 Object = dict[str, Any]
 Objects = list[Object]
 Lines = list[str]
-ExecResult = kube_exec.ExecResult
 
 EXEC_TIMEOUT_S = 60.0
 _APPLY_ATTEMPTS = 3
 """How often an apply that lost a race against another writer is sent."""
+_APPLY_PATCH = "application/apply-patch+yaml"
+_PAGE = 250
+_RESTARTS = 3
+"""How often a list whose pages expired midway is begun again before it is read in one piece."""
 
 
 class Kube:
@@ -51,8 +43,7 @@ class Kube:
         kubeconfig: parsed; its current context, with inline credentials.
         name: what to call the cluster in messages.
         field_manager: in whose name objects are applied.
-        environ: where proxies are named.
-        stop: once set, waits end with StoppedError.
+        stop: once set, waits and commands end with StoppedError.
         clock: the cloud's.
     """
 
@@ -62,19 +53,16 @@ class Kube:
         *,
         name: str,
         field_manager: str = "crdbmesh",
-        environ: Mapping[str, str] = os.environ,
         stop: threading.Event | None = None,
         clock: Clock = REAL,
     ) -> None:
         self.name = name
-        self._stop = stop or threading.Event()
         self.field_manager = field_manager
-        self._access = kube_http.access(kubeconfig, environ)
-        self._http = kube_http.Http(self._access, name=name, clock=clock)
-        self._kinds = kube_collection.Kinds(self._http)
+        found = endpoint.read(kubeconfig)
+        self._connection = Connection(found, name=name, stop=stop or threading.Event(), clock=clock)
 
     def __repr__(self) -> str:
-        return f"Kube({self.name}, {self._access.server})"
+        return f"Kube({self.name}, {self._connection.endpoint.server})"
 
     def __enter__(self) -> Self:
         return self
@@ -84,23 +72,19 @@ class Kube:
 
     def close(self) -> None:
         """Close idle connections; the next call opens new ones."""
-        self._http.close()
+        self._connection.close()
 
     def find(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
-        """An object, or None when it is absent.
+        """Return an object, or None when it is absent.
 
         Raises:
             KubeError: it could not be read.
         """
-        known = self._kinds.find(api_version, kind)
-        if known is None:
-            return None
-        answer = self._http.request("GET", known.item(namespace, name))
+        answer = self._connection.request("GET", paths.item(api_version, kind, namespace, name))
         if answer.status == 404:
             return None
-        return self._http.checked(
-            answer, f"read {_called(api_version, kind, namespace, name)}", secret=_is_secret(kind)
-        )
+        doing = f"{self.name}: read {_called(api_version, kind, namespace, name)}"
+        return answer.checked(doing, secret=_is_secret(kind))
 
     def list(
         self,
@@ -108,21 +92,41 @@ class Kube:
         kind: str,
         namespace: str | None = None,
         *,
-        labels: str | Mapping[str, str] | None = None,
-        fields: str | Mapping[str, str] | None = None,
+        labels: str | None = None,
     ) -> Objects:
-        """All objects of a kind: of one namespace, or of all; selected by labels and fields, if given.
+        """Return all objects of a kind: of one namespace, or of all; those that a label selector selects, if given.
+
+        Long lists come in pages (Kubernetes' API concepts, "Retrieving large results sets in chunks"); a list that
+        expires midway, 410 Gone, is begun again.
 
         Raises:
             KubeError: they could not be read.
         """
-        known = self._kinds.find(api_version, kind)
-        if known is None:
-            return []
-        found = kube_collection.list_all(self._http, known, namespace, kube_collection.selectors(labels, fields))
-        if found is None:
-            self._kinds.forget(api_version, kind)
-        return found or []
+        path = paths.collection(api_version, kind, namespace)
+        query = {"labelSelector": labels} if labels else {}
+        doing = f"{self.name}: list {api_version} {kind}"
+        header = {"apiVersion": api_version, "kind": kind}
+        for limit in (*[_PAGE] * _RESTARTS, None):
+            found = self._pages(path, {**query, "limit": str(limit)} if limit else query, doing, _is_secret(kind))
+            if found is not None:
+                return [{**header, **item} for item in found]
+        raise KubeError(f"{doing}: the list expires while it is read", status=410)
+
+    def _pages(self, path: str, query: Mapping[str, str], doing: str, secret: bool) -> Objects | None:
+        """Read a list page by page; None when it expired midway."""
+        found: Objects = []
+        token = ""
+        while True:
+            answer = self._connection.request("GET", path, query={**query, "continue": token} if token else query)
+            if answer.status == 404:
+                return []
+            if answer.status == 410:
+                return None
+            document = answer.checked(doing, secret=secret)
+            found += document.get("items") or []
+            token = (document.get("metadata") or {}).get("continue") or ""
+            if not token:
+                return found
 
     def apply(self, obj: Mapping[str, Any], *, force: bool = False) -> Object:
         """Make an object be as given, in the fields given; others' fields stay theirs.
@@ -137,7 +141,7 @@ class Kube:
         return self._apply(obj, force=force, dry_run=False)
 
     def covers(self, obj: Mapping[str, Any]) -> Lines:
-        """What applying an object would change, without changing it: empty when it already is as given.
+        """Return what applying an object would change, without changing it: empty when it already is as given.
 
         Each difference is a line such as `spec.replicas: 2 -> 3`; values of Secrets are not shown.
 
@@ -149,7 +153,7 @@ class Kube:
         if live is None:
             return [f"{_called(api_version, kind, namespace, name)} is absent"]
         wanted = self._apply(obj, force=True, dry_run=True)
-        return kube_compare.differences(live, wanted, secret=_is_secret(kind))
+        return compare.differences(live, wanted, secret=_is_secret(kind))
 
     def delete(
         self,
@@ -162,29 +166,18 @@ class Kube:
         deadline_s: float = 120.0,
         say: waiting.Say = waiting.unsaid,
     ) -> None:
-        """Delete an object and what it owns; absent is done.
-
-        Args:
-            api_version: of the object.
-            kind: of the object.
-            name: of the object.
-            namespace: of the object.
-            wait: until it is gone, which its finalizers may delay.
-            deadline_s: for that.
-            say: told what is waited for.
+        """Delete an object and what it owns; absent is done. With `wait`, return once its finalizers have let it go.
 
         Raises:
             KubeError: refused.
             WaitError: it was not gone in time.
         """
-        known = self._kinds.find(api_version, kind)
-        if known is None:
-            return
         called = _called(api_version, kind, namespace, name)
-        answer = self._http.request("DELETE", known.item(namespace, name), query={"propagationPolicy": "Background"})
+        path = paths.item(api_version, kind, namespace, name)
+        answer = self._connection.request("DELETE", path, query={"propagationPolicy": "Background"})
         if answer.status == 404:
             return
-        document = self._http.checked(answer, f"delete {called}", secret=_is_secret(kind))
+        document = answer.checked(f"{self.name}: delete {called}", secret=_is_secret(kind))
         if not wait:
             return
         uid = _uid(document)
@@ -211,25 +204,23 @@ class Kube:
     ) -> Object | None:
         """Watch one object until it is as wanted, and return it as it then is.
 
-        Args:
-            api_version: of the object.
-            kind: of the object.
-            name: of the object.
-            namespace: of the object.
-            until: given the object, or None while it is absent: None when satisfied, else what is seen or missing.
-            awaited: what is waited for, a noun phrase.
-            deadline_s: how long at most; an API server that does not answer is waited for too.
-            say: told whenever something else is seen.
+        `until` is given the object, or None while it is absent, and returns None when satisfied, else what is seen or
+        missing; `say` is told whenever that changes. An API server that does not answer is waited for too.
 
         Raises:
             WaitError: it was not in time.
             StoppedError: the operator interrupted.
             KubeError: the API server refused.
         """
-        watch = self._watch(
-            api_version, kind, namespace or "default", {"fieldSelector": f"metadata.name={name}"},
-            awaited=awaited, deadline_s=deadline_s, say=say,
-        )  # fmt: skip
+        path = paths.collection(api_version, kind, namespace or "default")
+        watch = Wait(
+            self._connection,
+            path,
+            {"fieldSelector": f"metadata.name={name}"},
+            awaited=awaited,
+            deadline_s=deadline_s,
+            say=say,
+        )
         found = watch.until(lambda objects: until(objects[0] if objects else None))
         return found[0] if found else None
 
@@ -240,17 +231,15 @@ class Kube:
         namespace: str | None,
         until: Callable[[Objects], str | None],
         *,
-        labels: str | Mapping[str, str] | None = None,
+        labels: str | None = None,
         awaited: str,
         deadline_s: float,
         say: waiting.Say = waiting.unsaid,
     ) -> Objects:
         """Watch the objects that a label selector selects until they are, together, as wanted. See `wait`."""
-        watch = self._watch(
-            api_version, kind, namespace, kube_collection.selectors(labels, None),
-            awaited=awaited, deadline_s=deadline_s, say=say,
-        )  # fmt: skip
-        return watch.until(until)
+        path = paths.collection(api_version, kind, namespace)
+        selector = {"labelSelector": labels} if labels else {}
+        return Wait(self._connection, path, selector, awaited=awaited, deadline_s=deadline_s, say=say).until(until)
 
     def exec(
         self,
@@ -275,53 +264,22 @@ class Kube:
         Raises:
             KubeError: it could not be started, or the stream broke before its status was known.
             WaitError: it did not end in time.
+            StoppedError: the operator interrupted.
         """
-        return kube_exec.execute(
-            self._access,
-            f"{_pod_path(namespace, pod)}/exec",
+        return execute(
+            self._connection,
+            f"{paths.pod(namespace, pod)}/exec",
             [*argv],
             container=container,
             stdin=stdin,
             timeout_s=timeout_s,
-            clock=self._http.clock,
             doing=f"{self.name}: `{textwrap.shorten(shlex.join(argv), 100, placeholder=' …')}` in {namespace}/{pod}",
         )
-
-    def logs(
-        self,
-        namespace: str,
-        pod: str,
-        *,
-        container: str | None = None,
-        tail_lines: int | None = 100,
-        previous: bool = False,
-    ) -> str:
-        """The end of what a container printed.
-
-        Args:
-            namespace: of the pod.
-            pod: its name.
-            container: which one; the pod's only or default one when None.
-            tail_lines: how much; all of it when None.
-            previous: of the container before its last restart.
-
-        Raises:
-            KubeError: there is no such log.
-        """
-        query = {"previous": "true"} if previous else {}
-        if container:
-            query["container"] = container
-        if tail_lines is not None:
-            query["tailLines"] = str(tail_lines)
-        answer = self._http.request("GET", f"{_pod_path(namespace, pod)}/log", query=query, accept="*/*")
-        if not answer.ok:
-            raise self._http.error(f"read the log of {namespace}/{pod}", answer)
-        return answer.body.decode("utf-8", errors="replace")
 
     def proxy_get(
         self, namespace: str, pod: str, port: int, path: str, *, tls: bool, timeout_s: float = 15.0
     ) -> tuple[int, str]:
-        """Ask a pod's HTTP server, through the API server: its status and body, whatever they are.
+        """Ask a pod's HTTP server, through the API server; return its status and body, whatever they are.
 
         Args:
             namespace: of the pod.
@@ -336,27 +294,27 @@ class Kube:
         """
         target = f"{'https:' if tls else ''}{pod}:{port}"
         bare, _, query = path.lstrip("/").partition("?")
-        url = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{target}/proxy/{quote(bare)}"
-        answer = self._http.request(
-            "GET", f"{url}?{query}" if query else url, accept="*/*", retry_statuses=frozenset({429}),
+        url = f"{paths.collection('v1', 'Pod', namespace)}/{target}/proxy/{quote(bare)}"
+        answer = self._connection.request(
+            "GET",
+            f"{url}?{query}" if query else url,
+            accept="*/*",
+            retry_statuses=frozenset({429}),
             timeout_s=timeout_s,
-        )  # fmt: skip
+        )
         document = answer.document() if not answer.ok else {}
         if document.get("kind") == "Status" and document.get("apiVersion") == "v1":
-            raise self._http.error(f"ask {namespace}/{pod}:{port} for {path}", answer)
+            raise answer.error(f"{self.name}: ask {namespace}/{pod}:{port} for {path}")
         return answer.status, answer.body.decode("utf-8", errors="replace")
 
     def version(self) -> str:
-        """The API server's version, such as `v1.36.4+k3s1`."""
-        answer = self._http.request("GET", "/version")
-        return str(self._http.checked(answer, "read the version")["gitVersion"])
+        """Return the API server's version, such as `v1.36.4+k3s1`."""
+        answer = self._connection.request("GET", "/version")
+        return str(answer.checked(f"{self.name}: read the version")["gitVersion"])
 
     def _apply(self, obj: Mapping[str, Any], *, force: bool, dry_run: bool) -> Object:
         api_version, kind, namespace, name = _identity(obj)
-        doing = f"{'compare' if dry_run else 'apply'} {_called(api_version, kind, namespace, name)}"
-        known = self._kinds.find(api_version, kind)
-        if known is None:
-            raise KubeError(f"{self.name}: {doing}: the API does not know this kind", status=404, reason="NotFound")
+        doing = f"{self.name}: {'compare' if dry_run else 'apply'} {_called(api_version, kind, namespace, name)}"
         query = {
             "fieldManager": self.field_manager,
             "fieldValidation": "Strict",
@@ -364,41 +322,17 @@ class Kube:
         }
         if dry_run:
             query["dryRun"] = "All"
-        for _ in range(_APPLY_ATTEMPTS):
-            answer = self._http.request(
-                "PATCH", known.item(namespace, name), query=query, body=dict(obj), content_type=kube_http.APPLY_PATCH
-            )
-            if answer.status == 404:
-                self._kinds.forget(api_version, kind)
-            if not kube_http.is_race(answer):
-                break
-        return self._http.checked(answer, doing, secret=_is_secret(kind))
 
-    def _watch(
-        self,
-        api_version: str,
-        kind: str,
-        namespace: str | None,
-        selectors: Mapping[str, str],
-        *,
-        awaited: str,
-        deadline_s: float,
-        say: waiting.Say,
-    ) -> kube_watch.Wait:
-        def find_path() -> str | None:
-            known = self._kinds.find(api_version, kind, attempts=1)
-            return known.collection(namespace) if known else None
+        def send() -> Answer:
+            path = paths.item(api_version, kind, namespace, name)
+            return self._connection.request("PATCH", path, query=query, body=dict(obj), content_type=_APPLY_PATCH)
 
-        return kube_watch.Wait(
-            self._http,
-            find_path=find_path,
-            forget=lambda: self._kinds.forget(api_version, kind),
-            selectors=selectors,
-            awaited=awaited,
-            deadline_s=deadline_s,
-            say=say,
-            stop=self._stop,
-        )
+        answer = send()
+        for _ in range(_APPLY_ATTEMPTS - 1):
+            answer = send() if answer.lost_race else answer
+        if answer.unknown_kind:
+            raise KubeError(f"{doing}: the API does not know this kind", status=404, reason="NotFound")
+        return answer.checked(doing, secret=_is_secret(kind))
 
 
 def _identity(obj: Mapping[str, Any]) -> tuple[str, str, str | None, str]:
@@ -418,7 +352,3 @@ def _uid(document: Mapping[str, Any]) -> str | None:
     """The uid in an object, or in the Status that tells of its deletion."""
     uid = (document.get("metadata") or {}).get("uid") or (document.get("details") or {}).get("uid")
     return str(uid) if uid else None
-
-
-def _pod_path(namespace: str, pod: str) -> str:
-    return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}"

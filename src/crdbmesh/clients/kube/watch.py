@@ -2,25 +2,25 @@
 
 After "Efficient detection of changes" in Kubernetes' API concepts, and client-go's reflector: bookmarks move the point
 to resume from, 410 Gone means listing anew, a watch that ends or breaks is resumed. An API server that restarts is
-waited for like anything else, until the deadline.
+waited for like anything else, until the deadline; so is a kind that the API does not know yet.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from crdbmesh.clients import waiting
-from crdbmesh.clients.kube import http as kube_http
+from crdbmesh.clients.kube.connection import READ_TIMEOUT_S, TRANSIENT, Connection
+from crdbmesh.clients.kube.failures import NoAnswerError, UntrustedError
 from crdbmesh.errors import KubeError, StoppedError, WaitError
 
 Object = dict[str, Any]
 Judge = Callable[[list[Object]], str | None]
-"""None when satisfied, else what is seen or missing."""
+"""Returns None when satisfied, else what is seen or missing."""
 
 _WATCH_S = 15
 """How long a watch runs before it is asked for anew; also the longest silence believed, and waited out when stopped."""
@@ -31,7 +31,7 @@ _PAGE = 500
 
 @dataclass
 class _State:
-    """The objects as last seen, and the point in the server's history that this is."""
+    """The objects as last seen, and where in the server's history; None where nothing can be watched."""
 
     items: dict[tuple[str, str], Object] = field(default_factory=dict)
     version: str | None = None
@@ -53,36 +53,30 @@ class Wait:
     """One wait for a collection, or a part of it, to be as wanted.
 
     Args:
-        http: the API server.
-        find_path: gives the collection's path, or None while the API does not know the kind; called before each list.
-        forget: called when the API does not know the path after all.
+        connection: to the API server.
+        path: of the collection.
         selectors: `fieldSelector` and `labelSelector`.
         awaited: what is waited for.
         deadline_s: how long at most.
         say: told whenever something else is seen.
-        stop: once set, the wait ends at its next event or pause.
     """
 
     def __init__(
         self,
-        http: kube_http.Http,
-        *,
-        find_path: Callable[[], str | None],
-        forget: Callable[[], None],
+        connection: Connection,
+        path: str,
         selectors: Mapping[str, str],
+        *,
         awaited: str,
         deadline_s: float,
         say: waiting.Say,
-        stop: threading.Event,
     ) -> None:
-        self._http = http
-        self._find_path = find_path
-        self._forget = forget
-        self._selectors = dict(selectors)
+        self._connection = connection
+        self._path = path
+        self._selectors = selectors
         self._awaited = awaited
         self._say = say
-        self._stop = stop
-        self._clock = http.clock
+        self._clock = connection.clock
         self._started = self._clock.now()
         self._ends = self._clock.after(deadline_s)
         self._seen = "nothing"
@@ -98,65 +92,61 @@ class Wait:
             KubeError: the API server refused, in a way that waiting does not help.
         """
         while True:
-            state = _State()
             try:
-                path = self._find_path()
-                if path is not None:
-                    self._list(path, state)
-            except kube_http.UntrustedError:
+                state = self._list()
+            except UntrustedError:
                 raise
             except KubeError as error:
-                if not _passing(error):
+                if not _may_help(error):
                     raise
                 self._pause(str(error))
                 continue
             if self._satisfied(judge, state):
                 return state.objects()
-            if path is None:
+            if state.version is None:
                 self._pause(self._seen)
-            elif self._watch(path, state, judge):
+            elif self._watch(state, judge):
                 return state.objects()
 
-    def _list(self, path: str, state: _State) -> None:
-        token = ""
+    def _list(self) -> _State:
+        state = _State()
+        query: dict[str, str | int] = {**self._selectors, "limit": _PAGE}
         while True:
-            query: dict[str, str | int | list[str]] = {**self._selectors, "limit": _PAGE}
-            if token:
-                query["continue"] = token
-            timeout_s = max(1.0, min(kube_http.READ_TIMEOUT_S, self._left_s()))
-            answer = self._http.request("GET", path, query=query, attempts=1, timeout_s=timeout_s)
+            timeout_s = max(1.0, min(READ_TIMEOUT_S, self._left_s()))
+            answer = self._connection.request("GET", self._path, query=query, attempts=1, timeout_s=timeout_s)
             if answer.status == 404:
-                self._forget()
-            if not answer.ok:
-                raise self._http.error(f"list {path}", answer)
+                return _State()
+            document = answer.checked(f"{self._connection.name}: list {self._path}")
             self._failures = 0
-            document = answer.document()
-            kind = str(document.get("kind", "")).removesuffix("List")
+            header = {
+                "apiVersion": document.get("apiVersion"),
+                "kind": str(document.get("kind", "")).removesuffix("List"),
+            }
             for item in document.get("items") or []:
-                item.setdefault("apiVersion", document.get("apiVersion"))
-                item.setdefault("kind", kind)
-                state.put("ADDED", item)
+                state.put("ADDED", {**header, **item})
             metadata = document.get("metadata") or {}
-            token = metadata.get("continue") or ""
-            if not token:
-                state.version = metadata.get("resourceVersion")
-                return
+            if not metadata.get("continue"):
+                state.version = metadata.get("resourceVersion") or "0"
+                return state
+            query["continue"] = metadata["continue"]
 
-    def _watch(self, path: str, state: _State, judge: Judge) -> bool:
+    def _watch(self, state: _State, judge: Judge) -> bool:
         """Follow changes; True once satisfied, False when it takes a new list to go on."""
         while True:
             left_s = self._left_s()
             if left_s <= 0:
                 raise self._late()
-            query: dict[str, str | int | list[str]] = {
+            query: dict[str, str | int] = {
                 **self._selectors,
                 "watch": "true",
                 "allowWatchBookmarks": "true",
                 "resourceVersion": state.version or "0",
                 "timeoutSeconds": max(1, math.ceil(min(left_s, _WATCH_S))),
             }
+            # In real seconds: the server ends the watch before that.
+            silence_s = self._clock.real_s(min(left_s + 0.5, _WATCH_S + 5))
             try:
-                with self._http.stream(path, query=query, timeout_s=self._silence_s(left_s)) as (status, lines):
+                with self._connection.stream(self._path, query=query, timeout_s=silence_s) as (status, lines):
                     if status != 200:
                         self._pause(f"{self._seen} (a watch is refused: HTTP {status})")
                         return False
@@ -167,13 +157,8 @@ class Wait:
                         self._failures = 0
                         if self._satisfied(judge, state):
                             return True
-                        if self._left_s() <= 0:
-                            raise self._late()
-                        if self._stop.is_set():
-                            raise StoppedError(self._awaited, last_seen=self._seen)
-            except kube_http.UntrustedError:
-                raise
-            except (kube_http.NoAnswerError, ValueError):
+                        self._check_time()
+            except (NoAnswerError, ValueError):
                 # Silent for too long, broken off, or cut in the middle of a line: nothing says what was missed.
                 self._pause(self._seen)
                 return False
@@ -195,19 +180,20 @@ class Wait:
 
     def _pause(self, seen: str, *, counts: bool = True) -> None:
         self._see(seen)
-        if self._left_s() <= 0:
-            raise self._late()
+        self._check_time()
         pause_s = min(_FIRST_PAUSE_S * 1.6**self._failures, _LONGEST_PAUSE_S)
         self._failures += counts
-        if self._clock.wait(self._stop, min(waiting.jittered(pause_s), self._left_s())):
+        if self._clock.wait(self._connection.stop, min(waiting.jittered(pause_s), self._left_s())):
+            raise StoppedError(self._awaited, last_seen=self._seen)
+
+    def _check_time(self) -> None:
+        if self._left_s() <= 0:
+            raise self._late()
+        if self._connection.stop.is_set():
             raise StoppedError(self._awaited, last_seen=self._seen)
 
     def _left_s(self) -> float:
         return self._ends - self._clock.now()
-
-    def _silence_s(self, left_s: float) -> float:
-        """The longest silence of a watch, in real seconds: the server ends it before that."""
-        return self._clock.real_s(min(left_s + 0.5, _WATCH_S + 5))
 
     def _late(self) -> WaitError:
         return WaitError(self._awaited, seconds=self._clock.now() - self._started, last_seen=self._seen)
@@ -223,6 +209,6 @@ def _apply(line: bytes, state: _State) -> bool:
     return True
 
 
-def _passing(error: KubeError) -> bool:
-    """Whether waiting may help: no answer, overload, a server starting, a kind or page that is not there (any more)."""
-    return error.status is None or error.status in kube_http.TRANSIENT or error.status in (404, 408, 409, 410)
+def _may_help(error: KubeError) -> bool:
+    """Whether waiting may help: no answer, overload, a server starting, a page that is not there any more."""
+    return error.status is None or error.status in TRANSIENT or error.status in (408, 409, 410)

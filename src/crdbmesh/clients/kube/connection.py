@@ -1,0 +1,172 @@
+"""HTTPS to one Kubernetes API server, by the official client's `ApiClient`: requests, retries and streams.
+
+What may be asked again is from Kubernetes' API conventions and client-go (rest/request.go).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tenacity
+import urllib3
+from kubernetes.client import ApiClient, ApiException, Configuration
+
+import crdbmesh
+from crdbmesh.clients.clock import Clock
+from crdbmesh.clients.kube import failures
+from crdbmesh.clients.kube.endpoint import Endpoint
+from crdbmesh.clients.kube.failures import Answer
+from crdbmesh.clients.retrying import retrying
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+
+TRANSIENT = frozenset({429, 500, 502, 503, 504})
+_ATTEMPTS = 5
+
+Query = Mapping[str, str | int]
+
+_backoff = tenacity.wait_exponential(multiplier=0.2, max=5.0) + tenacity.wait_random(0, 0.1)
+
+
+class Connection:
+    """Requests to one API server; safe to share between threads.
+
+    Args:
+        endpoint: how to reach it.
+        name: what to call the cluster in messages.
+        stop: once set, nothing is asked again.
+        clock: the cloud's.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, name: str, stop: threading.Event, clock: Clock) -> None:
+        self.endpoint = endpoint
+        self.name = name
+        self.stop = stop
+        self.clock = clock
+        configuration = Configuration(
+            host=endpoint.server,
+            api_key={"authorization": f"Bearer {endpoint.token}"} if endpoint.token else {},
+            tls_server_name=endpoint.server_name,
+            proxy=endpoint.proxy or "",
+            no_proxy="",
+            proxy_headers=_proxy_headers(endpoint),
+            retries=False,
+            connection_pool_maxsize=32,
+        )
+        self._api = ApiClient(configuration)
+        self._api.user_agent = f"crdbmesh/{crdbmesh.__version__}"
+        self._api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = endpoint.tls
+
+    def close(self) -> None:
+        """Close idle connections; the next request opens new ones."""
+        manager: urllib3.PoolManager = self._api.rest_client.pool_manager
+        pools = [manager.pools.get(key) for key in manager.pools.keys()]  # noqa: SIM118 - it is no mapping to iterate
+        manager.clear()
+        for pool in pools:
+            if pool is not None:
+                pool.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        attempts: int = _ATTEMPTS,
+        retry_statuses: frozenset[int] = TRANSIENT,
+        timeout_s: float = READ_TIMEOUT_S,
+    ) -> Answer:
+        """Send a request that may safely be sent twice; repeat it while the server is briefly unable to answer.
+
+        Raises:
+            NoAnswerError: there was no answer, also not to the last attempt.
+            UntrustedError: the server's certificate is not trusted.
+        """
+
+        def once() -> Answer:
+            with self._translated(f"{method} {path}"):
+                response = self._send(method, path, query or {}, body, content_type, accept, timeout_s)
+                return Answer(response.status, response.headers, response.data)
+
+        again = retrying(
+            when=tenacity.retry_if_exception_type(failures.NoAnswerError)
+            | tenacity.retry_if_result(lambda answer: answer.status in retry_statuses),
+            attempts=attempts,
+            pause_s=_pause_s,
+            stop=self.stop,
+            clock=self.clock,
+        )
+        answer: Answer = again(once)
+        return answer
+
+    @contextlib.contextmanager
+    def stream(self, path: str, *, query: Query, timeout_s: float) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """Send a GET whose answer is read while it comes; gives its status, and an iterator over its lines.
+
+        Args:
+            path: absolute.
+            query: parameters.
+            timeout_s: the longest silence.
+
+        Raises:
+            NoAnswerError: there was no answer, or it broke off.
+        """
+        with self._translated("watch"):
+            response = self._send("GET", path, query, None, "", "application/json", timeout_s)
+            try:
+                yield response.status, _lines(response)
+            finally:
+                response.close()
+
+    def _send(
+        self, method: str, path: str, query: Query, body: Any, content_type: str, accept: str, timeout_s: float
+    ) -> urllib3.BaseHTTPResponse:
+        headers = {"Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        request = self._api.param_serialize(
+            method, path, query_params=[*query.items()], header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        answer = self._api.call_api(*request, _request_timeout=(CONNECT_TIMEOUT_S, timeout_s))
+        response: urllib3.BaseHTTPResponse = answer.response
+        return response
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except ApiException as error:
+            if not isinstance(error.__context__, urllib3.exceptions.SSLError):
+                raise
+            raise failures.no_answer(self.name, doing, error.__context__) from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise failures.no_answer(self.name, doing, error) from None
+
+
+def _proxy_headers(endpoint: Endpoint) -> dict[str, str] | None:
+    user, password = endpoint.proxy_login()
+    return dict(urllib3.util.make_headers(proxy_basic_auth=f"{user}:{password}")) if user else None
+
+
+def _pause_s(state: tenacity.RetryCallState) -> float:
+    asked = None
+    if state.outcome is not None and not state.outcome.failed:
+        asked = state.outcome.result().headers.get("Retry-After")
+    return max(_backoff(state), float(asked) if asked and asked.isdigit() else 0.0)
+
+
+def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    rest = b""
+    chunks = response.stream(None) if getattr(response, "chunked", False) else iter(response.read1, b"")
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from (line for line in lines if line.strip())
+    if rest.strip():
+        yield rest

@@ -1,0 +1,144 @@
+"""What answers of the Kubernetes API other than success mean, as errors that never show a secret.
+
+The Status object that carries an error, its causes and its reasons are from Kubernetes' API conventions, "Response
+Status Kind".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import urllib3
+
+from crdbmesh.errors import KubeError
+
+_MESSAGE_CHARACTERS = 600
+_UNKNOWN_RESOURCE = "the server could not find the requested resource"
+
+
+class NoAnswerError(KubeError):
+    """There was no HTTP answer: refused, timed out, broken off."""
+
+
+class UntrustedError(KubeError):
+    """The server's certificate is not one that the kubeconfig's CA vouches for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is a success."""
+        return 200 <= self.status < 300
+
+    @property
+    def lost_race(self) -> bool:
+        """Whether an apply lost a race against another writer, so that the same apply may now succeed."""
+        return self.status == 409 and not _conflicts(self.document())
+
+    @property
+    def unknown_kind(self) -> bool:
+        """Whether the path is none of the API's: it does not know the kind of object."""
+        status = self.document()
+        return self.status == 404 and (status.get("kind") != "Status" or status.get("message") == _UNKNOWN_RESOURCE)
+
+    def document(self) -> dict[str, Any]:
+        """Return the body as a JSON object; empty when it is none."""
+        with contextlib.suppress(ValueError):
+            document = json.loads(self.body)
+            if isinstance(document, dict):
+                return document
+        return {}
+
+    def checked(self, doing: str, *, secret: bool = False) -> dict[str, Any]:
+        """Return the object in a successful answer.
+
+        Raises:
+            KubeError: it was none; see `error`.
+        """
+        if not self.ok:
+            raise self.error(doing, secret=secret)
+        document = self.document()
+        if not document:
+            raise KubeError(f"{doing}: the answer is not a JSON object", status=self.status)
+        return document
+
+    def error(self, doing: str, *, secret: bool = False) -> KubeError:
+        """Return what an answer other than a success means.
+
+        Args:
+            doing: what was asked, `eastus: apply apps/v1 Deployment eastus/web`.
+            secret: the server's own words may quote what was sent, so they are left out.
+        """
+        status = self.document()
+        if status.get("kind") != "Status":
+            text = "" if secret else _trimmed(self.body.decode("utf-8", errors="replace"))
+            return KubeError(f"{doing}: HTTP {self.status} {text}".strip(), status=self.status)
+        reason = str(status.get("reason") or "")
+        if conflicts := _conflicts(status):
+            hint = "Undo the other change, or give the field up"
+            return KubeError(f"{doing}: conflict: {_owners(conflicts)}", status=self.status, reason=reason, hint=hint)
+        if secret:
+            fields = ", ".join(str(cause["field"]) for cause in _causes(status) if cause.get("field"))
+            text = f"{reason or self.status} {f'({fields})' if fields else ''}".strip()
+        else:
+            text = _trimmed(str(status.get("message") or reason or self.status))
+        return KubeError(f"{doing}: {text}", status=self.status, reason=reason)
+
+
+def no_answer(name: str, doing: str, error: BaseException) -> KubeError:
+    """Return what an error of urllib3's or the system's means: untrusted, or no answer.
+
+    Args:
+        name: what to call the cluster.
+        doing: what was asked.
+        error: what was raised instead of an answer.
+    """
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return UntrustedError(f"{name}: the API server's certificate is not trusted: {cause.verify_message}")
+    return NoAnswerError(f"{name}: {doing}: {_words(error)}").as_retryable()
+
+
+def _causes(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return (status.get("details") or {}).get("causes") or []
+
+
+def _conflicts(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [cause for cause in _causes(status) if cause.get("reason") == "FieldManagerConflict"]
+
+
+def _owners(conflicts: list[dict[str, Any]]) -> str:
+    by_manager: dict[str, list[str]] = {}
+    for cause in conflicts:
+        message = str(cause.get("message") or "")
+        manager = message.removeprefix("conflict with ").split(" using ")[0].strip('"') or "another manager"
+        by_manager.setdefault(manager, []).append(str(cause.get("field") or "?"))
+    return "; ".join(f"{manager} owns {', '.join(fields)}" for manager, fields in by_manager.items())
+
+
+def _words(error: BaseException) -> str:
+    match error:
+        case urllib3.exceptions.NewConnectionError():
+            return re.sub(r"^\[Errno -?\d+\] ", "", str(error).rsplit(": ", 1)[-1]).lower()
+        case urllib3.exceptions.TimeoutError() | TimeoutError():
+            return "timed out"
+        case _:
+            return str(error) or type(error).__name__
+
+
+def _trimmed(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]}…"

@@ -1,0 +1,49 @@
+"""Doing something again that failed for a moment: a few times, with growing pauses, until the operator interrupts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import tenacity
+
+from crdbmesh.clients.clock import Clock
+
+BUDGET_S = 20.0
+"""How long attempts may take together before there is no other one."""
+
+
+def retrying(
+    *,
+    when: tenacity.retry_base,
+    attempts: int,
+    pause_s: Callable[[tenacity.RetryCallState], float],
+    stop: threading.Event,
+    clock: Clock,
+    budget_s: float = BUDGET_S,
+) -> tenacity.Retrying:
+    """Return what calls a function again; the last attempt's result or error is the caller's.
+
+    Args:
+        when: which results and errors are worth another attempt.
+        attempts: at most.
+        pause_s: seconds before the next one.
+        stop: once set, there is no other attempt, and a pause ends.
+        clock: the cloud's.
+        budget_s: there is no other attempt that would begin later than this.
+    """
+    return tenacity.Retrying(
+        retry=when,
+        wait=pause_s,
+        stop=tenacity.stop_after_attempt(attempts)
+        | tenacity.stop_before_delay(budget_s)
+        | tenacity.stop_when_event_set(stop),
+        sleep=lambda seconds: clock.wait(stop, seconds),
+        retry_error_callback=_last,
+    )
+
+
+def _last(state: tenacity.RetryCallState) -> Any:
+    assert state.outcome is not None
+    return state.outcome.result()
