@@ -33,13 +33,17 @@ def retrying(
         clock: the cloud's.
         budget_s: there is no other attempt that would begin later than this.
     """
+
+    def pause(seconds: float) -> None:
+        clock.wait(stop, seconds)
+
     return tenacity.Retrying(
         retry=when,
         wait=pause_s,
         stop=tenacity.stop_after_attempt(attempts)
         | tenacity.stop_before_delay(budget_s)
         | tenacity.stop_when_event_set(stop),
-        sleep=lambda seconds: clock.wait(stop, seconds),
+        sleep=pause,
         retry_error_callback=_last,
     )
 

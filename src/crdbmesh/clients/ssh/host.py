@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import paramiko
+import tenacity
 
 from crdbmesh.clients import waiting
 from crdbmesh.clients.clock import REAL, Clock
+from crdbmesh.clients.retrying import retrying
 from crdbmesh.clients.ssh import connect as ssh_connect
 from crdbmesh.clients.ssh import exec as ssh_exec
 from crdbmesh.errors import CommandError, HostError, StoppedError, UnreachableError, WaitError
@@ -341,18 +343,17 @@ class Host:
                     return self._transport
                 self._transport.close()
                 self._transport = None
-            while True:
-                attempts -= 1
-                try:
-                    self._transport = ssh_connect.connect(self._target, timeout_s=self._connect_timeout_s)
-                except (ssh_connect.HostKeyError, ssh_connect.LoginError):
-                    raise
-                except UnreachableError:
-                    if attempts <= 0:
-                        raise
-                    self._clock.sleep(waiting.jittered(_CONNECT_PAUSE_S))
-                else:
-                    return self._transport
+            again = retrying(
+                when=tenacity.retry_if_exception(lambda error: isinstance(error, UnreachableError) and error.retryable),
+                attempts=attempts,
+                pause_s=lambda _state: waiting.jittered(_CONNECT_PAUSE_S),
+                stop=self._stop,
+                clock=self._clock,
+                budget_s=attempts * 3 * self._connect_timeout_s,
+            )
+            transport: paramiko.Transport = again(ssh_connect.connect, self._target, timeout_s=self._connect_timeout_s)
+            self._transport = transport
+            return transport
 
 
 def _text(raw: bytearray) -> str:
