@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer
 from crdbmesh_simulator.workloads import datapath, objects
-from crdbmesh_simulator.workloads.cilium import etcd_link
-from crdbmesh_simulator.workloads.cilium.clustermesh import KVStoreMesh
 from crdbmesh_simulator.workloads.cilium.common import api_reachable, identity_problem, options
-from crdbmesh_simulator.workloads.cilium.etcd_link import Connected
-from crdbmesh_simulator.workloads.cilium.remote_cluster import NO_ENDPOINT, Remote, Snapshot
+from crdbmesh_simulator.workloads.cilium.links import Links
 from crdbmesh_simulator.workloads.service import Daemon, Port, Service
 
 if TYPE_CHECKING:
+    from crdbmesh_simulator.workloads.cilium.clustermesh import Etcd
+    from crdbmesh_simulator.workloads.cilium.etcd_link import EtcdConfig
+    from crdbmesh_simulator.workloads.cilium.remote_cluster import Remote, Snapshot
     from crdbmesh_simulator.workloads.datapath import RemoteNode
 
 _START_S = 2.0
 _READY_S = 3.0
 _RETRY_S = 3.0
 _CHECK_S = 5.0
-_LIST_S = 1.0
 _MESH_FOLDER = "/var/lib/cilium/clustermesh/"
 
 
@@ -35,14 +34,14 @@ class CiliumAgent(datapath.Datapath):
 
     Attributes:
         config: `cilium-config` as it was when the agent started.
-        remotes: the state of the link to each remote cluster.
+        links: to the remote clusters.
         problem: why it does not get on, or empty.
     """
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         self.config: dict[str, str] = {}
-        self.remotes: dict[str, Remote] = {}
+        self.links = _OwnEtcd(self, self._write)
         self.problem = ""
         self.started_at = container.world.clock.now()
         self._world = container.world
@@ -107,7 +106,15 @@ class CiliumAgent(datapath.Datapath):
     def _stamp(self) -> str:
         return self._world.clock.utc().strftime("%Y-%m-%dT%H:%M:%SZ")
 
+    def _write(self, text: str, error: str) -> None:
+        self.say(f'time="{self._stamp()}" {text}' + (f' error="{error}"' if error else ""))
+
     # What it is.
+
+    @property
+    def remotes(self) -> dict[str, Remote]:
+        """The links by the names of the remote clusters."""
+        return self.links.remotes
 
     @property
     def version(self) -> str:
@@ -191,97 +198,45 @@ class CiliumAgent(datapath.Datapath):
         return found
 
     def _follow_remotes(self, now: float) -> None:
-        folder = self.container.env.get("CILIUM_CLUSTERMESH_CONFIG") or _MESH_FOLDER
-        wanted = etcd_link.find_remotes(self.container, folder, self.cluster_name)
-        for name in [name for name in self.remotes if name not in wanted]:
-            del self.remotes[name]
-            self.say(f'time="{self._stamp()}" level=info msg="Remote cluster disconnected" clusterName={name}')
-        for name, data in wanted.items():
-            remote = self.remotes.get(name)
-            if remote is None or remote.data != data:
-                self.remotes[name] = remote = Remote(name, data, next_try=now + 1.0)
-                self.say(f'time="{self._stamp()}" level=info msg="New remote cluster configuration" clusterName={name}')
-            self._keep(remote, now)
+        self.links.follow(self.mesh_folder, self.cluster_name, now)
 
-    def _keep(self, remote: Remote, now: float) -> None:
-        ripe = remote.retrieved_at is not None and now >= remote.retrieved_at + _LIST_S
-        if now < remote.next_try and not (ripe and remote.synced_at is None):
-            return
-        found = self.find_etcd(remote)
-        if isinstance(found, str):
-            if remote.connected_at is not None:
-                self.say(
-                    f'time="{self._stamp()}" level=warning msg="Error observed on etcd connection, reconnecting etcd" '
-                    f'clusterName={remote.name} error="{NO_ENDPOINT}"'
-                )
-            if found != remote.problem:
-                self.say(
-                    f'time="{self._stamp()}" level=warning msg="Unable to establish etcd connection to remote cluster" '
-                    f'clusterName={remote.name} error="{found}"'
-                )
-            remote.fail(found, now, _RETRY_S)
-            return
-        connection, mesh = found
-        remote.endpoint, remote.etcd_status = connection.endpoint, connection.status
-        if remote.connected_at is None:
-            remote.connected_at, remote.problem = now, ""
-        remote.next_try = now + _CHECK_S
-        copied = mesh.find_copy(remote.name) if mesh is not None else None
-        if copied is None:
-            remote.retrieved_at = remote.synced_at = None
-            remote.problem = "cluster configuration expected to be present but not found"
-            remote.next_try = now + 1.0
-            return
-        self._take(remote, dataclasses.replace(copied[0], cached=True), now, complete=copied[1])
+    @property
+    def mesh_folder(self) -> str:
+        """Where the configurations of the remote clusters are mounted."""
+        return self.container.env.get("CILIUM_CLUSTERMESH_CONFIG") or _MESH_FOLDER
 
-    def _take(self, remote: Remote, snapshot: Snapshot, now: float, *, complete: bool) -> None:
-        used = {int(self.config.get("cluster-id") or 0)}
+
+class _OwnEtcd(Links):
+    """An agent's links: to the etcd of its own cluster, for the copy of each remote that kvstoremesh keeps there."""
+
+    def __init__(self, agent: CiliumAgent, say: Callable[[str, str], None]) -> None:
+        super().__init__(agent.container, say)
+        self._agent = agent
+
+    def resolve(self, config: EtcdConfig) -> EtcdConfig:
+        """Put in the address of a Service of the own cluster, which the agent looks up in the API and not in DNS."""
+        host = config.endpoints[0].removeprefix("https://").rpartition(":")[0]
+        parts = host.split(".")
+        if len(parts) < 3 or parts[2] != "svc":
+            return config
+        service = objects.find(self._agent.container.cluster, "Service", parts[1], parts[0])
+        ip = str(objects.spec(service or {}).get("clusterIP") or "")
+        return dataclasses.replace(config, aliases={**config.aliases, host: (ip,)}) if ip else config
+
+    def fetch(self, remote: Remote, etcd: Etcd) -> tuple[Snapshot, bool] | None:
+        """The copy of the remote."""
+        copied = etcd.copies.get(remote.name)
+        return None if copied is None else (dataclasses.replace(copied[0], cached=True), copied[1])
+
+    def find_conflict(self, remote: Remote, seen: Snapshot) -> str:
+        """Whether another cluster has the remote's id."""
+        used = {int(self._agent.config.get("cluster-id") or 0)}
         used |= {
             each.snapshot.id
             for each in self.remotes.values()
             if each is not remote and each.snapshot and not each.conflict
         }
-        remote.snapshot = snapshot
-        remote.retrieved_at = remote.retrieved_at or now
-        remote.conflict = snapshot.id in used
-        if remote.conflict:
-            problem = f"clusterID {snapshot.id} is already used"
-            if problem != remote.problem:
-                self.say(
-                    f'time="{self._stamp()}" level=warning msg="Connection to remote cluster failed" '
-                    f'clusterName={remote.name} error="{problem}"'
-                )
-            remote.problem, remote.synced_at, remote.complete = problem, None, False
-            return
-        remote.problem = ""
-        if complete and remote.synced_at is None and now >= remote.retrieved_at + _LIST_S:
-            remote.synced_at, remote.complete = now, True
-
-    def find_etcd(self, remote: Remote) -> tuple[Connected, KVStoreMesh | None] | str:
-        """The etcd that the agent's configuration for a remote names, and the kvstoremesh beside it; or why not."""
-        try:
-            config = etcd_link.read(remote.data)
-        except ValueError as error:
-            return str(error)
-        host = config.endpoints[0].removeprefix("https://").rpartition(":")[0]
-        parts = host.split(".")
-        service = (
-            objects.find(self.container.cluster, "Service", parts[1], parts[0])
-            if len(parts) > 2 and parts[2] == "svc"
-            else None
-        )
-        if service is None:
-            direct = etcd_link.connect(self.container, config)
-            if isinstance(direct, str):
-                return direct
-            return direct, None
-        ip = str(objects.spec(service).get("clusterIP") or "")
-        aliased = dataclasses.replace(config, aliases={**config.aliases, host: (ip,)})
-        found = etcd_link.connect(self.container, aliased)
-        if isinstance(found, str):
-            return found
-        beside = found.etcd.sibling("kvstoremesh")
-        return found, beside if isinstance(beside, KVStoreMesh) else None
+        return f"clusterID {seen.id} is already used" if seen.id in used else ""
 
 
 class OneShot(Service):

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from crdbmesh_simulator.kubernetes.programs import ExecResult
 from crdbmesh_simulator.workloads import objects
-from crdbmesh_simulator.workloads.cilium import status_report
-from crdbmesh_simulator.workloads.cilium.common import troubleshoot
+from crdbmesh_simulator.workloads.cilium import etcd_link, status_report, troubleshoot
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.workloads.cilium.agent import CiliumAgent
@@ -44,7 +43,10 @@ def run(agent: CiliumAgent, name: str, words: list[str]) -> ExecResult:
     if rest[:2] == ["node", "list"] and output in ("", "json"):
         return _nodes(agent, output)
     if rest[:2] == ["troubleshoot", "clustermesh"]:
-        return troubleshoot(agent.remotes, rest[2:], agent.find_etcd)
+        files = etcd_link.find_remotes(agent.container, agent.mesh_folder, agent.cluster_name)
+        return troubleshoot.report(agent.container, agent.mesh_folder, files, rest[2:], agent.links.resolve)
+    if rest[:2] == ["endpoint", "list"] and output == "json":
+        return ExecResult(f"{json.dumps(status_report.endpoints(agent), indent=2)}\n".encode())
     if rest[:2] == ["service", "list"]:
         return _services(agent, output)
     agent.container.world.not_known("exec", f"{name} {' '.join(words)}")

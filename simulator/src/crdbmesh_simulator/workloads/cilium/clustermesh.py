@@ -8,32 +8,23 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
 from crdbmesh_simulator.kubernetes.api.pods import runtime
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer
 from crdbmesh_simulator.workloads import objects, trust
-from crdbmesh_simulator.workloads.cilium import etcd_link
-from crdbmesh_simulator.workloads.cilium.common import (
-    api_reachable,
-    health_answer,
-    identity_problem,
-    options,
-    troubleshoot,
-)
-from crdbmesh_simulator.workloads.cilium.etcd_link import Connected
-from crdbmesh_simulator.workloads.cilium.remote_cluster import NO_ENDPOINT, Remote, Snapshot
+from crdbmesh_simulator.workloads.cilium import etcd_link, troubleshoot
+from crdbmesh_simulator.workloads.cilium.common import api_reachable, health_answer, identity_problem, options
+from crdbmesh_simulator.workloads.cilium.links import Links
+from crdbmesh_simulator.workloads.cilium.remote_cluster import Remote, Snapshot
 from crdbmesh_simulator.workloads.datapath import RemoteNode
 from crdbmesh_simulator.workloads.service import Port, Service
 
 _START_S = 1.0
 _SYNC_S = 3.0
-_RETRY_S = 5.0
-_CONFIG_S = 1.0
-_LIST_S = 2.0
-_CHECK_S = 10.0
 _PER_CLUSTER_READY_S = 15.0
 _SERVER = "/var/lib/etcd-secrets"
 _BINARY = "clustermesh-apiserver"
@@ -44,6 +35,8 @@ class Etcd(Service):
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
+        self.copies: dict[str, tuple[Snapshot, bool]] = {}
+        """What kvstoremesh has written of each remote cluster, and whether it is complete; it outlives the links."""
         self._options = options(container.argv)
         self._up_at = container.world.clock.now() + _START_S
 
@@ -89,9 +82,19 @@ class Etcd(Service):
 
     def sibling(self, name: str) -> object:
         """The program of another container of the pod."""
-        pods = runtime(self.container.cluster)
-        box = pods.sandboxes.get(str(self.container.pod["metadata"].get("uid"))) if pods else None
-        return box.programs.get(name) if box else None
+        return find_sibling(self.container, name)
+
+    @property
+    def identity(self) -> str:
+        """Its cluster id, which is another one for each pod."""
+        return f"{zlib.crc32(str(self.container.pod['metadata'].get('uid')).encode()):016x}"
+
+
+def find_sibling(container: Container, name: str) -> object:
+    """The program of another container of a container's pod."""
+    pods = runtime(container.cluster)
+    box = pods.sandboxes.get(str(container.pod["metadata"].get("uid"))) if pods else None
+    return box.programs.get(name) if box else None
 
 
 class ApiServer(Service):
@@ -169,18 +172,49 @@ def _user_names(data: bytes) -> tuple[str, ...]:
     return tuple(str(user["name"]) for user in document.get("users") or [] if isinstance(user, Mapping))
 
 
+class _RemoteEtcds(Links):
+    """kvstoremesh's links: to the etcd of each remote cluster, which shows that cluster's own state."""
+
+    def __init__(self, container: Container, say: Callable[[str, str], None], limit: int) -> None:
+        super().__init__(container, say)
+        self._limit = limit
+
+    def fetch(self, remote: Remote, etcd: Etcd) -> tuple[Snapshot, bool] | None:
+        """The remote's state, under the name by which it is configured here."""
+        server = etcd.sibling("apiserver")
+        seen = server.snapshot() if isinstance(server, ApiServer) else None
+        return None if seen is None or seen.name != remote.name else (seen, True)
+
+    def find_conflict(self, remote: Remote, seen: Snapshot) -> str:  # noqa: ARG002 - the interface
+        """Why the remote's configuration is not valid here."""
+        if not 1 <= seen.id <= self._limit:
+            return f"invalid clusterID {seen.id}: must be in range 1..{self._limit}"
+        if seen.limit != self._limit:
+            return f"mismatched MaxConnectedClusters; local={self._limit}, remote={seen.limit}"
+        return ""
+
+
 class KVStoreMesh(Service):
-    """`clustermesh-apiserver kvstoremesh`: connects to the remote clusters and keeps a copy of each."""
+    """`clustermesh-apiserver kvstoremesh`: connects to the remote clusters and keeps a copy of each in the own etcd."""
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
         self.options = options(container.argv)
-        self.remotes: dict[str, Remote] = {}
+        self.folder = self.options.get("clustermesh-config", "/var/lib/cilium/clustermesh")
+        self.links = _RemoteEtcds(container, self._write, int(self.options.get("max-connected-clusters", "255")))
         self._world = container.world
         self._started_at = container.world.clock.now()
 
+    @property
+    def remotes(self) -> dict[str, Remote]:
+        """The links by the names of the remote clusters."""
+        return self.links.remotes
+
+    def _write(self, text: str, error: str) -> None:
+        self.say(f'{text} error="{error}"' if error else text)
+
     def tick(self) -> None:
-        """Follow the mounted configuration and keep the links."""
+        """Follow the mounted configuration, keep the links, and copy what they show into the own etcd."""
         now = self._world.clock.now()
         if self.exit_code is not None or now < self._started_at + _START_S:
             return
@@ -188,94 +222,15 @@ class KVStoreMesh(Service):
             self.say(f'level=fatal msg="Invalid configuration" error="{problem}"')
             self.exit_code = 1
             return
-        own = self.options.get("cluster-name", "")
-        folder = self.options.get("clustermesh-config", "/var/lib/cilium/clustermesh")
-        wanted = etcd_link.find_remotes(self.container, folder, own)
-        for name in [name for name in self.remotes if name not in wanted]:
-            del self.remotes[name]
-            self.say(f'level=info msg="Remote cluster disconnected" clusterName={name}')
-        for name, data in wanted.items():
-            remote = self.remotes.get(name)
-            if remote is None or remote.data != data:
-                self.remotes[name] = remote = Remote(name, data, next_try=now + 1.0)
-                self.say(f'level=info msg="New remote cluster configuration" clusterName={name}')
-            self._keep(remote, now)
-
-    def _keep(self, remote: Remote, now: float) -> None:
-        if remote.connected_at is not None and remote.retrieved_at is None and now >= remote.connected_at + _CONFIG_S:
-            self._retrieve(remote, now)
-        ripe = remote.retrieved_at is not None and now >= remote.retrieved_at + _LIST_S
-        if ripe and remote.synced_at is None and not remote.conflict:
-            remote.synced_at, remote.complete = now, True
-            self.say(
-                f'level=info msg="Initial synchronization from remote cluster completed" clusterName={remote.name}'
-            )
-        if now < remote.next_try:
-            return
-        found = self._dial(remote)
-        if isinstance(found, str):
-            self._lost(remote, found, now)
-            return
-        remote.next_try = now + _CHECK_S
-        remote.endpoint, remote.etcd_status = found.endpoint, found.status
-        if remote.connected_at is None:
-            remote.connected_at, remote.problem = now, ""
-            self.say(f'level=info msg="Connection to remote cluster established" clusterName={remote.name}')
-        elif remote.retrieved_at is not None:
-            self._retrieve(remote, now)
-
-    def _lost(self, remote: Remote, problem: str, now: float) -> None:
-        word = "Unable to establish etcd connection to remote cluster"
-        if remote.connected_at is not None:
-            word = "Error observed on etcd connection, reconnecting etcd"
-            self.say(f'level=warning msg="{word}" clusterName={remote.name} error="{NO_ENDPOINT}"')
-        if problem != remote.problem:
-            self.say(f'level=warning msg="{word}" clusterName={remote.name} error="{problem}"')
-        remote.fail(problem, now, _RETRY_S)
-
-    def _dial(self, remote: Remote) -> Connected | str:
-        try:
-            config = etcd_link.read(remote.data)
-        except ValueError as error:
-            return str(error)
-        return etcd_link.connect(self.container, config)
-
-    def _retrieve(self, remote: Remote, now: float) -> None:
-        """Read the remote's cluster configuration, under the name by which it is configured here, and its state."""
-        found = self._dial(remote)
-        if isinstance(found, str):
-            self._lost(remote, found, now)
-            return
-        server = found.etcd.sibling("apiserver")
-        seen = server.snapshot() if isinstance(server, ApiServer) else None
-        if seen is None or seen.name != remote.name:
-            problem = "cluster configuration expected to be present but not found"
-            if problem != remote.problem:
-                self.say(
-                    f'level=warning msg="Unable to get remote cluster configuration" clusterName={remote.name} '
-                    f'error="{problem}"'
-                )
-            remote.retrieved_at = remote.synced_at = None
-            remote.problem = problem
-            return
-        problem = self._conflict(seen)
-        remote.conflict = bool(problem)
-        if problem and problem != remote.problem:
-            self.say(
-                f'level=warning msg="Connection to remote cluster failed" clusterName={remote.name} error="{problem}"'
-            )
-        remote.problem = problem
-        remote.retrieved_at = remote.retrieved_at or now
-        remote.snapshot = seen
-        if problem:
-            remote.synced_at = None
-
-    def _conflict(self, seen: Snapshot) -> str:
-        """Why the remote's configuration is not valid here."""
-        limit = int(self.options.get("max-connected-clusters", "255"))
-        if not 1 <= seen.id <= limit:
-            return f"invalid clusterID {seen.id}: must be in range 1..{limit}"
-        return f"mismatched MaxConnectedClusters; local={limit}, remote={seen.limit}" if seen.limit != limit else ""
+        self.links.follow(self.folder, self.options.get("cluster-name", ""), now)
+        etcd = find_sibling(self.container, "etcd")
+        if isinstance(etcd, Etcd):
+            etcd.copies = {name: copy for name, copy in etcd.copies.items() if name in self.remotes}
+            for name, remote in self.remotes.items():
+                if remote.conflict:
+                    etcd.copies.pop(name, None)
+                elif remote.snapshot is not None:
+                    etcd.copies[name] = (remote.snapshot, remote.complete)
 
     @property
     def ready(self) -> bool:
@@ -284,16 +239,6 @@ class KVStoreMesh(Service):
         if now < self._started_at + _SYNC_S:
             return False
         return now > self._started_at + _PER_CLUSTER_READY_S or all(each.ready for each in self.remotes.values())
-
-    def find_copy(self, name: str) -> tuple[Snapshot, bool] | None:
-        """The copy of a remote cluster, and whether it is complete; None while there is none.
-
-        A copy outlives the connection that it came over.
-        """
-        remote = self.remotes.get(name)
-        if remote is None or remote.snapshot is None or remote.conflict:
-            return None
-        return remote.snapshot, remote.complete
 
     def listening(self) -> frozenset[Port]:
         """The health port."""
@@ -329,7 +274,8 @@ class KVStoreMesh(Service):
                 lines += remote.text() if words[1:] or not remote.ready else []
             return ExecResult(("\n".join(lines) + "\n").encode())
         if verb == "troubleshoot":
-            return troubleshoot(self.remotes, words[1:], self._dial)
+            files = etcd_link.find_remotes(self.container, self.folder, self.options.get("cluster-name", ""))
+            return troubleshoot.report(self.container, self.folder, files, words[1:])
         self._world.not_known("exec", f"{_BINARY} kvstoremesh-dbg {' '.join(words)}")
         return ExecResult(stderr=f'Error: unknown command "{verb}" for "kvstoremesh-dbg"\n'.encode(), exit_code=1)
 

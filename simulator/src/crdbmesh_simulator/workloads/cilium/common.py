@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer
+from crdbmesh_simulator.kubernetes.programs import Container, HttpAnswer
 from crdbmesh_simulator.workloads import objects, paths
 from crdbmesh_simulator.workloads.cilium import etcd_link
 from crdbmesh_simulator.workloads.service import Port
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.workloads.cilium.remote_cluster import Remote
+    pass
 
 
 def options(argv: Sequence[str]) -> dict[str, str]:
@@ -47,46 +47,6 @@ def api_reachable(container: Container) -> str | None:
         host = str(objects.spec(service or {}).get("clusterIP") or "")
     reason = paths.connect(container.world, container, host, int(port)) if host else "no address"
     return None if reason is None else f"dial tcp {host}:{port}: {paths.symptom(reason)}"
-
-
-def troubleshoot(remotes: Mapping[str, Remote], names: Sequence[str], dial: Callable[[Remote], object]) -> ExecResult:
-    """The report that `troubleshoot` prints about each remote cluster.
-
-    Args:
-        remotes: the remote clusters by name.
-        names: those to report on; empty for all.
-        dial: tries to connect; its answer is a text when that fails.
-    """
-    lines = [f"Found {len(remotes)} remote cluster configurations", ""]
-    for name in names or sorted(remotes):
-        remote = remotes.get(name)
-        lines.append(f'Remote cluster "{name}":')
-        if remote is None:
-            lines += ["❌ Configuration not found", ""]
-            continue
-        try:
-            config = etcd_link.read(remote.data)
-        except ValueError as error:
-            lines += [f"❌ Cannot load configuration: {error}", ""]
-            continue
-        found = dial(remote)
-        lines.append("🔌 Endpoints:")
-        for endpoint in config.endpoints:
-            lines.append(f"   - {endpoint}")
-        if isinstance(found, str):
-            lines += [
-                f"     ❌ Cannot establish connection: {found}",
-                f"❌ Cannot establish connection to remote etcd: {found}",
-                "",
-            ]
-        else:
-            lines += [
-                "     ✅ Hostname resolved, TCP connection successfully established, TLS connection successful",
-                "⚙️ Etcd client:",
-                "   ✅ Etcd connection successfully established",
-                "",
-            ]
-    return ExecResult(("\n".join(lines) + "\n").encode())
 
 
 def health_answer(ports: frozenset[Port], port: int, path: str, *, tls: bool, ready: bool) -> HttpAnswer | None:

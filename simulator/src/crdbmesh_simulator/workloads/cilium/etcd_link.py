@@ -7,10 +7,10 @@ the chart's `clustermesh-config`. Error texts are those of Go's `net`, `crypto/t
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import urllib.parse
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,19 +37,49 @@ class EtcdConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Dialled:
+    """How far a connection to one endpoint of an etcd came. The first of the four errors that is set ended it.
+
+    Attributes:
+        endpoint: its URL, as the configuration has it.
+        addresses: what its host name resolved to.
+        etcd: who answered, or None.
+        lookup_error, tcp_error, tls_error, client_error: why the name, the packet, the server's certificate or the
+            client's certificate failed, as Go says it.
+        user_error: why etcd refuses the user that the client's certificate names.
+    """
+
+    endpoint: str
+    addresses: tuple[str, ...] = ()
+    ip: str = ""
+    etcd: Etcd | None = None
+    lookup_error: str = ""
+    tcp_error: str = ""
+    tls_error: str = ""
+    client_error: str = ""
+    user_error: str = ""
+
+    @property
+    def error(self) -> str:
+        """Why there is no connection; empty when there is one."""
+        handshake = self.tls_error or self.client_error
+        if handshake:
+            return f"transport: authentication handshake failed: {handshake}"
+        return self.lookup_error or self.tcp_error or self.user_error
+
+
+@dataclass(frozen=True, slots=True)
 class Connected:
-    """An accepted connection: the etcd, the endpoint it was reached by, and the address."""
+    """An accepted connection: the etcd, and the endpoint that it was reached by."""
 
     etcd: Etcd
     endpoint: str
-    ip: str
 
     @property
     def status(self) -> str:
-        """How the etcd client reports it."""
-        number = zlib.crc32(str(self.etcd.container.pod["metadata"].get("uid")).encode())
-        head = "etcd: 1/1 connected, leases=0, lock leases=0, has-quorum=true:"
-        return f"{head} {self.endpoint} - 3.6.5 (Leader), ID: {number:016x}"
+        """The etcd client's own report; agents and kvstoremesh do not check single endpoints."""
+        head = "etcd: 1/1 connected, leases=0, lock leases=0, has-quorum=true: endpoint status checks are disabled"
+        return f"{head}, ID: {self.etcd.identity}"
 
 
 @functools.lru_cache(maxsize=256)
@@ -89,20 +119,21 @@ def find_remotes(container: Container, folder: str, own: str) -> dict[str, bytes
 
 
 def connect(container: Container, config: EtcdConfig) -> Connected | str:
-    """Dial each endpoint of a configuration. With `world.lock` held."""
-    missing = _missing(container, config)
+    """Dial each endpoint of a configuration; why none was reached otherwise. With `world.lock` held."""
+    missing = find_missing(container, config)
     if missing:
         return missing
     reason = "no endpoints available"
     for endpoint in config.endpoints:
-        found = _dial(container, config, endpoint)
-        if isinstance(found, Connected):
-            return found
-        reason = found
+        found = dial(container, config, endpoint)
+        if found.etcd is not None and not found.error:
+            return Connected(found.etcd, endpoint)
+        reason = found.error
     return reason
 
 
-def _missing(container: Container, config: EtcdConfig) -> str | None:
+def find_missing(container: Container, config: EtcdConfig) -> str | None:
+    """Why the files that a configuration names cannot be used; None when they can."""
     for path in (config.ca, config.cert, config.key):
         if path and path not in container.files:
             return f"open {path}: no such file or directory"
@@ -111,55 +142,46 @@ def _missing(container: Container, config: EtcdConfig) -> str | None:
     return None
 
 
-def _dial(container: Container, config: EtcdConfig, endpoint: str) -> Connected | str:
+def dial(container: Container, config: EtcdConfig, endpoint: str) -> Dialled:
+    """Connect to one endpoint: name, packet to one address after the other, TLS, user. With `world.lock` held."""
     parts = urllib.parse.urlsplit(endpoint)
     host, port = parts.hostname or "", parts.port or 2379
-    addresses = list(config.aliases.get(host, ()))
+    addresses = config.aliases.get(host, ())
     if not addresses:
         answer = dns.resolve(container.world, container, host)
         if not answer.found:
             server = answer.server.replace("#", ":") or "127.0.0.1:53"
             why = "no such host" if answer.rcode == dns.NXDOMAIN else answer.reason or "server misbehaving"
-            return f"dial tcp: lookup {host} on {server}: {why}"
-        addresses = answer.addresses
-    reason = ""
+            return Dialled(endpoint, lookup_error=f"lookup {host} on {server}: {why}")
+        addresses = tuple(answer.addresses)
+    first = ""
     for ip in addresses:
-        found = _dial_address(container, config, endpoint, host, ip, port)
-        if isinstance(found, Connected):
-            return found
-        reason = found
-    return reason
+        reached = paths.reach(container.world, container, ip, port)
+        if isinstance(reached, str):
+            symptom = paths.symptom(reached)
+            first = first or f"dial tcp {ip}:{port}: {'connect: ' if symptom == paths.REFUSED else ''}{symptom}"
+            continue
+        etcd: Any = reached.program
+        if not hasattr(etcd, "server_files"):
+            return Dialled(endpoint, addresses, ip, tls_error="EOF")
+        return _shake_hands(container, config, Dialled(endpoint, addresses, ip, etcd), host)
+    return Dialled(endpoint, addresses, tcp_error=first)
 
 
-def _dial_address(
-    container: Container, config: EtcdConfig, endpoint: str, host: str, ip: str, port: int
-) -> Connected | str:
-    world = container.world
-    reached = paths.reach(world, container, ip, port)
-    if isinstance(reached, str):
-        symptom = paths.symptom(reached)
-        return f"dial tcp {ip}:{port}: {'connect: ' if symptom == paths.REFUSED else ''}{symptom}"
-    etcd: Any = reached.program
-    if not hasattr(etcd, "server_files"):
-        return f'connection error: desc = "transport: authentication handshake failed: EOF" ({ip}:{port} is no etcd)'
-    reason = handshake(container, config, etcd, host)
-    return reason or Connected(etcd, endpoint, ip)
-
-
-def handshake(container: Container, config: EtcdConfig, etcd: Etcd, host: str) -> str | None:
-    """Why TLS between a client and an etcd fails, or the user is unknown there; None when the client is in."""
+def _shake_hands(container: Container, config: EtcdConfig, reached: Dialled, host: str) -> Dialled:
+    assert reached.etcd is not None
     now = container.world.clock.utc()
-    head = "transport: authentication handshake failed: "
-    server_cert, server_ca = etcd.server_files()
+    server_cert, server_ca = reached.etcd.server_files()
     trusted = container.files.get(config.ca, b"")
     reason = trust.verify(server_cert, trusted, now=now, usage="server", host=host)
     if reason:
-        return f"{head}tls: failed to verify certificate: {reason}"
+        return dataclasses.replace(reached, tls_error=f"tls: failed to verify certificate: {reason}")
     client = container.files.get(config.cert, b"")
     if not client:
-        return f"{head}remote error: tls: certificate required"
+        return dataclasses.replace(reached, client_error="remote error: tls: certificate required")
     reason = trust.verify(client, server_ca, now=now, usage="client")
     if reason:
-        return head + trust.refusal(reason)
-    user = trust.common_name(trust.parse(client)[0])
-    return None if user in etcd.users() else "etcdserver: permission denied"
+        return dataclasses.replace(reached, client_error=trust.refusal(reason))
+    if trust.common_name(trust.parse(client)[0]) not in reached.etcd.users():
+        return dataclasses.replace(reached, user_error="etcdserver: permission denied")
+    return reached

@@ -14,7 +14,6 @@ from crdbmesh_simulator.workloads import objects
 from crdbmesh_simulator.workloads.datapath import RemoteNode
 
 WAITING = "Waiting for initial connection to be established"
-NO_ENDPOINT = "not able to connect to any etcd endpoints"
 NEVER = "0001-01-01T00:00:00.000Z"
 
 
@@ -40,16 +39,19 @@ class Snapshot:
 
 @dataclass(slots=True)
 class Remote:
-    """The state of the link to one remote cluster.
+    """The link to one remote cluster.
 
     Attributes:
+        data: the mounted configuration.
+        etcd: the identity of the etcd that is connected to; None without a connection.
         connected_at: when the connection was established, or None.
         retrieved_at: when the remote's cluster configuration was read, or None.
         synced_at: when everything had been listed, or None.
+        silent_since: when the connected etcd was last heard of, if it does not answer now.
         snapshot: the last that was seen of the remote; kept when the connection is lost.
         problem: why there is no link, as Go says it.
         attempts: how many tries have failed.
-        failures: how often an established connection was lost.
+        failures, failed_at: how often an established connection was lost, and when last.
         etcd_status: the etcd client's own report while connected.
         conflict: the remote's configuration is refused.
         complete: everything has been listed at least once.
@@ -57,17 +59,18 @@ class Remote:
 
     name: str
     data: bytes
-    next_try: float = 0.0
+    next_look: float = 0.0
+    etcd: str | None = None
     connected_at: float | None = None
     retrieved_at: float | None = None
     synced_at: float | None = None
+    silent_since: float | None = None
     snapshot: Snapshot | None = None
     problem: str = ""
     attempts: int = 0
     failures: int = 0
     failed_at: float | None = None
     etcd_status: str = ""
-    endpoint: str = ""
     conflict: bool = False
     complete: bool = False
 
@@ -76,19 +79,16 @@ class Remote:
         """Whether the link carries everything."""
         return self.connected_at is not None and self.retrieved_at is not None and self.synced_at is not None
 
-    def fail(self, problem: str, now: float, retry_s: float) -> None:
-        """The connection could not be established, or was lost; only what was established counts as a failure."""
-        self.problem = problem
-        self.attempts += 1
-        if self.connected_at is not None:
-            self.failures += 1
-            self.failed_at = now
-        self.drop()
-        self.next_try = now + retry_s
+    def connect(self, etcd: str, status: str, now: float) -> None:
+        """The connection is established."""
+        self.etcd, self.etcd_status, self.connected_at, self.problem = etcd, status, now, ""
 
-    def drop(self) -> None:
-        """There is no connection."""
-        self.connected_at = self.retrieved_at = self.synced_at = None
+    def lose(self, problem: str, now: float) -> None:
+        """An established connection is given up."""
+        self.failures += 1
+        self.failed_at = now
+        self.problem = problem
+        self.etcd = self.connected_at = self.retrieved_at = self.synced_at = self.silent_since = None
 
     @property
     def status(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from crdbmesh_simulator.kubernetes.api.pods import runtime
@@ -16,6 +17,7 @@ from crdbmesh_simulator.workloads.cilium.common import api_reachable
 from crdbmesh_simulator.workloads.cilium.remote_cluster import NEVER
 
 if TYPE_CHECKING:
+    from crdbmesh_simulator.kubernetes.api.pods import Sandbox
     from crdbmesh_simulator.workloads.cilium.agent import CiliumAgent
     from crdbmesh_simulator.workloads.cilium.remote_cluster import Remote
 
@@ -139,9 +141,6 @@ def _controllers(agent: CiliumAgent) -> list[dict[str, Any]]:
 
 
 def _problem(remote: Remote) -> str:
-    if remote.connected_at is None and remote.attempts:
-        head = "timed out while waiting for etcd connection. Ensure that etcd is running on"
-        return f"{head} [{remote.endpoint}]: {remote.problem}"
     return "" if remote.ready else remote.problem
 
 
@@ -176,13 +175,7 @@ def _identity_range(agent: CiliumAgent) -> dict[str, int]:
 
 def _ipam(agent: CiliumAgent) -> dict[str, Any]:
     range_ = agent.pod_range
-    pods = runtime(agent.container.cluster)
-    boxes = pods.sandboxes.values() if pods else ()
-    ips = {
-        box.ip: f"{box.namespace}/{box.name}"
-        for box in boxes
-        if box.node is agent.container.node and not box.host_network
-    }
+    ips = {box.ip: f"{box.namespace}/{box.name}" for box in _own_boxes(agent)}
     if range_ is None:
         return {"status": "IPv4: no range"}
     allocations = {_nth(range_, 1): "router", _nth(range_, -9): "health", **ips}
@@ -193,6 +186,31 @@ def _ipam(agent: CiliumAgent) -> dict[str, Any]:
         "ipv6": None,
         "status": f"IPv4: {len(allocations)}/{size} allocated from {range_}, ",
     }
+
+
+def endpoints(agent: CiliumAgent) -> list[dict[str, Any]]:
+    """The endpoints of the agent's node: each pod with an address of its own (`api/v1/models/endpoint.go`)."""
+    return [
+        {
+            "id": zlib.crc32(box.uid.encode()) % 4096,
+            "status": {
+                "external-identifiers": {
+                    "k8s-namespace": box.namespace,
+                    "k8s-pod-name": box.name,
+                    "pod-name": f"{box.namespace}/{box.name}",
+                },
+                "networking": {"addressing": [{"ipv4": box.ip}]},
+                "state": "ready",
+            },
+        }
+        for box in _own_boxes(agent)
+    ]
+
+
+def _own_boxes(agent: CiliumAgent) -> list[Sandbox]:
+    pods = runtime(agent.container.cluster)
+    boxes = pods.sandboxes.values() if pods else ()
+    return [box for box in boxes if box.node is agent.container.node and not box.host_network]
 
 
 def _replacement(agent: CiliumAgent) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""The report that `kvstoremesh-dbg troubleshoot` and `cilium-dbg troubleshoot clustermesh` print about each remote.
+
+After `pkg/kvstore/etcd_debug.go` and `cilium-dbg/cmd/troubleshoot_clustermesh.go` of Cilium 1.20. The first line with a
+cross names the cause; the last one, of the etcd client, is then always its deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from cryptography import x509
+
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult
+from crdbmesh_simulator.workloads import trust
+from crdbmesh_simulator.workloads.cilium import etcd_link
+from crdbmesh_simulator.workloads.cilium.etcd_link import Dialled, EtcdConfig
+
+_DEADLINE = "context deadline exceeded"
+
+
+def report(
+    container: Container,
+    folder: str,
+    files: Mapping[str, bytes],
+    names: Sequence[str],
+    resolved: Callable[[EtcdConfig], EtcdConfig] = lambda config: config,
+) -> ExecResult:
+    """Report on remote clusters. With `world.lock` held.
+
+    Args:
+        container: where the connections start.
+        folder: where the configurations are mounted.
+        files: the configurations by the name of the remote cluster.
+        names: those to report on; empty for all.
+        resolved: puts addresses into a configuration that are found without DNS.
+    """
+    lines = [f"Found {len(files)} cluster configurations"]
+    if names:
+        lines.append(f"Troubleshooting filtered subset of clusters: {', '.join(names)}")
+    for name in sorted(names or files):
+        lines += ["", f'Cluster "{name}":']
+        if name not in files:
+            lines.append("❌ Configuration not found")
+            continue
+        lines.append(f"📄 Configuration path: {folder.rstrip('/')}/{name}")
+        try:
+            config = etcd_link.read(files[name])
+        except ValueError as error:
+            lines.append(f"❌ Cannot parse etcd configuration: {error}")
+            continue
+        missing = etcd_link.find_missing(container, config)
+        if missing:
+            lines.append(f"❌ Cannot parse etcd configuration: {missing}")
+            continue
+        lines += _connections(container, resolved(config))
+    return ExecResult(("\n".join(lines) + "\n").encode())
+
+
+def _connections(container: Container, config: EtcdConfig) -> list[str]:
+    dialled = [etcd_link.dial(container, config, endpoint) for endpoint in config.endpoints]
+    lines = ["", "🔌 Endpoints:"]
+    for each in dialled:
+        lines.append(f"   - {each.endpoint}")
+        lines += [f"     {line}" for line in _endpoint(each)]
+    lines += ["", "🔑 Digital certificates:", *(f"   {line}" for line in _certificates(container, config))]
+    lines += ["", "⚙️ Etcd client:"]
+    reached = next((each for each in dialled if each.etcd is not None and not each.error), None)
+    if reached is not None and reached.etcd is not None:
+        lines += ["   ✅ Etcd connection successfully established", f"   ℹ️  Etcd cluster ID: {reached.etcd.identity}"]
+    else:
+        refused = next((each.user_error for each in dialled if each.user_error), "")
+        lines.append(f"   ❌ Failed to {f'retrieve key from etcd: {refused}' if refused else 'establish connection: '}")
+        lines[-1] += "" if refused else _DEADLINE
+    return lines
+
+
+def _endpoint(found: Dialled) -> list[str]:
+    host = found.endpoint.removeprefix("https://")
+    if found.lookup_error:
+        return [
+            f"❌ Cannot resolve hostname: {found.lookup_error}",
+            f"❌ Cannot establish TCP connection to {host}: dial tcp: {found.lookup_error}",
+        ]
+    lines = [f"✅ Hostname resolved to: {', '.join([*found.addresses[:4], *(['...'] if found.addresses[4:] else [])])}"]
+    if found.tcp_error:
+        return [*lines, f"❌ Cannot establish TCP connection to {host}: {found.tcp_error}"]
+    where = f"{found.ip}:{host.rpartition(':')[2]}"
+    lines.append(f"✅ TCP connection successfully established to {where}")
+    if found.tls_error:
+        return [*lines, f"❌ Cannot establish TLS connection to {host}: {found.tls_error}"]
+    lines += [
+        f"✅ TLS connection successfully established to {where}",
+        "ℹ️  Negotiated TLS version: TLS 1.3, ciphersuite TLS_AES_128_GCM_SHA256",
+    ]
+    if found.client_error:
+        return [*lines, f"❌ TLS client authentication failed: {found.client_error}"]
+    return [*lines, "ℹ️  Etcd server version: 3.6.5"]
+
+
+def _certificates(container: Container, config: EtcdConfig) -> list[str]:
+    roots, client = container.files.get(config.ca, b""), container.files.get(config.cert, b"")
+    lines: list[str] = []
+    for title, pem in (("TLS Root CA certificates", roots), ("TLS client certificates", client)):
+        if not pem:
+            continue
+        lines.append(f"✅ {title}:")
+        for certificate in trust.parse(pem)[: None if pem is roots else 1]:
+            lines += [f"   {line}" for line in _describe(certificate)]
+    if client and trust.verify(client, roots, now=container.world.clock.utc(), usage="client"):
+        lines.append("     ⚠️ Cannot verify certificate with the configured root CAs")
+    return lines
+
+
+def _describe(certificate: x509.Certificate) -> list[str]:
+    number = f"{certificate.serial_number:x}"
+    pairs = ":".join(number[at : at + 2] for at in range(0, len(number), 2))
+    return [
+        f"- Serial number:       {pairs}",
+        f"  Subject:             {certificate.subject.rfc4514_string()}",
+        f"  Issuer:              {certificate.issuer.rfc4514_string()}",
+        "  Validity:",
+        f"    Not before:  {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} +0000 UTC",
+        f"    Not after:   {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} +0000 UTC",
+    ]
