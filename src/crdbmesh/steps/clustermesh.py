@@ -79,13 +79,13 @@ def kvstoremesh_causes(kube: Kube, remotes: list[str]) -> list[str]:
 
 
 def _troubleshoot(kube: Kube, pod: str, remote: str) -> str | None:
-    """The last thing that Cilium's own report marks as failed: it dials the remote and names TLS and network errors."""
+    """Return the first failure in Cilium's own report: it is the cause; the last is always the client's deadline."""
     try:
         answer = kube.exec(names.KUBE_SYSTEM, pod, [*TROUBLESHOOT, remote], container="kvstoremesh", timeout_s=30)
     except (KubeError, WaitError):
         return None
     failed = [line.partition(_CROSS)[2].strip() for line in answer.stdout.splitlines() if _CROSS in line]
-    return failed[-1] if failed else None
+    return failed[0] if failed else None
 
 
 def _ask(kube: Kube, pod: Mapping[str, Any], container: str, argv: tuple[str, ...]) -> tuple[Any, str | None]:
