@@ -1,1 +1,1 @@
-"""What can be known before the first write: everything foreseeable, all at once. The list is in `catalog`."""
+"""Checks before the first write: everything foreseeable, reported at once. The list is in `catalog`."""

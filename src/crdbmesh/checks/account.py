@@ -1,15 +1,15 @@
-"""Who is asking: login and tenant, subscription, permissions, resource providers."""
+"""Checks of the account: login and tenant, subscription, permissions, resource providers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from crdbmesh.checks.actions import ACTIONS, LOOKING, OF_THE_GROUP, PROVIDERS
-from crdbmesh.checks.base import Caution, Remark
+from crdbmesh.checks.base import Found, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import resources
-from crdbmesh.errors import CrdbmeshError, CredentialError, Finding
+from crdbmesh.errors import CrdbmeshError, CredentialError
 
 _NOT_THE_LOGIN = {"subscriptionnotfound", "invalidsubscriptionid"}
 _SHAKY_STATES = {
@@ -19,7 +19,7 @@ _SHAKY_STATES = {
 
 
 def credential(facts: Facts) -> Iterator[Remark]:
-    """A token comes, and Azure accepts it for this subscription."""
+    """Check that a token can be obtained and that Azure accepts it for this subscription."""
     session = facts.session
     who = facts.identity()
     try:
@@ -27,34 +27,34 @@ def credential(facts: Facts) -> Iterator[Remark]:
     except CredentialError as error:
         if error.code.lower() not in _NOT_THE_LOGIN:
             raise
-        yield Finding(
+        yield refusal(
             clouds.SUBSCRIPTION,
             session.subscription_id,
-            "this login sees no subscription of that id",
-            f"set it to one that it sees: {_seen(facts)}",
+            "this login has no access to that subscription",
+            f"set it to one that it has access to: {_seen(facts)}",
         )
         return
     tenant = str(found.get("tenantId") or who.tenant or "unknown")
-    yield f"{who.name or 'a token'} in tenant {tenant}"
+    yield Found(f"{who.name or 'a token'} in tenant {tenant}")
     if who.tenant and found.get("tenantId") and who.tenant.lower() != tenant.lower():
-        yield f"the login itself is of tenant {who.tenant}"
+        yield Found(f"the login itself belongs to tenant {who.tenant}")
 
 
 def subscription(facts: Facts) -> Iterator[Remark]:
-    """The subscription is one in which things can be made."""
+    """Check that the subscription is enabled."""
     found = facts.subscription()
     state = str(found.get("state") or "not visible to this login")
     shown = f"{found.get('displayName') or 'no name'} ({facts.session.subscription_id})"
     if state == "Enabled":
-        yield f"{shown} is enabled"
+        yield Found(f"{shown} is enabled")
         return
-    yield f"{shown}: {state}"
+    yield Found(f"{shown}: {state}")
     if state in _SHAKY_STATES:
         reason = f"the subscription is {state}: {_SHAKY_STATES[state]}"
         remedy = "see its billing in the portal before you build on it"
-        yield Caution(Finding(clouds.SUBSCRIPTION, facts.session.subscription_id, reason, remedy))
+        yield warning(clouds.SUBSCRIPTION, facts.session.subscription_id, reason, remedy)
         return
-    yield Finding(
+    yield refusal(
         clouds.SUBSCRIPTION,
         facts.session.subscription_id,
         f"the subscription is {state}",
@@ -63,47 +63,47 @@ def subscription(facts: Facts) -> Iterator[Remark]:
 
 
 def permissions(facts: Facts) -> Iterator[Remark]:
-    """The caller's roles allow every action that crdbmesh needs; registering providers is another check's."""
+    """Check that the caller's roles allow every action that crdbmesh needs, but for registering providers."""
     wanted = [action for action in ACTIONS if not action.endswith("/register/action")]
     if facts.knows_mesh and facts.mesh.group is not None and facts.group() is not None:
         wanted = [action for action in wanted if action not in OF_THE_GROUP]
     lacking = [action for action in wanted if not facts.may(action)]
     needed = [action for action in lacking if action not in LOOKING]
-    yield f"{len(wanted) - len(lacking)} of {len(wanted)} actions are allowed"
+    yield Found(f"{len(wanted) - len(lacking)} of {len(wanted)} actions are allowed")
     if needed:
-        yield Finding(
+        yield refusal(
             "permissions",
             f"subscription {facts.session.subscription_id}",
             f"{len(needed)} of the actions that crdbmesh needs are not allowed: {', '.join(needed)}",
             "ask for the role Contributor on the subscription, or for one like examples/azure-role.json",
         )
     elif lacking:
-        yield f"not allowed, and needed for looking only: {', '.join(lacking)}"
+        yield Found(f"not allowed, and needed for checks only: {', '.join(lacking)}")
 
 
 def providers(facts: Facts) -> Iterator[Remark]:
-    """The subscription is registered for the resource providers, or the caller may register it."""
+    """Check that the resource providers are registered, or that the caller may register them."""
     missing = [name for name in PROVIDERS if facts.find_provider_state(name).lower() != "registered"]
     if not missing:
-        yield f"{', '.join(PROVIDERS)}: registered"
+        yield Found(f"{', '.join(PROVIDERS)}: registered")
         return
-    yield from (f"{name}: {facts.find_provider_state(name)}" for name in missing)
+    yield from (Found(f"{name}: {facts.find_provider_state(name)}") for name in missing)
     barred = [name for name in missing if not _may_register(facts, name)]
     for name in barred:
-        yield Finding(
+        yield refusal(
             "providers",
             name,
             f"the subscription is not registered for it, and you may not register it ({name}/register/action)",
             f"ask an owner of the subscription to run `az provider register --namespace {name}`",
         )
     if rest := [name for name in missing if name not in barred]:
-        reason = "the subscription is not registered for this yet"
+        reason = "the subscription is not registered for it yet"
         remedy = "nothing to do: `up` registers it, which takes a minute or two"
-        yield Caution(Finding("providers", ", ".join(rest), reason, remedy))
+        yield warning("providers", ", ".join(rest), reason, remedy)
 
 
 def _may_register(facts: Facts, namespace: str) -> bool:
-    """Whether the caller may register a provider; who cannot tell finds out by trying."""
+    """Return True when the caller may register a provider, or when Azure does not say."""
     try:
         return facts.may(f"{namespace}/register/action")
     except CrdbmeshError:

@@ -1,7 +1,7 @@
-"""The actions that crdbmesh needs of Azure, in one place, and what roles make of them.
+"""The Azure actions that crdbmesh needs, and how roles allow them.
 
-`examples/azure-role.json` is a role with just these. Names and the rules of wildcards: Microsoft's documentation of
-Azure RBAC.
+`examples/azure-role.json` is a role with exactly these. The names and the rules for wildcards are those of Microsoft's
+documentation of Azure RBAC.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ ACTIONS = (
 )
 
 PROVIDERS = tuple(action.partition("/")[0] for action in ACTIONS if action.endswith("/register/action"))
-"""The resource providers that the subscription must be registered for."""
+"""The resource providers for which the subscription must be registered."""
 
 LOOKING = frozenset(
     {
@@ -79,10 +79,10 @@ LOOKING = frozenset(
         "Microsoft.Compute/locations/publishers/artifacttypes/offers/skus/versions/read",
     }
 )
-"""Needed by checks only: without one of them, a check cannot tell, and `up` goes on."""
+"""Actions that only checks need: without one of them a check is a warning, and `up` continues."""
 
 OF_THE_GROUP = frozenset({f"{_RESOURCES}/resourceGroups/write", f"{_RESOURCES}/resourceGroups/delete"})
-"""Not needed where the mesh shares a group that is there already."""
+"""Actions that are not needed when the mesh shares an existing resource group."""
 
 _GROUP_KINDS = (
     f"{_RESOURCES}/resourceGroups/",
@@ -96,12 +96,12 @@ _GROUP_KINDS = (
 
 
 def is_in_group(action: str) -> bool:
-    """Whether a role at the resource group is enough for an action, once the group is there."""
+    """Return True when a role on the resource group is enough for an action, once the group exists."""
     return action.startswith(_GROUP_KINDS)
 
 
 def allowed(permissions: Iterable[Mapping[str, Any]], action: str) -> bool:
-    """Whether some role allows an action: its `actions` less its own `notActions`; roles add up.
+    """Return True when any role allows an action: a role allows its `actions` less its own `notActions`.
 
     Args:
         permissions: as the permissions API lists them.

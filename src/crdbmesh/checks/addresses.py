@@ -1,4 +1,4 @@
-"""Addresses: the mesh's ranges against networks that are there, and who may connect from outside."""
+"""Checks of addresses: the mesh's ranges against existing networks, and the sources that may connect."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from crdbmesh.checks.base import Caution, Remark
+from crdbmesh.checks.base import Found, Refused, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.kube.endpoint import find_proxy
 from crdbmesh.desired.azure import resource_id
-from crdbmesh.errors import CloudError, ConfigError, Finding
+from crdbmesh.errors import CloudError, ConfigError
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
 
@@ -20,9 +20,9 @@ _VNETS = "Microsoft.Network/virtualNetworks"
 
 
 def ranges(facts: Facts) -> Iterator[Remark]:
-    """No range of the mesh meets a network that ours are peered with, which Azure refuses.
+    """Check that no range of the mesh overlaps a network that ours are peered with, which Azure refuses.
 
-    A network elsewhere in the subscription may have the same range, as long as nobody peers the two.
+    Another network of the subscription may have the same range, as long as nobody peers the two.
     """
     mesh = facts.mesh
     regions = mesh.all_regions()
@@ -50,24 +50,22 @@ def ranges(facts: Facts) -> Iterator[Remark]:
         and (vnet.get("tags") or {}).get(names.TAG) != mesh.name
     ]
     for index, region in enumerate(regions):
-        yield f"{region.name} {region.ranges.vnet}"
+        yield Found(f"{region.name} {region.ranges.vnet}")
         same = [vnet for vnet in strangers if _overlapping(region.ranges.vnet, _space(vnet))]
         if same:
             more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
             listed = ", ".join(str(vnet.get("name")) for vnet in same[:_NAMED])
-            yield Caution(
-                Finding(
-                    f"regions[{index}].vnet",
-                    str(region.ranges.vnet),
-                    f"the range is also used by the VNet{'s' if len(same) > 1 else ''} {listed}{more}, "
-                    "so the two can never be peered",
-                    "nothing to do, unless they shall reach each other: then set network.base or the region's vnet",
-                )
+            yield warning(
+                f"regions[{index}].vnet",
+                str(region.ranges.vnet),
+                f"the range is also used by the VNet{'s' if len(same) > 1 else ''} {listed}{more}, "
+                "so the two can never be peered",
+                "nothing to do, unless they need to reach each other: then set network.base or the region's vnet",
             )
 
 
 def _meets(facts: Facts, own: Region, remote: str, space: list[IPv4Network]) -> Iterator[Remark]:
-    """Where the space of a network that is peered with a region's meets the mesh's ranges."""
+    """Find the mesh's ranges that overlap the address space of a network peered with a region's VNet."""
     name = remote.rpartition("/")[2]
     for index, region in enumerate(facts.mesh.all_regions()):
         for field, block in region.ranges.named().items():
@@ -78,52 +76,48 @@ def _meets(facts: Facts, own: Region, remote: str, space: list[IPv4Network]) -> 
             reason = f"overlaps {shared[0]} of the VNet {name}, which is peered with our VNet in {own.name}"
             if field == "vnet" and region.name != own.name:
                 remedy = f"set another vnet for {region.name} (or network.base), or remove that peering"
-                yield Finding(where, str(block), f"{reason}: Azure refuses to peer the two regions", remedy)
+                yield refusal(where, str(block), f"{reason}: Azure refuses to peer the two regions", remedy)
             elif field != "vnet":
-                remedy = "set another range, or remove that peering, if pods shall reach that network"
-                yield Caution(Finding(where, str(block), reason, remedy))
+                remedy = "set another range, or remove that peering, if pods need to reach that network"
+                yield warning(where, str(block), reason, remedy)
 
 
 def caller(facts: Facts) -> Iterator[Remark]:
-    """The caller's own address is known, and is let in; a proxy on the way is one that can be gone through."""
+    """Check that the caller's own address is known and allowed, and that a proxy on the way can be used."""
     try:
         find_proxy("https://192.0.2.1:6443")
     except ConfigError as error:
-        yield from error.findings
+        yield from map(Refused, error.findings)
     allowed = facts.mesh.allow_from if facts.knows_mesh else ()
     if "*" in allowed:
-        yield "everyone on the internet"
-        yield Caution(
-            Finding(
-                "allow_from",
-                "*",
-                "SSH, the Kubernetes API and NodePorts are open to the whole internet",
-                "name who may connect with --allow-from; without it, only your own address may",
-            )
+        yield Found("everyone on the internet")
+        yield warning(
+            "allow_from",
+            "*",
+            "SSH, the Kubernetes API and NodePorts will be open to the whole internet",
+            "name who may connect with --allow-from; without it, only your own address may",
         )
         return
     try:
         own = clouds.find_caller_address(facts.cloud)
     except CloudError as error:
         if allowed:
-            yield f"{', '.join(allowed)}; your own address is not known"
+            yield Found(f"{', '.join(allowed)}; your own address is unknown")
             return
-        yield Finding("allow_from", "(absent)", str(error), error.hint or "give --allow-from")
+        yield refusal("allow_from", "(absent)", str(error), error.hint or "give --allow-from")
         return
     if not allowed:
-        yield f"your own address, {own}"
+        yield Found(f"your own address, {own}")
         return
     if any(IPv4Address(own) in IPv4Network(source) for source in allowed):
-        yield f"{', '.join(allowed)}; you come from {own}"
+        yield Found(f"{', '.join(allowed)}; your address is {own}")
         return
-    yield f"{', '.join(allowed)}; not you ({own})"
-    yield Caution(
-        Finding(
-            "allow_from",
-            ", ".join(allowed),
-            f"you come from {own}, which is not among them, so `up` cannot reach its own machines from here",
-            f"add --allow-from {own}/32, or work from an address that is let in",
-        )
+    yield Found(f"{', '.join(allowed)}; not your address ({own})")
+    yield warning(
+        "allow_from",
+        ", ".join(allowed),
+        f"your address is {own}, which is not among them, so `up` cannot reach the machines from here",
+        f"add --allow-from {own}/32, or connect from an address that is allowed",
     )
 
 

@@ -1,4 +1,4 @@
-"""The words of the checks: a check looks and remarks; its verdict says what was found and what stands in the way."""
+"""The vocabulary of the checks: a check yields remarks about what it reads, and its verdict sums them up."""
 
 from __future__ import annotations
 
@@ -31,26 +31,39 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Caution:
-    """A finding that stops nothing."""
+class Found:
+    """A fact that a check read, in a few words for people."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A finding that would make `up` fail."""
 
     finding: Finding
 
 
-Remark = str | Finding | Caution
-"""What a check has to say: what it found, what stands in the way, what should be known."""
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A finding that does not stop `up`."""
+
+    finding: Finding
+
+
+Remark = Found | Refused | Warned
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something that can be known before the first write.
+    """A check that is made before the first write.
 
     Attributes:
         name: one word, for `--output json`.
-        title: for people.
-        look: makes the remarks; reads only.
-        asks_azure: whether it needs a login that Azure accepts.
-        needs_spec: whether it needs to know which regions are meant.
+        title: its name for people.
+        look: yields the remarks; it only reads.
+        asks_azure: True when it needs a login that Azure accepts.
+        needs_spec: True when it needs a spec, which says the regions.
     """
 
     name: str
@@ -62,15 +75,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a check ended.
+    """The result of a check.
 
     Attributes:
-        check: its name.
-        title: for people.
-        found: what was found, in one line; may be empty.
-        refused: what stands in the way of `up`.
-        warnings: what does not, but should be known.
-        skipped: whether it was not done; `found` says why.
+        check: the check's name.
+        title: the check's name for people.
+        found: the facts it read, in one line; may be empty.
+        refused: the findings that would make `up` fail.
+        warnings: the findings that would not.
+        skipped: True when the check was not made; `found` says why.
     """
 
     check: str
@@ -82,7 +95,7 @@ class Verdict:
 
     @property
     def level(self) -> Level:
-        """The worst of it."""
+        """Return the level of its worst finding."""
         if self.refused:
             return Level.REFUSED
         if self.warnings:
@@ -91,17 +104,27 @@ class Verdict:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """All of them, the worst first."""
+        """Return all findings, the worst first."""
         return self.refused + self.warnings
 
 
+def refusal(field: str, value: str, reason: str, remedy: str) -> Refused:
+    """Make a finding that would make `up` fail."""
+    return Refused(Finding(field, value, reason, remedy))
+
+
+def warning(field: str, value: str, reason: str, remedy: str) -> Warned:
+    """Make a finding that does not stop `up`."""
+    return Warned(Finding(field, value, reason, remedy))
+
+
 def judge(check: Check, facts: Facts, *, strict: bool = False) -> Verdict:
-    """Do a check. What Azure does not answer is its verdict.
+    """Make a check and return its verdict; an error of Azure's becomes part of it.
 
     Args:
-        check: which one.
-        facts: what it looks at.
-        strict: an answer that does not come stands in the way, rather than being a warning that nobody can tell.
+        check: the check to make.
+        facts: the facts it reads.
+        strict: refuse when Azure does not answer, rather than warn that the check cannot tell.
 
     Raises:
         StoppedError: the operator interrupted.
@@ -117,30 +140,30 @@ def judge(check: Check, facts: Facts, *, strict: bool = False) -> Verdict:
 
 
 def skip(check: Check, why: str) -> Verdict:
-    """The verdict of a check that is not done."""
+    """Return the verdict of a check that is not made."""
     return Verdict(check.name, check.title, why, skipped=True)
 
 
 def remarks_of(error: CrdbmeshError, where: str, *, strict: bool = False) -> Iterator[Remark]:
-    """An error as remarks: everything wrong with a file stands in the way, a read that is forbidden does not."""
+    """Yield an error as remarks: a mistake in a file is refused, a read that Azure forbids is a warning."""
     if isinstance(error, ConfigError | PreflightError):
-        yield from error.findings
+        yield from map(Refused, error.findings)
         return
     if isinstance(error, CredentialError):
-        # azure-identity goes on to tell what each of its ten ways lacks, which helps nobody here.
+        # azure-identity goes on to say what each of its ten credentials lacks, which helps nobody here.
         reason = str(error).partition("Attempted credentials")[0].strip()
-        yield Finding("credential", where, reason, error.hint or "log in again")
+        yield refusal("credential", where, reason, error.hint or "log in again")
         return
     if isinstance(error, ForbiddenError):
         remedy = error.hint or "ask for the permissions in examples/azure-role.json"
-        yield Caution(Finding("permissions", where, f"cannot tell: {error}", remedy))
+        yield warning("permissions", where, f"cannot tell: {error}", remedy)
         return
     finding = Finding("azure", where, f"cannot tell: {error}", error.hint or "run it again a little later")
-    yield finding if strict else Caution(finding)
+    yield Refused(finding) if strict else Warned(finding)
 
 
 def without_repeats(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """The verdicts with each finding said once, where it was found first."""
+    """Return the verdicts with each finding only where it was found first."""
     said: set[Finding] = set()
     kept = []
     for verdict in verdicts:
@@ -162,7 +185,7 @@ def without_repeats(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def _verdict(check: Check, remarks: list[Remark]) -> Verdict:
-    found = dict.fromkeys(remark for remark in remarks if isinstance(remark, str))
-    refused = dict.fromkeys(remark for remark in remarks if isinstance(remark, Finding))
-    warnings = dict.fromkeys(remark.finding for remark in remarks if isinstance(remark, Caution))
+    found = dict.fromkeys(remark.text for remark in remarks if isinstance(remark, Found))
+    refused = dict.fromkeys(remark.finding for remark in remarks if isinstance(remark, Refused))
+    warnings = dict.fromkeys(remark.finding for remark in remarks if isinstance(remark, Warned))
     return Verdict(check.name, check.title, "; ".join(found), tuple(refused), tuple(warnings))

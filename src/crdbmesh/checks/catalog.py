@@ -1,4 +1,4 @@
-"""THE LIST of checks, in reading order: everything that is looked at before the first write."""
+"""THE LIST of checks that are made before the first write, in reading order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from crdbmesh.checks import account, addresses, limits, local, places
-from crdbmesh.checks.base import Check, Level, Remark, Verdict, judge, skip, without_repeats
+from crdbmesh.checks.base import Check, Found, Level, Refused, Remark, Verdict, judge, skip, without_repeats
 from crdbmesh.checks.existing import existing
 from crdbmesh.checks.facts import Facts
 from crdbmesh.errors import Finding, PreflightError
@@ -15,12 +15,12 @@ from crdbmesh.run.world import World
 
 def _existing(facts: Facts) -> Iterator[Remark]:
     findings = list(existing(facts.world))
-    yield "contradicts the spec" if findings else "nothing contradicts the spec"
-    yield from findings
+    yield Found("contradicts the spec" if findings else "nothing contradicts the spec")
+    yield from map(Refused, findings)
 
 
 CREDENTIAL = Check("credential", "Login", account.credential, asks_azure=False, needs_spec=False)
-"""Without it, nothing else can be asked of Azure."""
+"""The login, without which nothing else can be read from Azure."""
 
 CHECKS = (
     Check("subscription", "Subscription", account.subscription, needs_spec=False),
@@ -32,21 +32,21 @@ CHECKS = (
     Check("vcpus", "vCPU quota", limits.vcpus),
     Check("limits", "Network limits", limits.network),
     Check("ranges", "Address ranges", addresses.ranges),
-    Check("caller", "Who may connect", addresses.caller, asks_azure=False, needs_spec=False),
+    Check("caller", "Allowed sources", addresses.caller, asks_azure=False, needs_spec=False),
     Check("group", "Resource group", local.group),
     Check("locks", "Locks", local.locks),
-    Check("existing", "What is there", _existing),
+    Check("existing", "Existing resources", _existing),
     Check("folder", "Local folder", local.folder, asks_azure=False, needs_spec=False),
     Check("keys", "Login key", local.keys),
     Check("clock", "Clock", local.clock, needs_spec=False),
 )
 
-_NO_LOGIN = "not looked at, without a login that Azure accepts"
-_NO_SPEC = "not looked at: say which regions, with --regions or --config"
+_NO_LOGIN = "not checked: no login that Azure accepts"
+_NO_SPEC = "not checked: give the regions with --regions or --config"
 
 
 def run_checks(world: World) -> list[Verdict]:
-    """Do every check, in parallel; the verdicts in the list's order. Reads only.
+    """Make every check, in parallel and without a write; return the verdicts in the list's order.
 
     Raises:
         StoppedError: the operator interrupted.
@@ -55,7 +55,7 @@ def run_checks(world: World) -> list[Verdict]:
 
 
 def look(facts: Facts) -> list[Verdict]:
-    """`run_checks`, also without a spec, or with no way into Azure."""
+    """Make every check that can be made: there may be no spec, or no session with Azure."""
     login = judge(CREDENTIAL, facts, strict=True)
 
     def verdict(check: Check) -> Verdict:
@@ -70,14 +70,14 @@ def look(facts: Facts) -> list[Verdict]:
 
 
 def require(world: World, warn: Callable[[Finding], None]) -> None:
-    """Do every check before something is created.
+    """Make every check, and raise an error if one refuses.
 
     Args:
-        world: the world.
-        warn: told of what does not stand in the way, but should be known.
+        world: the world of this run.
+        warn: called with each warning.
 
     Raises:
-        PreflightError: with everything that stands in the way.
+        PreflightError: every finding that would make `up` fail.
     """
     verdicts = run_checks(world)
     for verdict in verdicts:

@@ -1,4 +1,4 @@
-"""What the checks on what is there compare, and the ways out that they name."""
+"""A comparison of the spec with existing resources, and the remedies that its checks name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crdbmesh.observe.inventory import Body, Inventory
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Mesh, Region
 
-AGAIN = "there is no way in place: back up (SQL BACKUP), `crdbmesh down`, `crdbmesh up` with the new spec, restore"
+AGAIN = "it cannot be done in place: back up (SQL BACKUP), `crdbmesh down`, `crdbmesh up` with the new spec, restore"
 REMOVE = (
     "decommission the CockroachDB node on it, drain and delete its Kubernetes node, delete its pod's volume claim and "
     "its VM"
@@ -19,7 +19,7 @@ REPLACE = f"replace the machines, one at a time: {REMOVE}, run `up`"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The spec, what is in Azure, and the spec that the last `up` kept (or None)."""
+    """The spec, the resources in Azure, and the spec that the last `up` kept, or None."""
 
     world: World
     mesh: Mesh
@@ -27,12 +27,12 @@ class Comparison:
     kept: Mesh | None
 
     def before(self, region: str) -> Region | None:
-        """A region as the last `up` here knew it."""
+        """Return a region as the last `up` here kept it, or None."""
         kept = self.kept
         return kept.region(region) if kept and any(spec.name == region for spec in kept.regions) else None
 
     def machines(self) -> Iterator[tuple[Machine, Body]]:
-        """The machines of the spec that are there, with their VMs."""
+        """Yield the spec's machines that exist, with their VMs."""
         for machine in self.mesh.all_machines():
             vm = self.found.machines.get((machine.region, machine.number))
             if vm is not None:

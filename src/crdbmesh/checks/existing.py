@@ -1,8 +1,9 @@
-"""What is there already and contradicts the spec in a way that nothing can change in place.
+"""Checks that existing resources do not contradict the spec in a way that cannot be changed in place.
 
-Read from what carries the mesh's tag in Azure, and from the spec that the last `up` kept. Fixed are: in Azure a VNet's
-range with machines in it, and a resource's location and group; in k3s `cluster-cidr` and `service-cidr`; in Cilium a
-cluster's id and name, which are in every identity and every peer. Of the machines, see `machines.py`.
+They compare the spec with the resources that carry the mesh's tag in Azure, and with the spec that the last `up` kept.
+These cannot change: in Azure the range of a VNet with machines in it, and a resource's location and group; in k3s
+`cluster-cidr` and `service-cidr`; in Cilium a cluster's id and name, which are in every identity and every peer. For
+machines, see `machines.py`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from crdbmesh.spec.mesh import Mesh, Region
 
 
 def existing(world: World) -> Iterator[Finding]:
-    """Every contradiction between the spec and what is there, each with its reason and the way to do it.
+    """Yield every contradiction between the spec and existing resources, with its reason and remedy.
 
-    What cannot be read is a finding too: going on without having looked could lose data.
+    A read that fails is a finding too: to continue without it could lose data.
 
     Raises:
         CredentialError: Azure does not accept the credential.
@@ -36,7 +37,7 @@ def existing(world: World) -> Iterator[Finding]:
     except CredentialError:
         raise
     except CloudError as error:
-        reason = f"cannot tell whether it fits the spec: {error}"
+        reason = f"cannot tell whether existing resources fit the spec: {error}"
         yield Finding("existing", world.mesh.name, reason, error.hint or "run it again a little later")
 
 
@@ -58,7 +59,7 @@ def _contradictions(world: World) -> Iterator[Finding]:
 
 
 def _strangers(world: World) -> Iterator[Finding]:
-    """What has our names in a group that is shared, and not our tag: taking it over would end in deleting it."""
+    """Find resources in a shared group that have our names but not our tag: `down` would delete them."""
     mesh = world.mesh
     if mesh.group is None:
         return
@@ -77,7 +78,7 @@ def _strangers(world: World) -> Iterator[Finding]:
 
 
 def _named(mesh: Mesh) -> Iterator[tuple[str, str]]:
-    """Every resource of a mesh by its type and name."""
+    """Yield the type and name of every resource of a mesh."""
     yield "networksecuritygroups", names.lease(mesh.name)
     for region in mesh.all_regions():
         yield "virtualnetworks", names.network(mesh.name, region.name)
@@ -96,7 +97,9 @@ def _folder(compared: Comparison) -> Iterator[Finding]:
     if not lost:
         return
     whole = not have
-    there = f"{len(compared.found.machines)} of the mesh's machines are in Azure, made with secrets that are not here: "
+    there = (
+        f"{len(compared.found.machines)} of the mesh's machines are in Azure, made with secrets that are missing here: "
+    )
     yield Finding(
         "folder",
         str(folder.path),
@@ -145,8 +148,8 @@ def _gone_regions(compared: Comparison) -> Iterator[Finding]:
             yield Finding(
                 "regions",
                 name,
-                "there are resources of the mesh in this region, which the spec does not list; it has no machines",
-                f"list it again, or delete what carries the tag {names.TAG_REGION}={name} (no data is in it)",
+                "the mesh has resources in this region, but no machines, and the spec does not list it",
+                f"list it again, or delete what carries the tag {names.TAG_REGION}={name} (it holds no data)",
             )
             continue
         renamed = f"; {', '.join(new)} is new, and a region cannot be renamed or moved" if new else ""
@@ -156,17 +159,17 @@ def _gone_regions(compared: Comparison) -> Iterator[Finding]:
 
 def _leaving(name: str, *, first: bool) -> str:
     if first:
-        return f"list it again; to leave the first region {AGAIN}"
+        return f"list it again. To remove the first region: {AGAIN}"
     return (
-        "list it again. To leave it: add its successor at the end of the list, run `up`; take it out of multi-region "
+        "list it again. To remove it: add its successor at the end of the list, run `up`; take it out of multi-region "
         "databases (ALTER DATABASE … DROP REGION); decommission its nodes (`cockroach node decommission`), wait until "
-        f"they hold no replica; delete what carries the tag {names.TAG_REGION}={name}; then leave it out, with vnet, "
-        "pods, services and cluster_id of the regions after it written out"
+        f"they hold no replica; delete what carries the tag {names.TAG_REGION}={name}; then remove it from the spec, "
+        "with vnet, pods, services and cluster_id of the regions after it written out"
     )
 
 
 def _plans(compared: Comparison) -> Iterator[Finding]:
-    """The address plan and the Cilium ids of regions that are there; they follow from a region's place in the list."""
+    """Find changes of existing regions' address plan and Cilium ids, which follow from their place in the list."""
     for index, region in enumerate(compared.mesh.all_regions()):
         changes = [*_network_changes(compared, region), *_cluster_changes(compared, region)]
         if not changes:
@@ -176,8 +179,8 @@ def _plans(compared: Comparison) -> Iterator[Finding]:
         yield Finding(
             f"regions[{index}]",
             region.name,
-            f"it is there already, and would change: {'; '.join(changes)}",
-            f"{back}. To change it on purpose {AGAIN}",
+            f"it exists already, and would change: {'; '.join(changes)}",
+            f"{back}. To change it on purpose: {AGAIN}",
         )
 
 
@@ -206,7 +209,7 @@ def _cluster_changes(compared: Comparison, region: Region) -> Iterator[str]:
 
 
 def _first(compared: Comparison) -> str | None:
-    """The mesh's first region: where its lease is."""
+    """Return the mesh's first region, which holds its lease, or None."""
     lease = names.lease(compared.mesh.name)
     for resource in compared.found.resources:
         if resource["name"] == lease:
@@ -224,7 +227,7 @@ def _kept(world: World) -> Mesh | None:
 
 
 def _suggested(compared: Comparison) -> str | None:
-    """The order of regions in which those that are there keep their ranges; None if no other order does that."""
+    """Return an order of regions in which existing ones keep their ranges; None if no other order does that."""
     mesh, places = compared.mesh, {}
     derived = [
         str(addressing.derive(mesh.network.base, at).vnet) for at in range(addressing.capacity(mesh.network.base))

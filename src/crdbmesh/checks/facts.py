@@ -1,4 +1,4 @@
-"""What the checks look at, read from Azure when it is first asked for, and once."""
+"""The facts that checks read from Azure, each read once, when it is first needed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _AT_ONCE = 8
 
 
 class Facts:
-    """What the checks of one run look at.
+    """The facts of one run of the checks.
 
     Args:
-        mesh: the spec, or None when nothing says which regions are meant.
+        mesh: the spec, or None when no regions are given.
         folder: the mesh's local folder.
         cloud: where Azure is.
-        session: the way into Azure, or why there is none.
+        session: the session with Azure, or the error for which there is none.
     """
 
     def __init__(self, mesh: Mesh | None, folder: LocalFolder, cloud: Cloud, session: Session | CrdbmeshError) -> None:
@@ -44,22 +44,22 @@ class Facts:
 
     @property
     def knows_mesh(self) -> bool:
-        """Whether there is a spec."""
+        """Return True when there is a spec."""
         return self._mesh is not None
 
     @property
     def mesh(self) -> Mesh:
-        """The spec. Only checks that need one ask."""
+        """Return the spec; only checks with `needs_spec` ask for it."""
         if self._mesh is None:
             raise LookupError("there is no spec")
         return self._mesh
 
     @property
     def session(self) -> Session:
-        """The way into Azure.
+        """Return the session with Azure.
 
         Raises:
-            CrdbmeshError: why there is none.
+            CrdbmeshError: there is none.
         """
         if isinstance(self._session, CrdbmeshError):
             raise self._session
@@ -67,31 +67,31 @@ class Facts:
 
     @property
     def world(self) -> World:
-        """The world as steps see it."""
+        """Return the world of this run, as steps use it."""
         return World(self.mesh, self.session, self.folder)
 
     def each(self, regions: Iterable[Region], look: Callable[[Region], Iterable[Remark]]) -> Iterator[Remark]:
-        """The remarks on several regions, looked at at once, in the regions' order; what fails in one is its remark."""
+        """Yield the remarks on several regions, read in parallel, in order; an error in one becomes its remark."""
         with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="checks-of-regions") as pool:
             for remarks in pool.map(lambda region: self._remarks(region, look), regions):
                 yield from remarks
 
     def identity(self) -> identity.Identity:
-        """Whose token Azure is shown."""
+        """Return the identity in the token."""
         return self._once(lambda: identity.find_identity(self.session), "identity")
 
     def subscription(self) -> Body:
-        """The subscription; empty when it cannot be seen."""
+        """Return the subscription's body; empty when this login cannot see it."""
         return self._once(lambda: resources.find_subscription(self.session) or {}, "subscription")
 
     def locations(self) -> dict[str, Body]:
-        """Everything the subscription calls a location, by name."""
+        """Return the bodies of the subscription's locations by name, geographies included."""
         return self._once(
             lambda: {str(one["name"]): one for one in resources.list_locations(self.session)}, "locations"
         )
 
     def places(self) -> list[Region]:
-        """The spec's regions that exist, as far as one can tell: nothing else is worth asking about."""
+        """Return the spec's regions that exist, or all of them when Azure does not say."""
         try:
             known = self.locations()
         except ForbiddenError:
@@ -99,11 +99,11 @@ class Facts:
         return [region for region in self.mesh.all_regions() if is_region(known.get(region.name))]
 
     def group(self) -> Body | None:
-        """The resource group, or None."""
+        """Return the resource group's body, or None."""
         return self._once(lambda: resources.find_group(self.session, self.mesh.group_name), "group")
 
     def belongings(self) -> set[tuple[str, str]]:
-        """What is in the group: type and name of each, in lower case."""
+        """Return the type and name of every resource in the group, in lower case."""
 
         def read() -> set[tuple[str, str]]:
             listed = resources.list_group_resources(self.session, self.mesh.group_name)
@@ -112,7 +112,7 @@ class Facts:
         return self._once(read, "belongings")
 
     def machines(self) -> dict[str, Body]:
-        """The VMs in the group by their names in lower case."""
+        """Return the bodies of the VMs in the group by name in lower case."""
         return self._once(
             lambda: {
                 str(one.get("name", "")).lower(): one for one in compute.list_vms(self.session, self.mesh.group_name)
@@ -121,11 +121,11 @@ class Facts:
         )
 
     def find_machine(self, region: str, number: int) -> Body | None:
-        """The VM that is machine `number` of a region, or None."""
+        """Return the VM of machine `number` of a region, or None."""
         return self.machines().get(names.machine(self.mesh.name, region, number).lower())
 
     def offers(self, region: str) -> dict[str, Offer]:
-        """The VM sizes that Azure lists in a region, by name in lower case."""
+        """Return the VM sizes that Azure lists in a region, by name in lower case."""
 
         def read() -> dict[str, Offer]:
             skus = compute.list_skus(self.session, region)
@@ -138,28 +138,28 @@ class Facts:
         return self._once(read, "offers", region)
 
     def image(self, region: str) -> Body | None:
-        """The machines' image as a region has it, or None."""
+        """Return the body of the machines' image in a region, or None."""
         parts = self.mesh.machines.image.split(":")
         return self._once(lambda: compute.find_image(self.session, region, *parts), "image", region)
 
     def cores(self, region: str) -> dict[str, tuple[int, int]]:
-        """Compute's quotas in a region: used and limit, by name in lower case."""
+        """Return Compute's quotas in a region: used and limit, by name in lower case."""
         return self._once(lambda: _usages(compute.list_usages(self.session, region)), "cores", region)
 
     def limits(self, region: str) -> dict[str, tuple[int, int]]:
-        """The network's limits in a region: used and limit, by name in lower case."""
+        """Return the network provider's limits in a region: used and limit, by name in lower case."""
         return self._once(lambda: _usages(network.list_usages(self.session, region)), "limits", region)
 
     def vnets(self) -> list[Body]:
-        """Every VNet of the subscription."""
+        """Return the bodies of all VNets of the subscription."""
         return self._once(lambda: network.list_vnets(self.session), "vnets")
 
     def locks(self) -> list[Body]:
-        """Every management lock of the subscription."""
+        """Return the bodies of all management locks of the subscription."""
         return self._once(lambda: resources.list_locks(self.session), "locks")
 
     def may(self, action: str) -> bool:
-        """Whether the caller's roles allow an action where crdbmesh needs it.
+        """Return True when the caller's roles allow an action where crdbmesh needs it.
 
         Raises:
             ForbiddenError: Azure does not tell.
@@ -175,7 +175,7 @@ class Facts:
         return in_group and actions.allowed(self._permissions(self.mesh.group_name), action)
 
     def find_provider_state(self, namespace: str) -> str:
-        """Whether a resource provider is `Registered`, `NotRegistered`, ..."""
+        """Return a resource provider's registration state, such as `Registered`; `absent` when there is none."""
 
         def read() -> str:
             found = resources.find_provider(self.session, namespace) or {}
@@ -211,7 +211,7 @@ class Facts:
 
 
 def is_region(location: Body | None) -> bool:
-    """Whether a location is a place with machines, rather than a group of such places (`europe`, `global`)."""
+    """Return True when a location is a region, rather than a geography such as `europe` or `global`."""
     if location is None:
         return False
     return str((location.get("metadata") or {}).get("regionType", "Physical")) == "Physical"

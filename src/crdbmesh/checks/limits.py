@@ -1,6 +1,7 @@
-"""How much there may be of each kind, against what is still missing: vCPUs, public addresses, networks, interfaces.
+"""Checks of quotas: vCPUs, public addresses, networks and interfaces that are still missing against Azure's limits.
 
-Names of quotas: `GET .../Microsoft.Compute/locations/L/usages` and `GET .../Microsoft.Network/locations/L/usages`.
+The names of the quotas are those of `GET .../Microsoft.Compute/locations/L/usages` and
+`GET .../Microsoft.Network/locations/L/usages`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crdbmesh.checks import places
-from crdbmesh.checks.base import Remark
+from crdbmesh.checks.base import Found, Remark, refusal
 from crdbmesh.checks.facts import Facts
-from crdbmesh.errors import Finding
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Something that the network provider counts, by the names of the limits that it counts against."""
+    """A kind of network resource, with the names of the limits that it counts against."""
 
     type: str
     text: str
@@ -43,34 +43,36 @@ _KINDS = (
 
 
 def vcpus(facts: Facts) -> Iterator[Remark]:
-    """The quotas of each region, in all and of the size's family, are enough for the machines that are missing."""
+    """Check that each region's quotas, total and of the size's family, are enough for the missing machines."""
 
     def look(region: Region) -> Iterator[Remark]:
         size = places.size_of(region)
         offer = facts.offers(region.name).get(size.lower())
         if offer is None:
-            # That the size is not offered is said elsewhere.
+            # The check of sizes reports that the size is not offered.
             return
         wanted = places.missing_machines(facts, region)
         needed = offer.vcpus * wanted
         cores = facts.cores(region.name)
         free = {name: limit - used for name, (used, limit) in cores.items()}
         left = min((free[name] for name in ("cores", offer.family.lower()) if name in free), default=None)
-        yield f"{region.name}: {needed} vCPUs to come, {left if left is not None else 'an unknown number'} left"
+        yield Found(
+            f"{region.name}: needs {needed} more vCPUs, {left if left is not None else 'an unknown number'} available"
+        )
         short = [name for name in ("cores", offer.family.lower()) if free.get(name, needed) < needed]
         if short:
-            told = " and ".join(f"the quota {_shown(name, offer.family)} has {free[name]} left" for name in short)
-            yield Finding(
+            told = " and ".join(f"the quota {_shown(name, offer.family)} has {free[name]} available" for name in short)
+            yield refusal(
                 "machines",
                 f"{wanted} of {size} in {region.name}",
                 f"they need {needed} vCPUs, and {told}",
                 _more_vcpus(facts, region, family="cores" not in short),
             )
         if free.get("virtualmachines", wanted) < wanted:
-            yield Finding(
+            yield refusal(
                 "machines",
                 f"{wanted} in {region.name}",
-                f"the quota virtualMachines has {free['virtualmachines']} left",
+                f"the quota virtualMachines has {free['virtualmachines']} available",
                 "ask Azure for more quota (portal: Quotas), or choose fewer machines or another region",
             )
 
@@ -91,7 +93,7 @@ def _shown(name: str, family: str) -> str:
 
 
 def network(facts: Facts) -> Iterator[Remark]:
-    """The limits of each region are enough for the networks, firewalls, interfaces and addresses that are missing."""
+    """Check that each region's limits are enough for the missing networks, firewalls, interfaces and addresses."""
     have = facts.belongings()
     first = facts.mesh.regions[0].name
 
@@ -107,19 +109,19 @@ def network(facts: Facts) -> Iterator[Remark]:
             if free >= missing:
                 continue
             many = f"{missing} {kind.text}{'' if missing == 1 else 'es' if kind.text.endswith('s') else 's'}"
-            yield Finding(
+            yield refusal(
                 "regions",
                 f"{many} in {region.name}",
-                f"the limit there is {limit}, of which {max(free, 0)} are left",
-                "ask Azure for a higher limit (portal: Quotas), delete what is not needed, or choose another region",
+                f"the limit there is {limit}, of which {max(free, 0)} are available",
+                "ask Azure for a higher limit (portal: Quotas), delete unused ones, or choose another region",
             )
-        yield f"{region.name}: {_most(limits)}"
+        yield Found(f"{region.name}: {_most(limits)}")
 
     yield from facts.each(facts.places(), look)
 
 
 def _wanted(mesh: str, region: Region, *, first: bool) -> dict[str, list[str]]:
-    """The names of the region's network resources, by type. The lease is in the first region."""
+    """Return the names of a region's network resources by type; the lease is in the first region."""
     vnets, groups, interfaces, addresses = (kind.type for kind in _KINDS)
     numbers = [machine.number for machine in region.machines]
     return {
@@ -131,6 +133,6 @@ def _wanted(mesh: str, region: Region, *, first: bool) -> dict[str, list[str]]:
 
 
 def _most(limits: dict[str, tuple[int, int]]) -> str:
-    """How much room there is for public addresses, which run out first."""
+    """Return how many public addresses are available; they run out first."""
     left = [limits[name][1] - limits[name][0] for name in _KINDS[-1].quotas if name in limits]
-    return f"{min(left)} public IP addresses left" if left else "Azure names no limit of public IP addresses"
+    return f"{min(left)} public IP addresses available" if left else "Azure names no limit for public IP addresses"

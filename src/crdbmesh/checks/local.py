@@ -1,4 +1,4 @@
-"""What the mesh goes into, there and here: its resource group and locks, its local folder and keys, the clock."""
+"""Checks of where the mesh is kept: resource group and locks, local folder and login key; and of the clock."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from crdbmesh.checks.base import Caution, Remark
+from crdbmesh.checks.base import Found, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients.azure import resources
-from crdbmesh.errors import ConfigError, Finding
+from crdbmesh.errors import ConfigError
 from crdbmesh.local import pki
 from crdbmesh.local.contents import LOGIN_KEY
 from crdbmesh.local.folder import SPEC
@@ -19,7 +19,7 @@ from crdbmesh.spec import load as config
 from crdbmesh.spec import names
 
 SKEW_S = 300.0
-"""Beyond this, certificates made here may not be valid yet on a machine, or a token not any more."""
+"""Beyond this, certificates made here may not be valid yet on a machine, or a token may seem expired."""
 
 _ROOM_MIB = 20
 _SHOWN = 5
@@ -27,17 +27,17 @@ _MIB = 2**20
 
 
 def group(facts: Facts) -> Iterator[Remark]:
-    """The resource group is absent, or ours, or one that the spec names; it stays, and it can be written to."""
+    """Check that the resource group is absent, or this mesh's, or named in the spec, and not being deleted."""
     mesh = facts.mesh
     found = facts.group()
     if found is None:
-        yield f"{mesh.group_name} is to be made"
+        yield Found(f"{mesh.group_name} will be created")
     else:
         owner = (found.get("tags") or {}).get(names.TAG)
-        yield f"{mesh.group_name} is there" + (", and the mesh's own" if owner == mesh.name else "")
+        yield Found(f"{mesh.group_name} exists" + (" and belongs to this mesh" if owner == mesh.name else ""))
         if mesh.group is None and owner != mesh.name:
             whose = f"belongs to the mesh {owner}" if owner else "is not crdbmesh's"
-            yield Finding(
+            yield refusal(
                 "name",
                 mesh.name,
                 f"a resource group of that name exists and {whose}",
@@ -45,11 +45,11 @@ def group(facts: Facts) -> Iterator[Remark]:
             )
         if (state := (found.get("properties") or {}).get("provisioningState")) == "Deleting":
             field, value = ("group", mesh.group) if mesh.group else ("name", mesh.name)
-            yield Finding(field, value, f"its resource group is {state}", "wait until it is gone")
+            yield refusal(field, value, f"its resource group is {state}", "wait until it is gone")
 
 
 def locks(facts: Facts) -> Iterator[Remark]:
-    """No lock keeps `up` from writing, or `down` from deleting."""
+    """Check that no lock prevents `up` from writing or `down` from deleting."""
     subscription = f"/subscriptions/{facts.session.subscription_id}".lower()
     ours = f"{subscription}/resourcegroups/{facts.mesh.group_name}".lower()
     mine = 0
@@ -64,12 +64,12 @@ def locks(facts: Facts) -> Iterator[Remark]:
         level = (lock.get("properties") or {}).get("level")
         name = str(lock.get("name"))
         if level == "ReadOnly":
-            yield Finding("group", facts.mesh.group_name, f"the lock {name} makes {where} read-only", _remove(lock))
+            yield refusal("group", facts.mesh.group_name, f"the lock {name} makes {where} read-only", _remove(lock))
         else:
-            reason = f"the lock {name} forbids deletions on {where}: `down`, and replacing a machine, will not work"
-            yield Caution(Finding("group", facts.mesh.group_name, reason, _remove(lock)))
+            reason = f"the lock {name} forbids deletions in {where}: `down` will fail, and so will replacing a machine"
+            yield warning("group", facts.mesh.group_name, reason, _remove(lock))
     if not mine:
-        yield "none"
+        yield Found("none")
 
 
 def _remove(lock: dict[str, object]) -> str:
@@ -77,7 +77,7 @@ def _remove(lock: dict[str, object]) -> str:
 
 
 def folder(facts: Facts) -> Iterator[Remark]:
-    """The mesh's local folder can be written to, is ours alone, and has room."""
+    """Check that the mesh's local folder is writable, private and has room."""
     path = facts.folder.path
     try:
         yield from _folder(path)
@@ -85,30 +85,30 @@ def folder(facts: Facts) -> Iterator[Remark]:
             yield from _contents(path)
             yield from _spec(facts)
     except OSError as error:
-        reason = f"cannot be looked at ({error.strerror or error})"
-        yield Finding("folder", str(error.filename or path), reason, "make it yours, or set CRDBMESH_HOME")
+        reason = f"cannot be read ({error.strerror or error})"
+        yield refusal("folder", str(error.filename or path), reason, "make it yours, or set CRDBMESH_HOME")
 
 
 def _folder(path: Path) -> Iterator[Remark]:
     nearest = next(one for one in (path, *path.parents) if one.exists())
-    yield f"{path}{'' if nearest == path else ' (to be made)'}"
+    yield Found(f"{path}{'' if nearest == path else ' (will be created)'}")
     if not nearest.is_dir():
         remedy = "move it away, or set CRDBMESH_HOME to another folder"
-        yield Finding("folder", str(nearest), "is a file, and a folder is needed there", remedy)
+        yield refusal("folder", str(nearest), "is a file, but must be a folder", remedy)
         return
     if not os.access(nearest, os.W_OK | os.X_OK):
-        yield Finding("folder", str(nearest), "you cannot write there", "make it yours, or set CRDBMESH_HOME")
+        yield refusal("folder", str(nearest), "you cannot write there", "make it yours, or set CRDBMESH_HOME")
     free_mib = shutil.disk_usage(nearest).free // _MIB
     if free_mib < _ROOM_MIB:
         reason = f"{free_mib} MiB are free on its file system; keys and journals need up to {_ROOM_MIB}"
-        yield Finding("folder", str(nearest), reason, "make room, or set CRDBMESH_HOME to a folder elsewhere")
+        yield refusal("folder", str(nearest), reason, "make room, or set CRDBMESH_HOME to a folder elsewhere")
 
 
 def _contents(path: Path) -> Iterator[Remark]:
     own = path.stat()
     if stat.S_IMODE(own.st_mode) & 0o077:
-        reason = f"others may look into it (mode {stat.S_IMODE(own.st_mode):o}), and it holds keys"
-        yield Caution(Finding("folder", str(path), reason, f"run chmod 700 {path}; `up` does so too"))
+        reason = f"others can open it (mode {stat.S_IMODE(own.st_mode):o}), and it holds keys"
+        yield warning("folder", str(path), reason, f"run chmod 700 {path}; `up` does so too")
     strangers, readable = [], []
     for entry in sorted(path.rglob("*")):
         status = entry.lstat()
@@ -120,54 +120,56 @@ def _contents(path: Path) -> Iterator[Remark]:
         strangers.insert(0, path)
     if strangers:
         reason = f"{_listed(path, strangers)} belong to another user"
-        yield Finding("folder", str(path), reason, f"run sudo chown -R {os.getuid()} {path}")
+        yield refusal("folder", str(path), reason, f"run sudo chown -R {os.getuid()} {path}")
     if readable:
         reason = f"others can read {_listed(path, readable)}"
-        yield Finding("folder", str(path), reason, f"run chmod -R go= {path}; if others were there, start afresh")
+        yield refusal(
+            "folder", str(path), reason, f"run chmod -R go= {path}; if others may have read the keys, start afresh"
+        )
 
 
 def _spec(facts: Facts) -> Iterator[Remark]:
-    """The kept spec can be read: `status`, and `up` without options, take it."""
+    """Check that the kept spec can be read; `status`, and `up` without options, use it."""
     if not facts.folder.exists():
         return
     try:
         config.mesh(config.read_file(facts.folder.path / SPEC))
     except ConfigError as error:
-        reason = f"the kept spec is broken: {error.findings[0].reason}"
-        remedy = "run `up` with --regions or --config, which writes it anew"
-        yield Caution(Finding("folder", str(facts.folder.path / SPEC), reason, remedy))
+        reason = f"the kept spec is invalid: {error.findings[0].reason}"
+        remedy = "run `up` with --regions or --config, which replaces it"
+        yield warning("folder", str(facts.folder.path / SPEC), reason, remedy)
 
 
 def keys(facts: Facts) -> Iterator[Remark]:
-    """The login key here is the one that the machines which are there let in. Whether it is lost, `existing` says."""
+    """Check that existing machines accept the login key in the local folder; `existing` reports a lost one."""
     ours = {names.machine(facts.mesh.name, one.region, one.number).lower() for one in facts.mesh.all_machines()}
     machines = {name: vm for name, vm in facts.machines().items() if name in ours}
     path = facts.folder.path / LOGIN_KEY
     try:
         public = pki.read_ssh_key(path.read_text(encoding="utf-8"), facts.mesh.name).public.split()[:2]
     except (FileNotFoundError, NotADirectoryError):
-        yield "none yet" if not machines else "not here"
+        yield Found("none yet" if not machines else "not here")
         return
     except OSError as error:
-        yield Finding("folder", str(path), f"cannot be read ({error.strerror})", "make it readable by you alone")
+        yield refusal("folder", str(path), f"cannot be read ({error.strerror})", "make it readable by you alone")
         return
     except ValueError:
         reason = "is not an unencrypted OpenSSH private key"
-        yield Finding("folder", str(path), reason, "restore it from a backup")
+        yield refusal("folder", str(path), reason, "restore it from a backup")
         return
     strange = sorted(name for name, vm in machines.items() if public not in _keys_of(vm))
     if strange:
-        yield Finding(
+        yield refusal(
             "folder",
             str(path),
-            f"{', '.join(strange[:_SHOWN])} let in another key than this one",
-            "work with the local folder they were made with, or run `crdbmesh down` and start again",
+            f"{', '.join(strange[:_SHOWN])} {'accepts' if len(strange) == 1 else 'accept'} a different key",
+            "use the local folder they were made with, or run `crdbmesh down` and start again",
         )
     if machines and not strange:
-        many = "1 machine lets" if len(machines) == 1 else f"{len(machines)} machines let"
-        yield f"a login key is here, and {many} it in"
+        many = "1 machine accepts" if len(machines) == 1 else f"{len(machines)} machines accept"
+        yield Found(f"a login key is here, and {many} it")
     else:
-        yield "a login key is here"
+        yield Found("a login key is here")
 
 
 def _keys_of(vm: dict[str, object]) -> list[list[str]]:
@@ -178,23 +180,21 @@ def _keys_of(vm: dict[str, object]) -> list[list[str]]:
 
 
 def clock(facts: Facts) -> Iterator[Remark]:
-    """This computer's clock and Azure's agree."""
+    """Check that this computer's clock agrees with Azure's."""
     ahead_s = resources.find_clock_ahead_s(facts.session)
     if ahead_s is None:
-        yield "Azure does not say what time it is"
+        yield Found("Azure does not say what time it is")
         return
     if abs(ahead_s) <= SKEW_S:
-        yield "agrees with Azure's"
+        yield Found("agrees with Azure")
         return
     which = "behind" if ahead_s > 0 else "ahead of"
-    yield f"{abs(ahead_s) / 60:.0f} min {which} Azure's"
-    yield Caution(
-        Finding(
-            "clock",
-            f"{abs(ahead_s) / 60:.0f} min {which} Azure's",
-            "certificates made here may not be valid yet on the machines, and tokens may seem to have expired",
-            "set this computer's clock (timedatectl set-ntp true)",
-        )
+    yield Found(f"{abs(ahead_s) / 60:.0f} min {which} Azure")
+    yield warning(
+        "clock",
+        f"{abs(ahead_s) / 60:.0f} min {which} Azure",
+        "certificates made here may not be valid yet on the machines, and tokens may seem to have expired",
+        "set this computer's clock (timedatectl set-ntp true)",
     )
 
 

@@ -1,6 +1,6 @@
-"""Machines that are there and would have to become what no VM, k3s node or database node can become in place.
+"""Checks that the spec asks of existing machines only what can be changed in place.
 
-Fixed are: a VM's zone, its user, its disk's type, what its size is built on; a k3s node's role; and data leaves a
+These cannot: a VM's zone, its user, its disk's type, the hardware of its size; a k3s node's role. And data leaves a
 CockroachDB node by decommissioning only.
 """
 
@@ -18,7 +18,7 @@ from crdbmesh.spec.mesh import Machine
 
 
 def changed(compared: Comparison) -> Iterator[Finding]:
-    """Every such machine, each with the reason and the way to do it."""
+    """Yield every machine that would have to be made anew, with the reason and remedy."""
     for check in (_fewer, _roles, _sizes, _zones, _disks, _ssh):
         yield from check(compared)
 
@@ -34,9 +34,9 @@ def _fewer(compared: Comparison) -> Iterator[Finding]:
             "machines",
             f"{wanted} in {region.name}",
             f"there are more: {', '.join(more)}; they hold data, and `up` deletes nothing",
-            f"put the number back; with less than three servers etcd has no majority to spare: {AGAIN}"
+            f"put the number back; with fewer than three servers etcd does not survive the loss of one: {AGAIN}"
             if wanted < 3 <= max(numbers)
-            else f"put the number back. To remove a machine, the last first: {REMOVE}; then run `up` with one less",
+            else f"put the number back. To remove a machine, the last first: {REMOVE}; then run `up` with one fewer",
         )
 
 
@@ -52,8 +52,8 @@ def _roles(compared: Comparison) -> Iterator[Finding]:
                 yield Finding(
                     "machines",
                     f"{len(region.machines)} in {region.name}",
-                    f"{name} is a k3s agent and would become a server, which k3s cannot make of it",
-                    f"{REMOVE}, then run `up`: it is made anew, as a server",
+                    f"{name} is a k3s agent and cannot become a server in place",
+                    f"{REMOVE}, then run `up`, which makes it anew as a server",
                 )
 
 
@@ -72,7 +72,7 @@ def _sizes(compared: Comparison) -> Iterator[Finding]:
 
 
 def _cannot_resize(world: World, machine: Machine, size: str) -> str | None:
-    """Why Azure cannot make one size of another, or None.
+    """Return the reason why Azure cannot resize a machine from `size`, or None.
 
     Source: learn.microsoft.com, "Change the size of a virtual machine" (temporary disk) and "VM sizes" (architecture).
     """
@@ -88,11 +88,12 @@ def _cannot_resize(world: World, machine: Machine, size: str) -> str | None:
         return None
     one, other = have.get("CpuArchitectureType", "x64"), want.get("CpuArchitectureType", "x64")
     if one != other:
-        return f"a machine of the architecture {one} cannot become one of {other}"
+        return f"a machine of architecture {one} cannot become one of {other}"
     if (have.get("MaxResourceVolumeMB", "0") == "0") != (want.get("MaxResourceVolumeMB", "0") == "0"):
         return "Azure does not resize between sizes with a temporary disk and sizes without"
     if not set(_controllers(have)) & set(_controllers(want)):
-        return f"its disks speak {', '.join(_controllers(have))}, those of the other {', '.join(_controllers(want))}"
+        one, other = ", ".join(_controllers(have)), ", ".join(_controllers(want))
+        return f"its disk controllers are {one}, those of the other size {other}"
     return None
 
 
@@ -161,13 +162,13 @@ def _ssh(compared: Comparison) -> Iterator[Finding]:
         yield Finding(
             "ssh.port",
             str(wanted.port),
-            f"the machines' first boot set SSH to port {port}, and a machine that exists is not told another",
+            f"the machines' first boot set SSH to port {port}, and `up` does not change it on an existing machine",
             f"put `ssh.port: {port}` back",
         )
 
 
 def _port(compared: Comparison) -> int | None:
-    """The port that the machines listen at; the firewall's rule may have been changed, so the kept spec comes first."""
+    """Return the machines' SSH port: of the kept spec first, since the firewall's rule may have been changed."""
     if compared.kept is not None:
         return compared.kept.ssh.port
     session, group = compared.world.session, compared.world.group

@@ -1,4 +1,4 @@
-"""A VM size as Azure offers it in a region, from its entry in ARM's SKU list, and which other size would do."""
+"""VM sizes as Azure offers them in a region, from ARM's SKU list, and the choice of another size."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _BURSTABLE = "standard_b"
 
 _SYSTEM_CPU = 0.25
 _SYSTEM_GIB = 0.5
-"""What k3s's own pods request on a machine (CoreDNS, metrics-server) and the client pod; Cilium requests nothing."""
+"""Requests of k3s's own pods on a machine (CoreDNS, metrics-server) and the client pod; Cilium requests nothing."""
 _USABLE = 0.95
-"""What of a size's memory the kubelet has to give: less the firmware's, the kernel's and its eviction threshold."""
+"""The share of a size's memory that pods can have, less the firmware's, the kernel's and the eviction threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Offer:
     """A VM size in a region.
 
     Attributes:
-        family: whose quota it counts against.
+        family: the family whose quota it counts against.
         architecture: `x64` or `Arm64`.
         generations: hypervisor generations of images that it boots: `V1`, `V2`.
-        premium: whether it can have premium disks.
-        zones: in which the subscription may use it.
-        restricted: why the subscription may not use it there at all, or empty.
+        premium: True when it can have premium disks.
+        zones: the zones in which the subscription may use it.
+        restricted: the reason why the subscription may not use it there at all, or empty.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Offer:
 
     @classmethod
     def of(cls, sku: Mapping[str, Any], location: str) -> Self:
-        """The offer in an entry of the SKU list."""
+        """Make the offer from an entry of the SKU list."""
         can = {str(one.get("name")): str(one.get("value")) for one in sku.get("capabilities") or []}
         barred = [
             str(one.get("reasonCode") or "restricted")
@@ -65,13 +65,13 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a size must be able to do, whichever it is.
+    """The requirements on a size.
 
     Attributes:
-        architecture, generation: of the image.
-        premium: whether the disk is a premium one.
-        pods: how many CockroachDB pods a machine must hold.
-        cpu, memory_gib: what each of them requests.
+        architecture, generation: those of the image.
+        premium: True when the disk is a premium one.
+        pods: the number of CockroachDB pods on a machine.
+        cpu, memory_gib: the requests of each of them.
     """
 
     architecture: str
@@ -82,7 +82,7 @@ class Wish:
     memory_gib: float
 
     def missing(self, offer: Offer) -> str:
-        """Why an offer will not do, or empty."""
+        """Return the reason why an offer does not meet the requirements, or empty."""
         if offer.restricted:
             return f"is restricted for this subscription ({offer.restricted})"
         if offer.architecture.lower() != self.architecture.lower():
@@ -94,23 +94,23 @@ class Wish:
         return ""
 
     def too_small(self, offer: Offer) -> str:
-        """Why Kubernetes would never place the pods on a machine of this size, or empty."""
-        # What Azure does not tell is taken as enough.
+        """Return the reason why Kubernetes could not schedule the pods on a machine of this size, or empty."""
+        # A figure that Azure does not give is taken as enough.
         cpu = self.pods * self.cpu + _SYSTEM_CPU
         memory_gib = self.pods * self.memory_gib + _SYSTEM_GIB
         if (not offer.vcpus or offer.vcpus >= cpu) and (
             not offer.memory_gib or offer.memory_gib * _USABLE >= memory_gib
         ):
             return ""
-        pods = "the CockroachDB pod asks" if self.pods == 1 else f"each of {self.pods} CockroachDB pods asks"
+        pods = "the CockroachDB pod requests" if self.pods == 1 else f"each of {self.pods} CockroachDB pods requests"
         return (
-            f"has {offer.vcpus} vCPUs and {offer.memory_gib:g} GiB, where {pods} for {self.cpu:g} and "
-            f"{self.memory_gib:g} GiB beside Kubernetes' own: it could not be placed"
+            f"has {offer.vcpus} vCPUs and {offer.memory_gib:g} GiB, but {pods} {self.cpu:g} vCPUs and "
+            f"{self.memory_gib:g} GiB beside Kubernetes' own, and could not be scheduled"
         )
 
 
 def nearest(asked: Offer, candidates: Iterable[Offer]) -> Offer | None:
-    """The candidate nearest to what was asked: as many vCPUs and as much memory, or else the next bigger."""
+    """Return the smallest candidate with at least as many vCPUs and as much memory as the asked one, or None."""
     enough = [one for one in candidates if one.vcpus >= asked.vcpus and one.memory_gib >= asked.memory_gib]
     if not enough:
         return None

@@ -1,4 +1,4 @@
-"""Where the machines go: regions, their sizes and zones, the image."""
+"""Checks of regions, machine sizes, zones and the image."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import difflib
 import math
 from collections.abc import Iterator
 
-from crdbmesh.checks.base import Caution, Remark
+from crdbmesh.checks.base import Found, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts, is_region
 from crdbmesh.checks.offers import Offer, Wish, nearest
-from crdbmesh.errors import CrdbmeshError, Finding
+from crdbmesh.errors import CrdbmeshError
 from crdbmesh.spec.mesh import Region
 
 _ARM64 = "arm64"
 
 
 def regions(facts: Facts) -> Iterator[Remark]:
-    """Each region is one, and is the subscription's."""
+    """Check that each region is a region that the subscription can use."""
     known = facts.locations()
     physical = {name: location for name, location in known.items() if is_region(location)}
     for index, region in enumerate(facts.mesh.regions):
         location = known.get(region.name)
         if region.name in physical:
-            yield f"{region.name} ({physical[region.name].get('displayName', region.name)})"
+            yield Found(f"{region.name} ({physical[region.name].get('displayName', region.name)})")
             continue
         reason = "is not a region of this subscription"
         if location is not None:
-            reason = "is not one region but a name for several"
-        yield Finding(f"regions[{index}]", region.name, reason, _meant(region.name, sorted(physical)))
+            reason = "is a geography, not a region"
+        yield refusal(f"regions[{index}]", region.name, reason, _meant(region.name, sorted(physical)))
 
 
 def _meant(name: str, physical: list[str]) -> str:
@@ -40,7 +40,7 @@ def _meant(name: str, physical: list[str]) -> str:
 
 
 def sizes(facts: Facts) -> Iterator[Remark]:
-    """The size of each region's machines is offered there, to this subscription, in the zones asked for."""
+    """Check that each region offers the machines' size to this subscription, in the zones asked for."""
 
     def look(region: Region) -> Iterator[Remark]:
         size = size_of(region)
@@ -52,23 +52,23 @@ def sizes(facts: Facts) -> Iterator[Remark]:
             yield from _zones(region, offer)
             if small := wish.too_small(offer):
                 remedy = f"{propose(facts, size, wish)}; or lower cockroach.cpu and cockroach.memory_gib"
-                yield Finding(field, value, small, remedy)
+                yield refusal(field, value, small, remedy)
             return
         if missing_machines(facts, region):
-            yield Finding(field, value, why, propose(facts, size, wish))
+            yield refusal(field, value, why, propose(facts, size, wish))
             return
-        remedy = "the machines that are there keep running, but a lost one could not be replaced"
-        yield Caution(Finding(field, value, why, remedy))
+        remedy = "existing machines keep running, but a lost one could not be replaced"
+        yield warning(field, value, why, remedy)
 
     yield from facts.each(facts.places(), look)
 
 
 def _zones(region: Region, offer: Offer) -> Iterator[Remark]:
     listed = f"zones {', '.join(offer.zones)}" if offer.zones else "no zones"
-    yield f"{offer.name} in {region.name}: {listed}"
+    yield Found(f"{offer.name} in {region.name}: {listed}")
     for zone in dict.fromkeys(machine.zone for machine in region.machines):
         if zone is not None and zone not in offer.zones:
-            yield Finding(
+            yield refusal(
                 "regions.zones",
                 f"{zone} in {region.name}",
                 f"{offer.name} is not offered in that zone",
@@ -78,27 +78,27 @@ def _zones(region: Region, offer: Offer) -> Iterator[Remark]:
 
 
 def image(facts: Facts) -> Iterator[Remark]:
-    """The image is to be had in each region."""
+    """Check that the image is available in each region."""
     text = facts.mesh.machines.image
 
     def look(region: Region) -> Iterator[Remark]:
         found = facts.image(region.name)
         if found is None:
-            remedy = "see `az vm image list-skus` for what is, or leave `machines.image` out"
-            yield Finding("machines.image", f"{text} in {region.name}", "is not offered there", remedy)
+            remedy = "see `az vm image list-skus` for available ones, or remove `machines.image`"
+            yield refusal("machines.image", f"{text} in {region.name}", "is not offered there", remedy)
             return
-        yield f"{text}, {_architecture(facts, region)}"
+        yield Found(f"{text}, {_architecture(facts, region)}")
 
     yield from facts.each(facts.places(), look)
 
 
 def propose(facts: Facts, size: str, wish: Wish) -> str:
-    """What to do about a size that some region cannot give: a name that was meant, or a size that every region can.
+    """Propose a remedy for a size that some region does not offer: a similar name, or a size that every region offers.
 
     Args:
-        facts: what Azure says.
-        size: what was asked.
-        wish: what another size must be able to do.
+        facts: the facts of this run.
+        size: the size asked for.
+        wish: the requirements on another size.
     """
     places = [region for region in facts.places() if size_of(region).lower() == size.lower()]
     listed = [facts.offers(region.name) for region in places]
@@ -114,28 +114,28 @@ def propose(facts: Facts, size: str, wish: Wish) -> str:
     asked = next((offers[size.lower()] for offers in listed if size.lower() in offers), None)
     if asked is None:
         close = difflib.get_close_matches(size.lower(), sorted(usable), n=1)
-        return f"did you mean {listed[0][close[0]].name}" if close else "choose a size that is"
+        return f"did you mean {listed[0][close[0]].name}" if close else "choose another size"
     roomy = [listed[0][name] for name in usable if _has_room(facts, places, listed, name)]
     better = nearest(asked, roomy)
     if better is None:
         return "choose another size or region, or ask Azure for access and quota"
     what = f"{better.name} ({better.vcpus} vCPUs, {better.memory_gib:g} GiB)"
     where = "every region offers" if len(places) > 1 else "the region offers"
-    return f"take {what}, which {where}, with quota left: --machine-size {better.name}"
+    return f"take {what}, which {where}, with quota available: --machine-size {better.name}"
 
 
 def missing_machines(facts: Facts, region: Region) -> int:
-    """How many of a region's machines are not there yet."""
+    """Return the number of a region's machines that do not exist yet."""
     return sum(facts.find_machine(region.name, machine.number) is None for machine in region.machines)
 
 
 def size_of(region: Region) -> str:
-    """The size of a region's machines: they are all of one."""
+    """Return the size of a region's machines, which all have the same."""
     return region.machines[0].size
 
 
 def field_of(facts: Facts, region: Region) -> str:
-    """The field of the spec that says the size of a region's machines."""
+    """Return the spec's field that sets the size of a region's machines."""
     for index, spec in enumerate(facts.mesh.regions):
         if spec.name == region.name and spec.size is not None:
             return f"regions[{index}].size"
@@ -143,7 +143,7 @@ def field_of(facts: Facts, region: Region) -> str:
 
 
 def wish_of(facts: Facts, region: Region) -> Wish:
-    """What the spec's image, disk and database ask of a size."""
+    """Return the requirements of the spec's image, disk and database on a size."""
     database = facts.mesh.cockroach
     return Wish(
         architecture=_architecture(facts, region),
@@ -156,7 +156,7 @@ def wish_of(facts: Facts, region: Region) -> Wish:
 
 
 def _architecture(facts: Facts, region: Region) -> str:
-    """The image's, as Azure says, or as its name does."""
+    """Return the image's architecture, from Azure or else from its name."""
     told = _image_properties(facts, region).get("architecture")
     if told:
         return str(told)
@@ -167,7 +167,7 @@ def _image_properties(facts: Facts, region: Region) -> dict[str, object]:
     try:
         properties: dict[str, object] = (facts.image(region.name) or {}).get("properties") or {}
     except CrdbmeshError:
-        # Another check says so.
+        # The check of the image reports it.
         return {}
     return properties
 

@@ -69,8 +69,8 @@ def test_our_own_networks_do_not_count_as_others(azure: Any) -> None:
     ("allowed", "level", "found"),
     [
         ([], Level.OK, "your own address, 127.0.0.1"),
-        (["127.0.0.0/24"], Level.OK, "127.0.0.0/24; you come from 127.0.0.1"),
-        (["203.0.113.1"], Level.WARNING, "203.0.113.1/32; not you (127.0.0.1)"),
+        (["127.0.0.0/24"], Level.OK, "127.0.0.0/24; your address is 127.0.0.1"),
+        (["203.0.113.1"], Level.WARNING, "203.0.113.1/32; not your address (127.0.0.1)"),
         (["*"], Level.WARNING, "everyone on the internet"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crdbmesh.checks import catalog
-from crdbmesh.checks.base import Caution, Check, Level, Verdict, judge, remarks_of, without_repeats
+from crdbmesh.checks.base import Check, Found, Level, Refused, Verdict, Warned, judge, remarks_of, without_repeats
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.errors import CloudError, Finding, ForbiddenError, PreflightError, RefusedError, StoppedError
@@ -63,7 +63,7 @@ def test_what_may_not_be_read_is_a_warning_with_what_to_ask_for(azure: Any) -> N
         assert all(action in one.remedy for one in found[check].warnings)
     assert [verdict for verdict in found.values() if verdict.refused] == []
     assert found["permissions"].level is Level.OK
-    assert "needed for looking only" in found["permissions"].found
+    assert "needed for checks only" in found["permissions"].found
 
 
 def test_one_read_that_fails_is_said_once(azure: Any) -> None:
@@ -114,7 +114,7 @@ def test_without_a_way_into_azure_the_local_checks_are_done_all_the_same(azure: 
 )
 def test_what_fails_in_a_check_is_that_checks_verdict(azure: Any, error: Exception, refused: int, warned: int) -> None:
     def look(_facts: Facts) -> Any:
-        yield "seen before it failed"
+        yield Found("seen before it failed")
         raise error
 
     verdict = judge(Check("c", "C", look), Facts(None, azure.folder, azure.cloud, CloudError("unused")))
@@ -138,6 +138,6 @@ def test_a_repeated_finding_stays_where_it_was_first() -> None:
 
 def test_a_strict_check_refuses_what_it_cannot_tell() -> None:
     (remark,) = remarks_of(CloudError("no"), "azure", strict=True)
-    assert isinstance(remark, Finding)
+    assert isinstance(remark, Refused)
     (remark,) = remarks_of(CloudError("no"), "azure")
-    assert isinstance(remark, Caution)
+    assert isinstance(remark, Warned)

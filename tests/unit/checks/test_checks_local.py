@@ -118,10 +118,10 @@ def test_the_login_key_is_the_one_that_the_machines_let_in(azure: Any) -> None:
     azure.put_group("pre", crdbmesh="pre")
     azure.put_machine("pre-eastus-1", key.public)
     azure.folder.write("login.key", key.private)
-    assert azure.verdicts()["keys"].found == "a login key is here, and 1 machine lets it in"
+    assert azure.verdicts()["keys"].found == "a login key is here, and 1 machine accepts it"
     azure.folder.write("login.key", pki.make_login_key("pre").private)
     (found,) = azure.verdicts()["keys"].refused
-    assert found.reason == "pre-eastus-1 let in another key than this one"
+    assert found.reason == "pre-eastus-1 accepts a different key"
 
 
 def test_a_login_key_that_is_lost_while_machines_are_there_is_refused(azure: Any) -> None:

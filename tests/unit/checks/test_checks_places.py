@@ -25,7 +25,7 @@ def test_a_region_that_may_mean_two_names_both(azure: Any) -> None:
 def test_a_size_on_which_the_database_cannot_be_placed_is_a_finding_with_one_on_which_it_can(azure: Any) -> None:
     (found,) = azure.refused(machines={"size": "Standard_D2s_v5"})
     assert (found.field, found.value) == ("machines.size", "Standard_D2s_v5 in eastus")
-    assert found.reason.startswith("has 2 vCPUs and 8 GiB, where the CockroachDB pod asks for 2 and 8 GiB")
+    assert found.reason.startswith("has 2 vCPUs and 8 GiB, but the CockroachDB pod requests 2 vCPUs and 8 GiB")
     size = found.remedy.partition("--machine-size ")[2].partition(";")[0]
     assert azure.refused(machines={"size": size}) == []
     small = {"cpu": 1, "memory_gib": 4}
@@ -34,12 +34,12 @@ def test_a_size_on_which_the_database_cannot_be_placed_is_a_finding_with_one_on_
 
 def test_pods_that_share_a_machine_must_fit_together(azure: Any) -> None:
     (found,) = azure.refused(cockroach={"replicas": 6})
-    assert "where each of 2 CockroachDB pods asks for 2 and 8 GiB" in found.reason
+    assert "but each of 2 CockroachDB pods requests 2 vCPUs and 8 GiB" in found.reason
 
 
 def test_a_name_for_several_regions_is_not_one(azure: Any) -> None:
     (found,) = azure.refused(regions=["eastus", "europe"])
-    assert found.reason == "is not one region but a name for several"
+    assert found.reason == "is a geography, not a region"
     assert found.remedy.startswith("did you mean ")
     (found,) = azure.refused(regions=["global"])
     assert "az account list-locations" in found.remedy
