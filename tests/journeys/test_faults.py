@@ -45,7 +45,7 @@ def outcomes(document: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.long
 def test_what_passes_is_absorbed_by_one_up_and_one_down(world: Any, command: Command) -> None:
-    world.misbehave({"preset": "transient"})
+    world.misbehave("transient")
     code, document, shown = command(*UP)
     assert code == 0, shown
     assert set(outcomes(document).values()) <= {"held", "changed"}
@@ -59,7 +59,7 @@ def test_what_passes_is_absorbed_by_one_up_and_one_down(world: Any, command: Com
 
 @pytest.mark.long
 def test_a_region_without_room_stops_alone_says_what_to_do_and_is_made_good_later(world: Any, command: Command) -> None:
-    world.misbehave({"rates": {"arm.allocation_failed@westus": 1.0}})
+    world.misbehave({"arm.allocation_failed@westus": 1.0})
     code, document, _ = command(*UP)
     assert code == 1
     found = outcomes(document)
@@ -70,7 +70,7 @@ def test_a_region_without_room_stops_alone_says_what_to_do_and_is_made_good_late
     assert "AllocationFailed" in steps["westus/node1/machine"]["detail"]
     assert "another size or region" in steps["westus/node1/machine"]["hint"]
     assert steps["westus/cilium"]["culprit"] == "westus/node1/machine"
-    world.misbehave({"rates": {}})
+    world.misbehave({})
     code, document, shown = command(*UP)
     assert code == 0, shown
     assert outcomes(document)["westus/node1/machine"] == "changed"

@@ -17,11 +17,11 @@ from crdbmesh.steps import catalog
 REGIONS = ["eastus", "westus"]
 
 
-def delete(path: str, api: str = "2025-05-01") -> Callable[[Any], None]:
+def delete(path: str) -> Callable[[Any], None]:
     """Delete an Azure resource, as somebody with the portal open would."""
 
     def damage(world: Any) -> None:
-        status, answer = world.resource("DELETE", path, api=api)
+        status, answer = world.resource("DELETE", path)
         assert status in {200, 202, 204}, answer
 
     return damage
@@ -47,11 +47,11 @@ def kube_patch(region: str, path: str, patch: dict[str, Any]) -> Callable[[Any],
     return damage
 
 
-def untag(path: str, api: str = "2025-05-01") -> Callable[[Any], None]:
+def untag(path: str) -> Callable[[Any], None]:
     """Take our tags off an Azure resource, as somebody tidying up would."""
 
     def damage(world: Any) -> None:
-        status, answer = world.resource("PATCH", path, {"tags": {"tidy": "yes"}}, api=api)
+        status, answer = world.resource("PATCH", path, {"tags": {"tidy": "yes"}})
         assert status in {200, 202}, answer
 
     return damage
@@ -60,11 +60,11 @@ def untag(path: str, api: str = "2025-05-01") -> Callable[[Any], None]:
 def power_off(world: Any) -> None:
     """Switch a machine off, as somebody saving money would."""
     path = "Microsoft.Compute/virtualMachines/crdbmesh-westus-1/powerOff"
-    status, answer = world.resource("POST", path, api="2025-04-01")
+    status, answer = world.resource("POST", path)
     assert status in {200, 202}, answer
     view = "Microsoft.Compute/virtualMachines/crdbmesh-westus-1/instanceView"
     deadline = time.monotonic() + 20
-    while "PowerState/stopped" not in str(world.resource("GET", view, api="2025-04-01")[1]):
+    while "PowerState/stopped" not in str(world.resource("GET", view)[1]):
         assert time.monotonic() < deadline, "it stays on"
         time.sleep(0.05)
 

@@ -117,7 +117,7 @@ def test_with_the_folder_lost_up_refuses_status_reads_the_tags_and_down_removes_
     assert f"restore its local folder {folder} from a backup" in flat(shown.stderr)
 
     # A machine that is gone, and a VNet that is.
-    world.resource("DELETE", "Microsoft.Compute/virtualMachines/crdbmesh-westus-1", api="2025-04-01")
+    world.resource("DELETE", "Microsoft.Compute/virtualMachines/crdbmesh-westus-1")
     document = json.loads(crdbmesh(world, "status", "crdbmesh", "--output", "json").stdout)
     machines = next(layer for layer in document["regions"][1]["layers"] if layer["layer"] == "machines")
     assert (machines["level"], machines["cause"]) == ("absent", "westus-1 is absent")
@@ -173,7 +173,7 @@ def test_a_new_first_machine_joins_its_cluster_though_the_kubeconfig_is_lost(wor
     mesh = world.mesh(["eastus"], machines=3)
     assert all(result.outcome.good for result in world.up(mesh).values())
     before = world.kube("eastus", "GET", "/api/v1/namespaces/kube-system")[1]["metadata"]["uid"]
-    world.resource("DELETE", "Microsoft.Compute/virtualMachines/crdbmesh-eastus-1", api="2025-04-01")
+    world.resource("DELETE", "Microsoft.Compute/virtualMachines/crdbmesh-eastus-1")
     world.home().delete("kubeconfigs/eastus.yaml")
     results = world.up(mesh)
     assert {name: result.detail for name, result in results.items() if not result.outcome.good} == {}

@@ -14,7 +14,7 @@ def test_a_lost_first_machine_is_replaced_in_its_cluster_and_its_database(world:
     mesh = world.mesh(["eastus"], machines=3)
     assert not [r for r in world.up(mesh).values() if r.outcome is Outcome.FAILED]
     before = world.status(mesh)
-    world.resource("DELETE", "Microsoft.Compute/virtualMachines/crdbmesh-eastus-1", api="2025-04-01")
+    world.resource("DELETE", "Microsoft.Compute/virtualMachines/crdbmesh-eastus-1")
     assert world.status(mesh).degraded
 
     results = world.up(mesh)

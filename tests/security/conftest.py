@@ -18,8 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +29,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from tests.doors import Doors, simulated
 
 from crdbmesh_simulator.tls import CertificateAuthority
 
@@ -247,7 +246,7 @@ class Ground:
             for secret in self.kube(region, f"/api/v1/namespaces/{region}/secrets")["items"]:
                 for name, data in secret["data"].items():
                     if name.endswith(".key"):
-                        found[f"{region}/{name}"] = _decoded(data)
+                        found[f"{region}/{name}"] = base64.b64decode(data).decode()
         for request in self.recorder.requests if self.recorder else []:
             if request.method == "PUT" and "/virtualMachines/" in request.path:
                 profile = json.loads(request.body)["properties"]["osProfile"]
@@ -265,29 +264,23 @@ class Ground:
         everywhere |= files_below(self.surroundings())
         return everywhere | files_below([self.home / "journals"])
 
-    def arm(self, path: str, *, api: str = NETWORK_API) -> Any:
-        """A raw GET of ARM; `path` is below the subscription."""
-        url = f"{self.coordinates['arm_url']}/subscriptions/{self.coordinates['subscription_id']}{path}"
-        return self.get(f"{url}{'&' if '?' in path else '?'}api-version={api}")
+    @property
+    def doors(self) -> Doors:
+        return Doors(self.coordinates, self.home)
 
-    def get(self, url: str) -> Any:
-        context = ssl.create_default_context(cafile=self.coordinates["ca_file"])
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.coordinates['token']}"})
-        with urllib.request.urlopen(request, timeout=30, context=context) as response:
-            return json.loads(response.read())
+    def arm(self, path: str) -> Any:
+        """A raw GET of ARM; `path` is below the subscription."""
+        return _found(self.doors.arm("GET", path))
 
     def commands(self) -> list[dict[str, Any]]:
         """What the process lists of the machines and containers have shown."""
-        return list(self.get(f"{self.coordinates['report_url']}commands"))
+        found: list[dict[str, Any]] = _found(self.doors.ask("GET", f"{self.coordinates['report_url']}commands"))
+        return found
 
-    def put(self, path: str, body: Any, *, api: str) -> None:
+    def put(self, path: str, body: Any) -> None:
         """A raw PUT to ARM."""
-        url = f"{self.coordinates['arm_url']}/subscriptions/{self.coordinates['subscription_id']}{path}"
-        headers = {"Authorization": f"Bearer {self.coordinates['token']}", "Content-Type": "application/json"}
-        data = json.dumps(body).encode()
-        request = urllib.request.Request(f"{url}?api-version={api}", data=data, method="PUT", headers=headers)
-        context = ssl.create_default_context(cafile=self.coordinates["ca_file"])
-        urllib.request.urlopen(request, timeout=30, context=context).close()
+        status, answer = self.doors.arm("PUT", path, body)
+        assert status in {200, 201, 202}, answer
 
     def machine_addresses(self) -> dict[str, str]:
         """Public addresses by machine, such as `eastus-1`."""
@@ -298,16 +291,7 @@ class Ground:
 
     def kube(self, region: str, path: str) -> Any:
         """A raw GET of a region's Kubernetes API."""
-        kubeconfig = yaml.safe_load((self.home / "kubeconfigs" / f"{region}.yaml").read_text())
-        cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
-        context = ssl.create_default_context(cadata=_decoded(cluster["certificate-authority-data"]))
-        pem = self.folder / f"{region}.pem"
-        pem.touch(0o600)
-        pem.write_text(_decoded(user["client-certificate-data"]) + _decoded(user["client-key-data"]))
-        context.load_cert_chain(pem)
-        pem.unlink()
-        with urllib.request.urlopen(f"{cluster['server']}{path}", timeout=30, context=context) as response:
-            return json.loads(response.read())
+        return _found(self.doors.kube(region, "GET", path))
 
     def kube_objects(self, region: str) -> Iterator[dict[str, Any]]:
         """Every object of a cluster that can be listed, with its kind."""
@@ -358,8 +342,10 @@ def files_below(folders: Iterable[Path]) -> dict[str, str]:
     }
 
 
-def _decoded(text: str) -> str:
-    return base64.b64decode(text).decode()
+def _found(answer: tuple[int, Any]) -> Any:
+    status, body = answer
+    assert status == 200, body
+    return body
 
 
 def _watch(pid: int, seen: set[str], done: threading.Event, during: Callable[[], object] | None) -> None:
@@ -381,20 +367,6 @@ def _family(pid: int) -> list[int]:
             with contextlib.suppress(OSError):
                 found += [int(child) for child in task.read_text().split()]
     return found
-
-
-@contextlib.contextmanager
-def simulated(folder: Path, *, scale: int = 600) -> Iterator[dict[str, Any]]:
-    """A simulated world in a process of its own."""
-    options = ["--scale", str(scale), "--seed", "7", "--folder", str(folder)]
-    command = [sys.executable, "-m", "crdbmesh_simulator", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield json.loads(process.stdout.readline())
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
 
 
 def recorded_cloud(coordinates: Mapping[str, Any], folder: Path) -> tuple[Recorder, Path]:
@@ -430,7 +402,7 @@ class Mesh:
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """Two regions, made under the loosest umask there is, with everything recorded."""
     folder = tmp_path_factory.mktemp("mesh")
-    with simulated(folder) as coordinates:
+    with simulated(folder, scale=600) as coordinates:
         recorder, cloud_file = recorded_cloud(coordinates, folder)
         ground = Ground(coordinates, folder, cloud_file, recorder)
         rules: dict[str, dict[str, Any]] = {}

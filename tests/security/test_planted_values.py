@@ -76,22 +76,22 @@ def test_the_process_lists_of_machines_and_containers_show_no_secret(mesh: Any) 
 
 def test_azure_never_shows_custom_data_nor_anything_else_that_is_secret(mesh: Any) -> None:
     answers = {}
-    for kind, api in (
-        ("Microsoft.Compute/virtualMachines", "2025-04-01"),
-        ("Microsoft.Network/networkInterfaces", "2025-05-01"),
-        ("Microsoft.Network/networkSecurityGroups", "2025-05-01"),
-        ("Microsoft.Network/publicIPAddresses", "2025-05-01"),
-        ("Microsoft.Network/virtualNetworks", "2025-05-01"),
+    for kind in (
+        "Microsoft.Compute/virtualMachines",
+        "Microsoft.Network/networkInterfaces",
+        "Microsoft.Network/networkSecurityGroups",
+        "Microsoft.Network/publicIPAddresses",
+        "Microsoft.Network/virtualNetworks",
     ):
-        found = mesh.ground.arm(f"/providers/{kind}", api=api)["value"]
+        found = mesh.ground.arm(f"/providers/{kind}")["value"]
         assert found, kind
         answers[kind] = json.dumps(found)
         if kind.endswith("virtualMachines"):
             for one in found:
                 path = one["id"].partition(f"{mesh.ground.coordinates['subscription_id']}")[2]
-                answers[path] = json.dumps(mesh.ground.arm(f"{path}?$expand=instanceView", api=api))
-    answers["resources"] = json.dumps(mesh.ground.arm("/resources?$expand=createdTime", api="2021-04-01"))
-    answers["group"] = json.dumps(mesh.ground.arm("/resourceGroups/crdbmesh", api="2021-04-01"))
+                answers[path] = json.dumps(mesh.ground.arm(f"{path}?$expand=instanceView"))
+    answers["resources"] = json.dumps(mesh.ground.arm("/resources?$expand=createdTime"))
+    answers["group"] = json.dumps(mesh.ground.arm("/resourceGroups/crdbmesh"))
     assert '"customData"' not in "".join(answers.values())
     assert mesh.ground.leaks(answers) == []
 

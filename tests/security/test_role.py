@@ -130,7 +130,7 @@ UP = ["up", "--regions", "eastus", "--machines-per-region", "1", "--yes", "--out
 def damaged(world: Simulator, ground: Any) -> Any:
     """`up`, in a group that is shared, where what machines download arrives damaged."""
     world.world.subscription.permissions = [role("*")]
-    ground.put("/resourcegroups/shared", {"location": "eastus"}, api="2021-04-01")
+    ground.put("/resourcegroups/shared", {"location": "eastus"})
     world.world.subscription.permissions = [role(*ACTIONS)]
     spec = ground.folder / "shared.yaml"
     spec.write_text("name: tenant\ngroup: shared\nregions: [eastus, westus]\nmachines: {per_region: 1}\n")
@@ -177,7 +177,7 @@ def test_up_status_and_down_work_with_this_role_alone(life: list[Any], ground: A
     assert [(run.arguments[0], run.code, run.stderr[-600:] if run.code else "") for run in life] == [
         (run.arguments[0], 0, "") for run in life
     ]
-    left = ground.arm("/resources", api="2021-04-01")["value"]
+    left = ground.arm("/resources")["value"]
     assert [one["id"] for one in left if "/less/" not in one["id"]] == []
 
 

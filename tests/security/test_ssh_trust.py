@@ -295,7 +295,7 @@ def test_machines_offer_public_keys_only(mesh: Any) -> None:
 def test_a_machine_is_told_to_take_no_passwords_in_its_user_data_and_by_azure(mesh: Any) -> None:
     with log_in(mesh, "eastus-1") as opened:
         assert "PasswordAuthentication no" in root(opened, "cat /etc/ssh/sshd_config.d/50-cloud-init.conf")
-    for machine in mesh.ground.arm("/providers/Microsoft.Compute/virtualMachines", api="2025-04-01")["value"]:
+    for machine in mesh.ground.arm("/providers/Microsoft.Compute/virtualMachines")["value"]:
         profile = machine["properties"]["osProfile"]
         assert profile["linuxConfiguration"]["disablePasswordAuthentication"] is True
         assert "adminPassword" not in profile

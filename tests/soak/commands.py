@@ -8,11 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,29 +85,6 @@ def run(
     text = stdout.read_text(errors="replace")
     printed = text + stderr.read_text(errors="replace")
     return Ended(os.waitstatus_to_exitcode(status), _document(text), printed, time.monotonic() - started)
-
-
-@contextmanager
-def world(folder: Path, *, scale: float, seed: int) -> Iterator[dict[str, Any]]:
-    """A simulated world until the block ends; its coordinates."""
-    options = ["--attached", "--scale", str(scale), "--seed", str(seed), "--folder", str(folder)]
-    command = [sys.executable, "-m", "crdbmesh_simulator", *options]
-    log = folder / "simulator.log"
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
-        ) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            yield json.loads(process.stdout.readline())
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
 def _become(arguments: list[str], environment: dict[str, str], stdout: Path, stderr: Path) -> None:

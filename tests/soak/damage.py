@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tests.soak.doors import Doors
+from tests.doors import Doors
 
 NETWORK = "/resourceGroups/soak/providers/Microsoft.Network"
 MACHINES = "/resourceGroups/soak/providers/Microsoft.Compute/virtualMachines"

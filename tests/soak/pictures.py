@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from tests.soak.doors import Doors
+from tests.doors import Doors
 
 _CLUSTER_KINDS = (
     "/api/v1/nodes",

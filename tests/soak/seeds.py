@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests import doors
 from tests.soak import commands, damage, pictures
-from tests.soak.doors import Doors
 
 NAME = "soak"
 RUN_DEADLINE_S = 150.0
@@ -106,7 +106,7 @@ def undisturbed(shape: Shape, *, scale: float) -> tuple[dict[str, Any], float]:
     """
     with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
         folder = Path(scratch)
-        with commands.world(folder, scale=scale, seed=0) as coordinates:
+        with doors.simulated(folder, scale=scale, seed=0) as coordinates:
             trial = _Trial(folder, coordinates, shape)
             ended = trial.run("up", "--config", str(trial.spec()), "--yes")
             if ended.code != 0:
@@ -127,7 +127,7 @@ def run(seed: int, *, scale: float, wanted: dict[str, Any], usual_s: float) -> O
     outcome, started = Outcome(seed, shape.text), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
         folder = Path(scratch)
-        with commands.world(folder, scale=scale, seed=seed) as coordinates:
+        with doors.simulated(folder, scale=scale, seed=seed) as coordinates:
             trial = _Trial(folder, coordinates, shape)
             try:
                 _up(trial, outcome, random.Random(f"up {seed}"), wanted, usual_s)
@@ -151,7 +151,7 @@ class _Trial:
         self.folder = folder
         self.shape = shape
         self.home = folder / "home"
-        self.doors = Doors(coordinates, self.home / NAME)
+        self.doors = doors.Doors(coordinates, self.home / NAME)
         self.tracebacks = 0
         self.notes: list[str] = []
         self._environment = {"CRDBMESH_HOME": str(self.home), "CRDBMESH_CLOUD": coordinates["cloud_file"]}

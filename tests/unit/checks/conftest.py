@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import ssl
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.doors import send
 
 from crdbmesh.checks import catalog
 from crdbmesh.checks.base import Verdict
@@ -122,15 +120,7 @@ class Azure:
 
     def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         url = f"{self.cloud.arm_url}/subscriptions/{self.subscription.id}{path}?api-version=2025-04-01"
-        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data=data, method=method, headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30, context=self._context) as response:
-                return response.status, json.loads(response.read() or b"null")
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read() or b"null")
+        return send(method, url, body, context=self._context, token=TOKEN)
 
 
 @contextmanager

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.doors import Doors
 
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import demo
-
-API = {"network": "2025-05-01", "compute": "2025-04-01", "resources": "2025-04-01"}
 
 
 class Azure:
@@ -25,7 +21,7 @@ class Azure:
         self.world = world
         self.cloud: Cloud = world.cloud()
         self._subscription = f"/subscriptions/{world.coordinates['subscription_id']}"
-        self._context = ssl.create_default_context(cafile=world.coordinates["ca_file"])
+        self._doors = Doors(world.coordinates, Path())
 
     def register(self, *namespaces: str) -> None:
         for namespace in namespaces:
@@ -48,13 +44,7 @@ class Azure:
             body |= {"location": "eastus", "tags": tags}
         if kind == "publicIPAddresses":
             body["sku"] = {"name": "Standard"}
-        status, answer = self.send("PUT", path, body)
-        assert status in {200, 201}, answer
-        deadline = time.monotonic() + 20
-        while self.send("GET", path)[1]["properties"]["provisioningState"] != "Succeeded":
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        return f"{self._subscription}{path}"
+        return self._doors.put(path, body)
 
     def put_vnet(self, group: str, name: str, prefix: str, **tags: str) -> str:
         return self.put(group, "virtualNetworks", name, {"addressSpace": {"addressPrefixes": [prefix]}}, **tags)
@@ -76,18 +66,7 @@ class Azure:
         self.send("DELETE", f"/resourceGroups/{name}")
 
     def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        provider = path.partition("resourceGroups")[2].partition("/providers/Microsoft.")[2].partition("/")[0].lower()
-        url = f"{self.cloud.arm_url}{self._subscription}{path}?api-version={API[provider or 'resources']}"
-        headers = {"Authorization": f"Bearer {self.world.coordinates['token']}", "Content-Type": "application/json"}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data=data, method=method, headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30, context=self._context) as response:
-                raw = response.read()
-                return response.status, json.loads(raw) if raw else None
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read() or b"null")
+        return self._doors.arm(method, path, body)
 
 
 @pytest.fixture(scope="session")
