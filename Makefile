@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 REFEREES := .venv-referees
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long referees check fmt soak simulator-coverage bench test-azure wheel clean
+.PHONY: help setup demo test test-simulator test-long referees check fmt soak simulator-coverage bench test-azure wheel clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(STAMP)  ## Three simulated regions: up, status, up again, down
 
 test: $(STAMP)  ## The default suite
 	$(BIN)/pytest -n 4 --dist loadgroup --maxschedchunk 2
+
+test-simulator: $(STAMP)  ## The simulator's own tests: each rule of the simulated world, both ways
+	$(BIN)/pytest -n 4 --dist loadgroup --maxschedchunk 2 simulator/tests
 
 test-long: $(STAMP)  ## The tests that take longer
 	$(BIN)/pytest -n 3 --dist loadgroup --maxschedchunk 1 -m long
