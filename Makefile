@@ -53,10 +53,11 @@ fmt: $(STAMP)  ## Format
 soak: $(STAMP)  ## Two hundred seeds of faults, kills and damage, each to a whole mesh and back to nothing (SEEDS=200)
 	$(BIN)/python -m tests.soak --seeds $(or $(SEEDS),200)
 
-simulator-coverage: $(STAMP)  ## How much of the simulator the demo, the product's tests and, if they ran, the referees run
+simulator-coverage: $(STAMP)  ## How much of the simulator the demo, the product's tests and, where installed, the referees run
 	@mkdir -p .coverage-simulator
 	COVERAGE_RCFILE=$(CURDIR)/simulator/coverage.ini $(BIN)/coverage run -m crdbmesh demo
 	-COVERAGE_RCFILE=$(CURDIR)/simulator/coverage.ini $(BIN)/coverage run -m pytest -n 2 --dist loadgroup tests
+	-test ! -e $(REFEREES)/.installed || PATH="$(CURDIR)/$(REFEREES)/bin:$$PATH" COVERAGE_RCFILE=$(CURDIR)/simulator/coverage.ini $(BIN)/coverage run -m pytest -m referee --timeout 900 tests/referees
 	$(BIN)/coverage combine --rcfile simulator/coverage.ini --keep --quiet
 	$(BIN)/coverage report --rcfile simulator/coverage.ini
 
