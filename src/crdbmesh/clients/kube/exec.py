@@ -3,7 +3,7 @@
 Each binary message starts with a channel byte: 0 standard input, 1 and 2 the outputs, 3 a Status object that says how
 the command ended; in v5, 255 followed by a channel byte closes that channel (KEP-4006; apimachinery,
 pkg/util/remotecommand/constants.go and pkg/util/httpstream/wsstream). Only v5 can end standard input, so only v5 is
-offered when there is any. Why this is not `kubernetes.stream`: docs/decisions/0009.
+offered when there is any. Why this is not `kubernetes.stream`: docs/decisions/0010.
 """
 
 from __future__ import annotations
