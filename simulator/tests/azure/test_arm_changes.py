@@ -68,20 +68,6 @@ def test_a_machine_is_written_again_as_it_is_read(shared: Any, machine: Any) -> 
     assert {**after, "etag": ""} == {**before, "etag": ""}
 
 
-@pytest.mark.parametrize(
-    "change", [{"dataDisks": [{"lun": 0, "createOption": "Empty", "diskSizeGB": 8}]}, {"availabilitySet": {"id": "/x"}}]
-)
-def test_what_machines_have_not_here_cannot_be_added_later_either(
-    shared: Any, machine: Any, change: dict[str, Any]
-) -> None:
-    path, body = machine
-    changed = copy.deepcopy(body)
-    at = changed["properties"]["storageProfile"] if "dataDisks" in change else changed["properties"]
-    at.update(change)
-    assert shared.ask("PUT", path, changed).status == 501
-    assert shared.ask("PATCH", path, {"properties": changed["properties"]}).status == 501
-
-
 def test_the_result_of_a_power_action_has_no_body(shared: Any, machine: Any) -> None:
     path, _ = machine
     begun = shared.ask("POST", f"{path}/restart")
@@ -97,14 +83,6 @@ def test_of_a_disk_only_the_tags_are_changed_here(shared: Any, machine: Any) -> 
     assert shared.ask("PATCH", disk, {"properties": {"diskSizeGB": 128}}).status == 501
 
 
-@pytest.mark.parametrize("password", ["abc", "abcdefgh", "abcdefgh1", "Abcdefg1" * 10, "Abc1\u0007xyz"])
-def test_a_weak_password_is_refused(shared: Any, group: str, bodies: Any, password: str) -> None:
-    body = bodies.vm({"id": "/none"}, "m")
-    body["properties"]["osProfile"].update(adminPassword=password, linuxConfiguration={})
-    reply = shared.ask("PUT", f"{group}/{COMPUTE}/virtualMachines/m", body)
-    assert (reply.status, reply.code, reply.body["error"]["target"]) == (400, "InvalidParameter", "adminPassword")
-
-
 @pytest.mark.parametrize("name", ["a" * 65, "-m", "m.", "m!"])
 def test_a_machine_name_that_linux_cannot_have_is_refused(shared: Any, group: str, bodies: Any, name: str) -> None:
     reply = shared.ask("PUT", f"{group}/{COMPUTE}/virtualMachines/{name}", bodies.vm({"id": "/none"}, "m"))
@@ -116,7 +94,7 @@ def test_user_data_that_is_not_base64_is_refused(shared: Any, machine: Any, grou
     body["properties"]["userData"] = "not base64!"
     reply = shared.ask("PUT", f"{group}/{COMPUTE}/virtualMachines/m", body)
     assert (reply.status, reply.code, reply.body["error"]["target"]) == (400, "InvalidParameter", "userData")
-    assert shared.ask("PATCH", machine[0], {"properties": {"userData": "not base64!"}}).code == "InvalidParameter"
+    assert shared.ask("PATCH", machine[0], {"properties": {"userData": "not base64!"}}).status == 501
 
 
 @pytest.mark.parametrize("prefix", ["224.0.0.0/8", "127.0.0.0/16", "169.254.0.0/24", "168.63.129.0/24", "128.0.0.0/1"])
@@ -145,7 +123,6 @@ def test_children_have_names_that_resources_may_have(shared: Any, group: str, bo
     shared.vnet(group, "v", "10.0.0.0/16")
     shared.nsg(group, "g")
     for path, body in (
-        (f"{vnet}/subnets/-bad", {"properties": {"addressPrefix": "10.0.1.0/24"}}),
         (f"{vnet}/virtualNetworkPeerings/bad!", bodies.peering(other)),
         (f"{group}/{NETWORK}/networkSecurityGroups/g/securityRules/bad.", {"properties": bodies.rule()}),
     ):
@@ -154,9 +131,11 @@ def test_children_have_names_that_resources_may_have(shared: Any, group: str, bo
 
 
 def test_a_subnet_without_a_range_is_told_so(shared: Any, group: str) -> None:
-    shared.vnet(group, "v", "10.0.0.0/16")
     for properties in ({}, {"addressPrefix": ""}, {"addressPrefixes": [""]}):
-        reply = shared.ask("PUT", f"{group}/{NETWORK}/virtualNetworks/v/subnets/s", {"properties": properties})
+        inner = [{"name": "s", "properties": properties}]
+        space = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}, "subnets": inner}
+        body = {"location": "eastus", "properties": space}
+        reply = shared.ask("PUT", f"{group}/{NETWORK}/virtualNetworks/v", body)
         assert (reply.status, reply.code) == (400, "AddressPrefixStringCannotBeNullOrEmpty")
 
 
@@ -176,8 +155,8 @@ def test_a_public_address_is_held_to_its_rules_when_it_is_written_again(shared: 
 
 def test_a_subnets_reference_is_to_a_resource_of_the_right_type(shared: Any, group: str) -> None:
     vnet = shared.vnet(group, "v", "10.0.0.0/16")
-    properties = {"addressPrefix": "10.0.1.0/24", "networkSecurityGroup": {"id": vnet["id"]}}
-    reply = shared.ask("PUT", f"{group}/{NETWORK}/virtualNetworks/v/subnets/s", {"properties": properties})
+    vnet["properties"]["subnets"][0]["properties"]["networkSecurityGroup"] = {"id": vnet["id"]}
+    reply = shared.ask("PUT", f"{group}/{NETWORK}/virtualNetworks/v", vnet)
     assert (reply.status, reply.code) == (400, "InvalidResourceReference")
 
 
@@ -198,18 +177,3 @@ def test_an_operation_is_found_at_its_provider_and_in_its_region_only(shared: An
         reply = shared.ask("GET", other)
         assert (reply.status, reply.code) == (404, "OperationNotFound")
     shared.wait(begun)
-
-
-def test_a_machine_is_redeployed_and_reapplied(shared: Any, machine: Any) -> None:
-    path, _ = machine
-    booted = shared.world.machines[shared.ask("GET", path).body["id"].lower()].booted_at
-    shared.done("POST", f"{path}/reapply")
-    assert shared.world.machines[shared.ask("GET", path).body["id"].lower()].booted_at == booted
-    shared.done("POST", f"{path}/redeploy")
-    shared.eventually(lambda: any(one.booted_at > booted for one in shared.world.machines.values()))
-    codes = [status["code"] for status in shared.ask("GET", f"{path}/instanceView").body["statuses"]]
-    assert codes == ["ProvisioningState/succeeded", "PowerState/running"]
-    shared.done("POST", f"{path}/powerOff")
-    refused = shared.ask("POST", f"{path}/redeploy")
-    assert (refused.status, refused.code) == (409, "OperationNotAllowed")
-    shared.done("POST", f"{path}/start")

@@ -91,7 +91,7 @@ def test_writes_are_counted_and_reads_are_not(arm: Any) -> None:
     arm.ask("GET", "providers/Microsoft.Authorization/permissions")
     assert arm.world.writes["arm"] == 1
     arm.ask("POST", "providers/Microsoft.Network/register")
-    arm.ask("PATCH", group, {"tags": {}})
+    arm.ask("PATCH", f"{group}/providers/Microsoft.Network/virtualNetworks/absent", {"tags": {}})
     arm.ask("DELETE", f"{group}/providers/Microsoft.Network/virtualNetworks/absent")
     assert arm.world.writes["arm"] == 4
 

@@ -98,7 +98,7 @@ def test_every_accepted_change_has_a_new_etag_and_reads_carry_it_as_a_header(sha
         assert re.fullmatch(r'W/"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"', reply.body["etag"])
         seen.append(reply.body["etag"])
 
-    put = shared.ask("PUT", made["id"], NSG)
+    put = shared.ask("PUT", made["id"], {**NSG, "tags": {"z": "y"}})
     seen.append(put.body["etag"])
     shared.wait(put)
     note()
@@ -125,8 +125,8 @@ def test_a_resource_shares_its_etag_with_what_is_below_it(shared: Any, group: st
     shared.done("PUT", path, bodies.peering(b))
     shared.done("PUT", f"{b['id']}/virtualNetworkPeerings/p", bodies.peering(a))
     vnet, peering = shared.ask("GET", a["id"]), shared.ask("GET", path)
-    subnet = shared.ask("GET", f"{a['id']}/subnets/nodes")
-    etags = {vnet.body["etag"], peering.body["etag"], subnet.body["etag"], peering.headers["etag"]}
+    (subnet,) = vnet.body["properties"]["subnets"]
+    etags = {vnet.body["etag"], peering.body["etag"], subnet["etag"], peering.headers["etag"]}
     assert etags == {vnet.headers["etag"]}
     assert vnet.body["etag"] != a["etag"]
 
@@ -141,3 +141,13 @@ def test_a_child_can_be_guarded_too(shared: Any, group: str, bodies: Any) -> Non
         assert f"of resource {path} in NRP data store." in reply.body["error"]["details"][0]["message"]
     assert shared.ask("PUT", path, bodies.peering(b), headers={"If-None-Match": "*"}).status == 412
     assert shared.ask("DELETE", path, headers={"If-Match": made["etag"]}).status == 202
+
+
+def test_a_stale_etag_in_a_body_is_refused_as_if_match_would_be(shared: Any, group: str) -> None:
+    made = shared.vnet(group, "v", "10.1.0.0/16")
+    changed = shared.done("PUT", made["id"], {**made, "tags": {"a": "1"}}).body
+    stale = shared.ask("PUT", made["id"], {**made, "tags": {"a": "2"}})
+    assert (stale.status, stale.code) == (412, "PreconditionFailed")
+    assert stale.body["error"]["details"][0]["code"] == "PreconditionFailedEtagMismatch"
+    assert shared.done("PUT", made["id"], {**changed, "tags": {"a": "2"}}).body["tags"] == {"a": "2"}
+    assert shared.done("PUT", made["id"], {**made, "etag": None}).status == 200

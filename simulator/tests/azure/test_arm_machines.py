@@ -119,7 +119,6 @@ def test_a_machine_that_azure_refuses_is_refused(
     reply = shared.ask("PUT", vm(group), changed(bodies.vm(nic, "m"), path, value))
     assert (reply.status, reply.code) == (status, code)
     assert shared.ask("GET", vm(group)).status == 404
-    assert shared.ask("GET", f"{vm(group)}/extensions").status == 404
     assert shared.ask("GET", f"{group}/{COMPUTE}/disks").body["value"] == []
 
 
@@ -300,7 +299,6 @@ def test_what_is_fixed_at_creation_is_not_changed_and_the_rest_is(
     assert resized.body["properties"]["hardwareProfile"]["vmSize"] == "Standard_D4s_v5"
     patched = shared.ask("PATCH", vm(group), {"tags": {"a": "b"}})
     assert patched.status == 200
-    shared.wait(patched)
     assert shared.ask("GET", vm(group)).body["tags"] == {"a": "b"}
 
 

@@ -102,42 +102,76 @@ def test_a_put_without_subnets_keeps_them_or_not_as_its_api_version_does(shared:
 def test_a_vnet_has_one_writer_at_a_time(slow: Any) -> None:
     path = f"{slow.group('one-writer')}/{NETWORK}/virtualNetworks/v"
     first = slow.ask("PUT", path, vnet("10.0.0.0/16"))
-    subnet = {"properties": {"addressPrefix": "10.0.1.0/24"}}
-    for method, target, body in (
-        ("PUT", path, vnet("10.0.0.0/16")),
-        ("PUT", f"{path}/subnets/late", subnet),
-        ("DELETE", path, None),
-    ):
-        reply = slow.ask(method, target, body)
+    for method, body in (("PUT", vnet("10.0.0.0/16")), ("DELETE", None)):
+        reply = slow.ask(method, path, body)
         assert (reply.status, reply.code) == (409, "AnotherOperationInProgress")
         assert first.headers["azure-asyncoperation"].partition("?")[0] in reply.message
     slow.wait(first)
-    assert slow.done("PUT", f"{path}/subnets/late", subnet).status == 200
+    assert slow.done("PUT", path, vnet("10.0.0.0/16", "10.1.0.0/16")).status == 200
 
 
 def test_subnets_live_in_their_vnet(shared: Any, group: str, bodies: Any) -> None:
-    made = shared.vnet(group, "v", "10.0.0.0/16")
-    path = f"{group}/{NETWORK}/virtualNetworks/v/subnets"
-    put = shared.ask("PUT", f"{path}/more", {"properties": {"addressPrefix": "10.0.1.0/24"}})
-    assert put.status == 201
-    assert put.body["properties"]["provisioningState"] == "Updating"
-    shared.wait(put)
-    assert [one["name"] for one in shared.ask("GET", path).body["value"]] == ["nodes", "more"]
-    overlapping = shared.ask("PUT", f"{path}/third", {"properties": {"addressPrefix": "10.0.1.128/25"}})
+    path = f"{group}/{NETWORK}/virtualNetworks/v"
+    both = {"nodes": "10.0.0.0/24", "more": "10.0.1.0/24"}
+    made = shared.network(group, "virtualNetworks", "v", vnet("10.0.0.0/16", subnets=both))
+    assert [one["name"] for one in made["properties"]["subnets"]] == ["nodes", "more"]
+    overlapping = shared.ask("PUT", path, vnet("10.0.0.0/16", subnets={**both, "third": "10.0.1.128/25"}))
     assert overlapping.code == "NetcfgSubnetRangesOverlap"
     nic = shared.nic(group, "n", bodies.nic(made))
-    used = shared.ask("GET", f"{path}/nodes").body["properties"]["ipConfigurations"]
+    used = shared.ask("GET", path).body["properties"]["subnets"][0]["properties"]["ipConfigurations"]
     assert used == [{"id": f"{nic['id']}/ipConfigurations/primary"}]
-    refused = shared.ask("DELETE", f"{path}/nodes")
+    refused = shared.ask("PUT", path, vnet("10.0.0.0/16", subnets={"more": "10.0.1.0/24"}))
     assert (refused.status, refused.code) == (400, "InUseSubnetCannotBeDeleted")
-    changed = shared.ask("PUT", f"{path}/nodes", {"properties": {"addressPrefix": "10.0.2.0/24"}})
+    changed = shared.ask("PUT", path, vnet("10.0.0.0/16", subnets={"nodes": "10.0.2.0/24"}))
     assert changed.code == "InUsePrefixCannotBeDeleted"
-    shared.done("DELETE", f"{path}/more")
-    assert shared.ask("GET", f"{path}/more").status == 404
-    assert shared.ask("DELETE", f"{path}/more").status == 204
-    lost = f"{group}/{NETWORK}/virtualNetworks/absent/subnets/x"
-    assert shared.ask("PUT", lost, {"properties": {}}).code == "ParentResourceNotFound"
-    assert shared.ask("GET", lost).code == "ResourceNotFound"
+    less = shared.done("PUT", path, vnet("10.0.0.0/16", subnets={"nodes": "10.0.0.0/24"}))
+    assert [one["name"] for one in less.body["properties"]["subnets"]] == ["nodes"]
+    assert shared.ask("GET", f"{path}/subnets/nodes").status == 501
+
+
+@pytest.mark.parametrize("kind", ["virtualNetworks", "networkSecurityGroups"])
+def test_a_second_put_of_the_same_changes_nothing_and_is_done_at_once(shared: Any, group: str, kind: str) -> None:
+    path = f"{group}/{NETWORK}/{kind}/x"
+    rule = {"name": "r", "properties": {"priority": 100, "direction": "Inbound", "access": "Allow", "protocol": "Tcp",
+            "sourceAddressPrefix": "*", "sourcePortRange": "*", "destinationAddressPrefix": "*",
+            "destinationPortRange": "22"}}  # fmt: skip
+    body: dict[str, Any] = {"location": "eastus", "properties": {"securityRules": [rule]}}
+    if kind == "virtualNetworks":
+        body = vnet("10.0.0.0/16", subnets={"nodes": "10.0.0.0/24"})
+    made = shared.done("PUT", path, body).body
+    for sent in (body, made):
+        again = shared.ask("PUT", path, sent)
+        assert (again.status, again.body["properties"]["provisioningState"]) == (200, "Succeeded")
+        assert "azure-asyncoperation" not in again.headers
+        assert again.body["etag"] == made["etag"]
+    changed = shared.ask("PUT", path, {**body, "tags": {"a": "b"}})
+    assert (changed.status, changed.body["properties"]["provisioningState"]) == (200, "Updating")
+    shared.wait(changed)
+
+
+def test_a_nic_is_there_at_once_and_its_deletion_is_followed(shared: Any, group: str, bodies: Any) -> None:
+    made = shared.vnet(group, "v", "10.0.0.0/16")
+    path, statuses = f"{group}/{NETWORK}/networkInterfaces", set()
+    for number in range(12):
+        put = shared.ask("PUT", f"{path}/n{number}", bodies.nic(made))
+        assert (put.status, put.body["properties"]["provisioningState"]) == (201, "Succeeded")
+        assert "azure-asyncoperation" not in put.headers
+        gone = shared.ask("DELETE", f"{path}/n{number}")
+        assert shared.wait(gone)["status"] == "Succeeded"
+        statuses.add(gone.status)
+    assert statuses == {200, 202}
+
+
+def test_a_nic_shows_what_azure_adds_and_is_written_again_as_it_is_read(shared: Any, group: str, bodies: Any) -> None:
+    path = f"{group}/{NETWORK}/networkInterfaces/n"
+    made = shared.nic(group, "n", bodies.nic(shared.vnet(group, "v", "10.0.0.0/16")))
+    assert (made["kind"], made["properties"]["allowPort25Out"]) == ("Regular", False)
+    suffix = made["properties"]["dnsSettings"]["internalDomainNameSuffix"]
+    assert suffix.endswith(".internal.cloudapp.net")
+    again = shared.ask("PUT", path, {**made, "identity": None})
+    assert again.status == 200
+    assert again.body["properties"]["dnsSettings"]["internalDomainNameSuffix"] == suffix
+    assert shared.ask("PUT", path, {**made, "identity": {"type": "None"}}).status == 400
 
 
 def test_a_vnet_in_use_is_not_deleted_and_a_free_one_is(shared: Any, group: str, bodies: Any) -> None:
@@ -207,13 +241,12 @@ def test_two_rules_of_one_priority_conflict_in_one_direction_only(shared: Any, g
     reply = shared.ask("PUT", f"{path}/securityRules/third", {"properties": bodies.rule(100)})
     assert (reply.status, reply.code) == (400, "SecurityRuleConflict")
     assert shared.done("PUT", f"{path}/securityRules/third", {"properties": bodies.rule(101)}).status == 200
-    assert len(shared.ask("GET", f"{path}/securityRules").body["value"]) == 3
+    assert len(shared.ask("GET", path).body["properties"]["securityRules"]) == 3
     shared.done("DELETE", f"{path}/securityRules/third")
     assert shared.ask("GET", f"{path}/securityRules/third").status == 404
     assert shared.ask("DELETE", f"{path}/securityRules/third").status == 204
-    defaults = shared.ask("GET", f"{path}/defaultSecurityRules").body["value"]
+    defaults = shared.ask("GET", path).body["properties"]["defaultSecurityRules"]
     assert sorted(one["properties"]["priority"] for one in defaults) == [65000, 65000, 65001, 65001, 65500, 65500]
-    assert shared.ask("GET", f"{path}/defaultSecurityRules/DenyAllInBound").status == 200
 
 
 def test_a_security_group_in_use_is_not_deleted(shared: Any, group: str, bodies: Any) -> None:
@@ -304,9 +337,6 @@ def test_private_addresses_come_in_order_and_stay(shared: Any, group: str, bodie
     assert address("b") == "10.0.0.5"
     shared.done("DELETE", f"{group}/{NETWORK}/networkInterfaces/a")
     assert address("e") == "10.0.0.4"
-    free = shared.ask("GET", f"{made['id']}/CheckIPAddressAvailability?ipAddress=10.0.0.9").body
-    taken = shared.ask("GET", f"{made['id']}/CheckIPAddressAvailability?ipAddress=10.0.0.4").body
-    assert (free["available"], taken["available"]) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -364,14 +394,15 @@ def test_a_nic_waits_for_what_it_refers_to(slow: Any, bodies: Any) -> None:
     assert reply.body["error"]["details"][0]["code"] == "ReferencedResourceNotProvisioned"
     assert int(reply.headers["retry-after-ms"]) > 0
     nsg = slow.ask("PUT", f"{group}/{NETWORK}/networkSecurityGroups/g", {"location": "eastus", "properties": {}})
-    guarded = {"properties": {"addressPrefix": "10.0.2.0/24", "networkSecurityGroup": {"id": nsg.body["id"]}}}
-    reply = slow.ask("PUT", f"{made['id']}/subnets/guarded", guarded)
+    made["properties"]["subnets"][0]["properties"]["networkSecurityGroup"] = {"id": nsg.body["id"]}
+    reply = slow.ask("PUT", made["id"], made)
     assert (reply.status, reply.code) == (429, "RetryableError")
-    subnet = slow.ask("PUT", f"{made['id']}/subnets/x", {"properties": {"addressPrefix": "10.0.1.0/24"}})
+    slow.wait(nsg)
+    written = slow.ask("PUT", made["id"], made)
     reply = slow.ask("PUT", path, bodies.nic(made))
     assert (reply.status, reply.code) == (429, "RetryableError")
     slow.wait(begun)
-    slow.wait(subnet)
+    slow.wait(written)
     assert slow.done("PUT", path, body).status == 200
 
 

@@ -138,6 +138,7 @@ def test_a_changed_address_space_is_out_of_sync_until_it_is_synchronised(shared:
     shared.wait(shared.ask("PUT", f"{half(a, 'to-b')}?syncRemoteAddressSpace=true", bodies.peering(b)))
     assert state(shared, half(a, "to-b"))[1] == "FullyInSync"
     assert state(shared, half(b, "to-a"))[1] == "FullyInSync"
+    body = shared.ask("GET", b["id"]).body
     body["properties"]["addressSpace"]["addressPrefixes"].append("10.1.0.0/16")
     clash = shared.ask("PUT", b["id"], body)
     assert clash.code == "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet"

@@ -8,11 +8,10 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 
 
-def test_subscriptions_tenants_and_locations(shared: Any, sdk: Any) -> None:
+def test_subscriptions_and_locations(shared: Any, sdk: Any) -> None:
     (one,) = shared.ask("GET", "/subscriptions").body["value"]
     assert one["subscriptionId"] == shared.subscription.id
     assert one["state"] == "Enabled"
-    assert shared.ask("GET", "/tenants").body["value"][0]["tenantId"] == one["tenantId"]
     listed = sdk.subscriptions.subscriptions.list_locations(sdk.resources._config.subscription_id)
     locations = {location.name: location for location in listed}
     assert locations["eastus"].display_name == "East US"
@@ -38,14 +37,11 @@ def test_a_provider_must_be_registered_before_it_is_used(make_world: Any, serve:
         arm.eventually(lambda: arm.ask("GET", provider).body["registrationState"] == "Registered")
         assert arm.done("PUT", path, body).status == 200
         assert arm.ask("GET", "providers/Microsoft.Compute").body["registrationState"] == "NotRegistered"
-        assert arm.ask("POST", "providers/Microsoft.Network/unregister").status == 409
 
 
 def test_a_provider_that_does_not_exist_is_not_found(shared: Any) -> None:
     reply = shared.ask("GET", "providers/Microsoft.NoSuchThing")
     assert (reply.status, reply.code) == (404, "InvalidResourceNamespace")
-    namespaces = [one["namespace"] for one in shared.ask("GET", "providers").body["value"]]
-    assert {"Microsoft.Network", "Microsoft.Compute", "Microsoft.Resources"} <= set(namespaces)
 
 
 def test_permissions_are_a_contributors_who_may_also_lock(shared: Any, group: str) -> None:
@@ -97,11 +93,6 @@ def test_usages_follow_what_exists(arm: Any, sdk: Any) -> None:
 
 
 def test_images_are_found_by_their_names(sdk: Any) -> None:
-    assert [one.name for one in sdk.compute.virtual_machine_images.list_publishers("eastus")] == ["Canonical"]
-    offers = [one.name for one in sdk.compute.virtual_machine_images.list_offers("eastus", "Canonical")]
-    assert "ubuntu-24_04-lts" in offers
-    skus = sdk.compute.virtual_machine_images.list_skus("eastus", "canonical", "ubuntu-24_04-lts")
-    assert {"server", "server-arm64", "server-gen1"} <= {one.name for one in skus}
     names = ("eastus", "Canonical", "ubuntu-24_04-lts", "server")
     (version,) = sdk.compute.virtual_machine_images.list(*names)
     image = sdk.compute.virtual_machine_images.get(*names, version.name)
@@ -149,9 +140,9 @@ def test_resources_are_filtered_by_tag_group_type_and_name(shared: Any, group: s
     assert found(f"resourceGroup eq '{name.upper()}'") == {"one", "two", "three", "ip"}
     kind = "Microsoft.Network/networkSecurityGroups"
     assert found(f"resourceGroup eq '{name}' and resourceType eq '{kind}'") == {"one", "two", "three"}
-    assert found(f"substringof('wo', name) and resourceGroup eq '{name}'") == {"two"}
     assert found(f"resourceType ne '{kind}' and resourceGroup eq '{name}'") == {"ip"}
     assert found("name eq 'one' or name eq 'ip'") >= {"one", "ip"}
+    assert shared.ask("GET", "resources?$filter=startswith(name,'t')").code == "InvalidFilterInQueryString"
     assert shared.ask("GET", "resources?$filter=colour%20eq%20'red'").code == "InvalidFilterInQueryString"
 
 
@@ -170,21 +161,20 @@ def test_tags_are_read_merged_replaced_and_deleted_at_every_scope(shared: Any, g
         assert shared.ask("DELETE", path).status == 200
         assert shared.ask("GET", path).body["properties"]["tags"] == {}
     assert shared.ask("PATCH", nsg, {"tags": {"x": "y"}}).body["tags"] == {"x": "y"}
-    assert shared.ask("PATCH", group, {"tags": {"x": "z"}}).body["tags"] == {"x": "z"}
-    names = {one["tagName"]: one["count"]["value"] for one in shared.ask("GET", "tagNames").body["value"]}
-    assert names["x"] == 2
+
+
+def test_a_list_by_tag_and_value_leaves_the_tags_out(shared: Any, group: str) -> None:
+    path = f"{group}/providers/Microsoft.Network/networkSecurityGroups/n"
+    shared.done("PUT", path, {"location": "eastus", "tags": {"mesh": "left-out"}, "properties": {}})
+    by_value = "resources?$filter=tagName%20eq%20'mesh'%20and%20tagValue%20eq%20'left-out'"
+    assert ["tags" in entry for entry in shared.ask("GET", by_value).body["value"]] == [False]
+    (listed,) = shared.ask("GET", f"{group}/resources").body["value"]
+    assert listed["tags"] == {"mesh": "left-out"}
 
 
 @pytest.mark.parametrize("tags", [{"a<b": "c"}, {"a": "v" * 257}, {f"t{n}": "" for n in range(51)}, {"A": "", "a": ""}])
 def test_tags_that_azure_refuses_are_refused(shared: Any, tags: dict[str, str]) -> None:
     assert shared.ask("PUT", "resourcegroups/tagged", {"location": "eastus", "tags": tags}).status == 400
-
-
-def test_a_resource_is_asked_for_by_head(shared: Any, group: str) -> None:
-    path = f"{group}/providers/Microsoft.Network/networkSecurityGroups/n"
-    assert shared.ask("HEAD", path).status == 404
-    shared.done("PUT", path, {"location": "eastus", "properties": {}})
-    assert shared.ask("HEAD", path).status == 204
 
 
 PUBLIC_IP = {"location": "eastus", "sku": {"name": "Standard"}, "properties": {"publicIPAllocationMethod": "Static"}}

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable
-
-from crdbmesh_simulator.azure import authorization, quotas, regions, sizes, subnets
+from crdbmesh_simulator.azure import authorization, quotas, regions, sizes
 from crdbmesh_simulator.azure.call import Answer, Call, result_url, status_url
-from crdbmesh_simulator.azure.catalog import KINDS, MACHINES
-from crdbmesh_simulator.azure.children import parent_for_read
+from crdbmesh_simulator.azure.catalog import KINDS
 from crdbmesh_simulator.azure.disks import timestamp
 from crdbmesh_simulator.azure.errors import ArmError, Body
 from crdbmesh_simulator.azure.kinds import find_group, page
@@ -28,22 +24,6 @@ def get_subscription(call: Call) -> Answer:
     return Answer(200, _subscription(call.subscription))
 
 
-def list_tenants(call: Call) -> Answer:
-    """The one tenant."""
-    tenant = call.subscription.tenant_id
-    entry = {
-        "id": f"/tenants/{tenant}",
-        "tenantId": tenant,
-        "countryCode": "US",
-        "displayName": "Simulated tenant",
-        "domains": ["simulated.onmicrosoft.com"],
-        "tenantCategory": "Home",
-        "defaultDomain": "simulated.onmicrosoft.com",
-        "tenantType": "AAD",
-    }
-    return Answer(200, {"value": [entry]})
-
-
 def list_locations(call: Call) -> Answer:
     """Every region."""
     return Answer(200, {"value": regions.describe(call.subscription.id)})
@@ -55,12 +35,6 @@ def list_permissions(call: Call) -> Answer:
     if "group" in call.names:
         scope += f"/resourceGroups/{find_group(call.subscription, call.names['group']).name}"
     return Answer(200, {"value": authorization.roles(call.subscription, scope)})
-
-
-def list_extensions(call: Call) -> Answer:
-    """The extensions of a VM: none in this world."""
-    MACHINES.require(call)
-    return Answer(200, {"value": []})
 
 
 def list_skus(call: Call) -> Answer:
@@ -79,57 +53,6 @@ def list_skus(call: Call) -> Answer:
     return page(call, entries, size=_SKUS_PER_PAGE)
 
 
-def list_sizes(call: Call) -> Answer:
-    """`GET .../locations/L/vmSizes`."""
-    location_of(call)
-    return Answer(200, {"value": _describe(sizes.SIZES.values())})
-
-
-def list_resizes(call: Call) -> Answer:
-    """`GET .../virtualMachines/M/vmSizes`: what the VM may be resized to."""
-    vm = MACHINES.require(call)
-    now = sizes.find(vm.properties["hardwareProfile"]["vmSize"])
-    more = call.subscription.restrictions
-    fitting = [
-        size
-        for size in sizes.SIZES.values()
-        if now is not None and size.arm64 == now.arm64 and sizes.offered(size, vm.location, more)
-    ]
-    return Answer(200, {"value": _describe(fitting)})
-
-
-def list_vnet_usages(call: Call) -> Answer:
-    """`GET .../virtualNetworks/V/usages`: how full each subnet is."""
-    vnet = parent_for_read(call, "Microsoft.Network/virtualNetworks")
-    entries: list[Body] = []
-    for subnet in vnet.properties["subnets"]:
-        network = next((prefix for prefix in subnets.ranges(subnet) if prefix.version == 4), None)
-        entries.append(
-            {
-                "id": subnet["id"],
-                "name": {"value": "SubnetSpace", "localizedValue": "Subnet size and usage"},
-                "currentValue": float(len(subnets.in_use(call.subscription, subnet))),
-                "limit": float(network.num_addresses - 5 if network else 0),
-                "unit": "Count",
-            }
-        )
-    return page(call, entries)
-
-
-def _describe(some: Iterable[sizes.Size]) -> list[Body]:
-    return [
-        {
-            "name": size.name,
-            "numberOfCores": size.vcpus,
-            "osDiskSizeInMB": 1047552,
-            "resourceDiskSizeInMB": 0,
-            "memoryInMB": int(size.memory_gib * 1024),
-            "maxDataDiskCount": min(64, 2 * size.vcpus),
-        }
-        for size in some
-    ]
-
-
 def list_compute_usages(call: Call) -> Answer:
     """Compute's quotas in a region."""
     return Answer(200, {"value": quotas.compute_usages(call.subscription, location_of(call))})
@@ -138,29 +61,6 @@ def list_compute_usages(call: Call) -> Answer:
 def list_network_usages(call: Call) -> Answer:
     """The network's quotas in a region."""
     return Answer(200, {"value": quotas.network_usages(call.subscription, location_of(call))})
-
-
-def check_address(call: Call) -> Answer:
-    """`GET .../virtualNetworks/V/CheckIPAddressAvailability`."""
-    vnet = parent_for_read(call, "Microsoft.Network/virtualNetworks")
-    text = call.query.get("ipaddress", "")
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        raise ArmError(400, "InvalidIPAddressFormat", f"IP address {text!r} is not valid.") from None
-    taken = {
-        str(configuration["properties"]["privateIPAddress"])
-        for _, configuration in call.subscription.ip_configurations()
-        if configuration["properties"]["subnet"]["id"].lower().startswith(f"{vnet.key}/")
-    }
-    for subnet in vnet.properties["subnets"]:
-        network = ipaddress.ip_network(subnet["properties"].get("addressPrefix") or "0.0.0.0/32")
-        if address not in network:
-            continue
-        usable = [str(one) for one in list(network)[4:-1] if str(one) not in taken]
-        free = str(address) in usable
-        return Answer(200, {"available": free, "availableIPAddresses": [] if free else usable[:5]})
-    return Answer(200, {"available": False, "availableIPAddresses": []})
 
 
 def operation_status(call: Call) -> Answer:

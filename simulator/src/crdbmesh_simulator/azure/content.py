@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ from aiohttp import web
 
 from crdbmesh_simulator.azure.errors import ArmError
 
-_NEARLY = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|(?P<name>[A-Za-z_$][\w$]*)(?=\s*:)', re.DOTALL)
 _UNREADABLE = "Unexpected character encountered while parsing value. Path '', line 0, position 0."
 
 
@@ -54,28 +52,10 @@ async def read(request: web.Request) -> Content:
         text = f"The content media type '{kind}' is not supported. Only 'application/json' is supported."
         return Content(error=ArmError(415, "UnsupportedMediaType", text))
     try:
-        return Content(_parse(raw))
+        return Content(json.loads(raw, parse_constant=_refuse_constant))
     except (ValueError, RecursionError):
         text = f"The request content was invalid and could not be deserialized: '{_UNREADABLE}'."
         return Content(error=ArmError(400, "InvalidRequestContent", text))
-
-
-def _parse(raw: bytes) -> Any:
-    """JSON, or nearly, as azure-cli sends templates: with comments, bare names and strings over several lines.
-
-    Raises:
-        ValueError: neither.
-    """
-    try:
-        return json.loads(raw, parse_constant=_refuse_constant)
-    except ValueError:
-        return json.loads(_NEARLY.sub(_strictly, raw.decode()), parse_constant=_refuse_constant)
-
-
-def _strictly(match: re.Match[str]) -> str:
-    if match["text"]:
-        return match["text"].replace("\r", "\\r").replace("\n", "\\n")
-    return f'"{match["name"]}"' if match["name"] else ""
 
 
 def _refuse_constant(name: str) -> Any:

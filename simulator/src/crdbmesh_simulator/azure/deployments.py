@@ -1,29 +1,156 @@
 """Template deployments to a resource group (`Microsoft.Resources/deployments`), as `az vm create` makes one.
 
-Each resource of the template is put like any other client would, once what it waits for is there; what fails stops what
-waits for it. After learn.microsoft.com, "Deployments" of the Resource Management REST API.
+Each resource of the template is put as any other client would put it, once what it depends on is there; what fails
+stops what waits for it. Only literal templates are known: no parameters, expressions, loops or outputs. After
+learn.microsoft.com, "Deployments" of the Resource Management REST API.
 """
 
 from __future__ import annotations
 
+import graphlib
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from crdbmesh_simulator.azure import providers, regions
+from crdbmesh_simulator.azure import authorization, locks, providers
 from crdbmesh_simulator.azure.call import Answer, Call
-from crdbmesh_simulator.azure.deployment import Deployment, Work
+from crdbmesh_simulator.azure.catalog import KINDS
 from crdbmesh_simulator.azure.disks import timestamp
 from crdbmesh_simulator.azure.errors import ArmError, Body
-from crdbmesh_simulator.azure.expressions import Function, UnknownFunctionError
-from crdbmesh_simulator.azure.kinds import find_group, open_group, page
-from crdbmesh_simulator.azure.template import Item, Template
+from crdbmesh_simulator.azure.kinds import find_group, open_group
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.azure.state import Group
+    from crdbmesh_simulator.azure.operations import Operation
+    from crdbmesh_simulator.azure.state import Group, Provider
 
 _RETRY_S = 5.0
 _TYPE = "Microsoft.Resources/deployments"
+_OWN = {"dependson", "type", "name", "apiversion", "comments"}
+_UNKNOWN = {"copy", "condition", "resources", "existing", "scope"}
+_KINDS = {kind.type.lower(): kind for kind in KINDS}
+
+
+@dataclass(slots=True)
+class Work:
+    """A resource that is being deployed.
+
+    Attributes:
+        body: what is sent.
+        waits_for: ids, in lower case, of the resources of the template that have to be there first.
+        state: `Waiting`, `Running`, `Succeeded` or `Failed`.
+    """
+
+    id: str
+    type: str
+    name: str
+    api_version: str
+    body: Body
+    waits_for: frozenset[str] = frozenset()
+    state: str = "Waiting"
+    operation: Operation | None = None
+    error: Body | None = None
+
+    @property
+    def named(self) -> Body:
+        """The resource as a deployment names it."""
+        return {"id": self.id, "resourceType": self.type, "resourceName": self.name}
+
+
+@dataclass(slots=True)
+class Deployment:
+    """A deployment, running or ended.
+
+    Attributes:
+        call: the request that made it: what it puts is put as its caller.
+    """
+
+    id: str
+    name: str
+    group: str
+    hash: str
+    call: Call
+    started_at: float
+    correlation_id: str
+    works: list[Work]
+    state: str = "Accepted"
+    ended_at: float | None = None
+    error: Body | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in ("Accepted", "Running")
+
+    def providers(self) -> list[Provider]:
+        """The resource providers whose resources it deploys."""
+        namespaces = dict.fromkeys(work.type.partition("/")[0].lower() for work in self.works)
+        known = self.call.subscription.providers
+        return [known[namespace] for namespace in namespaces if namespace in known]
+
+    def advance(self) -> None:
+        """Begin what can be begun, and see what has ended. With `world.lock` held."""
+        if not self.running:
+            return
+        self.state = "Running"
+        if any(provider.state == "Registering" for provider in self.providers()):
+            return
+        for work in self.works:
+            self._follow(work)
+        ended = {work.id.lower() for work in self.works if work.state == "Succeeded"}
+        for work in self.works:
+            if work.state == "Waiting" and work.waits_for <= ended:
+                self._begin(work)
+        states = {work.state for work in self.works}
+        if "Running" not in states and states != {"Waiting", "Succeeded"}:
+            self.state = "Failed" if "Failed" in states else "Succeeded"
+            self.error = self._failed() if "Failed" in states else None
+            self.ended_at = self.call.subscription.now
+
+    def _begin(self, work: Work) -> None:
+        try:
+            answer = self._put(work)
+        except ArmError as error:
+            work.state = "Failed"
+            work.error = {key: value for key, value in error.error().items() if value != []}
+            return
+        url = answer.headers.get("Azure-AsyncOperation", "")
+        work.operation = self.call.subscription.operations.find(url.partition("?")[0].rpartition("/")[2])
+        work.state = "Running"
+        self._follow(work)
+
+    def _follow(self, work: Work) -> None:
+        if work.state == "Running" and (work.operation is None or not work.operation.running):
+            work.error = work.operation.error if work.operation is not None else None
+            work.state = "Failed" if work.error else "Succeeded"
+
+    def _put(self, work: Work) -> Answer:
+        call = Call(
+            subscription=self.call.subscription,
+            method="PUT",
+            path=work.id,
+            names={"group": self.group, "name": work.name},
+            query={"api-version": work.api_version},
+            headers={},
+            base_url=self.call.base_url,
+            content=work.body,
+        )
+        authorization.require_allowed(call)
+        locks.require_unlocked(call)
+        return _KINDS[work.type.lower()].put(call)
+
+    def _failed(self) -> Body:
+        details = [
+            {**work.error, "target": work.error.get("target") or work.id} for work in self.works if work.error
+        ]  # fmt: skip
+        return {
+            "code": "DeploymentFailed",
+            "target": self.id,
+            "message": "At least one resource deployment operation failed. Please list deployment operations for "
+            "details. Please see https://aka.ms/arm-deployment-operations for usage details.",
+            "details": details,
+        }
 
 
 def put(call: Call) -> Answer:
@@ -47,32 +174,9 @@ def put(call: Call) -> Answer:
     return Answer(200 if existing else 201, _render(deployment), headers, retry_after_s=_RETRY_S)
 
 
-def validate(call: Call) -> Answer:
-    """Say whether a template is valid, without deploying it."""
-    return Answer(200, _render(_read(call, open_group(call.subscription, call.names["group"])), state="Succeeded"))
-
-
 def get(call: Call) -> Answer:
     """A deployment."""
     return Answer(200, _render(_require(call)))
-
-
-def exists(call: Call) -> Answer:
-    """Whether there is such a deployment."""
-    return Answer(404 if _find(call, find_group(call.subscription, call.names["group"])) is None else 204)
-
-
-def list_all(call: Call) -> Answer:
-    """The deployments of a group."""
-    group = find_group(call.subscription, call.names["group"])
-    found = [each for each in call.subscription.deployments.values() if each.group == group.name]
-    return page(call, [_render(each) for each in sorted(found, key=lambda each: -each.started_at)])
-
-
-def operations(call: Call) -> Answer:
-    """What a deployment does and has done, resource by resource."""
-    deployment = _require(call)
-    return page(call, [_operation(deployment, work) for work in deployment.works if work.state != "Waiting"])
 
 
 def operation_status(call: Call) -> Answer:
@@ -84,77 +188,70 @@ def operation_status(call: Call) -> Answer:
     return Answer(200, body, retry_after_s=_RETRY_S if deployment.running else None)
 
 
-def cancel(call: Call) -> Answer:
-    """Stop a deployment; what it has begun goes on."""
-    deployment = _require(call)
-    if not deployment.running:
-        raise ArmError(
-            409,
-            "DeploymentCannotBeCancelled",
-            f"The deployment '{deployment.name}' cannot be cancelled because it is in a terminal state "
-            f"'{deployment.state}'.",
-        )
-    deployment.cancel()
-    return Answer(204)
-
-
-def delete(call: Call) -> Answer:
-    """Forget a deployment; what it deployed stays."""
-    group = find_group(call.subscription, call.names["group"])
-    deployment = _find(call, group)
-    if deployment is None:
-        return Answer(204)
-    if deployment.running:
-        message = f"The deployment '{deployment.name}' is still active: cancel it first."
-        raise ArmError(409, "DeploymentActive", message)
-    del call.subscription.deployments[deployment.id.lower()]
-    return Answer(204)
-
-
 def _read(call: Call, group: Group) -> Deployment:
     """The deployment that a request asks for.
 
     Raises:
         ArmError: 400, it is not valid; 501, it needs what this world does not have.
     """
-    subscription = call.subscription
-    properties = call.body().get("properties")
-    if not isinstance(properties, dict):
-        raise ArmError(400, "InvalidRequestContent", "The request content was invalid: 'properties' is required.")
-    if str(properties.get("mode", "")).lower() != "incremental":
-        if str(properties.get("mode", "")).lower() == "complete":
-            raise _not_here(call, "a deployment of mode Complete")
-        raise ArmError(400, "InvalidDeploymentMode", "The deployment mode must be 'Incremental' or 'Complete'.")
-    if "template" not in properties or "parametersLink" in properties:
-        raise _not_here(call, "a template by its address")
-    scope = f"/subscriptions/{subscription.id}/resourceGroups/{group.name}"
-    account: Body = {"id": f"/subscriptions/{subscription.id}", "subscriptionId": subscription.id,
-                     "tenantId": subscription.tenant_id, "displayName": subscription.display_name}  # fmt: skip
-    place: Body = {"id": scope, "name": group.name, "type": "Microsoft.Resources/resourceGroups",
-                   "location": group.location, "tags": group.tags}  # fmt: skip
-    name = call.names["name"]
-    functions: dict[str, Function] = {
-        "subscription": lambda: account,
-        "resourcegroup": lambda: place,
-        "deployment": lambda: {"name": name, "properties": properties},
-        "subscriptionresourceid": lambda kind, *names: f"{account['id']}/providers/{kind}/{'/'.join(names)}",
-    }
+    given = call.body().get("properties")
+    properties: Body = given if isinstance(given, dict) else {}
+    template = properties.get("template")
+    if not isinstance(template, dict) or str(properties.get("mode", "")).lower() != "incremental":
+        raise _not_here(call, "a deployment but an incremental one of a template in its body")
+    if properties.get("parameters") or template.get("parameters") or template.get("outputs"):
+        raise _not_here(call, "a template with parameters or outputs")
+    scope = f"/subscriptions/{call.subscription.id}/resourceGroups/{group.name}"
+    works = [_read_work(call, scope, entry) for entry in template.get("resources") or []]
+    for work, entry in zip(works, template.get("resources") or [], strict=True):
+        work.waits_for = frozenset(_resolve(works, str(text)) for text in entry.get("dependsOn") or [])
     try:
-        template = Template(properties["template"], properties.get("parameters"), scope, functions)
-    except UnknownFunctionError as error:
-        raise _not_here(call, str(error)) from error
+        graphlib.TopologicalSorter({work.id.lower(): work.waits_for for work in works}).prepare()
+    except graphlib.CycleError as error:
+        raise _invalid(f"Circular dependency detected on resource: '{error.args[1][0]}'.") from error
     return Deployment(
-        id=f"{scope}/providers/{_TYPE}/{name}",
-        name=name,
+        id=f"{scope}/providers/{_TYPE}/{call.names['name']}",
+        name=call.names["name"],
         group=group.name,
-        tags=dict(call.body().get("tags") or {}),
-        template=template,
-        hash=str(int(hashlib.sha256(json.dumps(properties["template"], sort_keys=True).encode()).hexdigest()[:15], 16)),
+        hash=str(int(hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:15], 16)),
         call=call,
-        started_at=subscription.now,
-        correlation_id=subscription.guid(),
-        works=[Work(item) for item in template.items],
+        started_at=call.subscription.now,
+        correlation_id=call.subscription.guid(),
+        works=works,
     )
+
+
+def _read_work(call: Call, scope: str, entry: Body) -> Work:
+    kind, name = str(entry.get("type", "")), str(entry.get("name", ""))
+    if kind.lower() not in _KINDS or _UNKNOWN & {key.lower() for key in entry}:
+        raise _not_here(call, f"{kind} {name} of a template")
+    if any(text.startswith("[") and text.endswith("]") for text in _texts(entry)):
+        raise _not_here(call, "an expression in a template")
+    if "/" in name or not entry.get("apiVersion"):
+        raise _invalid(f"The template resource '{name}' has no 'apiVersion', or incorrect segment lengths.")
+    body = {key: value for key, value in entry.items() if key.lower() not in _OWN}
+    return Work(f"{scope}/providers/{kind}/{name}", kind, name, str(entry["apiVersion"]), body)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(inner)
+
+
+def _resolve(works: list[Work], text: str) -> str:
+    """The id of the resource that an entry of `dependsOn` names: by its id, its type and name, or its name."""
+    key = text.strip("/").lower()
+    for work in works:
+        if key in (work.id.strip("/").lower(), f"{work.type}/{work.name}".lower(), work.name.lower()):
+            return work.id.lower()
+    raise _invalid(f"The resource '{text}' is not defined in the template.")
+
+
+def _invalid(reason: str) -> ArmError:
+    message = f"Deployment template validation failed: '{reason}'. Please see https://aka.ms/arm-syntax for usage."
+    return ArmError(400, "InvalidTemplate", message)
 
 
 def _not_here(call: Call, what: str) -> ArmError:
@@ -174,69 +271,25 @@ def _require(call: Call) -> Deployment:
     return found
 
 
-def _render(deployment: Deployment, *, state: str = "") -> Body:
+def _render(deployment: Deployment) -> Body:
     changed_at = deployment.ended_at or deployment.call.subscription.now
     properties: Body = {
         "templateHash": deployment.hash,
-        "parameters": deployment.template.shown_parameters(),
+        "parameters": {},
         "mode": "Incremental",
-        "provisioningState": state or deployment.state,
+        "provisioningState": deployment.state,
         "timestamp": timestamp(changed_at),
-        "duration": _duration(changed_at - deployment.started_at),
+        "duration": f"PT{changed_at - deployment.started_at:.7f}S",
         "correlationId": deployment.correlation_id,
-        "providers": _providers(deployment),
+        "providers": [{"namespace": provider.namespace} for provider in deployment.providers()],
         "dependencies": [
-            {"dependsOn": [_named(each.item) for each in deployment.works if each.item.id.lower() in item.waits_for],
-             **_named(item)}
-            for item in (work.item for work in deployment.works)
-            if item.waits_for
+            {"dependsOn": [each.named for each in deployment.works if each.id.lower() in work.waits_for], **work.named}
+            for work in deployment.works
+            if work.waits_for
         ],
-    }  # fmt: skip
+    }
     if deployment.state == "Succeeded":
-        properties["outputs"] = deployment.outputs
-        properties["outputResources"] = [{"id": work.item.id} for work in deployment.works]
+        properties["outputResources"] = [{"id": work.id} for work in deployment.works]
     if deployment.error is not None:
         properties["error"] = deployment.error
-    body: Body = {"id": deployment.id, "name": deployment.name, "type": _TYPE, "properties": properties}
-    return body | ({"tags": deployment.tags} if deployment.tags else {})
-
-
-def _named(item: Item) -> Body:
-    return {"id": item.id, "resourceType": item.type, "resourceName": item.name}
-
-
-def _providers(deployment: Deployment) -> list[Body]:
-    types: dict[str, set[str]] = {}
-    for work in deployment.works:
-        namespace, _, kind = work.item.type.partition("/")
-        types.setdefault(namespace, set()).add(kind)
-    location = deployment.call.subscription.groups.get(deployment.group.lower())
-    where = [regions.normal(location.location)] if location else []
-    return [
-        {
-            "namespace": namespace,
-            "resourceTypes": [{"resourceType": kind, "locations": where} for kind in sorted(kinds)],
-        }
-        for namespace, kinds in types.items()
-    ]
-
-
-def _operation(deployment: Deployment, work: Work) -> Body:
-    number = hashlib.sha256(work.item.id.lower().encode()).hexdigest()[:16].upper()
-    ended_at = work.ended_at or deployment.call.subscription.now
-    properties: Body = {
-        "provisioningOperation": "Create",
-        "provisioningState": work.state,
-        "timestamp": timestamp(ended_at),
-        "duration": _duration(ended_at - work.started_at),
-        "statusCode": "OK" if work.state == "Succeeded" else "Accepted" if work.state == "Running" else "BadRequest",
-        "targetResource": _named(work.item),
-    }
-    if work.error is not None:
-        properties["statusMessage"] = {"status": "Failed", "error": work.error}
-    return {"id": f"{deployment.id}/operations/{number}", "operationId": number, "properties": properties}
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(max(seconds, 0.0), 60)
-    return f"PT{int(minutes)}M{rest:.7f}S" if minutes else f"PT{rest:.7f}S"
+    return {"id": deployment.id, "name": deployment.name, "type": _TYPE, "properties": properties}

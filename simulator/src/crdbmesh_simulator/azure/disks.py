@@ -20,18 +20,12 @@ class Disks(Kind):
 
     def put(self, call: Call) -> Answer:
         """Refuse: here disks are made by VMs only."""
-        raise _made_with_its_vm(call)
+        call.subscription.world.not_known("arm", "PUT of a managed disk")
+        raise ArmError(501, "NotImplemented", "Managed disks are created with their VM here.")
 
-    def patch(self, call: Call) -> Answer:
-        """Replace the tags; anything else of a disk cannot be changed here."""
-        if set(call.body()) - {"tags"}:
-            call.subscription.world.not_known("arm", "PATCH of more than a managed disk's tags")
-            raise ArmError(501, "NotImplemented", "Of managed disks nothing but the tags can be changed here.")
-        return super().patch(call)
-
-    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:  # noqa: ARG002
-        """Refuse, like `put`."""
-        raise _made_with_its_vm(call)
+    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
+        """Never called: `put` refuses."""
+        raise NotImplementedError
 
     def erase(self, call: Call, resource: Resource) -> Answer:
         """Delete a disk that is attached to nothing."""
@@ -104,8 +98,3 @@ class Disks(Kind):
 def timestamp(at: float) -> str:
     """A time as Azure writes it."""
     return dt.datetime.fromtimestamp(at, tz=dt.UTC).isoformat()
-
-
-def _made_with_its_vm(call: Call) -> ArmError:
-    call.subscription.world.not_known("arm", "PUT of a managed disk")
-    return ArmError(501, "NotImplemented", "Managed disks are created with their VM here.")

@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from crdbmesh_simulator import resets
-from crdbmesh_simulator.azure import about, authorization, content, faults, locks, routes, tokens, unmodelled
+from crdbmesh_simulator.azure import about, authorization, content, faults, locks, routes, tokens
 from crdbmesh_simulator.azure.call import Answer, Call
 from crdbmesh_simulator.azure.errors import ArmError
 from crdbmesh_simulator.azure.state import Subscription
@@ -165,8 +165,9 @@ class _Door:
         )
 
     def _unknown(self, call: Call) -> Answer:
-        self._world.not_known("arm", f"{call.method} {call.path}")
-        raise unmodelled.refusal(call)
+        what = f"{call.method} {call.path}"
+        self._world.not_known("arm", what)
+        raise ArmError(501, "NotImplemented", f"{what} is not implemented by this simulation of Azure.")
 
     def _respond(self, request: web.Request, answer: Answer, more: dict[str, str]) -> web.Response:
         clock = self._world.clock

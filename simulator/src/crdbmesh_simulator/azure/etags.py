@@ -32,13 +32,16 @@ def etag_header(body: Body) -> dict[str, str]:
 
 
 def require_match(call: Call, resource_id: str, body: Body | None) -> None:
-    """Honour If-Match and If-None-Match; `body` is what is there now, or None.
+    """Honour If-Match, If-None-Match and an `etag` in the body; `body` is what is there now, or None.
+
+    Microsoft.Network takes the `etag` of a PUT's body for If-Match: the body of an earlier GET, sent back after
+    somebody else has written, is refused.
 
     Raises:
         ArmError: 412.
     """
     etag = str(body.get("etag", "")) if body is not None else None
-    wanted = call.headers.get("if-match", "").strip()
+    wanted = call.headers.get("if-match", "").strip() or _etag_in_body(call, resource_id)
     if wanted and not _names_etag(wanted, etag):
         raise _etag_mismatch(
             f"Etag provided in if-match header {wanted} does not match etag {etag or ''} of resource {resource_id}"
@@ -50,6 +53,12 @@ def require_match(call: Call, resource_id: str, body: Body | None) -> None:
             f"Etag provided in if-none-match header {unwanted} matches etag {etag} of resource {resource_id}"
             f"{_store(resource_id)}."
         )
+
+
+def _etag_in_body(call: Call, resource_id: str) -> str:
+    if call.method != "PUT" or not isinstance(call.content, dict) or not _store(resource_id):
+        return ""
+    return str(call.content.get("etag") or "").strip()
 
 
 def _names_etag(header: str, etag: str | None) -> bool:

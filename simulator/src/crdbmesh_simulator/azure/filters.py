@@ -1,4 +1,4 @@
-"""`$filter` of the resource and resource group lists: the subset of OData that Azure Resource Manager documents."""
+"""`$filter` of the resource and resource group lists: comparisons, joined by `and` and `or`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from crdbmesh_simulator.azure.errors import ArmError
 Predicate = Callable[[Mapping[str, Any]], bool]
 
 _COMPARISON = re.compile(r"(\w+) (eq|ne) '((?:[^']|'')*)'", re.IGNORECASE)
-_SUBSTRING = re.compile(r"substringof\('((?:[^']|'')*)',\s*(\w+)\)", re.IGNORECASE)
-_PREFIX = re.compile(r"startswith\((\w+),\s*'((?:[^']|'')*)'\)", re.IGNORECASE)
 _FIELDS = {"resourcetype": "type", "name": "name", "location": "location", "resourcegroup": "resourceGroup"}
 
 
@@ -28,6 +26,11 @@ def parse(text: str) -> Predicate:
         return lambda _: True
     alternatives = [_conjunction(part, text) for part in _split(text, "or")]
     return lambda entry: any(predicate(entry) for predicate in alternatives)
+
+
+def is_by_tag(text: str) -> bool:
+    """Whether a filter asks for a tag by its name and its value."""
+    return {"tagname", "tagvalue"} <= {match[1].lower() for match in _COMPARISON.finditer(text)}
 
 
 def _conjunction(text: str, whole: str) -> Predicate:
@@ -63,15 +66,6 @@ def _term(text: str, whole: str) -> Predicate:
         wanted, equal = _unquote(match[3]).lower(), match[2].lower() == "eq"
         wanted = regions.normal(wanted) if field == "location" else wanted
         return lambda entry: (str(entry.get(field, "")).lower() == wanted) is equal
-    if match := _SUBSTRING.fullmatch(text):
-        field, part = _field(match[2], whole), _unquote(match[1]).lower()
-        return lambda entry: part in str(entry.get(field, "")).lower()
-    if match := _PREFIX.fullmatch(text):
-        prefix = _unquote(match[2]).lower()
-        if match[1].lower() == "tagname":
-            return lambda entry: any(name.lower().startswith(prefix) for name in entry.get("tags") or {})
-        field = _field(match[1], whole)
-        return lambda entry: str(entry.get(field, "")).lower().startswith(prefix)
     raise _invalid(whole)
 
 

@@ -11,24 +11,6 @@ from crdbmesh_simulator.azure.call import Answer, Call
 from crdbmesh_simulator.azure.errors import ArmError, Body
 
 
-def list_publishers(call: Call) -> Answer:
-    """Who publishes images."""
-    return Answer(200, [_entry(call, images.PUBLISHER)])
-
-
-def list_offers(call: Call) -> Answer:
-    """What a publisher offers."""
-    _require_publisher(call)
-    return Answer(200, [_entry(call, offer) for offer in sorted({image.offer for image in images.IMAGES})])
-
-
-def list_skus(call: Call) -> Answer:
-    """The SKUs of an offer."""
-    _require_publisher(call)
-    wanted = call.names["offer"].lower()
-    return Answer(200, [_entry(call, image.sku) for image in images.IMAGES if image.offer.lower() == wanted])
-
-
 def list_versions(call: Call) -> Answer:
     """The versions of an image."""
     return Answer(200, [_entry(call, _find(call, "latest").version)])
@@ -60,11 +42,6 @@ def _find(call: Call, version: str) -> images.Image:
             f"Publisher: {names['publisher']}, Offer: {names['offer']}, Sku: {names['sku']}, Version: {version}"
         )
     return image
-
-
-def _require_publisher(call: Call) -> None:
-    if call.names["publisher"].lower() != images.PUBLISHER.lower():
-        raise _not_found(f"Publisher: {call.names['publisher']}")
 
 
 def _not_found(what: str) -> ArmError:

@@ -11,7 +11,7 @@ from crdbmesh_simulator.azure import authorization, filters, regions, schemas
 from crdbmesh_simulator.azure.call import Answer, Call, Tracking
 from crdbmesh_simulator.azure.catalog import KINDS, kind_of
 from crdbmesh_simulator.azure.errors import ArmError, Body
-from crdbmesh_simulator.azure.kinds import being_deleted, find_group, open_group, page, require_tags
+from crdbmesh_simulator.azure.kinds import being_deleted, find_group, page, require_tags
 from crdbmesh_simulator.azure.operations import Operation, Stage
 from crdbmesh_simulator.azure.state import Group, Resource, Subscription
 
@@ -79,16 +79,6 @@ def list_all(call: Call) -> Answer:
         if wanted({"name": group.name, "location": group.location, "tags": group.tags})
     ]
     return page(call, entries)
-
-
-def patch(call: Call) -> Answer:
-    """Replace the tags."""
-    group = open_group(call.subscription, call.names["group"])
-    body = call.body()
-    require_tags(body.get("tags"))
-    if "tags" in body:
-        group.tags = dict(body["tags"] or {})
-    return Answer(200, _render(call.subscription, group))
 
 
 def delete(call: Call) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crdbmesh_simulator.azure import authorization, filters, unmodelled
+from crdbmesh_simulator.azure import authorization, filters
 from crdbmesh_simulator.azure.call import Answer, Call
 from crdbmesh_simulator.azure.catalog import KINDS
 from crdbmesh_simulator.azure.disks import timestamp
@@ -15,14 +15,20 @@ from crdbmesh_simulator.azure.state import Group, Resource, Subscription
 
 
 def list_all(call: Call) -> Answer:
-    """`GET .../resources`, of the subscription or of a group."""
+    """`GET .../resources`, of the subscription or of a group.
+
+    Asked for a tag's name and value it leaves the resources' tags out (REST reference of `Resources - List`).
+    """
     subscription = call.subscription
-    wanted = filters.parse(call.query.get("$filter", ""))
+    text = call.query.get("$filter", "")
+    wanted = filters.parse(text)
+    named = ("id", "name", "type", "location", "sku", "zones", "managedBy")
+    names = named if filters.is_by_tag(text) else (*named, "tags")
     group = call.names.get("group")
     pool = subscription.in_group(find_group(subscription, group).name) if group else subscription.resources.values()
     expanded = {part.strip().lower() for part in call.query.get("$expand", "").split(",")}
     entries = [
-        _entry(resource, expanded)
+        _entry(resource, names, expanded)
         for resource in sorted(pool, key=lambda resource: resource.key)
         if authorization.allows(subscription, f"{resource.type}/read", resource.id)
         and wanted(
@@ -34,38 +40,6 @@ def list_all(call: Call) -> Answer:
                 "tags": resource.tags,
             }
         )
-    ]
-    return page(call, entries)
-
-
-def exists(call: Call) -> Answer:
-    """`HEAD` of a resource: 204 or 404."""
-    kind = f"{call.names['namespace']}/{call.names['plural']}"
-    if kind.lower() not in {known.type.lower() for known in KINDS}:
-        call.subscription.world.not_known("arm", f"HEAD of a {kind}")
-        raise unmodelled.refusal(call)
-    group = call.subscription.groups.get(call.names["group"].lower())
-    found = group is not None and _find(call, group) is not None
-    return Answer(204 if found else 404)
-
-
-def tag_names(call: Call) -> Answer:
-    """`GET .../tagNames`: which tags are in use, and how often."""
-    counts: dict[str, dict[str, int]] = {}
-    subscription = call.subscription
-    tagged: list[Group | Resource] = [*subscription.groups.values(), *subscription.resources.values()]
-    for one in tagged:
-        for name, value in one.tags.items():
-            values = counts.setdefault(name, {})
-            values[value] = values.get(value, 0) + 1
-    entries: list[Body] = [
-        {
-            "id": f"/subscriptions/{subscription.id}/tagNames/{name}",
-            "tagName": name,
-            "count": {"type": "Total", "value": sum(values.values())},
-            "values": [{"tagValue": value, "count": {"type": "Total", "value": n}} for value, n in values.items()],
-        }
-        for name, values in sorted(counts.items())
     ]
     return page(call, entries)
 
@@ -166,8 +140,7 @@ def _find(call: Call, group: Group) -> Resource | None:
     return known.find(call.subscription, group.name, call.names["name"]) if known else None
 
 
-def _entry(resource: Resource, expanded: set[str]) -> dict[str, Any]:
-    names = ("id", "name", "type", "location", "tags", "sku", "zones", "managedBy")
+def _entry(resource: Resource, names: tuple[str, ...], expanded: set[str]) -> dict[str, Any]:
     entry = {name: resource.body[name] for name in names if name in resource.body}
     if "createdtime" in expanded:
         entry["createdTime"] = timestamp(resource.created_at)

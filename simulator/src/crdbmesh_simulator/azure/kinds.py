@@ -7,7 +7,7 @@ import re
 import urllib.parse
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from crdbmesh_simulator.azure import regions, schemas
 from crdbmesh_simulator.azure.call import Answer, Call, Tracking, accepted, status_url
@@ -92,23 +92,13 @@ class Kind(ABC):
         return page(call, [self.render(call, resource) for resource in call.subscription.of_type(self.type, group)])
 
     def patch(self, call: Call) -> Answer:
-        """Replace the tags."""
+        """Replace the tags; nothing else is changed by a PATCH here."""
         open_group(call.subscription, call.names["group"])
         resource = self.require(call)
         body = call.body()
-        unknown = sorted(set(body) - {"tags"})
-        if unknown:
-            raise ArmError(
-                400,
-                "InvalidRequestFormat",
-                "Cannot parse the request.",
-                details=[
-                    {
-                        "code": "InvalidJson",
-                        "message": f"Could not find member '{unknown[0]}' on object of type 'TagsObject'.",
-                    }
-                ],
-            )
+        if set(body) - {"tags"}:
+            call.subscription.world.not_known("arm", f"PATCH of more than the tags of a {self.type}")
+            raise ArmError(501, "NotImplemented", "Nothing but tags can be patched here.")
         require_tags(body.get("tags"))
         require_match(call, resource.id, resource.body)
         self.require_idle(call, resource)
@@ -323,6 +313,22 @@ def page(call: Call, entries: list[Body], *, size: int | None = None) -> Answer:
             f"&%24skiptoken={start + limit}"
         )
     return Answer(200, body)
+
+
+def unchanged(existing: Resource | None, stored: Body) -> bool:
+    """Whether a write of `stored` would leave a resource as it is, etags and provisioning states apart."""
+    if existing is None or existing.state != "Succeeded":
+        return False
+    before = {name: existing.body[name] for name in ("properties", "tags") if name in existing.body}
+    return bool(_settled(before) == _settled(stored))
+
+
+def _settled(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_settled(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _settled(each) for name, each in value.items() if name not in ("etag", "provisioningState")}
+    return value
 
 
 def _quote(value: str) -> str:

@@ -47,14 +47,6 @@ def put(call: Call) -> Answer:
     return Answer(200 if existed else 201, lock)
 
 
-def get(call: Call) -> Answer:
-    """One lock."""
-    lock = call.subscription.locks.get(f"{_scope(call)}{_LOCKS}/{call.names['lock']}".lower())
-    if lock is None:
-        raise ArmError(404, "LockNotFound", f"The lock '{call.names['lock']}' could not be found.")
-    return Answer(200, lock)
-
-
 def delete(call: Call) -> Answer:
     """Delete a lock; absent is done."""
     lock = call.subscription.locks.pop(f"{_scope(call)}{_LOCKS}/{call.names['lock']}".lower(), None)

@@ -12,13 +12,11 @@ from crdbmesh_simulator.azure.children import find, require_names
 from crdbmesh_simulator.azure.errors import (
     ArmError,
     Body,
-    child_not_found,
     invalid_reference,
     missing_reference,
     not_provisioned,
     retryable,
 )
-from crdbmesh_simulator.azure.etags import etag_header
 from crdbmesh_simulator.azure.kinds import Identity, Kind
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
@@ -37,6 +35,7 @@ _FIXED: dict[str, Any] = {
     "hostedWorkloads": [],
     "tapConfigurations": [],
     "nicType": "Standard",
+    "allowPort25Out": False,
 }
 
 
@@ -47,7 +46,7 @@ class Interfaces(Kind):
     tracking: ClassVar[Tracking] = NETWORK
 
     def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
-        """Create or replace a NIC."""
+        """Create or replace a NIC, at once: the answer says Succeeded, and no operation follows."""
         subscription = call.subscription
         given = body.get("properties", {})
         configurations = self._read_configurations(call, identity, given, existing)
@@ -55,7 +54,7 @@ class Interfaces(Kind):
             **_DEFAULTS,
             **{name: value for name, value in given.items() if name != "ipConfigurations"},
             **_FIXED,
-            "provisioningState": "Updating",
+            "provisioningState": "Succeeded",
             "resourceGuid": existing.properties["resourceGuid"] if existing else subscription.guid(),
             "ipConfigurations": configurations,
         }
@@ -64,23 +63,23 @@ class Interfaces(Kind):
             nsg = _resolve(call, identity, reference, nsgs.NSGS, "properties.networkSecurityGroup")
             properties["networkSecurityGroup"] = {"id": nsg.id}
         dns = given.get("dnsSettings", {})
-        properties["dnsSettings"] = {"dnsServers": [], "appliedDnsServers": [], **dns}
+        suffix = existing.properties["dnsSettings"]["internalDomainNameSuffix"] if existing else _suffix(subscription)
+        properties["dnsSettings"] = {
+            "dnsServers": [], "appliedDnsServers": [], **dns, "internalDomainNameSuffix": suffix
+        }  # fmt: skip
         if existing is not None and "macAddress" in existing.properties:
             properties["macAddress"] = existing.properties["macAddress"]
-        stored = {"properties": properties, **({"tags": body["tags"]} if "tags" in body else {})}
+        stored = {"kind": "Regular", "properties": properties, **({"tags": body["tags"]} if "tags" in body else {})}
         resource = self.commit(subscription, identity, stored, existing)
-
-        def done() -> None:
-            resource.state = "Succeeded"
-            for configuration in resource.properties["ipConfigurations"]:
-                configuration["properties"]["provisioningState"] = "Succeeded"
-            self.touch(subscription, resource)
-
-        operation = subscription.start("PutNicOperation", self.tracking, resource.id, resource.location, done)
-        return accepted(call, operation, 200 if existing else 201, self.render(call, resource))
+        return Answer(
+            200 if existing else 201,
+            self.render(call, resource),
+            {"azure-asyncnotification": "Enabled", "x-ms-arm-service-request-id": subscription.guid()},
+            delay_s=subscription.latency.draw("PutNicOperation", resource.id),
+        )
 
     def erase(self, call: Call, resource: Resource) -> Answer:
-        """Delete a NIC that no VM has."""
+        """Delete a NIC that no VM has; 200 or 202, both with an operation to follow."""
         subscription = call.subscription
         vm = attached_to(subscription, resource)
         if vm is not None:
@@ -93,7 +92,7 @@ class Interfaces(Kind):
         require_unreserved(subscription, resource, None)
         self.require_idle(call, resource)
         operation = self.begin_deletion(call, resource, "DeleteNicOperation")
-        return accepted(call, operation, 202, None)
+        return accepted(call, operation, 200 if int(operation.id[0], 16) % 2 else 202, None)
 
     def render(self, call: Call, resource: Resource) -> Body:
         """The NIC, with its VM."""
@@ -155,7 +154,7 @@ class _Configuration:
         subnet = self._read_subnet()
         properties: dict[str, Any] = {
             **self._given,
-            "provisioningState": "Updating",
+            "provisioningState": "Succeeded",
             "privateIPAllocationMethod": self._given.get("privateIPAllocationMethod", "Dynamic"),
             "privateIPAddressVersion": "IPv4",
             "subnet": {"id": subnet["id"]},
@@ -179,7 +178,7 @@ class _Configuration:
         vnet = self._subscription.find(vnet_id.rpartition("/")[0])
         if vnet is None or vnet.location != self._identity.location or vnet.deletion is not None:
             raise invalid_reference(subnet_id, self._identity.id)
-        subnet = subnets.find(vnet.properties["subnets"], name)
+        subnet = find(vnet.properties["subnets"], name)
         if subnet is None or subnet["properties"]["provisioningState"] == "Deleting":
             raise invalid_reference(subnet_id, self._identity.id)
         operation = vnets.busy_with(self._subscription, vnet)
@@ -296,21 +295,6 @@ def require_unreserved(subscription: Subscription, nic: Resource, vm_id: str | N
     )
 
 
-def list_configurations(call: Call) -> list[Body]:
-    """The IP configurations of the NIC that the call names."""
-    nic = Interfaces().require(call)
-    return list(copy.deepcopy(nic.properties["ipConfigurations"]))
-
-
-def get_configuration(call: Call) -> Answer:
-    """One IP configuration."""
-    configuration = find(list_configurations(call), call.names["child"])
-    if configuration is None:
-        nic = Interfaces().require(call)
-        raise child_not_found(f"{nic.id}/ipConfigurations/{call.names['child']}")
-    return Answer(200, configuration, etag_header(configuration))
-
-
 def _is_primary(vm: Resource, nic: Resource) -> bool:
     references = vm.properties["networkProfile"]["networkInterfaces"]
     if len(references) == 1:
@@ -319,6 +303,11 @@ def _is_primary(vm: Resource, nic: Resource) -> bool:
         reference["id"].lower() == nic.key and reference.get("properties", {}).get("primary")
         for reference in references
     )
+
+
+def _suffix(subscription: Subscription) -> str:
+    label = subscription.guid().replace("-", "")[:26]
+    return f"{label}.bx.internal.cloudapp.net"
 
 
 def _resolve(call: Call, identity: Identity, given: Body, kind: str, path: str) -> Resource:

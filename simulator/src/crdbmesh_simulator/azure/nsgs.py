@@ -11,7 +11,7 @@ from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accep
 from crdbmesh_simulator.azure.children import find, find_parent, parent_for_read, read_child, require_names
 from crdbmesh_simulator.azure.errors import ArmError, Body
 from crdbmesh_simulator.azure.etags import etag_header, require_match
-from crdbmesh_simulator.azure.kinds import Identity, Kind, open_group, page
+from crdbmesh_simulator.azure.kinds import Identity, Kind, open_group, unchanged
 from crdbmesh_simulator.azure.operations import Operation
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
@@ -61,6 +61,8 @@ class SecurityGroups(Kind):
         if "flushConnection" in body.get("properties", {}):
             properties["flushConnection"] = body["properties"]["flushConnection"]
         stored = {"properties": properties, **({"tags": body["tags"]} if "tags" in body else {})}
+        if existing is not None and unchanged(existing, stored):
+            return Answer(200, self.render(call, existing), etag_header(existing.body))
         resource = self.commit(subscription, identity, stored, existing)
         operation = self._begin(subscription, resource)
         return accepted(call, operation, 200 if existing else 201, self.render(call, resource))
@@ -110,22 +112,6 @@ def get_rule(call: Call) -> Answer:
     nsg = parent_for_read(call, NSGS)
     rule = read_child(nsg, "securityRules", call.names["child"])
     return Answer(200, copy.deepcopy(rule), etag_header(rule))
-
-
-def list_rules(call: Call) -> Answer:
-    """The rules that were given."""
-    return page(call, copy.deepcopy(parent_for_read(call, NSGS).properties["securityRules"]))
-
-
-def get_default_rule(call: Call) -> Answer:
-    """One default rule."""
-    nsg = parent_for_read(call, NSGS)
-    return Answer(200, copy.deepcopy(read_child(nsg, "defaultSecurityRules", call.names["child"])))
-
-
-def list_default_rules(call: Call) -> Answer:
-    """The rules that every group has."""
-    return page(call, copy.deepcopy(parent_for_read(call, NSGS).properties["defaultSecurityRules"]))
 
 
 def put_rule(call: Call) -> Answer:

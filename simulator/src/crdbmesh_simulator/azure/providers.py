@@ -30,20 +30,9 @@ _UNTRACKED = {
 _GLOBAL_IN_REGIONS = ("resourceGroups", "subscriptions/resourceGroups")
 
 
-def list_providers(call: Call) -> Answer:
-    """All resource providers."""
-    providers = call.subscription.providers.values()
-    return Answer(200, {"value": [_provider(call.subscription, provider) for provider in providers]})
-
-
 def get_provider(call: Call) -> Answer:
     """One resource provider."""
     return Answer(200, _provider(call.subscription, _find_provider(call)))
-
-
-def list_types(call: Call) -> Answer:
-    """What one resource provider offers."""
-    return Answer(200, {"value": _types(_find_provider(call))})
 
 
 def register(call: Call) -> Answer:
@@ -57,21 +46,6 @@ def begin_registration(subscription: Subscription, provider: Provider) -> None:
     """Register a provider, unless it is or soon will be."""
     if provider.state not in ("Registered", "Registering"):
         _turn(subscription, provider, "Registering", "Registered")
-
-
-def unregister(call: Call) -> Answer:
-    """Unregister a provider that has no resources."""
-    provider = _find_provider(call)
-    prefix = f"{provider.namespace.lower()}/"
-    if any(resource.type.lower().startswith(prefix) for resource in call.subscription.resources.values()):
-        raise ArmError(
-            409,
-            "CannotUnregisterNamespaceWithResources",
-            f"Cannot unregister namespace '{provider.namespace}', the subscription has resources of it.",
-        )
-    if provider.state not in ("NotRegistered", "Unregistering"):
-        _turn(call.subscription, provider, "Unregistering", "NotRegistered")
-    return Answer(200, _provider(call.subscription, provider))
 
 
 def _turn(subscription: Subscription, provider: Provider, during: str, after: str) -> None:

@@ -20,6 +20,9 @@ from crdbmesh_simulator.azure.errors import ArmError, Body
 _OPEN_MEMBERS = {"vmSize"}
 """Open enumerations with a rule of their own elsewhere: new values appear every month."""
 
+_UNPUBLISHED = {"kind", "allowport25out"}
+"""Members that Azure shows and takes back, and its published types lack; as is an `identity` that is null."""
+
 
 def accept(schema: str, body: object) -> Body:
     """The body as the provider understands it.
@@ -66,6 +69,8 @@ class _Reader:
         read: Body = {}
         for given, content in value.items():
             name = spelled.get(given.lower())
+            if name is None and (given.lower() in _UNPUBLISHED or (given.lower() == "identity" and content is None)):
+                continue
             inner = f"{path}.{given}" if path else given
             if name is None and additional is False:
                 message = f"Could not find member '{given}' on object of type '{kind}'. Path '{inner}'."

@@ -23,7 +23,7 @@ from crdbmesh_simulator.azure.operations import Operation, Operations, Stage
 from crdbmesh_simulator.azure.throttle import Throttle
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.azure.deployment import Deployment
+    from crdbmesh_simulator.azure.deployments import Deployment
     from crdbmesh_simulator.world import Machine, World
 
 NAMESPACES = (

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from crdbmesh_simulator.azure import prefixes, schemas
-from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, accepted
-from crdbmesh_simulator.azure.children import find, find_parent, parent_for_read, read_child, require_names
+from crdbmesh_simulator.azure import prefixes
+from crdbmesh_simulator.azure.call import Call
 from crdbmesh_simulator.azure.errors import (
     ArmError,
     Body,
@@ -16,11 +15,8 @@ from crdbmesh_simulator.azure.errors import (
     not_provisioned,
     retryable,
 )
-from crdbmesh_simulator.azure.etags import etag_header, require_match, touch
-from crdbmesh_simulator.azure.kinds import Identity, in_progress, open_group, page
-from crdbmesh_simulator.azure.state import Resource, Subscription
-
-__all__ = ["delete", "find", "get", "list_all", "prepare", "put", "render", "require_unused", "require_within"]
+from crdbmesh_simulator.azure.kinds import Identity
+from crdbmesh_simulator.azure.state import Subscription
 
 VNETS = "Microsoft.Network/virtualNetworks"
 PRIVATE_SINCE = "2025-07-01"
@@ -31,72 +27,6 @@ _REFERENCES = {
     "routeTable": "Microsoft.Network/routeTables",
     "natGateway": "Microsoft.Network/natGateways",
 }
-
-
-def get(call: Call) -> Answer:
-    """One subnet."""
-    vnet = parent_for_read(call, VNETS)
-    subnet = read_child(vnet, "subnets", call.names["child"])
-    return Answer(200, render(call.subscription, subnet), etag_header(subnet))
-
-
-def list_all(call: Call) -> Answer:
-    """All subnets of a VNet."""
-    vnet = parent_for_read(call, VNETS)
-    return page(call, [render(call.subscription, subnet) for subnet in vnet.properties["subnets"]])
-
-
-def put(call: Call) -> Answer:
-    """Create or replace a subnet; the VNet is locked meanwhile."""
-    subscription = call.subscription
-    open_group(subscription, call.names["group"])
-    vnet = find_parent(call, VNETS)
-    body = schemas.accept("Microsoft.Network.virtualNetworks", {"properties": {"subnets": [call.body()]}})
-    entry = {**body["properties"]["subnets"][0], "name": call.names["child"]}
-    old = find(vnet.properties["subnets"], call.names["child"])
-    require_names(vnet.id, [call.names["child"]])
-    require_match(call, f"{vnet.id}/subnets/{call.names['child']}", old)
-    _require_idle(call, vnet)
-    identity = Identity(vnet.id, vnet.type, vnet.name, vnet.group, vnet.location)
-    spaces = [prefixes.read(text, vnet.id) for text in vnet.properties["addressSpace"]["addressPrefixes"]]
-    siblings = [subnet for subnet in vnet.properties["subnets"] if subnet is not old]
-    subnet = prepare(call, identity, spaces, entry, siblings=siblings, existing=old)
-    if old is None:
-        vnet.properties["subnets"].append(subnet)
-    else:
-        vnet.properties["subnets"][vnet.properties["subnets"].index(old)] = subnet
-    touch(subscription, vnet)
-
-    def done() -> None:
-        subnet["properties"]["provisioningState"] = "Succeeded"
-        touch(subscription, vnet)
-
-    operation = subscription.start("PutSubnetOperation", NETWORK, subnet["id"], vnet.location, done, locks=[vnet.id])
-    return accepted(call, operation, 200 if old else 201, render(subscription, subnet))
-
-
-def delete(call: Call) -> Answer:
-    """Delete a subnet that nothing uses."""
-    subscription = call.subscription
-    vnet = find_parent(call, VNETS)
-    subnet = find(vnet.properties["subnets"], call.names["child"])
-    require_match(call, f"{vnet.id}/subnets/{call.names['child']}", subnet)
-    if subnet is None:
-        return Answer(204)
-    holder = subscription.operations.holding(subnet["id"])
-    if holder is not None and holder.deletes:
-        return accepted(call, holder, 202, None)
-    _require_idle(call, vnet)
-    require_unused(subscription, subnet)
-    subnet["properties"]["provisioningState"] = "Deleting"
-    touch(subscription, vnet)
-
-    def done() -> None:
-        vnet.properties["subnets"].remove(subnet)
-        touch(subscription, vnet)
-
-    operation = subscription.start("DeleteSubnetOperation", NETWORK, subnet["id"], vnet.location, done, locks=[vnet.id])
-    return accepted(call, operation, 202, None)
 
 
 def prepare(
@@ -205,12 +135,6 @@ def render(subscription: Subscription, subnet: Body) -> Body:
     if users:
         body["properties"]["ipConfigurations"] = [{"id": user} for user in users]
     return body
-
-
-def _require_idle(call: Call, vnet: Resource) -> None:
-    operation = call.subscription.operations.holding(vnet.id)
-    if operation is not None:
-        raise in_progress(call, operation)
 
 
 def _resolve_references(subscription: Subscription, vnet: Identity, subnet: Body) -> None:

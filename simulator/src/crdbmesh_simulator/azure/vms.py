@@ -26,7 +26,6 @@ _FAILS_AT = 0.5
 _HALTS_AT = 0.4
 _RESERVED_S = 180.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?<![-.])")
-_MERGED = ("hardwareProfile", "storageProfile", "osProfile", "networkProfile", "diagnosticsProfile", "securityProfile")
 
 DISKS = Disks()
 INTERFACES = nics.Interfaces()
@@ -103,18 +102,6 @@ class VirtualMachines(Kind):
         operation = self._begin_creation(subscription, resource)
         return accepted(call, operation, 201, self.render(call, resource))
 
-    def patch(self, call: Call) -> Answer:
-        """Change tags, size, or what else may be changed, of what is there."""
-        open_group(call.subscription, call.names["group"])
-        resource = self.require(call)
-        body = call.body()
-        present = {name: resource.properties[name] for name in _MERGED if name in resource.properties}
-        merged: Body = {name: resource.body[name] for name in ("location", "tags", "zones") if name in resource.body}
-        merged.update({name: value for name, value in body.items() if name != "properties"})
-        merged["properties"] = merge(present, body.get("properties") or {})
-        call.content = merged
-        return self.put(call)
-
     def erase(self, call: Call, resource: Resource) -> Answer:
         """Delete a VM, and the disk, NICs and addresses that go with it; a running creation is preempted."""
         subscription = call.subscription
@@ -171,15 +158,6 @@ class VirtualMachines(Kind):
     def restart(self, call: Call) -> Answer:
         """Stop and start the machine."""
         return self._power(call, "RestartVirtualMachine", "stopping", "running", halts=True, boots=True)
-
-    def redeploy(self, call: Call) -> Answer:
-        """Move the machine to another host, where it starts again."""
-        return self._power(call, "RedeployVirtualMachine", "stopping", "running", halts=True, boots=True)
-
-    def reapply(self, call: Call) -> Answer:
-        """Apply the VM's state again; the machine goes on as it was."""
-        power = self.require(call).power
-        return self._power(call, "ReapplyVirtualMachine", power, power, halts=False, boots=False)
 
     def require_idle(self, call: Call, resource: Resource) -> None:
         """One operation at a time."""

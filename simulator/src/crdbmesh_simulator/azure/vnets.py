@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 from crdbmesh_simulator.azure import prefixes, subnets
 from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted
-from crdbmesh_simulator.azure.children import require_names
+from crdbmesh_simulator.azure.children import find, require_names
 from crdbmesh_simulator.azure.errors import ArmError, Body
-from crdbmesh_simulator.azure.kinds import Identity, Kind, in_progress
+from crdbmesh_simulator.azure.etags import etag_header
+from crdbmesh_simulator.azure.kinds import Identity, Kind, in_progress, unchanged
 from crdbmesh_simulator.azure.operations import Operation
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
@@ -43,6 +44,8 @@ class VirtualNetworks(Kind):
         }
         properties.setdefault("dhcpOptions", {"dnsServers": []})
         stored = {"properties": properties, **({"tags": body["tags"]} if "tags" in body else {})}
+        if existing is not None and unchanged(existing, stored):
+            return Answer(200, self.render(call, existing), etag_header(existing.body))
         resource = self.commit(subscription, identity, stored, existing)
 
         def done() -> None:
@@ -114,10 +117,10 @@ class VirtualNetworks(Kind):
                 raise ArmError(400, "InvalidRequestFormat", f"Cannot parse the request. {path}.name is missing.")
         require_names(identity.id, [entry["name"] for entry in entries])
         for entry in entries:
-            old = subnets.find(before, entry["name"])
+            old = find(before, entry["name"])
             wanted.append(subnets.prepare(call, identity, spaces, entry, siblings=wanted, existing=old))
         for subnet in before:
-            if subnets.find(wanted, subnet["name"]) is None:
+            if find(wanted, subnet["name"]) is None:
                 subnets.require_unused(call.subscription, subnet)
         return wanted
 
