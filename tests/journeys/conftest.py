@@ -20,7 +20,7 @@ from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Outcome, Result
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe.health import Health
-from crdbmesh.observe.probes import read
+from crdbmesh.observe.status import read
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh

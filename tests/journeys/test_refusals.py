@@ -16,6 +16,7 @@ from crdbmesh.engine.step import Event, Outcome
 from crdbmesh.errors import Finding, KubeError, RefusedError
 from crdbmesh.local import contents
 from crdbmesh.local.folder import SPEC
+from crdbmesh.observe import database as observed
 from crdbmesh.spec import load as config
 from crdbmesh.spec import names
 from crdbmesh.steps import catalog, cockroach, initialise
@@ -197,9 +198,9 @@ def test_init_runs_once_whatever_is_lost_and_whichever_region_comes_first(world:
         claim = initialise.Initialised(name="mesh/init", world=run_world)
         with pytest.raises(RefusedError, match="not one node of this spec"):
             claim._target({"eastus": {"target": "gone:26257"}, "westus": {}})
-        claim._claim(initialise.address_of("westus", 0), {"eastus": {}, "westus": {}})
+        claim._claim(observed.address_of("westus", 0), {"eastus": {}, "westus": {}})
         with pytest.raises(KubeError, match="another run") as caught:
-            claim._claim(initialise.address_of("eastus", 0), {"eastus": {}, "westus": {}})
+            claim._claim(observed.address_of("eastus", 0), {"eastus": {}, "westus": {}})
         assert caught.value.retryable
     assert not bad(world.up(mesh, notify=note))
     assert [text for text in said if text.startswith("cockroach init on")] == [
@@ -262,9 +263,9 @@ def test_regions_that_were_initialised_apart_are_never_marked_as_one_cluster(wor
         assert not bad(run.run(plan.order(steps), workers=32, notify=lambda _event: None))
         kube = run_world.kube("eastus")
         for name, cluster in (("eastus", "crdbmesh"), ("westus", "another")):
-            database.initialise(kube, "eastus", target=initialise.address_of(name, 0), cluster_name=cluster)
+            database.initialise(kube, "eastus", target=observed.address_of(name, 0), cluster_name=cluster)
         deadline = time.monotonic() + 30
-        while any(initialise.read_states(run_world).values()):
+        while any(observed.read_states(run_world).values()):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         init = initialise.Initialised(name="mesh/init", world=run_world)

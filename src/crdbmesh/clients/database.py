@@ -1,4 +1,4 @@
-"""CockroachDB through its pods: readiness, reach, initialisation, node status.
+"""CockroachDB through its pods: readiness, initialisation, node status.
 
 No port of the database is open to the outside: commands run in pods, through the Kubernetes API. Health texts and
 `node status` columns: CockroachDB docs v26.2 (`monitoring-and-alerting`, `cockroach-node`).
@@ -12,21 +12,12 @@ import json
 from dataclasses import dataclass
 
 from crdbmesh.clients.kube.client import Kube
-from crdbmesh.errors import KubeError, WaitError
+from crdbmesh.errors import KubeError
 from crdbmesh.spec import names
 
 CERTS = "/cockroach/cockroach-certs"
 BINARY = "/cockroach/cockroach"
 ALREADY = "cluster has already been initialized"
-
-REACH_SCRIPT = """\
-for name in {pods}; do
-  getent ahostsv4 "$name" >/dev/null || {{ echo "does not resolve: $name"; exit 0; }}
-  timeout 5 bash -c "</dev/tcp/$name/{port}" 2>/dev/null ||
-    {{ echo "resolves but does not connect: $name:{port}"; exit 0; }}
-done
-echo reached
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +32,7 @@ class Node:
 
 
 def read_readiness(kube: Kube, namespace: str, pod: str) -> str | None:
-    """None when the node is part of an initialised cluster and ready, else what it says.
+    """Return None when the node is part of an initialised cluster and ready, else what it says.
 
     Raises:
         KubeError: the pod does not answer at all.
@@ -54,24 +45,6 @@ def read_readiness(kube: Kube, namespace: str, pod: str) -> str | None:
         return str(json.loads(text).get("error") or text)
     except (ValueError, AttributeError):
         return text.strip() or f"HTTP {status}"
-
-
-def read_reach(kube: Kube, region: str, remotes: list[str]) -> dict[str, str | None]:
-    """By remote region: None when its first pod resolves and connects from this region's first pod, else why not."""
-    reached: dict[str, str | None] = {}
-    for remote in remotes:
-        script = REACH_SCRIPT.format(pods=names.cockroach_pod(remote, 0), port=names.COCKROACH_PORT)
-        try:
-            answer = kube.exec(region, f"{names.COCKROACH}-0", ["bash", "-c", script], container="db", timeout_s=60)
-        except (KubeError, WaitError) as error:
-            reached[remote] = str(error)
-            continue
-        said = answer.stdout.strip().splitlines()
-        if answer.status == 0 and said[-1:] == ["reached"]:
-            reached[remote] = None
-        else:
-            reached[remote] = (said or [answer.stderr.strip() or f"exit {answer.status}"])[-1]
-    return reached
 
 
 def initialise(kube: Kube, namespace: str, *, target: str, cluster_name: str) -> None:
@@ -87,7 +60,7 @@ def initialise(kube: Kube, namespace: str, *, target: str, cluster_name: str) ->
 
 
 def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node]:
-    """Every node the cluster knows.
+    """List every node that the cluster knows.
 
     Raises:
         KubeError: the database does not answer.
@@ -110,7 +83,7 @@ def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node
 
 
 def read_cluster_id(kube: Kube, namespace: str, host: str) -> str:
-    """The id of the cluster that the node at `host` belongs to.
+    """Return the id of the cluster that the node at `host` belongs to.
 
     Raises:
         KubeError: the node does not answer.
@@ -146,7 +119,7 @@ def _tiers(locality: str) -> dict[str, str]:
 
 
 def _last(text: str) -> str:
-    """What went wrong: the line that cockroach starts with ERROR, or the last one."""
+    """Return what went wrong: the line that cockroach starts with ERROR, or the last one."""
     lines = text.strip().splitlines()
     errors = [line for line in lines if line.startswith("ERROR")]
     return (errors or lines or [""])[-1]

@@ -6,7 +6,7 @@ from typing import Any
 
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.local.folder import LocalFolder
-from crdbmesh.observe import probes
+from crdbmesh.observe import status
 from crdbmesh.observe.health import Health, Layer
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
@@ -19,7 +19,7 @@ def run_status(mesh: Mesh, cloud: clouds.Cloud, folder: LocalFolder) -> Health:
         CrdbmeshError: Azure cannot be reached at all.
     """
     with World.open(mesh, cloud, folder) as world:
-        return probes.read(world)
+        return status.read(world)
 
 
 def document(health: Health, *, reconstructed: bool = False) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""How a mesh is doing, as values: every layer of every region. `probes` reads them."""
+"""How a mesh is doing, as values: every layer of every region. `status` reads them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -31,6 +32,12 @@ class Layer:
 
     def __post_init__(self) -> None:
         hide_in(self, "cause")
+
+    @classmethod
+    def of(cls, name: str, good: int, wanted: int, causes: Sequence[str], *, absent: bool = False) -> Layer:
+        """Sum up a layer from what is wrong with it: OK when all of it is good and nothing is wrong."""
+        level = Level.ABSENT if absent else Level.OK if good >= wanted and not causes else Level.DEGRADED
+        return cls(name, level, good, wanted, "; ".join(causes) or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,20 +153,14 @@ def _peerings(world: World) -> Iterator[Step]:
 
 def _between(world: World, region: Region) -> Iterator[Step]:
     everyone = world.mesh.all_regions()
-    if len(everyone) == 1:
-        return
-    peered = {f"{one.name}-{other.name}/peerings" for one, other in world.mesh.pairs() if region in (one, other)}
-    nodes = {f"{other.name}/nodes" for other in everyone}
-    yield clustermesh.Links(
-        name=f"{region.name}/clustermesh", after=frozenset(peered | nodes), world=world, region=region
-    )
     resolving = {f"{other.name}/{thing}" for other in everyone for thing in ("dns", "cockroachdb")}
-    yield cockroach.Reach(
-        name=f"{region.name}/reach",
-        after=frozenset(resolving | {f"{region.name}/clustermesh"}),
-        world=world,
-        region=region,
-    )
+    if len(everyone) > 1:
+        peered = {f"{one.name}-{other.name}/peerings" for one, other in world.mesh.pairs() if region in (one, other)}
+        nodes = {f"{other.name}/nodes" for other in everyone}
+        links = f"{region.name}/clustermesh"
+        yield clustermesh.Links(name=links, after=frozenset(peered | nodes), world=world, region=region)
+        resolving.add(links)
+    yield cockroach.Reach(name=f"{region.name}/reach", after=frozenset(resolving), world=world, region=region)
 
 
 def _database(world: World) -> Iterator[Step]:
@@ -179,7 +173,6 @@ def _database(world: World) -> Iterator[Step]:
         region=first,
     )
     safe = {f"{region.name}/cockroachdb" for region in everyone} | {f"{first.name}/client"}
-    if len(everyone) > 1:
-        safe |= {f"{region.name}/reach" for region in everyone}
+    safe |= {f"{region.name}/reach" for region in everyone}
     yield initialise.Initialised(name="mesh/init", after=frozenset(safe), world=world)
     yield initialise.Proof(name="mesh/proof", after=frozenset({"mesh/init"}), world=world)

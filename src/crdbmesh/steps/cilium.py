@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from crdbmesh.clients.kube.client import Kube
 from crdbmesh.desired import Object, cilium
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import RefusedError
+from crdbmesh.observe import cilium as observed
+from crdbmesh.observe import helm, k3s, rollouts
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import names
-from crdbmesh.steps import release
 from crdbmesh.steps.base import ObjectsStep, RegionStep
 
 CRD_DEADLINE_S = 180.0
@@ -54,7 +55,7 @@ class Cilium(ObjectsStep):
         ID or name of a running cluster"). What runs is in cilium-config, what was asked for in the HelmChart: if only
         one of them differs, somebody has edited it.
         """
-        config = kube.find("v1", "ConfigMap", "cilium-config", names.KUBE_SYSTEM)
+        config = kube.find("v1", "ConfigMap", names.CILIUM_CONFIG, names.KUBE_SYSTEM)
         chart = kube.find("helm.cattle.io/v1", "HelmChart", names.CILIUM, names.KUBE_SYSTEM)
         wanted = fixed_values(self.objects()[1])
         if config is None or (chart is not None and fixed_values(chart) == wanted):
@@ -70,12 +71,8 @@ class Cilium(ObjectsStep):
                 )
 
     def missing(self) -> str | None:
-        """What the chart should have brought and is not there, or that it is being installed right now."""
-        kube = self.world.kube(self.region.name)
-        for api_version, kind, name in self._brought():
-            if kube.find(api_version, kind, name, names.KUBE_SYSTEM) is None:
-                return f"{kind} {name} is absent in {self.region.name}"
-        return release.find_gap(kube, names.CILIUM)
+        """Look for what the chart should have brought, and whether it is being installed right now."""
+        return observed.read_missing(self.world, self.region)
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole chart is applied, whatever differs
         """Apply the chart; when it is as we want it but something it brings is gone, have it installed again."""
@@ -90,18 +87,29 @@ class Cilium(ObjectsStep):
             deadline_s=self.world.deadline(CRD_DEADLINE_S),
             say=say,
         )
-        before, job_before = self._inputs(kube), release.find_job_uid(kube, names.CILIUM)
+        before, job_before = self._inputs(kube), helm.find_job(kube, names.CILIUM)
         covered = not any(kube.covers(wanted) for wanted in self.objects())
-        if release.delete_broken(kube, names.CILIUM) or (covered and not release.is_under_way(kube, names.CILIUM)):
+        if self._delete_broken(kube) or (covered and not helm.is_under_way(job_before)):
             # The helm-controller makes a job that is gone anew, and that runs `helm upgrade --install`.
-            job = release.job(names.CILIUM)
+            job = helm.job(names.CILIUM)
             kube.delete(
                 "batch/v1", "Job", job, names.KUBE_SYSTEM, wait=True, deadline_s=self.world.deadline(CRD_DEADLINE_S)
             )
         for wanted in self.objects():
             kube.apply(wanted, force=True)
         # The job that is there may still be the one of the chart before.
-        self._wait(kube, None if self._inputs(kube) == before else job_before, say)
+        outdated = job_before if self._inputs(kube) != before else None
+        self._wait(kube, str(outdated["metadata"]["uid"]) if outdated else None, say)
+
+    def _delete_broken(self, kube: Kube) -> bool:
+        """Take revisions that broke off out of Helm's way; False when there are none.
+
+        Helm goes on from the one before. What a broken one made carries its name, and is taken over.
+        """
+        broken = helm.list_broken(kube, names.CILIUM)
+        for name in broken:
+            kube.delete("v1", "Secret", name, names.KUBE_SYSTEM, wait=True)
+        return bool(broken)
 
     def _inputs(self, kube: Kube) -> list[Any]:
         """What the install job is made from, as the cluster has it now."""
@@ -114,14 +122,14 @@ class Cilium(ObjectsStep):
         kube.wait(
             "batch/v1",
             "Job",
-            release.job(names.CILIUM),
+            helm.job(names.CILIUM),
             names.KUBE_SYSTEM,
-            functools.partial(release.unfinished, kube, names.CILIUM, outdated),
+            functools.partial(helm.unfinished, kube, names.CILIUM, outdated),
             awaited=f"the Cilium install in {self.region.name}",
             deadline_s=self.world.deadline(INSTALL_DEADLINE_S),
             say=say,
         )
-        for api_version, kind, name in self._brought():
+        for api_version, kind, name in observed.brought(self.world, self.region):
             kube.wait(
                 api_version,
                 kind,
@@ -133,22 +141,6 @@ class Cilium(ObjectsStep):
                 say=say,
             )
 
-    def _brought(self) -> list[tuple[str, str, str]]:
-        brought = [
-            ("apps/v1", "DaemonSet", names.CILIUM),
-            ("apps/v1", "Deployment", "cilium-operator"),
-            ("v1", "ConfigMap", "cilium-config"),
-            ("v1", "Secret", names.CILIUM_CA_SECRET),
-        ]
-        if self.world.mesh.others(self.region):
-            brought += [
-                ("apps/v1", "Deployment", names.CLUSTERMESH_APISERVER),
-                ("v1", "Service", names.CLUSTERMESH_APISERVER),
-                ("v1", "Secret", names.CLUSTERMESH_SECRET),
-                ("v1", "Secret", "cilium-kvstoremesh"),
-            ]
-        return brought
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nodes(RegionStep):
@@ -157,8 +149,8 @@ class Nodes(RegionStep):
     def check(self) -> Gap | None:
         """Look at the nodes, then at the agents."""
         kube = self.world.kube(self.region.name)
-        missing = nodes_missing([machine.node for machine in self.region.machines], kube.list("v1", "Node"))
-        missing = missing or rollout_missing(kube.find("apps/v1", "DaemonSet", names.CILIUM, names.KUBE_SYSTEM))
+        unready = k3s.unready_nodes(kube, self.region, kube.list("v1", "Node"))
+        missing = "; ".join(unready) or rollouts.read_missing(kube, "DaemonSet", names.CILIUM, names.KUBE_SYSTEM)
         return Gap(f"{self.region.name}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
@@ -168,7 +160,7 @@ class Nodes(RegionStep):
             "v1",
             "Node",
             None,
-            lambda nodes: nodes_missing([machine.node for machine in self.region.machines], nodes),
+            lambda nodes: "; ".join(k3s.unready_nodes(kube, self.region, nodes)) or None,
             awaited=f"the nodes of {self.region.name}",
             deadline_s=self.world.deadline(READY_DEADLINE_S),
             say=say,
@@ -178,7 +170,7 @@ class Nodes(RegionStep):
             "DaemonSet",
             names.CILIUM,
             names.KUBE_SYSTEM,
-            rollout_missing,
+            functools.partial(rollouts.explain, kube),
             awaited=f"the Cilium agents of {self.region.name}",
             deadline_s=self.world.deadline(READY_DEADLINE_S),
             say=say,
@@ -186,60 +178,9 @@ class Nodes(RegionStep):
 
 
 def fixed_values(chart: Mapping[str, Any]) -> dict[str, str]:
-    """What of a HelmChart's values cannot be changed while pods run, by what it is."""
+    """Return what of a HelmChart's values cannot be changed while pods run, by what it is."""
     values = yaml.safe_load(chart.get("spec", {}).get("valuesContent") or "") or {}
     ranges = values.get("ipam", {}).get("operator", {}).get("clusterPoolIPv4PodCIDRList") or []
     cluster = values.get("cluster", {})
     found = (str(cluster.get("id")), str(cluster.get("name")), " ".join(map(str, ranges)))
     return dict(zip(_FIXED, found, strict=True))
-
-
-def nodes_missing(wanted: Sequence[str], nodes: Sequence[Mapping[str, Any]]) -> str | None:
-    """Which of the wanted nodes are absent or not Ready, and why; None when all are."""
-    by_name = {node["metadata"]["name"]: node for node in nodes}
-    parts = []
-    for name in wanted:
-        if name not in by_name:
-            parts.append(f"node {name} is absent")
-            continue
-        reason = _not_ready(by_name[name])
-        if reason:
-            parts.append(f"node {name} is not ready ({reason})")
-    return "; ".join(parts) or None
-
-
-def rollout_missing(found: Mapping[str, Any] | None) -> str | None:
-    """Why a DaemonSet, Deployment or StatefulSet is not rolled out, or None when it is."""
-    if found is None:
-        return "absent"
-    name, status = found["metadata"]["name"], found.get("status", {})
-    if status.get("observedGeneration", 0) < found["metadata"].get("generation", 1):
-        return f"{name}: change not observed yet"
-    if found["kind"] == "DaemonSet":
-        wanted = status.get("desiredNumberScheduled", 0)
-        updated, ready, total = (
-            status.get(field, 0) for field in ("updatedNumberScheduled", "numberReady", "currentNumberScheduled")
-        )
-        if not wanted:
-            return f"{name}: not scheduled on any node yet"
-    else:
-        wanted = found.get("spec", {}).get("replicas", 1)
-        updated, ready, total = (status.get(field, 0) for field in ("updatedReplicas", "readyReplicas", "replicas"))
-    if updated < wanted or ready < wanted:
-        return f"{name}: {min(updated, ready)} of {wanted} ready"
-    # A ready replica of the old kind may stand in for one of the new kind that is not.
-    return f"{name}: {total - updated} old replicas still run" if total > updated else None
-
-
-def _not_ready(node: Mapping[str, Any]) -> str | None:
-    for condition in node.get("status", {}).get("conditions") or []:
-        if condition.get("type") == "Ready":
-            if condition.get("status") == "True":
-                return None
-            return str(condition.get("message") or condition.get("reason") or "no reason given")
-    return "no Ready condition yet"
-
-
-def agent_pods(kube: Kube) -> list[dict[str, Any]]:
-    """The Cilium agent pods of a cluster."""
-    return kube.list("v1", "Pod", names.KUBE_SYSTEM, labels="k8s-app=cilium")

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crdbmesh import redaction
-from crdbmesh.clients import database
 from crdbmesh.desired import Object, cockroach
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import RefusedError
 from crdbmesh.local import pki
+from crdbmesh.observe import database, dns, rollouts
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import names
 from crdbmesh.steps.base import AwaitedStep, ObjectsStep, RegionStep
-from crdbmesh.steps.cilium import rollout_missing
 
 START_DEADLINE_S = 900.0
 RENEW_BEFORE = timedelta(days=30)
@@ -142,7 +142,7 @@ class Pods(ObjectsStep):
                 "StatefulSet",
                 names.COCKROACH,
                 self.region.name,
-                rollout_missing,
+                functools.partial(rollouts.explain, kube),
                 awaited=f"the CockroachDB pods of {self.region.name}, one after the other",
                 deadline_s=self.world.deadline(START_DEADLINE_S * self.region.replicas),
                 say=say,
@@ -151,7 +151,7 @@ class Pods(ObjectsStep):
     def missing(self) -> str | None:
         """Which pods do not run."""
         kube = self.world.kube(self.region.name)
-        return self._not_running(kube.list("v1", "Pod", self.region.name, labels=f"app={names.COCKROACH}"))
+        return database.not_running(self.region, kube.list("v1", "Pod", self.region.name, labels=database.PODS))
 
     def settle(self, say: Say) -> None:
         """Wait for the pods to run."""
@@ -159,22 +159,12 @@ class Pods(ObjectsStep):
             "v1",
             "Pod",
             self.region.name,
-            self._not_running,
-            labels=f"app={names.COCKROACH}",
+            functools.partial(database.not_running, self.region),
+            labels=database.PODS,
             awaited=f"the CockroachDB pods of {self.region.name}",
             deadline_s=self.world.deadline(START_DEADLINE_S),
             say=say,
         )
-
-    def _not_running(self, pods: list[dict[str, Any]]) -> str | None:
-        by_name = {pod["metadata"]["name"]: pod for pod in pods}
-        for ordinal in range(self.region.replicas):
-            name = f"{names.COCKROACH}-{ordinal}"
-            if name not in by_name:
-                return f"{self.region.name}: pod {name} is absent"
-            if reason := not_running(by_name[name]):
-                return f"{self.region.name}: pod {name}: {reason}"
-        return None
 
     def _refuse_loss(self, found: Mapping[str, Any]) -> None:
         spec = found.get("spec", {})
@@ -221,20 +211,20 @@ class Pods(ObjectsStep):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach(RegionStep, AwaitedStep):
-    """From this region's first pod, every other region's first pods resolve and accept connections.
+    """From this region's first pod, every other region's first pod resolves and accepts connections; alone, its own.
 
     Names resolve once CoreDNS has read its blocks; pods connect once the clustermesh is in sync.
     """
 
     def awaited(self) -> str:
         """What is waited for, for messages."""
-        return f"{self.region.name} to reach the other regions' pods"
+        return f"{self.region.name} to reach the pods of the mesh"
 
     def missing(self) -> str | None:
         """Ask the resolver and connect, from inside the pod."""
-        remotes = [other.name for other in self.world.mesh.others(self.region)]
-        reached = database.read_reach(self.world.kube(self.region.name), self.region.name, remotes)
-        return "; ".join(f"{self.region.name} -> {remote}: {why}" for remote, why in reached.items() if why) or None
+        targets = [other.name for other in self.world.mesh.others(self.region)] or [self.region.name]
+        unreached = dns.read_unreached(self.world.kube(self.region.name), self.region.name, targets)
+        return "; ".join(f"{self.region.name} -> {target}: {why}" for target, why in unreached.items()) or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,38 +238,19 @@ class Client(ObjectsStep):
     def missing(self) -> str | None:
         """Whether it runs."""
         kube = self.world.kube(self.region.name)
-        missing = rollout_missing(kube.find("apps/v1", "Deployment", names.COCKROACH_CLIENT, self.region.name))
+        missing = rollouts.read_missing(kube, "Deployment", names.COCKROACH_CLIENT, self.region.name)
         return f"{self.region.name}: {missing}" if missing else None
 
     def settle(self, say: Say) -> None:
         """Wait for it."""
-        self.world.kube(self.region.name).wait(
+        kube = self.world.kube(self.region.name)
+        kube.wait(
             "apps/v1",
             "Deployment",
             names.COCKROACH_CLIENT,
             self.region.name,
-            rollout_missing,
+            functools.partial(rollouts.explain, kube),
             awaited=f"the CockroachDB client pod in {self.region.name}",
             deadline_s=self.world.deadline(START_DEADLINE_S),
             say=say,
         )
-
-
-def not_running(pod: Mapping[str, Any]) -> str | None:
-    """Why a pod's containers do not run, or None when they do."""
-    status = pod.get("status", {})
-    for container in status.get("containerStatuses") or []:
-        state = container.get("state", {})
-        if "running" in state:
-            continue
-        for kind in ("waiting", "terminated"):
-            if kind in state:
-                detail = state[kind].get("message") or ""
-                return f"{state[kind].get('reason', kind)} {detail}".strip()
-        return "not started"
-    if status.get("phase") == "Running":
-        return None
-    for condition in status.get("conditions") or []:
-        if condition.get("status") == "False" and condition.get("message"):
-            return f"{status.get('phase')}: {condition['message']}"
-    return str(status.get("phase") or "not scheduled")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from crdbmesh.desired import Object, dns
 from crdbmesh.engine.step import Say
+from crdbmesh.observe import rollouts
 from crdbmesh.spec import names
-from crdbmesh.steps import cilium
 from crdbmesh.steps.base import ObjectsStep
 
 READY_DEADLINE_S = 600.0
@@ -29,17 +30,18 @@ class Forwarders(ObjectsStep):
     def missing(self) -> str | None:
         """Whether CoreDNS runs with what we gave it."""
         kube = self.world.kube(self.region.name)
-        missing = cilium.rollout_missing(kube.find("apps/v1", "Deployment", names.COREDNS, names.KUBE_SYSTEM))
+        missing = rollouts.read_missing(kube, "Deployment", names.COREDNS, names.KUBE_SYSTEM)
         return f"{self.region.name}: {missing}" if missing else None
 
     def settle(self, say: Say) -> None:
         """Wait for CoreDNS to be up again: one that cannot read its blocks never is."""
-        self.world.kube(self.region.name).wait(
+        kube = self.world.kube(self.region.name)
+        kube.wait(
             "apps/v1",
             "Deployment",
             names.COREDNS,
             names.KUBE_SYSTEM,
-            cilium.rollout_missing,
+            functools.partial(rollouts.explain, kube),
             awaited=f"CoreDNS of {self.region.name}",
             deadline_s=self.world.deadline(READY_DEADLINE_S),
             say=say,

@@ -17,7 +17,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from crdbmesh.clients import database
 from crdbmesh.clients.waiting import wait_until
@@ -25,13 +24,13 @@ from crdbmesh.desired import cockroach
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
 from crdbmesh.local import contents
+from crdbmesh.observe import database as observed
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
 from crdbmesh.steps.base import AwaitedStep, MeshStep
 
 JOIN_DEADLINE_S = 600.0
-WAITING = "node is waiting for cluster initialization"
 ID, TARGET = "cluster-id", "target"
 """What a marker says."""
 
@@ -64,7 +63,7 @@ class Initialised(MeshStep):
                 self._refuse_lost()
                 self._claim(target, markers)
                 say(f"cockroach init on {target}")
-                database.initialise(*self._client(), target=target, cluster_name=self.world.mesh.name)
+                database.initialise(*observed.client(self.world), target=target, cluster_name=self.world.mesh.name)
             found = self._read_id(members or [target], say)
             self._refuse_other(found)
         self.world.folder.write(contents.CLUSTER_ID, found)
@@ -77,7 +76,7 @@ class Initialised(MeshStep):
         claimed = {marker[TARGET]: region for region, marker in markers.items() if marker.get(TARGET)}
         if not claimed:
             return cockroach.init_target(self.world.mesh)
-        known = {address_of(region, ordinal) for region, ordinal in every_pod(self.world)}
+        known = {observed.address_of(region, ordinal) for region, ordinal in observed.every_pod(self.world)}
         if known_id(markers) is None and (len(claimed) > 1 or not set(claimed) <= known):
             where = "; ".join(f"{target} (marked in {region})" for target, region in claimed.items())
             raise RefusedError(
@@ -94,9 +93,11 @@ class Initialised(MeshStep):
         """
 
         def probe() -> tuple[list[str] | None, str]:
-            states = read_states(self.world)
+            states = observed.read_states(self.world)
             members = [address for address, state in states.items() if state is None]
-            unclear = [f"{address}: {state}" for address, state in states.items() if state and WAITING not in state]
+            unclear = [
+                f"{address}: {state}" for address, state in states.items() if state and observed.WAITING not in state
+            ]
             return (None, "; ".join(unclear[:3])) if unclear and not members else (members, "")
 
         return wait_until(
@@ -151,7 +152,9 @@ class Initialised(MeshStep):
 
         def ask() -> tuple[dict[str, str] | None, str]:
             try:
-                return {address: database.read_cluster_id(*self._client(), address) for address in addresses}, ""
+                return {
+                    address: database.read_cluster_id(*observed.client(self.world), address) for address in addresses
+                }, ""
             except CrdbmeshError as error:
                 return None, str(error)
 
@@ -168,10 +171,6 @@ class Initialised(MeshStep):
             raise _several(found)
         return found[addresses[0]]
 
-    def _client(self) -> tuple[Any, str]:
-        first = self.world.mesh.regions[0].name
-        return self.world.kube(first), first
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof(AwaitedStep):
@@ -187,41 +186,31 @@ class Proof(AwaitedStep):
             self._refuse_lost()
             return unready
         self._refuse_several()
-        mesh = self.world.mesh
-        first = mesh.regions[0].name
-        live = {node.address: node for node in database.read_nodes(self.world.kube(first), first) if node.live}
-        for region, ordinal in every_pod(self.world):
-            address = address_of(region, ordinal)
-            node = live.get(address)
-            if node is None:
-                return f"{address} is not a live node"
-            if node.locality.get("region") != region or not node.locality.get("zone"):
-                return f"{address} has the locality {node.locality}, not region={region} and a zone"
+        nodes = observed.read_nodes(self.world)
+        for region in self.world.mesh.all_regions():
+            for pod, why in observed.not_live(region, nodes).items():
+                return f"{region.name}: pod {pod} {why}"
         return None
 
     def _unready(self) -> str | None:
         for region in self.world.mesh.all_regions():
-            pods = self.world.kube(region.name).list("v1", "Pod", region.name, labels=f"app={names.COCKROACH}")
-            ready = {pod["metadata"]["name"] for pod in pods if _is_ready(pod)}
-            for ordinal in range(region.replicas):
-                if f"{names.COCKROACH}-{ordinal}" not in ready:
-                    return f"{region.name}: pod {names.COCKROACH}-{ordinal} is not ready"
+            kube = self.world.kube(region.name)
+            pods = kube.list("v1", "Pod", region.name, labels=observed.PODS)
+            for pod, why in observed.unready(kube, region, pods).items():
+                return f"{region.name}: pod {pod} {why}"
         return None
 
     def _refuse_lost(self) -> None:
         """A cluster whose every node waits to be initialised has lost its volumes, and no waiting brings them back."""
-        states = read_states(self.world)
+        states = observed.read_states(self.world)
         known = known_id(read_markers(self.world))
-        if known is not None and all(state and WAITING in state for state in states.values()):
+        if known is not None and all(state and observed.WAITING in state for state in states.values()):
             raise _lost_volumes(self.world, known)
 
     def _refuse_several(self) -> None:
-        mesh = self.world.mesh
-        first = mesh.regions[0].name
-        kube = self.world.kube(first)
         found = {
-            address: database.read_cluster_id(kube, first, address)
-            for address in (address_of(region.name, 0) for region in mesh.all_regions())
+            observed.address_of(region.name, 0): observed.read_cluster_id(self.world, region)
+            for region in self.world.mesh.all_regions()
         }
         known = known_id(read_markers(self.world))
         if set(found.values()) != {known}:
@@ -253,28 +242,6 @@ def known_id(markers: Markers) -> str | None:
     return next(iter(ids.values()), None)
 
 
-def read_states(world: World) -> dict[str, str | None]:
-    """By address of every pod: None when it is part of an initialised cluster and ready, else what it says."""
-    states: dict[str, str | None] = {}
-    for region, ordinal in every_pod(world):
-        try:
-            state = database.read_readiness(world.kube(region), region, f"{names.COCKROACH}-{ordinal}")
-        except KubeError as error:
-            state = str(error)
-        states[address_of(region, ordinal)] = state
-    return states
-
-
-def every_pod(world: World) -> list[tuple[str, int]]:
-    """Every CockroachDB pod of the spec, by region and ordinal."""
-    return [(region.name, ordinal) for region in world.mesh.all_regions() for ordinal in range(region.replicas)]
-
-
-def address_of(region: str, ordinal: int) -> str:
-    """The address that a pod is known by in the cluster."""
-    return f"{names.cockroach_pod(region, ordinal)}:{names.COCKROACH_PORT}"
-
-
 def _several(found: Mapping[str, str], known: str | None = None) -> RefusedError:
     listed = ", ".join(f"{where}: {cluster}" for where, cluster in found.items())
     return RefusedError(
@@ -292,8 +259,3 @@ def _lost_volumes(world: World, known: str) -> RefusedError:
         f"{names.INIT_MARKER} and {world.folder.path / contents.CLUSTER_ID}, run `up`, which begins an empty cluster, "
         "and restore a backup",
     )
-
-
-def _is_ready(pod: Mapping[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)

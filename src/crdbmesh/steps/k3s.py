@@ -16,6 +16,7 @@ from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import HostError, KubeError, RefusedError
 from crdbmesh.local import contents, kubeconfig
+from crdbmesh.observe import k3s as observed
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine
@@ -50,7 +51,9 @@ class Member(MachineStep):
                 return Gap(f"{self.machine.node}: {service} is {said or 'unknown'}, not {answer}")
         if self.machine == self.region.servers[0]:
             return None
-        missing = _not_joined(_find_node(self.world.kube(self.region.name), self.machine.node), server=self._is_server)
+        missing = observed.not_joined(
+            _find_node(self.world.kube(self.region.name), self.machine.node), server=self._is_server
+        )
         return Gap(f"{self.machine.node}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
@@ -88,7 +91,7 @@ class Member(MachineStep):
             "Node",
             self.machine.node,
             None,
-            lambda node: _not_joined(node, server=self._is_server),
+            lambda node: observed.not_joined(node, server=self._is_server),
             awaited=f"node {self.machine.node} to join",
             deadline_s=self.world.deadline(VOTER_DEADLINE_S),
             say=say,
@@ -204,7 +207,7 @@ class Kubeconfig(RegionStep):
         except KubeError as error:
             self.world.forget_kube(self.region.name)
             return Gap(str(error))
-        missing = _not_joined(node, server=True)
+        missing = observed.not_joined(node, server=True)
         return Gap(f"{self.region.servers[0].node}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
@@ -240,7 +243,7 @@ class Kubeconfig(RegionStep):
             "Node",
             first.node,
             None,
-            lambda node: _not_joined(node, server=True),
+            lambda node: observed.not_joined(node, server=True),
             awaited=f"node {first.node} to register",
             deadline_s=self.world.deadline(VOTER_DEADLINE_S),
             say=say,
@@ -265,19 +268,6 @@ def _service_state(host: Host, service: str) -> tuple[bool | None, str]:
 
 def _find_node(kube: Kube, name: str) -> dict[str, Any] | None:
     return kube.find("v1", "Node", name)
-
-
-def _not_joined(node: Mapping[str, Any] | None, *, server: bool) -> str | None:
-    if node is None:
-        return "is not a node of its cluster"
-    if not server:
-        return None
-    for condition in node.get("status", {}).get("conditions") or []:
-        if condition.get("type") == "EtcdIsVoter":
-            if condition.get("status") == "True":
-                return None
-            return f"its etcd member is not a voter yet ({condition.get('reason', 'no reason given')})"
-    return "its etcd member is not known yet"
 
 
 def _parsed(text: bytes) -> Mapping[str, Any]:

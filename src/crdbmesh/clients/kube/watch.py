@@ -162,6 +162,9 @@ class Wait:
                 # Silent for too long, broken off, or cut in the middle of a line: nothing says what was missed.
                 self._pause(self._seen)
                 return False
+            # What is judged may hang on more than the objects watched.
+            if self._satisfied(judge, state):
+                return True
             self._failures += 1
             self._pause(self._seen, counts=False)
 

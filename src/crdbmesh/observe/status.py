@@ -1,56 +1,54 @@
-"""How each layer of each region is doing: read-only probes behind `crdbmesh status`.
+"""Reads every layer of every region at once: what `crdbmesh status` shows.
 
-Every probe of every region runs at once, and one that cannot be read says so as its cause; nothing here raises for
-the state of the world.
+A layer that cannot be read says so as its cause; nothing here raises for the state of the world.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-from crdbmesh.clients import database
 from crdbmesh.clients.azure import compare, compute, network
 from crdbmesh.desired import azure as resources
-from crdbmesh.errors import CrdbmeshError, KubeError
+from crdbmesh.errors import CrdbmeshError
+from crdbmesh.observe import cilium, database, dns, k3s, links
 from crdbmesh.observe.health import Health, Layer, Level, RegionHealth
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine, Region
-from crdbmesh.steps import cilium, clustermesh
 
 
 def read(world: World) -> Health:
     """Read every layer of every region, in parallel."""
     regions = world.mesh.all_regions()
-    probes: dict[str, Callable[[World, Region], Layer]] = {
+    readers: dict[str, Callable[[World, Region], Layer]] = {
         "network": _network,
         "peerings": _peerings,
         "machines": _machines,
-        "nodes": _nodes,
-        "cilium": _cilium,
-        "clustermesh": _clustermesh,
-        "dns": _dns,
-        "cockroachdb": _cockroachdb,
+        "nodes": k3s.read_nodes,
+        "cilium": cilium.read_cilium,
+        "clustermesh": links.read_clustermesh,
+        "dns": dns.read_dns,
+        "cockroachdb": database.read_cockroachdb,
     }
     with ThreadPoolExecutor(max_workers=32, thread_name_prefix="status") as pool:
         asked = {
-            (region.name, name): pool.submit(_guarded, name, probe, world, region)
+            (region.name, name): pool.submit(_guarded, name, read_layer, world, region)
             for region in regions
-            for name, probe in probes.items()
+            for name, read_layer in readers.items()
         }
         ids = [pool.submit(_cluster_id, world, region) for region in regions]
         found = tuple(
-            RegionHealth(region.name, tuple(asked[region.name, name].result() for name in probes)) for region in regions
+            RegionHealth(region.name, tuple(asked[region.name, name].result() for name in readers))
+            for region in regions
         )
         cluster_ids = tuple(sorted({known for future in ids if (known := future.result())}))
     return Health(world.mesh.name, found, cluster_ids)
 
 
-def _guarded(name: str, probe: Callable[[World, Region], Layer], world: World, region: Region) -> Layer:
+def _guarded(name: str, read_layer: Callable[[World, Region], Layer], world: World, region: Region) -> Layer:
     try:
-        return probe(world, region)
+        return read_layer(world, region)
     except CrdbmeshError as error:
         return Layer(name, Level.UNKNOWN, 0, _wanted(name, world, region), str(error))
 
@@ -146,90 +144,8 @@ def _machine(world: World, machine: Machine) -> str | None:
     return ", ".join(code.rpartition("/")[2] for code in codes) or "in an unknown state"
 
 
-def _nodes(world: World, region: Region) -> Layer:
-    nodes = world.kube(region.name).list("v1", "Node")
-    wanted = [machine.node for machine in region.machines]
-    causes = [missing for name in wanted if (missing := cilium.nodes_missing([name], nodes))]
-    return _layer("nodes", len(wanted) - len(causes), len(wanted), causes)
-
-
-def _cilium(world: World, region: Region) -> Layer:
-    kube = world.kube(region.name)
-    causes = []
-    daemons = kube.find("apps/v1", "DaemonSet", names.CILIUM, names.KUBE_SYSTEM)
-    operator = kube.find("apps/v1", "Deployment", "cilium-operator", names.KUBE_SYSTEM)
-    causes += [missing for found in (daemons, operator) if (missing := cilium.rollout_missing(found))]
-    ready = (daemons or {}).get("status", {}).get("numberReady", 0)
-    return _layer("cilium", ready, len(region.machines), causes, absent=daemons is None)
-
-
-def _clustermesh(world: World, region: Region) -> Layer:
-    remotes = [other.name for other in world.mesh.others(region)]
-    if not remotes:
-        return _layer("clustermesh", 0, 0, [])
-    kube = world.kube(region.name)
-    bad: dict[str, str] = {}
-    for (node, remote), why in clustermesh.read_links(kube, remotes).items():
-        if why is not None:
-            bad.setdefault(remote, f"{remote} from {node}: {why}")
-    causes = list(bad.values())
-    if bad:
-        causes += [f"kvstoremesh: {cause}" for cause in clustermesh.kvstoremesh_causes(kube, remotes)]
-    return _layer("clustermesh", len(remotes) - len(bad), len(remotes), causes)
-
-
-def _dns(world: World, region: Region) -> Layer:
-    remotes = [other.name for other in world.mesh.others(region)]
-    reached = database.read_reach(world.kube(region.name), region.name, remotes)
-    causes = [f"{remote}: {why}" for remote, why in reached.items() if why]
-    return _layer("dns", len(remotes) - len(causes), len(remotes), causes)
-
-
-def _cockroachdb(world: World, region: Region) -> Layer:
-    kube = world.kube(region.name)
-    found_pods = kube.list("v1", "Pod", region.name, labels=f"app={names.COCKROACH}")
-    pods = {pod["metadata"]["name"]: pod for pod in found_pods}
-    localities = _localities(world)
-    causes = []
-    for ordinal in range(region.replicas):
-        name = f"{names.COCKROACH}-{ordinal}"
-        why = _pod_problem(world, region, name, pods.get(name))
-        if why is None and localities is not None:
-            found = localities.get(f"{names.cockroach_pod(region.name, ordinal)}:{names.COCKROACH_PORT}")
-            if found is None:
-                why = "is not a live node of the cluster"
-            elif found.get("region") != region.name:
-                why = f"has the locality region={found.get('region')}"
-        if why is not None:
-            causes.append(f"{name} {why}")
-    return _layer("cockroachdb", region.replicas - len(causes), region.replicas, causes, absent=not pods)
-
-
-def _pod_problem(world: World, region: Region, name: str, pod: Mapping[str, Any] | None) -> str | None:
-    if pod is None:
-        return "is absent"
-    if pod.get("status", {}).get("phase") != "Running":
-        return f"is {pod.get('status', {}).get('phase')}"
-    try:
-        return database.read_readiness(world.kube(region.name), region.name, name)
-    except KubeError as error:
-        return f"does not answer ({error})"
-
-
-def _localities(world: World) -> dict[str, dict[str, str]] | None:
-    """Locality by address of every live node; None when the client pod cannot say, which readiness then covers."""
-    first = world.mesh.regions[0].name
-    try:
-        nodes = database.read_nodes(world.kube(first), first)
-    except CrdbmeshError:
-        return None
-    return {node.address: node.locality for node in nodes if node.live}
-
-
 def _cluster_id(world: World, region: Region) -> str | None:
-    first = world.mesh.regions[0].name
-    host = f"{names.cockroach_pod(region.name, 0)}:{names.COCKROACH_PORT}"
     try:
-        return database.read_cluster_id(world.kube(first), first, host)
+        return database.read_cluster_id(world, region)
     except CrdbmeshError:
         return None

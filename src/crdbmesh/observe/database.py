@@ -1,0 +1,133 @@
+"""Judges CockroachDB: every pod ready, every node live with its locality, all of them one cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from crdbmesh.clients import database
+from crdbmesh.clients.database import Node
+from crdbmesh.clients.kube.client import Kube
+from crdbmesh.errors import CrdbmeshError, KubeError
+from crdbmesh.observe import rollouts
+from crdbmesh.observe.health import Layer
+from crdbmesh.run.world import World
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Region
+
+PODS = f"app={names.COCKROACH}"
+WAITING = "node is waiting for cluster initialization"
+"""What a pod says that is part of no cluster yet."""
+
+
+def read_cockroachdb(world: World, region: Region) -> Layer:
+    """Read how many of the region's pods are ready, live nodes of the cluster.
+
+    When the cluster cannot be asked for its nodes, readiness alone counts: a pod of no cluster is never ready.
+
+    Raises:
+        KubeError: the API does not answer.
+    """
+    kube = world.kube(region.name)
+    pods = kube.list("v1", "Pod", region.name, labels=PODS)
+    bad = unready(kube, region, pods)
+    with contextlib.suppress(CrdbmeshError):
+        bad = {**not_live(region, read_nodes(world)), **bad}
+    causes = [f"{pod} {bad[pod]}" for pod in pod_names(region) if pod in bad]
+    return Layer.of("cockroachdb", region.replicas - len(causes), region.replicas, causes, absent=not pods)
+
+
+def unready(kube: Kube, region: Region, pods: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Say which of the region's pods are not ready, by name, and why."""
+    by_name = {pod["metadata"]["name"]: pod for pod in pods}
+    found = {name: _unready(kube, region.name, name, by_name.get(name)) for name in pod_names(region)}
+    return {name: why for name, why in found.items() if why}
+
+
+def not_running(region: Region, pods: Iterable[Mapping[str, Any]]) -> str | None:
+    """Say which of the region's pods does not run, ready or not, and why; None when all do."""
+    by_name = {pod["metadata"]["name"]: pod for pod in pods}
+    for name in pod_names(region):
+        why = rollouts.not_running(by_name[name]) if name in by_name else "absent"
+        if why:
+            return f"{region.name}: pod {name}: {why}"
+    return None
+
+
+def not_live(region: Region, nodes: Iterable[Node]) -> dict[str, str]:
+    """Say which of the region's pods are no live node of the cluster with the right locality, by name, and why."""
+    live = {node.address: node.locality for node in nodes if node.live}
+    found = {}
+    for ordinal, name in enumerate(pod_names(region)):
+        locality = live.get(address_of(region.name, ordinal))
+        if locality is None:
+            found[name] = "is not a live node of the cluster"
+        elif locality.get("region") != region.name or not locality.get("zone"):
+            found[name] = f"has the locality {locality}, not region={region.name} and a zone"
+    return found
+
+
+def read_nodes(world: World) -> list[Node]:
+    """List every node that the cluster knows, asked in the first region.
+
+    Raises:
+        KubeError: the database does not answer.
+    """
+    return database.read_nodes(*client(world))
+
+
+def read_cluster_id(world: World, region: Region) -> str:
+    """Return the id of the cluster that the region's first pod is part of.
+
+    Raises:
+        KubeError: it does not answer.
+    """
+    return database.read_cluster_id(*client(world), address_of(region.name, 0))
+
+
+def read_states(world: World) -> dict[str, str | None]:
+    """Return, by address of every pod, None when it is ready in an initialised cluster, else what it says."""
+    states: dict[str, str | None] = {}
+    for region, ordinal in every_pod(world):
+        try:
+            state = database.read_readiness(world.kube(region), region, f"{names.COCKROACH}-{ordinal}")
+        except KubeError as error:
+            state = str(error)
+        states[address_of(region, ordinal)] = state
+    return states
+
+
+def client(world: World) -> tuple[Kube, str]:
+    """Return the cluster and the namespace of the client pod, through which the database is asked."""
+    first = world.mesh.regions[0].name
+    return world.kube(first), first
+
+
+def every_pod(world: World) -> list[tuple[str, int]]:
+    """List every CockroachDB pod of the spec, by region and ordinal."""
+    return [(region.name, ordinal) for region in world.mesh.all_regions() for ordinal in range(region.replicas)]
+
+
+def pod_names(region: Region) -> list[str]:
+    """List the region's pods by name."""
+    return [f"{names.COCKROACH}-{ordinal}" for ordinal in range(region.replicas)]
+
+
+def address_of(region: str, ordinal: int) -> str:
+    """Return the address that a pod is known by in the cluster."""
+    return f"{names.cockroach_pod(region, ordinal)}:{names.COCKROACH_PORT}"
+
+
+def _unready(kube: Kube, namespace: str, name: str, pod: Mapping[str, Any] | None) -> str | None:
+    if pod is None:
+        return "is absent"
+    if why := rollouts.not_running(pod):
+        return f"does not run: {why}"
+    if rollouts.is_ready(pod):
+        return None
+    try:
+        said = database.read_readiness(kube, namespace, name)
+    except KubeError as error:
+        return f"does not answer ({error})"
+    return f"is not ready: {said}" if said else "is not ready yet"

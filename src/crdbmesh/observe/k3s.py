@@ -1,0 +1,77 @@
+"""Judges the nodes of a region's k3s cluster: joined, and ready for pods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from crdbmesh.clients.kube.client import Kube
+from crdbmesh.observe import rollouts
+from crdbmesh.observe.health import Layer
+from crdbmesh.run.world import World
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Region
+
+Body = Mapping[str, Any]
+
+
+def read_nodes(world: World, region: Region) -> Layer:
+    """Read how many of the region's nodes are ready.
+
+    Raises:
+        KubeError: the API does not answer.
+    """
+    kube = world.kube(region.name)
+    unready = unready_nodes(kube, region, kube.list("v1", "Node"))
+    total = len(region.machines)
+    return Layer.of("nodes", total - len(unready), total, unready)
+
+
+def unready_nodes(kube: Kube, region: Region, nodes: Sequence[Body]) -> list[str]:
+    """Say which of the region's machines are no node of its cluster, or not ready, and why.
+
+    The kubelet of a node whose agent does not come up says that there is no CNI plugin; the agent's pod says why.
+
+    Args:
+        kube: the region's cluster.
+        region: which.
+        nodes: the Nodes there are.
+
+    Raises:
+        KubeError: the agents' pods cannot be listed.
+    """
+    by_name = {node["metadata"]["name"]: node for node in nodes}
+    wanted = [machine.node for machine in region.machines]
+    reasons = {name: _not_ready(by_name[name]) for name in wanted if name in by_name}
+    agents = kube.list("v1", "Pod", names.KUBE_SYSTEM, labels=names.CILIUM_AGENTS) if any(reasons.values()) else []
+    parts = []
+    for name in wanted:
+        if name not in by_name:
+            parts.append(f"node {name} is absent")
+        elif reason := reasons[name]:
+            own = [pod for pod in agents if pod.get("spec", {}).get("nodeName") == name]
+            parts.append(f"node {name} is not ready ({rollouts.stuck_at(own) or reason})")
+    return parts
+
+
+def not_joined(node: Body | None, *, server: bool) -> str | None:
+    """Say why a machine is not a member of its cluster yet, a server an etcd voter; None when it is."""
+    if node is None:
+        return "is not a node of its cluster"
+    if not server:
+        return None
+    for condition in node.get("status", {}).get("conditions") or []:
+        if condition.get("type") == "EtcdIsVoter":
+            if condition.get("status") == "True":
+                return None
+            return f"its etcd member is not a voter yet ({condition.get('reason', 'no reason given')})"
+    return "its etcd member is not known yet"
+
+
+def _not_ready(node: Body) -> str | None:
+    for condition in node.get("status", {}).get("conditions") or []:
+        if condition.get("type") == "Ready":
+            if condition.get("status") == "True":
+                return None
+            return str(condition.get("message") or condition.get("reason") or "no reason given")
+    return "no Ready condition yet"

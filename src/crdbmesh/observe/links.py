@@ -1,0 +1,153 @@
+"""Judges Cilium's Cluster Mesh: whether a region's cluster is in sync with every other one, and if not, why.
+
+An agent reads the other clusters from the cache of its own cluster's kvstoremesh, which never expires: it stays ready
+when the remote is gone. So both are asked, the agents and every kvstoremesh, and a link is good only when all of them
+say so (cilium/cilium v1.20: pkg/clustermesh/common/remote_cluster.go, pkg/clustermesh/kvstoremesh/remote_cluster.go;
+the JSON is api/v1 `RemoteCluster`, where a false boolean is left out).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from crdbmesh.clients.kube.client import Kube
+from crdbmesh.errors import KubeError, WaitError
+from crdbmesh.observe.health import Layer
+from crdbmesh.run.world import World
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Region
+
+_KVSTOREMESHES = f"k8s-app={names.CLUSTERMESH_APISERVER}"
+_AGENT_STATUS = ("cilium-dbg", "status", "-o", "json")
+_KVSTOREMESH_DEBUG = ("/usr/bin/clustermesh-apiserver", "kvstoremesh-dbg")
+_CROSS = "\N{CROSS MARK}"
+_RESOURCES = ("nodes", "endpoints", "identities", "services")
+"""What is always synced; others, such as `service-exports`, are only when the report has them."""
+
+
+def read_clustermesh(world: World, region: Region) -> Layer:
+    """Read how many of the other regions a region is in sync with.
+
+    Raises:
+        KubeError: the API does not answer.
+    """
+    remotes = [other.name for other in world.mesh.others(region)]
+    unready = read_unready(world.kube(region.name), remotes) if remotes else {}
+    causes = [cause for found in unready.values() for cause in found]
+    return Layer.of("clustermesh", len(remotes) - len(unready), len(remotes), causes)
+
+
+def read_unready(kube: Kube, remotes: list[str]) -> dict[str, list[str]]:
+    """Say, for every remote cluster to which a link is not ready, why.
+
+    For each the first agent that complains and the first kvstoremesh: `westus from eastus-1: …`,
+    `kvstoremesh: westus: …`.
+
+    Raises:
+        KubeError: the pods cannot be listed.
+    """
+    agents = kube.list("v1", "Pod", names.KUBE_SYSTEM, labels=names.CILIUM_AGENTS)
+    by_agents = _first(_read_agent(kube, pod, remotes) for pod in agents)
+    meshes = [pod for pod in kube.list("v1", "Pod", names.KUBE_SYSTEM, labels=_KVSTOREMESHES) if _runs(pod)]
+    by_meshes = _first(_read_kvstoremesh(kube, pod, remotes) for pod in meshes)
+    unready: dict[str, list[str]] = {}
+    for remote in remotes:
+        causes = [] if agents else [f"{remote}: no Cilium agent runs"]
+        causes += [] if meshes else [f"{remote}: no {names.CLUSTERMESH_APISERVER} runs"]
+        causes += [found[remote] for found in (by_agents, by_meshes) if remote in found]
+        if causes:
+            unready[remote] = causes
+    return unready
+
+
+def unready(cluster: Mapping[str, Any] | None) -> str | None:
+    """Say what is missing from a link, as an agent or kvstoremesh reports it; None when it is ready.
+
+    Its own `status` reads as healthy as soon as there is a connection, whatever came over it.
+    """
+    if cluster is None:
+        return "not configured yet"
+    if cluster.get("ready"):
+        return None
+    if not cluster.get("connected"):
+        missing = f"not connected ({cluster.get('status') or 'no reason given'})"
+    elif not (cluster.get("config") or {}).get("retrieved"):
+        missing = "connected, but the remote cluster's configuration is not retrieved"
+    else:
+        synced = cluster.get("synced") or {}
+        kinds = [kind for kind in _RESOURCES if not synced.get(kind)]
+        kinds += [kind for kind, is_synced in synced.items() if kind not in _RESOURCES and is_synced is False]
+        missing = f"connected, but {', '.join(kinds)} not synced" if kinds else "connected, but not ready"
+    failures, last = cluster.get("num-failures"), cluster.get("last-failure")
+    return f"{missing}; lost {failures} times, last at {last}" if failures else missing
+
+
+def first_failure(report: str) -> str | None:
+    """Return the first failure in a report of `kvstoremesh-dbg troubleshoot`, or None.
+
+    It is the cause, a network or TLS error of its own dialing; the last is always the etcd client's bare deadline.
+    """
+    failed = [line.partition(_CROSS)[2].strip() for line in report.splitlines() if _CROSS in line]
+    return failed[0] if failed else None
+
+
+def _first(reports: Any) -> dict[str, str]:
+    """Merge what several say by remote; the first to complain is heard."""
+    merged: dict[str, str] = {}
+    for report in reports:
+        merged = {**report, **merged}
+    return merged
+
+
+def _read_agent(kube: Kube, pod: Mapping[str, Any], remotes: list[str]) -> dict[str, str]:
+    node = pod.get("spec", {}).get("nodeName", pod["metadata"]["name"])
+    seen, problem = _ask(kube, pod, "cilium-agent", _AGENT_STATUS)
+    clusters = seen.get("cluster-mesh", {}).get("clusters") if isinstance(seen, dict) else None
+    bad = _unready_of(clusters, remotes, problem)
+    return {remote: f"{remote} from {node}: {why}" for remote, why in bad.items()}
+
+
+def _read_kvstoremesh(kube: Kube, pod: Mapping[str, Any], remotes: list[str]) -> dict[str, str]:
+    seen, problem = _ask(kube, pod, "kvstoremesh", (*_KVSTOREMESH_DEBUG, "status", "-o", "json"))
+    bad = _unready_of(seen, remotes, problem)
+    if problem is None:
+        bad = {remote: _troubleshoot(kube, pod, remote) or why for remote, why in bad.items()}
+    return {remote: f"kvstoremesh: {remote}: {why}" for remote, why in bad.items()}
+
+
+def _unready_of(clusters: Any, remotes: list[str], problem: str | None) -> dict[str, str]:
+    by_name = {str(cluster.get("name")): cluster for cluster in clusters or [] if isinstance(cluster, dict)}
+    found = {remote: problem or unready(by_name.get(remote)) for remote in remotes}
+    return {remote: why for remote, why in found.items() if why}
+
+
+def _troubleshoot(kube: Kube, pod: Mapping[str, Any], remote: str) -> str | None:
+    argv = [*_KVSTOREMESH_DEBUG, "troubleshoot", remote]
+    name = pod["metadata"]["name"]
+    try:
+        answer = kube.exec(names.KUBE_SYSTEM, name, argv, container="kvstoremesh", timeout_s=30)
+    except (KubeError, WaitError):
+        return None
+    return first_failure(answer.stdout)
+
+
+def _ask(kube: Kube, pod: Mapping[str, Any], container: str, argv: tuple[str, ...]) -> tuple[Any, str | None]:
+    """Run a command that prints JSON; give what it printed, or why nothing could be had of it."""
+    name = pod["metadata"]["name"]
+    try:
+        answer = kube.exec(names.KUBE_SYSTEM, name, argv, container=container, timeout_s=30)
+    except (KubeError, WaitError) as error:
+        return None, f"{name} does not answer ({error})"
+    if answer.status != 0:
+        return None, f"{name}: {answer.stderr.strip() or f'exit {answer.status}'}"
+    try:
+        return json.loads(answer.stdout), None
+    except ValueError:
+        return None, f"{name}: its status is not JSON"
+
+
+def _runs(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod is there to stay: one that is being replaced says nothing about the links."""
+    return pod.get("status", {}).get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]

@@ -1,0 +1,109 @@
+"""Judges what Kubernetes rolls out, and the pods of it: what is not up yet, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from crdbmesh.clients.kube.client import Kube
+
+Body = Mapping[str, Any]
+
+_ON_THE_WAY = frozenset({"ContainerCreating", "PodInitializing"})
+"""What a container waits for that needs nobody's help."""
+
+
+def missing(found: Body | None) -> str | None:
+    """Say why a DaemonSet, Deployment or StatefulSet is not rolled out; None when it is."""
+    if found is None:
+        return "absent"
+    name, status = found["metadata"]["name"], found.get("status", {})
+    if status.get("observedGeneration", 0) < found["metadata"].get("generation", 1):
+        return f"{name}: change not observed yet"
+    if found["kind"] == "DaemonSet":
+        wanted = status.get("desiredNumberScheduled", 0)
+        updated, ready, total = (
+            status.get(field, 0) for field in ("updatedNumberScheduled", "numberReady", "currentNumberScheduled")
+        )
+        if not wanted:
+            return f"{name}: not scheduled on any node yet"
+    else:
+        wanted = found.get("spec", {}).get("replicas", 1)
+        updated, ready, total = (status.get(field, 0) for field in ("updatedReplicas", "readyReplicas", "replicas"))
+    if updated < wanted or ready < wanted:
+        return f"{name}: {min(updated, ready)} of {wanted} ready"
+    # A ready replica of the old kind may stand in for one of the new kind that is not.
+    return f"{name}: {total - updated} old replicas still run" if total > updated else None
+
+
+def explain(kube: Kube, found: Body | None) -> str | None:
+    """Say why something is not rolled out, and what its pods are stuck at; None when it is.
+
+    Raises:
+        KubeError: its pods cannot be listed.
+    """
+    why = missing(found)
+    if why is None or found is None:
+        return why
+    labels = found.get("spec", {}).get("selector", {}).get("matchLabels") or {}
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    stuck = stuck_at(kube.list("v1", "Pod", found["metadata"]["namespace"], labels=selector)) if selector else None
+    return f"{why} ({stuck})" if stuck else why
+
+
+def read_missing(kube: Kube, kind: str, name: str, namespace: str) -> str | None:
+    """Say why an object of `apps/v1` is not rolled out; None when it is. See `explain`.
+
+    Raises:
+        KubeError: it cannot be read.
+    """
+    return explain(kube, kube.find("apps/v1", kind, name, namespace))
+
+
+def stuck_at(pods: Iterable[Body]) -> str | None:
+    """Name the first pod that does not get on by itself, and why: its image cannot be pulled, say."""
+    for pod in pods:
+        for reason, text in _waiting(pod):
+            if reason not in _ON_THE_WAY:
+                return f"pod {pod['metadata']['name']}: {text}"
+    return None
+
+
+def not_running(pod: Body) -> str | None:
+    """Say why a pod's containers do not run; None when they do."""
+    status = pod.get("status", {})
+    for _, text in _waiting(pod):
+        return text
+    if status.get("phase") == "Running":
+        return None
+    for condition in status.get("conditions") or []:
+        if condition.get("status") == "False" and condition.get("message"):
+            return f"{status.get('phase')}: {condition['message']}"
+    return str(status.get("phase") or "not scheduled")
+
+
+def is_ready(pod: Body) -> bool:
+    """Whether the kubelet counts a pod as ready."""
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
+def _waiting(pod: Body) -> Iterable[tuple[str, str]]:
+    """Give, for every container that does not run, the reason as one word and with what is said about it."""
+    status = pod.get("status", {})
+    begun = [one for one in status.get("initContainerStatuses") or [] if not _is_done(one)]
+    for container in [*begun, *(status.get("containerStatuses") or [])]:
+        state = container.get("state", {})
+        if "running" in state:
+            continue
+        for kind in ("waiting", "terminated"):
+            if kind in state:
+                reason = str(state[kind].get("reason", kind))
+                yield reason, f"{reason} {state[kind].get('message') or ''}".strip()
+                break
+        else:
+            yield "PodInitializing", "not started"
+
+
+def _is_done(container: Body) -> bool:
+    return bool(container.get("state", {}).get("terminated", {}).get("exitCode") == 0)
