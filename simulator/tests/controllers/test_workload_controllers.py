@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from crdbmesh_simulator.machines.filesystem import Actor
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -123,6 +125,47 @@ def test_a_statefulset_keeps_its_claims_and_nodes_and_rolls_from_the_top(
     assert shared.find("PersistentVolumeClaim", "data-db-0", space)
     shared.delete("PersistentVolumeClaim", "data-db-0", space)
     shared.wait("the volume's end", lambda: shared.find("PersistentVolume", volume["metadata"]["name"], None) is None)
+
+
+def test_a_local_volume_mounts_only_while_its_folder_is_there(
+    shared: Any, space: str, workload: Callable[..., Obj]
+) -> None:
+    mount = {"volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    shared.create(
+        workload(
+            "StatefulSet", "db", space, replicas=1, serviceName="db", volumeClaimTemplates=[CLAIM], container=mount
+        )
+    )
+    shared.wait("the first", lambda: shared.ready("StatefulSet", "db", space))
+    claim = shared.find("PersistentVolumeClaim", "data-db-0", space)
+    volume = shared.find("PersistentVolume", claim["spec"]["volumeName"], None)
+    folder = volume["spec"]["local"]["path"]
+    assert "hostPath" not in volume["spec"]
+    assert folder.endswith(f"{volume['metadata']['name']}_{space}_data-db-0")
+    pod = shared.find("Pod", "db-0", space)
+    member = next(m for m in shared.members if m.node_name == pod["spec"]["nodeName"])
+
+    def again() -> Obj | None:
+        found: Obj | None = shared.find("Pod", "db-0", space)
+        return found if found and found["metadata"]["uid"] != pod["metadata"]["uid"] else None
+
+    shared.delete("Pod", "db-0", space)
+    shared.wait("its successor on the folder", lambda: again() and shared.ready("Pod", "db-0", space))
+    pod = shared.find("Pod", "db-0", space)
+    with shared.world.lock:
+        member.machine.disk.files.remove(folder, Actor(), recursive=True)
+    shared.delete("Pod", "db-0", space)
+    shared.wait("its successor without it", again)
+
+    def complaints() -> list[str]:
+        about = (again() or pod)["metadata"]["uid"]
+        return [e["message"] for e in shared.list("Event", space)
+                if e["reason"] == "FailedMount" and e["involvedObject"]["uid"] == about]  # fmt: skip
+
+    shared.wait("a complaint", complaints)
+    head = f'MountVolume.NewMounter initialization failed for volume "{volume["metadata"]["name"]}"'
+    assert set(complaints()) == {f'{head} : path "{folder}" does not exist'}
+    shared.stays(60, lambda: not shared.ready("Pod", "db-0", space))
 
 
 def test_an_unused_claim_waits_for_its_first_consumer(shared: Any, space: str) -> None:

@@ -144,6 +144,20 @@ def test_a_node_comes_back_with_its_claim_and_is_new_without(bench: Any, ca: Any
     assert node(boxes[1]).store.node_id == 4 != before[1]
 
 
+@pytest.mark.parametrize(("patience_s", "healthy"), [(100, False), (400, True)])
+def test_replicas_of_a_dead_node_are_made_anew_after_five_minutes(
+    bench: Any, ca: Any, patience_s: int, *, healthy: bool
+) -> None:
+    cluster, boxes = region(bench, ca, count=4)
+    init(bench, boxes[0])
+    bench.advance(15)
+    bench.remove(cluster, boxes[3])
+    bench.advance(patience_s)
+    bench.remove(cluster, boxes[2])
+    bench.advance(30)
+    assert (health(boxes[0]) == (200, "")) == healthy
+
+
 def test_inits_of_parts_that_do_not_know_each_other_make_two_clusters(bench: Any, ca: Any) -> None:
     apart = {number: {"flags": [f"--join=cockroachdb-{number}.cockroachdb.east"]} for number in (0, 1)}
     _, boxes = region(bench, ca, count=2, join=["cockroachdb-9.cockroachdb.east"], overrides=apart)

@@ -27,9 +27,9 @@ def find_mount(container: Container, path: str) -> objects.Obj | None:
 
 
 def volume_identity(container: Container, path: str) -> tuple[str, ...] | None:
-    """What tells the volume that holds `path` from all others; None when it is no volume that can be written to.
+    """What tells the volume that holds `path` from all others of its node's disk; None when it cannot be written to.
 
-    A claim's volume lasts as long as its PersistentVolume on that machine, an emptyDir as long as its pod.
+    A folder of the node lasts as long as the disk, an emptyDir as long as its pod.
     """
     mount = find_mount(container, path)
     if mount is None:
@@ -41,17 +41,14 @@ def volume_identity(container: Container, path: str) -> tuple[str, ...] | None:
         if any(kind in volume for kind in _READ_ONLY):
             return None
         claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
-        if "ephemeral" in volume:
-            claim = f"{pod['metadata']['name']}-{volume['name']}"
         if claim:
             found = objects.find(container.cluster, "PersistentVolumeClaim", pod["metadata"]["namespace"], str(claim))
-            bound = objects.spec(found or {}).get("volumeName")
-            persistent = objects.find(container.cluster, "PersistentVolume", None, str(bound)) if bound else None
-            owner = persistent or found
-            uid = (owner or {}).get("metadata", {}).get("uid") or f"{pod['metadata']['namespace']}/{claim}"
-            return ("claim", container.node.machine.key, str(uid))
+            bound = str(objects.spec(found or {}).get("volumeName"))
+            spec = objects.spec(objects.find(container.cluster, "PersistentVolume", None, bound) or {})
+            source = spec.get("local") or spec.get("hostPath")
+            return ("host", str(source["path"])) if source else ("claim", pod["metadata"]["namespace"], str(claim))
         if "hostPath" in volume:
-            return ("host", container.node.machine.key, str(volume["hostPath"]["path"]))
+            return ("host", str(volume["hostPath"]["path"]))
         break
     return ("pod", str(pod["metadata"].get("uid") or pod["metadata"]["name"]), str(mount["name"]))
 

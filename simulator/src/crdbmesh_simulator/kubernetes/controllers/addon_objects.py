@@ -205,7 +205,7 @@ def local_storage() -> list[Obj]:
         _object("v1", "ServiceAccount", "local-path-provisioner-service-account"),
         _object("v1", "ConfigMap", "local-path-config", data={"config.json": paths}),
         _object("storage.k8s.io/v1", "StorageClass", "local-path", None,
-                annotations={"storageclass.kubernetes.io/is-default-class": "true"},
+                annotations={"defaultVolumeType": "local", "storageclass.kubernetes.io/is-default-class": "true"},
                 provisioner="rancher.io/local-path", reclaimPolicy="Delete", volumeBindingMode="WaitForFirstConsumer"),
         _object("apps/v1", "Deployment", "local-path-provisioner", spec={
             "replicas": 1,

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
     from crdbmesh_simulator.kubernetes.api.pods import Pods
     from crdbmesh_simulator.kubernetes.controllers.api import Api
-    from crdbmesh_simulator.kubernetes.controllers.kubelet.environment import Mount
     from crdbmesh_simulator.kubernetes.programs import Container, Program
     from crdbmesh_simulator.world import World
 
@@ -35,7 +34,6 @@ class Site:
         pods: its running pods.
         start: starts a container's program; LookupError for an image that no registry has.
         period_s: real seconds between two rounds of the controllers.
-        disks: content of persistent volumes by machine and volume uid.
         images: images that a machine has pulled.
         networked: machines (with their boot time) on which a CNI configuration lies.
         tokens: of service accounts, with when they were issued, by pod uid, account uid and audience.
@@ -47,7 +45,6 @@ class Site:
     pods: Pods
     start: Callable[[Container], Program]
     period_s: float
-    disks: dict[tuple[str, str], Mount] = field(default_factory=dict)
     images: set[tuple[str, str]] = field(default_factory=set)
     networked: set[tuple[str, float]] = field(default_factory=set)
     tokens: dict[tuple[str, str, str], tuple[float, bytes]] = field(default_factory=dict)

@@ -1,17 +1,22 @@
 """PersistentVolumeClaims: binding, and k3s's local-path provisioner.
 
-After `pkg/controller/volume/persistentvolume` of Kubernetes 1.36 and rancher/local-path-provisioner v0.0.36: a volume
-is a folder on the node of the first pod that uses it, and stays there.
+After `pkg/controller/volume/persistentvolume` of Kubernetes 1.36 and rancher/local-path-provisioner v0.0.36 (its
+`provisioner.go`): a volume is a folder on the node of the first pod that uses it, made once, when it is provisioned.
+k3s's StorageClass makes it a PersistentVolume of type `local`, which is not mounted when its folder is gone.
 """
 
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.kubernetes.controllers import objects
+from crdbmesh_simulator.kubernetes.controllers import disk, objects
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.scheduler import SELECTED_NODE
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.kubernetes.api.cluster import Member
 
 PROVISIONER = "rancher.io/local-path"
 _PROTECTION = "kubernetes.io/pvc-protection"
@@ -126,7 +131,8 @@ class Claims(Controller):
                 text = "waiting for first consumer to be created before binding"
                 self.api.event(claim, "Normal", "WaitForFirstConsumer", text, component="persistentvolume-controller")
             return None
-        if not self._provisioner_runs():
+        member = self.site.cluster.members.get(node)
+        if member is None or not self.site.alive(member) or not self._provisioner_runs():
             return now + 5.0
         begun = self._provisioning.get(uid, -1.0)
         if begun < 0:
@@ -136,7 +142,7 @@ class Claims(Controller):
             self.api.event(claim, "Normal", "Provisioning", text, component=PROVISIONER)
         if now < begun + _PROVISION_S:
             return begun + _PROVISION_S
-        self._make(claim, chosen, node)
+        self._make(claim, chosen, member)
         self._provisioning.pop(uid, None)
         return now
 
@@ -144,15 +150,19 @@ class Claims(Controller):
         pods = self.api.list("Pod", "kube-system", {"app": "local-path-provisioner"})
         return any(objects.pod_ready(pod) for pod in pods)
 
-    def _make(self, claim: Obj, chosen: Obj, node: str) -> None:
+    def _make(self, claim: Obj, chosen: Obj, member: Member) -> None:
         name = f"pvc-{objects.uid(claim)}"
         folder = f"{_FOLDER}/{name}_{objects.namespace(claim)}_{objects.name(claim)}"
-        rule = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        disk.make_folder(member.machine, folder)
+        rule = {"key": "kubernetes.io/hostname", "operator": "In", "values": [member.node_name]}
+        local = objects.annotations_of(chosen).get("defaultVolumeType") == "local"
+        source: Obj = {"local": {"path": folder}} if local else {
+            "hostPath": {"path": folder, "type": "DirectoryOrCreate"}}  # fmt: skip
         volume = {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
             "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER,
-                                                       "local.path.provisioner/selected-node": node},
+                                                       "local.path.provisioner/selected-node": member.node_name},
                          "finalizers": ["kubernetes.io/pv-protection"]},
             "spec": {
                 "capacity": {"storage": objects.spec(claim)["resources"]["requests"]["storage"]},
@@ -160,7 +170,7 @@ class Claims(Controller):
                 "persistentVolumeReclaimPolicy": chosen.get("reclaimPolicy", "Delete"),
                 "storageClassName": objects.name(chosen),
                 "volumeMode": "Filesystem",
-                "hostPath": {"path": folder, "type": "DirectoryOrCreate"},
+                **source,
                 "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": objects.name(claim),
                              "namespace": objects.namespace(claim), "uid": objects.uid(claim)},
                 "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [rule]}]}},
@@ -198,12 +208,11 @@ class Claims(Controller):
         if claim is not None and objects.uid(claim) == reference["uid"]:
             return
         if objects.spec(volume).get("persistentVolumeReclaimPolicy") == "Delete":
-            for key in [key for key in self.site.disks if key[1] == objects.uid(volume)]:
-                del self.site.disks[key]
+            spec = objects.spec(volume)
+            folder = str((spec.get("local") or spec.get("hostPath") or {}).get("path"))
             for member in self.site.cluster.members.values():
-                written = member.machine.disk.volumes
-                for place in [each for each in written if each[0] == "claim" and each[-1] == objects.uid(volume)]:
-                    del written[place]
+                if member.node_name == objects.annotations_of(volume).get("local.path.provisioner/selected-node"):
+                    disk.remove_folder(member.machine, folder)
             self.api.delete(volume)
         elif objects.status(volume).get("phase") != "Released":
             self.api.set_status(volume, {**objects.status(volume), "phase": "Released"})

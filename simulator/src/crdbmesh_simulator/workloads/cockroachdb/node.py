@@ -264,6 +264,7 @@ class CockroachNode(Service):
         own = database.nodes[self.store.node_id]
         if self.can_heartbeat():
             own.heartbeat_at = own.updated_at = now
+            database.replicate(now)
 
     def _check(self, link: _Link, address: str, number: int, database: Database) -> None:
         host, port = command_line.address(address, 26257)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.world import World
 
 LIVE_S = 9.0
+DEAD_S = 300.0
+REPLICAS = 3
 _STORE = "cockroach"
 
 
@@ -27,6 +29,7 @@ class NodeRecord:
 
     Attributes:
         beats: whether the node's process runs and reaches a majority at this moment.
+        replaced: its replicas have been made anew on other nodes.
     """
 
     id: int
@@ -39,6 +42,7 @@ class NodeRecord:
     heartbeat_at: float
     membership: str = "active"
     draining: bool = False
+    replaced: bool = False
     beats: Callable[[], bool] | None = None
 
     def live(self, now: float) -> bool:
@@ -67,7 +71,14 @@ class Database:
 
     def voters(self) -> list[NodeRecord]:
         """The nodes among which the system's ranges are spread."""
-        return [node for node in self.nodes.values() if node.membership != "decommissioned"]
+        return [node for node in self.nodes.values() if node.membership != "decommissioned" and not node.replaced]
+
+    def replicate(self, now: float) -> None:
+        """Make the replicas of dead nodes anew on live ones, if there are enough; to be called by a quorate node."""
+        live = sum(now - node.heartbeat_at < LIVE_S for node in self.nodes.values())
+        for node in self.nodes.values():
+            dead = now - node.heartbeat_at > DEAD_S
+            node.replaced = dead and (node.replaced or live >= REPLICAS)
 
     def majority(self, count: int) -> bool:
         """Whether so many nodes are more than half."""

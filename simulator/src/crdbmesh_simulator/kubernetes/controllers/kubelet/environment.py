@@ -284,7 +284,12 @@ def _claimed(site: Site, pod: Obj, claim_name: str, member: Member) -> Mount:
     volume = site.api.find("PersistentVolume", None, str(bound)) if bound else None
     if volume is None:
         raise MountError(f'MountVolume.SetUp failed: PersistentVolumeClaim "{claim_name}" is not bound')
-    return site.disks.setdefault((member.machine.key, objects.uid(volume)), Mount())
+    local = objects.spec(volume).get("local")
+    if local is not None and not disk.is_folder(member.machine, str(local["path"])):
+        raise MountError(
+            f'MountVolume.NewMounter initialization failed for volume "{bound}" : path "{local["path"]}" does not exist'
+        )
+    return Mount()
 
 
 def _host_path(source: Obj, member: Member) -> Mount:
