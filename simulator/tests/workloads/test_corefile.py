@@ -126,11 +126,19 @@ def test_a_forward_to_a_file_goes_to_its_name_servers() -> None:
     assert read(K3S).servers[0].forwards[0].upstreams == [("168.63.129.16", 53)]
 
 
-def test_environment_and_snippets_are_put_in() -> None:
-    config = read("(common) {\n    errors\n    cache 5\n}\na.local:53 {\n    import common\n    forward . {$HOST}\n}\n")
+def test_the_environment_is_put_in() -> None:
+    config = read("a.local:53 {\n    errors\n    forward . {$HOST}\n}\n")
     assert [server.zone for server in config.servers] == ["a.local."]
     assert config.servers[0].forwards[0].upstreams == [("10.9.9.9", 53)]
     assert "errors" in config.servers[0].plugins
+
+
+def test_what_this_world_does_not_act_out_is_accepted_and_listed() -> None:
+    assert read(K3S).unhandled == []
+    assert read(OWN_DOMAIN).unhandled == ["rewrite"]
+    forward = "forward . 1.2.3.4 {\n        except b.local\n    }"
+    text = f"a.local:53 {{\n    {forward}\n    kubernetes {{\n        noendpoints\n    }}\n}}\n"
+    assert read(text).unhandled == ["forward except", "kubernetes noendpoints"]
 
 
 @pytest.mark.parametrize(

@@ -221,65 +221,42 @@ def test_readiness_waits_for_the_kubernetes_api(bench: Any) -> None:
     assert program.http_get(8080, "/health", tls=False) is not None
 
 
-def kubernetes(*options: str) -> str:
-    """A Corefile with these options of plugin `kubernetes`."""
-    lines = "".join(f"      {option}\n" for option in options)
-    return f".:53 {{\n    kubernetes cluster.local in-addr.arpa {{\n{lines}    }}\n}}\n"
-
-
-@pytest.mark.parametrize(
-    ("option", "found"),
-    [
-        ("ttl 5", {"quiet": True, "loud": True, "loud-host": False}),
-        ("noendpoints", {"quiet": True, "loud": False, "loud-host": False}),
-        ("endpoint_pod_names", {"quiet": True, "loud": True, "loud-host": True}),
-        ("ignore empty_service", {"quiet": False, "loud": True, "loud-host": False}),
-        ("labels app=loud", {"quiet": False, "loud": False, "loud-host": False}),
-    ],
-)
-def test_options_of_the_kubernetes_plugin_say_which_names_there_are(
-    bench: Any, option: str, found: dict[str, bool]
-) -> None:
+def test_srv_records_share_their_weight(bench: Any) -> None:
     cluster = bench.cluster(1)
-    bench.coredns(cluster, corefile=kubernetes(option))
+    bench.coredns(cluster)
+    shells = [bench.shell(cluster, "n10", name=f"shell-{number}") for number in range(3)]
+    bench.service(cluster, "default", "trio", [{"name": "grpc", "port": 26257}], shells, clusterIP="None")
+    bench.service(cluster, "default", "solo", [{"name": "grpc", "port": 26257}], shells[:1], clusterIP="None")
+    bench.advance(5)
+    for name, weight in (("trio", "33"), ("solo", "100")):
+        answer = dns.lookup(bench.world, container(shells[0]), f"_grpc._tcp.{name}.default.svc.cluster.local.", "SRV")
+        assert {record.data.split()[1] for record in answer.records} == {weight}
+
+
+@pytest.mark.parametrize(("line", "ttl"), [("cache 30", 30), ("cache 90", 60), ("", 60)])
+def test_the_cache_caps_the_life_of_what_a_hosts_file_says(bench: Any, line: str, ttl: int) -> None:
+    cluster = bench.cluster(1)
+    hosts = "hosts /etc/coredns/NodeHosts {\n      ttl 60\n    }"
+    bench.coredns(cluster, corefile=f".:53 {{\n    {hosts}\n    {line}\n}}\n")
     shell = bench.shell(cluster, "n10")
-    bench.service(cluster, "default", "quiet", [{"port": 1}], [])
-    bench.service(cluster, "default", "loud", [{"port": 1}], [shell], clusterIP="None")
     bench.advance(5)
-    names = {"quiet": "quiet", "loud": "loud", "loud-host": "shell.loud"}
-    answers = {
-        key: dns.lookup(bench.world, container(shell), f"{name}.default.svc.cluster.local.").found
-        for key, name in names.items()
-    }
-    assert answers == found
+    answer = dns.lookup(bench.world, container(shell), "node-nine.")
+    assert [(record.data, record.ttl) for record in answer.records] == [("10.0.0.9", ttl)]
 
 
-def test_an_option_that_this_world_does_not_act_out_is_reported(bench: Any) -> None:
-    cluster = bench.cluster(1)
-    bench.coredns(cluster, corefile=kubernetes("multicluster clusterset.local"))
-    bench.advance(5)
-    assert "CoreDNS plugin kubernetes multicluster" in str(bench.world.unknown)
-
-
-@pytest.mark.parametrize(
-    ("block", "found"),
-    [
-        ("forward . 10.2.0.4:30053 10.3.0.4:30053 {\n policy sequential\n }", False),
-        ("forward . 10.2.0.4:30053 10.3.0.4:30053 {\n policy sequential\n failover NXDOMAIN\n }", True),
-        ("forward . 10.2.0.4:30053 10.3.0.4:30053 {\n policy sequential\n failover REFUSED\n }", False),
-        ("forward . 10.2.0.4:30053 {\n next NXDOMAIN\n }\n forward . 10.3.0.4:30053", True),
-        ("forward . 10.2.0.4:30053 {\n next SERVFAIL\n }\n forward . 10.3.0.4:30053", False),
-    ],
-)
-def test_another_upstream_is_asked_after_an_answer_only_if_its_code_says_so(
-    bench: Any, block: str, *, found: bool
+@pytest.mark.parametrize(("option", "last_s"), [("max_fails 2", 2.0), ("failfast_all_unhealthy_upstreams", 0.0)])
+def test_a_dark_region_costs_time_at_each_lookup_unless_the_block_fails_fast(
+    bench: Any, option: str, last_s: float
 ) -> None:
-    first, *others = (bench.cluster(number) for number in (1, 2, 3))
-    bench.coredns(first, custom={"west.server": f"west.svc.cluster.local:53 {{\n {block}\n}}\n"})
-    for other in others:
-        bench.coredns(other, node_port=30053)
-        bench.namespace(other, "west")
-    bench.service(others[1], "west", "db", [{"port": 1}])
-    shell = bench.shell(first, "n10")
+    east = bench.cluster(1)
+    block = WEST.format(options=f"        {option}\n        health_check 60s")
+    upstreams = " ".join(f"10.2.0.{number}:30053" for number in (4, 5, 6))
+    bench.coredns(east, custom={"west.server": block.replace("10.2.0.4:30053", upstreams)})
+    shell = bench.shell(east, "n10")
     bench.advance(5)
-    assert dns.lookup(bench.world, container(shell), "db.west.svc.cluster.local").found == found
+    spent = []
+    for _ in range(3):
+        answer = dns.query(bench.world, container(shell), "10.201.0.10", "db.west.svc.cluster.local")
+        assert answer.rcode == dns.SERVFAIL
+        spent.append(round(answer.elapsed_s))
+    assert spent == [6, 6, last_s]

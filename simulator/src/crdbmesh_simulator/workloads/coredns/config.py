@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from crdbmesh_simulator.workloads.coredns import plugins
-from crdbmesh_simulator.workloads.coredns.corefile import DIRECTIVES, Block, CorefileError, Dispenser, parse
-from crdbmesh_simulator.workloads.coredns.message import absolute
-from crdbmesh_simulator.workloads.coredns.settings import Cache, Forward, Hosts, Kubernetes, Rewrite
+from crdbmesh_simulator.workloads.coredns.corefile import Block, CorefileError, Dispenser, parse
+from crdbmesh_simulator.workloads.coredns.message import absolute, under
+from crdbmesh_simulator.workloads.coredns.settings import Cache, Forward, Hosts, Kubernetes
+
+_SILENT = {"cancel", "bufsize", "bind", "debug", "pprof", "metadata", "timeouts", "multisocket", "minimal", "nsid"}
+"""Plugins of no consequence in this world."""
 
 
 @dataclass(slots=True)
@@ -27,7 +30,6 @@ class Server:
     hosts: Hosts | None = None
     forwards: list[Forward] = field(default_factory=list)
     cache: Cache | None = None
-    rewrites: list[Rewrite] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -36,7 +38,7 @@ class Config:
 
     Attributes:
         text: the words of the Corefile with imports put in: `reload` goes by it.
-        unhandled: plugins that this world accepts but does not act out.
+        unhandled: plugins and options that this world accepts but does not act out.
     """
 
     servers: list[Server]
@@ -49,42 +51,8 @@ class Config:
 
     def find_server(self, name: str) -> Server | None:
         """The server with the longest zone that holds the name."""
-        fitting = [server for server in self.servers if server.port == 53 and _holds(server.zone, name)]
+        fitting = [server for server in self.servers if server.port == 53 and under(name, server.zone)]
         return max(fitting, key=lambda server: (server.zone != ".", server.zone.count(".")), default=None)
-
-
-_UNHANDLED = {
-    "acl",
-    "dns64",
-    "template",
-    "route53",
-    "azure",
-    "clouddns",
-    "k8s_external",
-    "file",
-    "auto",
-    "secondary",
-    "etcd",
-    "grpc",
-    "erratic",
-    "whoami",
-    "view",
-    "nomad",
-    "header",
-    "dnssec",
-    "chaos",
-    "any",
-    "sign",
-    "transfer",
-    "tsig",
-    "quic",
-    "grpc_server",
-    "https",
-    "https3",
-    "startup",
-    "shutdown",
-    "on",
-}
 
 
 def load(path: str, files: Mapping[str, bytes], env: Mapping[str, str]) -> Config:
@@ -95,69 +63,49 @@ def load(path: str, files: Mapping[str, bytes], env: Mapping[str, str]) -> Confi
     """
     blocks, warnings, text = parse(path, files, env)
     config = Config([], warnings, text)
-    taken: set[tuple[str, int]] = set()
     for block in blocks:
-        keys = [_zone(key) for key in block.keys]
-        for key in keys:
-            if key in taken:
-                raise CorefileError(f"cannot serve dns://{key[0]}:{key[1]} - it is already defined")
-            taken.add(key)
-        config.servers += _servers(block, keys, files, config)
+        for zone, port in map(_zone, block.keys):
+            if any((zone, port) == (each.zone, each.port) for each in config.servers):
+                raise CorefileError(f"cannot serve dns://{zone}:{port} - it is already defined")
+            config.servers.append(_server(block, zone, port, files, config))
     return config
 
 
-def _servers(block: Block, keys: list[tuple[str, int]], files: Mapping[str, bytes], config: Config) -> list[Server]:
-    servers = [Server(zone, port, set(block.directives)) for zone, port in keys]
-    zones = [zone for zone, _ in keys]
-    for name in sorted(block.directives, key=DIRECTIVES.index):
-        tokens = Dispenser(block.directives[name])
-        if name in _UNHANDLED:
-            config.unhandled.append(name)
-            continue
-        if name == "health" and config.health:
-            raise CorefileError("plugin/health: listen tcp :8080: bind: address already in use")
-        config.health = config.health or name == "health"
-        config.ready = config.ready or name == "ready"
-        if name == "kubernetes":
-            found = plugins.read_kubernetes(tokens, zones)
-            config.unhandled += [f"kubernetes {option}" for option in found.unhandled]
-            for server in servers:
-                server.kubernetes = found
-        elif name == "hosts":
-            hosts = plugins.read_hosts(tokens, zones)
-            for server in servers:
-                server.hosts = hosts
-        elif name == "forward":
-            forwards = plugins.read_forwards(tokens, files)
-            for server in servers:
-                server.forwards = forwards
-        elif name == "cache":
-            cache = plugins.read_cache(tokens, zones)
-            for server in servers:
-                server.cache = cache
-        elif name == "rewrite":
-            rules = plugins.read_rewrites(tokens)
-            for server in servers:
-                server.rewrites = rules
-        elif name == "reload":
-            config.reload_s = plugins.read_reload(tokens)
-        else:
-            plugins.CHECKS.get(name, plugins.accept)(tokens)
-    return servers
+def _server(block: Block, zone: str, port: int, files: Mapping[str, bytes], config: Config) -> Server:
+    server = Server(zone, port, set(block.directives))
+    for name, words in block.directives.items():
+        try:
+            _plugin(name, Dispenser(words), server, files, config)
+        except CorefileError as error:
+            raise CorefileError(f"plugin/{name}: {error}") from None
+    return server
 
 
-def _holds(zone: str, name: str) -> bool:
-    return zone == "." or name == zone or name.endswith("." + zone)
+def _plugin(name: str, tokens: Dispenser, server: Server, files: Mapping[str, bytes], config: Config) -> None:
+    if name == "health" and config.health:
+        raise CorefileError("listen tcp :8080: bind: address already in use")
+    config.health = config.health or name == "health"
+    config.ready = config.ready or name == "ready"
+    if name == "kubernetes":
+        server.kubernetes = plugins.read_kubernetes(tokens, [server.zone], config.unhandled)
+    elif name == "hosts":
+        server.hosts = plugins.read_hosts(tokens, [server.zone])
+    elif name == "forward":
+        server.forwards = plugins.read_forwards(tokens, files, config.unhandled)
+    elif name == "cache":
+        server.cache = plugins.read_cache(tokens, config.unhandled)
+    elif name == "reload":
+        config.reload_s = plugins.read_reload(tokens)
+    elif name in plugins.CHECKS:
+        plugins.CHECKS[name](tokens)
+    elif name not in _SILENT:
+        config.unhandled.append(name)
 
 
 def _zone(key: str) -> tuple[str, int]:
-    scheme, found, rest = key.partition("://")
-    if found and scheme != "dns":
-        raise CorefileError(f"unsupported transport {scheme}:// in this world")
-    name, port = rest if found else key, 53
-    match = re.fullmatch(r"(.*):(\d+)", name)
-    if match:
-        name, port = match[1], int(match[2])
+    match = re.fullmatch(r"(?:dns://)?(.*?)(?::(\d+))?", key)
+    assert match is not None
+    name, port = match[1], int(match[2] or 53)
     try:
         network = ipaddress.ip_network(name, strict=False)
     except ValueError:

@@ -1,8 +1,8 @@
 """Reads a Corefile into server blocks.
 
 The grammar is Caddy's (coredns/caddy v1, `caddyfile`): server blocks with keys, directives with arguments and blocks in
-braces that open at a line's end, `import` of files and patterns, snippets, quotes, comments, `{$ENV}`. Errors carry the
-file and line and have Caddy's wording.
+braces that open at a line's end, `import` of files and patterns, quotes, comments, `{$ENV}`. Errors carry the file and
+line and have Caddy's wording. Snippets are not part of this world.
 """
 
 from __future__ import annotations
@@ -110,7 +110,6 @@ class _Reader:
         self._files = files
         self._env = env
         self._cursor = -1
-        self._snippets: dict[str, list[Token]] = {}
         self._imports = 0
 
     def read(self) -> list[Block]:
@@ -125,12 +124,6 @@ class _Reader:
         block = Block()
         if not self._keys(block):
             return None if not block.keys else block
-        if len(block.keys) == 1 and re.fullmatch(r"\(.+\)", block.keys[0]):
-            name = block.keys[0][1:-1]
-            if name in self._snippets:
-                raise self._error(f"redeclaration of previously declared snippet {name}")
-            self._snippets[name] = self._snippet()
-            return None
         braced = self._text == "{"
         if not braced:
             self._cursor -= 1
@@ -162,18 +155,6 @@ class _Reader:
                 return False
             if not another and self._starts_line():
                 return True
-
-    def _snippet(self) -> list[Token]:
-        if self._text != "{":
-            raise self._syntax("{")
-        depth = 1
-        found: list[Token] = []
-        while self._next():
-            depth += (self._text == "{") - (self._text == "}")
-            if depth == 0:
-                return found
-            found.append(self.tokens[self._cursor])
-        raise self._syntax("}")
 
     def _directives(self, block: Block) -> None:
         while self._next():
@@ -216,7 +197,7 @@ class _Reader:
         """Put the imported tokens in the place of `import <pattern>`; the cursor is then on the first of them."""
         self._imports += 1
         if self._imports > _MAX_IMPORTS:
-            raise self._error("maximum snippet import cycles reached")
+            raise self._error("maximum import cycles reached")
         start = self._cursor
         if start + 1 >= len(self.tokens) or self.tokens[start + 1].line != self.tokens[start].line:
             raise self._error("Wrong argument count or unexpected line ending after 'import'")
@@ -225,11 +206,7 @@ class _Reader:
         if end < len(self.tokens) and self._same_line(end):
             self._cursor = end
             raise self._error("Import takes only one argument (glob pattern or file)")
-        if pattern in self._snippets:
-            found = list(self._snippets[pattern])
-        else:
-            found = self._imported(pattern, self.tokens[start])
-        self.tokens[start:end] = found
+        self.tokens[start:end] = self._imported(pattern, self.tokens[start])
         self._cursor = start
 
     def _imported(self, pattern: str, at: Token) -> list[Token]:

@@ -17,9 +17,6 @@ class Record:
     ttl: int
     data: str
 
-    def __str__(self) -> str:
-        return f"{self.name}\t{self.ttl}\tIN\t{self.type}\t{self.data}"
-
 
 @dataclass(frozen=True, slots=True)
 class Question:

@@ -1,12 +1,11 @@
 """How CoreDNS answers a question: the chain of plugins of the server block with the longest fitting zone.
 
-After `core/dnsserver/server.go` and the plugins `cache`, `rewrite`, `hosts` and `forward` of CoreDNS 1.14.
+After `core/dnsserver/server.go` and the plugins `cache`, `hosts` and `forward` of CoreDNS 1.14.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from crdbmesh_simulator.workloads.coredns.message import (
     absolute,
     under,
 )
-from crdbmesh_simulator.workloads.coredns.settings import Cache, Forward, Hosts, Rewrite
+from crdbmesh_simulator.workloads.coredns.settings import Cache, Forward, Hosts
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container
@@ -75,111 +74,58 @@ class Resolver:
         if server is None:
             return Answer(REFUSED, reason=f"no zone for {question.name}")
         if server.cache is None or question.probe:
-            return self._chain(server, question)
+            return self._resolve(server, question)
         return self._cached(server, server.cache, question)
 
-    # Plugin cache.
-
     def _cached(self, server: Server, settings: Cache, question: Question) -> Answer:
-        if not any(under(question.name, zone) for zone in settings.zones):
-            return self._chain(server, question)
+        """Plugin `cache`: every record lives as long as the entry; a failure that no upstream answered is not kept."""
         now = self.container.world.clock.now()
-        kept_all = self.caches.setdefault(server.zone, {})
+        entries = self.caches.setdefault(server.zone, {})
         key = (question.name, question.type)
-        kept = kept_all.get(key)
+        kept = entries.get(key)
         if kept is not None and now < kept.stored_at + kept.ttl_s:
-            age = int(now - kept.stored_at)
-            records = tuple(dataclasses.replace(each, ttl=max(each.ttl - age, 0)) for each in kept.answer.records)
-            return dataclasses.replace(kept.answer, records=records, elapsed_s=0.0)
-        answer = self._chain(server, question)
-        stale = (
-            kept is not None and kept.answer.rcode == NOERROR and now < kept.stored_at + kept.ttl_s + settings.stale_s
-        )
-        if answer.rcode == SERVFAIL and stale and kept is not None:
-            return dataclasses.replace(kept.answer, elapsed_s=0.0)
-        ttl = _kept_for(settings, answer, question.name)
+            left = int(kept.stored_at + kept.ttl_s - now)
+            return dataclasses.replace(_with_ttl(kept.answer, left), elapsed_s=0.0)
+        answer = self._resolve(server, question)
+        ttl = _kept_for(settings, answer)
         if ttl > 0:
-            kept_all[key] = _Kept(answer, now, ttl)
-        return answer
-
-    # The plugins after it.
-
-    def _chain(self, server: Server, question: Question) -> Answer:
-        asked = _rewritten(server.rewrites, question)
-        answer = self._resolve(server, asked)
-        if asked.name != question.name and any(rule.answer for rule in server.rewrites):
-            records = tuple(
-                dataclasses.replace(each, name=question.name) if each.name == asked.name else each
-                for each in answer.records
-            )
-            answer = dataclasses.replace(answer, records=records)
-        if "errors" in server.plugins and answer.rcode == SERVFAIL and answer.reason and not question.probe:
-            self._say(f"[ERROR] plugin/errors: 2 {question.name} {question.type}: {answer.reason}")
-        if "log" in server.plugins:
-            size = 60 + 32 * len(answer.records)
-            self._say(
-                f'[INFO] 10.0.0.0:0 - 0 "{question.type} IN {question.name} {question.transport.lower()} 60 false 512" '
-                f"{answer.rcode or SERVFAIL} qr,rd {size} {answer.elapsed_s:.9f}s"
-            )
+            entries[key] = _Kept(answer, now, ttl)
+            answer = _with_ttl(answer, int(ttl))
         return answer
 
     def _resolve(self, server: Server, question: Question) -> Answer:
-        if server.hosts is not None:
-            found = self._hosts(server.hosts, question)
-            if found is not None:
-                return found
-        if server.kubernetes is not None:
-            found = kubernetes_plugin.answer(self.container.cluster, server.kubernetes, question)
-            if found is not None:
-                return self._followed(found, question)
-        fitting = [
-            forward
-            for forward in server.forwards
-            if under(question.name, forward.zone) and not any(under(question.name, zone) for zone in forward.ignored)
-        ]
-        for number, forward in enumerate(fitting, 1):
+        """The plugins after the cache."""
+        answer = self._hosts(server.hosts, question) if server.hosts is not None else None
+        if answer is None and server.kubernetes is not None:
+            serial = int(self.container.world.clock.now())
+            answer = kubernetes_plugin.answer(self.container.cluster, server.kubernetes, question, serial)
+        forward = next((each for each in server.forwards if under(question.name, each.zone)), None)
+        if answer is None and forward is not None:
             answer = self._forward(forward, question)
-            if number == len(fitting) or answer.rcode not in forward.passed_on:
-                return answer
-        return Answer(SERVFAIL, reason="plugin/errors: no next plugin found")
-
-    def _followed(self, found: Answer, question: Question) -> Answer:
-        """Resolve the target of an ExternalName Service, as the upstream lookup does."""
-        if question.type == "CNAME" or not found.records or found.records[-1].type != "CNAME":
-            return found
-        target = dataclasses.replace(question, name=absolute(found.records[-1].data), hops=question.hops + 1)
-        behind = self.answer(target)
-        return dataclasses.replace(behind, records=found.records + behind.records)
+        answer = answer or Answer(SERVFAIL, reason="plugin/errors: no next plugin found")
+        if "errors" in server.plugins and answer.rcode == SERVFAIL and answer.reason and not question.probe:
+            self.log.append(f"[ERROR] plugin/errors: 2 {question.name} {question.type}: {answer.reason}")
+            del self.log[:-2000]
+        return answer
 
     def _hosts(self, settings: Hosts, question: Question) -> Answer | None:
-        if not any(under(question.name, zone) for zone in settings.zones):
-            return None
+        """Plugin `hosts`: names of the file; None for what the next plugin is to answer."""
         lines = self.container.files.get(settings.path, b"").decode(errors="replace").splitlines()
-        addresses: list[str] = []
-        known = False
-        for line in [*lines, *settings.lines]:
-            words = line.split("#")[0].split()
-            if len(words) > 1 and question.name in [absolute(word) for word in words[1:]]:
-                known = True
-                if ":" not in words[0]:
-                    addresses.append(words[0])
-        records = (
-            tuple(Record(question.name, "A", settings.ttl, ip) for ip in addresses) if question.type == "A" else ()
-        )
-        if records or known:
-            return Answer(NOERROR, records, authoritative=True)
-        falls = settings.fall_through is not None and any(under(question.name, zone) for zone in settings.fall_through)
-        return None if falls else Answer(NXDOMAIN, reason=f"{question.name} is in no hosts file", authoritative=True)
+        named = [words for words in map(str.split, lines) if question.name in map(absolute, words[1:])]
+        if not named:
+            falls = settings.fall_through
+            if falls is not None and any(under(question.name, zone) for zone in falls):
+                return None
+            return Answer(NXDOMAIN, reason=f"{question.name} is in no hosts file", authoritative=True)
+        addresses = [words[0] for words in named if question.type == "A" and ":" not in words[0]]
+        records = tuple(Record(question.name, "A", settings.ttl, ip) for ip in addresses)
+        return Answer(NOERROR, records, authoritative=True)
 
     # Plugin forward.
 
     def _forward(self, settings: Forward, question: Question) -> Answer:
-        if settings.encrypted:
-            self.container.world.not_known("dns", "forward over TLS")
-            return Answer(SERVFAIL, reason="forward over TLS is not part of this world")
         transport = "TCP" if settings.force_tcp else "UDP" if settings.prefer_udp else question.transport
         spent, reason = 0.0, "no healthy upstream"
-        last: Answer | None = None
         order = self._order(settings)
         if all(self._down(settings, each) for each in order):
             if settings.fail_fast:
@@ -194,16 +140,12 @@ class Resolver:
             health = self.upstreams.setdefault(upstream, _Health())
             if answer.rcode:
                 health.fails = 0
-                last = answer.later(spent)
-                if answer.rcode not in settings.failover:
-                    return last
-                spent += answer.elapsed_s
-                continue
+                return answer.later(spent)
             spent += answer.elapsed_s
             reason = answer.reason
             health.fails += 1
             health.checked_at = self.container.world.clock.now()
-        return last or Answer(SERVFAIL, reason=reason, elapsed_s=spent)
+        return Answer(SERVFAIL, reason=reason, elapsed_s=spent)
 
     def _order(self, settings: Forward) -> list[tuple[str, int]]:
         order = list(settings.upstreams)
@@ -236,10 +178,6 @@ class Resolver:
             question, hops=question.hops + 1, seen=(*question.seen, id(self)), transport=transport
         )
         return exchange(self.container.world, self.container, upstream, asked, timeout_s=timeout_s)
-
-    def _say(self, line: str) -> None:
-        self.log.append(line)
-        del self.log[:-2000]
 
 
 def exchange(
@@ -277,46 +215,18 @@ def azure(world: World, question: Question) -> Answer:
     return Answer(NXDOMAIN, (), (root,), f"{question.name} is not a public name")
 
 
-def _kept_for(settings: Cache, answer: Answer, name: str) -> float:
+def _with_ttl(answer: Answer, ttl: int) -> Answer:
+    return dataclasses.replace(answer, records=tuple(dataclasses.replace(each, ttl=ttl) for each in answer.records))
+
+
+def _kept_for(settings: Cache, answer: Answer) -> float:
     """For how many seconds an answer is kept."""
     if answer.rcode == SERVFAIL:
-        return settings.servfail_s
+        return settings.servfail_s if answer.server else 0.0
     if answer.rcode == NOERROR and answer.records:
-        if any(under(name, zone) for zone in settings.no_success):
-            return 0.0
         ttl = min(record.ttl for record in answer.records)
         return float(min(max(ttl, settings.success_min_s), settings.success_s))
     if answer.rcode in (NOERROR, NXDOMAIN):
-        if any(under(name, zone) for zone in settings.no_denial):
-            return 0.0
         ttl = min((record.ttl for record in answer.authority), default=settings.denial_min_s)
         return float(min(max(ttl, settings.denial_min_s), settings.denial_s))
     return 0.0
-
-
-def _rewritten(rules: list[Rewrite], question: Question) -> Question:
-    for rule in rules:
-        name = _apply(rule, question.name)
-        if name is None:
-            continue
-        question = dataclasses.replace(question, name=absolute(name))
-        if not rule.proceed:
-            break
-    return question
-
-
-def _apply(rule: Rewrite, name: str) -> str | None:
-    pattern, replacement = rule.pattern, rule.replacement
-    if rule.kind == "exact":
-        return replacement if name == absolute(pattern) else None
-    if rule.kind == "prefix":
-        return replacement + name[len(pattern) :] if name.startswith(pattern) else None
-    if rule.kind == "suffix":
-        tail = absolute(pattern) if not pattern.startswith(".") else "." + absolute(pattern[1:])
-        return name[: -len(tail)] + replacement if name.endswith(tail) else None
-    if rule.kind == "substring":
-        return name.replace(pattern, replacement) if pattern in name else None
-    found = re.search(pattern, name)
-    if found is None:
-        return None
-    return re.sub(r"\{(\d+)\}", lambda group: found[int(group[1])] or "", replacement)
