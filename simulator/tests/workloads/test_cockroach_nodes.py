@@ -94,12 +94,11 @@ def test_node_status_lists_every_node_with_its_locality(bench: Any, ca: Any) -> 
         "status",
         CERTS,
         "--decommission",
-        "--format=json",
         "--host=cockroachdb-0.cockroachdb.east",
     )
-    assert {row["membership"] for row in json.loads(more.stdout)} == {"active"}
-    listed = bench.run(boxes[1], BINARY, "node", "ls", CERTS, "--host", "cockroachdb-0.cockroachdb.east")
-    assert listed.stdout == b"id\n1\n2\n3\n"
+    assert {row["membership"] for row in csv.DictReader(io.StringIO(more.stdout.decode()), delimiter="\t")} == {
+        "active"
+    }
 
 
 def test_a_node_that_is_gone_is_no_longer_live(bench: Any, ca: Any) -> None:
@@ -275,7 +274,6 @@ def test_key_files_may_be_read_as_documented(bench: Any, ca: Any, context: dict[
     "command",
     [
         ["/cockroach/cockroach", "start", "--insecure", "--join=a", "--advertise-addr=b:26257"],
-        ["/cockroach/cockroach.sh", "start", "--insecure", "--join=a", "--advertise-addr=b"],
         ["/bin/sh", "-c", "/cockroach/cockroach start --insecure --join a,b --advertise-addr=$HOSTNAME:26257"],
     ],
 )
@@ -286,32 +284,17 @@ def test_a_start_is_understood_however_it_is_written(bench: Any, ca: Any, comman
     assert answer.status == 200
 
 
-def test_arguments_alone_go_to_the_images_entry_point(bench: Any, ca: Any) -> None:
-    cluster = bench.cluster(1)
-    args = ["shell", "-ecx", "exec /cockroach/cockroach start --insecure --advertise-host=$(hostname) --join=a"]
-    box = bench.pod(
-        cluster, "n10", "default", "db-0", [{"name": "db", "image": "cockroachdb/cockroach:v26.2.6", "args": args}]
-    )
-    bench.advance(5)
-    assert node(box).settings.advertised == ("db-0", 26257)
-
-
 def test_sql_answers_a_few_statements_and_is_honest_about_the_rest(bench: Any, ca: Any) -> None:
     _, boxes = region(bench, ca)
     init(bench, boxes[0])
     bench.advance(15)
 
-    def sql(*statements: str, form: str = "csv") -> Any:
+    def sql(*statements: str) -> Any:
         words = [word for statement in statements for word in ("-e", statement)]
-        return bench.run(boxes[0], BINARY, "sql", CERTS, "--host=cockroachdb-1.cockroachdb", f"--format={form}", *words)
+        return bench.run(boxes[0], BINARY, "sql", CERTS, "--host=cockroachdb-1.cockroachdb", "--format=csv", *words)
 
-    assert sql("SHOW REGIONS FROM CLUSTER").stdout == b'region,zones\neast,"{east-0,east-1,east-2}"\n'
-    found = (
-        sql("SET allow_unsafe_internals = true", "SELECT crdb_internal.cluster_id() AS id").stdout.decode().split("\n")
-    )
-    assert found[:3] == ["SET", "id", node(boxes[0]).database.cluster_id]
-    assert sql("SELECT 1 AS n; SELECT 2", form="tsv").stdout == b"n\n1\n?column?\n2\n"
-    assert b"(1 row)" in sql("SELECT version()", form="table").stdout
+    asked = sql("SET allow_unsafe_internals = true", "SELECT crdb_internal.cluster_id() AS id")
+    assert asked.stdout.decode().split("\n")[:3] == ["SET", "id", node(boxes[0]).database.cluster_id]
     refused = sql("CREATE DATABASE movr")
     assert refused.exit_code == 1
     assert b"SQL engine is not part of this simulated world" in refused.stderr
@@ -342,14 +325,6 @@ def test_certificates_are_reloaded_on_a_hangup(bench: Any, ca: Any) -> None:
     assert bench.run(boxes[0], "bash", "-c", "kill -HUP 1").exit_code == 0
     assert node(boxes[0]).pair.cert == cert
     assert "successfully reloaded certificates" in log(boxes[0])
-
-
-def test_version_and_certificate_list(bench: Any, ca: Any) -> None:
-    _, boxes = region(bench, ca, count=1)
-    assert bench.run(boxes[0], "cockroach", "version", "--build-tag").stdout == b"v26.2.6\n"
-    listed = bench.run(boxes[0], "cockroach", "cert", "list", CERTS).stdout.decode()
-    assert "node.crt" in listed
-    assert "user: root" in listed
 
 
 def test_two_clusters_become_one_database_over_a_ready_link(bench: Any, ca: Any) -> None:

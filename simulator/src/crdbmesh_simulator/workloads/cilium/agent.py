@@ -169,11 +169,11 @@ class CiliumAgent(datapath.Datapath):
         return HttpAnswer(503, self.problem.encode(), "text/plain")
 
     def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
-        """`cilium-dbg`, `cilium`, `cilium-health`; anything else is the image's."""
+        """`cilium-dbg`, or `cilium`, which is the same; anything else is the image's."""
         from crdbmesh_simulator.workloads.cilium import cli
 
         name = argv[0].rsplit("/", 1)[-1] if argv else ""
-        if name in ("cilium", "cilium-dbg", "cilium-health"):
+        if name in ("cilium", "cilium-dbg"):
             with self._world.lock:
                 return cli.run(self, name, list(argv[1:]))
         return super().exec(argv, stdin)
@@ -240,30 +240,24 @@ class _OwnEtcd(Links):
 
 
 class OneShot(Service):
-    """A preparatory command of the agent's pod: it needs nothing of this world, and ends."""
+    """A preparatory command of the agent's pod, which ends when it is done; one that needs the API waits for it."""
 
-    def __init__(self, container: Container, *, needs_api: bool = False, lines: Sequence[str] = ()) -> None:
+    def __init__(self, container: Container, *, needs_api: bool = False) -> None:
         super().__init__(container)
         self._needs_api = needs_api
-        self._lines = list(lines)
         self._due = container.world.clock.now() + 1.0
-        self._tries = 0
 
     def tick(self) -> None:
-        """End when done; without the API where it is needed, fail after some tries."""
+        """End when done; try again later without an API that is needed."""
         now = self.container.world.clock.now()
         if self.exit_code is not None or now < self._due:
             return
         reason = api_reachable(self.container) if self._needs_api else None
         if reason is None:
-            self.log += self._lines
             self.exit_code = 0
             return
-        self._tries += 1
         self._due = now + _RETRY_S
         self.say(f'level=warning msg="Unable to contact k8s api-server" error="{reason}"')
-        if self._tries >= 10:
-            self.exit_code = 1
 
 
 class CiliumOperator(Daemon):
@@ -313,22 +307,8 @@ class Envoy(Daemon):
 
 
 def start(container: Container) -> Service:
-    """The program of a container of the agent's image, by its command line."""
-    words = container.argv or ["cilium-agent"]
-    name = words[0].rsplit("/", 1)[-1]
+    """The program of a container of the agent's image: the agent, or a command of one of its init containers."""
+    name = (container.argv or ["cilium-agent"])[0].rsplit("/", 1)[-1]
     if name == "cilium-agent":
         return CiliumAgent(container)
-    starts: dict[str, Callable[[], Service]] = {
-        "cilium-dbg": lambda: OneShot(container, needs_api=True),
-        "init-container.sh": lambda: OneShot(container),
-        "install-plugin.sh": lambda: OneShot(
-            container, lines=["Installing cilium-cni to /host/opt/cni/bin/ ...", "wrote /host/opt/cni/bin/cilium-cni"]
-        ),
-    }
-    if name in starts:
-        return starts[name]()
-    if any(word in " ".join(words) for word in ("cilium-mount", "cilium-sysctlfix", "mount | grep", "/sys/fs/bpf")):
-        return OneShot(container)
-    from crdbmesh_simulator.workloads.shell_program import ShellProgram
-
-    return ShellProgram(container)
+    return OneShot(container, needs_api=name == "cilium-dbg")

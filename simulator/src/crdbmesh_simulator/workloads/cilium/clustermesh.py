@@ -17,6 +17,7 @@ from crdbmesh_simulator.kubernetes.api.pods import runtime
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer
 from crdbmesh_simulator.workloads import objects, trust
 from crdbmesh_simulator.workloads.cilium import etcd_link, troubleshoot
+from crdbmesh_simulator.workloads.cilium.cli import wants_json
 from crdbmesh_simulator.workloads.cilium.common import api_reachable, health_answer, identity_problem, options
 from crdbmesh_simulator.workloads.cilium.links import Links
 from crdbmesh_simulator.workloads.cilium.remote_cluster import Remote, Snapshot
@@ -257,22 +258,9 @@ class KVStoreMesh(Service):
 
     def _debug(self, words: list[str]) -> ExecResult:
         verb = words[0] if words else ""
-        remotes = [self.remotes[name] for name in sorted(self.remotes)]
-        if verb == "status" and words[1:] in (
-            ["-o", "json"],
-            ["-o=json"],
-            ["--output", "json"],
-            ["--output=json"],
-            ["-ojson"],
-        ):
-            text = json.dumps([remote.model() for remote in remotes], indent=2)
+        if verb == "status" and wants_json(words[1:]):
+            text = json.dumps([self.remotes[name].model() for name in sorted(self.remotes)], indent=2)
             return ExecResult(f"{text}\n".encode())
-        if verb == "status" and all(word in ("--verbose", "-v") for word in words[1:]):
-            count = sum(remote.ready for remote in remotes)
-            lines = [f"KVStoreMesh:\t{count}/{len(remotes)} remote clusters ready"]
-            for remote in remotes:
-                lines += remote.text() if words[1:] or not remote.ready else []
-            return ExecResult(("\n".join(lines) + "\n").encode())
         if verb == "troubleshoot":
             files = etcd_link.find_remotes(self.container, self.folder, self.options.get("cluster-name", ""))
             return troubleshoot.report(self.container, self.folder, files, words[1:])

@@ -136,37 +136,6 @@ class Remote:
             }
         )
 
-    def text(self) -> list[str]:
-        """The lines about this cluster in the output for people."""
-        model = self.model()
-        word = "ready" if self.ready else "not-ready"
-        last = "never" if self.failed_at is None else "recently"
-        head = (
-            f"   {self.name}: {word}, {model.get('num-nodes', 0)} nodes, {model.get('num-endpoints', 0)} endpoints, "
-            f"{model.get('num-identities', 0)} identities, {model.get('num-shared-services', 0)} services, "
-            f"{self.failures} reconnections (last: {last})"
-        )
-        lines = [head, f"   └  {self.status}"]
-        config = model.get("config")
-        if config is None:
-            lines.append("   └  remote configuration: expected=unknown, retrieved=unknown")
-        else:
-            line = f"   └  remote configuration: expected={_word(config, 'required')}, "
-            line += f"retrieved={_word(config, 'retrieved')}"
-            if config.get("retrieved"):
-                line += f", cluster-id={config.get('cluster-id', 0)}, kvstoremesh={_word(config, 'kvstoremesh')}"
-                line += f", sync-canaries={_word(config, 'sync-canaries')}"
-            lines.append(line)
-        synced = str(self.synced_at is not None).lower()
-        lines.append(
-            f"   └  synchronization status: nodes={synced}, endpoints={synced}, identities={synced}, services={synced}"
-        )
-        return lines
-
 
 def _without_zeros(found: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value not in (False, "", 0) or value is None}
-
-
-def _word(found: dict[str, Any], key: str) -> str:
-    return str(bool(found.get(key))).lower()

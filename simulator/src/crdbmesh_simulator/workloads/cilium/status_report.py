@@ -1,7 +1,6 @@
-"""The agent's StatusResponse, as JSON and for people.
+"""The agent's StatusResponse, and its endpoints, for JSON.
 
-After `api/v1/models/status_response.go` and `pkg/client/client.go` (`FormatStatusResponse`) of Cilium 1.20: false
-booleans, zeros and empty strings are left out of the JSON.
+After `api/v1/models/status_response.go` of Cilium 1.20: false booleans, zeros and empty strings are left out.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from crdbmesh_simulator.kubernetes.api.pods import runtime
-from crdbmesh_simulator.workloads import objects, paths
+from crdbmesh_simulator.workloads import objects
 from crdbmesh_simulator.workloads.cilium.common import api_reachable
 from crdbmesh_simulator.workloads.cilium.remote_cluster import NEVER
 
@@ -242,110 +241,3 @@ def _replacement(agent: CiliumAgent) -> dict[str, Any]:
         },
         "mode": "True",
     }
-
-
-def brief(found: dict[str, Any]) -> tuple[str, int]:
-    """One line, and the exit code."""
-    for key in ("kvstore", "kubernetes", "cilium"):
-        if found[key]["state"] in ("Warning", "Failure"):
-            return f"error in {key}: {found[key].get('msg', '')}", 1
-    for controller in found["controllers"]:
-        if controller["status"].get("last-failure-msg"):
-            return f"error in controller {controller['name']}: {controller['status']['last-failure-msg']}", 1
-    return "OK", 0
-
-
-def text(agent: CiliumAgent, found: dict[str, Any], *, all_clusters: bool, verbose: bool) -> str:
-    """The report for people."""
-    replacement = found["kube-proxy-replacement"]
-    devices = (
-        f"[eth0  {replacement['deviceList'][0]['ip'][0]} (Direct Routing)]" if replacement["mode"] == "True" else ""
-    )
-    rows: list[tuple[str, str]] = [
-        ("KVStore:", "Disabled   "),
-        ("Kubernetes:", f"{found['kubernetes']['state']}         {found['kubernetes']['msg']}"),
-        (
-            "Kubernetes APIs:",
-            "[" + ", ".join(f'"{each}"' for each in found["kubernetes"].get("k8s-api-versions", [])) + "]",
-        ),
-        ("KubeProxyReplacement:", f"{replacement['mode']}   {devices}"),
-        ("Host firewall:", "Disabled"),
-        ("SRv6:", "Disabled"),
-        ("CNI Chaining:", "none"),
-        ("CNI Config file:", found["cni-file"]["msg"]),
-        ("Cilium:", f"{found['cilium']['state']}   {found['cilium']['msg']}"),
-        ("NodeMonitor:", "Disabled"),
-        ("Cilium health daemon:", f"{found['cluster']['ciliumHealth']['state']}   "),
-        ("IPAM:", found["ipam"]["status"]),
-    ]
-    lines = _aligned(rows)
-    if agent.remotes:
-        count = sum(remote.ready for remote in agent.remotes.values())
-        shared = found["cluster-mesh"].get("num-global-services", 0)
-        lines += _aligned(
-            [("ClusterMesh:", f"{count}/{len(agent.remotes)} remote clusters ready, {shared} global-services")]
-        )
-        for name in sorted(agent.remotes):
-            if all_clusters or verbose or not agent.remotes[name].ready:
-                lines += agent.remotes[name].text()
-    failing = sum("last-failure-msg" in each["status"] for each in found["controllers"])
-    identities = found["identity-range"]
-    lines += _aligned(
-        [
-            ("IPv4 BIG TCP:", "Disabled"),
-            ("BandwidthManager:", "Disabled"),
-            ("Routing:", "Network: Tunnel [vxlan]   Host: Legacy"),
-            ("Attach Mode:", "TCX"),
-            ("Masquerading:", "IPTables [IPv4: Enabled, IPv6: Disabled]"),
-            ("Controller Status:", f"{len(found['controllers']) - failing}/{len(found['controllers'])} healthy"),
-        ]
-    )
-    for each in found["controllers"]:
-        if verbose or "last-failure-msg" in each["status"]:
-            status = each["status"]
-            message = status.get("last-failure-msg", "no error")
-            lines.append(f"  {each['name']}   {status.get('consecutive-failure-count', 0)}   {message}")
-    lines += _aligned(
-        [
-            ("Proxy Status:", "No managed proxy redirect"),
-            ("Global Identity Range:", f"min {identities['min-identity']}, max {identities['max-identity']}"),
-            ("Hubble:", found["hubble"]["state"]),
-            ("Encryption:", found["encryption"]["mode"]),
-            ("Cluster health:", cluster_health(agent)),
-        ]
-    )
-    return "\n".join(lines) + "\n"
-
-
-def _aligned(rows: list[tuple[str, str]]) -> list[str]:
-    return [f"{name:<24}{value}".rstrip() for name, value in rows]
-
-
-def cluster_health(agent: CiliumAgent) -> str:
-    """`n/n reachable`."""
-    probes = health(agent)
-    good = sum(all(each["status"] == "" for each in probe["checks"]) for probe in probes)
-    stamp = agent.container.world.clock.utc().strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"{good}/{len(probes)} reachable   ({stamp})"
-
-
-def health(agent: CiliumAgent) -> list[dict[str, Any]]:
-    """What cilium-health finds when it probes each node: the node itself (TCP 4240), and its health endpoint."""
-    world, container = agent.container.world, agent.container
-    start = paths.node_origin(world, container.cluster, container.node)
-    found: list[dict[str, Any]] = []
-    for node in nodes(agent):
-        ip = node["primary-address"]["ipv4"]["ip"]
-        direct = paths.reach(world, start, ip, 4240)
-        checks = [{"what": "host", "ip": ip, "status": _said(direct)}]
-        if node["health-endpoint-address"]["ipv4"]["ip"]:
-            tunnel = paths.tunnel_reason(world, start, node["health-endpoint-address"]["ipv4"]["ip"])
-            checks.append(
-                {"what": "endpoint", "ip": node["health-endpoint-address"]["ipv4"]["ip"], "status": tunnel or ""}
-            )
-        found.append({"name": node["name"], "checks": checks})
-    return found
-
-
-def _said(answer: paths.Reached | str) -> str:
-    return "" if isinstance(answer, paths.Reached) else paths.symptom(answer)

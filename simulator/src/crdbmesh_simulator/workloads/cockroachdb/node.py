@@ -327,7 +327,7 @@ class CockroachNode(Service):
         return self.pair.cert if self.pair is not None else b""
 
     def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
-        """`/health`, `/_status/vars` and what needs a login."""
+        """`/health`; anything else needs a login."""
         if self.settings is None or port != self.settings.http_port or ("TCP", port) not in self.listening():
             return None
         if tls == self.settings.insecure:
@@ -336,12 +336,6 @@ class CockroachNode(Service):
         if bare.rstrip("/") in ("/health", "/_admin/v1/health", "/api/v2/health"):
             problem = self.unready() if "ready=1" in query or "ready=true" in query else None
             return HttpAnswer(200, b"{}") if problem is None else _problem(503, 14, problem)
-        if bare in ("/_status/vars", "/metrics"):
-            if self.database is None:
-                return _problem(503, 14, WAITING)
-            return HttpAnswer(200, self._metrics().encode(), "text/plain; version=0.0.4")
-        if bare == "/":
-            return HttpAnswer(200, b"<!DOCTYPE html><title>Cockroach Console</title>\n", "text/html")
         return HttpAnswer(401, b"the request did not provide an authentication cookie\n", "text/plain")
 
     def unready(self) -> str | None:
@@ -354,20 +348,6 @@ class CockroachNode(Service):
         if self._world.clock.now() < self.joined_at + _SETTLE_S or not record.live(self._world.clock.now()):
             return "node is not healthy"
         return None
-
-    def _metrics(self) -> str:
-        assert self.database is not None
-        now = self._world.clock.now()
-        live = sum(node.live(now) for node in self.database.voters())
-        labels = f'{{node_id="{self.store.node_id}"}}'
-        values = {
-            "liveness_livenodes": live,
-            "ranges_underreplicated": 0,
-            "ranges_unavailable": 0,
-            "sys_uptime": int(now - self._started_at),
-            "node_id": self.store.node_id,
-        }
-        return "".join(f"# TYPE {name} gauge\n{name}{labels} {value}\n" for name, value in values.items())
 
     # Logs.
 

@@ -8,11 +8,11 @@ from crdbmesh_simulator.workloads.process import Command
 
 def find(name: str) -> Command | None:
     """The command of that name; None when this world has none."""
-    from crdbmesh_simulator.workloads.cockroachdb.client import entry_point, run
+    from crdbmesh_simulator.workloads.cockroachdb.client import run
     from crdbmesh_simulator.workloads.shell import start
 
     shells: dict[str, Command] = {"sh": start, "bash": start, "ash": start}
-    database: dict[str, Command] = {"cockroach": run, "cockroach.sh": entry_point}
+    database: dict[str, Command] = {"cockroach": run}
     own = (basic.COMMANDS, text.COMMANDS, network.COMMANDS, curl.COMMANDS, dig.COMMANDS, tar.COMMANDS)
     for table in (shells, database, *own):
         if name in table:
