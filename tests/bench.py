@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from crdbmesh.commands import demo
+from crdbmesh.commands import simulated
 from crdbmesh.engine import plan, run
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
@@ -24,7 +24,7 @@ SCALE = 30.0
 
 def measure(workers: int) -> tuple[float, float]:
     """Real seconds of a first `up` and of one that finds everything held."""
-    with tempfile.TemporaryDirectory() as folder, demo.serve(scale=SCALE, seed=1) as world:
+    with tempfile.TemporaryDirectory() as folder, simulated.serve(scale=SCALE, seed=1) as world:
         cloud = world.cloud()
         spec = {"regions": REGIONS, "allow_from": ["127.0.0.1"], "ssh": {"port": cloud.ssh_port}}
         taken = []

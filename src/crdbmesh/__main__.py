@@ -1,4 +1,4 @@
-"""The entry: `crdbmesh`, `python -m crdbmesh`. It imports next to nothing, so that Ctrl-C is heard at once."""
+"""The entry point of `crdbmesh` and `python -m crdbmesh`. It imports little, so that Ctrl-C works from the start."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command line, this process's own when none is given; ends the process.
+    """Run a command line, by default this process's own, and end the process.
 
-    Until a command has begun there is nothing to finish: an interrupt that comes while modules load ends the process.
+    An interrupt while modules load ends the process at once: there is nothing to finish.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:
-            # Started with it closed, as by `>&-`: nobody wants to read it.
+            # The process was started with it closed, as by `>&-`.
             setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-    from crdbmesh.terminal import app as cli
+    from crdbmesh.terminal import app
 
-    cli.main(arguments)
+    app.main(arguments)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,10 @@ class CrdbmeshError(Exception):
         return self
 
 
+ABSENT = "(absent)"
+"""The value of a finding about something that is not given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing wrong with what the user gave, or with the world before `up`."""
@@ -63,8 +67,13 @@ class Finding:
     def __post_init__(self) -> None:
         hide_in(self, "value", "reason", "remedy")
 
+    @property
+    def title(self) -> str:
+        """Return the field with its value, in words when it is not given."""
+        return f"no {self.field} given" if self.value == ABSENT else f"{self.field} = {self.value}"
+
     def __str__(self) -> str:
-        return f"{self.field} = {self.value}: {self.reason}. {self.remedy}."
+        return f"{self.title}: {self.reason}. {self.remedy}."
 
 
 class _FindingsError(CrdbmeshError):

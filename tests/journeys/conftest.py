@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from tests.doors import Doors, simulated
 
-from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients import environment
+from crdbmesh.clients.cloud import Cloud
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Outcome, Result
 from crdbmesh.local.folder import LocalFolder
@@ -38,8 +39,8 @@ class SimulatedWorld:
     coordinates: dict[str, Any]
     folder: Path
 
-    def cloud(self) -> clouds.Cloud:
-        return clouds.from_environment({"CRDBMESH_CLOUD": self.coordinates["cloud_file"]})
+    def cloud(self) -> Cloud:
+        return environment.find_cloud({"CRDBMESH_CLOUD": self.coordinates["cloud_file"]})
 
     def mesh(self, regions: list[str], *, machines: int = 1, **document: Any) -> Mesh:
         spec = {

@@ -59,8 +59,8 @@ def test_ctrl_c_leaves_a_wait_says_how_to_go_on_and_the_next_up_does(world: Any,
         code, document, shown = ended(process)
     assert time.monotonic() - started < 20
     assert code == 130
-    assert "Finishing what is running, starting nothing new" in shown
-    assert "`crdbmesh up` goes on from there" in shown
+    assert "running steps finish, no new one starts" in shown
+    assert "`crdbmesh up` will resume from there" in shown
     assert "Traceback" not in shown
     outcomes = {step["step"]: step["outcome"] for step in document["steps"]}
     assert set(outcomes.values()) <= {"held", "changed", "stopped"}

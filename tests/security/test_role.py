@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from crdbmesh.checks.actions import LOOKING
-from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients import environment
 from crdbmesh.commands.doctor import run_doctor
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import load as config
@@ -93,7 +93,7 @@ def test_the_role_is_one_that_azure_takes_with_no_wildcard_and_no_way_to_more_po
 
 
 def test_doctor_names_each_action_that_is_missing(world: Simulator, tmp_path: Path) -> None:
-    cloud = clouds.from_environment({"CRDBMESH_CLOUD": world.coordinates()["cloud_file"]})
+    cloud = environment.find_cloud({"CRDBMESH_CLOUD": world.coordinates()["cloud_file"]})
     mesh = config.mesh({"regions": ["eastus"], "allow_from": ["127.0.0.1"], "machines": {"per_region": 1}})
     # Without these nothing can be said about the others, so each is missed alone.
     first = {f"Microsoft.Resources/subscriptions/{name}" for name in ("read", "providers/read", "resourceGroups/read")}

@@ -8,7 +8,7 @@ from typing import Any
 
 from crdbmesh.checks.base import Found, Refused, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
-from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients import caller as callers
 from crdbmesh.clients.kube.endpoint import find_proxy
 from crdbmesh.desired.azure import resource_id
 from crdbmesh.errors import CloudError, ConfigError
@@ -99,7 +99,7 @@ def caller(facts: Facts) -> Iterator[Remark]:
         )
         return
     try:
-        own = clouds.find_caller_address(facts.cloud)
+        own = callers.find_address(facts.cloud)
     except CloudError as error:
         if allowed:
             yield Found(f"{', '.join(allowed)}; your own address is unknown")

@@ -1,114 +1,33 @@
-"""`crdbmesh demo`: up, status, up again and down, in a simulated world, through the same functions as the commands."""
+"""`crdbmesh demo`: up, status, up again and down in a simulated Azure, by the same functions as the commands."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import ssl
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands import down, status, up
+from crdbmesh.commands.simulated import DemoError, SimulatedAzure
 from crdbmesh.engine.step import Outcome
-from crdbmesh.errors import CrdbmeshError
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe.health import Health
-from crdbmesh.spec import load as config
+from crdbmesh.spec import load
 from crdbmesh.spec.mesh import Mesh
 
 NAME = "demo"
-REGIONS = ("eastus", "westus", "northeurope")
-SCALE = 60.0
-_START_DEADLINE_S = 60.0
-_STOP_DEADLINE_S = 30.0
-_WORLD = "simulated-world"
-"""File in the local folder of a mesh that is in a simulated world: where that world's cloud file is."""
+_SIMULATED = "simulated-world"
+"""File in the local folder of a mesh in a simulated Azure; it holds the path of the cloud file."""
 
 Tell = Callable[[str], None]
-
-
-class DemoError(CrdbmeshError):
-    """The demo did not show what it claims."""
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedWorld:
-    """A simulated world in a process of its own."""
-
-    coordinates: dict[str, Any]
-    process: subprocess.Popen[str]
-
-    @property
-    def cloud_file(self) -> Path:
-        """What `CRDBMESH_CLOUD` names."""
-        return Path(self.coordinates["cloud_file"])
-
-    def cloud(self) -> clouds.Cloud:
-        """Where its Azure is."""
-        return clouds.read_file(self.cloud_file)
-
-    def report(self) -> dict[str, Any]:
-        """What was asked of it so far, and what exists in it."""
-        request = urllib.request.Request(  # noqa: S310 - an https address of our own
-            self.coordinates["report_url"], headers={"Authorization": f"Bearer {self.coordinates['token']}"}
-        )
-        trust = ssl.create_default_context(cafile=self.coordinates["ca_file"])
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
-        )
-        with opener.open(request, timeout=30) as answer:
-            report: dict[str, Any] = json.load(answer)
-        return report
-
-    def writes(self) -> int:
-        """How many writes its doors have counted."""
-        return sum(self.report()["writes"].values())
-
-
-@contextlib.contextmanager
-def serve(*, scale: float = SCALE, seed: int = 0) -> Iterator[SimulatedWorld]:
-    """A world, until the block ends, or this process does in whatever way: the world holds on to our pipe.
-
-    Raises:
-        DemoError: it does not start.
-    """
-    options = ["--attached", "--scale", str(scale), "--seed", str(seed)]
-    command = [sys.executable, "-m", "crdbmesh_simulator", *options]
-    # A session of its own: Ctrl-C at the terminal is for us, and we stop it.
-    with subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        watchdog = threading.Timer(_START_DEADLINE_S, process.kill)
-        watchdog.start()
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            watchdog.cancel()
-            if not line:
-                raise DemoError(
-                    "the simulated world did not start",
-                    hint="its own message is above; it needs Linux's loopback addresses 127.x.y.z",
-                )
-            yield SimulatedWorld(json.loads(line), process)
-        finally:
-            watchdog.cancel()
-            process.terminate()
-            try:
-                process.wait(_STOP_DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+"""Shows a title, or, indented, a line below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo saw, each figure read from the world at its moment."""
+    """The figures of a demo, each read from the simulated Azure at its moment."""
 
     figures: dict[str, int]
     changed_again: int
@@ -119,16 +38,16 @@ class DemoResult:
 
     @property
     def clean(self) -> bool:
-        """Whether the second `up` did nothing, `down` left nothing, and the world understood all that was asked."""
+        """Return True if the second `up` changed nothing, `down` left nothing and every request was understood."""
         return not (self.changed_again or self.writes_again or self.left or self.unknown)
 
     def title(self) -> str:
-        """What it was all about."""
+        """Return the title of the figures."""
         regions = self.figures["regions"]
         return f"{regions} region{'' if regions == 1 else 's'}, all simulated on this machine"
 
     def lines(self) -> list[tuple[int, str]]:
-        """Each figure and what it counts."""
+        """Return each figure with the text for what it counts."""
         pairs = self.figures["regions"] * (self.figures["regions"] - 1)
         return [
             (self.figures["machines"], "machines running"),
@@ -141,11 +60,11 @@ class DemoResult:
             (self.changed_again, "steps changed anything in the second up"),
             (self.writes_again, "writes in the second up"),
             (self.left, "resources left after down"),
-            (self.unknown, "requests that the simulated world did not understand"),
+            (self.unknown, "requests that the simulator did not understand"),
         ]
 
     def document(self) -> dict[str, Any]:
-        """The result as `--output json` prints it."""
+        """Return the result as `--output json` prints it."""
         return {
             "schema": 1,
             "simulated": True,
@@ -157,69 +76,62 @@ class DemoResult:
 
 
 def spec(regions: list[str], machines: int, *, name: str = NAME, ssh_port: int = 22) -> Mesh:
-    """The spec of the demo's mesh.
+    """Return the spec of the demo's mesh.
 
     Raises:
         ConfigError: with every mistake.
     """
-    return config.mesh(
+    return load.mesh(
         {"name": name, "regions": regions, "machines": {"per_region": machines}, "ssh": {"port": ssh_port}}
     )
 
 
 def run_demo(
-    regions: list[str],
-    machines: int,
+    mesh: Mesh,
+    azure: SimulatedAzure,
     *,
-    seed: int,
     tell: Tell,
     watch: up.Watch,
     show: Callable[[Health], None],
     stop: threading.Event,
-    scale: float = SCALE,
 ) -> DemoResult:
-    """The whole demo.
+    """Run the whole demo.
 
     Args:
-        regions: names of Azure regions.
-        machines: in each region.
-        seed: of the simulated world's chance.
-        tell: told what comes next, and, indented, how it went.
+        mesh: the spec; its SSH port is set to the simulator's.
+        azure: the simulated Azure, with nothing in it.
+        tell: called with each title and line.
         watch: shows each run.
         show: shows the mesh's health.
         stop: once set, nothing new is started.
-        scale: simulated seconds per real second.
 
     Raises:
         DemoError: something did not hold.
         KeyboardInterrupt: `stop` was set.
     """
     started = time.monotonic()
-    tell("Starting a simulated Azure on this machine: nothing is sent anywhere, nothing costs anything.")
-    with serve(scale=scale, seed=seed) as world:
-        cloud = world.cloud()
-        mesh = up.with_caller(spec(regions, machines, ssh_port=cloud.ssh_port), cloud)
-        # Inside the world's own folder, which goes with the world however this ends.
-        folder = LocalFolder(world.cloud_file.parent / "home" / mesh.name)
-        tell(f"up (simulated): {', '.join(regions)}; {machines} machine{'s' if machines != 1 else ''} each")
-        first = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
-        _must(first, "up")
-        tell(_summary(first))
-        tell("status (simulated)")
-        health = status.run_status(mesh, cloud, folder)
-        show(health)
-        tell("up again (simulated): it must change nothing")
-        before = world.writes()
-        again = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
-        _must(again, "the second up")
-        writes = world.writes() - before
-        tell(f"{_summary(again)}; {writes} writes seen at the world's doors")
-        tell("down (simulated)")
-        with watch([]) as notify:
-            ended = down.run_down(mesh.name, cloud, folder, notify=notify, stop=stop)
-        report = world.report()
+    mesh, cloud = _placed(mesh, azure), azure.cloud()
+    # Inside the simulator's own folder, which goes with the simulator however this ends.
+    folder = LocalFolder(azure.cloud_file.parent / "home" / mesh.name)
+    tell(_title(mesh))
+    first = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
+    _must(first, "up")
+    tell(_summary(first))
+    tell("status (simulated)")
+    health = status.run_status(mesh, cloud, folder)
+    show(health)
+    tell("up again (simulated): it must change nothing")
+    before = azure.writes()
+    again = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
+    _must(again, "the second up")
+    writes = azure.writes() - before
+    tell(f"{_summary(again)}; {writes} writes to the simulated Azure and machines")
+    tell("down (simulated)")
+    with watch([]) as notify:
+        ended = down.run_down(mesh.name, cloud, folder, notify=notify, stop=stop)
+    report = azure.report()
     for unknown in report["unknown"]:
-        tell(f"the simulated world did not understand ({unknown['door']}): {unknown['what']}")
+        tell(f"the simulator did not understand ({unknown['door']}): {unknown['what']}")
     if ended.stopped:
         raise KeyboardInterrupt
     if not ended.done:
@@ -235,70 +147,76 @@ def run_demo(
 
 
 def keep(
-    regions: list[str],
-    machines: int,
+    mesh: Mesh,
+    azure: SimulatedAzure,
     *,
-    name: str,
-    seed: int,
     tell: Tell,
     watch: up.Watch,
-    ready: Callable[[SimulatedWorld], None],
+    ready: Callable[[], None],
     stop: threading.Event,
     root: Path,
 ) -> None:
-    """Bring a mesh up, say that it is ready, and serve its world until `stop` is set.
+    """Bring a mesh up, report that it is ready, and keep its simulated Azure until `stop` is set.
 
-    Its local folder is where every other command looks for it, so these work from another terminal.
+    Its local folder is where every other command looks for it, so that these work in another terminal.
 
     Args:
-        regions: names of Azure regions.
-        machines: in each region.
-        name: of the mesh.
-        seed: of the simulated world's chance.
-        tell: told what comes next.
+        mesh: the spec; its SSH port is set to the simulator's.
+        azure: the simulated Azure, with nothing in it.
+        tell: called with each title and line.
         watch: shows the run.
         ready: called once the mesh is up.
         stop: ends it once set.
-        root: where all meshes' local folders are.
+        root: the folder of all meshes' local folders.
 
     Raises:
         DemoError: it did not come up, or a mesh of that name is known already.
         KeyboardInterrupt: `stop` was set before it was up.
     """
-    folder = LocalFolder(root / name)
-    _forget_dead_world(folder)
+    folder = LocalFolder(root / mesh.name)
+    _forget_dead(folder)
     if folder.path.exists():
         hint = "choose another with --name, or remove that one with `crdbmesh down`"
-        raise DemoError(f"a mesh called {name} is known already, in {folder.path}", hint=hint)
-    tell("Starting a simulated Azure on this machine: nothing is sent anywhere, nothing costs anything.")
-    with serve(seed=seed) as world:
-        cloud = world.cloud()
-        mesh = up.with_caller(spec(regions, machines, name=name, ssh_port=cloud.ssh_port), cloud)
-        try:
-            folder.write(_WORLD, str(world.cloud_file))
-            tell(f"up (simulated): {', '.join(regions)}; {machines} machine{'s' if machines != 1 else ''} each")
-            ended = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
-            _must(ended, "up")
-            tell(_summary(ended))
-            ready(world)
-            while not stop.wait(0.5) and world.process.poll() is None:
-                pass
-            if world.process.poll() is not None:
-                raise DemoError("the simulated world ended by itself")
-            tell(f"Stopping the simulated world; {world.report()['resources']} simulated resources go with it.")
-        finally:
-            folder.remove()
+        raise DemoError(f"a mesh called {mesh.name} is known already, in {folder.path}", hint=hint)
+    mesh, cloud = _placed(mesh, azure), azure.cloud()
+    try:
+        folder.write(_SIMULATED, str(azure.cloud_file))
+        tell(_title(mesh))
+        ended = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
+        _must(ended, "up")
+        tell(_summary(ended))
+        ready()
+        while not stop.wait(0.5) and azure.process.poll() is None:
+            pass
+        if azure.process.poll() is not None:
+            raise DemoError("the simulator ended by itself")
+        tell(f"Stopping the simulated Azure; {azure.report()['resources']} simulated resources go with it.")
+    finally:
+        folder.remove()
 
 
-def _forget_dead_world(folder: LocalFolder) -> None:
-    """Remove what a demo that was killed left behind: the folder of a mesh whose world is gone."""
-    cloud_file = folder.read(_WORLD)
+def _placed(mesh: Mesh, azure: SimulatedAzure) -> Mesh:
+    """Return the spec with the simulator's SSH port and the caller's address."""
+    cloud = azure.cloud()
+    ssh = mesh.ssh.model_copy(update={"port": cloud.ssh_port})
+    return up.with_caller(mesh.model_copy(update={"ssh": ssh}), cloud)
+
+
+def _forget_dead(folder: LocalFolder) -> None:
+    """Remove the folder of a mesh whose simulated Azure is gone, because the demo was killed."""
+    cloud_file = folder.read(_SIMULATED)
     if cloud_file is not None and not Path(cloud_file).exists():
         folder.remove()
 
 
+def _title(mesh: Mesh) -> str:
+    regions, machines = mesh.all_regions(), mesh.machines.per_region
+    listed = ", ".join(region.name for region in regions)
+    return f"up (simulated): {listed}; {machines} machine{'s' if machines != 1 else ''} each"
+
+
 def _summary(ended: up.UpResult) -> str:
-    """What a run did, indented below its title."""
+    """Return how many steps a run changed, indented below its title."""
     changed, held = ended.count(Outcome.CHANGED), ended.count(Outcome.HELD)
     return f"  {changed} steps changed something, {held} held already"
 

@@ -9,8 +9,8 @@ from typing import Any
 from crdbmesh.checks import catalog
 from crdbmesh.checks.base import Level, Verdict
 from crdbmesh.checks.facts import Facts
-from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure.session import Session
+from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError, CrdbmeshError, Finding
 from crdbmesh.local.folder import LocalFolder
@@ -52,7 +52,7 @@ class DoctorResult:
         }
 
 
-def find_mesh(given: specs.Given, cloud: clouds.Cloud, root: Path) -> Mesh | None:
+def find_mesh(given: specs.Given, cloud: Cloud, root: Path) -> Mesh | None:
     """The spec meant, or None when nothing at all says which regions: then half of the checks are worth doing still.
 
     Raises:
@@ -67,7 +67,7 @@ def find_mesh(given: specs.Given, cloud: clouds.Cloud, root: Path) -> Mesh | Non
         raise
 
 
-def run_doctor(mesh: Mesh | None, cloud: clouds.Cloud, folder: LocalFolder) -> DoctorResult:
+def run_doctor(mesh: Mesh | None, cloud: Cloud, folder: LocalFolder) -> DoctorResult:
     """Do every check. Nothing is written, neither to the cloud nor here.
 
     Args:

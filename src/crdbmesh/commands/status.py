@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients.cloud import Cloud
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import status
 from crdbmesh.observe.health import Health, Layer
@@ -12,7 +12,7 @@ from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
 
 
-def run_status(mesh: Mesh, cloud: clouds.Cloud, folder: LocalFolder) -> Health:
+def run_status(mesh: Mesh, cloud: Cloud, folder: LocalFolder) -> Health:
     """Read every layer.
 
     Raises:

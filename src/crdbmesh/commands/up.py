@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from crdbmesh.checks import catalog as checks
-from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients import caller
+from crdbmesh.clients.cloud import Cloud
 from crdbmesh.desired import azure as resources
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Notify, Outcome, Result
@@ -93,7 +94,7 @@ def result_document(result: Result) -> dict[str, Any]:
     }
 
 
-def with_caller(mesh: Mesh, cloud: clouds.Cloud) -> Mesh:
+def with_caller(mesh: Mesh, cloud: Cloud) -> Mesh:
     """The spec with the caller's own address as the only one allowed in, when it names none.
 
     Raises:
@@ -101,12 +102,12 @@ def with_caller(mesh: Mesh, cloud: clouds.Cloud) -> Mesh:
     """
     if mesh.allow_from:
         return mesh
-    return mesh.model_copy(update={"allow_from": (f"{clouds.find_caller_address(cloud)}/32",)})
+    return mesh.model_copy(update={"allow_from": (f"{caller.find_address(cloud)}/32",)})
 
 
 def run_up(
     mesh: Mesh,
-    cloud: clouds.Cloud,
+    cloud: Cloud,
     folder: LocalFolder,
     *,
     watch: Watch,

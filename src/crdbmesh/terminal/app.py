@@ -1,24 +1,21 @@
-"""The command line: options to values to one command.
+"""The command line: it turns options into values and calls one command.
 
 Results go to stdout, everything else to stderr. Commands import what they need when they run: the Azure SDK takes a
-second, and `--help` should not.
+second to import, and `--help` should not wait for it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from collections.abc import Sequence
+from typing import Annotated, NoReturn, cast
 
 import typer
 
 from crdbmesh import __version__
-from crdbmesh.errors import ConfigError, Finding
-from crdbmesh.local.folder import LocalFolder, find_root, list_meshes
-from crdbmesh.terminal import console, exits
+from crdbmesh.errors import ConfigError
+from crdbmesh.terminal import demo, exits, inputs
 from crdbmesh.terminal.options import (
     AllowFrom,
     ConfigFile,
@@ -27,28 +24,20 @@ from crdbmesh.terminal.options import (
     Name,
     NameArgument,
     NewName,
-    Output,
     OutputOption,
     Regions,
     Yes,
 )
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from crdbmesh.clients.cloud import Cloud
-    from crdbmesh.commands.demo import SimulatedWorld
-    from crdbmesh.commands.up import Watch
-
 _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluster Mesh, CockroachDB.
 
 \b
-  crdbmesh demo                                    see it work, simulated
-  crdbmesh up --regions eastus,westus,northeurope  make it, or go on making it
-  crdbmesh status                                  how each layer is doing
+  crdbmesh demo                                    try it in a simulated Azure
+  crdbmesh up --regions eastus,westus,northeurope  create or update the mesh
+  crdbmesh status                                  show how healthy it is
   crdbmesh down                                    delete all of it
 
-Flags win over CRDBMESH_* variables, those over the file given with --config, the file over defaults.
+Flags override CRDBMESH_* variables, which override the file given with --config, which overrides defaults.
 """
 
 
@@ -56,7 +45,7 @@ app = typer.Typer(
     name="crdbmesh",
     help=_HELP,
     epilog=exits.EPILOG,
-    no_args_is_help=True,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -64,21 +53,17 @@ app = typer.Typer(
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command line, this process's own when none is given; ends the process."""
+    """Run a command line, by default this process's own, and end the process."""
     try:
         code = app(arguments, standalone_mode=False)
     except typer.Abort:
         # Ctrl-C or the end of the input where a question was asked.
         typer.echo("", err=True)
         sys.exit(exits.INTERRUPTED)
-    except Exception as error:
-        # Typer does not export the class of its usage errors; they are the ones that can show themselves.
-        show: Callable[[], None] | None = getattr(error, "show", None)
-        if show is None:
-            raise
-        show()
-        told: Callable[[], str] = getattr(error, "format_message", error.__str__)
-        exits.print_usage_error(told(), sys.argv[1:] if arguments is None else arguments)
+    except typer.TyperException as error:
+        # Typer exports the base class only; all that it raises for a command line can show itself.
+        cast("typer.BadParameter", error).show()
+        exits.print_usage_error(error.format_message(), sys.argv[1:] if arguments is None else arguments)
         sys.exit(exits.USAGE)
     sys.exit(code if isinstance(code, int) else exits.DONE)
 
@@ -91,14 +76,17 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     _version_option: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """One secure CockroachDB over several Azure regions."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
-@app.command(epilog=exits.EPILOG, short_help="Make everything hold; go on where an earlier run stopped.")
+@app.command(epilog=exits.EPILOG, short_help="Create or update the mesh; resumes an interrupted run.")
 def up(
     regions: Regions = None,
     name: NewName = None,
@@ -109,28 +97,40 @@ def up(
     yes: Yes = False,
     output: OutputOption = "text",
 ) -> None:
-    """Make everything hold, and go on where an earlier run stopped.
+    """Create or update the mesh; resumes an interrupted run.
 
-    Without --regions and --config it takes the spec that the last `up` kept.
+    Without --regions and --config it uses the spec that the last `up` kept.
     """
     from crdbmesh.commands import specs
     from crdbmesh.commands import up as command
+    from crdbmesh.terminal import console, doctor_view, progress
 
     with exits.mapped(output) as signals:
-        given = specs.Given(regions, name, config_file, _several(allow_from), machines_per_region, machine_size)
-        cloud = _cloud()
-        mesh = specs.choose(given, cloud, _root_folder())
-        asks = _asks(yes=yes, output=output, remedy="pass --yes to go ahead")
+        given = specs.Given(regions, name, config_file, inputs.several(allow_from), machines_per_region, machine_size)
+        cloud = inputs.cloud()
+        mesh = specs.choose(given, cloud, inputs.root())
+        asks = inputs.must_ask(yes=yes, output=output, remedy="pass --yes to skip the question")
         mesh = command.with_caller(mesh, cloud)
         screen = console.make(stderr=True)
         console.show_intent(screen, mesh)
         if asks and not typer.confirm("Create or update this mesh?", err=True):
             raise typer.Exit(exits.FAILED)
         console.say(screen, "Checking subscription, regions, sizes and quota …")
-        with signals.finishing("Then `crdbmesh up` goes on from there.") as stop:
-            ended = command.run_up(mesh, cloud, _folder(mesh.name), watch=_watch(screen), warn=_warn(screen), stop=stop)
+        with signals.finishing("`crdbmesh up` will resume from there.") as stop:
+            ended = command.run_up(
+                mesh,
+                cloud,
+                inputs.folder(mesh.name),
+                watch=progress.watch(screen),
+                warn=doctor_view.warn(screen),
+                stop=stop,
+            )
         console.show_results(
-            screen, ended.results, seconds=ended.seconds, journal=str(ended.journal), again=_again("up", mesh.name)
+            screen,
+            ended.results,
+            seconds=ended.seconds,
+            journal=str(ended.journal),
+            again=inputs.again("up", mesh.name),
         )
         if ended.held is not None:
             console.show_error(screen, ended.held)
@@ -142,7 +142,7 @@ def up(
         raise typer.Exit(exits.INTERRUPTED if interrupted else exits.DONE if ended.done else exits.FAILED)
 
 
-@app.command(epilog=exits.EPILOG, short_help="Show what `up` would do, without a write.")
+@app.command(epilog=exits.EPILOG, short_help="Show what `up` would do; writes nothing.")
 def plan(
     regions: Regions = None,
     name: NewName = None,
@@ -152,19 +152,20 @@ def plan(
     machine_size: MachineSize = None,
     output: OutputOption = "text",
 ) -> None:
-    """Show what `up` would do, step by step, without a write to the cloud."""
+    """Show what `up` would do, step by step; writes nothing to the cloud."""
     from crdbmesh.commands import plan as command
     from crdbmesh.commands import specs, up
     from crdbmesh.steps import catalog
+    from crdbmesh.terminal import console, doctor_view
 
-    with exits.mapped(output) as signals, signals.leaving():
-        given = specs.Given(regions, name, config_file, _several(allow_from), machines_per_region, machine_size)
-        cloud = _cloud()
-        mesh = up.with_caller(specs.choose(given, cloud, _root_folder()), cloud)
+    with exits.mapped(output, refused="`up` would stop here:") as signals, signals.leaving():
+        given = specs.Given(regions, name, config_file, inputs.several(allow_from), machines_per_region, machine_size)
+        cloud = inputs.cloud()
+        mesh = up.with_caller(specs.choose(given, cloud, inputs.root()), cloud)
         screen = console.make(stderr=True)
         console.show_intent(screen, mesh)
-        console.say(screen, "Looking at what is there …")
-        found = command.run_plan(mesh, cloud, _folder(mesh.name), warn=_warn(screen))
+        console.say(screen, "Reading the current state …")
+        found = command.run_plan(mesh, cloud, inputs.folder(mesh.name), warn=doctor_view.warn(screen))
         if output == "json":
             exits.print_json(found.document())
         else:
@@ -172,7 +173,7 @@ def plan(
         raise typer.Exit(exits.FAILED if found.refused() else exits.DONE)
 
 
-@app.command(epilog=exits.EPILOG, short_help="Look at everything that could stand in the way of `up`.")
+@app.command(epilog=exits.EPILOG, short_help="Check for anything that would make `up` fail; writes nothing.")
 def doctor(
     regions: Regions = None,
     name: NewName = None,
@@ -182,40 +183,41 @@ def doctor(
     machine_size: MachineSize = None,
     output: OutputOption = "text",
 ) -> None:
-    """Look at everything that could stand in the way of `up`, without a write; exit 3 when something does.
+    """Check for anything that would make `up` fail; writes nothing. Exit code 3 when there is something.
 
-    When nothing says which regions, it looks at your login, subscription and local folder.
+    Without regions, it checks your login, subscription and local folder.
     """
     from crdbmesh.commands import doctor as command
     from crdbmesh.commands import specs
-    from crdbmesh.terminal import doctor_view as console_doctor
+    from crdbmesh.terminal import console, doctor_view
 
     with exits.mapped(output) as signals, signals.leaving():
-        given = specs.Given(regions, name, config_file, _several(allow_from), machines_per_region, machine_size)
-        cloud = _cloud()
-        mesh = command.find_mesh(given, cloud, _root_folder())
+        given = specs.Given(regions, name, config_file, inputs.several(allow_from), machines_per_region, machine_size)
+        cloud = inputs.cloud()
+        mesh = command.find_mesh(given, cloud, inputs.root())
         known = mesh.name if mesh else name or command.NAME
-        found = command.run_doctor(mesh, cloud, _folder(known))
+        found = command.run_doctor(mesh, cloud, inputs.folder(known))
         if output == "json":
             exits.print_json(found.document())
         else:
             screen = console.make(stderr=False)
-            console_doctor.show_verdicts(screen, known, found.verdicts, whole=mesh is not None)
+            doctor_view.show_verdicts(screen, known, found.verdicts, whole=mesh is not None)
         raise typer.Exit(exits.DONE if found.ok else exits.PREFLIGHT)
 
 
-@app.command(epilog=exits.EPILOG, short_help="Say how every layer of every region is doing.")
+@app.command(epilog=exits.EPILOG, short_help="Show the health of every layer in every region.")
 def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOption = "text") -> None:
-    """Say how every layer of every region is doing; exit 10 when anything is degraded."""
+    """Show the health of every layer in every region; exit code 10 when anything is degraded."""
     from crdbmesh.commands import reconstruct
     from crdbmesh.commands import status as command
+    from crdbmesh.terminal import console
 
     with exits.mapped(output) as signals, signals.leaving():
-        cloud = _cloud()
-        mesh, reconstructed = reconstruct.known(mesh_name or name, cloud, _root_folder())
-        folder = _folder(mesh.name)
+        cloud = inputs.cloud()
+        mesh, reconstructed = reconstruct.known(mesh_name or name, cloud, inputs.root())
+        folder = inputs.folder(mesh.name)
         if reconstructed:
-            told = f"No spec of {mesh.name} is in {folder.path}; this one is reconstructed from its tags in Azure."
+            told = f"{folder.path} holds no spec of {mesh.name}; this one is reconstructed from its tags in Azure."
             console.say(console.make(stderr=True), told)
         health = command.run_status(mesh, cloud, folder)
         if output == "json":
@@ -231,54 +233,55 @@ def down(
     name: Name = None,
     yes: Yes = False,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", envvar="CRDBMESH_NO_WAIT", help="Return once Azure has taken the order.")
+        bool, typer.Option("--no-wait", envvar="CRDBMESH_NO_WAIT", help="Return once Azure has accepted the deletions.")
     ] = False,
     forget_kubeconfig: Annotated[
         bool,
         typer.Option(
             "--forget-kubeconfig",
             envvar="CRDBMESH_FORGET_KUBECONFIG",
-            help="Also take our contexts out of your kubeconfig.",
+            help="Also remove the mesh's contexts from your kubeconfig.",
         ),
     ] = False,
     output: OutputOption = "text",
 ) -> None:
-    """Delete everything that carries the mesh's tag, and nothing else; then look again, and forget the mesh."""
+    """Delete everything that carries the mesh's tag, and nothing else, and forget the mesh once it is gone."""
     from crdbmesh.commands import down as command
     from crdbmesh.commands import specs
+    from crdbmesh.terminal import console, progress
 
     with exits.mapped(output) as signals:
-        known = specs.name_of(mesh_name or name, _root_folder())
-        cloud, screen = _cloud(), console.make(stderr=True)
+        known = specs.name_of(mesh_name or name, inputs.root())
+        cloud, screen = inputs.cloud(), console.make(stderr=True)
         with signals.leaving():
             found = command.find(known, cloud)
         console.show_belongings(screen, known, found.count, found.names(), found.kept)
-        if found.count:
-            _confirm_name(known, asks=_asks(yes=yes, output=output, remedy="pass --yes to delete it all"))
+        if found.count and inputs.must_ask(yes=yes, output=output, remedy="pass --yes to delete it all"):
+            inputs.confirm_name(known)
         with (
-            signals.finishing("Then `crdbmesh down` goes on from there.") as stop,
-            console.Progress(screen, [], lambda step: ("", step), ()) as progress,
+            signals.finishing("`crdbmesh down` will resume from there.") as stop,
+            progress.Progress(screen, [], lambda step: ("", step), ()) as notify,
         ):
             ended = command.run_down(
                 known,
                 cloud,
-                _folder(known),
-                notify=progress,
+                inputs.folder(known),
+                notify=notify,
                 wait=not no_wait,
                 forget_in=os.environ if forget_kubeconfig else None,
                 stop=stop,
             )
-        again = _again("down", known)
+        again = inputs.again("down", known)
         if ended.results:
             console.show_results(screen, ended.results, seconds=ended.seconds, journal=None, again=again)
         for line in ended.left:
-            console.say(screen, f"  still there: {line}")
+            console.say(screen, f"  still exists: {line}")
         if output == "json":
             exits.print_json(ended.document())
         elif ended.done and ended.finished:
             typer.echo(f"{known} is gone.")
         elif ended.done:
-            typer.echo(f"{known} is being deleted. Run `{again}` again to finish: it looks whether anything is left.")
+            typer.echo(f"{known} is being deleted. Run `{again}` again to make sure that nothing is left.")
         raise typer.Exit(exits.INTERRUPTED if ended.stopped else exits.DONE if ended.done else exits.FAILED)
 
 
@@ -307,13 +310,13 @@ def kubeconfig(
 
     with exits.mapped(output):
         if switch is not None and not merge:
-            raise ConfigError([Finding("--switch", switch, "goes with --merge only", "add --merge")])
-        known = specs.name_of(mesh_name or name, _root_folder())
-        mesh, folder = specs.kept(known, _root_folder()), _folder(known)
+            raise ConfigError.of("--switch", switch, "works with --merge only", "add --merge")
+        known = specs.name_of(mesh_name or name, inputs.root())
+        mesh, folder = specs.kept(known, inputs.root()), inputs.folder(known)
         if not merge:
             text = command.read(mesh, folder)
             if output == "json":
-                # The contexts' names alone: the file holds client keys.
+                # Only the names of the contexts: the file holds client keys.
                 exits.print_json({"command": "kubeconfig", "mesh": known, "contexts": list(command.contexts(mesh))})
             else:
                 typer.echo(text, nl=False)
@@ -324,133 +327,7 @@ def kubeconfig(
             return
         typer.echo(f"{', '.join(merged.contexts)} are in {merged.path}")
         if merged.backup:
-            typer.echo(f"The file as it was: {merged.backup}", err=True)
+            typer.echo(f"Backup of the old file: {merged.backup}", err=True)
 
 
-@app.command(epilog=exits.EPILOG, short_help="See all of it in a simulated world; no account, no cost.")
-def demo(
-    regions: Regions = None,
-    machines_per_region: MachinesPerRegion = None,
-    keep: Annotated[
-        bool,
-        typer.Option("--keep", envvar="CRDBMESH_DEMO_KEEP", help="Serve the simulated world after `up`, until Ctrl-C."),
-    ] = False,
-    name: Annotated[
-        str, typer.Option("--name", metavar="NAME", envvar="CRDBMESH_DEMO_NAME", help="With --keep: the mesh's name.")
-    ] = "demo",
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", envvar="CRDBMESH_DEMO_SEED", help="Of the simulated world's chance.")
-    ] = 0,
-    output: OutputOption = "text",
-) -> None:
-    """Show up, status, up again and down in a simulated world on this machine. No account, no cost."""
-    from crdbmesh.commands import demo as command
-    from crdbmesh.commands import specs
-
-    with exits.mapped(output) as signals, signals.finishing("The simulated world goes with it.") as stop:
-        chosen = specs.listed(regions) if regions is not None else list(command.REGIONS)
-        machines = machines_per_region if machines_per_region is not None else 3
-        mesh_name = command.spec(chosen, machines, name=name).name
-        screen = console.make(stderr=True)
-
-        def tell(text: str) -> None:
-            (console.say if text.startswith(" ") else console.announce)(screen, text)
-
-        def ready(world: SimulatedWorld) -> None:
-            if output == "json":
-                variables = {"CRDBMESH_CLOUD": str(world.cloud_file)}
-                exits.print_json({"command": "demo", "simulated": True, "mesh": mesh_name, "environment": variables})
-            else:
-                tell(
-                    "The simulated world keeps running until Ctrl-C. In another terminal, all commands work on it with"
-                )
-                typer.echo(f"export CRDBMESH_CLOUD={world.cloud_file}")
-                console.say(screen, f"then for example: crdbmesh status {mesh_name}")
-            sys.stdout.flush()
-
-        watch = _watch(screen)
-        if keep:
-            command.keep(
-                chosen,
-                machines,
-                name=mesh_name,
-                seed=seed,
-                tell=tell,
-                watch=watch,
-                ready=ready,
-                stop=stop,
-                root=_root_folder(),
-            )
-            return
-        result = command.run_demo(
-            chosen,
-            machines,
-            seed=seed,
-            tell=tell,
-            watch=watch,
-            show=lambda health: console.show_status(screen, health),
-            stop=stop,
-        )
-        if output == "json":
-            typer.echo(json.dumps(result.document()))
-        else:
-            console.show_figures(console.make(stderr=False), result.title(), result.lines(), result.seconds)
-        raise typer.Exit(exits.DONE if result.clean else exits.FAILED)
-
-
-def _several(values: list[str] | None) -> tuple[str, ...] | None:
-    return tuple(values) if values else None
-
-
-def _cloud() -> Cloud:
-    from crdbmesh.clients import cloud as clouds
-
-    return clouds.from_environment(os.environ)
-
-
-def _root_folder() -> Path:
-    return find_root(os.environ)
-
-
-def _folder(name: str) -> LocalFolder:
-    return LocalFolder(_root_folder() / name)
-
-
-def _watch(screen: Console) -> Watch:
-    from crdbmesh.steps import catalog
-
-    return lambda steps: console.Progress(screen, steps, catalog.place, catalog.STAGES)
-
-
-def _warn(screen: Console) -> Callable[[Finding], None]:
-    from crdbmesh.terminal import doctor_view as console_doctor
-
-    return lambda finding: console_doctor.show_warning(screen, finding)
-
-
-def _again(command: str, name: str) -> str:
-    """How to run the same command on the same mesh again."""
-    known = list_meshes(_root_folder())
-    option = "--name " if command == "up" else ""
-    return f"crdbmesh {command}" if known == [name] else f"crdbmesh {command} {option}{name}"
-
-
-def _asks(*, yes: bool, output: Output, remedy: str) -> bool:
-    """Whether to ask before going on.
-
-    Raises:
-        ConfigError: it should be asked, and there is nobody to ask.
-    """
-    if yes:
-        return False
-    if output == "json" or not console.is_terminal():
-        raise ConfigError([Finding("--yes", "(absent)", "there is nobody to ask", remedy)])
-    return True
-
-
-def _confirm_name(name: str, *, asks: bool) -> None:
-    if not asks:
-        return
-    typed = typer.prompt(f"Type the mesh's name ({name}) to delete all of it", err=True)
-    if typed != name:
-        raise ConfigError([Finding("name", typed, f"is not {name}", "nothing was deleted; type the name exactly")])
+app.command(epilog=exits.EPILOG, short_help="Try crdbmesh in a simulated Azure: no account, no cost.")(demo.demo)

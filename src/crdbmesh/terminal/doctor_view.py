@@ -1,8 +1,8 @@
-"""Draws what the checks found: a line for each check, and for each finding its cause and its remedy."""
+"""Draws the verdicts of the checks: a line for each check, and each finding with its reason and remedy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -19,13 +19,13 @@ _MARK = {
 
 
 def show_verdicts(console: Console, name: str, verdicts: Sequence[Verdict], *, whole: bool) -> None:
-    """Every check with its level, then what it all comes to.
+    """Print every check with its level, then a summary.
 
     Args:
-        console: where to.
-        name: the mesh's.
-        verdicts: of every check.
-        whole: whether there was a spec to check.
+        console: the console to print on.
+        name: the mesh's name.
+        verdicts: the verdict of every check.
+        whole: True when there was a spec to check.
     """
     wide = max((len(verdict.title) for verdict in verdicts), default=0)
     for verdict in verdicts:
@@ -39,25 +39,25 @@ def show_verdicts(console: Console, name: str, verdicts: Sequence[Verdict], *, w
             _show_finding(console, finding, Level.WARNING)
     refused = sum(len(verdict.refused) for verdict in verdicts)
     warnings = sum(len(verdict.warnings) for verdict in verdicts)
-    warned = f", {warnings} to know about" if warnings else ""
+    warned = f", with {warnings} warning{'' if warnings == 1 else 's'}" if warnings else ""
     if refused:
-        stand = "thing stands" if refused == 1 else "things stand"
-        console.print(Text(f"{refused} {stand} in the way of {name}{warned}.", style="bold red"))
+        problems = "1 problem" if refused == 1 else f"{refused} problems"
+        console.print(Text(f"{problems} would make `up` fail for {name}{warned}.", style="bold red"))
     elif whole:
-        console.print(Text(f"Nothing stands in the way of {name}{warned}.", style="green"))
+        console.print(Text(f"All checks passed for {name}{warned}.", style="green"))
     else:
-        console.print(Text(f"So far nothing stands in the way{warned}.", style="green"))
-        console.print("For the rest, say where: crdbmesh doctor --regions eastus,westus,northeurope", markup=False)
+        console.print(Text(f"All checks that need no regions passed{warned}.", style="green"))
+        console.print("To run the others: crdbmesh doctor --regions eastus,westus,northeurope", markup=False)
 
 
-def show_warning(console: Console, finding: Finding) -> None:
-    """Something that does not stand in the way, but should be known."""
-    _show_finding(console, finding, Level.WARNING, indent="  ")
+def warn(console: Console) -> Callable[[Finding], None]:
+    """Return a function that prints a warning."""
+    return lambda finding: _show_finding(console, finding, Level.WARNING, indent="  ")
 
 
 def _show_finding(console: Console, finding: Finding, level: Level, *, indent: str = "    ") -> None:
     mark, style = _MARK[level]
-    title = (f"{finding.field} = {finding.value}", "bold")
+    title = (finding.title, "bold")
     console.print(Text.assemble((f"{indent}{mark} ", style), title))
     console.print(Text(f"{indent}    {finding.reason}"))
     console.print(Text(f"{indent}    {finding.remedy}", style="dim"))

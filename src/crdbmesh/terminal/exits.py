@@ -1,7 +1,8 @@
-"""How a command ends: its exit code, what it says of an error, and its JSON document. Nothing else knows exit codes."""
+"""Reports errors and maps them to exit codes; prints JSON documents. Nothing else knows exit codes."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ import typer
 
 from crdbmesh import redaction
 from crdbmesh.errors import ConfigError, CrdbmeshError, Finding, HeldError, PreflightError
-from crdbmesh.terminal import console, interrupts
+from crdbmesh.terminal import interrupts
 from crdbmesh.terminal.interrupts import Interrupts
 from crdbmesh.terminal.options import Output
 
@@ -28,8 +29,12 @@ EPILOG = (
 
 
 @contextmanager
-def mapped(output: Output) -> Iterator[Interrupts]:
-    """Run a command's body: errors become exit codes, and are said.
+def mapped(output: Output, *, refused: str | None = None) -> Iterator[Interrupts]:
+    """Run a command's body, report its errors and map them to exit codes.
+
+    Args:
+        output: the format to report in.
+        refused: the title of findings that would make `up` fail.
 
     Raises:
         typer.Exit: the body ended in an error; this is its exit code.
@@ -38,12 +43,12 @@ def mapped(output: Output) -> Iterator[Interrupts]:
         try:
             yield interrupted
         except CrdbmeshError as error:
-            _fail(error, output, INTERRUPTED if interrupted.stop.is_set() else _code(error))
+            _fail(error, output, INTERRUPTED if interrupted.stop.is_set() else _code(error), refused=refused)
         except KeyboardInterrupt:
             _say_interrupted(output)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            # Nobody reads on: `crdbmesh status | head`.
+            # The reader has closed the pipe: `crdbmesh status | head`.
             raise
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
@@ -57,12 +62,12 @@ def mapped(output: Output) -> Iterator[Interrupts]:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print a command's result, with the schema's version and without a secret."""
+    """Print a command's result with the schema's version, secrets hidden."""
     typer.echo(redaction.hide(json.dumps({"schema": 1, **document})))
 
 
 def print_usage_error(message: str, arguments: Sequence[str]) -> None:
-    """Print the result of a command line that cannot be parsed, when it asks for JSON."""
+    """Print the error of a command line that cannot be parsed, if it asks for JSON."""
     if _asks_for_json(arguments):
         print_json({"error": _error("usage", message, None, [])})
 
@@ -75,8 +80,12 @@ def _code(error: CrdbmeshError) -> int:
     return FAILED
 
 
-def _fail(error: CrdbmeshError, output: Output, code: int, *, kind: str | None = None) -> NoReturn:
-    console.show_error(console.make(stderr=True), error)
+def _fail(
+    error: CrdbmeshError, output: Output, code: int, *, kind: str | None = None, refused: str | None = None
+) -> NoReturn:
+    from crdbmesh.terminal import console
+
+    console.show_error(console.make(stderr=True), error, **({"refused": refused} if refused else {}))
     if output == "json":
         kind = kind or type(error).__name__.removesuffix("Error").lower()
         findings: list[Finding] = getattr(error, "findings", [])
@@ -100,6 +109,8 @@ def _bug(error: Exception) -> CrdbmeshError:
 
 def _leave(output: Output) -> None:
     """End the process at once, whatever its threads wait for."""
+    from crdbmesh.terminal import console
+
     try:
         console.show_cursor()
         _say_interrupted(output)
@@ -115,7 +126,7 @@ def _say_interrupted(output: Output) -> None:
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:
     said = None
-    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for option, value in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         if option in {"--output", "-o"}:
             said = value == "json"
         elif option.startswith(("--output=", "-o")):

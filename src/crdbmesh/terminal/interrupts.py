@@ -1,12 +1,13 @@
 """Ctrl-C and SIGTERM.
 
-What the first one does depends on what is under way: by default it raises KeyboardInterrupt; while only reading it ends
-the process at once, since nothing is lost and threads that wait for the network would keep it; while writing to the
-world it sets an event, so that nothing new is started and what runs is finished. The second one always ends at once.
+The effect of the first interrupt depends on the work in progress. By default it raises KeyboardInterrupt. While a
+command only reads, it ends the process at once: nothing is lost, and threads that wait for the network would delay it.
+While a command writes, it sets an event, so that running steps finish and no new one starts. The second interrupt
+always ends the process at once.
 
-A thread of its own acts on them, for Python runs a signal's handler only when the main thread gets to its next
-bytecode. A signal that comes while that thread waits for the interpreter, just before it waits for a lock, is not heard
-until the lock is free: with a pool of threads that wait for the network, a minute.
+Interrupts are handled in a thread of their own, because Python runs a signal's handler only when the main thread
+reaches its next bytecode. A main thread that waits for a lock, as for a pool of threads that wait for the network, may
+take a minute to get there.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from enum import Enum, auto
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HEARD_S = 1.0
-"""The main thread hears a signal within this, in seconds, or not before it is done with what it waits for."""
+"""The time in seconds after which the main thread is taken to be waiting for a lock."""
 
 
 class _First(Enum):
-    """What the first interrupt does."""
+    """The effect of the first interrupt."""
 
     RAISE = auto()
     LEAVE = auto()
@@ -33,13 +34,13 @@ class _First(Enum):
 
 
 class Interrupts:
-    """What to do about them now.
+    """The handling of interrupts, which changes as a command goes on.
 
     Args:
         leave: ends the process at once; called in any thread.
 
     Attributes:
-        stop: set by the first one that came while `finishing`.
+        stop: set by the first interrupt while `finishing`.
     """
 
     def __init__(self, leave: Callable[[], None]) -> None:
@@ -52,37 +53,37 @@ class Interrupts:
 
     @contextmanager
     def leaving(self) -> Iterator[None]:
-        """Nothing would be lost: the first one ends the process."""
+        """Let the first interrupt end the process at once, because nothing would be lost."""
         with self._as(_First.LEAVE):
             yield
 
     @contextmanager
     def finishing(self, resume: str) -> Iterator[threading.Event]:
-        """Something would be left half done: the first one sets `stop`.
+        """Let the first interrupt set `stop`, because work would be left half done.
 
         Args:
-            resume: how to go on later, said when it comes.
+            resume: how to resume later, printed at the interrupt.
         """
         self._resume = resume
         with self._as(_First.FINISH):
             yield self.stop
 
     def arrived(self) -> None:
-        """One came; unless it is the main thread's business, act on it."""
+        """Handle an interrupt in the watching thread, unless the main thread will."""
         again, self._arrived = self._arrived, True
         if again or self._first is _First.LEAVE:
             self._leave()
         elif self._first is _First.FINISH:
             self.stop.set()
-            text = f"\nFinishing what is running, starting nothing new; again to stop at once. {self._resume}\n"
-            sys.stderr.write(text)
+            notice = "Stopping: running steps finish, no new one starts; interrupt again to end at once."
+            sys.stderr.write(f"\n{notice}\n{self._resume}\n")
             sys.stderr.flush()
         elif not self._raised.wait(_HEARD_S):
-            # It came just before the main thread began to wait, at a question say, and will not be heard there.
+            # The main thread waits, at a question say, and will not run its handler.
             self._leave()
 
     def in_main_thread(self, _number: int, _frame: object) -> None:
-        """One came: what the main thread does about it."""
+        """Handle an interrupt in the main thread."""
         if self._first is _First.RAISE:
             self._raised.set()
             raise KeyboardInterrupt
@@ -98,7 +99,7 @@ class Interrupts:
 
 @contextmanager
 def handled(leave: Callable[[], None]) -> Iterator[Interrupts]:
-    """Handle interrupts until the block ends; only the main thread can, elsewhere they stay as they were.
+    """Handle interrupts until the block ends; outside the main thread this changes nothing.
 
     Args:
         leave: ends the process at once; called in any thread.
@@ -125,7 +126,7 @@ def handled(leave: Callable[[], None]) -> Iterator[Interrupts]:
 
 
 def _watch(reader: int, arrived: Callable[[], None]) -> None:
-    """Python writes the number of each signal as it comes, whatever the main thread does."""
+    """Read the number of each signal, which Python writes at once, whatever the main thread does."""
     while came := os.read(reader, 1):
         if came[0] in _SIGNALS:
             arrived()

@@ -1,6 +1,6 @@
-"""The options that several commands have; each has a `CRDBMESH_*` variable.
+"""The options that several commands share; each has a `CRDBMESH_*` variable.
 
-None stands for "not said": a default here would win over the spec file.
+None means that an option is not given: a default here would override the spec file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import typer
 
 Output = Literal["text", "json"]
 NameArgument = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="The mesh's name; not needed when one is known here.")
+    str | None, typer.Argument(metavar="NAME", help="The mesh's name; optional when only one is known here.")
 ]
 Name = Annotated[
     str | None, typer.Option("--name", metavar="NAME", envvar="CRDBMESH_NAME", help="The same, as an option.")
@@ -34,7 +34,7 @@ AllowFrom = Annotated[
         "--allow-from",
         metavar="CIDR",
         envvar="CRDBMESH_ALLOW_FROM",
-        help="Who may connect: an address or range, repeatable. Your own address when left out; '*' means everyone.",
+        help="Source that may connect: address or range, repeatable. By default your own address; '*' means everyone.",
     ),
 ]
 MachinesPerRegion = Annotated[

@@ -24,10 +24,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients import environment
 from crdbmesh.clients.azure import resources
 from crdbmesh.clients.azure.session import Session
-from crdbmesh.clients.cloud import Cloud
+from crdbmesh.clients.cloud import Cloud, GivenToken
 from crdbmesh_simulator.azure import door
 from crdbmesh_simulator.clock import Clock
 from crdbmesh_simulator.world import World
@@ -53,7 +53,7 @@ ON_AZURE = os.environ.get("CRDBMESH_TEST_AZURE") == "1" and bool(os.environ.get(
 )
 def the_cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     if request.param == "azure":
-        yield clouds.from_environment(os.environ)
+        yield environment.find_cloud(os.environ)
         return
     world = World(clock=Clock(SCALE), seed=7)
     app = door.create_app(world, token=TOKEN)
@@ -62,7 +62,7 @@ def the_cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
             name="simulator",
             arm_url=url,
             scopes=(f"{url}/.default",),
-            credential=clouds.GivenToken(TOKEN),
+            credential=GivenToken(TOKEN),
             ca_file=ca_file,
             subscription_id=world.subscription.id,
         )

@@ -24,7 +24,7 @@ REAL_TIME = {
     "commands/up.py": "how long it took the person in front of it",
     "engine/run.py": "how long it took the person in front of it",
     "run/world.py": "which of two threads failed first",
-    "terminal/console.py": "how long it took the person in front of it",
+    "terminal/progress.py": "how long it took the person in front of it",
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from crdbmesh.clients import cloud
+from crdbmesh.clients import caller, cloud, cloud_file, environment
 from crdbmesh.errors import CloudError, ConfigError
 
 TOKEN = "a-secret-that-nobody-may-see"
@@ -29,13 +29,13 @@ def write(folder: Path, **keys: Any) -> dict[str, str]:
 
 def wrong(environ: dict[str, str]) -> dict[str, str]:
     with pytest.raises(ConfigError) as caught:
-        cloud.from_environment(environ)
+        environment.find_cloud(environ)
     assert TOKEN not in str(caught.value)
     return {finding.field: finding.reason for finding in caught.value.findings}
 
 
 def test_without_a_word_it_is_public_azure() -> None:
-    found = cloud.from_environment({})
+    found = environment.find_cloud({})
     assert found.name == "AzureCloud"
     assert found.arm_url == "https://management.azure.com"
     assert found.scopes == ("https://management.azure.com/.default",)
@@ -45,8 +45,8 @@ def test_without_a_word_it_is_public_azure() -> None:
 
 
 def test_the_subscription_comes_from_the_environment() -> None:
-    assert cloud.from_environment({"AZURE_SUBSCRIPTION_ID": "s-1"}).subscription_id == "s-1"
-    assert cloud.from_environment({"AZURE_SUBSCRIPTION_ID": ""}).subscription_id is None
+    assert environment.find_cloud({"AZURE_SUBSCRIPTION_ID": "s-1"}).subscription_id == "s-1"
+    assert environment.find_cloud({"AZURE_SUBSCRIPTION_ID": ""}).subscription_id is None
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_subscription_comes_from_the_environment() -> None:
     ],
 )
 def test_sovereign_clouds_have_their_own_endpoint(environ: dict[str, str], arm_url: str) -> None:
-    assert cloud.from_environment(environ).arm_url == arm_url
+    assert environment.find_cloud(environ).arm_url == arm_url
 
 
 def test_an_unknown_cloud_or_authority_is_refused() -> None:
@@ -80,7 +80,7 @@ def test_a_cloud_file_says_all_of_it(tmp_path: Path) -> None:
         ssh_port=2222,
         time_scale=0.5,
     )
-    found = cloud.from_environment(environ)
+    found = environment.find_cloud(environ)
     assert (found.name, found.arm_url, found.scopes) == ("lab", "https://127.0.0.1:8443", ("https://lab/.default",))
     assert (found.subscription_id, found.ssh_port, found.time_scale) == ("s-2", 2222, 0.5)
     assert found.credential.get_token("any").token == TOKEN
@@ -89,7 +89,7 @@ def test_a_cloud_file_says_all_of_it(tmp_path: Path) -> None:
 def test_a_cloud_file_may_be_yaml_and_short(tmp_path: Path) -> None:
     file = tmp_path / "cloud.yaml"
     file.write_text(f"arm_url: https://arm.example.org\ntoken: {TOKEN}\n")
-    found = cloud.read_file(file)
+    found = cloud_file.read(file)
     assert (found.name, found.scopes) == ("arm.example.org", ("https://arm.example.org/.default",))
     assert (found.ssh_port, found.time_scale) == (22, 1)
 
@@ -97,7 +97,7 @@ def test_a_cloud_file_may_be_yaml_and_short(tmp_path: Path) -> None:
 def test_a_token_file_is_read_again_each_time_and_found_beside_the_cloud_file(tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     token_file.write_text("first\n")
-    found = cloud.from_environment(write(tmp_path, arm_url="https://arm.example.org", token_file="token"))
+    found = environment.find_cloud(write(tmp_path, arm_url="https://arm.example.org", token_file="token"))
     assert found.credential.get_token("any").token == "first"
     token_file.write_text("second\n")
     assert found.credential.get_token("any").token == "second"
@@ -166,7 +166,7 @@ def test_a_file_that_is_no_mapping_or_cannot_be_parsed_is_refused_without_quotin
 
 
 def test_the_token_is_in_no_representation(tmp_path: Path) -> None:
-    found = cloud.from_environment(write(tmp_path, arm_url="https://arm.example.org", token=TOKEN))
+    found = environment.find_cloud(write(tmp_path, arm_url="https://arm.example.org", token=TOKEN))
     assert TOKEN not in f"{found!r} {found.credential!r} {found.credential.get_token!r}"
 
 
@@ -227,20 +227,20 @@ def answering(*bodies: str) -> Iterator[str]:
 
 def test_the_callers_address_is_what_the_service_answers() -> None:
     with answering(" 203.0.113.9\n") as url:
-        assert cloud.find_caller_address(replace(cloud.from_environment({}), address_url=url)) == "203.0.113.9"
+        assert caller.find_address(replace(environment.find_cloud({}), address_url=url)) == "203.0.113.9"
 
 
 def test_another_service_is_asked_when_one_answers_nonsense_or_not_at_all() -> None:
     with answering("<html>", "", "198.51.100.7") as url:
-        asked = replace(cloud.from_environment({}), address_url=url, address_fallbacks=(url, url))
-        assert cloud.find_caller_address(asked) == "198.51.100.7"
+        asked = replace(environment.find_cloud({}), address_url=url, address_fallbacks=(url, url))
+        assert caller.find_address(asked) == "198.51.100.7"
 
 
 def test_without_any_address_the_operator_is_told_what_was_asked_and_what_to_do() -> None:
     with answering("2001:db8::1") as url:
-        asked = replace(cloud.from_environment({}), address_url=url, address_fallbacks=("http://plain.example.org",))
+        asked = replace(environment.find_cloud({}), address_url=url, address_fallbacks=("http://plain.example.org",))
         with pytest.raises(CloudError, match=r"2001:db8::1.*not an https URL") as caught:
-            cloud.find_caller_address(asked)
+            caller.find_address(asked)
     assert caught.value.hint is not None
     assert "--allow-from" in caught.value.hint
 
@@ -248,9 +248,9 @@ def test_without_any_address_the_operator_is_told_what_was_asked_and_what_to_do(
 def test_importing_the_clients_imports_no_sdk() -> None:
     code = (
         "import sys\n"
-        "from crdbmesh.clients import cloud\n"
+        "from crdbmesh.clients import caller, cloud, environment\n"
         "from crdbmesh.clients.azure import compare, compute, failures, network, resources, session\n"
-        "cloud.from_environment({})\n"
+        "environment.find_cloud({})\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('azure', 'requests', 'msal')])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,13 +11,13 @@ import pytest
 from tests.doors import Doors
 
 from crdbmesh.clients.cloud import Cloud
-from crdbmesh.commands import demo
+from crdbmesh.commands import simulated
 
 
 class Azure:
     """The simulated Azure as somebody else's client sees it."""
 
-    def __init__(self, world: demo.SimulatedWorld) -> None:
+    def __init__(self, world: simulated.SimulatedAzure) -> None:
         self.world = world
         self.cloud: Cloud = world.cloud()
         self._subscription = f"/subscriptions/{world.coordinates['subscription_id']}"
@@ -71,7 +71,7 @@ class Azure:
 
 @pytest.fixture(scope="session")
 def the_azure() -> Iterator[Azure]:
-    with demo.serve(scale=400, seed=11) as world:
+    with simulated.serve(scale=400, seed=11) as world:
         azure = Azure(world)
         azure.register("Microsoft.Network", "Microsoft.Compute")
         yield azure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from crdbmesh.commands import demo
+from crdbmesh.commands import demo, simulated
 from crdbmesh.engine.step import Notify, Outcome
 from crdbmesh.errors import ConfigError
 from crdbmesh.local.folder import SPEC, LocalFolder
@@ -25,34 +26,33 @@ def silent(_steps: Sequence[str]) -> Iterator[Notify]:
 
 
 def keep(root: Path, *, stop: threading.Event) -> None:
-    demo.keep(
-        ["eastus"],
-        1,
-        name="kept",
-        seed=0,
-        tell=lambda _text: None,
-        watch=silent,
-        ready=lambda _world: None,
-        stop=stop,
-        root=root,
-    )
+    with simulated.serve() as azure:
+        demo.keep(
+            demo.spec(["eastus"], 1, name="kept"),
+            azure,
+            tell=lambda _text: None,
+            watch=silent,
+            ready=lambda: None,
+            stop=stop,
+            root=root,
+        )
 
 
-def test_a_world_is_read_through_its_doors_and_ends_with_its_block() -> None:
-    with demo.serve(scale=300) as world:
-        assert world.cloud().ssh_port == world.coordinates["ssh_port"]
-        assert world.report()["resources"] == 0
-        assert world.writes() == 0
-        folder = world.cloud_file.parent
-    assert world.process.returncode is not None
+def test_a_simulated_azure_is_read_through_its_doors_and_ends_with_its_block() -> None:
+    with simulated.serve(scale=300) as azure:
+        assert azure.cloud().ssh_port == azure.coordinates["ssh_port"]
+        assert azure.report()["resources"] == 0
+        assert azure.writes() == 0
+        folder = azure.cloud_file.parent
+    assert azure.process.returncode is not None
     assert not folder.exists()
 
 
-def test_the_world_of_a_process_that_is_killed_ends_too() -> None:
+def test_the_simulated_azure_of_a_process_that_is_killed_ends_too() -> None:
     script = (
-        "import os; from crdbmesh.commands import demo\n"
-        "with demo.serve() as world:\n"
-        "    print(world.process.pid, world.cloud_file, flush=True)\n"
+        "import os; from crdbmesh.commands import simulated\n"
+        "with simulated.serve() as azure:\n"
+        "    print(azure.process.pid, azure.cloud_file, flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=False)
@@ -63,7 +63,19 @@ def test_the_world_of_a_process_that_is_killed_ends_too() -> None:
         if not _runs(int(pid)) and not Path(cloud_file).exists():
             return
         threading.Event().wait(0.05)
-    pytest.fail("the world outlived its process")
+    pytest.fail("the simulator outlived its process")
+
+
+def test_without_the_simulator_it_says_what_to_install() -> None:
+    script = (
+        "import sys; sys.path[:] = [one for one in sys.path if not one.endswith('simulator/src')]\n"
+        "from crdbmesh.terminal import app; app.main(['demo', '--output', 'json'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "pip install 'crdbmesh[demo]'" in done.stderr
+    assert json.loads(done.stdout)["error"]["hint"] == "install it: pip install 'crdbmesh[demo]'"
 
 
 def test_the_document_is_the_one_that_is_promised() -> None:
@@ -99,7 +111,7 @@ def test_anything_that_should_be_nothing_makes_it_unclean(field: str) -> None:
 def test_a_mesh_of_that_name_is_not_overwritten(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path / "kept")
     folder.write(SPEC, "regions: [eastus]\n")
-    with pytest.raises(demo.DemoError, match="is known already"):
+    with pytest.raises(simulated.DemoError, match="is known already"):
         keep(tmp_path, stop=threading.Event())
     assert folder.exists()
 
@@ -122,21 +134,19 @@ def test_a_spec_that_cannot_be_is_refused_before_anything_starts() -> None:
 
 def test_one_region_of_one_machine_is_a_whole_demo() -> None:
     told: list[str] = []
-    result = demo.run_demo(
-        ["eastus"],
-        1,
-        seed=3,
-        tell=told.append,
-        watch=silent,
-        show=lambda health: told.append("degraded" if health.degraded else "healthy"),
-        stop=threading.Event(),
-        scale=300,
-    )
+    with simulated.serve(scale=300, seed=3) as azure:
+        result = demo.run_demo(
+            demo.spec(["eastus"], 1),
+            azure,
+            tell=told.append,
+            watch=silent,
+            show=lambda health: told.append("degraded" if health.degraded else "healthy"),
+            stop=threading.Event(),
+        )
     assert result.clean
     assert result.figures["cockroach_nodes_live"] == 1
     assert result.figures["clustermesh_links_ready"] == 0
     assert "healthy" in told
-    assert any("nothing is sent anywhere" in text for text in told)
     assert any(f"  0 steps {Outcome.CHANGED.value}" in text for text in told)
 
 

@@ -45,7 +45,7 @@ def test_what_stands_in_the_way_is_three_with_cause_and_remedy(azure: Any, tmp_p
     assert "is not a region of this subscription" in text
     assert "did you mean northeurope" in text
     assert "! allow_from = *" in text
-    assert "1 thing stands in the way of crdbmesh" in text
+    assert "1 problem would make `up` fail for crdbmesh" in text
 
 
 def test_json_is_one_object_with_every_check(azure: Any, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from crdbmesh.observe.health import LAYERS, Health, Layer, Level, RegionHealth
 from crdbmesh.spec import load as config
 from crdbmesh.steps import catalog
 from crdbmesh.terminal import console
+from crdbmesh.terminal.progress import Progress
 
 FIVE = ["eastus", "westus3", "northeurope", "germanywestcentral", "australiaeast"]
 
@@ -30,8 +31,8 @@ def screen(*, terminal: bool = False, width: int = 100) -> tuple[Console, String
 STEPS = ["mesh/init", "eastus/network", "eastus/node1/machine", "eastus/node2/machine"]
 
 
-def progress(target: Console, steps: list[str], *, live: bool) -> console.Progress:
-    return console.Progress(target, steps, catalog.place, catalog.STAGES, live=live)
+def progress(target: Console, steps: list[str], *, live: bool) -> Progress:
+    return Progress(target, steps, catalog.place, catalog.STAGES, live=live)
 
 
 def ended(step: str, outcome: Outcome, detail: str = "", *, seconds: float = 0) -> Event:
@@ -72,7 +73,7 @@ class TestProgressOffATerminal:
 
     def test_by_itself_it_draws_no_table_into_a_file_even_with_forced_colour(self) -> None:
         target, file = screen(terminal=True)
-        with console.Progress(target, STEPS, catalog.place, catalog.STAGES) as shows:
+        with Progress(target, STEPS, catalog.place, catalog.STAGES) as shows:
             shows(Event("eastus/network", "applying", "VNet is absent"))
         assert file.getvalue() == " 0:00   eastus/network: VNet is absent\n"
 
@@ -80,7 +81,7 @@ class TestProgressOffATerminal:
 class TestProgressOnATerminal:
     """A table that is drawn over and over."""
 
-    def drawn(self, shows: console.Progress, width: int = 80) -> list[str]:
+    def drawn(self, shows: Progress, width: int = 80) -> list[str]:
         target, file = screen(width=width)
         target.print(shows.draw())
         return [line.rstrip() for line in file.getvalue().splitlines()]
@@ -147,7 +148,7 @@ class TestProgressOnATerminal:
 
     def test_without_a_table_each_result_is_a_line_there_too(self) -> None:
         target, file = screen(terminal=True)
-        with console.Progress(target, [], lambda step: ("", step), (), live=True) as shows:
+        with Progress(target, [], lambda step: ("", step), (), live=True) as shows:
             shows(ended("group/m", Outcome.CHANGED))
         assert "✓ group/m" in file.getvalue()
 
@@ -176,7 +177,7 @@ class TestResults:
             "    blocks b0, b1, b2, b3 and 2 more",
             "✗ 7 steps: 1 failed, 6 blocked, in 1 min 23 s",
             "Journal: /j.jsonl",
-            "Run `crdbmesh up --name m` again to go on from here.",
+            "Run `crdbmesh up --name m` again to resume from here.",
         ]
 
     def test_a_good_end_is_one_line(self) -> None:
@@ -185,7 +186,7 @@ class TestResults:
         assert self.shown({}) == "= 0 steps: nothing to do, in 1 min 23 s\n"
 
     def test_an_interrupted_run_says_how_to_go_on(self) -> None:
-        assert "again to go on" in self.shown({"a": Result("a", Outcome.STOPPED)}, journal=None)
+        assert "again to resume" in self.shown({"a": Result("a", Outcome.STOPPED)}, journal=None)
 
 
 def healthy(region: str, count: int = 3) -> RegionHealth:
@@ -264,8 +265,8 @@ class TestIntent:
         target, file = screen()
         console.show_belongings(target, "m", 50, [f"thing {n}" for n in range(50)], ["vnet [theirs]"])
         lines = file.getvalue().splitlines()
-        assert lines[0] == "m: 50 things will be deleted"
-        assert lines[-2:] == ["  and 10 more", "  stays, for it is not the mesh's alone: vnet [theirs]"]
+        assert lines[0] == "m: 50 resources will be deleted"
+        assert lines[-2:] == ["  and 10 more", "  kept, because it is not the mesh's alone: vnet [theirs]"]
 
     def test_nothing_to_delete_is_said(self) -> None:
         target, file = screen()
@@ -304,10 +305,10 @@ class TestErrors:
     def test_findings_are_listed_with_their_remedies(self) -> None:
         findings = [Finding("f", "v", "is wrong", "mend it"), Finding("g", "w", "too", "so")]
         shown = self.shown(ConfigError(findings))
-        assert shown.startswith("2 mistakes in what was given:")
+        assert shown.startswith("Invalid input:")
         for text in ("f = v", "is wrong", "mend it", "g = w"):
             assert text in shown
-        assert self.shown(PreflightError(findings)).startswith("Nothing was created")
+        assert self.shown(PreflightError(findings)).startswith("`up` cannot start; nothing was created:")
 
     def test_square_brackets_are_shown_as_they_are(self) -> None:
         shown = self.shown(KubeError("no [bold]such[/] thing", hint="see [x]"))

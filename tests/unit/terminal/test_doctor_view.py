@@ -33,18 +33,18 @@ def test_each_check_is_a_line_and_each_finding_says_cause_and_remedy() -> None:
         "        because",
         "        do",
         "– skipped Skipped    not looked at",
-        "1 thing stands in the way of mesh, 1 to know about.",
+        "1 problem would make `up` fail for mesh, with 1 warning.",
     ]
 
 
 def test_a_clean_bill_is_one_line_more() -> None:
-    assert drawn(GOOD)[-1] == "Nothing stands in the way of mesh."
+    assert drawn(GOOD)[-1] == "All checks passed for mesh."
 
 
 def test_without_a_spec_it_says_how_to_go_on() -> None:
     assert drawn(GOOD, SKIPPED, whole=False)[-2:] == [
-        "So far nothing stands in the way.",
-        "For the rest, say where: crdbmesh doctor --regions eastus,westus,northeurope",
+        "All checks that need no regions passed.",
+        "To run the others: crdbmesh doctor --regions eastus,westus,northeurope",
     ]
 
 

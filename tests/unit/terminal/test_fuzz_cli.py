@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from crdbmesh.clients.azure.session import Session
-from crdbmesh.clients.cloud import from_environment
+from crdbmesh.clients.environment import find_cloud
 from crdbmesh.clients.ssh import connect as ssh_connect
 from crdbmesh.errors import CrdbmeshError
 from crdbmesh.local import kubeconfig
@@ -224,11 +224,12 @@ def test_any_command_line_ends_in_order(command: str, typed: list[str], ground: 
     require_clean(ground, ran, writes=("/user/.kube",))
 
 
-@given(command=st.sampled_from([*COMMANDS, "nonsense"]), typed=with_output)
+@given(command=st.sampled_from([*COMMANDS, "nonsense", None]), typed=with_output)
+@example(command=None, typed=[])
 @some
-def test_any_command_line_ends_in_order_for_people_too(command: str, typed: list[str], ground: Ground) -> None:
+def test_any_command_line_ends_in_order_for_people_too(command: str | None, typed: list[str], ground: Ground) -> None:
     ground.restore()
-    ran = ground.run(command, *typed)
+    ran = ground.run(*([command] if command else []), *typed)
     require_clean(ground, ran, json_wanted=False, writes=("/user/.kube",))
 
 
@@ -314,7 +315,7 @@ def test_any_text_is_read_or_refused_on_purpose(reader: str, given_text: str) ->
 def test_any_key_file_is_read_or_refused_on_purpose(name: str, content: bytes, ground: Ground) -> None:
     ground.restore(**{name: content})
     mesh = config.mesh(yaml.safe_load(SPEC))
-    with Session(from_environment({"CRDBMESH_CLOUD": str(ground.cloud_file)})) as session:
+    with Session(find_cloud({"CRDBMESH_CLOUD": str(ground.cloud_file)})) as session:
         world = World(mesh, session, ground.kept)
         machine = next(iter(mesh.all_machines()))
         readers: list[Callable[[], object]] = [

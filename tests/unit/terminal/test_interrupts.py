@@ -49,7 +49,7 @@ def test_while_writing_the_first_one_asks_to_stop_and_the_second_leaves(
         send(number)
         assert left.wait(5)
     shown = capsys.readouterr().err
-    assert "again to stop at once" in shown
+    assert "interrupt again to end at once" in shown
     assert "Then `crdbmesh up` goes on." in shown
 
 

@@ -1,0 +1,82 @@
+"""`crdbmesh demo`: its options, and what it prints."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crdbmesh.terminal import exits, inputs
+from crdbmesh.terminal.options import MachinesPerRegion, Output, OutputOption, Regions
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from crdbmesh.commands.simulated import SimulatedAzure
+
+_REGIONS = "eastus,westus,northeurope"
+
+
+def demo(
+    regions: Regions = None,
+    machines_per_region: MachinesPerRegion = None,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", envvar="CRDBMESH_DEMO_KEEP", help="Serve the simulated Azure after `up`, until Ctrl-C."),
+    ] = False,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", envvar="CRDBMESH_DEMO_NAME", help="With --keep: the mesh's name.")
+    ] = "demo",
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", envvar="CRDBMESH_DEMO_SEED", help="Random seed of the simulator.")
+    ] = 0,
+    output: OutputOption = "text",
+) -> None:
+    """Run up, status, up again and down in a simulated Azure on this machine. No account, no cost."""
+    from crdbmesh.commands import simulated
+    from crdbmesh.terminal import console
+
+    with exits.mapped(output) as signals, signals.finishing("The simulated Azure ends with it.") as stop:
+        screen = console.make(stderr=True)
+        console.announce(screen, "Starting a simulated Azure on this machine; nothing leaves it, nothing is charged.")
+        with simulated.serve(seed=seed) as azure:
+            # Takes a second, as the simulator's start does: both happen at once.
+            from crdbmesh.commands import demo as command
+            from crdbmesh.commands import specs
+            from crdbmesh.terminal import progress
+
+            chosen = specs.listed(_REGIONS if regions is None else regions)
+            mesh = command.spec(chosen, 3 if machines_per_region is None else machines_per_region, name=name)
+            tell, watch = functools.partial(_tell, screen), progress.watch(screen)
+            if keep:
+                ready = functools.partial(_show_ready, screen, mesh.name, azure, output)
+                command.keep(mesh, azure, tell=tell, watch=watch, ready=ready, stop=stop, root=inputs.root())
+                return
+            show = functools.partial(console.show_status, screen)
+            result = command.run_demo(mesh, azure, tell=tell, watch=watch, show=show, stop=stop)
+        if output == "json":
+            exits.print_json(result.document())
+        else:
+            console.show_figures(console.make(stderr=False), result.title(), result.lines(), result.seconds)
+        raise typer.Exit(exits.DONE if result.clean else exits.FAILED)
+
+
+def _tell(screen: Console, text: str) -> None:
+    from crdbmesh.terminal import console
+
+    (console.say if text.startswith(" ") else console.announce)(screen, text)
+
+
+def _show_ready(screen: Console, mesh: str, azure: SimulatedAzure, output: Output) -> None:
+    from crdbmesh.terminal import console
+
+    if output == "json":
+        variables = {"CRDBMESH_CLOUD": str(azure.cloud_file)}
+        exits.print_json({"command": "demo", "simulated": True, "mesh": mesh, "environment": variables})
+    else:
+        console.announce(screen, "The simulated Azure runs until Ctrl-C. To use it in another terminal:")
+        typer.echo(f"export CRDBMESH_CLOUD={azure.cloud_file}")
+        console.say(screen, f"Then, for example: crdbmesh status {mesh}")
+    sys.stdout.flush()

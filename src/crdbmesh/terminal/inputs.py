@@ -1,0 +1,81 @@
+"""The inputs of a command besides its options: the environment, the local folders, and answers to questions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from crdbmesh.errors import ABSENT, ConfigError
+from crdbmesh.terminal.options import Output
+
+if TYPE_CHECKING:
+    from crdbmesh.clients.cloud import Cloud
+    from crdbmesh.local.folder import LocalFolder
+
+
+def several(values: list[str] | None) -> tuple[str, ...] | None:
+    """Return a repeatable option's values, or None when it is not given."""
+    return tuple(values) if values else None
+
+
+def cloud() -> Cloud:
+    """Return the cloud that the environment names.
+
+    Raises:
+        ConfigError: a variable or the cloud file is wrong.
+    """
+    from crdbmesh.clients import environment
+
+    return environment.find_cloud(os.environ)
+
+
+def root() -> Path:
+    """Return the folder of all meshes' local folders."""
+    from crdbmesh.local.folder import find_root
+
+    return find_root(os.environ)
+
+
+def folder(name: str) -> LocalFolder:
+    """Return a mesh's local folder."""
+    from crdbmesh.local.folder import LocalFolder
+
+    return LocalFolder(root() / name)
+
+
+def again(command: str, name: str) -> str:
+    """Return the command line that runs a command on the same mesh again."""
+    from crdbmesh.local.folder import list_meshes
+
+    option = "--name " if command == "up" else ""
+    return f"crdbmesh {command}" if list_meshes(root()) == [name] else f"crdbmesh {command} {option}{name}"
+
+
+def must_ask(*, yes: bool, output: Output, remedy: str) -> bool:
+    """Return True when the user has to confirm.
+
+    Raises:
+        ConfigError: the user has to, and there is no terminal.
+    """
+    if yes:
+        return False
+    if output == "json":
+        raise ConfigError.of("--yes", ABSENT, "cannot prompt with --output json", remedy)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ConfigError.of("--yes", ABSENT, "cannot prompt without a terminal", remedy)
+    return True
+
+
+def confirm_name(name: str) -> None:
+    """Ask the user to type the mesh's name.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    typed = typer.prompt(f"Type the mesh's name ({name}) to delete all of it", err=True)
+    if typed != name:
+        raise ConfigError.of("name", typed, f"is not {name}", "nothing was deleted; type the name exactly")
