@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,6 +95,10 @@ def no_network_plugin(content: dict[str, Any]) -> None:
     content["k8sServicePort"] = 7777
 
 
+def no_image(content: dict[str, Any]) -> None:
+    content["image"] = {"repository": "registry.invalid/cilium", "useDigest": False}
+
+
 def same_id(content: dict[str, Any]) -> None:
     content["cluster"]["id"] = 1
 
@@ -161,6 +166,7 @@ PATIENCE = 0.02
 
 BROKEN: list[tuple[str, str, Mutate, str, str]] = [
     ("network plugin", "westus/cilium", values(no_network_plugin), "westus/cilium", "the Cilium install in westus"),
+    ("image", "westus/cilium", values(no_image), "westus/cilium", "pod cilium-"),
     ("cluster id", "westus/cilium", values(same_id), "/clustermesh", "the clustermesh links"),
     ("clustermesh port", "westus/cilium", values(wrong_clustermesh_port), "westus/clustermesh", "eastus"),
     ("CA", "westus/cilium", another_ca, "/clustermesh", "certificate"),
@@ -253,3 +259,13 @@ def test_a_lost_peering_degrades_status_and_names_it(world: Any) -> None:
     assert eastus.layer("peerings").cause == "peering to westus is Disconnected"
     assert westus.layer("peerings").cause == "peering to eastus is absent"
     assert eastus.layer("dns").good == 0
+    # kvstoremesh notices after minutes; the agents keep the link ready from its cache for ever.
+    deadline = time.monotonic() + 60
+    while not health.regions[0].layer("clustermesh").cause:
+        assert time.monotonic() < deadline, "the broken link is never noticed"
+        time.sleep(0.2)
+        health = world.status(mesh)
+    cause = str(health.regions[0].layer("clustermesh").cause)
+    assert health.regions[0].layer("clustermesh").good == 0
+    assert cause.startswith("kvstoremesh: westus: ")
+    assert "context deadline exceeded" not in cause

@@ -70,12 +70,13 @@ def list_broken(kube: Kube, release: str) -> list[str]:
     return broken
 
 
-def unfinished(kube: Kube, release: str, outdated: str | None, found: Body | None) -> str | None:
+def unfinished(kube: Kube, release: str, brings: str, outdated: str | None, found: Body | None) -> str | None:
     """Say why a release is not there yet; None when it is.
 
     Args:
         kube: the cluster.
         release: its name.
+        brings: label selector of pods that it brings; a hook of the chart may wait for them.
         outdated: the uid of a job that the helm-controller is about to replace, or None.
         found: its job.
 
@@ -97,7 +98,7 @@ def unfinished(kube: Kube, release: str, outdated: str | None, found: Body | Non
     if status.get("succeeded", 0) >= 1:
         return None
     seen = f"active {status.get('active', 0)}, failed {status.get('failed', 0)}"
-    stuck = rollouts.stuck_at(_pods(kube, release))
+    stuck = rollouts.stuck_at([*_pods(kube, release), *kube.list("v1", "Pod", names.KUBE_SYSTEM, labels=brings)])
     return f"{seen}; {stuck}" if stuck else seen
 
 

@@ -124,7 +124,7 @@ class Cilium(ObjectsStep):
             "Job",
             helm.job(names.CILIUM),
             names.KUBE_SYSTEM,
-            functools.partial(helm.unfinished, kube, names.CILIUM, outdated),
+            functools.partial(helm.unfinished, kube, names.CILIUM, names.CILIUM_AGENTS, outdated),
             awaited=f"the Cilium install in {self.region.name}",
             deadline_s=self.world.deadline(INSTALL_DEADLINE_S),
             say=say,
