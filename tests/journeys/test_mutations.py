@@ -256,8 +256,8 @@ def test_a_lost_peering_degrades_status_and_names_it(world: Any) -> None:
     health = world.status(mesh)
     assert health.degraded
     eastus, westus = health.regions
-    assert eastus.layer("peerings").cause == "peering to westus is Disconnected"
-    assert westus.layer("peerings").cause == "peering to eastus is absent"
+    assert eastus.layer("peerings").cause == "peering eastus -> westus is Disconnected"
+    assert westus.layer("peerings").cause == "peering westus -> eastus is absent"
     assert eastus.layer("dns").good == 0
     # kvstoremesh notices after minutes; the agents keep the link ready from its cache for ever.
     deadline = time.monotonic() + 60

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from crdbmesh.checks.existing import existing
+from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import database
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Outcome
@@ -26,7 +27,7 @@ MARKER = "/api/v1/namespaces/{0}/configmaps/cockroachdb-init"
 
 def findings(world: Any, regions: list[Any], **document: Any) -> list[Finding]:
     with world.open(world.mesh(regions, **document)) as run_world:
-        return list(existing(run_world))
+        return list(existing(Facts.of(run_world)))
 
 
 def bad(results: dict[str, Any]) -> dict[str, str]:
@@ -127,7 +128,7 @@ def test_a_spec_that_contradicts_the_world_is_refused_and_one_that_adds_to_it_is
         base = world.mesh(["eastus"]).model_dump(mode="json", exclude_none=True)
         document = {**base, "regions": regions, "machines": {"per_region": 1, **machines}, "ssh": ssh, **rest}
         with world.open(config.mesh(document)) as run_world:
-            found = list(existing(run_world))
+            found = list(existing(Facts.of(run_world)))
         fitting = [one for one in found if one.field == field and reason in one.reason and remedy in one.remedy]
         assert fitting, f"{what}: {[str(one) for one in found]}"
 

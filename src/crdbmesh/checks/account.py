@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crdbmesh.checks.actions import ACTIONS, LOOKING, OF_THE_GROUP, PROVIDERS
+from crdbmesh.checks.actions import ACTIONS, LOOKING, OF_THE_GROUP
 from crdbmesh.checks.base import Found, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import resources
+from crdbmesh.desired.azure import PROVIDERS
 from crdbmesh.errors import CrdbmeshError, CredentialError
 
 _NOT_THE_LOGIN = {"subscriptionnotfound", "invalidsubscriptionid"}
@@ -83,11 +84,11 @@ def permissions(facts: Facts) -> Iterator[Remark]:
 
 def providers(facts: Facts) -> Iterator[Remark]:
     """Check that the resource providers are registered, or that the caller may register them."""
-    missing = [name for name in PROVIDERS if facts.find_provider_state(name).lower() != "registered"]
+    missing = facts.unregistered()
     if not missing:
         yield Found(f"{', '.join(PROVIDERS)}: registered")
         return
-    yield from (Found(f"{name}: {facts.find_provider_state(name)}") for name in missing)
+    yield from (Found(f"{name}: {state}") for name, state in missing.items())
     barred = [name for name in missing if not _may_register(facts, name)]
     for name in barred:
         yield refusal(

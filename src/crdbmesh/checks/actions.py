@@ -67,9 +67,6 @@ ACTIONS = (
     "Microsoft.Compute/disks/delete",
 )
 
-PROVIDERS = tuple(action.partition("/")[0] for action in ACTIONS if action.endswith("/register/action"))
-"""The resource providers for which the subscription must be registered."""
-
 LOOKING = frozenset(
     {
         "Microsoft.Authorization/permissions/read",

@@ -14,7 +14,7 @@ from crdbmesh.run.world import World
 
 
 def _existing(facts: Facts) -> Iterator[Remark]:
-    findings = list(existing(facts.world))
+    findings = list(existing(facts))
     yield Found("contradicts the spec" if findings else "nothing contradicts the spec")
     yield from map(Refused, findings)
 
@@ -51,7 +51,7 @@ def run_checks(world: World) -> list[Verdict]:
     Raises:
         StoppedError: the operator interrupted.
     """
-    return look(Facts(world.mesh, world.folder, world.session.cloud, world.session))
+    return look(Facts.of(world))
 
 
 def look(facts: Facts) -> list[Verdict]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from crdbmesh.observe.inventory import Body, Inventory
+from crdbmesh.observe.belongings import Resource
+from crdbmesh.observe.inventory import Inventory
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Mesh, Region
 
@@ -31,7 +32,7 @@ class Comparison:
         kept = self.kept
         return kept.region(region) if kept and any(spec.name == region for spec in kept.regions) else None
 
-    def machines(self) -> Iterator[tuple[Machine, Body]]:
+    def machines(self) -> Iterator[tuple[Machine, Resource]]:
         """Yield the spec's machines that exist, with their VMs."""
         for machine in self.mesh.all_machines():
             vm = self.found.machines.get((machine.region, machine.number))

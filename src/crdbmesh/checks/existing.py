@@ -12,18 +12,18 @@ from collections.abc import Iterator
 
 from crdbmesh.checks import machines
 from crdbmesh.checks.comparison import AGAIN, Comparison
-from crdbmesh.clients.azure import resources as arm
+from crdbmesh.checks.facts import Facts
 from crdbmesh.errors import CloudError, ConfigError, CredentialError, Finding
-from crdbmesh.local import contents
 from crdbmesh.local.folder import SPEC
-from crdbmesh.observe import inventory
+from crdbmesh.observe import belongings, inventory, network
+from crdbmesh.observe.resource import describe_owner
 from crdbmesh.run.world import World
 from crdbmesh.spec import addressing, names
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh, Region
 
 
-def existing(world: World) -> Iterator[Finding]:
+def existing(facts: Facts) -> Iterator[Finding]:
     """Yield every contradiction between the spec and existing resources, with its reason and remedy.
 
     A read that fails is a finding too: to continue without it could lose data.
@@ -33,21 +33,21 @@ def existing(world: World) -> Iterator[Finding]:
         ConfigError: a file of the local folder cannot be read.
     """
     try:
-        yield from _contradictions(world)
+        yield from _contradictions(facts)
     except CredentialError:
         raise
     except CloudError as error:
         reason = f"cannot tell whether existing resources fit the spec: {error}"
-        yield Finding("existing", world.mesh.name, reason, error.hint or "run it again a little later")
+        yield Finding("existing", facts.mesh.name, reason, error.hint or "run it again a little later")
 
 
-def _contradictions(world: World) -> Iterator[Finding]:
-    mesh = world.mesh
-    yield from _strangers(world)
-    found = inventory.find(world.session, mesh.name, world.group)
+def _contradictions(facts: Facts) -> Iterator[Finding]:
+    mesh = facts.mesh
+    yield from _strangers(facts)
+    found = inventory.find(facts.session, mesh.name, vnets=facts.vnets(), vms=facts.vms())
     if not found.resources and not found.machines:
         return
-    compared = Comparison(world, mesh, found, _kept(world))
+    compared = Comparison(facts.world, mesh, found, _kept(facts.world))
     yield from _folder(compared)
     elsewhere = list(_group(compared))
     yield from elsewhere
@@ -58,17 +58,17 @@ def _contradictions(world: World) -> Iterator[Finding]:
         yield from check(compared)
 
 
-def _strangers(world: World) -> Iterator[Finding]:
+def _strangers(facts: Facts) -> Iterator[Finding]:
     """Find resources in a shared group that have our names but not our tag: `down` would delete them."""
-    mesh = world.mesh
+    mesh = facts.mesh
     if mesh.group is None:
         return
     wanted = set(_named(mesh))
-    for resource in arm.list_group_resources(world.session, mesh.group_name):
+    own = [mesh.group_name] if belongings.owner_of(facts.group() or {}) == mesh.name else []
+    for resource in facts.content():
         place = (str(resource.get("type", "")).rpartition("/")[2].lower(), str(resource.get("name", "")).lower())
-        owner = (resource.get("tags") or {}).get(names.TAG)
-        if place in wanted and owner != mesh.name:
-            whose = f"belongs to the mesh {owner}" if owner else "does not carry this mesh's tag"
+        if place in wanted and not belongings.belongs(resource, mesh.name, own):
+            whose = describe_owner(belongings.owner_of(resource))
             yield Finding(
                 "group",
                 mesh.group_name,
@@ -90,27 +90,16 @@ def _named(mesh: Mesh) -> Iterator[tuple[str, str]]:
 
 
 def _folder(compared: Comparison) -> Iterator[Finding]:
-    wanted = contents.secrets(compared.mesh)
-    folder = compared.world.folder
-    have = {secret.file for secret in wanted if folder.read(secret.file) is not None}
-    lost = contents.lost(wanted, have, compared.found.machines.keys())
-    if not lost:
-        return
-    whole = not have
-    there = (
-        f"{len(compared.found.machines)} of the mesh's machines are in Azure, made with secrets that are missing here: "
-    )
-    yield Finding(
-        "folder",
-        str(folder.path),
-        there + contents.describe(lost, whole=whole),
-        contents.remedy(compared.mesh.name, whole=whole),
-    )
+    folder, machines_there = compared.world.folder, compared.found.machines.keys()
+    if lost := inventory.describe_lost_secrets(compared.mesh, folder, machines_there):
+        reason, remedy = lost
+        there = f"{len(machines_there)} of the mesh's machines are in Azure, made with secrets that are missing here"
+        yield Finding("folder", str(folder.path), f"{there}: {reason}", remedy)
 
 
 def _group(compared: Comparison) -> Iterator[Finding]:
     bodies = [*compared.found.vnets.values(), *compared.found.machines.values()]
-    groups = sorted({inventory.group_of(body) for body in bodies})
+    groups = sorted({belongings.group_of(body) for body in bodies})
     wanted = compared.mesh.group_name
     if not groups or wanted.lower() in {group.lower() for group in groups}:
         return
@@ -188,12 +177,8 @@ def _network_changes(compared: Comparison, region: Region) -> Iterator[str]:
     vnet = compared.found.vnets.get(region.name)
     if vnet is None:
         return
-    prefixes = inventory.prefixes_of(vnet)
-    if prefixes and str(region.ranges.vnet) not in prefixes:
-        yield f"VNet {', '.join(prefixes)} to {region.ranges.vnet}"
-    subnet = inventory.subnet_of(vnet)
-    if subnet is not None and subnet != str(region.ranges.subnet):
-        yield f"subnet {subnet} to {region.ranges.subnet}"
+    for what, found, wanted in network.find_moved_ranges(vnet, region):
+        yield f"{what} {found} to {wanted}"
 
 
 def _cluster_changes(compared: Comparison, region: Region) -> Iterator[str]:
@@ -210,11 +195,7 @@ def _cluster_changes(compared: Comparison, region: Region) -> Iterator[str]:
 
 def _first(compared: Comparison) -> str | None:
     """Return the mesh's first region, which holds its lease, or None."""
-    lease = names.lease(compared.mesh.name)
-    for resource in compared.found.resources:
-        if resource["name"] == lease:
-            return str(resource["location"]).lower().replace(" ", "")
-    return compared.kept.regions[0].name if compared.kept else None
+    return compared.found.first_region or (compared.kept.regions[0].name if compared.kept else None)
 
 
 def _kept(world: World) -> Mesh | None:
@@ -233,7 +214,7 @@ def _suggested(compared: Comparison) -> str | None:
         str(addressing.derive(mesh.network.base, at).vnet) for at in range(addressing.capacity(mesh.network.base))
     ]
     for name, vnet in compared.found.vnets.items():
-        if at := [derived.index(prefix) for prefix in inventory.prefixes_of(vnet) if prefix in derived]:
+        if at := [derived.index(prefix) for prefix in network.prefixes_of(vnet) if prefix in derived]:
             places[name] = at[0]
     listed = [region.name for region in mesh.regions]
     if sorted(places.values()) != list(range(len(compared.found.vnets))) or not set(places) <= set(listed):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from crdbmesh.checks import actions
 from crdbmesh.checks.base import Remark, remarks_of
 from crdbmesh.checks.offers import Offer
-from crdbmesh.clients.azure import compute, identity, network, resources
+from crdbmesh.clients.azure import capacity, identity, kinds, resources
 from crdbmesh.clients.azure.session import Body, Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import CrdbmeshError, ForbiddenError, StoppedError
 from crdbmesh.local.folder import LocalFolder
+from crdbmesh.observe import belongings, network
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh, Region
@@ -32,15 +33,31 @@ class Facts:
         folder: the mesh's local folder.
         cloud: where Azure is.
         session: the session with Azure, or the error for which there is none.
+        world: the world of the run that these checks come before, if there is one.
     """
 
-    def __init__(self, mesh: Mesh | None, folder: LocalFolder, cloud: Cloud, session: Session | CrdbmeshError) -> None:
+    def __init__(
+        self,
+        mesh: Mesh | None,
+        folder: LocalFolder,
+        cloud: Cloud,
+        session: Session | CrdbmeshError,
+        world: World | None = None,
+    ) -> None:
         self._mesh = mesh
         self.folder = folder
         self.cloud = cloud
         self._session = session
+        if world is None and mesh is not None and not isinstance(session, CrdbmeshError):
+            world = World(mesh, session, folder)
+        self._world = world
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, ...], Future[Any]] = {}
+
+    @classmethod
+    def of(cls, world: World) -> Self:
+        """Make the facts of the checks that come before a run."""
+        return cls(world.mesh, world.folder, world.session.cloud, world.session, world)
 
     @property
     def knows_mesh(self) -> bool:
@@ -68,7 +85,9 @@ class Facts:
     @property
     def world(self) -> World:
         """Return the world of this run, as steps use it."""
-        return World(self.mesh, self.session, self.folder)
+        if self._world is None:
+            raise LookupError("there is no spec, or no way into Azure")
+        return self._world
 
     def each(self, regions: Iterable[Region], look: Callable[[Region], Iterable[Remark]]) -> Iterator[Remark]:
         """Yield the remarks on several regions, read in parallel, in order; an error in one becomes its remark."""
@@ -102,23 +121,18 @@ class Facts:
         """Return the resource group's body, or None."""
         return self._once(lambda: resources.find_group(self.session, self.mesh.group_name), "group")
 
-    def belongings(self) -> set[tuple[str, str]]:
-        """Return the type and name of every resource in the group, in lower case."""
+    def content(self) -> list[Body]:
+        """Return everything in the resource group, as ARM lists resources."""
+        return self._once(lambda: resources.list_group_resources(self.session, self.mesh.group_name), "content")
 
-        def read() -> set[tuple[str, str]]:
-            listed = resources.list_group_resources(self.session, self.mesh.group_name)
-            return {(str(one.get("type", "")).lower(), str(one.get("name", "")).lower()) for one in listed}
-
-        return self._once(read, "belongings")
+    def vms(self) -> list[Body]:
+        """Return the bodies of all VMs of the subscription."""
+        return self._once(lambda: kinds.VM.list(self.session), "vms")
 
     def machines(self) -> dict[str, Body]:
         """Return the bodies of the VMs in the group by name in lower case."""
-        return self._once(
-            lambda: {
-                str(one.get("name", "")).lower(): one for one in compute.list_vms(self.session, self.mesh.group_name)
-            },
-            "machines",
-        )
+        group = self.mesh.group_name.lower()
+        return {str(vm["name"]).lower(): vm for vm in self.vms() if belongings.group_of(vm).lower() == group}
 
     def find_machine(self, region: str, number: int) -> Body | None:
         """Return the VM of machine `number` of a region, or None."""
@@ -126,33 +140,24 @@ class Facts:
 
     def offers(self, region: str) -> dict[str, Offer]:
         """Return the VM sizes that Azure lists in a region, by name in lower case."""
-
-        def read() -> dict[str, Offer]:
-            skus = compute.list_skus(self.session, region)
-            return {
-                str(sku["name"]).lower(): Offer.of(sku, region)
-                for sku in skus
-                if sku.get("resourceType") == "virtualMachines"
-            }
-
-        return self._once(read, "offers", region)
+        return {name: Offer.of(sku, region) for name, sku in self.world.sizes(region).items()}
 
     def image(self, region: str) -> Body | None:
         """Return the body of the machines' image in a region, or None."""
         parts = self.mesh.machines.image.split(":")
-        return self._once(lambda: compute.find_image(self.session, region, *parts), "image", region)
+        return self._once(lambda: capacity.find_image(self.session, region, *parts), "image", region)
 
     def cores(self, region: str) -> dict[str, tuple[int, int]]:
         """Return Compute's quotas in a region: used and limit, by name in lower case."""
-        return self._once(lambda: _usages(compute.list_usages(self.session, region)), "cores", region)
+        return self._once(lambda: _usages(capacity.list_compute_usages(self.session, region)), "cores", region)
 
     def limits(self, region: str) -> dict[str, tuple[int, int]]:
         """Return the network provider's limits in a region: used and limit, by name in lower case."""
-        return self._once(lambda: _usages(network.list_usages(self.session, region)), "limits", region)
+        return self._once(lambda: _usages(capacity.list_network_usages(self.session, region)), "limits", region)
 
     def vnets(self) -> list[Body]:
         """Return the bodies of all VNets of the subscription."""
-        return self._once(lambda: network.list_vnets(self.session), "vnets")
+        return self._once(lambda: kinds.VNET.list(self.session), "vnets")
 
     def locks(self) -> list[Body]:
         """Return the bodies of all management locks of the subscription."""
@@ -174,14 +179,9 @@ class Facts:
                 raise
         return in_group and actions.allowed(self._permissions(self.mesh.group_name), action)
 
-    def find_provider_state(self, namespace: str) -> str:
-        """Return a resource provider's registration state, such as `Registered`; `absent` when there is none."""
-
-        def read() -> str:
-            found = resources.find_provider(self.session, namespace) or {}
-            return str(found.get("registrationState", "absent"))
-
-        return self._once(read, "provider", namespace)
+    def unregistered(self) -> dict[str, str]:
+        """Return the resource providers that are not registered, each with its registration state."""
+        return self._once(lambda: network.read_unregistered(self.session), "providers")
 
     def _permissions(self, group: str | None = None) -> list[Body]:
         return self._once(lambda: resources.list_permissions(self.session, group), "permissions", group or "")

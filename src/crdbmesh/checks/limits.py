@@ -94,7 +94,7 @@ def _shown(name: str, family: str) -> str:
 
 def network(facts: Facts) -> Iterator[Remark]:
     """Check that each region's limits are enough for the missing networks, firewalls, interfaces and addresses."""
-    have = facts.belongings()
+    have = {(str(one.get("type", "")).lower(), str(one.get("name", "")).lower()) for one in facts.content()}
     first = facts.mesh.regions[0].name
 
     def look(region: Region) -> Iterator[Remark]:

@@ -15,6 +15,8 @@ from crdbmesh.errors import ConfigError
 from crdbmesh.local import pki
 from crdbmesh.local.contents import LOGIN_KEY
 from crdbmesh.local.folder import SPEC
+from crdbmesh.observe import belongings, network
+from crdbmesh.observe import machines as observed
 from crdbmesh.spec import load as config
 from crdbmesh.spec import names
 
@@ -33,10 +35,9 @@ def group(facts: Facts) -> Iterator[Remark]:
     if found is None:
         yield Found(f"{mesh.group_name} will be created")
     else:
-        owner = (found.get("tags") or {}).get(names.TAG)
+        owner = belongings.owner_of(found)
         yield Found(f"{mesh.group_name} exists" + (" and belongs to this mesh" if owner == mesh.name else ""))
-        if mesh.group is None and owner != mesh.name:
-            whose = f"belongs to the mesh {owner}" if owner else "is not crdbmesh's"
+        if (whose := network.foreign_group(mesh, found)) is not None:
             yield refusal(
                 "name",
                 mesh.name,
@@ -146,7 +147,7 @@ def keys(facts: Facts) -> Iterator[Remark]:
     machines = {name: vm for name, vm in facts.machines().items() if name in ours}
     path = facts.folder.path / LOGIN_KEY
     try:
-        public = pki.read_ssh_key(path.read_text(encoding="utf-8"), facts.mesh.name).public.split()[:2]
+        public = pki.read_ssh_key(path.read_text(encoding="utf-8"), facts.mesh.name).public
     except (FileNotFoundError, NotADirectoryError):
         yield Found("none yet" if not machines else "not here")
         return
@@ -157,7 +158,7 @@ def keys(facts: Facts) -> Iterator[Remark]:
         reason = "is not an unencrypted OpenSSH private key"
         yield refusal("folder", str(path), reason, "restore it from a backup")
         return
-    strange = sorted(name for name, vm in machines.items() if public not in _keys_of(vm))
+    strange = sorted(name for name, vm in machines.items() if not observed.accepts_key(vm, public))
     if strange:
         yield refusal(
             "folder",
@@ -170,13 +171,6 @@ def keys(facts: Facts) -> Iterator[Remark]:
         yield Found(f"a login key is here, and {many} it")
     else:
         yield Found("a login key is here")
-
-
-def _keys_of(vm: dict[str, object]) -> list[list[str]]:
-    properties = vm.get("properties")
-    profile = properties.get("osProfile") if isinstance(properties, dict) else None
-    linux = (profile or {}).get("linuxConfiguration") or {}
-    return [str(key.get("keyData", "")).split()[:2] for key in (linux.get("ssh") or {}).get("publicKeys") or []]
 
 
 def clock(facts: Facts) -> Iterator[Remark]:

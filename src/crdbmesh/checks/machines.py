@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from crdbmesh.checks.comparison import AGAIN, REMOVE, REPLACE, Comparison
-from crdbmesh.clients.azure import compute, network
 from crdbmesh.errors import Finding
-from crdbmesh.observe import inventory
+from crdbmesh.observe import network
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine
@@ -76,14 +75,7 @@ def _cannot_resize(world: World, machine: Machine, size: str) -> str | None:
 
     Source: learn.microsoft.com, "Change the size of a virtual machine" (temporary disk) and "VM sizes" (architecture).
     """
-    by_name = {
-        str(sku.get("name", "")).lower(): {
-            str(one.get("name")): str(one.get("value")) for one in sku.get("capabilities") or []
-        }
-        for sku in compute.list_skus(world.session, machine.region)
-        if sku.get("resourceType") == "virtualMachines"
-    }
-    have, want = by_name.get(size.lower()), by_name.get(machine.size.lower())
+    have, want = (_capabilities(world, machine.region, name) for name in (size, machine.size))
     if have is None or want is None:
         return None
     one, other = have.get("CpuArchitectureType", "x64"), want.get("CpuArchitectureType", "x64")
@@ -95,6 +87,13 @@ def _cannot_resize(world: World, machine: Machine, size: str) -> str | None:
         one, other = ", ".join(_controllers(have)), ", ".join(_controllers(want))
         return f"its disk controllers are {one}, those of the other size {other}"
     return None
+
+
+def _capabilities(world: World, location: str, size: str) -> dict[str, str] | None:
+    sku = world.sizes(location).get(size.lower())
+    if sku is None:
+        return None
+    return {str(one.get("name")): str(one.get("value")) for one in sku.get("capabilities") or []}
 
 
 def _controllers(capabilities: Mapping[str, str]) -> list[str]:
@@ -173,7 +172,7 @@ def _port(compared: Comparison) -> int | None:
         return compared.kept.ssh.port
     session, group = compared.world.session, compared.world.group
     for region in compared.found.vnets:
-        rule = inventory.ssh_rule(network.find_nsg(session, group, names.firewall(compared.mesh.name, region)))
+        rule = network.find_ssh_rule(session, group, compared.mesh.name, region)
         if rule is not None:
             return rule.port
     return None

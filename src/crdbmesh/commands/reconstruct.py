@@ -12,15 +12,14 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from crdbmesh.clients.azure import network
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError, CrdbmeshError, Finding
 from crdbmesh.local.folder import list_meshes
-from crdbmesh.observe import inventory
+from crdbmesh.observe import inventory, network
 from crdbmesh.observe.inventory import Inventory
-from crdbmesh.spec import addressing, names
+from crdbmesh.spec import addressing
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
 
@@ -28,7 +27,7 @@ _SPARE = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
 
 
 def known(name: str | None, cloud: Cloud, root: Path) -> tuple[Mesh, bool]:
-    """The mesh meant: as the last `up` kept its spec, or reconstructed from its tags.
+    """Return the mesh meant: as the last `up` kept its spec, or reconstructed from its tags.
 
     Returns:
         The spec, and whether it was reconstructed.
@@ -43,19 +42,22 @@ def known(name: str | None, cloud: Cloud, root: Path) -> tuple[Mesh, bool]:
         return specs.kept(meant, root), False
     unknown = f"no {'such ' if meant else ''}mesh is known here ({root})"
     try:
-        with Session(cloud) as session:
-            found = inventory.find(session, meant) if meant else None
-            if found is not None and found.regions:
-                return reconstruct(session, found), True
-            listed = _listed(session)
+        return _from_azure(meant, cloud, unknown), True
     except ConfigError:
         raise
     except CrdbmeshError as error:
         reason = f"{unknown}, and Azure cannot be asked: {str(error).partition('Attempted credentials')[0].strip()}"
         raise ConfigError([Finding("name", meant or "(absent)", reason, error.hint or "try again later")]) from error
-    reason = f"{unknown}, and no region of it is in the subscription" if meant else unknown
-    remedy = listed or "give the name of one, or make one: crdbmesh up"
-    raise ConfigError([Finding("name", meant or "(absent)", reason, remedy)])
+
+
+def _from_azure(meant: str | None, cloud: Cloud, unknown: str) -> Mesh:
+    with Session(cloud) as session:
+        found = inventory.find(session, meant) if meant else None
+        if found is not None and found.regions:
+            return reconstruct(session, found)
+        reason = f"{unknown}, and no region of it is in the subscription" if meant else unknown
+        remedy = _listed(session) or "give the name of one, or make one: crdbmesh up"
+        raise ConfigError([Finding("name", meant or "(absent)", reason, remedy)])
 
 
 def reconstruct(session: Session, found: Inventory) -> Mesh:
@@ -70,7 +72,7 @@ def reconstruct(session: Session, found: Inventory) -> Mesh:
     """
     group = found.groups[0] if found.groups else found.mesh
     regions = sorted(found.regions, key=lambda region: _order(found, region))
-    free = _free(IPv4Network(prefix) for vnet in found.vnets.values() for prefix in inventory.prefixes_of(vnet))
+    free = _free(IPv4Network(prefix) for vnet in found.vnets.values() for prefix in network.prefixes_of(vnet))
     sizes = Counter(str(vm["properties"]["hardwareProfile"]["vmSize"]) for vm in found.machines.values())
     size = sizes.most_common(1)[0][0] if sizes else None
     document: dict[str, Any] = {
@@ -82,7 +84,7 @@ def reconstruct(session: Session, found: Inventory) -> Mesh:
     if group.lower() != found.mesh.lower():
         document["group"] = group
     for region in regions:
-        rule = inventory.ssh_rule(network.find_nsg(session, group, names.firewall(found.mesh, region)))
+        rule = network.find_ssh_rule(session, group, found.mesh, region)
         if rule is not None:
             document["ssh"] = {"port": rule.port}
             document["allow_from"] = [source for source in rule.sources if _is_source(source)]
@@ -112,8 +114,8 @@ def _region(found: Inventory, region: str, free: Iterator[IPv4Network]) -> dict[
     if len(sizes) == 1:
         document["size"] = sizes.pop()
     vnet = found.vnets.get(region)
-    subnet = inventory.subnet_of(vnet) if vnet is not None else None
-    prefixes = [IPv4Network(prefix) for prefix in inventory.prefixes_of(vnet)] if vnet is not None else []
+    subnet = network.subnet_of(vnet) if vnet is not None else None
+    prefixes = [IPv4Network(prefix) for prefix in network.prefixes_of(vnet)] if vnet is not None else []
     if not prefixes:
         return {**document, "vnet": str(next(free))}
     holding = [prefix for prefix in prefixes if subnet and IPv4Network(subnet).subnet_of(prefix)]
@@ -123,12 +125,10 @@ def _region(found: Inventory, region: str, free: Iterator[IPv4Network]) -> dict[
 
 def _order(found: Inventory, region: str) -> tuple[int, int, str]:
     """The first region is where the lease is; the others follow by their addresses, as the address plan gives them."""
-    lease = names.lease(found.mesh)
-    places = {str(one["location"]).lower().replace(" ", "") for one in found.resources if one["name"] == lease}
     vnet = found.vnets.get(region)
-    prefixes = [IPv4Network(prefix) for prefix in inventory.prefixes_of(vnet)] if vnet is not None else []
+    prefixes = [IPv4Network(prefix) for prefix in network.prefixes_of(vnet)] if vnet is not None else []
     first = int(min(prefixes).network_address) if prefixes else 2**32
-    return (int(region not in places), first, region)
+    return (int(region != found.first_region), first, region)
 
 
 def _transits(found: Inventory) -> Iterator[bool]:

@@ -6,6 +6,7 @@ Shapes follow Microsoft's published types for network 2025-09-01 and compute 202
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from crdbmesh import __version__
@@ -16,6 +17,8 @@ Body = dict[str, Any]
 
 NODE_PORTS = "30000-32767"
 KUBE_PORT = 6443
+PROVIDERS = ("Microsoft.Network", "Microsoft.Compute")
+"""The resource providers that the subscription must be registered for."""
 
 
 def resource_id(subscription: str, group: str, kind: str, *path: str) -> str:
@@ -53,21 +56,32 @@ def firewall(mesh: Mesh, region: Region) -> Body:
     }
 
 
-def network(mesh: Mesh, region: Region) -> Body:
-    """The VNet with its one subnet. Machines reach out through their own public IPs, so the subnet is private."""
-    return {
+def network(mesh: Mesh, region: Region, found: Mapping[str, Any] | None = None) -> Body:
+    """The VNet with its one subnet. Machines reach out through their own public IPs, so the subnet is private.
+
+    Args:
+        mesh: the spec.
+        region: whose VNet.
+        found: the VNet as it is: its peerings, and what others added to it, stay, where a PUT would remove them.
+    """
+    have = (found or {}).get("properties", {})
+    own = str(region.ranges.vnet)
+    prefixes = have.get("addressSpace", {}).get("addressPrefixes") or []
+    subnet = {
+        "name": names.SUBNET,
+        "properties": {"addressPrefix": str(region.ranges.subnet), "defaultOutboundAccess": False},
+    }
+    body: Body = {
         "location": region.name,
         "tags": tags(mesh, region.name),
         "properties": {
-            "addressSpace": {"addressPrefixes": [str(region.ranges.vnet)]},
-            "subnets": [
-                {
-                    "name": names.SUBNET,
-                    "properties": {"addressPrefix": str(region.ranges.subnet), "defaultOutboundAccess": False},
-                }
-            ],
+            "addressSpace": {"addressPrefixes": [own, *(prefix for prefix in prefixes if prefix != own)]},
+            "subnets": [subnet, *(one for one in have.get("subnets") or [] if one.get("name") != names.SUBNET)],
         },
     }
+    if peerings := have.get("virtualNetworkPeerings"):
+        body["properties"]["virtualNetworkPeerings"] = peerings
+    return body
 
 
 def peering(mesh: Mesh, remote: Region, subscription: str) -> Body:
@@ -181,6 +195,11 @@ def virtual_machine(
     if zone is not None:
         body["zones"] = [zone]
     return body
+
+
+def changeable(mesh: Mesh, machine: Machine) -> Body:
+    """What of a machine's VM is sent to one that is there: its tags and its size. Azure changes nothing else of it."""
+    return {"tags": tags(mesh, machine.region), "properties": {"hardwareProfile": {"vmSize": machine.size}}}
 
 
 def usable_zones(sku: Body, location: str) -> tuple[str, ...]:

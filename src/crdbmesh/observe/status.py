@@ -8,23 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from crdbmesh.clients.azure import compare, compute, network
-from crdbmesh.desired import azure as resources
 from crdbmesh.errors import CrdbmeshError
-from crdbmesh.observe import cilium, database, dns, k3s, links
+from crdbmesh.observe import cilium, database, dns, k3s, links, machines, network
 from crdbmesh.observe.health import Health, Layer, Level, RegionHealth
 from crdbmesh.run.world import World
-from crdbmesh.spec import names
-from crdbmesh.spec.mesh import Machine, Region
+from crdbmesh.spec.mesh import Region
 
 
 def read(world: World) -> Health:
     """Read every layer of every region, in parallel."""
     regions = world.mesh.all_regions()
     readers: dict[str, Callable[[World, Region], Layer]] = {
-        "network": _network,
-        "peerings": _peerings,
-        "machines": _machines,
+        "network": network.read_network,
+        "peerings": network.read_peerings,
+        "machines": machines.read_machines,
         "nodes": k3s.read_nodes,
         "cilium": cilium.read_cilium,
         "clustermesh": links.read_clustermesh,
@@ -65,83 +62,6 @@ def _wanted(name: str, world: World, region: Region) -> int:
         "dns": others,
         "cockroachdb": region.replicas,
     }[name]
-
-
-def _layer(name: str, good: int, wanted: int, causes: list[str], *, absent: bool = False) -> Layer:
-    level = Level.ABSENT if absent else Level.OK if good >= wanted and not causes else Level.DEGRADED
-    return Layer(name, level, good, wanted, "; ".join(causes) or None)
-
-
-def _network(world: World, region: Region) -> Layer:
-    mesh, session, group = world.mesh, world.session, world.group
-    vnet = network.find_vnet(session, group, names.network(mesh.name, region.name))
-    nsg = network.find_nsg(session, group, names.firewall(mesh.name, region.name))
-    causes = []
-    for what, found, wanted in (
-        ("VNet", vnet, resources.network(mesh, region)),
-        ("network security group", nsg, resources.firewall(mesh, region)),
-    ):
-        if found is None:
-            causes.append(f"the {what} is absent")
-        elif differences := compare.differences(wanted["properties"], found.get("properties", {})):
-            causes.append(f"{what}: {differences[0]}")
-    ours = {rule["name"] for rule in resources.firewall(mesh, region)["properties"]["securityRules"]}
-    rules = (nsg or {}).get("properties", {}).get("securityRules") or []
-    foreign = sorted(str(rule.get("name")) for rule in rules if rule.get("name") not in ours)
-    if foreign:
-        causes.append(f"firewall rules that are not ours: {', '.join(foreign)}")
-    absent = vnet is None and nsg is None
-    return _layer("network", max(0, 2 - len(causes)), 2, causes, absent=absent)
-
-
-def _peerings(world: World, region: Region) -> Layer:
-    mesh = world.mesh
-    causes, good, seen = [], 0, 0
-    for other in mesh.others(region):
-        name = names.peering(mesh.name, region.name, other.name)
-        found = network.find_peering(world.session, world.group, names.network(mesh.name, region.name), name)
-        if found is None:
-            causes.append(f"peering to {other.name} is absent")
-            continue
-        seen += 1
-        properties = found.get("properties", {})
-        wanted = resources.peering(mesh, other, world.session.subscription_id)
-        differences = compare.differences(wanted, found)
-        state = properties.get("peeringState")
-        if state != "Connected":
-            causes.append(f"peering to {other.name} is {state}")
-        elif properties.get("peeringSyncLevel", "FullyInSync") != "FullyInSync":
-            causes.append(f"peering to {other.name} is {properties['peeringSyncLevel']}")
-        elif differences:
-            causes.append(f"peering to {other.name}: {differences[0]}")
-        else:
-            good += 1
-    wanted_count = len(mesh.others(region))
-    return _layer("peerings", good, wanted_count, causes, absent=wanted_count > 0 and seen == 0)
-
-
-def _machines(world: World, region: Region) -> Layer:
-    with ThreadPoolExecutor(max_workers=8, thread_name_prefix="machines") as pool:
-        states = list(pool.map(lambda machine: _machine(world, machine), region.machines))
-    causes = [f"{machine.node} is {state}" for machine, state in zip(region.machines, states, strict=True) if state]
-    return _layer(
-        "machines",
-        states.count(None),
-        len(states),
-        causes,
-        absent=all(state == "absent" for state in states),
-    )
-
-
-def _machine(world: World, machine: Machine) -> str | None:
-    name = names.machine(world.mesh.name, machine.region, machine.number)
-    view = compute.find_instance_view(world.session, world.group, name)
-    if view is None:
-        return "absent"
-    codes = [str(status.get("code", "")) for status in view.get("statuses") or []]
-    if any(code.lower() == "powerstate/running" for code in codes):
-        return None
-    return ", ".join(code.rpartition("/")[2] for code in codes) or "in an unknown state"
 
 
 def _cluster_id(world: World, region: Region) -> str | None:

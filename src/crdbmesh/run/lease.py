@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from crdbmesh.clients.azure import network
+from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.waiting import wait_until
 from crdbmesh.errors import CloudError, CrdbmeshError, HeldError, RefusedError
@@ -195,7 +195,7 @@ class Lease:
         )
 
     def _read(self) -> tuple[Holder | None, str | None]:
-        found = network.find_nsg(self._session, self._group, names.lease(self._mesh))
+        found = kinds.NSG.find(self._session, self._group, names.lease(self._mesh))
         if found is None:
             return None, None
         owner = (found.get("tags") or {}).get(names.TAG)
@@ -241,9 +241,8 @@ class Lease:
     def _put(self, more: Mapping[str, str], etag: str | None) -> None:
         body: dict[str, Any] = {"location": self._location, "tags": {**self._tags, **more}, "properties": {}}
         condition = {"If-Match": etag} if etag else {"If-None-Match": "*"}
-        network.ensure_nsg(
-            self._session, self._group, names.lease(self._mesh), body, condition=condition, deadline_s=_TAKE_S
-        )
+        name = names.lease(self._mesh)
+        kinds.NSG.ensure(self._session, self._group, name, body=body, headers=condition, deadline_s=_TAKE_S)
 
     def _renewed(self, *, since: dt.datetime) -> Holder:
         until = _now() + dt.timedelta(seconds=round(self._lasts_s))

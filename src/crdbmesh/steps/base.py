@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from crdbmesh.clients.azure import compare
+from crdbmesh.clients.azure.kinds import Kind
+from crdbmesh.clients.azure.session import Body
 from crdbmesh.clients.waiting import wait_until
 from crdbmesh.desired import Object
 from crdbmesh.engine.step import Gap, Say, Step
-from crdbmesh.errors import KubeError, RefusedError
+from crdbmesh.errors import KubeError
+from crdbmesh.observe.resource import Observed
 from crdbmesh.run.world import World
-from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine, Region
 
 
@@ -40,74 +40,41 @@ class MachineStep(RegionStep):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceStep(RegionStep):
-    """An Azure resource that must be as the spec says.
+    """An Azure resource that must be as the spec says."""
 
-    A subclass says what is wanted and how to find and ensure it; what Azure cannot change in place is refused.
-    """
+    kind: ClassVar[Kind]
 
+    @property
     @abstractmethod
-    def wanted(self) -> Mapping[str, Any]:
-        """The resource's body."""
-
-    @abstractmethod
-    def find(self) -> dict[str, Any] | None:
-        """The resource as it is."""
-
-    @abstractmethod
-    def ensure(self, body: dict[str, Any], say: Say) -> None:
-        """Create or update it, and wait."""
-
     def resource(self) -> str:
-        """What it is, for messages."""
-        return self.name
+        """The resource's name in Azure."""
 
-    def fixed(self) -> Mapping[str, Callable[[Mapping[str, Any]], object]]:
-        """What cannot be changed in place: by name, how to read it from a body."""
-        return {"location": lambda body: str(body.get("location", "")).lower().replace(" ", "")}
+    @abstractmethod
+    def observe(self) -> Observed:
+        """Judge the resource as it is."""
+
+    @abstractmethod
+    def wanted(self, found: Body | None) -> Body:
+        """Return the whole body to send, for a resource that is as `found` says."""
 
     def check(self) -> Gap | None:
-        """Compare what is with what is wanted."""
-        found = self.find()
-        if found is None:
-            return Gap(f"{self.resource()} is absent")
-        self.refuse_foreign(found)
-        wanted = self.wanted()
-        for what, read in self.fixed().items():
-            if read(found) != read(wanted):
-                raise RefusedError(
-                    f"{self.resource()}: {what} is {read(found)}, the spec says {read(wanted)}, "
-                    "and that cannot be changed in place",
-                    hint="put the spec back, or run `crdbmesh down` and `crdbmesh up` with the new one",
-                )
-        if (state := found.get("properties", {}).get("provisioningState")) != "Succeeded":
-            return Gap(f"{self.resource()} is {state}")
-        differences = compare.differences(wanted, found)
-        return Gap(f"{self.resource()}: {'; '.join(differences)}") if differences else None
+        """Judge the resource as it is."""
+        return self.observe().gap()
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole body is sent, whatever differs
         """Send the wanted body, with the tags that others have put on the resource."""
-        found = self.find() or {}
-        self.refuse_foreign(found or self.wanted())
-        wanted = dict(self.wanted())
-        self.ensure({**wanted, "tags": {**(found.get("tags") or {}), **wanted["tags"]}}, say)
-
-    def refuse_foreign(self, found: Mapping[str, Any]) -> None:
-        """Refuse a resource that is somebody else's: what carries our tag, `down` deletes.
-
-        In a group of the mesh's own a lost tag is put back; in a shared one nobody can tell.
-
-        Raises:
-            RefusedError: it carries another mesh's tag, or none in a group that is shared.
-        """
-        mesh = self.world.mesh
-        owner = (found.get("tags") or {}).get(names.TAG)
-        if owner == mesh.name or (owner is None and mesh.group is None):
-            return
-        whose = f"belongs to the mesh {owner}" if owner else "does not carry this mesh's tag"
-        raise RefusedError(
-            f"{self.resource()} exists in {mesh.group_name} and {whose}",
-            hint=f"choose another --name or `group`; if it is this mesh's own, tag it {names.TAG}={mesh.name}",
+        seen = self.observe()
+        if seen.refusal is not None:
+            raise seen.refusal
+        body = self.wanted(seen.found)
+        self.kind.ensure(
+            self.world.session, self.world.group, self.resource, body=with_tags_of(seen.found, body), say=say
         )
+
+
+def with_tags_of(found: Body | None, body: Body) -> Body:
+    """Return a body with the tags that others have put on the resource as well as its own."""
+    return {**body, "tags": {**((found or {}).get("tags") or {}), **body["tags"]}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from crdbmesh.clients.azure import compute, network
-from crdbmesh.desired import azure as resources
+from crdbmesh.clients.azure import kinds
+from crdbmesh.clients.azure.session import Body
+from crdbmesh.desired import azure as desired
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap, Say
 from crdbmesh.errors import HostError, WaitError
+from crdbmesh.observe import machines
+from crdbmesh.observe.resource import Observed
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import names
-from crdbmesh.steps.base import MachineStep, ResourceStep
+from crdbmesh.steps import secrets
+from crdbmesh.steps.base import MachineStep, ResourceStep, with_tags_of
 
 BOOT_DEADLINE_S = 600.0
 
@@ -23,138 +25,91 @@ BOOT_DEADLINE_S = 600.0
 class Address(MachineStep, ResourceStep):
     """A machine's public address."""
 
-    def resource(self) -> str:
-        """What it is, for messages."""
-        return f"public IP {self._name}"
-
-    def wanted(self) -> Mapping[str, Any]:
-        """The public IP."""
-        return resources.public_address(self.world.mesh, self.machine)
-
-    def find(self) -> dict[str, Any] | None:
-        """The public IP as it is."""
-        return network.find_public_ip(self.world.session, self.world.group, self._name)
-
-    def ensure(self, body: dict[str, Any], say: Say) -> None:
-        """Create or update it."""
-        network.ensure_public_ip(self.world.session, self.world.group, self._name, body, say=say)
+    kind = kinds.PUBLIC_IP
 
     @property
-    def _name(self) -> str:
+    def resource(self) -> str:
+        """The public IP's name."""
         return names.address(self.world.mesh.name, self.machine.region, self.machine.number)
+
+    def observe(self) -> Observed:
+        """Judge the public IP as it is."""
+        return machines.address(self.world, self.machine)
+
+    def wanted(self, found: Body | None) -> Body:  # noqa: ARG002
+        """Return the public IP."""
+        return desired.public_address(self.world.mesh, self.machine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nic(MachineStep, ResourceStep):
     """A machine's network interface."""
 
-    def resource(self) -> str:
-        """What it is, for messages."""
-        return f"network interface {self._name}"
-
-    def wanted(self) -> Mapping[str, Any]:
-        """The interface."""
-        return resources.nic(self.world.mesh, self.machine, self.world.session.subscription_id)
-
-    def find(self) -> dict[str, Any] | None:
-        """The interface as it is."""
-        return network.find_nic(self.world.session, self.world.group, self._name)
-
-    def ensure(self, body: dict[str, Any], say: Say) -> None:
-        """Create or update it."""
-        network.ensure_nic(self.world.session, self.world.group, self._name, body, say=say)
+    kind = kinds.NIC
 
     @property
-    def _name(self) -> str:
+    def resource(self) -> str:
+        """The interface's name."""
         return names.nic(self.world.mesh.name, self.machine.region, self.machine.number)
+
+    def observe(self) -> Observed:
+        """Judge the interface as it is."""
+        return machines.nic(self.world, self.machine)
+
+    def wanted(self, found: Body | None) -> Body:  # noqa: ARG002
+        """Return the interface."""
+        return desired.nic(self.world.mesh, self.machine, self.world.session.subscription_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualMachine(MachineStep, ResourceStep):
     """A machine's VM, running."""
 
-    def resource(self) -> str:
-        """What it is, for messages."""
-        return f"VM {self._name}"
+    kind = kinds.VM
 
-    def wanted(self) -> Mapping[str, Any]:
-        """The VM."""
-        world = self.world
+    @property
+    def resource(self) -> str:
+        """The VM's name."""
+        return names.machine(self.world.mesh.name, self.machine.region, self.machine.number)
+
+    def observe(self) -> Observed:
+        """Judge the VM as it is; one that was made with another login key than ours is of no use."""
+        seen = machines.vm(self.world, self.machine)
+        if seen.found is not None and seen.refusal is None:
+            public = self.world.login_key().public
+            if not machines.accepts_key(seen.found, public):
+                raise lost_folder(seen.title)
+        return seen
+
+    def wanted(self, found: Body | None) -> Body:
+        """Return the VM to create, or what Azure can change of one that is there."""
+        world, mesh = self.world, self.world.mesh
+        if found is not None:
+            return desired.changeable(mesh, self.machine)
         host_key = world.host_key(self.machine)
-        return resources.virtual_machine(
-            world.mesh,
+        return desired.virtual_machine(
+            mesh,
             self.machine,
             world.session.subscription_id,
             zone=world.zone_of(self.machine),
             login_key=world.login_key().public,
-            cloud_init=hosts.cloud_init(world.mesh, host_key=host_key.private, host_key_public=host_key.public),
+            cloud_init=hosts.cloud_init(mesh, host_key=host_key.private, host_key_public=host_key.public),
         )
 
-    def find(self) -> dict[str, Any] | None:
-        """The VM as it is."""
-        return compute.find_vm(self.world.session, self.world.group, self._name)
-
-    def ensure(self, body: dict[str, Any], say: Say) -> None:
-        """Create it; one that is there keeps its zone, its keys and its image, which cannot be changed."""
-        compute.ensure_vm(self.world.session, self.world.group, self._name, body, say=say)
-
-    def check(self) -> Gap | None:
-        """Also that it was made with our login key, and that it runs."""
-        found = self.find()
-        if found is None:
-            return Gap(f"{self.resource()} is absent")
-        self.refuse_foreign(found)
-        if not self._has_our_key(found):
-            raise lost_folder(self.resource())
-        state = found.get("properties", {}).get("provisioningState")
-        if state != "Succeeded":
-            return Gap(f"{self.resource()} is {state}")
-        size = found["properties"].get("hardwareProfile", {}).get("vmSize", "")
-        if size.lower() != self.machine.size.lower():
-            return Gap(f"{self.resource()}: size {self.machine.size} wanted, {size} found")
-        power = self._power()
-        return None if power == "running" else Gap(f"{self.resource()} is {power}, not running")
-
     def apply(self, gap: Gap, say: Say) -> None:
-        """Create it, or start it again, or send the new size."""
-        found = self.find()
-        if found is None:
+        """Create it, or start it again, or change its size or its tags."""
+        seen = self.observe()
+        if seen.found is None:
+            secrets.make(self.world)
             ResourceStep.apply(self, gap, say)
             return
-        if found.get("properties", {}).get("provisioningState") == "Succeeded" and self._power() != "running":
-            compute.start_vm(self.world.session, self.world.group, self._name, say=say)
+        session, group = self.world.session, self.world.group
+        is_settled = seen.found["properties"].get("provisioningState") == "Succeeded"
+        if is_settled and not machines.is_running(seen.found):
+            kinds.start_vm(session, group, self.resource, say=say)
             return
-        wanted = dict(self.wanted())
-        properties = dict(wanted["properties"])
-        properties["osProfile"] = {key: value for key, value in properties["osProfile"].items() if key != "customData"}
-        have = found.get("properties", {}).get("storageProfile", {})
-        for fixed in ("imageReference", "osDisk"):
-            if fixed in have:
-                properties["storageProfile"] = {**properties["storageProfile"], fixed: have[fixed]}
-        body = {**wanted, "properties": properties, "tags": {**(found.get("tags") or {}), **wanted["tags"]}}
-        if zones := found.get("zones"):
-            body["zones"] = zones
-        else:
-            body.pop("zones", None)
-        self.ensure(body, say)
-
-    def _has_our_key(self, found: Mapping[str, Any]) -> bool:
-        profile = found.get("properties", {}).get("osProfile", {})
-        keys = (profile.get("linuxConfiguration") or {}).get("ssh", {}).get("publicKeys") or []
-        ours = self.world.login_key().public.split()[:2]
-        return any(str(key.get("keyData", "")).split()[:2] == ours for key in keys)
-
-    def _power(self) -> str:
-        view = compute.find_instance_view(self.world.session, self.world.group, self._name) or {}
-        for status in view.get("statuses") or []:
-            kind, _, value = str(status.get("code", "")).partition("/")
-            if kind == "PowerState":
-                return value
-        return "in an unknown power state"
-
-    @property
-    def _name(self) -> str:
-        return names.machine(self.world.mesh.name, self.machine.region, self.machine.number)
+        body = with_tags_of(seen.found, self.wanted(seen.found))
+        self.kind.update(session, group, self.resource, body=body, say=say)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

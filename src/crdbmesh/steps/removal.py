@@ -1,28 +1,20 @@
 """What `down` removes: steps that hold when something is gone.
 
-Not the catalog reversed: these are made from what carries the mesh's tag in the world, whatever the spec says.
+Not the catalog reversed: these are made from what belongs to the mesh in Azure, whatever the spec says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from crdbmesh.clients.azure import network
+from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.engine.step import Gap, Say, Step
+from crdbmesh.observe.belongings import Belongings, Resource
 
-VNET = "microsoft.network/virtualnetworks"
-ORDER = (
-    "microsoft.compute/virtualmachines",
-    "microsoft.compute/disks",
-    "microsoft.network/networkinterfaces",
-    "microsoft.network/publicipaddresses",
-    VNET,
-    "microsoft.network/networksecuritygroups",
-)
+_ORDER = (kinds.VM, kinds.DISK, kinds.NIC, kinds.PUBLIC_IP, kinds.VNET, kinds.NSG)
 """What must go before what: a NIC in use, an address in use, a network in use cannot be deleted."""
 
 
@@ -50,97 +42,82 @@ class GroupGone(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceGone(Step):
-    """One resource of the mesh is gone."""
+    """One resource of the mesh is gone; for a peering, only this direction of it."""
 
     session: Session
     resource_id: str
 
     def check(self) -> Gap | None:
         """Look for it."""
-        if arm.find_resource_by_id(self.session, self.resource_id) is None:
+        if arm.find_resource(self.session, self.resource_id) is None:
             return None
         return Gap(f"{self.resource_id.rpartition('/')[2]} is there")
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Delete it."""
-        arm.delete_resource_by_id(self.session, self.resource_id, say=say)
+        arm.delete_resource(self.session, self.resource_id, say=say)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeeringGone(Step):
-    """One directed peering of a VNet of the mesh is gone."""
+def steps(session: Session, found: Belongings, *, wait: bool) -> list[Step]:
+    """Make the steps that delete what belongs to a mesh.
 
-    session: Session
-    group: str
-    vnet: str
-    peering: str
-
-    def check(self) -> Gap | None:
-        """Look for it."""
-        if network.find_peering(self.session, self.group, self.vnet, self.peering) is None:
-            return None
-        return Gap(f"{self.peering} is there")
-
-    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Delete it."""
-        network.delete_peering(self.session, self.group, self.vnet, self.peering, say=say)
+    Args:
+        session: Azure.
+        found: what belongs to it.
+        wait: until groups are gone; otherwise only until Azure has taken the order.
+    """
+    groups = [GroupGone(name=f"group/{group}", session=session, group=group, wait=wait) for group in found.groups]
+    return [*groups, *_resource_steps(session, found.resources)]
 
 
-def resource_steps(session: Session, found: Iterable[Mapping[str, Any]]) -> list[Step]:
-    """Steps that delete resources one by one, in an order that Azure accepts; `found` as ARM lists resources.
+def _resource_steps(session: Session, resources: Sequence[Resource]) -> list[Step]:
+    """Resources one by one, in an order that Azure accepts.
 
     Peerings, which no list of resources shows, go before their VNets; the halves that lead to a VNet of the mesh are
     peerings of another VNet of the mesh, so they are among them.
     """
-    resources = list(found)
     peerings = [step for resource in resources for step in _peering_steps(session, resource)]
-    steps: list[Step] = [*peerings]
+    made: list[Step] = [*peerings]
     before: frozenset[str] = frozenset()
     for rank in sorted({_rank(resource) for resource in resources}):
-        at_rank = [resource for resource in resources if _rank(resource) == rank]
-        is_vnet = rank == ORDER.index(VNET)
+        is_vnet = rank == _ORDER.index(kinds.VNET)
         after = before | {step.name for step in peerings} if is_vnet else before
-        made = [
+        gone = [
             ResourceGone(name=_name(resource), after=after, session=session, resource_id=str(resource["id"]))
-            for resource in at_rank
+            for resource in resources
+            if _rank(resource) == rank
         ]
-        steps += made
-        before |= {step.name for step in made}
-    return steps
+        made += gone
+        before |= {step.name for step in gone}
+    return made
 
 
-def _peering_steps(session: Session, resource: Mapping[str, Any]) -> list[Step]:
-    if str(resource["type"]).lower() != VNET:
+def _peering_steps(session: Session, vnet: Resource) -> list[Step]:
+    at = kinds.ResourceId.parse(str(vnet["id"]))
+    if at.kind is not kinds.VNET:
         return []
-    group, vnet = _group(resource), str(resource["name"])
     return [
-        PeeringGone(
-            name=f"{_name(resource)}/{peering['name']}",
+        ResourceGone(
+            name=f"{_name(vnet)}/{peering['name']}",
             # Azure wants one writer per VNet at a time, and a peering's deletion changes both of its VNets.
-            exclusive=frozenset({str(resource["id"]).lower(), _remote(peering)}),
+            exclusive=frozenset({str(vnet["id"]).lower(), _remote(peering)}),
             session=session,
-            group=group,
-            vnet=vnet,
-            peering=str(peering["name"]),
+            resource_id=str(peering["id"]),
         )
-        for peering in network.list_peerings(session, group, vnet)
+        for peering in kinds.PEERING.list(session, at.group, *at.names)
     ]
 
 
-def _rank(resource: Mapping[str, Any]) -> int:
-    kind = str(resource["type"]).lower()
-    return ORDER.index(kind) if kind in ORDER else -1
+def _rank(resource: Resource) -> int:
+    kind = kinds.ResourceId.parse(str(resource["id"])).kind
+    return _ORDER.index(kind) if kind in _ORDER else -1
 
 
-def _name(resource: Mapping[str, Any]) -> str:
-    kind = str(resource["type"]).rpartition("/")[2]
-    return f"{_group(resource)}/{kind}/{resource['name']}"
+def _name(resource: Resource) -> str:
+    at = kinds.ResourceId.parse(str(resource["id"]))
+    return f"{at.group}/{at.type.rpartition('/')[2]}/{resource['name']}"
 
 
-def _group(resource: Mapping[str, Any]) -> str:
-    return str(resource["id"]).strip("/").split("/")[3]
-
-
-def _remote(peering: Mapping[str, Any]) -> str:
+def _remote(peering: Resource) -> str:
     remote = (peering.get("properties") or {}).get("remoteVirtualNetwork") or {}
     return str(remote.get("id", "")).lower()

@@ -100,7 +100,7 @@ def delete(session: Session, group: str) -> Callable[[str, str], None]:
     def do(kind: str, name: str) -> None:
         provider = "Compute" if kind in {"virtualMachines", "disks"} else "Network"
         scope = f"/subscriptions/{session.subscription_id}/resourceGroups/{group}"
-        resources.delete_resource_by_id(session, f"{scope}/providers/Microsoft.{provider}/{kind}/{name}")
+        resources.delete_resource(session, f"{scope}/providers/Microsoft.{provider}/{kind}/{name}")
 
     return do
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crdbmesh.clients.azure import compute, network, resources
+from crdbmesh.clients.azure import capacity, kinds, resources
 from crdbmesh.clients.azure.compare import differences
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.errors import CloudError, QuotaError
@@ -21,11 +21,11 @@ LOGIN_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE3Ls5O8Nq7bU0jYQ0mXn1t9b8b5m1y
 
 @pytest.fixture(scope="module")
 def make_nic(session: Session, group: str) -> Callable[[str], Body]:
-    net = network.ensure_vnet(
+    net = kinds.VNET.ensure(
         session,
         group,
         "machines",
-        {
+        body={
             "location": LOCATION,
             "properties": {
                 "addressSpace": {"addressPrefixes": ["10.80.0.0/16"]},
@@ -38,7 +38,7 @@ def make_nic(session: Session, group: str) -> Callable[[str], Body]:
     def make(name: str) -> Body:
         configuration = {"name": "primary", "properties": {"primary": True, "subnet": subnet}}
         body = {"location": LOCATION, "properties": {"ipConfigurations": [configuration]}}
-        return network.ensure_nic(session, group, name, body)
+        return kinds.NIC.ensure(session, group, name, body=body)
 
     return make
 
@@ -93,8 +93,7 @@ def vm(nic: Body, name: str, *, size: str = SIZE) -> Body:
 
 
 def test_an_absent_machine_is_none_and_deleting_it_is_done(session: Session, group: str, delete: Delete) -> None:
-    assert compute.find_vm(session, group, "absent") is None
-    assert compute.find_instance_view(session, group, "absent") is None
+    assert kinds.VM.find(session, group, "absent") is None
     delete("virtualMachines", "absent")
     delete("disks", "absent")
 
@@ -105,27 +104,31 @@ def test_a_machine_lives_and_takes_its_disk_and_interface_with_it(
     said: list[str] = []
     nic = make_nic("alive-nic")
     body = vm(nic, "alive")
-    made = compute.ensure_vm(session, group, "alive", body, say=said.append)
+    made = kinds.VM.ensure(session, group, "alive", body=body, say=said.append)
     assert made["properties"]["provisioningState"] == "Succeeded"
     assert differences(body, made) == []
     assert any(text.startswith("PUT virtualMachines/alive: ") for text in said)
     # Azure takes customData once, at creation.
     del body["properties"]["osProfile"]["customData"]
-    assert differences(body, compute.ensure_vm(session, group, "alive", body)) == []
+    assert differences(body, kinds.VM.ensure(session, group, "alive", body=body)) == []
 
-    compute.start_vm(session, group, "alive")
-    view = compute.find_instance_view(session, group, "alive")
-    assert view is not None
-    assert "PowerState/running" in [status["code"] for status in view["statuses"]]
-    assert "alive" in [one["name"] for one in compute.list_vms(session, group)]
+    kinds.start_vm(session, group, "alive")
+    changed = kinds.VM.update(session, group, "alive", body={"tags": {"added": "later"}})
+    assert changed["tags"] == {"added": "later"}
+    assert differences(body, changed) == []
+    found = kinds.VM.find(session, group, "alive", expand="instanceView")
+    assert found is not None
+    statuses = found["properties"]["instanceView"]["statuses"]
+    assert "PowerState/running" in [status["code"] for status in statuses]
+    assert "alive" in [one["name"] for one in kinds.VM.list(session, group)]
     assert "alive-os" in disks(session, group)
     with pytest.raises(CloudError) as caught:
         delete("networkInterfaces", "alive-nic")
     assert caught.value.code == "NicInUse"
 
     delete("virtualMachines", "alive")
-    assert compute.find_vm(session, group, "alive") is None
-    assert network.find_nic(session, group, "alive-nic") is None
+    assert kinds.VM.find(session, group, "alive") is None
+    assert kinds.NIC.find(session, group, "alive-nic") is None
     assert "alive-os" not in disks(session, group)
 
 
@@ -133,7 +136,7 @@ def test_a_size_that_does_not_exist_is_refused_with_a_remedy(
     session: Session, group: str, make_nic: Callable[[str], Body]
 ) -> None:
     with pytest.raises(QuotaError) as caught:
-        compute.ensure_vm(session, group, "odd", vm(make_nic("odd-nic"), "odd", size="Standard_Z2s_v9"))
+        kinds.VM.ensure(session, group, "odd", body=vm(make_nic("odd-nic"), "odd", size="Standard_Z2s_v9"))
     assert caught.value.hint is not None
     assert "size" in caught.value.hint
 
@@ -141,7 +144,7 @@ def test_a_size_that_does_not_exist_is_refused_with_a_remedy(
 def test_more_cores_than_the_quota_has_left_are_refused_with_a_remedy(
     session: Session, group: str, make_nic: Callable[[str], Body]
 ) -> None:
-    usages = {one["name"]["value"].lower(): one for one in compute.list_usages(session, LOCATION)}
+    usages = {one["name"]["value"].lower(): one for one in capacity.list_compute_usages(session, LOCATION)}
 
     def left(name: str) -> float:
         usage = usages.get(name.lower(), {"limit": 0, "currentValue": 0})
@@ -149,7 +152,7 @@ def test_more_cores_than_the_quota_has_left_are_refused_with_a_remedy(
 
     too_big = [
         sku["name"]
-        for sku in compute.list_skus(session, LOCATION)
+        for sku in capacity.list_skus(session, LOCATION)
         if sku["resourceType"] == "virtualMachines"
         and not sku.get("restrictions")
         and sku["name"].startswith("Standard_D")
@@ -158,12 +161,12 @@ def test_more_cores_than_the_quota_has_left_are_refused_with_a_remedy(
     if not too_big:
         pytest.skip("this subscription has room for the biggest machine there is")
     with pytest.raises(QuotaError) as caught:
-        compute.ensure_vm(session, group, "big", vm(make_nic("big-nic"), "big", size=too_big[0]))
+        kinds.VM.ensure(session, group, "big", body=vm(make_nic("big-nic"), "big", size=too_big[0]))
     assert caught.value.hint is not None
 
 
 def test_sizes_are_listed_with_their_zones_family_and_cores(session: Session) -> None:
-    (sku,) = [one for one in compute.list_skus(session, LOCATION) if one["name"] == SIZE]
+    (sku,) = [one for one in capacity.list_skus(session, LOCATION) if one["name"] == SIZE]
     assert sku["resourceType"] == "virtualMachines"
     assert sku["family"].lower() == "standarddsv5family"
     assert capability(sku, "vCPUs") == "2"
@@ -172,7 +175,7 @@ def test_sizes_are_listed_with_their_zones_family_and_cores(session: Session) ->
 
 
 def test_quota_is_listed_for_the_region_and_each_family(session: Session) -> None:
-    usages = {one["name"]["value"].lower(): one for one in compute.list_usages(session, LOCATION)}
+    usages = {one["name"]["value"].lower(): one for one in capacity.list_compute_usages(session, LOCATION)}
     assert {"cores", "standarddsv5family", "virtualmachines"} <= set(usages)
     assert usages["cores"]["limit"] > 0
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from crdbmesh.clients import cloud
-from crdbmesh.clients.azure import network, resources
+from crdbmesh.clients.azure import kinds, resources
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import CloudError, ConfigError, CredentialError
@@ -35,8 +35,8 @@ def test_a_group_does_not_move(session: Session, group: str) -> None:
 
 def test_what_carries_a_tag_is_listed_wherever_it_is(session: Session, group: str, tag: tuple[str, str]) -> None:
     body = {"location": "eastus", "tags": {tag[0]: tag[1]}, "properties": {}}
-    made = network.ensure_nsg(session, group, "tagged", body)
-    network.ensure_nsg(session, group, "untagged", {"location": "eastus", "properties": {}})
+    made = kinds.NSG.ensure(session, group, "tagged", body=body)
+    kinds.NSG.ensure(session, group, "untagged", body={"location": "eastus", "properties": {}})
     listed = resources.list_tagged(session, *tag)
     assert made["id"].lower() in [one["id"].lower() for one in listed]
     assert "untagged" not in [one["name"] for one in listed]
@@ -46,21 +46,21 @@ def test_what_carries_a_tag_is_listed_wherever_it_is(session: Session, group: st
 def test_every_page_is_read(session: Session, group: str) -> None:
     names = {f"page-{number}" for number in range(12)}
     for name in names:
-        network.ensure_nsg(session, group, name, {"location": "eastus", "properties": {}})
+        kinds.NSG.ensure(session, group, name, body={"location": "eastus", "properties": {}})
     assert names <= {one["name"] for one in resources.list_group_resources(session, group)}
 
 
 def test_a_resource_is_found_and_deleted_by_its_id_alone(session: Session, group: str) -> None:
-    made = network.ensure_nsg(session, group, "by-id", {"location": "eastus", "properties": {}})
-    found = resources.find_resource_by_id(session, made["id"])
+    made = kinds.NSG.ensure(session, group, "by-id", body={"location": "eastus", "properties": {}})
+    found = resources.find_resource(session, made["id"])
     assert found is not None
     assert found["name"] == "by-id"
-    resources.delete_resource_by_id(session, made["id"])
-    assert network.find_nsg(session, group, "by-id") is None
-    assert resources.find_resource_by_id(session, made["id"]) is None
-    resources.delete_resource_by_id(session, made["id"])
+    resources.delete_resource(session, made["id"])
+    assert kinds.NSG.find(session, group, "by-id") is None
+    assert resources.find_resource(session, made["id"]) is None
+    resources.delete_resource(session, made["id"])
     with pytest.raises(CloudError, match="is not the id of a resource"):
-        resources.delete_resource_by_id(session, f"/subscriptions/{session.subscription_id}")
+        resources.delete_resource(session, f"/subscriptions/{session.subscription_id}")
 
 
 def test_a_deleted_group_is_gone_with_all_in_it_and_deleting_it_again_is_done(
@@ -68,7 +68,7 @@ def test_a_deleted_group_is_gone_with_all_in_it_and_deleting_it_again_is_done(
 ) -> None:
     doomed = f"{group}-doomed"
     resources.ensure_group(session, doomed, "eastus", {tag[0]: tag[1]})
-    network.ensure_nsg(session, doomed, "with-it", {"location": "eastus", "properties": {}})
+    kinds.NSG.ensure(session, doomed, "with-it", body={"location": "eastus", "properties": {}})
     said: list[str] = []
     resources.delete_group(session, doomed, wait=True, say=said.append)
     assert resources.find_group(session, doomed) is None
@@ -83,12 +83,12 @@ def test_a_group_that_is_being_deleted_can_be_left_alone_or_waited_for_or_made_a
 ) -> None:
     doomed = f"{group}-again"
     resources.ensure_group(session, doomed, "eastus", {tag[0]: tag[1]})
-    network.ensure_nsg(session, doomed, "with-it", {"location": "eastus", "properties": {}})
+    kinds.NSG.ensure(session, doomed, "with-it", body={"location": "eastus", "properties": {}})
     resources.delete_group(session, doomed, wait=False)
     resources.delete_group(session, doomed, wait=False)
     made = resources.ensure_group(session, doomed, "eastus", {tag[0]: tag[1]})
     assert made["properties"]["provisioningState"] == "Succeeded"
-    assert network.find_nsg(session, doomed, "with-it") is None
+    assert kinds.NSG.find(session, doomed, "with-it") is None
     resources.delete_group(session, doomed, wait=True)
 
 

@@ -86,18 +86,16 @@ def test_what_others_put_into_the_meshs_group_stays_and_is_named(azure: Any, tmp
     assert azure.exists(theirs)
 
 
-def test_a_strangers_disk_in_the_meshs_group_is_kept_whatever_it_is_called() -> None:
-    group = "/subscriptions/s/resourceGroups/mine/providers/Microsoft.Compute"
-    vm = f"{group}/virtualMachines/mine-eastus-1".lower()
-    disk = {"type": "Microsoft.Compute/disks", "id": f"{group}/disks/x"}
-    tagged = {vm}
-    assert down._is_disk_of({**disk, "name": "whatever", "managedBy": vm.upper()}, tagged, "mine")
-    assert down._is_disk_of({**disk, "name": "mine-eastus-1-os"}, tagged, "mine"), "left behind by a machine"
-    assert not down._is_disk_of({**disk, "name": "mine-backup"}, tagged, "mine")
-    assert not down._is_disk_of(
-        {**disk, "name": "mine-eastus-1-os", "managedBy": f"{group}/virtualMachines/other"}, tagged, "mine"
-    )
-    assert not down._is_disk_of({"type": "Microsoft.Network/x", "id": "/", "name": "mine-eastus-1-os"}, tagged, "mine")
+def test_what_lost_its_tags_goes_from_the_meshs_own_group_and_stays_in_a_shared_one(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("untagged", crdbmesh="untagged")
+    azure.put_group("common")
+    ours = azure.put_vnet("untagged", "untagged-eastus", "10.1.0.0/16")
+    theirs = azure.put_vnet("common", "untagged-westus", "10.2.0.0/16")
+    ended = run(azure, "untagged", kept_folder(tmp_path, "untagged"))
+    assert ended.done
+    assert ended.kept == ()
+    assert not azure.exists(ours)
+    assert azure.exists(theirs)
 
 
 def test_what_is_taken_down_does_not_keep_the_next_database_from_being_initialised(azure: Any, tmp_path: Path) -> None:
@@ -173,10 +171,3 @@ def test_a_run_is_in_the_journal(azure: Any, tmp_path: Path) -> None:
     run(azure, "noted", folder, wait=False, stop=stop)
     (journal,) = (folder.path / "journals").glob("*-down.jsonl")
     assert '"step": "group/noted"' in journal.read_text()
-
-
-def test_an_extension_on_a_machine_of_ours_is_ours() -> None:
-    vm = {"id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/VM"}
-    extension = {"id": f"{vm['id'].upper()}/extensions/Policy"}
-    assert down._is_of(extension, {down._key(vm): vm})
-    assert not down._is_of({"id": f"{vm['id']}2"}, {down._key(vm): vm})

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from crdbmesh.clients.clock import REAL
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
 from crdbmesh.local import contents
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
+from crdbmesh.steps import secrets
 
 MESH = config.mesh({"name": "mine", "regions": ["eastus"], "machines": {"per_region": 1}})
 KUBECONFIG = """\
@@ -31,6 +33,7 @@ class Empty:
 
     def __init__(self, lasts_s: float = 0.0) -> None:
         self.stop = threading.Event()
+        self.clock = REAL
         self.lasts_s = lasts_s
         self.asked = 0
 
@@ -65,7 +68,7 @@ def open_world(folder: LocalFolder, session: Empty | None = None) -> World:
 @pytest.mark.parametrize("damage", ["emptied", "cut off"])
 def test_a_damaged_secret_is_refused_with_its_path_and_none_of_its_text(file: str, damage: str, tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path / "mine")
-    open_world(folder).login_key()
+    secrets.make(open_world(folder))
     whole = folder.read(file)
     assert whole is not None
     folder.write(file, "" if damage == "emptied" else whole[: len(whole) - 60])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from crdbmesh.clients.clock import REAL
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.local import contents
@@ -21,6 +22,7 @@ class OneGroup:
 
     def __init__(self, found: dict[str, Any] | None) -> None:
         self.stop = None
+        self.clock = REAL
         self.found = found
         self.resources = self
         self.resource_groups = self

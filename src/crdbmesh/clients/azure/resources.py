@@ -7,6 +7,7 @@ import time
 from urllib.parse import quote
 
 from crdbmesh.clients.azure import failures
+from crdbmesh.clients.azure.kinds import ResourceId
 from crdbmesh.clients.azure.session import COMPUTE_PACE_S, Body, Session
 from crdbmesh.clients.waiting import Say, unsaid, wait_until
 from crdbmesh.errors import CloudError
@@ -21,15 +22,6 @@ _FORCED = "Microsoft.Compute/virtualMachines,Microsoft.Compute/virtualMachineSca
 _PERMISSIONS_API = "2022-04-01"
 _LOCKS_API = "2020-05-01"
 _SUBSCRIPTIONS_API = "2022-12-01"
-_API_VERSIONS = {
-    "microsoft.compute/disks": "2026-03-02",
-    "microsoft.compute/virtualmachines": "2026-04-01",
-    "microsoft.network/networkinterfaces": "2026-03-01",
-    "microsoft.network/networksecuritygroups": "2026-03-01",
-    "microsoft.network/publicipaddresses": "2026-03-01",
-    "microsoft.network/virtualnetworks": "2026-03-01",
-}
-"""For requests that name a resource only by its id; the defaults of azure-mgmt-compute 39 and azure-mgmt-network 33."""
 
 
 def find_group(session: Session, name: str) -> Body | None:
@@ -113,35 +105,40 @@ def list_tagged(session: Session, tag: str, value: str) -> list[Body]:
     )
 
 
-def find_resource_by_id(session: Session, resource_id: str) -> Body | None:
-    """A resource of whatever type, or None."""
-    kind = _type_of(resource_id)
-    api_version = _API_VERSIONS.get(kind.lower()) or _newest_api(session, kind)
-    name = resource_id.rstrip("/").rpartition("/")[2]
+def find_resource(session: Session, resource_id: str) -> Body | None:
+    """Return a resource of any type, or None when it does not exist.
+
+    Raises:
+        CloudError: its type has no API version, or Azure does not answer.
+    """
+    at = ResourceId.parse(resource_id)
+    if at.kind is not None:
+        return at.kind.find(session, at.group, *at.names)
+    api_version = _newest_api(session, at.type)
     return session.find(
-        f"GET {kind.partition('/')[2]}/{name}",
+        f"GET {resource_id}",
         lambda: session.resources.resources.get_by_id(resource_id.lstrip("/"), api_version=api_version),
     )
 
 
-def delete_resource_by_id(
-    session: Session, resource_id: str, *, say: Say = unsaid, deadline_s: float = DELETION_DEADLINE_S
-) -> None:
-    """Delete a resource of whatever type. Absent is done.
+def delete_resource(session: Session, resource_id: str, *, say: Say = unsaid) -> None:
+    """Delete a resource of any type and wait; one that does not exist is done.
 
     Raises:
-        CloudError: nobody knows how: its type has no API version, or it is in use.
+        CloudError: its type has no API version, or it is in use.
     """
-    kind = _type_of(resource_id)
-    api_version = _API_VERSIONS.get(kind.lower()) or _newest_api(session, kind)
-    name = resource_id.rstrip("/").rpartition("/")[2]
+    at = ResourceId.parse(resource_id)
+    if at.kind is not None:
+        at.kind.delete(session, at.group, *at.names, say=say)
+        return
+    api_version = _newest_api(session, at.type)
     session.remove(
-        f"DELETE {kind.partition('/')[2]}/{name}",
+        f"DELETE {resource_id}",
         lambda following: session.resources.resources.begin_delete_by_id(
             resource_id.lstrip("/"), api_version=api_version, polling=following
         ),
         say=say,
-        deadline_s=deadline_s,
+        deadline_s=DELETION_DEADLINE_S,
         pace_s=COMPUTE_PACE_S,
     )
 
@@ -230,16 +227,6 @@ def _tagged(tag: str, value: str) -> str:
         return "'" + text.replace("'", "''") + "'"
 
     return f"tagName eq {quoted(tag)} and tagValue eq {quoted(value)}"
-
-
-def _type_of(resource_id: str) -> str:
-    """`Microsoft.Network/virtualNetworks` of a VNet's id, `Microsoft.Network/virtualNetworks/subnets` of a subnet's."""
-    parts = resource_id.strip("/").split("/")
-    lowered = [part.lower() for part in parts]
-    if "providers" not in lowered:
-        raise CloudError(f"{resource_id} is not the id of a resource")
-    at = len(lowered) - 1 - lowered[::-1].index("providers")
-    return "/".join([parts[at + 1], *parts[at + 2 :: 2]])
 
 
 def _newest_api(session: Session, kind: str) -> str:

@@ -1,0 +1,205 @@
+"""The types of Azure resource that crdbmesh works with, each a value: `VNET.find(session, group, name)`.
+
+Azure wants one writer per VNet at a time, and a peering writes both its ends; the refusals this leads to are waited
+out (`failures.retrying`), which is no substitute for not causing them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crdbmesh.clients.azure.session import COMPUTE_PACE_S, QUICK_PACE_S, Body, Session
+from crdbmesh.clients.waiting import Say, unsaid
+from crdbmesh.errors import CloudError
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A type of Azure resource, and what can be done with resources of it.
+
+    A resource is named by its resource group and its name; a child, such as a peering, by its parent's name and its
+    own. Bodies have the shape of ARM's REST API.
+
+    Attributes:
+        type: as Azure calls it: `Microsoft.Network/virtualNetworks`.
+        title: for people: `VNet`.
+        operations: the SDK's operations on it.
+        deadline_s: how long one operation may take.
+        pace_s: longest pause between two looks at a running operation.
+    """
+
+    type: str
+    title: str
+    operations: Callable[[Session], Any]
+    deadline_s: float = 600.0
+    pace_s: float = QUICK_PACE_S
+
+    def find(self, session: Session, group: str, *names: str, **options: Any) -> Body | None:
+        """Return a resource, or None when it does not exist.
+
+        Args:
+            session: Azure.
+            group: its resource group.
+            names: its name, after its parent's if it has one.
+            options: of the SDK's operation, such as `expand`.
+
+        Raises:
+            CloudError: Azure refused, or does not answer.
+        """
+        return session.find(self._doing("GET", names), lambda: self.operations(session).get(group, *names, **options))
+
+    def ensure(
+        self,
+        session: Session,
+        group: str,
+        *names: str,
+        body: Mapping[str, Any],
+        say: Say = unsaid,
+        deadline_s: float | None = None,
+        **options: Any,
+    ) -> Body:
+        """Create a resource, or make it what `body` says, and wait; return it as it is then.
+
+        Args:
+            session: Azure.
+            group: its resource group.
+            names: its name, after its parent's if it has one.
+            body: the whole of it: what it leaves out may be removed.
+            say: told what is waited for.
+            deadline_s: how long it may take; the kind's own deadline when left out.
+            options: of the SDK's operation, such as `headers`.
+
+        Raises:
+            WaitError: the deadline passed.
+            StoppedError: the operator interrupted; the operation goes on.
+            CloudError: it failed.
+        """
+        return session.run_operation(
+            self._doing("PUT", names),
+            lambda following: self.operations(session).begin_create_or_update(
+                group, *names, dict(body), polling=following, **options
+            ),
+            say=say,
+            deadline_s=self.deadline_s if deadline_s is None else deadline_s,
+            pace_s=self.pace_s,
+        )
+
+    def update(self, session: Session, group: str, *names: str, body: Mapping[str, Any], say: Say = unsaid) -> Body:
+        """Change what `body` names of a resource that exists, and leave the rest of it; raises as `ensure` does."""
+        return session.run_operation(
+            self._doing("PATCH", names),
+            lambda following: self.operations(session).begin_update(group, *names, dict(body), polling=following),
+            say=say,
+            deadline_s=self.deadline_s,
+            pace_s=self.pace_s,
+        )
+
+    def delete(self, session: Session, group: str, *names: str, say: Say = unsaid) -> None:
+        """Delete a resource and wait; one that does not exist is done. Raises as `ensure` does."""
+        session.remove(
+            self._doing("DELETE", names),
+            lambda following: self.operations(session).begin_delete(group, *names, polling=following),
+            say=say,
+            deadline_s=self.deadline_s,
+            pace_s=self.pace_s,
+        )
+
+    def list(self, session: Session, group: str | None = None, *names: str) -> list[Body]:
+        """List the resources of a group (or of a parent in it), or of the whole subscription.
+
+        The list is empty when there is no such group or parent.
+        """
+        operations = self.operations(session)
+        return session.list_all(
+            self._doing("GET", names),
+            lambda: operations.list_all() if group is None else operations.list(group, *names),
+        )
+
+    def _doing(self, method: str, names: tuple[str, ...]) -> str:
+        return " ".join([method, "/".join([self.type.rpartition("/")[2], *names[-1:]])])
+
+
+VNET = Kind("Microsoft.Network/virtualNetworks", "VNet", lambda session: session.network.virtual_networks)
+PEERING = Kind(
+    "Microsoft.Network/virtualNetworks/virtualNetworkPeerings",
+    "peering",
+    lambda session: session.network.virtual_network_peerings,
+)
+"""One directed peering: Initiated until the other VNet has its own, then both are Connected."""
+NSG = Kind(
+    "Microsoft.Network/networkSecurityGroups",
+    "network security group",
+    lambda session: session.network.network_security_groups,
+)
+PUBLIC_IP = Kind(
+    "Microsoft.Network/publicIPAddresses", "public IP", lambda session: session.network.public_ip_addresses
+)
+NIC = Kind(
+    "Microsoft.Network/networkInterfaces", "network interface", lambda session: session.network.network_interfaces
+)
+VM = Kind(
+    "Microsoft.Compute/virtualMachines",
+    "VM",
+    lambda session: session.compute.virtual_machines,
+    deadline_s=1200.0,
+    pace_s=COMPUTE_PACE_S,
+)
+DISK = Kind(
+    "Microsoft.Compute/disks",
+    "disk",
+    lambda session: session.compute.disks,
+    deadline_s=900.0,
+    pace_s=COMPUTE_PACE_S,
+)
+
+_BY_TYPE = {kind.type.lower(): kind for kind in (VNET, PEERING, NSG, PUBLIC_IP, NIC, VM, DISK)}
+
+
+def start_vm(session: Session, group: str, name: str, *, say: Say = unsaid) -> None:
+    """Power a virtual machine on and wait; one that runs stays as it is."""
+    session.run_operation(
+        f"POST virtualMachines/{name}/start",
+        lambda following: session.compute.virtual_machines.begin_start(group, name, polling=following),
+        say=say,
+        deadline_s=VM.deadline_s,
+        pace_s=VM.pace_s,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceId:
+    """A resource's id in parts.
+
+    Attributes:
+        type: as Azure calls it, its parents' first: `Microsoft.Network/virtualNetworks/subnets`.
+        group: its resource group.
+        names: its parents' names, then its own.
+    """
+
+    type: str
+    group: str
+    names: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> ResourceId:
+        """Take an id apart.
+
+        Raises:
+            CloudError: it is not the id of a resource in a resource group.
+        """
+        from azure.mgmt.core.tools import parse_resource_id
+
+        parts = parse_resource_id(text.rstrip("/"))
+        if "type" not in parts or "resource_group" not in parts:
+            raise CloudError(f"{text} is not the id of a resource")
+        levels = range(1, int(parts.get("last_child_num", 0)) + 1)
+        types = [parts["namespace"], parts["type"], *(parts[f"child_type_{level}"] for level in levels)]
+        names = [parts["name"], *(parts[f"child_name_{level}"] for level in levels)]
+        return cls("/".join(map(str, types)), str(parts["resource_group"]), tuple(map(str, names)))
+
+    @property
+    def kind(self) -> Kind | None:
+        """Its kind, or None for a type that crdbmesh makes nothing of."""
+        return _BY_TYPE.get(self.type.lower())

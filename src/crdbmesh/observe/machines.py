@@ -1,0 +1,84 @@
+"""Judges the Azure side of the machines: public addresses, network interfaces, VMs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from crdbmesh.clients.azure import compare, kinds
+from crdbmesh.desired import azure as desired
+from crdbmesh.observe import resource
+from crdbmesh.observe.health import Layer
+from crdbmesh.observe.resource import Observed
+from crdbmesh.run.world import World
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Machine, Region
+
+
+def address(world: World, machine: Machine) -> Observed:
+    """Judge a machine's public IP."""
+    name = names.address(world.mesh.name, machine.region, machine.number)
+    return resource.look(world, kinds.PUBLIC_IP, name, wanted=desired.public_address(world.mesh, machine))
+
+
+def nic(world: World, machine: Machine) -> Observed:
+    """Judge a machine's network interface."""
+    name = names.nic(world.mesh.name, machine.region, machine.number)
+    wanted = desired.nic(world.mesh, machine, world.session.subscription_id)
+    return resource.look(world, kinds.NIC, name, wanted=wanted)
+
+
+def vm(world: World, machine: Machine) -> Observed:
+    """Judge a machine's VM: there, of the spec's size, with the mesh's tags, and running.
+
+    What Azure cannot change of a VM (its zone, image, keys) is as it was made.
+    """
+    name = names.machine(world.mesh.name, machine.region, machine.number)
+    found = kinds.VM.find(world.session, world.group, name, expand="instanceView")
+    seen = resource.presence(world, f"VM {name}", found)
+    if found is None or seen.cause is not None:
+        return seen
+    wanted = desired.changeable(world.mesh, machine)
+    size = found["properties"].get("hardwareProfile", {}).get("vmSize", "")
+    if size.lower() != machine.size.lower():
+        return seen.with_missing(f"{seen.title}: size {machine.size} wanted, {size} found")
+    if differences := compare.differences({"tags": resource.judged_tags(wanted)}, found):
+        return seen.with_missing(f"{seen.title}: {'; '.join(differences)}")
+    return seen.with_missing(None if is_running(found) else f"{seen.title} is {power_of(found)}, not running")
+
+
+def is_running(vm: Mapping[str, Any]) -> bool:
+    """Whether a VM that was read with its instance view runs."""
+    return power_of(vm) == "running"
+
+
+def power_of(vm: Mapping[str, Any]) -> str:
+    """Return the power state of a VM that was read with its instance view: `running`, `deallocated`."""
+    view = vm.get("properties", {}).get("instanceView") or {}
+    for status in view.get("statuses") or []:
+        kind, _, value = str(status.get("code", "")).lower().partition("/")
+        if kind == "powerstate":
+            return value
+    return "in an unknown power state"
+
+
+def accepts_key(vm: Mapping[str, Any], public: str) -> bool:
+    """Whether a VM was made with a login key, given as a public key line; its comment does not count."""
+    profile = (vm.get("properties") or {}).get("osProfile") or {}
+    keys = ((profile.get("linuxConfiguration") or {}).get("ssh") or {}).get("publicKeys") or []
+    return any(str(key.get("keyData", "")).split()[:2] == public.split()[:2] for key in keys)
+
+
+def read_machines(world: World, region: Region) -> Layer:
+    """Read how a region's machines are doing: each with its VM, its interface and its address."""
+    with ThreadPoolExecutor(max_workers=8, thread_name_prefix="machines") as pool:
+        seen = list(pool.map(lambda machine: _parts(world, machine), region.machines))
+    causes = [next((part.cause for part in parts if part.cause is not None), None) for parts in seen]
+    wrong = [cause for cause in causes if cause is not None]
+    absent = all(parts[0].found is None for parts in seen)
+    return Layer.of("machines", causes.count(None), len(seen), wrong, absent=absent)
+
+
+def _parts(world: World, machine: Machine) -> list[Observed]:
+    return [vm(world, machine), nic(world, machine), address(world, machine)]

@@ -1,0 +1,183 @@
+"""Judges the Azure side of the network: providers, resource group, VNets, firewalls, peerings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from crdbmesh.clients.azure import compare, kinds
+from crdbmesh.clients.azure import resources as arm
+from crdbmesh.clients.azure.session import Body, Session
+from crdbmesh.desired import azure as desired
+from crdbmesh.errors import RefusedError
+from crdbmesh.observe import belongings, resource
+from crdbmesh.observe.health import Layer
+from crdbmesh.observe.resource import Observed
+from crdbmesh.run.world import World
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Mesh, Region
+
+_IN_SYNC = "FullyInSync"
+
+
+def read_unregistered(session: Session) -> dict[str, str]:
+    """Read the resource providers that the subscription is not registered for: namespace to registration state."""
+    states = {}
+    for namespace in desired.PROVIDERS:
+        found = arm.find_provider(session, namespace) or {}
+        states[namespace] = str(found.get("registrationState", "absent"))
+    return {namespace: state for namespace, state in states.items() if state.lower() != "registered"}
+
+
+def group(world: World) -> Observed:
+    """Judge the resource group: one that exists is used only if it is the mesh's own, or if the spec names it."""
+    mesh = world.mesh
+    title = f"resource group {mesh.group_name}"
+    found = arm.find_group(world.session, mesh.group_name)
+    if found is None:
+        return Observed(title, None, f"{title} is absent")
+    state = found.get("properties", {}).get("provisioningState")
+    if state != "Succeeded":
+        if belongings.owner_of(found) == mesh.name:
+            return Observed(title, found, f"{title} is {state}")
+        # Writing it would make somebody else's group ours, for `down` to delete.
+        refusal = RefusedError(
+            f"the {title}, which is not the mesh's own, is {state}", hint="wait until it is ready, or gone"
+        ).as_retryable()
+        return Observed(title, found, refusal=refusal)
+    if (whose := foreign_group(mesh, found)) is not None:
+        refusal = RefusedError(
+            f"the {title} exists and {whose}",
+            hint="choose another --name, or name the group in the spec's `group` field to share it",
+        )
+        return Observed(title, found, refusal=refusal)
+    return Observed(title, found)
+
+
+def foreign_group(mesh: Mesh, found: Body) -> str | None:
+    """Say whose a resource group is that the mesh may not use; None when it may."""
+    owner = belongings.owner_of(found)
+    if mesh.group is not None or owner == mesh.name:
+        return None
+    return f"belongs to the mesh {owner}" if owner else "is not crdbmesh's"
+
+
+def firewall(world: World, region: Region) -> Observed:
+    """Judge a region's network security group: our three rules and no other."""
+    wanted = desired.firewall(world.mesh, region)
+    seen = resource.look(world, kinds.NSG, names.firewall(world.mesh.name, region.name), wanted=wanted)
+    ours = {rule["name"] for rule in wanted["properties"]["securityRules"]}
+    rules = (seen.found or {}).get("properties", {}).get("securityRules") or []
+    foreign = sorted(str(rule.get("name")) for rule in rules if rule.get("name") not in ours)
+    return seen.with_missing(f"{seen.title} has rules that are not ours: {', '.join(foreign)}" if foreign else None)
+
+
+def vnet(world: World, region: Region) -> Observed:
+    """Judge a region's VNet with its subnet; subnets and ranges that others added to it are theirs."""
+    name = names.network(world.mesh.name, region.name)
+    found = kinds.VNET.find(world.session, world.group, name)
+    seen = resource.judge(world, f"VNet {name}", found, desired.network(world.mesh, region, found))
+    for moved in find_moved_ranges(found, region) if found is not None and seen.refusal is None else ():
+        return replace(seen, refusal=resource.unchangeable(seen.title, f"the {moved[0]}'s range", *moved[1:]))
+    return seen
+
+
+def find_moved_ranges(vnet: Mapping[str, Any], region: Region) -> list[tuple[str, str, str]]:
+    """Find the ranges of a VNet that are not the spec's; machines live in them, so that they cannot be changed.
+
+    Returns:
+        For each: `VNet` or `subnet`, its range, and the range that the spec says.
+    """
+    prefixes, subnet = prefixes_of(vnet), subnet_of(vnet)
+    moved = []
+    if prefixes and str(region.ranges.vnet) not in prefixes:
+        moved.append(("VNet", ", ".join(prefixes), str(region.ranges.vnet)))
+    if subnet is not None and subnet != str(region.ranges.subnet):
+        moved.append(("subnet", subnet, str(region.ranges.subnet)))
+    return moved
+
+
+def peering(world: World, region: Region, remote: Region) -> Observed:
+    """Judge a directed peering: as the spec says, Connected, and in sync with the remote VNet's address space."""
+    path = peering_path(world.mesh, region, remote)
+    title = f"peering {region.name} -> {remote.name}"
+    found = kinds.PEERING.find(world.session, world.group, *path)
+    if found is None:
+        return Observed(title, None, f"{title} is absent")
+    wanted = desired.peering(world.mesh, remote, world.session.subscription_id)
+    if differences := compare.differences(wanted, found):
+        return Observed(title, found, f"{title}: {'; '.join(differences)}")
+    state = str(found["properties"].get("peeringState"))
+    seen = Observed(title, found, None if state == "Connected" else f"{title} is {state}")
+    return seen.with_missing(None if is_in_sync(found) else f"{title} is {found['properties']['peeringSyncLevel']}")
+
+
+def is_in_sync(peering: Mapping[str, Any]) -> bool:
+    """Whether a peering knows its remote VNet's address space as it is now."""
+    return bool(peering.get("properties", {}).get("peeringSyncLevel", _IN_SYNC) == _IN_SYNC)
+
+
+def peering_path(mesh: Mesh, region: Region, remote: Region) -> tuple[str, str]:
+    """Return the names of a peering's VNet and of the peering itself."""
+    return names.network(mesh.name, region.name), names.peering(mesh.name, region.name, remote.name)
+
+
+def read_network(world: World, region: Region) -> Layer:
+    """Read how a region's VNet and firewall are doing."""
+    return layer("network", [vnet(world, region), firewall(world, region)])
+
+
+def read_peerings(world: World, region: Region) -> Layer:
+    """Read how the peerings that go out from a region's VNet are doing."""
+    return layer("peerings", [peering(world, region, remote) for remote in world.mesh.others(region)])
+
+
+def layer(name: str, seen: list[Observed]) -> Layer:
+    """Sum up what was observed of a region's resources."""
+    causes = [one.cause for one in seen if one.cause is not None]
+    absent = bool(seen) and all(one.found is None for one in seen)
+    return Layer.of(name, len(seen) - len(causes), len(seen), causes, absent=absent)
+
+
+def prefixes_of(vnet: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a VNet's IPv4 address ranges."""
+    found = vnet.get("properties", {}).get("addressSpace", {}).get("addressPrefixes") or []
+    return tuple(str(prefix) for prefix in found if ":" not in str(prefix))
+
+
+def subnet_of(vnet: Mapping[str, Any]) -> str | None:
+    """Return the IPv4 range of a VNet's subnet for machines, or None."""
+    for subnet in vnet.get("properties", {}).get("subnets") or []:
+        if subnet.get("name") == names.SUBNET:
+            prefixes = _both(subnet.get("properties", {}), "addressPrefix", "addressPrefixes")
+            return next((prefix for prefix in prefixes if ":" not in prefix), None)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class SSHRule:
+    """What a region's firewall lets in by SSH."""
+
+    port: int
+    sources: tuple[str, ...]
+
+
+def find_ssh_rule(session: Session, group: str, mesh: str, region: str) -> SSHRule | None:
+    """Read the rule for SSH of a region's firewall; None when there is no such rule or firewall."""
+    return ssh_rule(kinds.NSG.find(session, group, names.firewall(mesh, region)))
+
+
+def ssh_rule(nsg: Body | None) -> SSHRule | None:
+    """Return a firewall's rule for SSH, or None."""
+    for rule in (nsg or {}).get("properties", {}).get("securityRules") or []:
+        properties = rule.get("properties", {})
+        port = next(iter(_both(properties, "destinationPortRange", "destinationPortRanges")), "")
+        if rule.get("name") == "ssh" and port.isdigit():
+            return SSHRule(int(port), tuple(_both(properties, "sourceAddressPrefix", "sourceAddressPrefixes")))
+    return None
+
+
+def _both(properties: Mapping[str, Any], single: str, plural: str) -> list[str]:
+    """The values of a field that ARM may answer as one value or as a list."""
+    return [str(value) for value in (properties.get(single), *(properties.get(plural) or [])) if value]

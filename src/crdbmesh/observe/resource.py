@@ -1,0 +1,122 @@
+"""Judges one Azure resource of a mesh: whether it is there, the mesh's own, and as it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from crdbmesh.clients.azure import compare
+from crdbmesh.clients.azure import resources as arm
+from crdbmesh.clients.azure.kinds import Kind
+from crdbmesh.clients.azure.session import Body
+from crdbmesh.engine.step import Gap
+from crdbmesh.errors import CrdbmeshError, RefusedError
+from crdbmesh.observe import belongings
+from crdbmesh.run.world import World
+from crdbmesh.spec import names
+
+AGAIN = "put the spec back, or run `crdbmesh down` and `crdbmesh up` with the new one"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A resource as it is, and what is wrong with it.
+
+    Attributes:
+        title: what it is, for messages: `VNet crdbmesh-eastus`.
+        found: its body, or None when it does not exist.
+        missing: what is not as it must be, in one line; None when it is right.
+        refusal: why crdbmesh may not, or cannot, make it right; None when it can.
+    """
+
+    title: str
+    found: Body | None
+    missing: str | None = None
+    refusal: CrdbmeshError | None = None
+
+    @property
+    def cause(self) -> str | None:
+        """What is wrong with it, or None."""
+        return self.missing if self.refusal is None else str(self.refusal)
+
+    def gap(self) -> Gap | None:
+        """Return what is missing, as a step's check does.
+
+        Raises:
+            CrdbmeshError: the refusal.
+        """
+        if self.refusal is not None:
+            raise self.refusal
+        return None if self.missing is None else Gap(self.missing)
+
+    def with_missing(self, missing: str | None) -> Observed:
+        """Return this, with `missing` wrong if nothing else is."""
+        return self if missing is None or self.cause is not None else replace(self, missing=missing)
+
+
+def look(world: World, kind: Kind, *path: str, wanted: Body) -> Observed:
+    """Compare a resource with the whole body that is wanted, tags included."""
+    return judge(world, f"{kind.title} {path[-1]}", kind.find(world.session, world.group, *path), wanted)
+
+
+def judge(world: World, title: str, found: Body | None, wanted: Body) -> Observed:
+    """Compare a resource that was read with the whole body that is wanted."""
+    seen = presence(world, title, found)
+    if found is None or seen.cause is not None:
+        return seen
+    if (where := location_of(found)) != location_of(wanted):
+        return replace(seen, refusal=unchangeable(seen.title, "location", where, location_of(wanted)))
+    differences = compare.differences({**wanted, "tags": judged_tags(wanted)}, found)
+    return seen.with_missing(f"{seen.title}: {'; '.join(differences)}" if differences else None)
+
+
+def presence(world: World, title: str, found: Body | None) -> Observed:
+    """Judge whether a resource is there, the mesh's own, and not being changed."""
+    if found is None:
+        return Observed(title, None, f"{title} is absent")
+    if (refusal := _foreign(world, title, found)) is not None:
+        return Observed(title, found, refusal=refusal)
+    state = found.get("properties", {}).get("provisioningState")
+    return Observed(title, found, None if state == "Succeeded" else f"{title} is {state}")
+
+
+def unchangeable(title: str, what: str, found: object, wanted: object) -> RefusedError:
+    """The refusal of a change that Azure cannot make in place."""
+    return RefusedError(
+        f"{title}: {what} is {found}, the spec says {wanted}, and that cannot be changed in place", hint=AGAIN
+    )
+
+
+def judged_tags(wanted: Body) -> dict[str, str]:
+    """The tags that a resource must have: all but the one that says which version of crdbmesh wrote it last."""
+    return {key: value for key, value in wanted["tags"].items() if key != names.TAG_VERSION}
+
+
+def location_of(body: Mapping[str, Any]) -> str:
+    """Return a resource's location in the form of its short name: `eastus`."""
+    return str(body.get("location", "")).lower().replace(" ", "")
+
+
+def describe_owner(owner: str | None) -> str:
+    """Say whose a resource is that is not this mesh's."""
+    return f"belongs to the mesh {owner}" if owner else "does not carry this mesh's tag"
+
+
+def _foreign(world: World, title: str, found: Body) -> RefusedError | None:
+    """The refusal of a resource that is somebody else's, for what carries our tag, `down` deletes."""
+    mesh, owner = world.mesh, belongings.owner_of(found)
+    if owner == mesh.name:
+        return None
+    if owner is None and belongings.belongs(found, mesh.name, own_group(world)):
+        return None
+    return RefusedError(
+        f"{title} exists in {mesh.group_name} and {describe_owner(owner)}",
+        hint=f"choose another --name or `group`; if it is this mesh's own, tag it {names.TAG}={mesh.name}",
+    )
+
+
+def own_group(world: World) -> tuple[str, ...]:
+    """Return the mesh's resource group if it carries the mesh's tag, and so is the mesh's own."""
+    group = arm.find_group(world.session, world.group)
+    return (world.group,) if group is not None and belongings.owner_of(group) == world.mesh.name else ()
