@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from crdbmesh_simulator.azure.disks import DISKS
 from crdbmesh_simulator.azure.kinds import Kind
 from crdbmesh_simulator.azure.nsgs import GROUPS
-from crdbmesh_simulator.azure.vms import ADDRESSES, DISKS, INTERFACES, VirtualMachines
+from crdbmesh_simulator.azure.vms import ADDRESSES, INTERFACES, VirtualMachines
 from crdbmesh_simulator.azure.vnets import VirtualNetworks
 
 MACHINES = VirtualMachines()

@@ -10,6 +10,7 @@ from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accep
 from crdbmesh_simulator.azure.errors import ArmError, Body
 from crdbmesh_simulator.azure.kinds import Identity, Kind
 from crdbmesh_simulator.azure.state import Resource, Subscription
+from crdbmesh_simulator.world import Disk
 
 
 class Disks(Kind):
@@ -38,33 +39,36 @@ class Disks(Kind):
         return accepted(call, operation, 202, None)
 
     def create(
-        self, call: Call, vm: Identity, name: str, *, image: images.Image, size_gib: int, sku: str, zones: list[str]
+        self,
+        call: Call,
+        vm: Identity,
+        name: str,
+        *,
+        size_gib: int,
+        sku: str,
+        zones: list[str],
+        image: images.Image | None = None,
     ) -> Resource:
-        """The OS disk of a new VM, attached to it.
+        """A disk of a VM, attached to it: its OS disk, made from an image, or an empty one.
 
         Raises:
             ArmError: 409, there is a disk of this name.
         """
         subscription = call.subscription
-        if self.find(subscription, vm.group, name) is not None:
-            raise ArmError(
-                409,
-                "ConflictingUserInput",
-                f"Disk {name} already exists in resource group {vm.group.upper()}. Only CreateOption.Attach is "
-                "supported.",
-                target=f"/subscriptions/{subscription.id}/resourceGroups/{vm.group}/providers/{self.type}/{name}",
-            )
+        self.require_free_name(subscription, vm, name)
         identity = Identity(self.identify(subscription, vm.group, name), self.type, name, vm.group, vm.location)
-        offer = f"Offers/{image.offer}/Skus/{image.sku}/Versions/{image.version}"
-        publisher = f"/subscriptions/{subscription.id}/Providers/Microsoft.Compute/Locations/{vm.location}"
-        properties = {
-            "osType": "Linux",
-            "hyperVGeneration": image.generation,
-            "supportedCapabilities": {"architecture": "Arm64" if image.arm64 else "x64"},
-            "creationData": {
-                "createOption": "FromImage",
-                "imageReference": {"id": f"{publisher}/Publishers/{images.PUBLISHER}/ArtifactTypes/VMImage/{offer}"},
-            },
+        properties: Body = {"creationData": {"createOption": "Empty"}}
+        if image is not None:
+            offer = f"Offers/{image.offer}/Skus/{image.sku}/Versions/{image.version}"
+            publisher = f"/subscriptions/{subscription.id}/Providers/Microsoft.Compute/Locations/{vm.location}"
+            source = f"{publisher}/Publishers/{images.PUBLISHER}/ArtifactTypes/VMImage/{offer}"
+            properties = {
+                "osType": "Linux",
+                "hyperVGeneration": image.generation,
+                "supportedCapabilities": {"architecture": "Arm64" if image.arm64 else "x64"},
+                "creationData": {"createOption": "FromImage", "imageReference": {"id": source}},
+            }
+        properties |= {
             "diskSizeGB": size_gib,
             "diskSizeBytes": size_gib * 1024**3,
             "diskState": "Attached",
@@ -82,10 +86,41 @@ class Disks(Kind):
         }
         if zones:
             body["zones"] = zones
-        return self.commit(subscription, identity, body, None)
+        resource = self.commit(subscription, identity, body, None)
+        resource.disk = Disk(gib=size_gib)
+        return resource
+
+    def require_free_name(self, subscription: Subscription, vm: Identity, name: str) -> None:
+        """Refuse to make a disk of a VM when its group has one of this name.
+
+        Raises:
+            ArmError: 409.
+        """
+        existing = self.find(subscription, vm.group, name) if name else None
+        if existing is not None:
+            raise ArmError(
+                409,
+                "ConflictingUserInput",
+                f"Disk {name} already exists in resource group {vm.group.upper()}. Only CreateOption.Attach is "
+                "supported.",
+                target=f"/subscriptions/{subscription.id}/resourceGroups/{vm.group}/providers/{self.type}/{name}",
+            )
+
+    def let_go(self, subscription: Subscription, disk: Resource | None, option: str) -> None:
+        """A disk's VM is gone, or has it no more: it goes too, or stays with what is on it, as `deleteOption` says."""
+        if disk is not None and option == "Delete":
+            self.vanish(subscription, disk)
+        elif disk is not None:
+            self.detach(subscription, disk)
+
+    def attach(self, subscription: Subscription, disk: Resource, vm_id: str) -> None:
+        """A VM has the disk from now on."""
+        disk.body["managedBy"] = vm_id
+        disk.properties["diskState"] = "Attached"
+        self.touch(subscription, disk)
 
     def detach(self, subscription: Subscription, disk: Resource) -> None:
-        """The disk's VM is gone, the disk stays."""
+        """No VM has the disk any more; what is on it stays."""
         disk.body.pop("managedBy", None)
         disk.properties["diskState"] = "Unattached"
         self.touch(subscription, disk)
@@ -93,6 +128,9 @@ class Disks(Kind):
     def set_state(self, disk: Resource, state: str) -> None:
         """`Attached` while its VM runs, `Reserved` while it is deallocated."""
         disk.properties["diskState"] = state
+
+
+DISKS = Disks()
 
 
 def timestamp(at: float) -> str:

@@ -19,6 +19,7 @@ from crdbmesh_simulator.azure.operations import Operation, Stage
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.state import Resource, Subscription
 
+_UNSEEN_S = (3.0, 15.0)
 _CHILDREN = ("subnets", "virtualNetworkPeerings", "securityRules", "ipConfigurations")
 _LATE_S = (2.0, 15.0)
 _BUSY_S = (3.0, 10.0)
@@ -52,6 +53,8 @@ def answer(call: Call, handler: Callable[[Call], Answer]) -> Answer:
         raise _another_operation(call, faults.between(name, *_BUSY_S, key))
     if name == "arm.not_provisioned":
         raise _remote_not_provisioned(call, faults.choose(name, (400, 400, 409), key))
+    if name == "arm.compute_conflict":
+        raise conflict()
     if name == "arm.server_error":
         if call.method not in ("GET", "HEAD") and faults.choose(name, _AFTER_THE_CHANGE, key):
             _carry_out(call, handler)
@@ -63,6 +66,13 @@ def answer(call: Call, handler: Callable[[Call], Answer]) -> Answer:
         given.cut = faults.choose(name, (resets.UNANSWERED, resets.MIDWAY), key)
         return given
     return _replicated(call, handler)
+
+
+def hide_group(subscription: Subscription, name: str, location: str) -> None:
+    """A group that was just made: the resource providers may not see it for some seconds."""
+    faults, key = subscription.world.faults, name.lower()
+    if faults.happens("arm.group_unseen", (location, name), key):
+        subscription.unseen[key] = subscription.now + faults.between("arm.group_unseen", *_UNSEEN_S, key)
 
 
 def stretch(subscription: Subscription, kind: str, target: str, location: str) -> float:
@@ -100,6 +110,56 @@ def no_room(subscription: Subscription, vm: Resource) -> ArmError | None:
     return None
 
 
+def preempted(subscription: Subscription, vm: Resource) -> ArmError | None:
+    """Why a VM's creation ends although there is room, or None: the platform begins something else with it."""
+    if not subscription.world.faults.happens("arm.operation_preempted", (vm.location, vm.name), vm.key):
+        return None
+    text = "Operation execution has been preempted by a more recent operation."
+    return ArmError(409, "OperationPreempted", text)
+
+
+def not_provisioned_in_time(subscription: Subscription, vm: Resource) -> ArmError | None:
+    """Why a VM's creation ends Failed although its machine runs, or None: its agent did not report in time."""
+    if not subscription.world.faults.happens("arm.os_provisioning_timed_out", (vm.location, vm.name), vm.key):
+        return None
+    return ArmError(
+        409,
+        "OSProvisioningTimedOut",
+        f"OS Provisioning for VM '{vm.name}' did not finish in the allotted time. The VM may still finish "
+        "provisioning successfully. Please check provisioning state later. For details on how to check current "
+        "provisioning state of Linux VMs, refer to https://aka.ms/LinuxVMLifecycle.",
+    )
+
+
+def require_in_cluster(subscription: Subscription, vm: Resource, size: str) -> None:
+    """Refuse a new size that the hardware under a VM does not have; one that is deallocated is placed anew.
+
+    Raises:
+        ArmError: 409.
+    """
+    if vm.power == "deallocated":
+        return
+    if subscription.world.faults.happens("arm.size_not_in_cluster", (vm.location, vm.name), f"{vm.key} {size}"):
+        raise ArmError(
+            409,
+            "OperationNotAllowed",
+            f"Unable to resize the VM '{vm.name}' because the requested size {size} is not available in the current "
+            f"hardware cluster. The available sizes in this cluster are: {vm.properties['hardwareProfile']['vmSize']}. "
+            "The requested size might be available in other clusters of this region. Read more on VM resizing strategy "
+            "at https://aka.ms/azure-resizevm.",
+        )
+
+
+def conflict() -> ArmError:
+    """The compute provider's refusal of two operations at once on one VM."""
+    return ArmError(
+        409,
+        "Conflict",
+        "The request failed due to conflict with a concurrent request. To resolve it, please refer to "
+        "https://aka.ms/activitylog to get more details on the conflicting requests.",
+    )
+
+
 def _possible(call: Call) -> list[str]:
     names = ["arm.throttled", "arm.server_error", "arm.unavailable", "arm.reset"]
     path = call.path.lower()
@@ -107,6 +167,8 @@ def _possible(call: Call) -> list[str]:
         names.append("arm.another_operation")
         if "/virtualnetworkpeerings/" in path and call.method == "PUT":
             names.append("arm.not_provisioned")
+    if "/microsoft.compute/virtualmachines/" in path and call.method in ("PUT", "POST", "DELETE"):
+        names.append("arm.compute_conflict")
     return names
 
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from crdbmesh_simulator.azure import authorization, filters, regions, schemas
+from crdbmesh_simulator.azure import authorization, faults, filters, regions, schemas
 from crdbmesh_simulator.azure.call import Answer, Call, Tracking
 from crdbmesh_simulator.azure.catalog import KINDS, kind_of
 from crdbmesh_simulator.azure.errors import ArmError, Body
@@ -53,6 +53,7 @@ def put(call: Call) -> Answer:
         )
     group = Group(name, region.name, dict(body.get("tags", {})), body.get("managedBy"))
     subscription.groups[group.key] = group
+    faults.hide_group(subscription, name, region.name)
     delay_s = subscription.latency.draw("PutResourceGroup", _identify(subscription, name))
     return Answer(201, _render(subscription, group), delay_s=delay_s)
 

@@ -59,6 +59,8 @@ class Kind(ABC):
         """Create or replace."""
         subscription = call.subscription
         group = open_group(subscription, call.names["group"])
+        if subscription.unseen.get(group.key, 0.0) > subscription.now:
+            raise group_not_found(group.name)
         subscription.require_registered(self.namespace)
         name = call.names["name"]
         existing = self.find(subscription, group.name, name)

@@ -33,6 +33,11 @@ class Size:
     controllers: str = "SCSI"
 
     @property
+    def data_disks(self) -> int:
+        """How many data disks it takes."""
+        return min(64, 2 * self.vcpus)
+
+    @property
     def architecture(self) -> str:
         """`x64` or `Arm64`."""
         return "Arm64" if self.arm64 else "x64"
@@ -157,7 +162,7 @@ def _capabilities(size: Size) -> dict[str, str]:
         "HyperVGenerations": "V1,V2" if size.gen1 else "V2",
         "DiskControllerTypes": size.controllers,
         "MemoryGB": f"{size.memory_gib:g}",
-        "MaxDataDiskCount": str(min(64, 2 * size.vcpus)),
+        "MaxDataDiskCount": str(size.data_disks),
         "CpuArchitectureType": size.architecture,
         "LowPriorityCapable": str(not size.name.startswith("Standard_B")),
         "PremiumIO": str(size.premium),

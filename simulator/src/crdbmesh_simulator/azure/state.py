@@ -24,7 +24,7 @@ from crdbmesh_simulator.azure.throttle import Throttle
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.deployments import Deployment
-    from crdbmesh_simulator.world import Machine, World
+    from crdbmesh_simulator.world import Disk, Machine, World
 
 NAMESPACES = (
     "Microsoft.Authorization",
@@ -88,7 +88,8 @@ class Resource:
         deletion: the operation that is deleting it.
         reserved: of a NIC: the VM (id) that its failed creation keeps it for, and until when.
         failed_by: of a resource in the state Failed: the kind of the operation that failed.
-        user_data: of a VM: its user data, which is shown when it is asked for.
+        disk: of a managed disk: what is on it.
+        extensions: of a VM: its extensions, by name in lower case.
         address: of a public IP: its address, which is shown once it has been provisioned.
     """
 
@@ -105,7 +106,8 @@ class Resource:
     deletion: Operation | None = None
     reserved: tuple[str, float] | None = None
     failed_by: str = ""
-    user_data: str = ""
+    disk: Disk | None = None
+    extensions: dict[str, Body] = field(default_factory=dict)
     address: str | None = None
 
     @property
@@ -167,6 +169,7 @@ class Subscription:
         locks: management locks by their ids in lower case.
         restrictions: sizes that this subscription may not use somewhere, beside the usual ones.
         shortages: regions and zones without room.
+        unseen: until when the resource providers do not see a new group (its name in lower case).
         late: until when a new resource (id in lower case) cannot be read yet.
         clock_ahead_s: how far the service's clock, as its Date header tells it, is ahead of this computer's.
     """
@@ -204,6 +207,7 @@ class Subscription:
         self.throttle = Throttle()
         self.jobs: dict[str, Operation] = {}
         self.late: dict[str, float] = {}
+        self.unseen: dict[str, float] = {}
         at_work = {namespace.lower() for namespace in (*_ALWAYS_REGISTERED, *registered)}
         self.providers = {
             namespace.lower(): Provider(namespace, "Registered" if namespace.lower() in at_work else "NotRegistered")

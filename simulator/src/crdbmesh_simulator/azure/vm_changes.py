@@ -7,7 +7,9 @@ from typing import Any
 from crdbmesh_simulator.azure import vm_rules
 from crdbmesh_simulator.azure.call import Call
 from crdbmesh_simulator.azure.errors import ArmError, Body, change_not_allowed
-from crdbmesh_simulator.azure.state import Resource
+from crdbmesh_simulator.azure.kinds import Identity
+from crdbmesh_simulator.azure.sizes import Size
+from crdbmesh_simulator.azure.state import Resource, Subscription
 
 _IMMUTABLE = (
     ("storageProfile", "imageReference", "publisher"),
@@ -39,12 +41,34 @@ def require_change(call: Call, existing: Resource, body: Body) -> None:
     given_before = existing.machine.custom_data if existing.machine is not None else b""
     if custom_data is not None and vm_rules.read_custom_data(custom_data) != given_before:
         raise change_not_allowed("osProfile.customData")
-    vm_rules.read_custom_data(given.get("userData"), "userData")
     for path in _IMMUTABLE:
         wanted, present = _follow(given, path), _follow(existing.properties, path)
         if wanted is not None and not _same(wanted, present, path[-1]):
             raise change_not_allowed(_named(path))
     _require_disk_size(existing, given)
+
+
+def require_nics(
+    subscription: Subscription, identity: Identity, existing: Resource, given: Body, size: Size
+) -> Resource:
+    """The VM's primary NIC after a change; the set of its NICs changes while it is deallocated only.
+
+    Raises:
+        ArmError: 400, 409.
+    """
+    wanted = {"networkProfile": given.get("networkProfile", existing.properties["networkProfile"])}
+    if _nic_ids(wanted) != _nic_ids(existing.properties) and existing.power != "deallocated":
+        raise ArmError(
+            409,
+            "AddingOrDeletingNetworkInterfacesOnARunningVirtualMachineNotSupported",
+            f"Virtual machine {existing.id} with a single network interface must be stopped (deallocated) before being "
+            "updated to have multiple network interfaces and vice-versa.",
+        )
+    return vm_rules.require_nics(subscription, identity, wanted, size)
+
+
+def _nic_ids(properties: Body) -> set[str]:
+    return {str(one.get("id", "")).lower() for one in properties["networkProfile"].get("networkInterfaces", [])}
 
 
 def _require_disk_size(existing: Resource, given: Body) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import uuid
 from typing import Any
 
 from crdbmesh_simulator.azure import vm_rules
@@ -12,7 +13,7 @@ from crdbmesh_simulator.azure.state import Resource, Subscription
 from crdbmesh_simulator.world import Disk, Machine
 
 
-def new_machine(identity: Identity, given: Body, checked: vm_rules.Accepted, disk_gib: int) -> Machine:
+def new_machine(identity: Identity, given: Body, checked: vm_rules.Accepted, disk: Disk) -> Machine:
     """The hardware of a new VM."""
     profile = given["osProfile"]
     keys = profile.get("linuxConfiguration", {}).get("ssh", {}).get("publicKeys", [])
@@ -29,7 +30,7 @@ def new_machine(identity: Identity, given: Body, checked: vm_rules.Accepted, dis
         authorized_keys=[str(key["keyData"]).strip() for key in keys],
         custom_data=checked.custom_data,
         nic_id=checked.primary.id,
-        disk=Disk(gib=disk_gib),
+        disk=disk,
     )
 
 
@@ -37,9 +38,7 @@ def kept(given: Body) -> dict[str, Any]:
     """What of a new VM's properties is kept and shown: no secret, and the defaults."""
     properties = copy.deepcopy(given)
     profile = properties["osProfile"]
-    for secret in ("customData", "adminPassword"):
-        profile.pop(secret, None)
-    properties.pop("userData", None)
+    profile.pop("customData", None)
     profile.setdefault("secrets", [])
     profile.setdefault("allowExtensionOperations", True)
     profile.setdefault("requireGuestProvisionSignal", True)
@@ -49,8 +48,8 @@ def kept(given: Body) -> dict[str, Any]:
     return dict(properties)
 
 
-def storage_profile(given: Body, checked: vm_rules.Accepted, disk: Resource) -> Body:
-    """A new VM's storage profile, with its image and its disk."""
+def storage_profile(given: Body, checked: vm_rules.Accepted, disk: Resource, data: list[Body]) -> Body:
+    """A new VM's storage profile, with its image, its OS disk and its data disks."""
     profile = given["storageProfile"].get("osDisk", {})
     managed = profile.get("managedDisk", {})
     return {
@@ -66,7 +65,7 @@ def storage_profile(given: Body, checked: vm_rules.Accepted, disk: Resource) -> 
             "diskSizeGB": disk.properties["diskSizeGB"],
             "managedDisk": {**managed, "storageAccountType": disk.body["sku"]["name"], "id": disk.id},
         },
-        "dataDisks": [],
+        "dataDisks": data,
         "diskControllerType": given["storageProfile"].get(
             "diskControllerType", "SCSI" if checked.size.controllers.startswith("SCSI") else "NVMe"
         ),
@@ -80,15 +79,41 @@ def nics_of(subscription: Subscription, vm: Resource) -> list[Resource]:
     return [nic for nic in found if nic is not None]
 
 
-def merge(present: Body, change: Body) -> Body:
-    """`present` with `change` laid over it, object by object."""
-    merged = copy.deepcopy(present)
-    for name, value in change.items():
-        if isinstance(value, dict) and isinstance(merged.get(name), dict):
-            merged[name] = merge(merged[name], value)
-        else:
-            merged[name] = copy.deepcopy(value)
-    return merged
+def replaced(existing: Resource, given: Body, vm_size: str) -> Body:
+    """What a PUT leaves of a VM's properties: what it gives, and what is fixed at the creation; the rest is lost."""
+    present = existing.properties
+    fixed = ("vmId", "timeCreated", "osProfile", "storageProfile")
+    properties = {
+        **{name: copy.deepcopy(value) for name, value in given.items() if name not in fixed},
+        **{name: copy.deepcopy(present[name]) for name in fixed},
+        "hardwareProfile": {**given.get("hardwareProfile", {}), "vmSize": vm_size},
+        "networkProfile": copy.deepcopy(given.get("networkProfile", present["networkProfile"])),
+    }
+    asked = given.get("storageProfile", {}).get("osDisk", {})
+    properties["storageProfile"]["osDisk"] |= {
+        name: asked[name] for name in ("deleteOption", "caching") if name in asked
+    }
+    return properties
+
+
+def identity_of(subscription: Subscription, given: Body | None, present: Body | None) -> Body:
+    """`{"identity": ...}` as Azure shows the managed identity that is asked for; empty when none is."""
+    kind = (given or {}).get("type", "None")
+    if given is None or kind == "None":
+        return {}
+    shown: Body = {"type": kind}
+    if "SystemAssigned" in kind:
+        principal = (present or {}).get("principalId") or subscription.guid()
+        shown |= {"principalId": principal, "tenantId": subscription.tenant_id}
+    if given.get("userAssignedIdentities"):
+        shown["userAssignedIdentities"] = {
+            name: {
+                use: str(uuid.uuid5(uuid.NAMESPACE_URL, f"{use} of {name.lower()}"))
+                for use in ("principalId", "clientId")
+            }
+            for name in given["userAssignedIdentities"]
+        }
+    return {"identity": shown}
 
 
 def draw_mac(subscription: Subscription) -> str:

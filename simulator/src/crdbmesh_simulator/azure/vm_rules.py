@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from crdbmesh_simulator.azure import images, nics, public_ips, quotas, sizes
+from crdbmesh_simulator.azure import data_disks, images, nics, public_ips, quotas, sizes
 from crdbmesh_simulator.azure.call import Call
 from crdbmesh_simulator.azure.errors import (
     ArmError,
@@ -23,7 +23,6 @@ from crdbmesh_simulator.azure.state import Resource, Subscription
 CUSTOM_DATA_LIMIT = 87380
 """Characters of base64: 65535 bytes."""
 
-_DATA = {"customData": "Custom data in OSProfile", "userData": "User data"}
 _REFUSED_NAMES = {
     "1", "123", "a", "actuser", "adm", "admin", "admin1", "admin2", "administrator", "aspnet", "backup", "console",
     "david", "guest", "john", "owner", "root", "server", "sql", "support", "support_388945a0", "sys", "test", "test1",
@@ -34,7 +33,7 @@ _HOST = re.compile(r"(?!-)[A-Za-z0-9.-]{1,64}(?<![-.])")
 _KEY = re.compile(r"(ssh-rsa|ssh-ed25519) ([A-Za-z0-9+/]+={0,3})( .*)?")
 _UNSUPPORTED = (
     "availabilitySet", "virtualMachineScaleSet", "proximityPlacementGroup", "host", "hostGroup", "capacityReservation",
-    "applicationProfile",
+    "applicationProfile", "userData",
 )  # fmt: skip
 
 
@@ -68,8 +67,8 @@ def require_new(call: Call, identity: Identity, body: Body) -> Accepted:
     require_offered(call.subscription, identity, size, zones)
     image = _require_image(given, size)
     _require_disk(given, image, size)
+    data_disks.require(call, identity, size, given["storageProfile"].get("dataDisks", []), [])
     custom_data = _require_os_profile(given)
-    read_custom_data(given.get("userData"), "userData")
     primary = require_nics(call.subscription, identity, given, size)
     quotas.require_cores(call.subscription, identity.location, size, None)
     return Accepted(size, image, primary, zones, custom_data)
@@ -156,13 +155,12 @@ def require_supported(call: Call, body: Body, given: Body) -> None:
         ArmError: 501.
     """
     unsupported = [name for name in _UNSUPPORTED if given.get(name)]
-    unsupported += [name for name in ("identity", "plan", "extendedLocation", "placement") if body.get(name)]
-    if given.get("storageProfile", {}).get("dataDisks"):
-        unsupported.append("dataDisks")
+    unsupported += [name for name in ("plan", "extendedLocation", "placement") if body.get(name)]
+    if given.get("storageProfile", {}).get("osDisk", {}).get("createOption", "FromImage") != "FromImage":
+        unsupported.append("an OS disk that is not made from an image")
     if given.get("networkProfile", {}).get("networkInterfaceConfigurations"):
         unsupported.append("networkInterfaceConfigurations")
-    if given.get("osProfile", {}).get("windowsConfiguration"):
-        unsupported.append("windowsConfiguration")
+    unsupported += [name for name in ("windowsConfiguration", "adminPassword") if given.get("osProfile", {}).get(name)]
     if not unsupported:
         return
     call.subscription.world.not_known("arm", f"a virtual machine with {', '.join(unsupported)}")
@@ -207,8 +205,6 @@ def _require_image(given: Body, size: sizes.Size) -> images.Image:
 
 def _require_disk(given: Body, image: images.Image, size: sizes.Size) -> None:
     disk = given.get("storageProfile", {}).get("osDisk", {"createOption": "FromImage"})
-    if disk["createOption"] != "FromImage":
-        raise invalid_parameter("The value of parameter osDisk.createOption is invalid.", "osDisk.createOption")
     asked = disk.get("diskSizeGB", image.disk_gib)
     if asked < image.disk_gib:
         raise ArmError(
@@ -262,10 +258,8 @@ def _require_login(profile: dict[str, Any], admin: str) -> None:
                 "Authentication using either SSH or by user name and password must be enabled in Linux profile.",
                 "linuxConfiguration",
             )
-    elif not profile.get("adminPassword"):
+    else:
         raise invalid_parameter("Required parameter 'adminPassword' is missing (null).", "adminPassword")
-    if profile.get("adminPassword"):
-        _require_password(str(profile["adminPassword"]))
     default = f"/home/{admin}/.ssh/authorized_keys"
     for key in keys:
         if key.get("path", default) != default:
@@ -279,19 +273,6 @@ def _require_login(profile: dict[str, Any], admin: str) -> None:
                 "The value of parameter linuxConfiguration.ssh.publicKeys.keyData is invalid.",
                 "linuxConfiguration.ssh.publicKeys.keyData",
             )
-
-
-def _require_password(password: str) -> None:
-    kinds = (r"[A-Z]", r"[a-z]", r"[0-9]", r"[^A-Za-z0-9]")
-    met = sum(re.search(kind, password) is not None for kind in kinds)
-    if 6 <= len(password) <= 72 and met >= 3 and password.isprintable():
-        return
-    raise invalid_parameter(
-        "The supplied password must be between 6-72 characters long and must satisfy at least 3 of password complexity "
-        "requirements from the following: 1) Contains an uppercase character 2) Contains a lowercase character "
-        "3) Contains a numeric digit 4) Contains a special character 5) Control characters are not allowed",
-        "adminPassword",
-    )
 
 
 def _valid_key(line: str) -> bool:
@@ -317,8 +298,8 @@ def _modulus_bits(blob: bytes) -> int:
     return int.from_bytes(fields[2], "big").bit_length() if len(fields) == 3 else 0
 
 
-def read_custom_data(text: str | None, name: str = "customData") -> bytes:
-    """The bytes of `customData`, or of `userData`, whichever is named.
+def read_custom_data(text: str | None) -> bytes:
+    """The bytes of `customData`.
 
     Raises:
         ArmError: 400.
@@ -331,7 +312,8 @@ def read_custom_data(text: str | None, name: str = "customData") -> bytes:
         decoded = None
     if decoded is None or len(text) > CUSTOM_DATA_LIMIT:
         raise invalid_parameter(
-            f"{_DATA[name]} must be in Base64 encoding and with a maximum length of {CUSTOM_DATA_LIMIT} characters.",
-            name,
+            "Custom data in OSProfile must be in Base64 encoding and with a maximum length of "
+            f"{CUSTOM_DATA_LIMIT} characters.",
+            "customData",
         )
     return decoded

@@ -9,15 +9,24 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from crdbmesh_simulator.azure import faults, nics, public_ips, quotas, regions, vm_changes, vm_rules
+from crdbmesh_simulator.azure import data_disks, faults, nics, public_ips, quotas, vm_changes, vm_rules
 from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted
-from crdbmesh_simulator.azure.disks import Disks, timestamp
+from crdbmesh_simulator.azure.disks import DISKS, timestamp
 from crdbmesh_simulator.azure.errors import ArmError, Body, invalid_parameter
 from crdbmesh_simulator.azure.kinds import Identity, Kind, find_group, open_group, page
 from crdbmesh_simulator.azure.operations import Operation
 from crdbmesh_simulator.azure.state import Resource, Subscription
-from crdbmesh_simulator.azure.vm_parts import draw_mac, kept, merge, new_machine, nics_of, storage_profile
+from crdbmesh_simulator.azure.vm_parts import (
+    draw_mac,
+    identity_of,
+    kept,
+    new_machine,
+    nics_of,
+    replaced,
+    storage_profile,
+)
 from crdbmesh_simulator.azure.vm_view import instance_view
+from crdbmesh_simulator.world import Disk
 
 _BOOTS_AT = 0.6
 """Of the creation's duration; the rest is Azure waiting for the agent's report."""
@@ -27,7 +36,6 @@ _HALTS_AT = 0.4
 _RESERVED_S = 180.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?<![-.])")
 
-DISKS = Disks()
 INTERFACES = nics.Interfaces()
 ADDRESSES = public_ips.PublicAddresses()
 
@@ -39,32 +47,37 @@ class VirtualMachines(Kind):
     tracking: ClassVar[Tracking] = COMPUTE
 
     def get(self, call: Call) -> Answer:
-        """The VM; with `$expand` its run-time view, or its user data, too."""
+        """The VM; with `$expand=instanceView` its run-time view too."""
         answer = super().get(call)
-        resource = self.require(call)
-        expanded = call.query.get("$expand", "").lower()
-        if "instanceview" in expanded:
-            answer.body["properties"]["instanceView"] = instance_view(call.subscription, resource)
-        if "userdata" in expanded and resource.user_data:
-            answer.body["properties"]["userData"] = resource.user_data
+        if "instanceview" in call.query.get("$expand", "").lower():
+            answer.body["properties"]["instanceView"] = instance_view(call.subscription, self.require(call))
         return answer
 
     def list_all(self, call: Call) -> Answer:
-        """The VMs of a group, of a region or of the subscription, with their run-time view when it is asked for."""
+        """The VMs of a group or of the subscription; `statusOnly=true` shows the run-time view of all of them.
+
+        `$expand=instanceView` is for lists that are filtered by a scale set only, and there is none here.
+        """
         subscription = call.subscription
+        if call.query.get("$filter") or call.query.get("$expand"):
+            raise ArmError(
+                400,
+                "BadRequest",
+                "$expand and $filter are for the VMs of a virtual machine scale set.",
+                target="$expand",
+            )
         group = find_group(subscription, call.names["group"]).name if "group" in call.names else None
         vms = subscription.of_type(self.type, group)
-        if "location" in call.names:
-            vms = [vm for vm in vms if vm.location == regions.normal(call.names["location"])]
-        if text := call.query.get("$filter", ""):
-            if "virtualmachinescaleset/id" not in text.lower():
-                raise ArmError(400, "BadRequest", f"The filter '{text}' is not supported.", target="$filter")
-            vms = []
         entries = [self.render(call, vm) for vm in vms]
-        if call.flag("statusOnly") or "instanceview" in call.query.get("$expand", "").lower():
+        if call.flag("statusOnly"):
             for entry, vm in zip(entries, vms, strict=True):
                 entry["properties"]["instanceView"] = instance_view(subscription, vm)
         return page(call, entries)
+
+    def render(self, call: Call, resource: Resource) -> Body:
+        """The VM, with its extensions."""
+        body = super().render(call, resource)
+        return body | ({"resources": list(resource.extensions.values())} if resource.extensions else {})
 
     def view(self, call: Call) -> Answer:
         """`GET .../instanceView`."""
@@ -91,14 +104,15 @@ class VirtualMachines(Kind):
         properties["provisioningState"] = "Creating"
         properties["vmId"] = subscription.guid()
         properties["timeCreated"] = timestamp(subscription.now)
-        properties["storageProfile"] = storage_profile(given, checked, disk)
+        data = data_disks.apply(call, identity, given["storageProfile"].get("dataDisks", []), [], checked.zones)
+        properties["storageProfile"] = storage_profile(given, checked, disk, data)
         properties["hardwareProfile"]["vmSize"] = checked.size.name
-        stored: Body = {"properties": properties, **({"tags": body["tags"]} if "tags" in body else {})}
+        stored: Body = {"properties": properties, **identity_of(subscription, body.get("identity"), None)}
+        stored.update({"tags": body["tags"]} if "tags" in body else {})
         stored.update({"zones": checked.zones} if checked.zones else {})
         resource = self.commit(subscription, identity, stored, None)
         resource.power = "creating"
-        resource.user_data = given.get("userData", "")
-        resource.machine = new_machine(identity, given, checked, int(disk.properties["diskSizeGB"]))
+        resource.machine = new_machine(identity, given, checked, disk.disk or Disk())
         operation = self._begin_creation(subscription, resource)
         return accepted(call, operation, 201, self.render(call, resource))
 
@@ -108,7 +122,7 @@ class VirtualMachines(Kind):
         running = subscription.operations.holding(resource.id)
         if running is not None:
             preempted = ArmError(
-                409, "OperationPreempted", "The operation has been preempted by a more recent operation."
+                409, "OperationPreempted", "Operation execution has been preempted by a more recent operation."
             )
             subscription.operations.fail(running, preempted, subscription.now)
         forced = call.flag("forceDeletion")
@@ -129,12 +143,10 @@ class VirtualMachines(Kind):
         """The VM is gone, and with it what was to go with it."""
         self._halt(subscription, resource)
         super().vanish(subscription, resource)
-        disk_profile = resource.properties["storageProfile"]["osDisk"]
-        disk = subscription.find(disk_profile["managedDisk"]["id"])
-        if disk is not None and disk_profile["deleteOption"] == "Delete":
-            DISKS.vanish(subscription, disk)
-        elif disk is not None:
-            DISKS.detach(subscription, disk)
+        profile = resource.properties["storageProfile"]
+        os_disk = subscription.find(profile["osDisk"]["managedDisk"]["id"])
+        DISKS.let_go(subscription, os_disk, profile["osDisk"]["deleteOption"])
+        data_disks.let_go(subscription, profile["dataDisks"])
         for reference in resource.properties["networkProfile"]["networkInterfaces"]:
             nic = subscription.find(reference["id"])
             if nic is None:
@@ -160,32 +172,36 @@ class VirtualMachines(Kind):
         return self._power(call, "RestartVirtualMachine", "stopping", "running", halts=True, boots=True)
 
     def require_idle(self, call: Call, resource: Resource) -> None:
-        """One operation at a time."""
-        if call.subscription.operations.holding(resource.id) is not None:
+        """One operation at a time, and none but the deletion once that has begun."""
+        if resource.deletion is not None:
             raise ArmError(
                 409,
-                "Conflict",
-                "The request failed due to conflict with a concurrent request. To resolve it, please refer to "
-                "https://aka.ms/activitylog to get more details on the conflicting requests.",
+                "OperationNotAllowed",
+                f"Operation 'startTenantUpdate' is not allowed on VM '{resource.name}' since the VM is marked for "
+                "deletion. You can only retry the Delete operation (or wait for an ongoing one to complete).",
             )
+        if call.subscription.operations.holding(resource.id) is not None:
+            raise faults.conflict()
 
     def _begin_creation(self, subscription: Subscription, resource: Resource) -> Operation:
-        def fail_without_room() -> None:
+        def fail_midway() -> None:
             error = faults.no_room(subscription, resource)
-            if error is None:
-                return
-            resource.state = "Failed"
-            resource.power = "stopped"
-            for nic in nics_of(subscription, resource):
+            for nic in nics_of(subscription, resource) if error is not None else []:
                 nic.reserved = (resource.id, subscription.now + _RESERVED_S)
-            raise error
+            error = error or faults.preempted(subscription, resource)
+            if error is not None:
+                resource.state, resource.power = "Failed", "stopped"
+                raise error
 
         def boot() -> None:
             self._boot(subscription, resource)
 
         def done() -> None:
-            resource.state = "Succeeded"
+            error = faults.not_provisioned_in_time(subscription, resource)
+            resource.state = "Succeeded" if error is None else "Failed"
             self.touch(subscription, resource)
+            if error is not None:
+                raise error
 
         return subscription.start(
             "CreateVirtualMachine",
@@ -193,31 +209,35 @@ class VirtualMachines(Kind):
             resource.id,
             resource.location,
             done,
-            stages=[(_FAILS_AT, fail_without_room), (_BOOTS_AT, boot)],
+            stages=[(_FAILS_AT, fail_midway), (_BOOTS_AT, boot)],
         )
 
     def _change(self, call: Call, identity: Identity, body: Body, existing: Resource) -> Answer:
         subscription = call.subscription
         vm_changes.require_change(call, existing, body)
         given = body.get("properties", {})
-        existing.user_data = given.get("userData", existing.user_data)
         size = vm_rules.require_size({**existing.properties, **given})
         resized = size.name != existing.properties["hardwareProfile"]["vmSize"]
         if resized:
             vm_rules.require_offered(subscription, identity, size, existing.body.get("zones", []))
             quotas.require_cores(subscription, existing.location, size, existing)
-        if "networkProfile" in given:
-            self._require_same_nics(call, existing, given)
-        fixed = ("storageProfile", "osProfile", "userData")
-        properties = merge(existing.properties, {name: value for name, value in given.items() if name not in fixed})
-        for option in ("deleteOption", "caching"):
-            if option in given.get("storageProfile", {}).get("osDisk", {}):
-                properties["storageProfile"]["osDisk"][option] = given["storageProfile"]["osDisk"][option]
-        properties["hardwareProfile"]["vmSize"] = size.name
+            faults.require_in_cluster(subscription, existing, size.name)
+        nic = vm_changes.require_nics(subscription, identity, existing, given, size)
+        data, present = (
+            given.get("storageProfile", {}).get("dataDisks", []),
+            existing.properties["storageProfile"]["dataDisks"],
+        )
+        data_disks.require(call, identity, size, data, present)
+        properties = replaced(existing, given, size.name)
+        zones = existing.body.get("zones", [])
+        properties["storageProfile"]["dataDisks"] = data_disks.apply(call, identity, data, present, zones)
         properties["provisioningState"] = "Updating"
-        stored = {**{name: value for name, value in existing.body.items() if name in ("zones", "tags")}}
+        stored = {**identity_of(subscription, body.get("identity"), existing.body.get("identity"))}
         stored.update({"tags": body["tags"]} if "tags" in body else {})
+        stored.update({"zones": zones} if zones else {})
         resource = self.commit(subscription, identity, {**stored, "properties": properties}, existing)
+        if resource.machine is not None:
+            resource.machine.nic_id = nic.id
         machine = resource.machine
         if resized and machine is not None:
             machine.size, machine.vcpus, machine.memory_gib = size.name, size.vcpus, size.memory_gib
@@ -245,16 +265,6 @@ class VirtualMachines(Kind):
             latency="RestartVirtualMachine" if resized else None,
         )
         return accepted(call, operation, 200, self.render(call, resource))
-
-    def _require_same_nics(self, call: Call, existing: Resource, given: Body) -> None:
-        present = {reference["id"].lower() for reference in existing.properties["networkProfile"]["networkInterfaces"]}
-        wanted = {
-            str(reference.get("id", "")).lower() for reference in given["networkProfile"].get("networkInterfaces", [])
-        }
-        if wanted == present:
-            return
-        call.subscription.world.not_known("arm", "another set of network interfaces for an existing virtual machine")
-        raise ArmError(501, "NotImplemented", "Network interfaces of a VM cannot be changed here.")
 
     def _power(self, call: Call, kind: str, during: str, after: str, *, halts: bool, boots: bool) -> Answer:
         subscription = call.subscription
