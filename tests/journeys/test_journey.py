@@ -105,6 +105,7 @@ def lose_kubeconfig(world: Any) -> None:
 
 
 SYSTEM = "/api/v1/namespaces/kube-system"
+CHART = "/var/lib/rancher/k3s/server/static/charts/cilium-1.20.0.tgz"
 DAMAGE: dict[str, Callable[[Any], None]] = {
     "eastus/firewall": delete("Microsoft.Network/networkSecurityGroups/crdbmesh-eastus-nsg/securityRules/node-ports"),
     "westus/firewall": open_port,
@@ -115,7 +116,7 @@ DAMAGE: dict[str, Callable[[Any], None]] = {
     "westus/node1/address": untag("Microsoft.Network/publicIPAddresses/crdbmesh-westus-1-ip"),
     "westus/node1/nic": untag("Microsoft.Network/networkInterfaces/crdbmesh-westus-1-nic"),
     "westus/node1/machine": power_off,
-    "westus/node1/software": on_host("westus", "rm -f /var/lib/rancher/k3s/server/static/charts/cilium-1.20.0.tgz"),
+    "westus/node1/software": on_host("westus", f"echo older > {CHART}"),
     "westus/node1/k3s": on_host("westus", "systemctl stop k3s"),
     "westus/kubeconfig": lose_kubeconfig,
     "westus/cilium": kube_delete("westus", f"{SYSTEM}/secrets/cilium-clustermesh"),
@@ -176,6 +177,8 @@ def test_a_mesh_comes_up_is_left_alone_is_repaired_and_goes_without_a_trace(worl
         bad = {name: r.detail for name, r in repaired.items() if not r.outcome.good}
         assert not bad, f"after damage to {step}"
         assert repaired[step].outcome is Outcome.CHANGED, f"{step} did not notice its damage"
+        if step == "westus/node1/software":
+            assert repaired[step].detail == f"westus-1 has another {CHART}"
     health = world.status(mesh)
     assert not health.degraded, health
     assert health.cluster_ids == tuple(health.cluster_ids[:1])

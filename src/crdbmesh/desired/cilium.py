@@ -19,7 +19,7 @@ from crdbmesh.spec.mesh import Mesh, Region
 
 
 def values(mesh: Mesh, region: Region) -> dict[str, Any]:
-    """The chart's values for one region's cluster, without the CA."""
+    """Return the chart's values for one region's cluster, without the CA."""
     several = len(region.machines) > 1
     chart: dict[str, Any] = {
         "cluster": {"name": region.name, "id": region.cluster_id},
@@ -46,12 +46,12 @@ def values(mesh: Mesh, region: Region) -> dict[str, Any]:
 
 
 def ca_values(*, ca_cert: str, ca_key: str) -> dict[str, Any]:
-    """The part of the values that holds the CA; kept apart, in a Secret."""
+    """Return the part of the values that holds the CA, which is kept apart in a Secret."""
     return {"tls": {"ca": {"cert": _base64(ca_cert), "key": _base64(ca_key)}}}
 
 
 def secret(*, ca_cert: str, ca_key: str) -> Object:
-    """The Secret from which the helm-controller takes the CA."""
+    """Return the Secret from which the helm-controller takes the CA."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -62,7 +62,7 @@ def secret(*, ca_cert: str, ca_key: str) -> Object:
 
 
 def chart(mesh: Mesh, region: Region) -> Object:
-    """The HelmChart.
+    """Return the HelmChart.
 
     `bootstrap` lets its job run before there is any pod network; `abort` keeps a failed upgrade from uninstalling
     the network under all pods, which the default policy does.

@@ -36,7 +36,7 @@ _POD_PROFILE = {
 
 
 def namespace(region: Region) -> Object:
-    """The namespace, called like the region: its name is part of the pods' names, which must differ by region."""
+    """Return the namespace; it is named after the region, since it is part of the pods' host names."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -48,7 +48,7 @@ def namespace(region: Region) -> Object:
 
 
 def secret(region: Region, name: str, files: dict[str, str]) -> Object:
-    """A Secret of PEM files."""
+    """Return a Secret of PEM files."""
     data = {file: base64.b64encode(text.encode()).decode() for file, text in files.items()}
     return {
         "apiVersion": "v1",
@@ -60,7 +60,7 @@ def secret(region: Region, name: str, files: dict[str, str]) -> Object:
 
 
 def services(region: Region) -> list[Object]:
-    """The service account, the two Services and the disruption budget."""
+    """Return the service account, the two Services and the disruption budget."""
     meta = {"namespace": region.name, "labels": {**LABELS, **APP}}
     ports = [
         {"name": "grpc", "port": names.COCKROACH_PORT, "targetPort": "grpc"},
@@ -91,7 +91,7 @@ def services(region: Region) -> list[Object]:
 
 
 def zones(region: Region, labels: dict[str, str]) -> Object:
-    """ConfigMap from node name to zone: a pod reads its own node's for its locality.
+    """Return the ConfigMap from node name to zone, where a pod reads its own node's for its locality.
 
     Args:
         region: the region.
@@ -106,7 +106,7 @@ def zones(region: Region, labels: dict[str, str]) -> Object:
 
 
 def join(mesh: Mesh) -> list[str]:
-    """The addresses a node joins by: up to two pods of every region, the same list everywhere."""
+    """List the addresses a node joins by: up to two pods of every region, the same list everywhere."""
     return [
         f"{names.cockroach_pod(region.name, ordinal)}:{names.COCKROACH_PORT}"
         for region in mesh.all_regions()
@@ -115,12 +115,12 @@ def join(mesh: Mesh) -> list[str]:
 
 
 def init_target(mesh: Mesh) -> str:
-    """The one node that is ever told to initialise: the first region's first."""
+    """Return the address of the one node that is ever told to initialise: the first region's first."""
     return f"{names.cockroach_pod(mesh.regions[0].name, 0)}:{names.COCKROACH_PORT}"
 
 
 def statefulset(mesh: Mesh, region: Region) -> Object:
-    """The StatefulSet.
+    """Return the StatefulSet.
 
     `Parallel` is needed before initialisation (no pod is ever ready then). There is no liveness probe, as the docs
     advise: a slow node is not helped by being killed.
@@ -222,7 +222,7 @@ def statefulset(mesh: Mesh, region: Region) -> Object:
 
 
 def client(region: Region) -> Object:
-    """The Deployment of the client pod: the only place with the root client certificate; for init, status and SQL."""
+    """Return the Deployment of the client pod, for init, status and SQL: it alone has the root certificate."""
     labels = {"app": names.COCKROACH_CLIENT}
     container = {
         "name": "client",
@@ -266,7 +266,7 @@ def _cpu(cpu: float) -> str:
 
 
 def marker(region: Region, data: dict[str, str]) -> Object:
-    """ConfigMap that says when the cluster was initialised and, since then, its id."""
+    """Return the ConfigMap that says which node is initialised and, from then on, the cluster's id."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

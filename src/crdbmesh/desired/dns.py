@@ -1,4 +1,4 @@
-"""How each cluster resolves the others' names.
+"""DNS between the clusters: how each resolves the others' names.
 
 Each region's CoreDNS is exposed on a fixed NodePort, UDP and TCP, inside the VNets; every other cluster forwards the
 region's zone to it from a block in ConfigMap `coredns-custom`, the one place k3s leaves to users (it rewrites
@@ -20,7 +20,7 @@ MAX_UPSTREAMS = 15
 
 
 def service(region: Region) -> Object:
-    """The NodePort Service in front of the region's CoreDNS."""
+    """Return the NodePort Service in front of the region's CoreDNS."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -38,7 +38,7 @@ def service(region: Region) -> Object:
 
 
 def forwarders(mesh: Mesh, region: Region) -> Object | None:
-    """ConfigMap `coredns-custom` with a block for every other region; None when there is none.
+    """Return ConfigMap `coredns-custom` with a block for every other region; None when there is none.
 
     Applied server-side, so that keys of other owners stay.
     """
@@ -54,7 +54,7 @@ def forwarders(mesh: Mesh, region: Region) -> Object | None:
 
 
 def block(remote: Region) -> str:
-    """The server block that forwards a remote region's zone to that region's nodes.
+    """Return the server block that forwards a remote region's zone to that region's nodes.
 
     The cache is short, for both kinds of answer: pods come back with other addresses.
     """
@@ -74,7 +74,7 @@ def block(remote: Region) -> str:
 
 
 def coredns(mesh: Mesh, region: Region) -> Object:
-    """What we want of k3s's CoreDNS Deployment: a second replica, and a restart whenever the blocks change."""
+    """Return our part of k3s's CoreDNS Deployment: a second replica, and a restart when the blocks change."""
     wanted = forwarders(mesh, region)
     digest = hashlib.sha256(json.dumps(wanted and wanted["data"], sort_keys=True).encode()).hexdigest()[:16]
     return {

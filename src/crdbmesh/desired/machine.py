@@ -1,4 +1,4 @@
-"""What is put on a machine: cloud-init user data, the k3s configuration, its systemd unit.
+"""The files of a machine: cloud-init user data, the k3s configuration, its systemd unit.
 
 Sources: cloud-init's module reference (ssh, write_files, runcmd), docs.k3s.io (configuration file, server and agent
 flags), and the unit that k3s's own installer writes. Nothing here talks to a machine.
@@ -26,7 +26,7 @@ FIXED = ("token", "cluster-cidr", "service-cidr", "cluster-dns", "flannel-backen
 
 
 def cloud_init(mesh: Mesh, *, host_key: str, host_key_public: str) -> str:
-    """User data that gives the machine the host key we made, so that its first connection can be verified.
+    """Return user data that gives the machine the host key we made, so that its first connection can be verified.
 
     The key is in the machine's custom data, which Azure keeps for the machine's life and shows to nobody by its API.
 
@@ -65,7 +65,7 @@ def k3s_config(
     zone: str,
     through: Machine | None,
 ) -> dict[str, Any]:
-    """The k3s configuration of one machine.
+    """Return the k3s configuration of one machine.
 
     Args:
         region: the machine's region.
@@ -105,33 +105,33 @@ def k3s_config(
 
 
 def k3s_config_text(config: dict[str, Any]) -> str:
-    """A k3s configuration as the text of its file."""
+    """Return a k3s configuration as the text of its file."""
     return f"# Written by crdbmesh.\n{yaml.safe_dump(config, sort_keys=True)}"
 
 
 def k3s_service(region: Region, machine: Machine) -> str:
-    """The name of the machine's systemd service."""
+    """Return the name of the machine's systemd service."""
     return "k3s" if machine in region.servers else "k3s-agent"
 
 
 def k3s_unit(region: Region, machine: Machine) -> str:
-    """The machine's systemd unit; as k3s's installer writes it, with all settings in config.yaml."""
+    """Return the machine's systemd unit as k3s's installer writes it; all settings are in config.yaml."""
     role = "server" if machine in region.servers else "agent"
     return _UNIT.format(binary=K3S_BINARY, role=role)
 
 
 def zone_label(region: str, zone: str | None) -> str:
-    """The zone label and locality of a machine: `eastus-1`, or `westus-0` where a region has no zones."""
+    """Return the zone label and locality of a machine: `eastus-1`, or `westus-0` where a region has no zones."""
     return f"{region}-{zone or '0'}"
 
 
 def unit_path(region: Region, machine: Machine) -> str:
-    """Where the machine's unit lies."""
+    """Return the path of the machine's unit."""
     return f"/etc/systemd/system/{k3s_service(region, machine)}.service"
 
 
 def helm_chart_url() -> str:
-    """The Cilium chart as the helm-controller's job fetches it: from the API server of the node it runs on."""
+    """Return the URL of the Cilium chart for the helm-controller's job: the API server of the node it runs on."""
     return f"https://%{{KUBERNETES_API}}%/static/charts/{names.CILIUM}-{versions.CILIUM}.tgz"
 
 

@@ -24,7 +24,7 @@ INSTALL_DEADLINE_S = 600.0
 READY_DEADLINE_S = 600.0
 
 _FIXED = {"cluster id": "cluster-id", "cluster name": "cluster-name", "pod range": "cluster-pool-ipv4-cidr"}
-"""What cannot be changed while pods run, by what it is: its setting in cilium-config."""
+"""The values that cannot be changed while pods run: from a name for messages to the setting in cilium-config."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Cilium(ObjectsStep):
     """The chart is installed with our values, and what it brings is there."""
 
     def objects(self) -> list[Object]:
-        """The Secret with the CA, then the HelmChart that reads it."""
+        """Return the Secret with the CA, then the HelmChart that reads it."""
         ca = self.world.cilium_ca()
         return [
             cilium.secret(ca_cert=ca.cert_pem, ca_key=ca.key_pem),
@@ -75,7 +75,7 @@ class Cilium(ObjectsStep):
         return observed.read_missing(self.world, self.region)
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole chart is applied, whatever differs
-        """Apply the chart; when it is as we want it but something it brings is gone, have it installed again."""
+        """Apply the chart; if it is as wanted but something that it brings is gone, have it installed again."""
         kube = self.world.kube(self.region.name)
         kube.wait(
             "apiextensions.k8s.io/v1",
@@ -112,7 +112,7 @@ class Cilium(ObjectsStep):
         return bool(broken)
 
     def _inputs(self, kube: Kube) -> list[Any]:
-        """What the install job is made from, as the cluster has it now."""
+        """Return what the helm-controller makes the install job from, as the cluster has it now."""
         chart = kube.find("helm.cattle.io/v1", "HelmChart", names.CILIUM, names.KUBE_SYSTEM) or {}
         secret = kube.find("v1", "Secret", names.CILIUM_VALUES_SECRET, names.KUBE_SYSTEM) or {}
         return [chart.get("spec"), secret.get("data")]
@@ -178,7 +178,7 @@ class Nodes(RegionStep):
 
 
 def fixed_values(chart: Mapping[str, Any]) -> dict[str, str]:
-    """Return what of a HelmChart's values cannot be changed while pods run, by what it is."""
+    """Return the values of a HelmChart that cannot be changed while pods run, by their name for messages."""
     values = yaml.safe_load(chart.get("spec", {}).get("valuesContent") or "") or {}
     ranges = values.get("ipam", {}).get("operator", {}).get("clusterPoolIPv4PodCIDRList") or []
     cluster = values.get("cluster", {})

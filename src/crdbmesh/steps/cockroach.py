@@ -29,7 +29,7 @@ class Namespace(ObjectsStep):
     """The region's namespace, under the restricted Pod Security profile."""
 
     def objects(self) -> list[Object]:
-        """The namespace."""
+        """Return the namespace."""
         return [cockroach.namespace(self.region)]
 
 
@@ -38,7 +38,7 @@ class Certificates(RegionStep):
     """The node certificate of the region's pods and, in the first region, the root client certificate."""
 
     def check(self) -> Gap | None:
-        """Look at each Secret's certificates: issued by our CA, with every name, not about to expire."""
+        """Check each Secret's certificate: issued by our CA, with every name, not about to expire."""
         for name, leaf in self._leaves().items():
             data = self._find(name)
             if data is None:
@@ -49,7 +49,7 @@ class Certificates(RegionStep):
         return None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Issue what is not right anew, from the same CA."""
+        """Issue anew, from the same CA, what is absent or not right."""
         kube = self.world.kube(self.region.name)
         ca = self.world.cockroach_ca()
         now = datetime.now(UTC)
@@ -102,7 +102,7 @@ class Services(ObjectsStep):
     """The Services, the disruption budget, and which zone each node is in."""
 
     def objects(self) -> list[Object]:
-        """The objects."""
+        """Return the objects."""
         labels = {
             machine.node: hosts.zone_label(self.region.name, self.world.zone_of(machine))
             for machine in self.region.machines
@@ -115,7 +115,7 @@ class Pods(ObjectsStep):
     """The StatefulSet is as the spec says and its pods run (they are ready only once the cluster is initialised)."""
 
     def objects(self) -> list[Object]:
-        """The StatefulSet."""
+        """Return the StatefulSet."""
         return [cockroach.statefulset(self.world.mesh, self.region)]
 
     def check(self) -> Gap | None:
@@ -129,7 +129,7 @@ class Pods(ObjectsStep):
         return ObjectsStep.check(self)
 
     def apply(self, gap: Gap, say: Say) -> None:
-        """Apply it. Where the database serves, one region at a time replaces its pods, so that it goes on serving."""
+        """Apply it. Where the database serves, one region at a time replaces its pods, so that it keeps serving."""
         kube = self.world.kube(self.region.name)
         found = kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
         if found is None or not found.get("status", {}).get("readyReplicas"):
@@ -149,7 +149,7 @@ class Pods(ObjectsStep):
             )
 
     def missing(self) -> str | None:
-        """Which pods do not run."""
+        """Say which pod does not run, and why; None when all do."""
         kube = self.world.kube(self.region.name)
         return database.not_running(self.region, kube.list("v1", "Pod", self.region.name, labels=database.PODS))
 
@@ -173,7 +173,7 @@ class Pods(ObjectsStep):
             self._refuse_other_size(claim)
 
     def _refuse_loss_of_claims(self) -> None:
-        """The volumes outlive a StatefulSet that was deleted, and a new one takes them up again."""
+        """Refuse by the volume claims: they outlive a deleted StatefulSet, and a new one uses them again."""
         head = f"datadir-{names.COCKROACH}-"
         kube = self.world.kube(self.region.name)
         claims = {
@@ -217,7 +217,7 @@ class Reach(RegionStep, AwaitedStep):
     """
 
     def awaited(self) -> str:
-        """What is waited for, for messages."""
+        """Name what is waited for, for messages."""
         return f"{self.region.name} to reach the pods of the mesh"
 
     def missing(self) -> str | None:
@@ -232,17 +232,17 @@ class Client(ObjectsStep):
     """The client pod in the first region: it alone holds the root client certificate."""
 
     def objects(self) -> list[Object]:
-        """Its Deployment."""
+        """Return its Deployment."""
         return [cockroach.client(self.region)]
 
     def missing(self) -> str | None:
-        """Whether it runs."""
+        """Say why it does not run yet; None when it does."""
         kube = self.world.kube(self.region.name)
         missing = rollouts.read_missing(kube, "Deployment", names.COCKROACH_CLIENT, self.region.name)
         return f"{self.region.name}: {missing}" if missing else None
 
     def settle(self, say: Say) -> None:
-        """Wait for it."""
+        """Wait until it runs."""
         kube = self.world.kube(self.region.name)
         kube.wait(
             "apps/v1",

@@ -19,7 +19,7 @@ class Forwarders(ObjectsStep):
     """The region's DNS can be asked by the others, and asks them for their zones."""
 
     def objects(self) -> list[Object]:
-        """The NodePort Service, the server blocks, and CoreDNS's replicas and restart."""
+        """Return the NodePort Service, the server blocks, and CoreDNS's replicas and restart."""
         mesh = self.world.mesh
         blocks = dns.forwarders(mesh, self.region)
         wanted = [dns.service(self.region)]
@@ -28,13 +28,13 @@ class Forwarders(ObjectsStep):
         return [*wanted, dns.coredns(mesh, self.region)]
 
     def missing(self) -> str | None:
-        """Whether CoreDNS runs with what we gave it."""
+        """Say why CoreDNS does not run with our blocks yet; None when it does."""
         kube = self.world.kube(self.region.name)
         missing = rollouts.read_missing(kube, "Deployment", names.COREDNS, names.KUBE_SYSTEM)
         return f"{self.region.name}: {missing}" if missing else None
 
     def settle(self, say: Say) -> None:
-        """Wait for CoreDNS to be up again: one that cannot read its blocks never is."""
+        """Wait for CoreDNS to be up again; with blocks that it cannot read it never is."""
         kube = self.world.kube(self.region.name)
         kube.wait(
             "apps/v1",

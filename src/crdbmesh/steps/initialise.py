@@ -1,4 +1,4 @@
-"""The database is initialised: once, on one node, ever; and the proof that it is one cluster.
+"""Initialises the database, once, on one node, ever; and proves that it is one cluster.
 
 Two initialisations of nodes that do not see each other make two clusters, and nothing joins them again
 (cockroachdb/cockroach#75975). What keeps that from happening, whatever dies when:
@@ -32,7 +32,7 @@ from crdbmesh.steps.base import AwaitedStep, MeshStep
 
 JOIN_DEADLINE_S = 600.0
 ID, TARGET = "cluster-id", "target"
-"""What a marker says."""
+"""The keys of a marker."""
 
 CONFLICT = 409
 
@@ -72,7 +72,7 @@ class Initialised(MeshStep):
             self.world.kube(region.name).apply(cockroach.marker(region, {TARGET: target, ID: found}), force=True)
 
     def _target(self, markers: Markers) -> str:
-        """The node to be initialised: the one that is claimed, or the first region's first."""
+        """Return the node to initialise: the one that is claimed, or the first region's first."""
         claimed = {marker[TARGET]: region for region, marker in markers.items() if marker.get(TARGET)}
         if not claimed:
             return cockroach.init_target(self.world.mesh)
@@ -87,7 +87,7 @@ class Initialised(MeshStep):
         return next(iter(claimed))
 
     def _members(self, say: Say) -> list[str]:
-        """The nodes that are part of an initialised cluster; if none is, every one of them waits for it.
+        """List the nodes that are part of an initialised cluster; when none is, every one of them waits for it.
 
         A pod that does not answer could be either, so this waits until one says yes or all say no.
         """
@@ -144,7 +144,7 @@ class Initialised(MeshStep):
             claimed.append(region)
 
     def _read_id(self, addresses: list[str], say: Say) -> str:
-        """The id of the one cluster that these nodes are part of.
+        """Return the id of the one cluster that these nodes are part of.
 
         Raises:
             RefusedError: they are part of several.
@@ -177,11 +177,11 @@ class Proof(AwaitedStep):
     """Every pod is ready, every node live with its locality, all of them one cluster: the one that was initialised."""
 
     def awaited(self) -> str:
-        """What is waited for, for messages."""
+        """Name what is waited for, for messages."""
         return "every CockroachDB node to be live"
 
     def missing(self) -> str | None:
-        """Ask the database."""
+        """Ask Kubernetes for the pods, then the database for its nodes."""
         if unready := self._unready():
             self._refuse_lost()
             return unready
@@ -201,7 +201,7 @@ class Proof(AwaitedStep):
         return None
 
     def _refuse_lost(self) -> None:
-        """A cluster whose every node waits to be initialised has lost its volumes, and no waiting brings them back."""
+        """Refuse to wait for a cluster whose every node waits to be initialised: it has lost its volumes."""
         states = observed.read_states(self.world)
         known = known_id(read_markers(self.world))
         if known is not None and all(state and observed.WAITING in state for state in states.values()):
@@ -218,7 +218,7 @@ class Proof(AwaitedStep):
 
 
 def read_markers(world: World) -> dict[str, dict[str, str]]:
-    """The markers of all regions. All are read: which region is the first may have changed in the spec.
+    """Read the markers of all regions: which region is the first may have changed in the spec.
 
     Raises:
         KubeError: a region cannot be read, so nobody knows.
@@ -231,7 +231,7 @@ def read_markers(world: World) -> dict[str, dict[str, str]]:
 
 
 def known_id(markers: Markers) -> str | None:
-    """The cluster id that the markers tell, or None.
+    """Return the cluster id that the markers tell, or None.
 
     Raises:
         RefusedError: they tell several.

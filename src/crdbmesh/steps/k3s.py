@@ -35,7 +35,7 @@ class Member(MachineStep):
     """The machine is a member of its region's cluster: configured, running, and for a server an etcd voter."""
 
     def check(self) -> Gap | None:
-        """Look at the configuration, the service, and what the cluster says of the node."""
+        """Compare the configuration, the service and the node with what they should be."""
         host = self.world.host(self.machine)
         have = host.read_file(hosts.K3S_CONFIG)
         if have is None:
@@ -57,7 +57,7 @@ class Member(MachineStep):
         return Gap(f"{self.machine.node}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Write the configuration, start or restart the service, wait until the cluster counts the node in."""
+        """Write the configuration, start or restart the service, and wait until the node has joined."""
         host = self.world.host(self.machine)
         service = hosts.k3s_service(self.region, self.machine)
         have = host.read_file(hosts.K3S_CONFIG)
@@ -113,7 +113,7 @@ class Member(MachineStep):
         )
 
     def _through(self, say: Say) -> Machine | None:
-        """The server by which this new machine joins; None when it is the one to begin the cluster.
+        """Return the server by which this new machine joins; None when it is the one to begin the cluster.
 
         A machine that takes the place of a lost one joins like any other, the first one too: beginning anew would
         leave the region with two clusters. The lost one's Node goes first, and its etcd member with it.
@@ -160,7 +160,7 @@ class Member(MachineStep):
         return False
 
     def _others_configured(self) -> list[Machine]:
-        """The other servers that are in a cluster already.
+        """List the other servers that are in a cluster already.
 
         Raises:
             UnreachableError: one that is there does not answer, so nobody knows.
@@ -195,7 +195,7 @@ class Kubeconfig(RegionStep):
     """We have the region's kubeconfig and the API answers to it; its first server is an etcd voter."""
 
     def check(self) -> Gap | None:
-        """Ask the API with what we have."""
+        """Ask the API with the kubeconfig that is kept."""
         text = self.world.folder.read(self.world.kubeconfig_file(self.region.name))
         if text is None:
             return Gap(f"{self.region.name}: no kubeconfig yet")
@@ -211,7 +211,7 @@ class Kubeconfig(RegionStep):
         return Gap(f"{self.region.servers[0].node}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Fetch it from the first server, give it the server's public address and our context name, keep it."""
+        """Fetch it from the first server, and keep it with the server's public address and our context name."""
         first = self.region.servers[0]
         say(f"kubeconfig of {first.node}")
         text = self.world.host(first).read_file(K3S_KUBECONFIG)
@@ -254,16 +254,21 @@ class Kubeconfig(RegionStep):
 
 
 def _lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that count for as long as the node lives."""
+    """Return the settings that count for as long as the node lives."""
     return {key: value for key, value in settings.items() if key not in hosts.START}
 
 
 def _service_state(host: Host, service: str) -> tuple[bool | None, str]:
-    state = host.run(f"systemctl is-active {service}", check=False).stdout.strip()
+    """Return True once the service is active, and what it is, with the last lines of the program itself."""
+    shown = host.run(f"systemctl show -p ActiveState -p NRestarts {service}", check=False).stdout
+    found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    state, restarts = found.get("ActiveState", "unknown"), found.get("NRestarts", "0")
     if state == "active":
         return True, state
-    log = host.run(f"journalctl -u {service} -n 3 --no-pager -o cat", sudo=True, check=False).stdout
-    return None, f"{state}: {' | '.join(log.strip().splitlines())}"
+    # By the identifier: systemd's own lines on the unit would push out the one that says why k3s ended.
+    log = host.run(f"journalctl -u {service} -t k3s -n 3 --no-pager -o cat", sudo=True, check=False).stdout
+    again = "" if restarts == "0" else f", restarted {restarts} times"
+    return None, f"{state}{again}: {' | '.join(log.strip().splitlines())}"
 
 
 def _find_node(kube: Kube, name: str) -> dict[str, Any] | None:

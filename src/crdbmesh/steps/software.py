@@ -23,8 +23,9 @@ class Software(MachineStep):
         """Compare checksums on the machine."""
         wanted = self._wanted()
         found = _checksums(self, list(wanted))
-        missing = [path for path, digest in wanted.items() if found.get(path) != digest]
-        return Gap(f"{self.machine.node} lacks {', '.join(missing)}") if missing else None
+        absent = [f"lacks {path}" for path in wanted if path not in found]
+        other = [f"has another {path}" for path, digest in wanted.items() if found.get(path, digest) != digest]
+        return Gap(f"{self.machine.node} {', '.join([*absent, *other])}") if absent or other else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Have the machine download what it lacks, and keep it only if the checksum is right."""
@@ -77,7 +78,7 @@ def _checksums(step: MachineStep, paths: list[str]) -> dict[str, str]:
 
 
 def _download(artifact: versions.Artifact, path: str, *, mode: str) -> str:
-    """A script; it keeps what it fetches apart from another one of itself that an interrupted run left behind."""
+    """Return the script of a download; a second one, beside it, does not disturb what it fetches."""
     damaged = f"{artifact.url} arrived damaged: SHA-256 {artifact.sha256} expected, ${{seen%% *}} seen; it is not used"
     return "\n".join(
         [

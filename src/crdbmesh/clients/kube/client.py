@@ -349,6 +349,6 @@ def _is_secret(kind: str) -> bool:
 
 
 def _uid(document: Mapping[str, Any]) -> str | None:
-    """The uid in an object, or in the Status that tells of its deletion."""
+    """Return the uid in an object, or in the Status that tells of its deletion."""
     uid = (document.get("metadata") or {}).get("uid") or (document.get("details") or {}).get("uid")
     return str(uid) if uid else None

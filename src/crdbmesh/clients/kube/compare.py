@@ -1,4 +1,4 @@
-"""What differs between an object as it is and as a server-side apply's dry run says it would be.
+"""Compares an object as it is with what a server-side apply's dry run says it would be.
 
 Both come from the API server, so defaults, conversions and fields of other managers are the same on both sides; what
 the server keeps for itself, and the status that controllers keep changing, is left out.

@@ -1,4 +1,4 @@
-"""How to reach a Kubernetes API server and be let in, as a kubeconfig and the environment's proxies say.
+"""A Kubernetes API server's address, trust and credentials, from a kubeconfig and the environment's proxies.
 
 The private key is never written to a disk: the package `kubernetes` would keep it in a temporary file for as long as
 its client lives, so the TLS context is made here. Proxies are chosen as `requests` chooses them, which the Azure SDK
@@ -42,7 +42,7 @@ class Endpoint:
     proxy: str | None = field(repr=False)
 
     def proxy_login(self) -> tuple[str, str]:
-        """The proxy's user and password, both empty when it asks for none."""
+        """Return the proxy's user and password, both empty when it asks for none."""
         user, password = requests.utils.get_auth_from_url(self.proxy or "")
         return user, password
 

@@ -1,4 +1,4 @@
-"""Running a command in a pod: Kubernetes' remote command protocol over a WebSocket.
+"""Runs a command in a pod: Kubernetes' remote command protocol over a WebSocket.
 
 Each binary message starts with a channel byte: 0 standard input, 1 and 2 the outputs, 3 a Status object that says how
 the command ended; in v5, 255 followed by a channel byte closes that channel (KEP-4006; apimachinery,

@@ -1,4 +1,4 @@
-"""What answers of the Kubernetes API other than success mean, as errors that never show a secret.
+"""Answers of the Kubernetes API, and what those other than success mean, as errors that never show a secret.
 
 The Status object that carries an error, its causes and its reasons are from Kubernetes' API conventions, "Response
 Status Kind".

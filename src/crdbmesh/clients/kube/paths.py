@@ -1,4 +1,4 @@
-"""Where the objects of a kind are in the Kubernetes API.
+"""Paths of the Kubernetes API.
 
 No discovery is asked: the kinds that crdbmesh uses are known, and each is called by its plural in lower case, `pods`
 or `helmcharts` (Kubernetes' API concepts, "Resource URIs").

@@ -1,4 +1,4 @@
-"""Opening an SSH connection to a machine whose host key is known beforehand.
+"""Opens an SSH connection to a machine whose host key is known beforehand.
 
 Only the given host key is accepted, from the first connection on, and only the given login key is offered: no agent,
 no password, no keyboard-interactive, no keys found in the user's home. Protocol: RFC 4251 to 4254; paramiko speaks it.
@@ -51,7 +51,7 @@ class HostKey:
 
     @property
     def signatures(self) -> tuple[str, ...]:
-        """The signature algorithms to negotiate for this key."""
+        """Return the signature algorithms to negotiate for this key."""
         return ("rsa-sha2-512", "rsa-sha2-256") if self.algorithm == "ssh-rsa" else (self.algorithm,)
 
 
@@ -71,7 +71,7 @@ class Target:
 
 
 def read_host_key(line: str) -> HostKey:
-    """The key of a public key line, `ssh-ed25519 AAAA… comment`.
+    """Return the key of a public key line, `ssh-ed25519 AAAA… comment`.
 
     Raises:
         HostError: it is not such a line.
@@ -88,7 +88,7 @@ def read_host_key(line: str) -> HostKey:
 
 
 def read_login_key(text: str) -> paramiko.PKey:
-    """The private key in an OpenSSH PEM text.
+    """Return the private key in an OpenSSH PEM text.
 
     Raises:
         HostError: it is not one; nothing of the text is in the message.
@@ -106,7 +106,7 @@ def read_login_key(text: str) -> paramiko.PKey:
 
 
 def connect(target: Target, *, timeout_s: float) -> paramiko.Transport:
-    """A connection, host verified, logged in.
+    """Return a connection, host verified, logged in.
 
     Args:
         target: where to.

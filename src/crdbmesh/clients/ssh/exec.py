@@ -1,4 +1,4 @@
-"""Running one command on an SSH channel: standard input in, both outputs and the exit status out.
+"""Runs one command on an SSH channel: standard input in, both outputs and the exit status out.
 
 One thread moves all three streams, so that neither a full pipe nor a long input can block the other side
 (RFC 4254, sections 5.2 and 6.5 to 6.10).
@@ -46,7 +46,7 @@ class NotStartedError(Exception):
 
 @dataclass
 class Output:
-    """What a command printed so far."""
+    """The output of a command so far."""
 
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)

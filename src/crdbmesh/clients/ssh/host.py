@@ -210,7 +210,7 @@ class Host:
         return True
 
     def read_file(self, path: str, *, sudo: bool = True) -> bytes | None:
-        """A file's content, or None when there is no such file.
+        """Return a file's content, or None when there is no such file.
 
         Args:
             path: absolute, or relative to the login user's home without `sudo`.
@@ -316,7 +316,7 @@ class Host:
             ssh_exec.close(channel)
 
     def _channel(self) -> paramiko.Channel:
-        """A new session channel. Nothing has run when this fails, so a dead connection is replaced once."""
+        """Open a session channel. Nothing has run when this fails, so a dead connection is replaced once."""
         for last in (False, True):
             transport = self._connection(attempts=_CONNECT_ATTEMPTS)
             try:
