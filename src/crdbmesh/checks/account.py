@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crdbmesh.checks.actions import ACTIONS, LOOKING, OF_THE_GROUP
-from crdbmesh.checks.base import Found, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
+from crdbmesh.checks.remarks import Found, Remark, refusal, warning
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import resources
 from crdbmesh.desired.azure import PROVIDERS

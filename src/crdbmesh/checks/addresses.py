@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from crdbmesh.checks.base import Found, Refused, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
+from crdbmesh.checks.remarks import Found, Refused, Remark, refusal, warning
 from crdbmesh.clients import caller as callers
 from crdbmesh.clients.kube.endpoint import find_proxy
 from crdbmesh.desired.azure import resource_id

@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from crdbmesh.errors import (
-    ConfigError,
-    CrdbmeshError,
-    CredentialError,
-    Finding,
-    ForbiddenError,
-    PreflightError,
-    StoppedError,
-)
-
-if TYPE_CHECKING:
-    from crdbmesh.checks.facts import Facts
+from crdbmesh.checks.facts import Facts
+from crdbmesh.checks.remarks import Found, Refused, Remark, Warned, remarks_of
+from crdbmesh.errors import CrdbmeshError, Finding, StoppedError
 
 
 class Level(StrEnum):
@@ -28,30 +18,6 @@ class Level(StrEnum):
     SKIPPED = "skipped"
     WARNING = "warning"
     REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A fact that a check read, in a few words for people."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A finding that would make `up` fail."""
-
-    finding: Finding
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """A finding that does not stop `up`."""
-
-    finding: Finding
-
-
-Remark = Found | Refused | Warned
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +74,6 @@ class Verdict:
         return self.refused + self.warnings
 
 
-def refusal(field: str, value: str, reason: str, remedy: str) -> Refused:
-    """Make a finding that would make `up` fail."""
-    return Refused(Finding(field, value, reason, remedy))
-
-
-def warning(field: str, value: str, reason: str, remedy: str) -> Warned:
-    """Make a finding that does not stop `up`."""
-    return Warned(Finding(field, value, reason, remedy))
-
-
 def judge(check: Check, facts: Facts, *, strict: bool = False) -> Verdict:
     """Make a check and return its verdict; an error of Azure's becomes part of it.
 
@@ -142,24 +98,6 @@ def judge(check: Check, facts: Facts, *, strict: bool = False) -> Verdict:
 def skip(check: Check, why: str) -> Verdict:
     """Return the verdict of a check that is not made."""
     return Verdict(check.name, check.title, why, skipped=True)
-
-
-def remarks_of(error: CrdbmeshError, where: str, *, strict: bool = False) -> Iterator[Remark]:
-    """Yield an error as remarks: a mistake in a file is refused, a read that Azure forbids is a warning."""
-    if isinstance(error, ConfigError | PreflightError):
-        yield from map(Refused, error.findings)
-        return
-    if isinstance(error, CredentialError):
-        # azure-identity goes on to say what each of its ten credentials lacks, which helps nobody here.
-        reason = str(error).partition("Attempted credentials")[0].strip()
-        yield refusal("credential", where, reason, error.hint or "log in again")
-        return
-    if isinstance(error, ForbiddenError):
-        remedy = error.hint or "ask for the permissions in examples/azure-role.json"
-        yield warning("permissions", where, f"cannot tell: {error}", remedy)
-        return
-    finding = Finding("azure", where, f"cannot tell: {error}", error.hint or "run it again a little later")
-    yield Refused(finding) if strict else Warned(finding)
 
 
 def without_repeats(verdicts: Iterable[Verdict]) -> list[Verdict]:

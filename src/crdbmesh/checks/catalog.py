@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from crdbmesh.checks import account, addresses, limits, local, places
-from crdbmesh.checks.base import Check, Found, Level, Refused, Remark, Verdict, judge, skip, without_repeats
+from crdbmesh.checks.base import Check, Level, Verdict, judge, skip, without_repeats
 from crdbmesh.checks.existing import existing
 from crdbmesh.checks.facts import Facts
+from crdbmesh.checks.remarks import Found, Refused, Remark
 from crdbmesh.errors import Finding, PreflightError
 from crdbmesh.run.world import World
 

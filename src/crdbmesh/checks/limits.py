@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crdbmesh.checks import places
-from crdbmesh.checks.base import Found, Remark, refusal
 from crdbmesh.checks.facts import Facts
+from crdbmesh.checks.remarks import Found, Remark, refusal
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
 

@@ -8,8 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from crdbmesh.checks.base import Found, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
+from crdbmesh.checks.remarks import Found, Remark, refusal, warning
 from crdbmesh.clients.azure import resources
 from crdbmesh.errors import ConfigError
 from crdbmesh.local import pki

@@ -6,9 +6,9 @@ import difflib
 import math
 from collections.abc import Iterator
 
-from crdbmesh.checks.base import Found, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts, is_region
 from crdbmesh.checks.offers import Offer, Wish, nearest
+from crdbmesh.checks.remarks import Found, Remark, refusal, warning
 from crdbmesh.errors import CrdbmeshError
 from crdbmesh.spec.mesh import Region
 

@@ -1,1 +1,1 @@
-"""What the user wants: the spec, its address plan, names and versions; no I/O."""
+"""The spec, which says the mesh that the user wants: its address plan, names and versions; no I/O."""

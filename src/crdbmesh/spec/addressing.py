@@ -1,9 +1,9 @@
-"""The address plan: which ranges each region's VNet, subnet, pods and services get.
+"""The address plan: the ranges of each region's VNet, subnet, pods and services.
 
 Everything is cut from one base range (default 10.0.0.0/8) into /16 blocks, in three families that can never meet:
 VNets, pods, services. With a /8 base the numbers stay readable: region 1 has VNet 10.1.0.0/16, pods 10.101.0.0/16,
 services 10.201.0.0/16. VNets must not overlap (Azure refuses to peer them), pod ranges must not overlap (Cilium
-Cluster Mesh routes by them), and services are kept apart so that an address says where it belongs.
+Cluster Mesh routes by them), and services do not overlap, so that an address tells its region.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BLOCK = 16
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """The address ranges of one region."""
+    """The address ranges of a region."""
 
     vnet: IPv4Network
     subnet: IPv4Network
@@ -25,12 +25,12 @@ class Ranges:
     services: IPv4Network
 
     def named(self) -> dict[str, IPv4Network]:
-        """The ranges that must be disjoint from every other region's, by the name of their spec field."""
+        """Return the ranges that must be disjoint from every other region's, by their spec field."""
         return {"vnet": self.vnet, "pods": self.pods, "services": self.services}
 
 
 def capacity(base: IPv4Network) -> int:
-    """How many regions `base` has room for."""
+    """Return the number of regions that `base` has room for."""
     blocks = 2 ** (BLOCK - base.prefixlen) if base.prefixlen <= BLOCK else 0
     stride = _stride(blocks)
     if blocks >= 256:
@@ -40,7 +40,7 @@ def capacity(base: IPv4Network) -> int:
 
 
 def derive(base: IPv4Network, index: int) -> Ranges:
-    """The ranges of the region at `index` (from 0).
+    """Return the ranges of the region at `index` (from 0).
 
     Raises:
         ValueError: `base` has no room for that many regions.
@@ -55,7 +55,7 @@ def derive(base: IPv4Network, index: int) -> Ranges:
 
 
 def default_subnet(vnet: IPv4Network) -> IPv4Network:
-    """The second /24 of a VNet (10.1.1.0/24 of 10.1.0.0/16), or the whole VNet when it is too small for that."""
+    """Return the second /24 of a VNet (10.1.1.0/24 of 10.1.0.0/16), or the whole VNet when it is too small."""
     if vnet.prefixlen > 23:
         return vnet
     subnets = vnet.subnets(new_prefix=24)
@@ -64,12 +64,12 @@ def default_subnet(vnet: IPv4Network) -> IPv4Network:
 
 
 def machine_address(subnet: IPv4Network, number: int) -> IPv4Address:
-    """The private address of machine `number` (from 1). Azure keeps the first four addresses of a subnet."""
+    """Return the private address of machine `number` (from 1); Azure keeps a subnet's first four addresses."""
     return subnet.network_address + 3 + number
 
 
 def cluster_dns(services: IPv4Network) -> IPv4Address:
-    """The address of a cluster's DNS service: the tenth of its service range, as k3s itself would choose."""
+    """Return the address of a cluster's DNS service: the tenth of its service range, which is k3s's default."""
     return services.network_address + 10
 
 

@@ -1,16 +1,15 @@
-"""What a spec must fulfil as a whole: values that are each fine, and do not go together or do not work on a machine."""
+"""The consistency of a spec: values that are valid alone, but do not fit each other or cannot work on a machine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv4Network, collapse_addresses
-from typing import TYPE_CHECKING
 
+from crdbmesh.errors import Finding
 from crdbmesh.spec import addressing, names
+from crdbmesh.spec.mesh import Mesh
 
-if TYPE_CHECKING:
-    from crdbmesh.spec.mesh import Mesh
-
+_EVERYONE = "write '*' if you mean that"
 _RESERVED = tuple(
     IPv4Network(text)
     for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "224.0.0.0/4", "240.0.0.0/4")
@@ -27,33 +26,17 @@ _TAKEN_PORTS = (
     (10248, 10259),
     (30000, 32767),
 )
-"""TCP ports at which etcd, k3s and Cilium listen on a machine, and NodePorts, first and last (docs.k3s.io and
+"""TCP ports of etcd, k3s and Cilium on a machine, and NodePorts, as first and last of each range (docs.k3s.io and
 docs.cilium.io, "Requirements")."""
 
 
-Problem = tuple[str, str, str, str]
-"""The field, its value, the reason and the remedy."""
-
-
-class InconsistentError(ValueError):
-    """Values that are each fine but do not go together.
-
-    Attributes:
-        problems: all of them.
-    """
-
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("; ".join(f"{field} = {value}: {reason}" for field, value, reason, _ in problems))
-        self.problems = problems
-
-
-def find_problems(mesh: Mesh) -> Iterator[Problem]:
-    """Everything in a spec that does not go together."""
+def find_problems(mesh: Mesh) -> Iterator[Finding]:
+    """Yield every inconsistency of a spec."""
     yield from _duplicates(mesh)
     derived_all = all(spec.vnet and spec.pods and spec.services for spec in mesh.regions)
     room = addressing.capacity(mesh.network.base)
     if not derived_all and len(mesh.regions) > room:
-        yield (
+        yield Finding(
             "network.base",
             str(mesh.network.base),
             f"has room for {room} regions, the spec has {len(mesh.regions)}",
@@ -62,7 +45,7 @@ def find_problems(mesh: Mesh) -> Iterator[Problem]:
         return
     yield from _range_problems(mesh)
     if _is_taken(mesh.ssh.port):
-        yield (
+        yield Finding(
             "ssh.port",
             str(mesh.ssh.port),
             "k3s or Cilium listens there on every machine",
@@ -76,18 +59,20 @@ def _is_taken(port: int) -> bool:
     return any(first <= port <= last for first, last in _TAKEN_PORTS)
 
 
-def _duplicates(mesh: Mesh) -> Iterator[Problem]:
+def _duplicates(mesh: Mesh) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, spec in enumerate(mesh.regions):
         if spec.name in seen:
-            yield (f"regions[{index}].name", spec.name, "is listed twice", "list each region once")
+            yield Finding(f"regions[{index}].name", spec.name, "is listed twice", "list each region once")
         seen.add(spec.name)
     ids: dict[int, str] = {}
     for index, (spec, cluster_id) in enumerate(zip(mesh.regions, mesh.cluster_ids(), strict=True)):
         if cluster_id > 255:
-            yield (f"regions[{index}].cluster_id", str(cluster_id), "Cilium allows 1 to 255", "use fewer regions")
+            yield Finding(
+                f"regions[{index}].cluster_id", str(cluster_id), "Cilium allows 1 to 255", "use fewer regions"
+            )
         elif cluster_id in ids:
-            yield (
+            yield Finding(
                 f"regions[{index}].cluster_id",
                 str(cluster_id),
                 f"is also the id of {ids[cluster_id]}",
@@ -96,34 +81,36 @@ def _duplicates(mesh: Mesh) -> Iterator[Problem]:
         ids.setdefault(cluster_id, spec.name)
 
 
-def _range_problems(mesh: Mesh) -> Iterator[Problem]:
+def _range_problems(mesh: Mesh) -> Iterator[Finding]:
     used: list[tuple[str, IPv4Network]] = []
     for index, spec in enumerate(mesh.regions):
         ranges = mesh.ranges(index)
         count = spec.machines or mesh.machines.per_region
         at = f"regions[{index}]"
         if not ranges.subnet.subnet_of(ranges.vnet):
-            yield (
+            yield Finding(
                 f"{at}.subnet",
                 str(ranges.subnet),
                 f"is not inside the VNet {ranges.vnet}",
                 "choose one inside it",
             )
         elif ranges.subnet.num_addresses - 5 < count:
-            yield (
+            yield Finding(
                 f"{at}.subnet",
                 str(ranges.subnet),
                 f"has no room for {count} machines (Azure keeps 5 addresses)",
                 "choose a wider subnet",
             )
         if ranges.pods.prefixlen > 24 or 2 ** (24 - ranges.pods.prefixlen) < count:
-            yield (f"{at}.pods", str(ranges.pods), f"has no /24 for each of {count} nodes", "choose a wider range")
+            yield Finding(
+                f"{at}.pods", str(ranges.pods), f"has no /24 for each of {count} nodes", "choose a wider range"
+            )
         if not 12 <= ranges.services.prefixlen <= 24:
-            yield (f"{at}.services", str(ranges.services), "must be a /12 to /24", "choose such a range")
+            yield Finding(f"{at}.services", str(ranges.services), "must be a /12 to /24", "choose such a range")
         for field, block in ranges.named().items():
             for reserved in _RESERVED:
                 if block.overlaps(reserved):
-                    yield (
+                    yield Finding(
                         f"{at}.{field}",
                         str(block),
                         f"overlaps {reserved}, which is reserved",
@@ -131,35 +118,39 @@ def _range_problems(mesh: Mesh) -> Iterator[Problem]:
                     )
             for other, taken in used:
                 if block.overlaps(taken):
-                    yield (f"{at}.{field}", str(block), f"overlaps {other} = {taken}", "choose disjoint ranges")
+                    yield Finding(f"{at}.{field}", str(block), f"overlaps {other} = {taken}", "choose disjoint ranges")
             used.append((f"{at}.{field}", block))
 
 
-def _source_problems(mesh: Mesh) -> Iterator[Problem]:
+def _source_problems(mesh: Mesh) -> Iterator[Finding]:
     for index, source in enumerate(mesh.allow_from):
         if source != "*" and IPv4Network(source).prefixlen == 0:
-            yield (f"allow_from[{index}]", source, "opens the firewall to everyone", "write '*' if you mean that")
+            yield Finding(
+                f"allow_from[{index}]", source, "opens the firewall to everyone", "write '*' if you mean that"
+            )
     ranges = [IPv4Network(source) for source in mesh.allow_from if source != "*"]
     if [block.prefixlen for block in collapse_addresses(ranges)] == [0] and all(block.prefixlen for block in ranges):
         together = ", ".join(mesh.allow_from)
-        yield ("allow_from", together, "opens the firewall to everyone, taken together", "write '*' if you mean that")
+        yield Finding(
+            "allow_from", together, "opens the firewall to everyone, taken together", "write '*' if you mean that"
+        )
 
 
-def _tag_problems(mesh: Mesh) -> Iterator[Problem]:
+def _tag_problems(mesh: Mesh) -> Iterator[Finding]:
     for tag in mesh.tags:
         if tag.lower().startswith(names.TAG):
-            yield (
+            yield Finding(
                 f"tags.{tag}",
                 mesh.tags[tag],
                 "tags starting with 'crdbmesh' are crdbmesh's own",
                 "rename the tag",
             )
         elif not 1 <= len(tag) <= 512 or len(mesh.tags[tag]) > 256 or set(tag) & set("<>%&\\?/"):
-            yield (
+            yield Finding(
                 f"tags.{tag}"[:80],
                 mesh.tags[tag][:80],
                 "Azure allows names of 1 to 512 characters without < > % & \\ ? / and values of up to 256",
                 "rename or shorten the tag",
             )
     if len(mesh.tags) > 40:
-        yield ("tags", str(len(mesh.tags)), "Azure allows 50 tags, of which crdbmesh keeps 10", "remove some")
+        yield Finding("tags", str(len(mesh.tags)), "Azure allows 50 tags, of which crdbmesh keeps 10", "remove some")

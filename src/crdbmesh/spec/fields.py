@@ -1,4 +1,4 @@
-"""Fields of the spec that take more than a type to check, each with the reason it is refused for."""
+"""Fields of the spec with rules of their own, each with the reason for which it is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From YAML, environment and flags to a `Mesh`; every mistake is reported at once.
+"""Makes a `Mesh` from YAML, environment and flags, and reports every mistake at once.
 
 Precedence: flags, then `CRDBMESH_*` variables, then the file, then defaults.
 """
@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from crdbmesh.errors import ConfigError, Finding
-from crdbmesh.spec.consistency import InconsistentError
+from crdbmesh.errors import ABSENT, ConfigError, Finding
+from crdbmesh.spec.consistency import find_problems
 from crdbmesh.spec.mesh import Mesh
 
 _REMEDIES = {
@@ -28,11 +28,11 @@ _REASONS = {
     "dict_type": "must be a mapping",
     "too_short": "must have at least one entry",
 }
-"""For what pydantic would say in terms of Python."""
+"""Reasons in place of pydantic's, which are in terms of Python."""
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML spec file.
+    """Return the mapping in a YAML spec file.
 
     Raises:
         ConfigError: it cannot be read, is not YAML, or is not a mapping.
@@ -40,38 +40,43 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
-        raise _wrong("--config", path, f"cannot be read ({error.strerror})", "give a readable YAML file") from error
+        raise ConfigError.of(
+            "--config", str(path), f"cannot be read ({error.strerror})", "give a readable YAML file"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise _wrong("--config", path, f"is not YAML ({reason})", "correct it") from error
+        raise ConfigError.of("--config", str(path), f"is not YAML ({reason})", "correct it") from error
     except (ValueError, RecursionError) as error:
-        raise _wrong("--config", path, f"holds a value YAML cannot mean ({error})", "correct it") from error
+        raise ConfigError.of("--config", str(path), f"holds an impossible value ({error})", "correct it") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
-        raise _wrong("--config", path, "does not hold a mapping of fields", "see examples/ for the form")
+        raise ConfigError.of("--config", str(path), "does not hold a mapping of fields", "see examples/ for the form")
     return loaded
 
 
 def mesh(document: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Mesh:
-    """A validated spec from a document and what overrides it.
+    """Return a validated spec, made from a document and overrides.
 
     Args:
         document: the spec as nested mappings, as in a YAML file.
-        overrides: dotted field names to values, such as `{"machines.per_region": 3}`; None values are left out.
+        overrides: dotted field names to values, such as `{"machines.per_region": 3}`; None values are ignored.
 
     Raises:
         ConfigError: with every finding.
     """
     merged = _merged(document, overrides or {})
     try:
-        return Mesh.model_validate(merged)
+        made = Mesh.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(_findings(error)) from error
+    if problems := list(find_problems(made)):
+        raise ConfigError(problems)
+    return made
 
 
 def dump(spec: Mesh) -> str:
-    """The spec as YAML, as `read_file` and `mesh` take it back."""
+    """Return the spec as YAML, which `read_file` and `mesh` read back."""
     text: str = yaml.safe_dump(spec.model_dump(mode="json", exclude_none=True), sort_keys=False)
     return text
 
@@ -97,15 +102,11 @@ def _findings(error: ValidationError) -> list[Finding]:
     spoiled = {item["loc"][0] for item in items if len(item["loc"]) > 1}
     for item in items:
         if item["type"] == "too_short" and item["loc"][:1] and item["loc"][0] in spoiled:
-            # A list whose entries are wrong counts as empty; only the entries' own mistakes are worth telling.
-            continue
-        cause = item.get("ctx", {}).get("error")
-        if isinstance(cause, InconsistentError):
-            findings.extend(Finding(*problem) for problem in cause.problems)
+            # A list whose entries are wrong counts as empty; only the mistakes in its entries are reported.
             continue
         field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
         reason = _REASONS.get(item["type"], item["msg"].removeprefix("Value error, "))
-        value = "(absent)" if item["type"] == "missing" else _shown(item["input"])
+        value = ABSENT if item["type"] == "missing" else _shown(item["input"])
         remedy = _REMEDIES.get(item["type"], "correct it; `examples/` shows every field")
         findings.append(Finding(field or "spec", value, reason[:1].lower() + reason[1:], remedy))
     return findings
@@ -117,10 +118,10 @@ def _shown(value: object) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key that is given twice is a mistake: PyYAML would take the last and say nothing."""
+    """YAML in which a key that is given twice is a mistake, where PyYAML would silently take the last."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """A mapping's node, whose own keys all differ; what a merge (`<<`) brings may be given again."""
+        """Return a mapping's node after checking that its own keys differ; merged keys (`<<`) may be given again."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
@@ -130,7 +131,3 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value} is given twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return node
-
-
-def _wrong(field: str, path: Path, reason: str, remedy: str) -> ConfigError:
-    return ConfigError([Finding(field, str(path), reason, remedy)])

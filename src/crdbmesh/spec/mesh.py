@@ -1,7 +1,7 @@
-"""The spec of a mesh: what the user wants, validated, with every default filled in.
+"""The spec of a mesh, with every default filled in.
 
-`Mesh` is what a YAML spec file describes and what `crdbmesh up`'s flags override; `Region` and `Machine` are the
-views of it that the steps use. Reading files and flags is `config`'s business.
+`Mesh` has the fields of a YAML spec file; `Region` and `Machine` are the views of it that steps use. `load` makes a
+`Mesh` from files and flags.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from crdbmesh.spec import addressing, names
-from crdbmesh.spec.consistency import InconsistentError, find_problems
 from crdbmesh.spec.fields import Image, LoginName, MeshName, RegionName, Source, Zone
 
 
@@ -24,15 +23,15 @@ class _Model(BaseModel):
 
 
 class RegionSpec(_Model):
-    """One region as the user writes it: a bare name, or a name with what should differ from the default.
+    """A region as the user writes it: a bare name, or a name with fields that differ from the defaults.
 
     Attributes:
         name: Azure location; also the name of its cluster, its Kubernetes namespace and its DNS zone.
-        vnet, subnet, pods, services: address ranges; derived from `network.base` when left out.
-        cluster_id: Cilium cluster id, 1 to 255; the region's place in the list when left out.
-        machines: how many machines; `machines.per_region` when left out.
-        size: VM size; `machines.size` when left out.
-        zones: availability zones to spread over; all that Azure offers for the size when left out, none when empty.
+        vnet, subnet, pods, services: address ranges; by default derived from `network.base`.
+        cluster_id: Cilium cluster id, 1 to 255; by default the region's place in the list.
+        machines: the number of machines; by default `machines.per_region`.
+        size: VM size; by default `machines.size`.
+        zones: availability zones to spread over; by default all that Azure offers for the size, none when empty.
     """
 
     name: RegionName
@@ -54,7 +53,7 @@ class NetworkSpec(_Model):
 
 
 class MachinesSpec(_Model):
-    """What every machine is, unless its region says otherwise."""
+    """The machines, unless their region differs."""
 
     per_region: int = Field(default=3, ge=1, le=50)
     size: str = Field(default="Standard_D4s_v5", min_length=1)
@@ -64,7 +63,7 @@ class MachinesSpec(_Model):
 
 
 class SSHSpec(_Model):
-    """How crdbmesh logs in to the machines."""
+    """The user and port for SSH to the machines."""
 
     user: LoginName = "crdbmesh"
     port: int = Field(default=22, ge=1, le=65535)
@@ -74,8 +73,8 @@ class CockroachSpec(_Model):
     """The CockroachDB pods of every region.
 
     Attributes:
-        replicas: pods per region; one per machine, at most three, when left out.
-        cpu, memory_gib: requested, and the memory also the limit, per pod.
+        replicas: pods per region; by default one per machine, at most three.
+        cpu, memory_gib: the requests of each pod; the memory is its limit too.
         storage_gib: size of each pod's volume.
     """
 
@@ -87,7 +86,7 @@ class CockroachSpec(_Model):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One machine of a region: number from 1, private address, VM size."""
+    """A machine of a region: its number from 1, private address, VM size and zone."""
 
     region: str
     number: int
@@ -97,13 +96,13 @@ class Machine:
 
     @property
     def node(self) -> str:
-        """Its Kubernetes node name and host name."""
+        """Return its Kubernetes node name, which is also its host name."""
         return names.node(self.region, self.number)
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One region with everything derived."""
+    """A region with every value derived."""
 
     name: str
     cluster_id: int
@@ -114,17 +113,17 @@ class Region:
 
     @property
     def servers(self) -> tuple[Machine, ...]:
-        """The machines with a k3s server and an etcd member: one, or three (two would survive less than one)."""
+        """Return the machines that run a k3s server with an etcd member: one, or three (two are worse than one)."""
         return self.machines[:3] if len(self.machines) >= 3 else self.machines[:1]
 
     @property
     def agents(self) -> tuple[Machine, ...]:
-        """The machines that only run pods."""
+        """Return the machines that run a k3s agent."""
         return self.machines[len(self.servers) :]
 
     @property
     def dns_port(self) -> int:
-        """The NodePort at which this region's names are resolved."""
+        """Return the NodePort of this region's DNS."""
         return names.dns_port(self.cluster_id)
 
 
@@ -132,13 +131,13 @@ class Mesh(_Model):
     """The whole spec.
 
     Attributes:
-        name: the mesh's name; also its resource group's, unless `group` says otherwise.
+        name: the mesh's name; also its resource group's, unless `group` is set.
         regions: at least one.
-        allow_from: who may connect from outside; the caller's own address when empty, everyone with `*`.
-        group: a resource group to put everything in, which may be shared with others.
+        allow_from: the sources that may connect from outside; by default the caller's own address; `*` means everyone.
+        group: the resource group for everything, which may be shared with others.
         network, machines, ssh, cockroach: see their classes.
-        patience: every deadline of `up` is multiplied by it.
-        tags: put on every Azure resource, beside our own.
+        patience: a factor for every deadline of `up`.
+        tags: tags for every Azure resource, besides our own.
     """
 
     name: MeshName = "crdbmesh"
@@ -160,28 +159,21 @@ class Mesh(_Model):
             return {**value, "regions": regions}
         return value
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        problems = list(find_problems(self))
-        if problems:
-            raise InconsistentError(problems)
-        return self
-
     @property
     def group_name(self) -> str:
-        """The resource group everything is put in."""
+        """Return the name of the resource group."""
         return self.group or self.name
 
     def all_regions(self) -> tuple[Region, ...]:
-        """Every region with its ranges, ids and machines, in the spec's order."""
+        """Return every region with its ranges, ids and machines, in the spec's order."""
         return tuple(_region(self, index) for index in range(len(self.regions)))
 
     def cluster_ids(self) -> list[int]:
-        """Cilium's id of every region's cluster, in the spec's order."""
+        """Return the Cilium id of every region's cluster, in the spec's order."""
         return [spec.cluster_id or index + 1 for index, spec in enumerate(self.regions)]
 
     def ranges(self, index: int) -> addressing.Ranges:
-        """The ranges of a region, by its place in the spec: those given, the others derived from the base."""
+        """Return the ranges of the region at `index`: the given ones, and the others derived from the base."""
         spec = self.regions[index]
         if spec.vnet and spec.pods and spec.services:
             vnet, pods, services = spec.vnet, spec.pods, spec.services
@@ -196,7 +188,7 @@ class Mesh(_Model):
         return addressing.Ranges(vnet=vnet, subnet=subnet, pods=pods, services=services)
 
     def region(self, name: str) -> Region:
-        """The region called `name`.
+        """Return the region called `name`.
 
         Raises:
             KeyError: there is none.
@@ -207,15 +199,15 @@ class Mesh(_Model):
         raise KeyError(name)
 
     def pairs(self) -> list[tuple[Region, Region]]:
-        """Every unordered pair of regions."""
+        """Return every unordered pair of regions."""
         return list(combinations(self.all_regions(), 2))
 
     def others(self, region: Region) -> tuple[Region, ...]:
-        """Every region but this one."""
+        """Return every region but this one."""
         return tuple(other for other in self.all_regions() if other.name != region.name)
 
     def all_machines(self) -> Iterator[Machine]:
-        """Every machine of every region."""
+        """Yield every machine of every region."""
         for region in self.all_regions():
             yield from region.machines
 

@@ -1,12 +1,12 @@
 """Every name that crdbmesh gives: Azure resources, tags, nodes, contexts, Kubernetes objects.
 
-A step finds what it needs in the world by these names, so two runs, from two machines, agree without a state file.
+Steps find everything by these names, so that two runs, from two machines, agree without a state file.
 """
 
 from __future__ import annotations
 
 TAG = "crdbmesh"
-"""Azure tag whose value is the mesh's name: what carries it belongs to the mesh, and nothing else does."""
+"""Azure tag whose value is the mesh's name: a resource belongs to the mesh if and only if it has the tag."""
 TAG_REGION = "crdbmesh-region"
 TAG_VERSION = "crdbmesh-version"
 TAG_LEASE_ID = "crdbmesh-lease-id"
@@ -14,7 +14,7 @@ TAG_LEASE_HOLDER = "crdbmesh-lease-holder"
 TAG_LEASE_ORIGIN = "crdbmesh-lease-origin"
 TAG_LEASE_SINCE = "crdbmesh-lease-since"
 TAG_LEASE_UNTIL = "crdbmesh-lease-until"
-"""Who is at work on the mesh; times are ISO 8601 in UTC."""
+"""Tags of the mesh's lease; times are ISO 8601 in UTC."""
 
 SUBNET = "nodes"
 IP_CONFIGURATION = "primary"
@@ -50,67 +50,67 @@ DNS_PORT_BASE = 30053
 
 
 def network(mesh: str, region: str) -> str:
-    """The region's VNet."""
+    """Return the name of the region's VNet."""
     return f"{mesh}-{region}"
 
 
 def firewall(mesh: str, region: str) -> str:
-    """The region's network security group."""
+    """Return the name of the region's network security group."""
     return f"{mesh}-{region}-nsg"
 
 
 def lease(mesh: str) -> str:
-    """The network security group, with no rules and on no network, whose tags say who is at work on the mesh."""
+    """Return the name of the lease: a network security group without rules whose tags name the run at work."""
     return f"{mesh}-lease"
 
 
 def peering(mesh: str, region: str, remote: str) -> str:
-    """The peering from `region`'s VNet to `remote`'s."""
+    """Return the name of the peering from `region`'s VNet to `remote`'s."""
     return f"{mesh}-{region}-to-{remote}"
 
 
 def node(region: str, number: int) -> str:
-    """Machine `number` (from 1) as a Kubernetes node; also its host name."""
+    """Return the Kubernetes node name of machine `number` (from 1), which is also its host name."""
     return f"{region}-{number}"
 
 
 def machine(mesh: str, region: str, number: int) -> str:
-    """The VM of machine `number` (from 1)."""
+    """Return the name of the VM of machine `number` (from 1)."""
     return f"{mesh}-{region}-{number}"
 
 
 def nic(mesh: str, region: str, number: int) -> str:
-    """The network interface of a machine."""
+    """Return the name of the network interface of a machine."""
     return f"{machine(mesh, region, number)}-nic"
 
 
 def address(mesh: str, region: str, number: int) -> str:
-    """The public IP of a machine."""
+    """Return the name of the public IP of a machine."""
     return f"{machine(mesh, region, number)}-ip"
 
 
 def os_disk(mesh: str, region: str, number: int) -> str:
-    """The OS disk of a machine."""
+    """Return the name of the OS disk of a machine."""
     return f"{machine(mesh, region, number)}-os"
 
 
 def context(region: str) -> str:
-    """The kubeconfig context of a region's cluster."""
+    """Return the name of the kubeconfig context of a region's cluster."""
     return f"crdb-k3s-{region}"
 
 
 def zone(region: str) -> str:
-    """The DNS zone in which a region's CockroachDB pods are named: its namespace's."""
+    """Return the DNS zone of a region's CockroachDB pods, which is its namespace's."""
     return f"{region}.svc.{CLUSTER_DOMAIN}"
 
 
 def cockroach_pod(region: str, ordinal: int) -> str:
-    """The full DNS name of a CockroachDB pod, the same from every cluster."""
+    """Return the full DNS name of a CockroachDB pod, the same from every cluster."""
     return f"{COCKROACH}-{ordinal}.{COCKROACH}.{zone(region)}"
 
 
 def dns_port(cluster_id: int) -> int:
-    """The NodePort of a region's DNS.
+    """Return the NodePort of a region's DNS.
 
     It differs from region to region, so that a packet meant for a remote node can never be answered by a local one
     (cilium/cilium#24692).

@@ -1,4 +1,4 @@
-"""Every version that crdbmesh installs, pinned here and nowhere else, with the checksum of what nodes download.
+"""Every version that crdbmesh installs, pinned here and nowhere else, with the checksum of every download.
 
 The SHA-256 values are those that the projects publish with the releases (k3s: `sha256sum-amd64.txt` and
 `sha256sum-arm64.txt`; Cilium: the chart repository's `index.yaml`).
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file that nodes download: where from, and the SHA-256 it must have."""
+    """A file that nodes download, with its SHA-256."""
 
     url: str
     sha256: str
@@ -28,7 +28,7 @@ K3S_BINARY = {
         "c920706346d5ad4e5cd3c7bf1bb09ce71ebe07fec829e513e40f1caf98aed8bb",
     ),
 }
-"""By what `uname -m` prints."""
+"""The k3s binary by the architecture that `uname -m` prints."""
 
 CILIUM = "1.20.0"
 CILIUM_CHART = Artifact(

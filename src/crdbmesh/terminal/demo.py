@@ -42,7 +42,7 @@ def demo(
         screen = console.make(stderr=True)
         console.announce(screen, "Starting a simulated Azure on this machine; nothing leaves it, nothing is charged.")
         with simulated.serve(seed=seed) as azure:
-            # Takes a second, as the simulator's start does: both happen at once.
+            # This import takes a second, in which the simulator starts.
             from crdbmesh.commands import demo as command
             from crdbmesh.commands import specs
             from crdbmesh.terminal import progress
