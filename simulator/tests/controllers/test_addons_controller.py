@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from crdbmesh_simulator.kubernetes.api import authorizer
 from crdbmesh_simulator.machines.filesystem import Actor
 
 FOLDER = "/var/lib/rancher/k3s/server/manifests"
@@ -24,32 +23,6 @@ def test_the_corefile_imports_overrides_before_it_forwards(shared: Any) -> None:
     custom = next(v for v in volumes if v["name"] == "custom-config-volume")
     assert custom["configMap"]["name"] == "coredns-custom"
     assert custom["configMap"]["optional"] is True
-
-
-def test_who_may_view_may_neither_change_nor_read_secrets(shared: Any) -> None:
-    shared.wait("roles", lambda: shared.find("ClusterRole", "view", None))
-    store = shared.cluster.store
-    for role in ("view", "edit", "cluster-admin"):
-        binding = {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": f"to-{role}"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-            "subjects": [{"kind": "User", "name": role}],
-        }
-        store.create(store.resource("ClusterRoleBinding", "rbac.authorization.k8s.io/v1"), binding, manager="test")
-
-    def allowed(*action: str) -> list[str]:
-        return [
-            role for role in ("view", "edit", "cluster-admin")
-            if authorizer.is_allowed(store, authorizer.User(role, frozenset()), authorizer.Action(*action))
-        ]  # fmt: skip
-
-    assert allowed("list", "apps", "deployments", "default") == ["view", "edit", "cluster-admin"]
-    assert allowed("get", "", "secrets", "default") == ["edit", "cluster-admin"]
-    assert allowed("delete", "", "pods", "default") == ["edit", "cluster-admin"]
-    assert allowed("create", "rbac.authorization.k8s.io", "roles", "default") == ["cluster-admin"]
-    assert allowed("get", "", "", "", "", "/metrics") == ["cluster-admin"]
 
 
 def test_an_edit_of_the_corefile_lasts_until_a_server_restarts(bench: Any) -> None:

@@ -6,9 +6,7 @@ import asyncio
 import base64
 import json
 import random
-import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +86,7 @@ class Api:
     address: str
     kubeconfig: Path
     session: requests.Session
+    doors: KubeDoors
 
     @property
     def store(self) -> Store:
@@ -109,6 +108,10 @@ class Api:
         """Apply a configuration server-side."""
         params = {"fieldManager": manager, "force": str(force).lower()}
         return self.call("PATCH", path, body, media="application/apply-patch+yaml", params=params)
+
+    def merge(self, path: str, body: Obj) -> requests.Response:
+        """Merge into an object."""
+        return self.call("PATCH", path, body, media="application/merge-patch+json")
 
     def make(self, path: str, body: Obj) -> Obj:
         """Create an object that must be accepted."""
@@ -206,11 +209,11 @@ def api(tmp_path: Path, loop: asyncio.AbstractEventLoop) -> Iterator[Api]:
     _furnish(cluster.store)
     world.clusters.append(cluster)
     kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(authority.kubeconfig(f"https://{address}:{PORT}"))
+    kubeconfig.write_text(authority.kubeconfig(f"https://{address}:{PORT}", now=now))
     doors = KubeDoors(world, loop)
     doors.start()
     session = _session(kubeconfig, tmp_path)
-    yield Api(world, cluster, network, address, kubeconfig, session)
+    yield Api(world, cluster, network, address, kubeconfig, session, doors)
     session.close()
     doors.stop()
 
@@ -232,36 +235,6 @@ def _session(kubeconfig: Path, folder: Path) -> requests.Session:
     (folder / "client.key").write_bytes(base64.b64decode(user["client-key-data"]))
     session.cert = (str(folder / "client.pem"), str(folder / "client.key"))
     return session
-
-
-@dataclass
-class Kubectl:
-    """The real client."""
-
-    program: str
-    kubeconfig: Path
-    home: Path
-
-    def __call__(self, *arguments: str, stdin: str | bytes = "", fails: bool = False) -> str:
-        """Run it; returns its output (with `fails`, what it complained of)."""
-        environment = {"HOME": str(self.home), "KUBECONFIG": str(self.kubeconfig), "PATH": "/usr/bin:/bin"}
-        data = stdin.encode() if isinstance(stdin, str) else stdin
-        ended = subprocess.run(
-            [self.program, *arguments], input=data, capture_output=True, env=environment, timeout=30, check=False
-        )
-        if fails:
-            assert ended.returncode != 0, ended.stdout.decode()
-            return ended.stderr.decode()
-        assert ended.returncode == 0, ended.stderr.decode()
-        return ended.stdout.decode()
-
-
-@pytest.fixture
-def kubectl(api: Api, tmp_path: Path) -> Kubectl:
-    program = shutil.which("kubectl")
-    if program is None:
-        pytest.skip("kubectl is not installed")
-    return Kubectl(program, api.kubeconfig, tmp_path)
 
 
 @pytest.fixture(autouse=True)

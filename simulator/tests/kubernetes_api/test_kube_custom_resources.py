@@ -102,31 +102,10 @@ def test_strategic_merge_is_not_for_custom_objects(api: Any) -> None:
     assert answer.status_code == 415
 
 
-def test_clients_learn_from_the_schema_that_strategic_merge_is_not_for_custom_objects(api: Any) -> None:
-    api.make(DEFINITIONS, definition(SCHEMA))
-    taken = {}
-    for where, path in (
-        ("apis/example.com/v1", "/apis/example.com/v1/namespaces/{namespace}/charts/{name}"),
-        ("apis/apps/v1", "/apis/apps/v1/namespaces/{namespace}/deployments/{name}"),
-    ):
-        operation = api.call("GET", f"/openapi/v3/{where}").json()["paths"][path]["patch"]
-        taken[where] = "application/strategic-merge-patch+json" in operation["requestBody"]["content"]
-    assert taken == {"apis/example.com/v1": False, "apis/apps/v1": True}
-
-
-def test_a_replacement_must_say_which_version_it_replaces(api: Any) -> None:
-    api.make(DEFINITIONS, definition(SCHEMA))
-    api.make(CHARTS, chart())
-    answer = api.call("PUT", f"{CHARTS}/c", chart())
-    assert answer.status_code == 422
-    assert "metadata.resourceVersion: Invalid value: 0: must be specified for an update" in answer.json()["message"]
-
-
 def test_columns_come_from_the_definition(api: Any) -> None:
     api.make(DEFINITIONS, definition(SCHEMA))
-    made = api.make(CHARTS, chart(version="v2"))
-    made["status"] = {"conditions": [{"type": "Ready", "status": "True"}]}
-    api.call("PUT", f"{CHARTS}/c/status", made)
+    api.make(CHARTS, chart(version="v2"))
+    api.merge(f"{CHARTS}/c/status", {"status": {"conditions": [{"type": "Ready", "status": "True"}]}})
     table = api.call("GET", CHARTS, headers={"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}).json()
     assert table["rows"][0]["cells"] == ["c", "v2", "True"]
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import websocket
-
-from crdbmesh_simulator.kubernetes.api.spdy import DICTIONARY
 
 PODS = "/api/v1/namespaces/default/pods"
 V4, V5 = "v4.channel.k8s.io", "v5.channel.k8s.io"
@@ -133,17 +129,16 @@ def test_other_ways_of_running_commands_are_refused(api: Any, headers: dict[str,
     assert message in answer.json()["message"]
 
 
-@pytest.mark.parametrize("sub", ["attach", "portforward"])
-def test_what_is_not_served_is_loud(api: Any, sub: str) -> None:
-    api.run_pod("p")
-    assert api.call("GET", f"{PODS}/p/{sub}").status_code == 501
-    assert [each.what for each in api.world.unknown] == [f"GET {PODS}/p/{sub}"]
-
-
 def test_logs_are_lines_from_the_end(api: Any) -> None:
     api.run_pod("p")
     assert api.call("GET", f"{PODS}/p/log").text == "one\ntwo\nthree\n"
     assert api.call("GET", f"{PODS}/p/log?tailLines=1&container=main").text == "three\n"
+
+
+def test_a_pod_that_has_no_node_has_no_log_yet(api: Any, make_pod: Any) -> None:
+    api.make(PODS, make_pod("waiting"))
+    answer = api.call("GET", f"{PODS}/waiting/log")
+    assert (answer.status_code, answer.content) == (204, b"")
 
 
 def test_logs_of_one_of_several_containers_need_its_name(api: Any, make_pod: Any) -> None:
@@ -151,6 +146,7 @@ def test_logs_of_one_of_several_containers_need_its_name(api: Any, make_pod: Any
     body["spec"]["containers"].append({"name": "side", "image": "x"})
     api.make(PODS, body)
     answer = api.call("GET", f"{PODS}/two/log")
+    assert answer.status_code == 400
     assert answer.json()["message"] == "a container name must be specified for pod two, choose one of: [main side]"
 
 
@@ -166,19 +162,13 @@ def test_followed_logs_go_on_until_the_pod_ends(api: Any) -> None:
         assert list(lines) == []
 
 
-def test_a_programs_pages_are_reached_through_its_pod_and_its_service(api: Any) -> None:
-    api.run_pod("p", labels={"app": "x"})
-    ports = [{"name": "web", "port": 80, "targetPort": "http"}]
-    api.make(
-        "/api/v1/namespaces/default/services",
-        {"metadata": {"name": "s"}, "spec": {"selector": {"app": "x"}, "ports": ports}},
-    )
+def test_a_programs_pages_are_reached_through_its_pod(api: Any) -> None:
+    api.run_pod("p")
     by_pod = api.call("GET", f"{PODS}/https:p:8080/proxy/health?ready=1")
     assert by_pod.json() == {"pod": "p", "path": "/health?ready=1", "tls": True}
-    for name in ("s", "s:80", "http:s:web"):
-        by_service = api.call("GET", f"/api/v1/namespaces/default/services/{name}/proxy/x/")
-        assert by_service.json() == {"pod": "p", "path": "/x/", "tls": False}
+    assert api.call("GET", f"{PODS}/p:8080/proxy/x/").json() == {"pod": "p", "path": "/x/", "tls": False}
     assert api.call("GET", f"{PODS}/p:9/proxy/").status_code == 503
+    assert api.call("GET", f"{PODS}/none:9/proxy/").json()["message"] == 'pods "none" not found'
 
 
 def test_commands_run_at_the_same_time(api: Any) -> None:
@@ -195,97 +185,6 @@ def test_commands_run_at_the_same_time(api: Any) -> None:
     for thread in threads:
         thread.join(10)
     assert sorted(found) == [f"default p main echo {word}\n".encode() for word in "abcdef"]
-
-
-# Older clients: SPDY/3.1.
-
-
-class Spdy:
-    """As much of a SPDY/3.1 client as running a command takes."""
-
-    def __init__(self, api: Any, query: str, *protocols: str) -> None:
-        context = ssl.create_default_context(cafile=api.session.verify)
-        context.load_cert_chain(*api.session.cert)
-        raw = socket.create_connection((api.address, 6443), timeout=10)
-        self._socket = context.wrap_socket(raw, server_hostname=api.address)
-        lines = [f"POST {PODS}/p/exec?{query} HTTP/1.1", f"Host: {api.address}:6443", "Content-Length: 0"]
-        lines += ["Connection: Upgrade", "Upgrade: SPDY/3.1"]
-        lines += [f"X-Stream-Protocol-Version: {name}" for name in protocols]
-        self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
-        self._file = self._socket.makefile("rb")
-        head = iter(self._file.readline, b"\r\n")
-        self.status = next(head).decode().split()[1]
-        self.headers = dict(line.decode().strip().lower().split(": ", 1) for line in head)
-        self._deflate = zlib.compressobj(zdict=DICTIONARY)
-        self._names: dict[int, str] = {}
-
-    def open(self, kind: str) -> int:
-        """Open a stream."""
-        number = 2 * len(self._names) + 1
-        self._names[number] = kind
-        pair = b"".join(struct.pack(">I", len(word)) + word for word in (b"streamtype", kind.encode()))
-        block = self._deflate.compress(struct.pack(">I", 1) + pair) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
-        body = struct.pack(">IIBB", number, 0, 0, 0) + block
-        self._socket.sendall(struct.pack(">HHI", 0x8003, 1, len(body)) + body)
-        return number
-
-    def send(self, number: int, data: bytes, *, end: bool = False) -> None:
-        """Send data on a stream."""
-        self._socket.sendall(struct.pack(">II", number, (1 << 24 if end else 0) | len(data)) + data)
-
-    def everything(self) -> tuple[dict[str, bytes], int]:
-        """What comes on each stream until the server has ended all, and how many replies came."""
-        found: dict[str, bytes] = {}
-        replies, ended = 0, 0
-        while ended < len(self._names):
-            first, second = struct.unpack(">II", self._file.read(8))
-            body = self._file.read(second & 0xFFFFFF)
-            if first >> 31:
-                replies += (first & 0xFFFF) == 2
-                continue
-            name = self._names[first]
-            found[name] = found.get(name, b"") + body
-            ended += second >> 24 & 1
-        self.close()
-        return found, replies
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._file.close()
-        self._socket.close()
-
-
-def test_a_command_runs_over_spdy_with_a_stream_for_each_channel(api: Any) -> None:
-    api.run_pod("p")
-    client = Spdy(api, "command=false&stdout=1&stderr=1", V4, "v3.channel.k8s.io")
-    assert (client.status, client.headers["upgrade"]) == ("101", "spdy/3.1")
-    assert client.headers["x-stream-protocol-version"] == V4
-    for kind in ("error", "stdout", "stderr"):
-        client.open(kind)
-    found, replies = client.everything()
-    assert (found["stderr"], found["stdout"], replies) == (b"no\n", b"", 3)
-    assert json.loads(found["error"])["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
-
-
-def test_input_over_spdy_ends_with_its_stream(api: Any) -> None:
-    api.run_pod("p")
-    client = Spdy(api, "command=cat&stdin=1&stdout=1", V4)
-    client.open("error")
-    stdin = client.open("stdin")
-    client.open("stdout")
-    sent = bytes(range(256)) * 1000
-    client.send(stdin, sent[:70000])
-    client.send(stdin, sent[70000:], end=True)
-    found, _ = client.everything()
-    assert found["stdout"] == sent
-    assert json.loads(found["error"]) == {"metadata": {}, "status": "Success"}
-
-
-def test_a_spdy_client_that_speaks_no_protocol_of_ours_is_refused(api: Any) -> None:
-    api.run_pod("p")
-    client = Spdy(api, "command=ls&stdout=1", "v9.channel.k8s.io")
-    client.close()
-    assert client.status == "403"
 
 
 def test_a_program_that_is_not_there_is_an_error_and_no_exit_code(api: Any) -> None:

@@ -130,10 +130,8 @@ def test_a_reset_comes_after_the_change_unanswered_or_in_the_middle(api: Any) ->
 def test_a_conflict_asks_to_read_the_object_again(api: Any) -> None:
     api.make(CONFIGMAPS, config_map("a"))
     strike(api, conflict=1)
-    media = "application/merge-patch+json"
     for answer in (
-        api.call("PUT", f"{CONFIGMAPS}/a", {**config_map("a"), "data": {"a": "c"}}),
-        api.call("PATCH", f"{CONFIGMAPS}/a", {"data": {"a": "c"}}, media=media),
+        api.merge(f"{CONFIGMAPS}/a", {"data": {"a": "c"}}),
         api.apply(f"{CONFIGMAPS}/a", {"apiVersion": "v1", "kind": "ConfigMap", **config_map("a")}, "me"),
     ):
         assert (answer.status_code, answer.json()["reason"]) == (409, "Conflict")
@@ -147,7 +145,7 @@ def test_a_conflict_asks_to_read_the_object_again(api: Any) -> None:
 
 def test_only_what_is_there_can_conflict(api: Any) -> None:
     strike(api, conflict=1)
-    assert api.call("PUT", f"{CONFIGMAPS}/a", config_map("a")).status_code == 404
+    assert api.merge(f"{CONFIGMAPS}/a", config_map("a")).status_code == 404
     assert api.apply(f"{CONFIGMAPS}/a", {"apiVersion": "v1", "kind": "ConfigMap", **config_map("a")}, "me").ok
     assert api.call("POST", CONFIGMAPS, config_map("b")).status_code == 201
     assert api.call("DELETE", f"{CONFIGMAPS}/a").status_code == 200
@@ -284,13 +282,6 @@ def test_an_exec_can_be_throttled_before_it_begins(api: Any) -> None:
     strike(api, throttled=1)
     with pytest.raises(websocket.WebSocketBadStatusException, match="429"):
         run(api, "ls", "p")
-
-
-def test_kubectl_waits_out_throttling(api: Any, kubectl: Any) -> None:
-    api.make(CONFIGMAPS, config_map("a"))
-    strike(api, throttled=1)
-    assert kubectl("get", "configmap", "a", "-o", "name").strip() == "configmap/a"
-    assert api.world.faults.counts == {"kube.throttled": 3}
 
 
 def test_one_region_alone_may_be_struck(api: Any) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
 Obj = dict[str, Any]
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -87,12 +85,8 @@ def test_an_object_enters_and_leaves_a_selector(api: Any) -> None:
         assert take(events, 3) == [("ADDED", "a"), ("DELETED", "a"), ("ADDED", "a")]
 
 
-@pytest.mark.parametrize(
-    ("path", "params"),
-    [(f"{CONFIGMAPS}/a", {}), (CONFIGMAPS, {"fieldSelector": "metadata.name=a"})],
-)
-def test_one_object_can_be_watched(api: Any, path: str, params: dict[str, str]) -> None:
-    with watching(api, path, **params) as events:
+def test_one_object_can_be_watched(api: Any) -> None:
+    with watching(api, fieldSelector="metadata.name=a") as events:
         api.make(CONFIGMAPS, config_map("b"))
         api.make(CONFIGMAPS, config_map("a"))
         assert take(events, 1) == [("ADDED", "a")]
@@ -119,17 +113,6 @@ def test_a_bookmark_at_the_end_says_how_far_the_watch_came(api: Any) -> None:
         last = list(events)[-1]
     assert (last["type"], last["object"]["kind"]) == ("BOOKMARK", "ConfigMap")
     assert last["object"]["metadata"]["resourceVersion"] == str(api.store.version)
-
-
-def test_a_streaming_list_ends_its_first_part_with_a_marked_bookmark(api: Any) -> None:
-    api.make(CONFIGMAPS, config_map("a"))
-    options = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
-    with watching(api, **options) as events:
-        assert brief(next(events)) == ("ADDED", "a")
-        mark = next(events)
-    assert mark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
-    refused = api.call("GET", CONFIGMAPS, params={"watch": "1", "sendInitialEvents": "true"})
-    assert refused.status_code == 422
 
 
 def test_a_watch_of_tables_describes_its_columns_once(api: Any) -> None:

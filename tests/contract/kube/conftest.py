@@ -230,7 +230,8 @@ def _simulator() -> Iterator[dict[str, Any]]:
     controllers.start()
     doors.start()
     try:
-        yield kubeconfig.rewrite(kubeconfig.parse(cluster.authority.kubeconfig()), server=address, context="simulator")
+        admin = kubeconfig.parse(cluster.authority.kubeconfig(now=now))
+        yield kubeconfig.rewrite(admin, server=address, context="simulator")
     finally:
         doors.stop()
         controllers.stop()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -16,10 +15,9 @@ from crdbmesh.spec import load as config
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh
 
-CHART_SCHEMA = (
-    Path(__file__).parents[3]
-    / "simulator/src/crdbmesh_simulator/kubernetes/controllers/charts/cilium-1.20.0-values.schema.json"
-)
+PUBLISHED = Path(__file__).parents[3] / "simulator/src/crdbmesh_simulator/kubernetes"
+CHART_SCHEMA = PUBLISHED / "controllers/charts/cilium-1.20.0-values.schema.json"
+DEFINITIONS = PUBLISHED / "definitions-1.36.json"
 
 
 @pytest.fixture
@@ -47,9 +45,27 @@ def kubernetes_objects(mesh: Mesh) -> list[dict[str, Any]]:
     return objects
 
 
+def strict_schema(api_version: str, kind: str) -> dict[str, Any]:
+    """The published schema of a kind, which refuses fields that it does not declare."""
+    definitions: dict[str, Any] = json.loads(DEFINITIONS.read_text())["$defs"]
+    for definition in definitions.values():
+        if "properties" in definition:
+            definition["additionalProperties"] = False
+    group, _, version = api_version.rpartition("/")
+    wanted = {"group": group, "version": version, "kind": kind}
+    [name] = [name for name, each in definitions.items() if wanted in each.get("x-kubernetes-group-version-kind", [])]
+    return {"$ref": f"#/$defs/{name}", "$defs": definitions}
+
+
 def test_every_object_is_valid_under_the_strict_published_schemas(mesh: Mesh) -> None:
     for item in kubernetes_objects(mesh):
-        kubernetes_validate.validate(item, "1.36.0", strict=True)
+        jsonschema.validate(item, strict_schema(item["apiVersion"], item["kind"]))
+
+
+def test_the_strict_schemas_refuse_what_they_do_not_declare(mesh: Mesh) -> None:
+    service = dns.service(mesh.all_regions()[0])
+    with pytest.raises(jsonschema.ValidationError, match="clusterip"):
+        jsonschema.validate({**service, "spec": {"clusterip": "None"}}, strict_schema("v1", "Service"))
 
 
 def schema_paths(schema: dict[str, Any], value: Any, at: str = "") -> list[str]:

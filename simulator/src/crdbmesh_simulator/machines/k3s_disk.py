@@ -97,8 +97,8 @@ def _write_kubeconfig(machine: MachineOS, cluster: Cluster, settings: Settings) 
     if path != _KUBECONFIG and files.find(_KUBECONFIG, root, follow=False) is None:
         _folder(files, "/etc/rancher/k3s", 0o755)
         files.symlink(path, _KUBECONFIG, root)
-    if files.find(path, root) is None:
-        files.write(path, cluster.authority.kubeconfig("https://127.0.0.1:6443"), root, mode=0o600)
+    now = machine.world.clock.now()
+    files.write(path, cluster.authority.kubeconfig("https://127.0.0.1:6443", now=now), root, mode=0o600)
     files.chmod(path, mode, root)
     group = settings.text("write-kubeconfig-group")
     if group in machine.groups:

@@ -1,7 +1,11 @@
 """The certificate authorities of one k3s cluster, and the credentials they vouch for.
 
 As k3s makes them on the first start of a cluster (`pkg/daemons/control/deps`): one CA for servers, one for clients,
-ECDSA P-256, and a key for service account tokens (a JWT signed with ES256).
+ECDSA P-256, and a key for service account tokens (a JWT signed with ES256). Certificates last a year, and k3s renews
+its own only when it starts within 90 days of their end.
+
+A certificate carries dates of the machine that the simulator runs on, since the TLS of clients asks that machine's
+clock; whether it has expired is decided by the simulated time at which it was issued.
 """
 
 from __future__ import annotations
@@ -19,21 +23,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-ISSUER = "https://kubernetes.default.svc.cluster.local"
+_ISSUER = "https://kubernetes.default.svc.cluster.local"
+_DAY_S = 86400.0
+_LASTS_S = 365 * _DAY_S
+_RENEWED_S = 90 * _DAY_S
 _YEAR = dt.timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A certificate and its private key, both PEM."""
+    """A certificate with its issuer's, and its private key, both PEM.
+
+    Attributes:
+        ends: when it expires, in simulated seconds since the epoch.
+        names: the host names and addresses that it is valid for.
+    """
 
     certificate_pem: str
     key_pem: str
+    serial: int
+    ends: float
+    names: tuple[str, ...] = ()
 
 
 class _CA:
@@ -62,10 +76,18 @@ class _CA:
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def issue(
-        self, common_name: str, orgs: Iterable[str], usage: x509.ObjectIdentifier, sans: Sequence[x509.GeneralName]
+        self,
+        common_name: str,
+        orgs: Iterable[str],
+        usage: x509.ObjectIdentifier,
+        *,
+        now: float,
+        names: Sequence[str] = (),
+        expired: bool = False,
     ) -> Issued:
         key = ec.generate_private_key(ec.SECP256R1())
-        now = dt.datetime.now(dt.UTC)
+        end = dt.datetime.now(dt.UTC) + (-dt.timedelta(hours=1) if expired else _YEAR)
+        serial = x509.random_serial_number()
         subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, org) for org in orgs]
         subject.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
         builder = (
@@ -73,22 +95,26 @@ class _CA:
             .subject_name(x509.Name(subject))
             .issuer_name(self.name)
             .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + _YEAR)
+            .serial_number(serial)
+            .not_valid_before(end - _YEAR - dt.timedelta(hours=1))
+            .not_valid_after(end)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
-        if sans:
-            builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
+        if names:
+            general = [_general_name(text) for text in names]
+            builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
         certificate = builder.sign(self.key, hashes.SHA256())
         return Issued(
             certificate.public_bytes(serialization.Encoding.PEM).decode() + self.pem,
             key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
             ).decode(),
+            serial,
+            now + _LASTS_S,
+            tuple(names),
         )
 
 
@@ -101,6 +127,9 @@ class Authority:
         self._client = _CA(f"k3s-client-ca@{stamp}")
         self._signer = ec.generate_private_key(ec.SECP256R1())
         self._key_id = secrets.token_urlsafe(32)
+        self._serving: dict[str, Issued] = {}
+        self._admin: Issued | None = None
+        self._ends: dict[int, float] = {}
 
     @property
     def ca_pem(self) -> str:
@@ -117,18 +146,41 @@ class Authority:
         """The hash in a token that starts with K10: SHA-256 of the CA's PEM file."""
         return hashlib.sha256(self.ca_pem.encode()).hexdigest()
 
-    def server_certificate(self, sans: Iterable[str]) -> Issued:
-        """A serving certificate for these host names and addresses."""
-        names = [_general_name(text) for text in dict.fromkeys(sans)]
-        return self._server.issue("k3s", ["k3s"], ExtendedKeyUsageOID.SERVER_AUTH, names)
+    def server_certificate(self, node: str, names: Iterable[str], *, now: float) -> Issued:
+        """Return the certificate of a server that starts now: the one that it has, or a new one when that ends soon.
 
-    def client_certificate(self, cn: str, orgs: Iterable[str] = ()) -> Issued:
-        """A client certificate for a user in these groups."""
-        return self._client.issue(cn, orgs, ExtendedKeyUsageOID.CLIENT_AUTH, [])
+        Args:
+            node: the server's node name.
+            names: the host names and addresses that it is valid for.
+            now: simulated seconds since the epoch.
+        """
+        wanted = tuple(dict.fromkeys(names))
+        held = self._serving.get(node)
+        if held is None or held.names != wanted or held.ends - now < _RENEWED_S:
+            held = self._server.issue("k3s", ["k3s"], ExtendedKeyUsageOID.SERVER_AUTH, now=now, names=wanted)
+            self._serving[node] = held
+        return held
 
-    def kubeconfig(self, server_url: str = "https://127.0.0.1:6443") -> str:
-        """The administrator's kubeconfig, as k3s writes `/etc/rancher/k3s/k3s.yaml`."""
-        admin = self.client_certificate("system:admin", ["system:masters"])
+    def expired_twin(self, held: Issued) -> Issued:
+        """Return what a server shows whose certificate has expired: one that a client's TLS refuses as expired."""
+        usage = ExtendedKeyUsageOID.SERVER_AUTH
+        return self._server.issue("k3s", ["k3s"], usage, now=held.ends, names=held.names, expired=True)
+
+    def client_certificate(self, cn: str, orgs: Iterable[str] = (), *, now: float) -> Issued:
+        """Issue a client certificate for a user in these groups, at a simulated time."""
+        issued = self._client.issue(cn, orgs, ExtendedKeyUsageOID.CLIENT_AUTH, now=now)
+        self._ends[issued.serial] = issued.ends
+        return issued
+
+    def is_expired(self, serial: int, now: float) -> bool:
+        """Tell whether the client certificate with this serial number has expired at a simulated time."""
+        return now >= self._ends.get(serial, 0.0)
+
+    def kubeconfig(self, server_url: str = "https://127.0.0.1:6443", *, now: float) -> str:
+        """Return the administrator's kubeconfig, as k3s writes `/etc/rancher/k3s/k3s.yaml` when it starts."""
+        if self._admin is None or self._admin.ends - now < _RENEWED_S:
+            self._admin = self.client_certificate("system:admin", ["system:masters"], now=now)
+        admin = self._admin
         return (
             "apiVersion: v1\n"
             "clusters:\n"
@@ -151,21 +203,14 @@ class Authority:
         )
 
     def service_account_token(
-        self,
-        namespace: str,
-        name: str,
-        uid: str,
-        *,
-        now: float,
-        lifetime_s: float = 3600.0,
-        audiences: Sequence[str] = (),
+        self, namespace: str, name: str, uid: str, *, now: float, lifetime_s: float, audiences: Sequence[str] = ()
     ) -> str:
-        """A bearer token for a service account, valid from `now` (seconds since the epoch)."""
+        """Sign a bearer token for a service account, valid from `now` (seconds since the epoch)."""
         claims = {
-            "aud": list(audiences) or [ISSUER, "k3s"],
+            "aud": list(audiences) or [_ISSUER, "k3s"],
             "exp": int(now + lifetime_s),
             "iat": int(now),
-            "iss": ISSUER,
+            "iss": _ISSUER,
             "jti": str(uuid.uuid4()),
             "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}},
             "nbf": int(now),
@@ -175,20 +220,6 @@ class Authority:
         signed = f"{_part(header)}.{_part(claims)}"
         r, s = utils.decode_dss_signature(self._signer.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{signed}.{_url64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
-
-    def verify_token(self, token: str, *, now: float) -> dict[str, Any] | None:
-        """The claims of a token that this cluster issued and that is valid at `now`; None for any other."""
-        signed, _, signature = token.rpartition(".")
-        try:
-            raw = _decoded(signature)
-            r, s = int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")
-            self._signer.public_key().verify(
-                utils.encode_dss_signature(r, s), signed.encode(), ec.ECDSA(hashes.SHA256())
-            )
-            claims: dict[str, Any] = json.loads(_decoded(signed.split(".")[1]))
-        except (InvalidSignature, ValueError, IndexError):
-            return None
-        return claims if claims["nbf"] - 60 <= now <= claims["exp"] else None
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
@@ -222,7 +253,3 @@ def _url64(raw: bytes) -> str:
 
 def _part(value: dict[str, Any]) -> str:
     return _url64(json.dumps(value, separators=(",", ":")).encode())
-
-
-def _decoded(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

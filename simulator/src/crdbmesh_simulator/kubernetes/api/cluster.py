@@ -1,19 +1,22 @@
 """One k3s cluster: its servers and agents, its certificate authority, its datastore.
 
 A cluster comes to be when k3s first starts somewhere with `cluster-init` (or as a single server) and ends when no
-member's datastore is left. It is created and joined by `hosts/k3s.py`; the API in front of `store` is `kube/door.py`;
-what moves inside is `kube/controllers/`.
+member's datastore is left. `machines/k3s.py` creates and joins it; `door.py` serves its API in front of `store`, and
+`kubernetes/controllers` are what moves inside.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crdbmesh_simulator.kubernetes.api.authority import Authority
-    from crdbmesh_simulator.kubernetes.api.runtime import PodRuntime
     from crdbmesh_simulator.kubernetes.api.store import Store
+    from crdbmesh_simulator.kubernetes.log import LogLine
+    from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer
     from crdbmesh_simulator.world import Machine
 
 
@@ -74,3 +77,24 @@ class Cluster:
         """Whether more than half of the etcd voters run; without it the API serves no request."""
         voters = [member for member in self.servers() if member.voter_at is not None]
         return 2 * sum(member.running for member in voters) > len(voters)
+
+
+class PodRuntime(Protocol):
+    """The running pods of a cluster. All methods are called without `world.lock` held."""
+
+    def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: bytes) -> ExecResult:
+        """Run `argv` in a container (None: the pod's first).
+
+        Raises:
+            LookupError: no such container, or it is not running; the text is what kubelet would say.
+        """
+
+    def logs(self, namespace: str, pod: str, container: str | None) -> list[LogLine]:
+        """The log lines of a container.
+
+        Raises:
+            LookupError: as for `exec`.
+        """
+
+    def http_get(self, namespace: str, pod: str, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
+        """GET on a pod's port, or None when nothing answers there."""

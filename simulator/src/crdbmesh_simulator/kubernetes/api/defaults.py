@@ -266,16 +266,6 @@ def _storage_class(obj: Obj) -> None:
     obj.setdefault("volumeBindingMode", "Immediate")
 
 
-def _network_policy(obj: Obj) -> None:
-    spec = obj.setdefault("spec", {})
-    spec.setdefault("podSelector", {})
-    if not spec.get("policyTypes"):
-        spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
-    for rule in [*(spec.get("ingress") or []), *(spec.get("egress") or [])]:
-        for port in rule.get("ports") or []:
-            port.setdefault("protocol", "TCP")
-
-
 def _binding(obj: Obj) -> None:
     reference = obj.get("roleRef")
     if isinstance(reference, dict):
@@ -332,7 +322,6 @@ _SETTERS: dict[tuple[str, str], _Setter] = {
     ("batch", "Job"): _job,
     ("batch", "CronJob"): _cron_job,
     ("storage.k8s.io", "StorageClass"): _storage_class,
-    ("networking.k8s.io", "NetworkPolicy"): _network_policy,
     ("discovery.k8s.io", "EndpointSlice"): _slice,
     ("scheduling.k8s.io", "PriorityClass"): _priority_class,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,

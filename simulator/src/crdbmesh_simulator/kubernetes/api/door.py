@@ -25,6 +25,7 @@ from crdbmesh_simulator.kubernetes.api.handler import Handler
 from crdbmesh_simulator.kubernetes.api.negotiation import BODY_LIMIT
 
 if TYPE_CHECKING:
+    from crdbmesh_simulator.kubernetes.api.authority import Issued
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
     from crdbmesh_simulator.world import World
 
@@ -145,6 +146,7 @@ class Door:
         app.router.add_route("*", "/{path:.*}", handler.answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GOODBYE_S, handler_cancellation=True)
         self._context: ssl.SSLContext | None = None
+        self._certificate: Issued | None = None
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepted: set[socket.socket] = set()
@@ -166,7 +168,7 @@ class Door:
             listener.close()
             raise
         self._listener = listener
-        self._context = await self._handler.run(make_context, self._handler.cluster, self._handler.member, self._world)
+        await self._handler.run(self._issue)
         await self._runner.setup()
         self._spawn(self._accept(listener))
 
@@ -217,9 +219,24 @@ class Door:
         self._accepted.discard(connection)
         with contextlib.suppress(OSError, ssl.SSLError):
             transport, _ = await loop.connect_accepted_socket(
-                server, connection, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE_S
+                server, connection, ssl=self._tls(), ssl_handshake_timeout=_HANDSHAKE_S
             )
             self._transports.add(transport)
+
+    def _issue(self) -> None:
+        cluster, member = self._handler.cluster, self._handler.member
+        names = server_names(cluster, member, self._world)
+        issued = cluster.authority.server_certificate(member.node_name, names, now=self._handler.now)
+        self._context, self._certificate = make_context(cluster, issued), issued
+
+    def _tls(self) -> ssl.SSLContext:
+        """The TLS of a new connection: from its end on, clients see the certificate as expired."""
+        assert self._context is not None
+        if self._certificate is not None and self._certificate.ends <= self._handler.now:
+            cluster = self._handler.cluster
+            self._context = make_context(cluster, cluster.authority.expired_twin(self._certificate))
+            self._certificate = None
+        return self._context
 
     def _lets_in(self, source: str) -> bool:
         with self._world.lock:
@@ -237,9 +254,8 @@ async def _ignore(loop: asyncio.AbstractEventLoop, connection: socket.socket) ->
         connection.close()
 
 
-def make_context(cluster: Cluster, member: Member, world: World) -> ssl.SSLContext:
-    """The TLS of a server: its certificate as k3s makes it, and client certificates of its own CA."""
-    issued = cluster.authority.server_certificate(server_names(cluster, member, world))
+def make_context(cluster: Cluster, issued: Issued) -> ssl.SSLContext:
+    """Make the TLS of a server that shows this certificate, and takes client certificates of its cluster's CA."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_OPTIONAL

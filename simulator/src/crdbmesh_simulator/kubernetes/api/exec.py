@@ -1,19 +1,23 @@
-"""Commands in containers: `pods/exec`, over WebSockets or SPDY/3.1.
+"""Commands in containers: `pods/exec` over a WebSocket.
 
-A program here takes its input as a whole: it starts when the client ends it, or when nothing more has come for a while
-(WebSockets before v5 have no way to say so).
+Protocols `v5.channel.k8s.io` and `v4.channel.k8s.io` of `staging/src/k8s.io/apimachinery/pkg/util/remotecommand`: each
+message starts with the number of its channel (0 stdin, 1 stdout, 2 stderr, 3 the Status of the command, 4 the size of
+the terminal; in v5, 255 closes the channel whose number follows). A program here takes its input as a whole: it starts
+when the client ends its input, or when nothing more has come for a while (v4 has no way to end it).
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
+import json
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 from crdbmesh_simulator import resets
-from crdbmesh_simulator.kubernetes.api import exec_streams, faults, status
-from crdbmesh_simulator.kubernetes.api.exec_streams import STDERR, STDIN, STDOUT
+from crdbmesh_simulator.kubernetes.api import faults, reads, status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.logs import container_of
 from crdbmesh_simulator.kubernetes.api.negotiation import is_true
@@ -23,13 +27,15 @@ from crdbmesh_simulator.kubernetes.programs import ExecResult
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.handler import Call, Handler
 
+_STDIN, _STDOUT, _STDERR, _ERROR, _CLOSE = 0, 1, 2, 3, 255
+_CHANNELS = {"stdin": _STDIN, "stdout": _STDOUT, "stderr": _STDERR}
+_V5 = "v5.channel.k8s.io"
+_PROTOCOLS = (_V5, "v4.channel.k8s.io")
 _NOT_STARTED = b"OCI runtime exec failed"
-
-
-async def refuse(handler: Handler, call: Call) -> web.StreamResponse:
-    """Say that something is not served here, and take note."""
-    handler.world.not_known("kube", f"{call.request.method} {call.request.path}")
-    raise StatusError(501, "NotImplemented", f"the server does not serve {call.resource.plural}/{call.sub}")
+_CHUNK = 32 * 1024
+_QUIET_S = 0.5
+_SURE_S = 5.0
+_GOODBYE_S = 5.0
 
 
 async def execute(handler: Handler, call: Call) -> web.StreamResponse:
@@ -38,45 +44,57 @@ async def execute(handler: Handler, call: Call) -> web.StreamResponse:
     argv = query.getall("command", [])
     if not argv:
         raise status.bad_request("you must specify at least 1 command for the container")
-    pod = handler.cluster.store.peek(call.resource, call.namespace, call.name)
-    if pod is None:
-        raise status.not_found(call.resource, call.name)
+    pod = reads.found(handler, call)
     container = container_of(pod, query.get("container"))
     if not pod["spec"].get("nodeName") or handler.cluster.runtime is None:
         raise status.bad_request(f"pod {call.name} does not have a host assigned")
-    if not any(is_true(query.get(name)) for name in ("stdin", "stdout", "stderr")):
+    asked = {channel for name, channel in _CHANNELS.items() if is_true(query.get(name))}
+    if not asked:
         raise status.bad_request("you must specify at least one of stdin, stdout, stderr")
     _check_running(pod, container)
-    exec_streams.check(request)
-    asked = {
-        channel
-        for channel, name in ((STDIN, "stdin"), (STDOUT, "stdout"), (STDERR, "stderr"))
-        if is_true(query.get(name))
-    }
-    tty = is_true(query.get("tty"))
+    protocol = negotiate(request, _PROTOCOLS)
     broken = faults.broken_exec(handler, call)
-    channels: exec_streams.Channels | None = None
+    socket = _Socket(protocol)
     try:
-        channels = await exec_streams.open_channels(request, wanted=asked, tty=tty)
+        await socket.open(request, asked)
         if broken == faults.BEFORE:
             resets.reset(request)
-            return web.Response()
-        given = await channels.stdin() if STDIN in asked else b""
+            return socket.response
+        given = await socket.stdin() if _STDIN in asked else b""
         result, outcome = await _run(handler, call, container, argv, given)
-        if STDOUT in asked:
-            await channels.send(STDOUT, result.stdout)
-        if STDERR in asked:
-            await channels.send(STDOUT if tty else STDERR, result.stderr)
+        if _STDOUT in asked:
+            await socket.send(_STDOUT, result.stdout)
+        if _STDERR in asked:
+            await socket.send(_STDOUT if is_true(query.get("tty")) else _STDERR, result.stderr)
         if broken:
             resets.reset(request)
-            return web.Response()
-        await channels.finish(outcome)
+            return socket.response
+        await socket.finish(outcome)
     except (ConnectionError, TimeoutError):
         pass
     finally:
-        if channels is not None:
-            await channels.drop()
-    return channels.response if channels is not None else web.Response()
+        await socket.drop()
+    return socket.response
+
+
+def negotiate(request: web.Request, spoken: tuple[str, ...]) -> str:
+    """Choose the protocol of a WebSocket that a request asks for.
+
+    Raises:
+        StatusError: 400, the request asks for no WebSocket; 403, it offers no protocol that is spoken here.
+    """
+    asked = request.headers.get("Upgrade", "")
+    if not asked:
+        raise status.bad_request("Upgrade request required")
+    if asked.lower() != "websocket":
+        raise status.bad_request(f"unable to upgrade: unsupported protocol {json.dumps(asked)}")
+    lines = request.headers.getall("Sec-WebSocket-Protocol", [])
+    offered = [word.strip() for line in lines for word in line.split(",") if word.strip()]
+    found = next((name for name in spoken if name in offered), None)
+    if found is None:
+        why = f"client supports [{' '.join(offered)}], server accepts [{' '.join(spoken)}]"
+        raise StatusError(403, "Forbidden", f"unable to upgrade: unable to negotiate protocol: {why}")
+    return found
 
 
 def _check_running(pod: Obj, container: str) -> None:
@@ -97,8 +115,7 @@ async def _run(handler: Handler, call: Call, container: str, argv: list[str], st
     try:
         result = await handler.run(work)
     except LookupError as error:
-        text = str(error.args[0]) if error.args else str(error)
-        return ExecResult(), StatusError(500, "InternalError", f"Internal error occurred: {text}").status()
+        return ExecResult(), StatusError(500, "InternalError", f"Internal error occurred: {error.args[0]}").status()
     if result.exit_code == 127 and result.stderr.startswith(_NOT_STARTED):
         why = f"error executing command in container: failed to exec in container: {result.stderr.decode().strip()}"
         return ExecResult(), StatusError(500, "InternalError", f"Internal error occurred: {why}").status()
@@ -112,3 +129,65 @@ async def _run(handler: Handler, call: Call, container: str, argv: list[str], st
         "reason": "NonZeroExitCode",
         "details": {"causes": [{"reason": "ExitCode", "message": code}]},
     }
+
+
+class _Socket:
+    """The WebSocket that a command's input and output travel over."""
+
+    def __init__(self, protocol: str) -> None:
+        self._protocol = protocol
+        self._socket = web.WebSocketResponse(protocols=(protocol,), max_msg_size=0)
+        self._parts: list[bytes] = []
+        self._moved = asyncio.Event()
+        self._closed = False
+        self._reader: asyncio.Task[None] | None = None
+
+    @property
+    def response(self) -> web.StreamResponse:
+        """What the HTTP handler returns in the end."""
+        return self._socket
+
+    async def open(self, request: web.Request, asked: set[int]) -> None:
+        await self._socket.prepare(request)
+        self._reader = asyncio.ensure_future(self._read())
+        # An empty message on the lowest channel that it will write on is how the server says that it is there.
+        await self._socket.send_bytes(bytes([min(asked & {_STDOUT, _STDERR}, default=_ERROR)]))
+
+    async def stdin(self) -> bytes:
+        """All input: until the client ends it, or nothing has come for a while."""
+        quiet_s = _SURE_S if self._protocol == _V5 else _QUIET_S
+        while not self._closed:
+            self._moved.clear()
+            try:
+                await asyncio.wait_for(self._moved.wait(), timeout=quiet_s)
+            except TimeoutError:
+                break
+        return b"".join(self._parts)
+
+    async def send(self, channel: int, data: bytes) -> None:
+        for at in range(0, len(data), _CHUNK):
+            await self._socket.send_bytes(bytes([channel]) + data[at : at + _CHUNK])
+
+    async def finish(self, outcome: Obj) -> None:
+        """Send how the command ended, and close."""
+        await self.send(_ERROR, json.dumps(outcome).encode())
+        await asyncio.wait_for(self._socket.close(), timeout=_GOODBYE_S)
+
+    async def drop(self) -> None:
+        """Stop listening to the client."""
+        if self._reader is not None:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reader
+
+    async def _read(self) -> None:
+        async for message in self._socket:
+            if message.type is WSMsgType.BINARY and message.data:
+                channel, rest = message.data[0], message.data[1:]
+                if channel == _STDIN:
+                    self._parts.append(rest)
+                elif channel == _CLOSE and rest[:1] == bytes([_STDIN]) and self._protocol == _V5:
+                    self._closed = True
+                self._moved.set()
+        self._closed = True
+        self._moved.set()

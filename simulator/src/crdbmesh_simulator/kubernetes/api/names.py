@@ -50,11 +50,7 @@ _KEY_TEXT = (
 )
 
 _LABEL_KINDS = frozenset({"Namespace"})
-_FREE_KINDS = frozenset(
-    {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "CertificateSigningRequest", "IPAddress"}
-)
-
-
+_FREE_KINDS = frozenset({"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"})
 _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 
 

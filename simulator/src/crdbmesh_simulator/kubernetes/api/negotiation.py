@@ -1,7 +1,7 @@
-"""What a client sends, and how it wants to be answered: content types, query options, who it says it is.
+"""What a client sends, and how it wants to be answered: content types and query options.
 
 After `staging/src/k8s.io/apiserver/pkg/endpoints/handlers/negotiation` and `metav1.{Create,Update,Patch,Delete}Options`
-of Kubernetes 1.36. Protobuf and CBOR are not spoken.
+of Kubernetes 1.36. Bodies are JSON (YAML for server-side apply), answers JSON; protobuf and CBOR are refused.
 """
 
 from __future__ import annotations
@@ -13,59 +13,31 @@ from typing import Any
 import yaml
 from aiohttp import web
 
-from crdbmesh_simulator.kubernetes.api import protobuf, status
+from crdbmesh_simulator.kubernetes.api import status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 
-_JSON, _YAML = "application/json", "application/yaml"
-_SERVED = (_JSON, _YAML)
+_JSON = "application/json"
 _ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/cbor"
 BODY_LIMIT = 3 * 1024 * 1024
 _VALIDATIONS = ("Ignore", "Strict", "Warn")
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """The form of the answer that a client asked for.
-
-    Attributes:
-        kind: empty for the object itself, or `Table`, `PartialObjectMetadata`, `PartialObjectMetadataList`.
-    """
-
-    media_type: str = _JSON
-    kind: str = ""
-    version: str = ""
-
-
-class UnreadableBody(status.StatusError):
-    """A protobuf body with something in it that is not known here."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(415, "UnsupportedMediaType", f"the body of the request cannot be read: {why}")
-
-
-def read_accept(header: str) -> Wish:
-    """The first form in an Accept header that is spoken here.
+def wants_table(header: str) -> bool:
+    """Tell from an Accept header whether the client wants a Table rather than the objects.
 
     Raises:
-        StatusError: 406, none is.
+        StatusError: 406, the client takes no JSON.
     """
-    if not header.strip():
-        return Wish()
-    for part in header.split(","):
+    for part in header.split(",") if header.strip() else ("*/*",):
         media, *parameters = (word.strip() for word in part.split(";"))
-        options = dict(word.split("=", 1) for word in parameters if "=" in word)
-        wanted = options.get("as", "")
-        if options.get("g") not in (None, "meta.k8s.io", "apidiscovery.k8s.io"):
-            continue
-        if media in _SERVED:
-            return Wish(media, wanted, options.get("v", ""))
-        if media in ("*/*", "application/*", "text/*", "text/plain"):
-            return Wish(_JSON, wanted, options.get("v", ""))
+        forms = [word for word in parameters if word.startswith("as=")]
+        if media in (_JSON, "*/*", "application/*") and forms in ([], ["as=Table"]):
+            return bool(forms)
     raise status.StatusError(406, "NotAcceptable", f"only the following media types are accepted: {_ACCEPTED}")
 
 
 async def read_body(request: web.Request) -> Any:
-    """The body of a request as a JSON value; None when it is empty.
+    """Return the body of a request as a JSON value; None when it is empty.
 
     Raises:
         StatusError: 400, 413 or 415.
@@ -73,33 +45,25 @@ async def read_body(request: web.Request) -> Any:
     raw = await read_bytes(request)
     if not raw.strip():
         return None
-    media = request.headers.get("Content-Type", _JSON).partition(";")[0].strip().lower()
-    if media in (_JSON, "", "application/octet-stream", "text/plain") or media.endswith("+json"):
+    media = media_type(request) or _JSON
+    if media == _JSON or media.endswith("+json"):
         return parse_json(raw)
-    if media in (_YAML, "text/yaml", "application/x-yaml") or media.endswith("+yaml"):
-        return parse_yaml(raw)
-    if media == protobuf.MEDIA_TYPE:
-        try:
-            return protobuf.decode(raw)
-        except protobuf.UnknownMessageError as error:
-            raise UnreadableBody(str(error)) from None
-    raise status.StatusError(
-        415,
-        "UnsupportedMediaType",
-        f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}",
-    )
+    message = f"the body of the request was in an unknown format - accepted media types include: {_ACCEPTED}"
+    raise status.StatusError(415, "UnsupportedMediaType", message)
+
+
+def media_type(request: web.Request) -> str:
+    """Return a request's content type without its parameters."""
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 async def read_bytes(request: web.Request) -> bytes:
-    """The raw body.
+    """Return the raw body.
 
     Raises:
         StatusError: 413.
     """
-    try:
-        raw = await request.read()
-    except ConnectionError as error:
-        raise web.HTTPBadRequest(text="The client went away.") from error
+    raw = await request.read()
     if len(raw) > BODY_LIMIT:
         message = f"Request entity too large: limit is {BODY_LIMIT}"
         raise status.StatusError(413, "RequestEntityTooLarge", message)
@@ -107,7 +71,7 @@ async def read_bytes(request: web.Request) -> bytes:
 
 
 def find_duplicates(raw: bytes) -> list[str]:
-    """The paths of fields that a JSON document gives more than once, such as `spec.ports[0].name`."""
+    """Return the paths of fields that a JSON document gives more than once, such as `spec.ports[0].name`."""
     found: list[str] = []
 
     def walk(node: Any, path: str) -> None:
@@ -123,10 +87,7 @@ def find_duplicates(raw: bytes) -> list[str]:
             for at, value in enumerate(node):
                 walk(value, f"{path}[{at}]")
 
-    try:
-        walk(json.loads(raw, object_pairs_hook=_Pairs), "")
-    except ValueError:
-        return []
+    walk(json.loads(raw, object_pairs_hook=_Pairs), "")
     return found
 
 
@@ -135,7 +96,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def parse_json(raw: bytes) -> Any:
-    """A JSON document.
+    """Read a JSON document.
 
     Raises:
         StatusError: 400.
@@ -148,7 +109,7 @@ def parse_json(raw: bytes) -> Any:
 
 
 def parse_yaml(raw: bytes) -> Any:
-    """A YAML document; JSON is one too.
+    """Read a YAML document; JSON is one too.
 
     Raises:
         StatusError: 400.
@@ -181,7 +142,7 @@ class Options:
 
 
 def read_options(request: web.Request) -> Options:
-    """The options in a write's query.
+    """Read the options in a write's query.
 
     Raises:
         StatusError: 422, one is not valid.
@@ -193,19 +154,16 @@ def read_options(request: web.Request) -> Options:
     validation = query.get("fieldValidation") or "Warn"
     if validation not in _VALIDATIONS:
         raise _invalid("fieldValidation", validation, 'supported values: "Ignore", "Strict", "Warn"')
-    manager = query.get("fieldManager") or _agent(request)
+    agent = request.headers.get("User-Agent", "").partition("/")[0][:128] or "unknown"
+    manager = query.get("fieldManager") or agent
     if len(manager) > 128:
         raise _invalid("fieldManager", manager, "may not be more than 128 bytes")
     return Options(manager, validation, dry_run == ["All"], is_true(query.get("force")))
 
 
 def is_true(text: str | None) -> bool:
-    """A boolean of a query: whatever is given and not `false` or `0`."""
+    """Read a boolean of a query: true is whatever is given and not `false` or `0`."""
     return text is not None and text.lower() not in ("false", "0")
-
-
-def _agent(request: web.Request) -> str:
-    return request.headers.get("User-Agent", "unknown").partition("/")[0][:128] or "unknown"
 
 
 def _invalid(name: str, value: Any, why: str) -> status.StatusError:
@@ -228,7 +186,7 @@ class DeleteOptions:
 
 
 def read_delete_options(request: web.Request, body: Any) -> DeleteOptions:
-    """The options of a DELETE, from its body or its query.
+    """Read the options of a DELETE from its body, or from its query.
 
     Raises:
         StatusError: 400 or 422.
@@ -236,10 +194,6 @@ def read_delete_options(request: web.Request, body: Any) -> DeleteOptions:
     given: Obj = body if isinstance(body, dict) else {}
     query = request.query
     propagation = given.get("propagationPolicy") or query.get("propagationPolicy")
-    orphan = given.get("orphanDependents")
-    if propagation is None and (orphan is not None or "orphanDependents" in query):
-        orphans = bool(orphan) if orphan is not None else is_true(query.get("orphanDependents"))
-        propagation = "Orphan" if orphans else "Background"
     if propagation not in (None, "Background", "Foreground", "Orphan"):
         raise _invalid("propagationPolicy", propagation, 'supported values: "Background", "Foreground", "Orphan"')
     grace = given.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
@@ -252,22 +206,19 @@ def read_delete_options(request: web.Request, body: Any) -> DeleteOptions:
     return DeleteOptions(propagation, grace_s, preconditions.get("uid"), preconditions.get("resourceVersion"), dry_run)
 
 
-def json_response(
-    value: Any, *, code: int = 200, warnings: list[str] | None = None, wish: Wish | None = None
-) -> web.Response:
-    """An answer, in JSON or YAML, with warnings in its headers."""
-    headers: list[tuple[str, str]] = [("Cache-Control", "no-cache, private")]
-    headers += [("Warning", f"299 - {_quoted(text)}") for text in dict.fromkeys(warnings or [])]
-    media = _JSON if wish is None else wish.media_type
-    text = yaml.safe_dump(value) if media == _YAML else json.dumps(value, separators=(",", ":")) + "\n"
-    response = web.Response(status=code, body=text.encode(), headers={"Content-Type": media})
-    for name, header in headers:
-        response.headers.add(name, header)
+def json_response(value: Any, *, code: int = 200, warnings: list[str] | None = None) -> web.Response:
+    """Answer with a JSON value, and with warnings in the headers."""
+    body = json.dumps(value, separators=(",", ":")) + "\n"
+    headers = {"Content-Type": _JSON, "Cache-Control": "no-cache, private"}
+    response = web.Response(status=code, body=body.encode(), headers=headers)
+    for text in dict.fromkeys(warnings or []):
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+        response.headers.add("Warning", f'299 - "{escaped}"')
     return response
 
 
 def status_response(error: status.StatusError) -> web.Response:
-    """The answer to a request that is refused."""
+    """Answer a request that is refused."""
     if error.plain:
         headers = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
         return web.Response(status=error.code, text=f"{error.message}\n", headers=headers)
@@ -275,8 +226,3 @@ def status_response(error: status.StatusError) -> web.Response:
     if error.code in (429, 503):
         response.headers["Retry-After"] = "1"
     return response
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-    return f'"{escaped}"'

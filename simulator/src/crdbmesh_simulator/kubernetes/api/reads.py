@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from crdbmesh_simulator.kubernetes.api import listoptions, selectors, status, table
+from crdbmesh_simulator.kubernetes.api import selectors, status, table
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, Objs
 from crdbmesh_simulator.kubernetes.api.negotiation import json_response
 from crdbmesh_simulator.kubernetes.api.status import StatusError
@@ -24,52 +24,53 @@ def shape(
     handler: Handler, call: Call, obj: Obj, *, code: int = 200, warnings: list[str] | None = None
 ) -> web.Response:
     """Answer with one object, in the form that the client asked for."""
-    obj = {**obj, "apiVersion": call.resource.api_version}
-    value: Obj = obj
-    if call.wish.kind == "Table":
-        include = call.request.query.get("includeObject", "Metadata")
-        value = table.make(call.resource, [obj], now=handler.now, include=include)
+    value: Obj = {**obj, "apiVersion": call.resource.api_version}
+    if call.as_table:
+        value = table.make(call.resource, [value], now=handler.now, include=include_object(call))
         value["metadata"] = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-    elif call.wish.kind == "PartialObjectMetadata":
-        value = table.partial(obj)
-    return json_response(value, code=code, warnings=warnings, wish=call.wish)
+    return json_response(value, code=code, warnings=warnings)
 
 
-def found(handler: Handler, call: Call) -> Obj:
-    """The object that a request names, shared and for reading only.
+def include_object(call: Call) -> str:
+    """Tell what each row of a Table is to hold of its object: `Object`, `Metadata` or `None`."""
+    return call.request.query.get("includeObject", "Metadata")
+
+
+def found(handler: Handler, call: Call, name: str | None = None) -> Obj:
+    """Return the object that a request names, or another of its kind, shared and for reading only.
 
     Raises:
         StatusError: 404.
     """
-    there = handler.cluster.store.peek(call.resource, call.namespace, call.name)
+    there = handler.cluster.store.peek(call.resource, call.namespace, name or call.name)
     if there is None:
-        raise status.not_found(call.resource, call.name)
+        raise status.not_found(call.resource, name or call.name)
     return there
 
 
 async def get(handler: Handler, call: Call) -> web.Response:
     """GET of an object."""
-    _check_version(handler.cluster.store.version, call.request.query.get("resourceVersion"))
+    check_version(handler.cluster.store.version, call.request.query.get("resourceVersion"))
     return shape(handler, call, found(handler, call))
 
 
 async def list_(handler: Handler, call: Call) -> web.Response:
-    """GET of a collection."""
+    """GET of a collection, in pages of `limit` objects."""
     query = call.request.query
-    listoptions.check(query, watch=False)
     store = handler.cluster.store
     fits = predicate(call)
-    limit = max(int(query.get("limit") or 0), 0)
+    limit = max(number(query.get("limit")), 0)
     version, start = _read_continue(query.get("continue"))
     with store.lock:
         current = store.version
-        if version is None and query.get("resourceVersionMatch") == "Exact":
-            version = int(query.get("resourceVersion") or 0)
-        _check_version(current, query.get("resourceVersion"))
+        asked = query.get("resourceVersion", "")
+        if asked and not asked.isdigit():
+            raise status.bad_request(f"invalid resource version: {_unreadable(asked)}")
+        check_version(current, asked)
         if version is None or version == current:
             version, held = current, store.peek_all(call.resource, call.namespace)
         else:
-            held = _snapshot(handler, call, version, continued=start is not None)
+            held = _snapshot(handler, call, version)
     chosen = [obj for obj in held if fits(obj)] if _selects(call) else held
     if start is not None:
         chosen = [obj for obj in chosen if _position(obj) > start]
@@ -82,36 +83,39 @@ async def list_(handler: Handler, call: Call) -> web.Response:
     return listed(handler, call, chosen, meta)
 
 
+def number(text: str | None) -> int:
+    """Read a number of a query; 0 when there is none.
+
+    Raises:
+        StatusError: 400.
+    """
+    try:
+        return int(text or 0)
+    except ValueError:
+        raise status.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+
+
 def listed(handler: Handler, call: Call, objects: Objs, meta: Obj) -> web.Response:
     """Answer with a collection, in the form that the client asked for."""
     resource = call.resource
-    if call.wish.kind == "Table":
-        include = call.request.query.get("includeObject", "Metadata")
-        value = table.make(resource, objects, now=handler.now, include=include)
+    if call.as_table:
+        value = table.make(resource, objects, now=handler.now, include=include_object(call))
         value["metadata"] = meta
-    elif call.wish.kind == "PartialObjectMetadataList":
-        items = [table.partial(obj) for obj in objects]
-        value = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "items": items}
+        return json_response(value)
+    if resource.custom:
+        items = [{**obj, "apiVersion": resource.api_version} for obj in objects]
     else:
-        items = list(objects) if resource.custom else [_untyped(obj) for obj in objects]
-        if resource.custom:
-            items = [{**obj, "apiVersion": resource.api_version} for obj in items]
-        value = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": meta, "items": items}
-    return json_response(value, wish=call.wish)
+        items = [{key: value for key, value in obj.items() if key not in ("apiVersion", "kind")} for obj in objects]
+    head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
+    return json_response({**head, "metadata": meta, "items": items})
 
 
-def _untyped(obj: Obj) -> Obj:
-    return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
-
-
-def _snapshot(handler: Handler, call: Call, version: int, *, continued: bool) -> Objs:
-    """The objects as they were at an older version."""
+def _snapshot(handler: Handler, call: Call, version: int) -> Objs:
+    """Return the objects as they were at an older version: the next page of a list that began then."""
     store = handler.cluster.store
     try:
         events = store.history(version, call.resource)
     except StatusError:
-        if not continued:
-            raise
         raise continue_expired() from None
     held = {_position(obj): obj for obj in store.peek_all(call.resource)}
     for event in reversed(events):
@@ -153,12 +157,16 @@ def _read_continue(token: str | None) -> tuple[int | None, tuple[str, str] | Non
         raise status.bad_request("continue key is not valid: illegal base64 data") from None
 
 
-def _check_version(current: int, asked: str | None) -> None:
+def check_version(current: int, asked: str | None) -> None:
+    """Refuse a resourceVersion that cannot be read, or that does not exist yet.
+
+    Raises:
+        StatusError: 500 or 504. The API server answers 500 since its storage's error is no Status.
+    """
     if not asked:
         return
     if not asked.isdigit():
-        message = f'resourceVersion: Invalid value: "{asked}": strconv.ParseUint: parsing "{asked}": invalid syntax'
-        raise status.bad_request(message)
+        raise StatusError(500, "", _unreadable(asked))
     if int(asked) > current:
         cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
         details = {"causes": [cause], "retryAfterSeconds": 1}
@@ -166,12 +174,17 @@ def _check_version(current: int, asked: str | None) -> None:
         raise StatusError(504, "Timeout", message, details)
 
 
+def _unreadable(version: str) -> str:
+    why = f'strconv.ParseUint: parsing "{version}": invalid syntax'
+    return f'resourceVersion: Invalid value: "{version}": {why}'
+
+
 def _selects(call: Call) -> bool:
     return bool(call.request.query.get("labelSelector") or call.request.query.get("fieldSelector"))
 
 
 def predicate(call: Call) -> selectors.Predicate:
-    """Which objects a collection request is about.
+    """Return the test that tells which objects a collection request is about.
 
     Raises:
         StatusError: 400, its selectors cannot be understood.
@@ -179,6 +192,4 @@ def predicate(call: Call) -> selectors.Predicate:
     query = call.request.query
     labels = selectors.parse_labels(query.get("labelSelector", ""))
     fields = selectors.parse_fields(call.resource, query.get("fieldSelector", ""))
-    if not call.name:
-        return lambda obj: labels(obj) and fields(obj)
-    return lambda obj: labels(obj) and fields(obj) and obj["metadata"]["name"] == call.name
+    return lambda obj: labels(obj) and fields(obj)

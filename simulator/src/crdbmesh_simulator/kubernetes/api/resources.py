@@ -1,6 +1,7 @@
-"""What kinds of objects a cluster serves: the built-in ones, and those that its CustomResourceDefinitions add.
+"""The kinds of objects that a cluster serves: built-in ones, and those that its CustomResourceDefinitions add.
 
-After the discovery documents of Kubernetes 1.36 (`/api/v1`, `/apis/<group>/<version>`).
+Names, scopes and short names are those of the discovery documents of Kubernetes 1.36. Kinds that neither the product
+nor k3s, Cilium or kubectl (in `get`, `describe`, `apply`, `delete`) needs are not served: a request for one is a 404.
 """
 
 from __future__ import annotations
@@ -8,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-_SCALE = ("status", "scale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +19,7 @@ class Resource:
         group: API group; empty for the core group.
         plural: name in paths, such as `statefulsets`.
         subresources: names of what is served below an object.
-        verbs: what can be done; a review kind can only be created.
         schema: the OpenAPI v3 schema of a custom resource; None for a built-in one.
-        stored: False for kinds that are answered but never kept (reviews).
     """
 
     group: str
@@ -34,10 +30,8 @@ class Resource:
     short_names: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    verbs: tuple[str, ...] = VERBS
     singular: str = ""
     custom: bool = False
-    stored: bool = True
     schema: Mapping[str, Any] | None = field(default=None, compare=False, hash=False)
     columns: tuple[Mapping[str, Any], ...] = field(default=(), compare=False, hash=False)
 
@@ -57,106 +51,53 @@ class Resource:
         return (self.group, self.plural)
 
 
-def _core(
-    plural: str, kind: str, *short: str, namespaced: bool = True, sub: tuple[str, ...] = (), all_: bool = False
-) -> Resource:
-    categories = ("all",) if all_ else ()
-    return Resource("", "v1", plural, kind, namespaced, short, sub, categories)
-
-
-def _in(
+def _kind(
     group: str,
     plural: str,
     kind: str,
     *short: str,
     namespaced: bool = True,
     sub: tuple[str, ...] = (),
-    all_: bool = False,
+    shown_in_all: bool = False,
 ) -> Resource:
-    categories = ("all",) if all_ else ()
-    return Resource(group, "v1", plural, kind, namespaced, short, sub, categories)
+    return Resource(group, "v1", plural, kind, namespaced, short, sub, ("all",) if shown_in_all else ())
 
 
-def _review(group: str, plural: str, kind: str, *, namespaced: bool = False) -> Resource:
-    return Resource(group, "v1", plural, kind, namespaced, verbs=("create",), stored=False)
-
-
-_POD = (
-    "status",
-    "ephemeralcontainers",
-    "resize",
-    "attach",
-    "binding",
-    "eviction",
-    "exec",
-    "log",
-    "portforward",
-    "proxy",
-)
-_RBAC, _NET, _STORAGE = "rbac.authorization.k8s.io", "networking.k8s.io", "storage.k8s.io"
-_ADMISSION, _APIEXT = "admissionregistration.k8s.io", "apiextensions.k8s.io"
+_POD = ("status", "exec", "log", "portforward", "proxy")
+_STATUS = ("status",)
+_RBAC, _STORAGE = "rbac.authorization.k8s.io", "storage.k8s.io"
 
 RESOURCES: tuple[Resource, ...] = (
-    Resource("", "v1", "componentstatuses", "ComponentStatus", False, ("cs",), verbs=("get", "list")),
-    _core("configmaps", "ConfigMap", "cm"),
-    _core("endpoints", "Endpoints", "ep"),
-    _core("events", "Event", "ev"),
-    _core("limitranges", "LimitRange", "limits"),
-    _core("namespaces", "Namespace", "ns", namespaced=False, sub=("status", "finalize")),
-    _core("nodes", "Node", "no", namespaced=False, sub=("status", "proxy")),
-    _core("persistentvolumeclaims", "PersistentVolumeClaim", "pvc", sub=("status",)),
-    _core("persistentvolumes", "PersistentVolume", "pv", namespaced=False, sub=("status",)),
-    _core("pods", "Pod", "po", sub=_POD, all_=True),
-    _core("podtemplates", "PodTemplate"),
-    _core("replicationcontrollers", "ReplicationController", "rc", sub=_SCALE, all_=True),
-    _core("resourcequotas", "ResourceQuota", "quota", sub=("status",)),
-    _core("secrets", "Secret"),
-    _core("serviceaccounts", "ServiceAccount", "sa", sub=("token",)),
-    _core("services", "Service", "svc", sub=("status", "proxy"), all_=True),
-    _in("apps", "controllerrevisions", "ControllerRevision"),
-    _in("apps", "daemonsets", "DaemonSet", "ds", sub=("status",), all_=True),
-    _in("apps", "deployments", "Deployment", "deploy", sub=_SCALE, all_=True),
-    _in("apps", "replicasets", "ReplicaSet", "rs", sub=_SCALE, all_=True),
-    _in("apps", "statefulsets", "StatefulSet", "sts", sub=_SCALE, all_=True),
-    _in("batch", "cronjobs", "CronJob", "cj", sub=("status",), all_=True),
-    _in("batch", "jobs", "Job", sub=("status",), all_=True),
-    Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True, ("hpa",), ("status",),
-             ("all",)),
-    _in("policy", "poddisruptionbudgets", "PodDisruptionBudget", "pdb", sub=("status",)),
-    _in(_RBAC, "clusterrolebindings", "ClusterRoleBinding", namespaced=False),
-    _in(_RBAC, "clusterroles", "ClusterRole", namespaced=False),
-    _in(_RBAC, "rolebindings", "RoleBinding"),
-    _in(_RBAC, "roles", "Role"),
-    _in(_NET, "ingressclasses", "IngressClass", namespaced=False),
-    _in(_NET, "ingresses", "Ingress", "ing", sub=("status",)),
-    _in(_NET, "ipaddresses", "IPAddress", "ip", namespaced=False),
-    _in(_NET, "networkpolicies", "NetworkPolicy", "netpol"),
-    _in(_NET, "servicecidrs", "ServiceCIDR", namespaced=False, sub=("status",)),
-    _in(_STORAGE, "csidrivers", "CSIDriver", namespaced=False),
-    _in(_STORAGE, "csinodes", "CSINode", namespaced=False),
-    _in(_STORAGE, "csistoragecapacities", "CSIStorageCapacity"),
-    _in(_STORAGE, "storageclasses", "StorageClass", "sc", namespaced=False),
-    _in(_STORAGE, "volumeattachments", "VolumeAttachment", namespaced=False, sub=("status",)),
-    _in("discovery.k8s.io", "endpointslices", "EndpointSlice"),
-    _in("coordination.k8s.io", "leases", "Lease"),
-    _in("events.k8s.io", "events", "Event", "ev"),
-    _in("scheduling.k8s.io", "priorityclasses", "PriorityClass", "pc", namespaced=False),
-    _in("node.k8s.io", "runtimeclasses", "RuntimeClass", namespaced=False),
-    _in(_ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", namespaced=False),
-    _in(_ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", namespaced=False, sub=("status",)),
-    _in(_ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", namespaced=False),
-    _in(_ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", namespaced=False),
-    _in(_APIEXT, "customresourcedefinitions", "CustomResourceDefinition", "crd", "crds", namespaced=False,
-        sub=("status",)),
-    _in("apiregistration.k8s.io", "apiservices", "APIService", namespaced=False, sub=("status",)),
-    _in("certificates.k8s.io", "certificatesigningrequests", "CertificateSigningRequest", "csr", namespaced=False,
-        sub=("status", "approval")),
-    _review("authentication.k8s.io", "tokenreviews", "TokenReview"),
-    _review("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview"),
-    _review("authorization.k8s.io", "localsubjectaccessreviews", "LocalSubjectAccessReview", namespaced=True),
-    _review("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
-    _review("authorization.k8s.io", "selfsubjectrulesreviews", "SelfSubjectRulesReview"),
-    _review("authorization.k8s.io", "subjectaccessreviews", "SubjectAccessReview"),
+    _kind("", "configmaps", "ConfigMap", "cm"),
+    _kind("", "endpoints", "Endpoints", "ep"),
+    _kind("", "events", "Event", "ev"),
+    _kind("", "namespaces", "Namespace", "ns", namespaced=False, sub=("status", "finalize")),
+    _kind("", "nodes", "Node", "no", namespaced=False, sub=_STATUS),
+    _kind("", "persistentvolumeclaims", "PersistentVolumeClaim", "pvc", sub=_STATUS),
+    _kind("", "persistentvolumes", "PersistentVolume", "pv", namespaced=False, sub=_STATUS),
+    _kind("", "pods", "Pod", "po", sub=_POD, shown_in_all=True),
+    _kind("", "secrets", "Secret"),
+    _kind("", "serviceaccounts", "ServiceAccount", "sa"),
+    _kind("", "services", "Service", "svc", sub=_STATUS, shown_in_all=True),
+    _kind("apps", "controllerrevisions", "ControllerRevision"),
+    _kind("apps", "daemonsets", "DaemonSet", "ds", sub=_STATUS, shown_in_all=True),
+    _kind("apps", "deployments", "Deployment", "deploy", sub=_STATUS, shown_in_all=True),
+    _kind("apps", "replicasets", "ReplicaSet", "rs", sub=_STATUS, shown_in_all=True),
+    _kind("apps", "statefulsets", "StatefulSet", "sts", sub=_STATUS, shown_in_all=True),
+    _kind("batch", "cronjobs", "CronJob", "cj", sub=_STATUS, shown_in_all=True),
+    _kind("batch", "jobs", "Job", sub=_STATUS, shown_in_all=True),
+    _kind("policy", "poddisruptionbudgets", "PodDisruptionBudget", "pdb", sub=_STATUS),
+    _kind(_RBAC, "clusterrolebindings", "ClusterRoleBinding", namespaced=False),
+    _kind(_RBAC, "clusterroles", "ClusterRole", namespaced=False),
+    _kind(_RBAC, "rolebindings", "RoleBinding"),
+    _kind(_RBAC, "roles", "Role"),
+    _kind(_STORAGE, "storageclasses", "StorageClass", "sc", namespaced=False),
+    _kind("discovery.k8s.io", "endpointslices", "EndpointSlice"),
+    _kind("coordination.k8s.io", "leases", "Lease"),
+    _kind("scheduling.k8s.io", "priorityclasses", "PriorityClass", "pc", namespaced=False),
+    _kind("node.k8s.io", "runtimeclasses", "RuntimeClass", namespaced=False),
+    _kind("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", "crd", "crds",
+          namespaced=False, sub=_STATUS),
 )  # fmt: skip
 """The built-in kinds."""
 
@@ -215,7 +156,7 @@ def _custom(definition: Mapping[str, Any]) -> Iterator[Resource]:
             kind=names["kind"],
             namespaced=spec.get("scope") == "Namespaced",
             short_names=tuple(names.get("shortNames") or ()),
-            subresources=tuple(name for name in ("status", "scale") if name in (version.get("subresources") or {})),
+            subresources=_STATUS if "status" in (version.get("subresources") or {}) else (),
             categories=tuple(names.get("categories") or ()),
             singular=names.get("singular") or names["kind"].lower(),
             custom=True,

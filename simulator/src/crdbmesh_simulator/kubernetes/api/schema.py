@@ -1,8 +1,8 @@
 """The types of Kubernetes objects: the published OpenAPI definitions of 1.36, and the schemas of custom resources.
 
-The definitions are those that the package `kubernetes-validate` carries (from `api/openapi-spec` of Kubernetes),
-extensions `x-kubernetes-list-type`, `-list-map-keys`, `-map-type`, `-patch-strategy` and `-patch-merge-key` included.
-They are read once for all clusters; a type is built when it is first looked at.
+The definitions are vendored (`definitions-1.36.md` beside them says from where), with their extensions
+`x-kubernetes-list-type`, `-list-map-keys`, `-map-type`, `-patch-strategy` and `-patch-merge-key`. They are read once
+for all clusters; a type is built when it is first looked at.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 
-_FOLDER = "v1.36.0-local"
 _PREFIX = "#/$defs/"
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _SCALARS = ("string", "integer", "number", "boolean")
@@ -26,16 +25,16 @@ _KEY_DEFAULTS: dict[str, str] = {"protocol": "TCP"}
 
 @functools.cache
 def definitions() -> dict[str, dict[str, Any]]:
-    """The published definitions by name, such as `io.k8s.api.apps.v1.Deployment`."""
-    folder = package_files.files("kubernetes_validate") / "kubernetes-json-schema" / _FOLDER
-    document = json.loads((folder / "_definitions.json").read_text(encoding="utf-8"))
+    """Return the published definitions by name, such as `io.k8s.api.apps.v1.Deployment`."""
+    file = package_files.files("crdbmesh_simulator.kubernetes") / "definitions-1.36.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
     found: dict[str, dict[str, Any]] = document["$defs"]
     return found
 
 
 @functools.cache
 def definition_names() -> dict[tuple[str, str, str], str]:
-    """The names of definitions by group, version and kind of the objects that they define."""
+    """Return the names of definitions by group, version and kind of the objects that they define."""
     found: dict[tuple[str, str, str], str] = {}
     for name, definition in definitions().items():
         for gvk in definition.get("x-kubernetes-group-version-kind") or []:

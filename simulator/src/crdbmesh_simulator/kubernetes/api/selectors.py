@@ -121,10 +121,8 @@ _FIELDS: dict[tuple[str, str], frozenset[str]] = {
     ("", "Service"): frozenset({"spec.clusterIP", "spec.type"}),
     ("", "Namespace"): frozenset({"status.phase"}),
     ("", "Node"): frozenset({"spec.unschedulable"}),
-    ("", "ReplicationController"): frozenset({"status.replicas"}),
     ("apps", "ReplicaSet"): frozenset({"status.replicas"}),
     ("batch", "Job"): frozenset({"status.successful"}),
-    ("certificates.k8s.io", "CertificateSigningRequest"): frozenset({"spec.signerName"}),
 }  # fmt: skip
 
 

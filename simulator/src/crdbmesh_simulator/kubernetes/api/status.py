@@ -143,6 +143,12 @@ def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 
 
+def unreadable(resource: Resource, problem: str) -> StatusError:
+    """400: an object that cannot be read as its kind."""
+    what = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
+    return bad_request(f"{what}: {problem}")
+
+
 def method_not_allowed() -> StatusError:
     """405."""
     message = "the server does not allow this method on the requested resource"

@@ -27,11 +27,10 @@ NEVER_GIVEN = (
 """What a client cannot say of a new object's metadata."""
 
 _GENERATED_KINDS = frozenset({
-    "Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "NetworkPolicy", "Ingress",
-    "PodDisruptionBudget", "CustomResourceDefinition", "EndpointSlice", "ReplicationController", "PriorityClass",
-    "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "ValidatingAdmissionPolicy", "IngressClass",
+    "Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "PodDisruptionBudget",
+    "CustomResourceDefinition", "EndpointSlice", "PriorityClass",
 })  # fmt: skip
-_TEMPLATED = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "ReplicationController"})
+_TEMPLATED = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job"})
 
 
 def prepare_create(store: Store, resource: Resource, obj: Obj) -> Obj:
@@ -80,9 +79,7 @@ def read(resource: Resource, obj: Obj) -> Obj:
     """
     found = decode(resource, obj)
     if found.mistyped is not None:
-        raise status.bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {found.mistyped}'
-        )
+        raise status.unreadable(resource, found.mistyped)
     if found.errors:
         raise status.unprocessable(resource, str((obj.get("metadata") or {}).get("name")), found.errors)
     return found.obj

@@ -1,19 +1,27 @@
 """Objects as rows of a table: how the API server prints them for `kubectl get`.
 
 Columns after `pkg/printers/internalversion/printers.go` of Kubernetes 1.36, and for custom resources after their
-`additionalPrinterColumns`.
+`additionalPrinterColumns`; ages after `k8s.io/apimachinery/pkg/util/duration`.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from crdbmesh_simulator.kubernetes.api import printers, printing
-from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, Objs
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 
+_Cell = Callable[[Obj, float], Any]
+_Columns = tuple[tuple[str, _Cell], ...]
+"""The titles of a kind's columns after the first, and what stands in them at a time (seconds since the epoch).
+
+A title that starts with `+` is shown with `-o wide`, `#` marks a number.
+"""
+
+_NONE, _UNKNOWN, _UNSET = "<none>", "<unknown>", "<unset>"
 _NAME: Obj = {
     "name": "Name",
     "type": "string",
@@ -23,77 +31,49 @@ _NAME: Obj = {
 }
 
 
-def make(resource: Resource, objects: Iterable[Obj], *, now: float, include: str, head: bool = True) -> Obj:
-    """A Table of objects of one kind.
+def make(resource: Resource, objects: Objs, *, now: float, include: str, head: bool = True) -> Obj:
+    """Make a Table of objects of one kind.
 
     Ages are counted up to `now`; `include` says what each row holds of its object (`Object`, `Metadata` or `None`),
     `head` whether the columns are described (in a watch, only the first table does so).
     """
-    columns, cells = _layout(resource)
-    rows = [_row(obj, cells(obj, now), include) for obj in objects]
+    columns = _custom(resource) if resource.columns else _BUILTIN.get(resource.kind, (("Age", _age),))
+    described = [_NAME, *(_describe(title) for title, _ in columns)]
+    if resource.kind == "Event":
+        described = described[1:]
+    rows = [_row(obj, [cell(obj, now) for _, cell in columns], include) for obj in objects]
+    if resource.kind != "Event":
+        for row, obj in zip(rows, objects, strict=True):
+            row["cells"].insert(0, obj["metadata"]["name"])
     table: Obj = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {}}
-    table["columnDefinitions"] = columns if head else None
-    table["rows"] = rows
-    return table
+    return {**table, "columnDefinitions": described if head else None, "rows": rows}
 
 
 def _row(obj: Obj, cells: list[Any], include: str) -> Obj:
-    row: Obj = {"cells": cells}
-    if include == "Object":
-        row["object"] = obj
-    elif include != "None":
-        row["object"] = partial(obj)
-    return row
+    if include == "None":
+        return {"cells": cells}
+    partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+    return {"cells": cells, "object": obj if include == "Object" else partial}
 
 
-def partial(obj: Obj) -> Obj:
-    """Only the metadata of an object."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+def _describe(title: str) -> Obj:
+    name = title.lstrip("+#")
+    kind = "integer" if "#" in title else "string"
+    return {"name": name, "type": kind, "format": "", "description": name, "priority": int(title.startswith("+"))}
 
 
-def _layout(resource: Resource) -> tuple[list[Obj], Callable[[Obj, float], list[Any]]]:
-    if resource.kind == "Event":
-        titles, event_cells = printers.EVENT
-        return [_column(name) for name in titles], event_cells
-    printer = printers.PRINTERS.get((resource.group, resource.kind))
-    if printer is not None:
-        names, cells = printer
-        return [_NAME, *(_column(name) for name in names)], lambda obj, now: [obj["metadata"]["name"], *cells(obj, now)]
-    if resource.columns:
-        return _custom(resource)
-    return [_NAME, _column("Age")], lambda obj, now: [obj["metadata"]["name"], printing.age(obj, now)]
+def _custom(resource: Resource) -> _Columns:
+    def column(each: Mapping[str, Any]) -> tuple[str, _Cell]:
+        wide, number = "+" if each.get("priority") else "", "#" if each.get("type") == "integer" else ""
+        path = str(each.get("jsonPath", ""))
+        cell = _stamp(path) if each.get("type") == "date" else _at(path, None)
+        return f"{wide}{number}{each['name']}", cell
 
-
-def _column(name: str) -> Obj:
-    wide = name.startswith("+")
-    bare = name.lstrip("+#")
-    kind = "integer" if "#" in name else "string"
-    return {"name": bare, "type": kind, "format": "", "description": bare, "priority": 1 if wide else 0}
-
-
-def _custom(resource: Resource) -> tuple[list[Obj], Callable[[Obj, float], list[Any]]]:
-    columns = [_NAME, *(_custom_column(each) for each in resource.columns)]
-
-    def cells(obj: Obj, now: float) -> list[Any]:
-        return [obj["metadata"]["name"], *(_cell(obj, each, now) for each in resource.columns)]
-
-    return columns, cells
-
-
-def _custom_column(column: Mapping[str, Any]) -> Obj:
-    defaults = {"type": "string", "format": "", "description": "", "priority": 0}
-    return {"name": column["name"], **{key: column.get(key, value) for key, value in defaults.items()}}
-
-
-def _cell(obj: Obj, column: Mapping[str, Any], now: float) -> Any:
-    value = find_path(obj, str(column.get("jsonPath", "")))
-    if value is not None and column.get("type") == "date":
-        return printing.since(str(value), now)
-    return value
+    return tuple(column(each) for each in resource.columns)
 
 
 def find_path(obj: Any, path: str) -> Any:
-    """The value at a simple JSONPath such as `.status.conditions[?(@.type=="Ready")].status`."""
+    """Return the value at a simple JSONPath such as `.status.conditions[?(@.type=="Ready")].status`, or None."""
     value = obj
     for field, filtered, index in re.findall(r"\.?((?:[^.\[\]\\]|\\.)+)|\[\?\(@\.(.*?)\)\]|\[(\d+)\]", path):
         if field:
@@ -109,3 +89,278 @@ def find_path(obj: Any, path: str) -> Any:
         if value is None:
             return None
     return value
+
+
+# Cells.
+
+
+def _at(path: str, absent: Any = "") -> _Cell:
+    """The value at a path, or what is shown when there is none."""
+
+    def cell(obj: Obj, _now: float) -> Any:
+        found = find_path(obj, path)
+        return absent if found in (None, "") else found
+
+    return cell
+
+
+def _count(path: str) -> _Cell:
+    return lambda obj, _now: len(find_path(obj, path) or ())
+
+
+def _joined(path: str) -> _Cell:
+    """Labels, or those of a selector, as one text."""
+
+    def cell(obj: Obj, _now: float) -> str:
+        found = find_path(obj, path) or {}
+        labels = found.get("matchLabels", found)
+        return ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or _NONE
+
+    return cell
+
+
+def _stamp(path: str) -> _Cell:
+    """The time since the moment at a path."""
+    return lambda obj, now: _since(find_path(obj, path), now)
+
+
+def _since(moment: Any, now: float) -> str:
+    try:
+        return _human(now - dt.datetime.fromisoformat(str(moment)).timestamp())
+    except ValueError:
+        return _UNKNOWN
+
+
+def _human(seconds: float) -> str:
+    """A duration in at most two units, as `duration.HumanDuration` writes it."""
+    total = int(seconds)
+    if total < 120:
+        return f"{max(total, 0)}s"
+    for unit, letter, smaller, small_letter, fine, coarse in (
+        (60, "m", 1, "s", 10, 180),
+        (3600, "h", 60, "m", 8, 48),
+        (86400, "d", 3600, "h", 8, 730),
+    ):
+        count, rest = divmod(total, unit)
+        if count < coarse:
+            left = rest // smaller if count < fine else 0
+            return f"{count}{letter}{left}{small_letter}" if left else f"{count}{letter}"
+    years, rest = divmod(total, 365 * 86400)
+    return f"{years}y{rest // 86400}d"
+
+
+_age = _stamp(".metadata.creationTimestamp")
+
+
+def _phase(obj: Obj, _now: float) -> str:
+    deleted = obj["metadata"].get("deletionTimestamp")
+    return "Terminating" if deleted else str(find_path(obj, ".status.phase") or "")
+
+
+def _node_status(obj: Obj, _now: float) -> str:
+    ready = find_path(obj, '.status.conditions[?(@.type=="Ready")].status')
+    word = "Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"
+    return f"{word},SchedulingDisabled" if find_path(obj, ".spec.unschedulable") else word
+
+
+def _roles(obj: Obj, _now: float) -> str:
+    prefix = "node-role.kubernetes.io/"
+    labels = obj["metadata"].get("labels") or {}
+    return ",".join(sorted(key.removeprefix(prefix) for key in labels if key.startswith(prefix))) or _NONE
+
+
+def _external(obj: Obj, _now: float) -> str:
+    spec = obj["spec"]
+    if spec.get("type") == "LoadBalancer":
+        return str(find_path(obj, ".status.loadBalancer.ingress[0].ip") or "<pending>")
+    return str(spec.get("externalName") or ",".join(spec.get("externalIPs") or []) or _NONE)
+
+
+def _ports(obj: Obj, _now: float) -> str:
+    shown = [
+        f"{port['port']}{':' + str(port['nodePort']) if port.get('nodePort') else ''}/{port.get('protocol')}"
+        for port in obj["spec"].get("ports") or []
+    ]
+    return ",".join(shown) or _NONE
+
+
+def _modes(path: str) -> _Cell:
+    short = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+    return lambda obj, _now: ",".join(short[mode] for mode in find_path(obj, path) or [])
+
+
+def _claim(obj: Obj, _now: float) -> str:
+    claim = find_path(obj, ".spec.claimRef")
+    return f"{claim.get('namespace')}/{claim.get('name')}" if claim else ""
+
+
+def _involved(obj: Obj, _now: float) -> str:
+    about = obj.get("involvedObject") or {}
+    return f"{str(about.get('kind', '')).lower()}/{about.get('name', '')}"
+
+
+def _source(obj: Obj, _now: float) -> str:
+    source = obj.get("source") or {}
+    return ", ".join(str(source[key]) for key in ("component", "host") if source.get(key))
+
+
+def _addresses(obj: Obj, _now: float) -> str:
+    found = [address for each in obj.get("endpoints") or [] for address in each.get("addresses") or []]
+    return ",".join(found[:3]) + (f" + {len(found) - 3} more..." if len(found) > 3 else "") or _UNSET
+
+
+def _slice_ports(obj: Obj, _now: float) -> str:
+    return ",".join(str(port.get("port")) for port in obj.get("ports") or []) or _UNSET
+
+
+def _role(obj: Obj, _now: float) -> str:
+    return f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}"
+
+
+def _replicas(path: str) -> _Cell:
+    return lambda obj, _now: f"{find_path(obj, path) or 0}/{find_path(obj, '.spec.replicas') or 0}"
+
+
+def _containers(field: str) -> _Cell:
+    return lambda obj, _now: ",".join(str(each.get(field)) for each in obj["spec"]["template"]["spec"]["containers"])
+
+
+# Jobs and pods.
+
+
+def _job_status(obj: Obj, _now: float) -> str:
+    holding = {each["type"] for each in find_path(obj, ".status.conditions") or [] if each.get("status") == "True"}
+    return next((word for word in ("Complete", "Failed", "Suspended") if word in holding), "Running")
+
+
+def _completions(obj: Obj, _now: float) -> str:
+    return f"{find_path(obj, '.status.succeeded') or 0}/{obj['spec'].get('completions') or 1}"
+
+
+def _duration(obj: Obj, now: float) -> str:
+    status = obj.get("status") or {}
+    end = status.get("completionTime")
+    until = dt.datetime.fromisoformat(str(end)).timestamp() if end else now
+    return _since(status["startTime"], until) if status.get("startTime") else ""
+
+
+def _ready(obj: Obj, _now: float) -> str:
+    ready = sum(1 for each in _statuses(obj) if each.get("ready"))
+    return f"{ready}/{len(obj['spec']['containers'])}"
+
+
+def _statuses(obj: Obj) -> Objs:
+    return find_path(obj, ".status.containerStatuses") or []
+
+
+def _restarts(obj: Obj, now: float) -> str:
+    count = sum(int(each.get("restartCount") or 0) for each in _statuses(obj))
+    ended = [find_path(each, ".lastState.terminated.finishedAt") for each in _statuses(obj)]
+    latest = max((str(stamp) for stamp in ended if stamp), default=None)
+    return f"{count} ({_since(latest, now)} ago)" if count and latest else str(count)
+
+
+def _pod_status(obj: Obj, _now: float) -> str:
+    status = obj.get("status") or {}
+    if obj["metadata"].get("deletionTimestamp"):
+        return "Terminating"
+    reason = str(status.get("reason") or status.get("phase") or _UNKNOWN)
+    wanted = len(obj["spec"].get("initContainers") or [])
+    for at, each in enumerate(status.get("initContainerStatuses") or []):
+        ended = find_path(each, ".state.terminated")
+        if ended is None:
+            waiting = find_path(each, ".state.waiting.reason")
+            return f"Init:{waiting}" if waiting not in (None, "PodInitializing") else f"Init:{at}/{wanted}"
+        if ended.get("exitCode"):
+            return f"Init:{_ending(ended)}"
+    for each in reversed(_statuses(obj)):
+        waiting, ended = find_path(each, ".state.waiting.reason"), find_path(each, ".state.terminated")
+        if waiting or ended is not None:
+            reason = waiting or _ending(ended)
+    return reason
+
+
+def _ending(ended: Obj) -> str:
+    return str(ended.get("reason") or f"ExitCode:{ended.get('exitCode')}")
+
+
+_AGE = ("Age", _age)
+_CREATED = ("Created At", _at(".metadata.creationTimestamp"))
+_TEMPLATE: _Columns = (("+Containers", _containers("name")), ("+Images", _containers("image")))
+_WORKLOAD: _Columns = (*_TEMPLATE, ("+Selector", _joined(".spec.selector")))
+_CLASS = ("StorageClass", _at(".spec.storageClassName"))
+_ATTRIBUTES = ("VolumeAttributesClass", _at(".spec.volumeAttributesClassName", _UNSET))
+_MODE = ("+VolumeMode", _at(".spec.volumeMode", _UNSET))
+
+_BUILTIN: dict[str, _Columns] = {
+    "Pod": (
+        ("Ready", _ready), ("Status", _pod_status), ("Restarts", _restarts), _AGE, ("+IP", _at(".status.podIP", _NONE)),
+        ("+Node", _at(".spec.nodeName", _NONE)), ("+Nominated Node", _at(".status.nominatedNodeName", _NONE)),
+        ("+Readiness Gates", _at(".spec.readinessGates", _NONE)),
+    ),
+    "Node": (
+        ("Status", _node_status), ("Roles", _roles), _AGE, ("Version", _at(".status.nodeInfo.kubeletVersion")),
+        ("+Internal-IP", _at('.status.addresses[?(@.type=="InternalIP")].address', _NONE)),
+        ("+External-IP", _at('.status.addresses[?(@.type=="ExternalIP")].address', _NONE)),
+        ("+OS-Image", _at(".status.nodeInfo.osImage", _UNKNOWN)),
+        ("+Kernel-Version", _at(".status.nodeInfo.kernelVersion", _UNKNOWN)),
+        ("+Container-Runtime", _at(".status.nodeInfo.containerRuntimeVersion", _UNKNOWN)),
+    ),
+    "Service": (
+        ("Type", _at(".spec.type")), ("Cluster-IP", _at(".spec.clusterIP", _NONE)), ("External-IP", _external),
+        ("Port(s)", _ports), _AGE, ("+Selector", _joined(".spec.selector")),
+    ),
+    "Namespace": (("Status", _phase), _AGE),
+    "ConfigMap": (("#Data", _count(".data")), _AGE),
+    "Secret": (("Type", _at(".type")), ("#Data", _count(".data")), _AGE),
+    "ServiceAccount": (("#Secrets", _count(".secrets")), _AGE),
+    "PersistentVolumeClaim": (
+        ("Status", _phase), ("Volume", _at(".spec.volumeName")), ("Capacity", _at(".status.capacity.storage")),
+        ("Access Modes", _modes(".status.accessModes")), _CLASS, _ATTRIBUTES, _AGE, _MODE,
+    ),
+    "PersistentVolume": (
+        ("Capacity", _at(".spec.capacity.storage")), ("Access Modes", _modes(".spec.accessModes")),
+        ("Reclaim Policy", _at(".spec.persistentVolumeReclaimPolicy")), ("Status", _phase), ("Claim", _claim), _CLASS,
+        _ATTRIBUTES, ("Reason", _at(".status.reason")), _AGE, _MODE,
+    ),
+    "Event": (
+        ("Last Seen", _stamp(".lastTimestamp")), ("Type", _at(".type")), ("Reason", _at(".reason")),
+        ("Object", _involved), ("+Subobject", _at(".involvedObject.fieldPath")), ("+Source", _source),
+        ("Message", _at(".message")), ("+First Seen", _stamp(".firstTimestamp")), ("+#Count", _at(".count", 1)),
+        ("+Name", _at(".metadata.name")),
+    ),
+    "Deployment": (
+        ("Ready", _replicas(".status.readyReplicas")), ("#Up-to-date", _at(".status.updatedReplicas", 0)),
+        ("#Available", _at(".status.availableReplicas", 0)), _AGE, *_WORKLOAD,
+    ),
+    "ReplicaSet": (
+        ("#Desired", _at(".spec.replicas", 0)), ("#Current", _at(".status.replicas", 0)),
+        ("#Ready", _at(".status.readyReplicas", 0)), _AGE, *_WORKLOAD,
+    ),
+    "StatefulSet": (("Ready", _replicas(".status.readyReplicas")), _AGE, *_TEMPLATE),
+    "DaemonSet": (
+        ("#Desired", _at(".status.desiredNumberScheduled", 0)), ("#Current", _at(".status.currentNumberScheduled", 0)),
+        ("#Ready", _at(".status.numberReady", 0)), ("#Up-to-date", _at(".status.updatedNumberScheduled", 0)),
+        ("#Available", _at(".status.numberAvailable", 0)),
+        ("Node Selector", _joined(".spec.template.spec.nodeSelector")), _AGE, *_WORKLOAD,
+    ),
+    "Job": (("Status", _job_status), ("Completions", _completions), ("Duration", _duration), _AGE, *_WORKLOAD),
+    "EndpointSlice": (
+        ("AddressType", _at(".addressType")), ("Ports", _slice_ports), ("Endpoints", _addresses), _AGE,
+    ),
+    "StorageClass": (
+        ("Provisioner", _at(".provisioner")), ("ReclaimPolicy", _at(".reclaimPolicy")),
+        ("VolumeBindingMode", _at(".volumeBindingMode")), ("AllowVolumeExpansion", _at(".allowVolumeExpansion", False)),
+        _AGE,
+    ),
+    "PodDisruptionBudget": (
+        ("Min Available", _at(".spec.minAvailable", "N/A")), ("Max Unavailable", _at(".spec.maxUnavailable", "N/A")),
+        ("#Allowed Disruptions", _at(".status.disruptionsAllowed", 0)), _AGE,
+    ),
+    "Lease": (("Holder", _at(".spec.holderIdentity")), _AGE),
+    "CustomResourceDefinition": (_CREATED,),
+    "ClusterRole": (_CREATED,),
+    "Role": (_CREATED,),
+    "ClusterRoleBinding": (("Role", _role), _AGE),
+    "RoleBinding": (("Role", _role), _AGE),
+}  # fmt: skip

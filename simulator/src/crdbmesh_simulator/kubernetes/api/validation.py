@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import json
 from collections.abc import Callable
 from typing import Any
@@ -260,28 +259,6 @@ def _binding(new: Obj, old: Obj | None) -> list[FieldError]:
     return [status.invalid("roleRef", new.get("roleRef"), "cannot change roleRef")]
 
 
-def _network_policy(new: Obj, _old: Obj | None) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for direction, peers in (("ingress", "from"), ("egress", "to")):
-        for at, rule in enumerate(spec_of(new).get(direction) or []):
-            for index, peer in enumerate(rule.get(peers) or []):
-                block = peer.get("ipBlock")
-                if block is not None and not _is_cidr(str(block.get("cidr"))):
-                    field = f"spec.{direction}[{at}].{peers}[{index}].ipBlock.cidr"
-                    errors.append(
-                        status.invalid(field, block.get("cidr"), "must be a valid CIDR value, (e.g. 10.9.8.0/24)")
-                    )
-    return errors
-
-
-def _is_cidr(text: str) -> bool:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return "/" in text
-
-
 def _definition(new: Obj, _old: Obj | None) -> list[FieldError]:
     spec = spec_of(new)
     wanted = f"{(spec.get('names') or {}).get('plural')}.{spec.get('group')}"
@@ -306,7 +283,6 @@ _CHECKERS: dict[tuple[str, str], Callable[[Obj, Obj | None], list[FieldError]]] 
     ("batch", "Job"): workloads.check_job,
     ("batch", "CronJob"): workloads.check_cron_job,
     ("storage.k8s.io", "StorageClass"): _storage_class,
-    ("networking.k8s.io", "NetworkPolicy"): _network_policy,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
     (_RBAC, "ClusterRoleBinding"): _binding,
     (_RBAC, "RoleBinding"): _binding,

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from crdbmesh_simulator import resets
-from crdbmesh_simulator.kubernetes.api import faults, listoptions, selectors, status, table
+from crdbmesh_simulator.kubernetes.api import faults, reads, selectors, table
 from crdbmesh_simulator.kubernetes.api.history import ADDED, DELETED, MODIFIED, Event
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.negotiation import is_true
-from crdbmesh_simulator.kubernetes.api.reads import predicate
 from crdbmesh_simulator.kubernetes.api.status import StatusError
 
 if TYPE_CHECKING:
@@ -26,19 +25,16 @@ if TYPE_CHECKING:
 
 _BOOKMARK_S = 60.0
 _LEAST_TIMEOUT_S = 1800.0
-_INITIAL_END = "k8s.io/initial-events-end"
 
 
 async def serve(handler: Handler, call: Call) -> web.StreamResponse:
     """Answer with what happens, until the client's timeout."""
-    query = call.request.query
-    initial = "sendInitialEvents" in query and is_true(query["sendInitialEvents"])
-    listoptions.check(query, watch=True)
-    version = query.get("resourceVersion", "")
-    if version and not version.isdigit():
-        raise status.bad_request(f'strconv.ParseUint: parsing "{version}": invalid syntax')
-    stream = _Stream(handler, call, predicate(call))
-    return await stream.run(version, initial=initial)
+    version = call.request.query.get("resourceVersion", "")
+    chosen = reads.predicate(call)
+    reads.number(call.request.query.get("timeoutSeconds"))
+    if not version.isdigit():
+        reads.check_version(handler.cluster.store.version, version)
+    return await _Stream(handler, call, chosen).run(version)
 
 
 class _Stream:
@@ -54,7 +50,7 @@ class _Stream:
         self._seen = 0
         self._dropped = faults.dropped_watch(handler, call)
 
-    async def run(self, version: str, *, initial: bool) -> web.StreamResponse:
+    async def run(self, version: str) -> web.StreamResponse:
         store = self._handler.cluster.store
         loop = asyncio.get_running_loop()
         resource = self._call.resource
@@ -69,10 +65,9 @@ class _Stream:
             end = store.subscribe(note)
             self._seen = store.version
             start: list[tuple[str, Obj]] = []
-            if initial or version in ("", "0"):
+            if version in ("", "0"):
                 found = store.peek_all(resource, self._call.namespace)
-                if query_wants_state(self._call, initial=initial):
-                    start = [(ADDED, obj) for obj in found if self._chosen(obj)]
+                start = [(ADDED, obj) for obj in found if self._chosen(obj)]
             else:
                 try:
                     past = store.history(int(version), resource)
@@ -86,8 +81,6 @@ class _Stream:
                 return self._response
             for kind, obj in start:
                 await self._send(kind, obj)
-            if initial:
-                await self._bookmark(initial=True)
             await self._follow()
         except faults.WatchDropped as dropped:
             if dropped.abrupt:
@@ -156,42 +149,26 @@ class _Stream:
         if self._dropped:
             self._dropped.next_event()
         obj = {**obj, "apiVersion": self._call.resource.api_version}
-        if self._call.wish.kind == "Table":
-            include = self._call.request.query.get("includeObject", "Metadata")
-            version = obj["metadata"]["resourceVersion"]
+        if self._call.as_table:
+            include, version = reads.include_object(self._call), obj["metadata"]["resourceVersion"]
             obj = table.make(self._call.resource, [obj], now=self._handler.now, include=include, head=not self._headed)
             obj["metadata"] = {"resourceVersion": version}
             self._headed = True
-        elif self._call.wish.kind == "PartialObjectMetadata":
-            obj = table.partial(obj)
         await self._line(kind, obj)
 
-    async def _bookmark(self, *, initial: bool = False) -> None:
+    async def _bookmark(self) -> None:
         # Everything up to `_seen` has been sent; the store may be ahead for other kinds only when nothing is queued.
         store = self._handler.cluster.store
         with store.lock, contextlib.suppress(StatusError):
-            if self._queue.empty() and not initial and not store.history(self._seen, self._call.resource):
+            if self._queue.empty() and not store.history(self._seen, self._call.resource):
                 self._seen = store.version
         resource = self._call.resource
         meta: Obj = {"resourceVersion": str(self._seen), "creationTimestamp": None}
-        if initial:
-            meta["annotations"] = {_INITIAL_END: "true"}
         obj: Obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
-        if self._call.wish.kind == "Table":
-            obj = {
-                "kind": "Table",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": meta,
-                "columnDefinitions": None,
-                "rows": None,
-            }
+        if self._call.as_table:
+            obj = {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "rows": None}
         await self._line("BOOKMARK", obj)
 
     async def _line(self, kind: str, obj: Obj) -> None:
         line = json.dumps({"type": kind, "object": obj}, separators=(",", ":")) + "\n"
         await self._response.write(line.encode())
-
-
-def query_wants_state(call: Call, *, initial: bool) -> bool:
-    """Whether a watch without a version starts with what exists (it does unless told otherwise)."""
-    return initial or "sendInitialEvents" not in call.request.query
