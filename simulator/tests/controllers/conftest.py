@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
+import trustme
 import yaml
 
 from crdbmesh_simulator.clock import Clock
@@ -17,7 +18,6 @@ from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.pods import Pods
 from crdbmesh_simulator.kubernetes.api.store import Store
 from crdbmesh_simulator.kubernetes.controllers import Controllers
-from crdbmesh_simulator.kubernetes.controllers.cilium import signing
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program
 from crdbmesh_simulator.machines.filesystem import Actor, FileSystem
 from crdbmesh_simulator.world import Machine, World
@@ -68,7 +68,7 @@ class Small(Program):
             self.exit_code = self.code
 
     def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
-        if port != self.port and port not in (9878, 9879, 9234, 9880, 9881, 8080, 8181):
+        if port != self.port and port not in (9878, 9879, 9234, 9880, 9881, 8080, 8181, 10250):
             return None
         healthy = self.container.world.clock.now() >= self.at and "/sick" not in path
         if self.container.name == "cilium-agent" and self.container.env["KUBERNETES_SERVICE_HOST"] != "127.0.0.1":
@@ -364,8 +364,8 @@ def install() -> Callable[..., None]:
             bench.write(member, CHART, b"\x1f\x8b\x08\x00simulated archive: cilium-1.20.0.tgz\n")
         bench.wait("kube-system", lambda: bench.find("Namespace", "kube-system", None))
         bench.wait("the HelmChart kind", lambda: bench.store.resources.find_kind("HelmChart"))
-        authority = signing.Authority.make("Cilium CA", days=1095)
-        pair = {"cert": authority.cert_pem, "key": authority.key_pem}
+        authority = trustme.CA()
+        pair = {"cert": authority.cert_pem.bytes(), "key": authority.private_key_pem.bytes()}
         ca = {"tls": {"ca": {key: base64.b64encode(pem).decode() for key, pem in pair.items()}}}
         data = {"values.yaml": base64.b64encode(yaml.safe_dump(ca).encode()).decode()}
         meta = {"name": "cilium-values", "namespace": "kube-system"}

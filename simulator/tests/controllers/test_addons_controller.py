@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from crdbmesh_simulator.machines.filesystem import Actor
-
-FOLDER = "/var/lib/rancher/k3s/server/manifests"
-
 
 def test_the_corefile_imports_overrides_before_it_forwards(shared: Any) -> None:
     shared.wait("coredns", lambda: shared.find("ConfigMap", "coredns", "kube-system"))
@@ -58,23 +54,6 @@ def test_disabled_components_are_absent_and_others_present(shared: Any) -> None:
     marks = shared.find("StorageClass", "local-path", None)["metadata"]["annotations"]
     assert marks["storageclass.kubernetes.io/is-default-class"] == "true"
     assert shared.find("Addon", "coredns", "kube-system")["spec"]["source"].endswith("/coredns.yaml")
-
-
-def test_a_manifest_in_the_servers_folder_is_applied_and_stays_when_the_file_goes(bench: Any) -> None:
-    text = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: given, namespace: default}\ndata: {a: '1'}\n"
-    bench.write(bench.members[1], f"{FOLDER}/mine.yaml", text)
-    bench.wait("the object", lambda: bench.find("ConfigMap", "given"))
-    bench.write(bench.members[1], f"{FOLDER}/mine.yaml", text.replace(b"'1'", b"'2'"))
-    bench.wait("the change", lambda: bench.find("ConfigMap", "given")["data"] == {"a": "2"})
-    bench.members[1].machine.disk.files.remove(f"{FOLDER}/mine.yaml", Actor())
-    bench.stays(60, lambda: bench.find("ConfigMap", "given"))
-
-
-def test_a_skipped_manifest_is_not_applied(bench: Any) -> None:
-    text = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: skipped, namespace: default}\n"
-    bench.write(bench.members[1], f"{FOLDER}/other.yaml.skip", b"")
-    bench.write(bench.members[1], f"{FOLDER}/other.yaml", text)
-    bench.stays(60, lambda: bench.find("ConfigMap", "skipped") is None)
 
 
 def test_each_namespace_gets_an_account_and_the_root_certificate(shared: Any) -> None:

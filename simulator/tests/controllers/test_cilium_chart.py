@@ -16,7 +16,7 @@ Obj = dict[str, Any]
 
 def render(values: Obj) -> dict[tuple[str, str], Obj]:
     merged = chart_values.merge(defaults.defaults(), values)
-    objects = rendering.render(merged, version="1.20.0", ca=None)
+    objects = rendering.render(merged, version="1.20.0")
     return {(obj["kind"], obj["metadata"]["name"]): obj for obj in objects}
 
 
@@ -56,6 +56,11 @@ def test_the_rendering_is_the_one_that_the_facts_describe(values: Obj) -> None:
     agent = objects[("DaemonSet", "cilium")]["spec"]["template"]["spec"]
     assert agent["containers"][0]["image"] == "quay.io/cilium/cilium:v1.20.0"
     assert agent["hostNetwork"] is True
+    assert config["bpf-lb-sock"] == "false"
+    envoy = objects[("DaemonSet", "cilium-envoy")]["spec"]["template"]["spec"]
+    assert envoy["containers"][0]["image"].startswith("quay.io/cilium/cilium-envoy:v1.37.5")
+    assert {("Namespace", "cilium-secrets"), ("Role", "cilium-config-agent"), ("RoleBinding", "cilium-config-agent"),
+            ("Service", "cilium-envoy"), ("Service", "clustermesh-apiserver-metrics")} <= set(objects)  # fmt: skip
 
 
 def test_one_replica_has_no_session_affinity(values: Obj) -> None:
@@ -89,13 +94,6 @@ def test_the_default_auth_mode_knows_one_remote_user(values: Obj) -> None:
     assert certs["clustermesh-apiserver-remote-cert"] == "remote"
 
 
-def test_method_helm_signs_in_the_chart_itself(values: Obj) -> None:
-    values["clustermesh"]["apiserver"]["tls"]["auto"] = {"enabled": True, "method": "helm"}
-    objects = render(values)
-    assert ("Job", "clustermesh-apiserver-generate-certs") not in objects
-    assert {("Secret", "cilium-ca"), ("Secret", "clustermesh-apiserver-server-cert")} <= set(objects)
-
-
 @pytest.mark.parametrize(("name", "number"), [("default", 1), ("UP", 1), ("x" * 33, 1), ("eastus", 256), ("eastus", 0)])
 def test_names_and_ids_are_held_to_the_rules(values: Obj, name: str, number: int) -> None:
     values["cluster"] = {"name": name, "id": number}
@@ -108,6 +106,5 @@ def test_values_are_merged_as_helm_does() -> None:
         "/config/values-01_HelmChart.yaml": b"a: {b: 1, c: 2}\nl: [1]\n",
         "/config/values-10_X.yaml": b"a: {b: 3}\n",
     }
-    merged = chart_values.read(files, ["install", "--set", "a.d=true,l={2,3}", "--set-string", "a.e=7"])
-    assert merged == {"a": {"b": 3, "c": 2, "d": True, "e": "7"}, "l": [2, 3]}
+    assert chart_values.read(files) == {"a": {"b": 3, "c": 2}, "l": [1]}
     assert chart_values.merge({"a": {"b": 1}}, {"a": None}) == {"a": None}

@@ -86,10 +86,8 @@ def test_a_missing_key_in_the_environment_is_a_configuration_error(
     env = [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "login", "key": "password"}}},
            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
            {"name": "GREETING", "value": "$(NODE)-$$(NODE)-$(UNSET)"},
-           {"name": "MIB", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
     ]  # fmt: skip
-    limits = {"limits": {"memory": "1Gi"}}
-    shared.create(pod("app", space, "--on=$(NODE)", container={"env": env, "resources": limits}))
+    shared.create(pod("app", space, "--on=$(NODE)", container={"env": env}))
     shared.wait("the error", lambda: waiting(shared, "app", space) == "CreateContainerConfigError")
     assert state(shared, "app", space)["waiting"]["message"] == 'secret "login" not found'
     shared.create(secret("login", space, password="p"))
@@ -99,7 +97,6 @@ def test_a_missing_key_in_the_environment_is_a_configuration_error(
     node = container.node.node_name
     assert container.env["PASSWORD"] == "p"
     assert container.env["GREETING"] == f"{node}-$(NODE)-$(UNSET)"
-    assert container.env["MIB"] == "1024"
     assert container.argv == [f"--on={node}"]
     assert container.env["KUBERNETES_SERVICE_HOST"] == "10.201.0.1"
 

@@ -1,4 +1,4 @@
-"""Deployments, StatefulSets, DaemonSets, Jobs, CronJobs, budgets."""
+"""Deployments, StatefulSets, DaemonSets, Jobs, budgets."""
 
 from __future__ import annotations
 
@@ -232,16 +232,6 @@ def test_jobs_complete_fail_at_their_limit_and_expire(shared: Any, space: str) -
     shared.wait(
         "its pod's end", lambda: not [p for p in shared.list("Pod", space) if p["metadata"]["name"].startswith("brief")]
     )
-
-
-def test_a_cron_job_makes_jobs_and_a_suspended_one_none(shared: Any, space: str) -> None:
-    spec = {"schedule": "* * * * *", "jobTemplate": {"spec": job("x", space, "0")["spec"]}}
-    for name, more in (("every", {}), ("never", {"suspend": True})):
-        shared.create({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name, "namespace": space},
-                       "spec": {**spec, **more}})  # fmt: skip
-    shared.wait("a job", lambda: any(j["metadata"]["name"].startswith("every-") for j in shared.list("Job", space)))
-    assert not any(j["metadata"]["name"].startswith("never-") for j in shared.list("Job", space))
-    shared.delete("CronJob", "every", space)
 
 
 @pytest.mark.parametrize(("ready", "allowed"), [(True, 1), (False, 0)])

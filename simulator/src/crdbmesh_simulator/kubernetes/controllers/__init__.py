@@ -61,15 +61,12 @@ class Controllers:
     def _round(self) -> None:
         self._safely(self._adopt)
         for site in list(self._sites.values()):
-            later: list[Callable[[], None]] = []
 
-            def turn(site: ClusterControllers = site, later: list[Callable[[], None]] = later) -> None:
+            def turn(site: ClusterControllers = site) -> None:
                 with self._world.lock:
-                    later += site.tick()
+                    site.tick()
 
             self._safely(turn)
-            for work in later:
-                self._safely(work)
             if self._stopping.is_set():
                 return
 

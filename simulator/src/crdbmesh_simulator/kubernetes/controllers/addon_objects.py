@@ -256,15 +256,3 @@ def metrics_server() -> list[Obj]:
 def runtimes() -> list[Obj]:
     """Runtime classes for containerd shims that a node may have."""
     return [_object("node.k8s.io/v1", "RuntimeClass", name, None, handler=name) for name in ("nvidia", "crun")]
-
-
-def traefik(version: str) -> list[Obj]:
-    """Traefik, as HelmCharts whose archives k3s serves itself."""
-    base = "https://%{KUBERNETES_API}%/static/charts"
-    return [
-        _object("helm.cattle.io/v1", "HelmChart", "traefik-crd",
-                spec={"chart": f"{base}/traefik-crd-39.0.501+up39.0.5.tgz"}),
-        _object("helm.cattle.io/v1", "HelmChart", "traefik", annotations={"k3s.io/version": version},
-                spec={"chart": f"{base}/traefik-39.0.501+up39.0.5.tgz", "set": {"global.systemDefaultRegistry": ""},
-                      "valuesContent": "priorityClassName: system-cluster-critical\n"}),
-    ]  # fmt: skip

@@ -1,24 +1,20 @@
-"""What k3s brings: namespaces, the API's own Service, packaged components, auto-deployed manifests.
+"""What k3s brings: namespaces, the API's own Service, packaged components.
 
-From https://docs.k3s.io/installation/packaged-components and k3s's `pkg/deploy`: manifests are applied when a server
-starts and when a file changes; packaged ones are rewritten at each start, so edits of them do not last.
+From https://docs.k3s.io/installation/packaged-components and k3s's `pkg/deploy`: packaged manifests are rewritten and
+applied at each start of a server, so edits of them do not last. Manifests of users are not part of this world.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from typing import TYPE_CHECKING
 
-import yaml
-
-from crdbmesh_simulator.kubernetes.api.status import StatusError
-from crdbmesh_simulator.kubernetes.controllers import addon_objects, disk, objects
+from crdbmesh_simulator.kubernetes.controllers import addon_objects, objects
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.kubernetes.api.cluster import Member
+    pass
 
 MANIFESTS = "/var/lib/rancher/k3s/server/manifests/"
 _START_S = 4.0
@@ -34,7 +30,6 @@ class Addons(Controller):
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self._running: dict[str, float] = {}
-        self._deployed: dict[tuple[str, str], str] = {}
         self._seen: set[str] = set()
 
     def run(self, now: float) -> float | None:
@@ -51,7 +46,6 @@ class Addons(Controller):
             if member.node_name not in self._seen:
                 self._seen.add(member.node_name)
                 self._packaged()
-            self._files(member)
         self._kubernetes_endpoints()
         self._node_hosts()
         return now + (_RESCAN_S if self._seen else 1.0)
@@ -76,23 +70,15 @@ class Addons(Controller):
             "local-storage": addon_objects.local_storage(),
             "metrics-server": addon_objects.metrics_server(),
             "runtimes": addon_objects.runtimes(),
-            "traefik": addon_objects.traefik(self.site.cluster.version),
         }
+        if not self.site.disabled("traefik"):
+            self.site.world.not_known("controllers", "k3s's Traefik, which its configuration does not disable")
         for name, members in parts.items():
             if self.site.disabled(name):
-                self._remove_addon(name, members)
                 continue
             for obj in members:
                 self._apply(obj)
             self._addon(name, f"{MANIFESTS}{name}.yaml", objects.digest(members, 32))
-
-    def _remove_addon(self, name: str, members: list[Obj]) -> None:
-        if self.api.find("Addon", "kube-system", name) is None:
-            return
-        for obj in [*members, {"kind": "Addon", "metadata": {"name": name, "namespace": "kube-system"}}]:
-            existing = self.api.find(obj["kind"], objects.namespace(obj) or None, objects.name(obj))
-            if existing is not None and not objects.deleting(existing):
-                self.api.delete(existing)
 
     def _addon(self, name: str, source: str, checksum: str) -> None:
         wanted: Obj = {
@@ -110,43 +96,9 @@ class Addons(Controller):
             changed["spec"] = wanted["spec"]
             self.api.replace(changed)
 
-    def _files(self, member: Member) -> None:
-        """Apply user manifests in the server's folder."""
-        files = disk.list_files(member.machine, MANIFESTS.rstrip("/"))
-        packaged = {"ccm", "coredns", "local-storage", "metrics-server", "rolebindings", "runtimes", "traefik"}
-        for path, data in files.items():
-            if not path.endswith((".yaml", ".yml", ".json")):
-                continue
-            name = path[len(MANIFESTS) :].replace("/", "-").rsplit(".", 1)[0]
-            if name in packaged or f"{path}.skip" in files or self.site.disabled(name):
-                continue
-            checksum = hashlib.sha256(data).hexdigest()
-            if self._deployed.get((member.node_name, path)) == checksum:
-                continue
-            self._deployed[(member.node_name, path)] = checksum
-            self._deploy(name, path, checksum, data)
-
-    def _deploy(self, name: str, path: str, checksum: str, data: bytes) -> None:
-        self._addon(name, path, checksum)
-        addon = self.api.find("Addon", "kube-system", name)
-        try:
-            documents = [document for document in yaml.safe_load_all(data.decode()) if document]
-            for document in documents:
-                if document.get("kind", "").endswith("List") and "items" in document:
-                    for item in document["items"]:
-                        self._apply(item)
-                else:
-                    self._apply(document)
-        except (yaml.YAMLError, ValueError, LookupError, StatusError) as error:
-            if addon is not None:
-                text = f'Applying manifest at "{path}" failed: {error}'
-                self.api.event(addon, "Warning", "ApplyManifestFailed", text, component=_MANAGER)
-
     def _apply(self, obj: Obj) -> None:
         """Create the object, or bring what it sets back to what it says."""
         obj = self.api.copy(obj)
-        if self.api.namespaced(obj) and not objects.namespace(obj):
-            obj["metadata"]["namespace"] = "default"
         existing = self.api.find(obj["kind"], objects.namespace(obj) or None, objects.name(obj))
         if existing is None:
             self.api.create(obj, manager=_MANAGER)

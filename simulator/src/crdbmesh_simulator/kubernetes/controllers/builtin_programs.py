@@ -1,7 +1,7 @@
-"""Programs of images that belong to the control plane's own chores: certgen, the provisioner, metrics-server, helm.
+"""The programs that do the control plane's own chores, and so work on its objects: certgen and helm.
 
 Certgen after cilium/certgen v0.4: it signs the certificates of `CILIUM_CERTGEN_CONFIG` with the CA in Secret
-`cilium-ca`, which it makes when there is none and it may.
+`cilium-ca`.
 """
 
 from __future__ import annotations
@@ -15,39 +15,17 @@ from crdbmesh_simulator.kubernetes.controllers.cilium import signing
 from crdbmesh_simulator.kubernetes.controllers.helm.job import HelmJob
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Site, api_unreachable
-from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Program
 
 _CERTGEN_S = 2.0
-_CA_DAYS = 1095
 
 
-class Quiet(Program):
-    """A program that runs, answers its health checks, and is of no further interest."""
+class Certgen(Program):
+    """cilium-certgen."""
 
     def __init__(self, container: Container, site: Site) -> None:
         super().__init__(container)
         self.site = site
-        self._ports = {int(port["containerPort"]) for port in container.spec.get("ports") or []}
-
-    def tick(self) -> None:
-        """Nothing to do."""
-
-    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:  # noqa: ARG002 - the interface
-        """OK on each declared port."""
-        return HttpAnswer(200, b"ok", "text/plain") if port in self._ports else None
-
-    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:  # noqa: ARG002 - the interface
-        """These images hold nothing but their program."""
-        self.site.world.not_known("exec", f"{self.container.image}: {' '.join(argv)}")
-        text = f'exec: "{argv[0]}": executable file not found in $PATH\n'
-        return ExecResult(stderr=text.encode(), exit_code=127)
-
-
-class Certgen(Quiet):
-    """cilium-certgen."""
-
-    def __init__(self, container: Container, site: Site) -> None:
-        super().__init__(container, site)
         self._due = site.now() + _CERTGEN_S
 
     def tick(self) -> None:
@@ -71,6 +49,11 @@ class Certgen(Quiet):
             return
         self.exit_code = 0
 
+    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:  # noqa: ARG002 - the interface
+        """The image holds nothing but its program."""
+        self.site.world.not_known("exec", f"{self.container.image}: {' '.join(argv)}")
+        return ExecResult(stderr=f'exec: "{argv[0]}": executable file not found in $PATH\n'.encode(), exit_code=127)
+
     def _fail(self, why: str) -> None:
         self.log.append(f'level=error msg="{why}"')
         self.exit_code = 1
@@ -84,11 +67,7 @@ class Certgen(Quiet):
             if "ca.crt" not in data or "ca.key" not in data:
                 raise signing.CertificateError(f"Secret {space}/{name} has no ca.crt or ca.key")
             return signing.Authority.load(data["ca.crt"], data["ca.key"])
-        if options.get("ca-generate", "false") == "false":
-            raise signing.CertificateError("no CA: neither found nor to be generated")
-        made = signing.Authority.make(options.get("ca-common-name", "Cilium CA"), days=_CA_DAYS)
-        self._write(space, name, "Opaque", {"ca.crt": made.cert_pem, "ca.key": made.key_pem})
-        return made
+        raise signing.CertificateError("no CA: not found, and making one is not part of this simulated world")
 
     def _write(self, space: str, name: str, kind: str, files: dict[str, bytes]) -> None:
         data = {key: base64.b64encode(content).decode() for key, content in files.items()}
@@ -106,9 +85,6 @@ class Certgen(Quiet):
 _PROGRAMS: tuple[tuple[str, Callable[[Container, Site], Program]], ...] = (
     ("rancher/klipper-helm", HelmJob),
     ("cilium/certgen", Certgen),
-    ("rancher/local-path-provisioner", Quiet),
-    ("rancher/mirrored-metrics-server", Quiet),
-    ("rancher/mirrored-library-traefik", Quiet),
 )
 
 

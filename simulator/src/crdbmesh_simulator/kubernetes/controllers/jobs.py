@@ -1,11 +1,11 @@
-"""The Job and CronJob controllers, and the status of PodDisruptionBudgets.
+"""The Job controller, and the status of PodDisruptionBudgets.
 
-After `pkg/controller/job`, `pkg/controller/cronjob` and `pkg/controller/disruption` of Kubernetes 1.36.
+After `pkg/controller/job` and `pkg/controller/disruption` of Kubernetes 1.36. The schedules of CronJobs are not part of
+this world.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 
 from crdbmesh_simulator.kubernetes.controllers import objects
@@ -158,101 +158,6 @@ class Jobs(Controller):
             return at
         self.api.delete(job)
         return None
-
-
-class CronJobs(Controller):
-    """Makes a Job whenever a CronJob's schedule says so."""
-
-    watches = ("CronJob", "Job")
-
-    def run(self, now: float) -> float | None:
-        """Sync every CronJob."""
-        crons = self.api.list("CronJob")
-        for cron in crons:
-            if not objects.deleting(cron):
-                self.tolerating(cron, functools.partial(self._sync, cron, now))
-        return now + 60.0 if crons else None
-
-    def _sync(self, cron: Obj, now: float) -> None:
-        spec = objects.spec(cron)
-        jobs = objects.owned(self.api.list("Job", objects.namespace(cron)), cron)
-        running = [job for job in jobs if not (objects.is_true(job, "Complete") or objects.is_true(job, "Failed"))]
-        status = {**objects.status(cron)}
-        since = objects.seconds(status.get("lastScheduleTime") or str(objects.meta(cron)["creationTimestamp"]))
-        due = None if spec.get("suspend") else last_due(str(spec["schedule"]), since, now)
-        if due is not None and not (spec.get("concurrencyPolicy") == "Forbid" and running):
-            if spec.get("concurrencyPolicy") == "Replace":
-                for job in running:
-                    self.api.delete(job)
-            running.append(self._create(cron, due))
-            status["lastScheduleTime"] = objects.rfc3339(due)
-        status["active"] = [
-            {"apiVersion": "batch/v1", "kind": "Job", "name": objects.name(job), "namespace": objects.namespace(job),
-             "uid": objects.uid(job)}
-            for job in running
-        ]  # fmt: skip
-        if not status["active"]:
-            del status["active"]
-        if status != objects.status(cron):
-            self.api.set_status(cron, status)
-        for kind, limit in (("Complete", spec.get("successfulJobsHistoryLimit", 3)), ("Failed",
-                            spec.get("failedJobsHistoryLimit", 1))):  # fmt: skip
-            done = sorted((job for job in jobs if objects.is_true(job, kind)),
-                          key=lambda job: str(objects.meta(job).get("creationTimestamp")))  # fmt: skip
-            for job in done[: max(len(done) - int(limit), 0)]:
-                self.api.delete(job)
-
-    def _create(self, cron: Obj, due: float) -> Obj:
-        template = self.api.copy(objects.spec(cron)["jobTemplate"])
-        meta = template.get("metadata") or {}
-        return self.api.create({
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {
-                "name": f"{objects.name(cron)}-{int(due // 60)}",
-                "namespace": objects.namespace(cron),
-                "labels": dict(meta.get("labels") or {}),
-                "annotations": {**(meta.get("annotations") or {}),
-                                "batch.kubernetes.io/cronjob-scheduled-timestamp": objects.rfc3339(due)},
-                "ownerReferences": [objects.owner_reference(cron)],
-            },
-            "spec": template["spec"],
-        })  # fmt: skip
-
-
-def last_due(schedule: str, since: float, now: float) -> float | None:
-    """The latest time after `since`, and not after `now`, that a five-field cron schedule names; at most a day back."""
-    names = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0",
-             "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *"}  # fmt: skip
-    minute, hour, day, month, weekday = names.get(schedule, schedule).split()
-    at = now // 60 * 60
-    oldest = max(since, now - 86400)
-    minutes, hours = _field(minute, 0, 59), _field(hour, 0, 23)
-    days, months, weekdays = _field(day, 1, 31), _field(month, 1, 12), _field(weekday.replace("7", "0"), 0, 6)
-    while at > oldest:
-        when = dt.datetime.fromtimestamp(at, tz=dt.UTC)
-        by_day, by_weekday = when.day in days, when.isoweekday() % 7 in weekdays
-        both = day.startswith("*") or weekday.startswith("*")
-        on_day = (by_day and by_weekday) if both else (by_day or by_weekday)
-        if on_day and when.minute in minutes and when.hour in hours and when.month in months:
-            return at
-        at -= 60
-    return None
-
-
-def _field(text: str, low: int, high: int) -> set[int]:
-    found: set[int] = set()
-    for part in text.split(","):
-        span, _, step = part.partition("/")
-        if span in ("*", "?"):
-            first, last = low, high
-        elif "-" in span:
-            first, last = (int(each) for each in span.split("-"))
-        else:
-            first = int(span)
-            last = high if step else first
-        found.update(range(first, last + 1, int(step or 1)))
-    return found
 
 
 class Budgets(Controller):

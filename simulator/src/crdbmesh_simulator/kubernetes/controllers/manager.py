@@ -17,7 +17,7 @@ from crdbmesh_simulator.kubernetes.controllers.deployments import Deployments, R
 from crdbmesh_simulator.kubernetes.controllers.endpoints import Endpoints
 from crdbmesh_simulator.kubernetes.controllers.garbage import GarbageCollector, Namespaces, PodCollector
 from crdbmesh_simulator.kubernetes.controllers.helm.controller import HelmCharts
-from crdbmesh_simulator.kubernetes.controllers.jobs import Budgets, CronJobs, Jobs
+from crdbmesh_simulator.kubernetes.controllers.jobs import Budgets, Jobs
 from crdbmesh_simulator.kubernetes.controllers.kubelet.controller import Kubelet
 from crdbmesh_simulator.kubernetes.controllers.nodes import NodeLifecycle, Nodes
 from crdbmesh_simulator.kubernetes.controllers.scheduler import Scheduler
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _CONTROLLERS: tuple[type[Controller], ...] = (
     Addons, Nodes, NodeLifecycle, Namespaces, GarbageCollector, PodCollector, HelmCharts, CiliumOperator, Deployments,
-    ReplicaSets, StatefulSets, DaemonSets, Jobs, CronJobs, Budgets, Claims, Scheduler, Endpoints,
+    ReplicaSets, StatefulSets, DaemonSets, Jobs, Budgets, Claims, Scheduler, Endpoints,
 )  # fmt: skip
 _T = TypeVar("_T")
 _FAILED_AGAIN_S = 5.0
@@ -60,8 +60,8 @@ class ClusterControllers:
     def _start(self, container: Container) -> Program:
         return builtin_programs.start(self.site, container, self._other)
 
-    def tick(self) -> list[Callable[[], None]]:
-        """Run what is due, under `world.lock`; gives back what has to be done without it."""
+    def tick(self) -> None:
+        """Run what is due, under `world.lock`."""
         now = self.world.clock.now()
         if self._guarded("programs", lambda: self.kubelet.tick_programs(now)):
             self._due[self.kubelet] = 0.0
@@ -69,8 +69,6 @@ class ClusterControllers:
             self.site.api.refresh()
             for controller in self._controllers:
                 self._run(controller, now)
-        later, self.kubelet.later = self.kubelet.later, []
-        return later
 
     def close(self) -> None:
         """Forget the pods; the cluster is gone."""

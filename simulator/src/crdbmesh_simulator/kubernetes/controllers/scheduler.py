@@ -124,13 +124,8 @@ class Scheduler(Controller):
         self.api.set_status(pod, {**objects.status(pod), "phase": "Pending", "conditions": conditions})
 
     def _claim_names(self, pod: Obj) -> list[str]:
-        names = []
-        for volume in objects.spec(pod).get("volumes") or []:
-            if "persistentVolumeClaim" in volume:
-                names.append(str(volume["persistentVolumeClaim"]["claimName"]))
-            elif "ephemeral" in volume:
-                names.append(f"{objects.name(pod)}-{volume['name']}")
-        return names
+        volumes = objects.spec(pod).get("volumes") or []
+        return [str(each["persistentVolumeClaim"]["claimName"]) for each in volumes if "persistentVolumeClaim" in each]
 
     def _claims(self, pod: Obj) -> list[Obj]:
         space = objects.namespace(pod)

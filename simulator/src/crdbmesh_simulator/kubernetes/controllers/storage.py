@@ -51,10 +51,6 @@ class Claims(Controller):
         if _PROTECTION not in (objects.meta(claim).get("finalizers") or []):
             changed = self.api.copy(claim)
             changed["metadata"].setdefault("finalizers", []).append(_PROTECTION)
-            if not changed["spec"].get("storageClassName") and "storageClassName" not in changed["spec"]:
-                default = self._default_class()
-                if default is not None:
-                    changed["spec"]["storageClassName"] = objects.name(default)
             claim = self.api.replace(changed)
         if objects.status(claim).get("phase") == "Bound":
             volume = self.api.find("PersistentVolume", None, str(objects.spec(claim).get("volumeName")))
@@ -69,37 +65,10 @@ class Claims(Controller):
             return None
         return self._provision(claim, now)
 
-    def _default_class(self) -> Obj | None:
-        mark = "storageclass.kubernetes.io/is-default-class"
-        return next(
-            (each for each in self.api.list("StorageClass") if objects.annotations_of(each).get(mark) == "true"), None
-        )
-
     def _matching(self, claim: Obj) -> Obj | None:
-        spec = objects.spec(claim)
+        """The volume that was made for the claim."""
         for volume in self.api.list("PersistentVolume"):
-            wanted = objects.spec(volume)
-            reference = wanted.get("claimRef")
-            if reference is not None:
-                if reference.get("uid") == objects.uid(claim):
-                    return volume
-                if (reference.get("namespace"), reference.get("name")) != (
-                    objects.namespace(claim),
-                    objects.name(claim),
-                ):
-                    continue
-                if reference.get("uid"):
-                    continue
-                return volume
-            if spec.get("volumeName") and spec["volumeName"] != objects.name(volume):
-                continue
-            asked = objects.quantity(spec["resources"]["requests"]["storage"])
-            if (
-                (wanted.get("storageClassName") or "") == (spec.get("storageClassName") or "")
-                and objects.quantity(wanted["capacity"]["storage"]) >= asked
-                and set(spec.get("accessModes") or []) <= set(wanted.get("accessModes") or [])
-                and objects.status(volume).get("phase") in (None, "Available")
-            ):
+            if (objects.spec(volume).get("claimRef") or {}).get("uid") == objects.uid(claim):
                 return volume
         return None
 

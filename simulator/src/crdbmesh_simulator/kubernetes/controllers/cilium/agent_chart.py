@@ -12,6 +12,7 @@ from crdbmesh_simulator.kubernetes.controllers.cilium.common import (
     SCRATCH,
     api_env,
     image,
+    metrics_service,
 )
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj, digest
 
@@ -191,4 +192,4 @@ def envoy(values: Obj) -> list[Obj]:
             },
         },
     }  # fmt: skip
-    return [config, workload]
+    return [config, metrics_service("cilium-envoy", "cilium-envoy", {"envoy-metrics": 9964}), workload]

@@ -7,6 +7,7 @@ import base64
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 
 NAMESPACE = "kube-system"
+SECRETS = "cilium-secrets"
 SCRATCH = "/tmp"  # noqa: S108 - a mount of the pod's own
 CONFIG_FOLDER = f"{SCRATCH}/cilium/config-map"
 PART_OF = {"app.kubernetes.io/part-of": "cilium"}
@@ -55,3 +56,20 @@ def secret(name: str, data: dict[str, str], kind: str = "Opaque") -> Obj:
 def encoded(text: str) -> str:
     """Base64 of a text."""
     return base64.b64encode(text.encode()).decode()
+
+
+def metrics_service(name: str, app: str, ports: dict[str, int]) -> Obj:
+    """A headless Service for the metrics of a program; `ports` by their names."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": NAMESPACE,
+                     "labels": {"k8s-app": app, "app.kubernetes.io/name": app, **PART_OF}},
+        "spec": {
+            "clusterIP": "None",
+            "type": "ClusterIP",
+            "selector": {"k8s-app": app},
+            "ports": [{"name": port, "port": number, "protocol": "TCP", "targetPort": port}
+                      for port, number in ports.items()],
+        },
+    }  # fmt: skip

@@ -31,7 +31,7 @@ _DEFAULTS: dict[str, Any] = {
     "l7Proxy": True,
     "envoy": {
         "enabled": None,
-        "image": {"override": None, "repository": "quay.io/cilium/cilium-envoy", "tag": "v1.37.1",
+        "image": {"override": None, "repository": "quay.io/cilium/cilium-envoy", "tag": "v1.37.5",
                   "pullPolicy": "IfNotPresent"},
         "healthPort": 9878,
         "rollOutPods": False,
@@ -111,7 +111,7 @@ _DEFAULTS: dict[str, Any] = {
         "caBundle": {"enabled": False, "name": "cilium-root-ca.crt", "key": "ca.crt", "useSecret": False},
     },
     "certgen": {
-        "image": {"override": None, "repository": "quay.io/cilium/certgen", "tag": "v0.4.2",
+        "image": {"override": None, "repository": "quay.io/cilium/certgen", "tag": "v0.4.8",
                   "pullPolicy": "IfNotPresent"},
         "generateCA": True,
         "ttlSecondsAfterFinished": None,

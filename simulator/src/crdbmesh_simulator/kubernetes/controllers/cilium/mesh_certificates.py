@@ -1,23 +1,18 @@
-"""The certificates of Cluster Mesh as the Cilium chart asks for them: by certgen, or signed in the chart itself.
+"""The certificates of Cluster Mesh as the Cilium chart asks certgen for them.
 
-After `templates/clustermesh-apiserver/tls-cronjob/` and `tls-helm/` of Cilium 1.20.
+After `templates/clustermesh-apiserver/tls-cronjob/` of Cilium 1.20.
 """
 
 from __future__ import annotations
 
-import base64
 import copy
 
 import yaml
 
-from crdbmesh_simulator.kubernetes.controllers.cilium import signing
 from crdbmesh_simulator.kubernetes.controllers.cilium.common import (
     NAMESPACE,
     PART_OF,
-    ca_secret,
-    encoded,
     image,
-    secret,
 )
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 
@@ -85,8 +80,6 @@ def certgen(values: Obj) -> list[Obj]:
         "affinity": settings["affinity"],
     }
     spec: Obj = {"template": {"metadata": {"labels": {"k8s-app": CERTGEN}}, "spec": pod}}
-    if settings["ttlSecondsAfterFinished"] is not None:
-        spec["ttlSecondsAfterFinished"] = int(settings["ttlSecondsAfterFinished"])
     labels = {"k8s-app": CERTGEN, **PART_OF}
     meta = {"name": CERTGEN, "namespace": NAMESPACE, "labels": labels}
     hook = {"helm.sh/hook": "post-install,post-upgrade"}
@@ -103,27 +96,4 @@ def certgen(values: Obj) -> list[Obj]:
             "spec": {"schedule": schedule, "concurrencyPolicy": "Forbid", **settings["cronJob"],
                      "jobTemplate": {"spec": copy.deepcopy(spec)}},
         })  # fmt: skip
-    return objects
-
-
-def signed(values: Obj, ca: tuple[str, str] | None) -> list[Obj]:
-    """Method `helm`: the chart itself signs the certificates, with the CA it is given, finds, or makes."""
-    objects: list[Obj] = []
-    given = values["tls"]["ca"]
-    if given["cert"] and given["key"]:
-        pair = signing.Authority.load(base64.b64decode(given["cert"]), base64.b64decode(given["key"]))
-    elif ca is not None:
-        pair = signing.Authority.load(base64.b64decode(ca[0]), base64.b64decode(ca[1]))
-    else:
-        pair = signing.Authority.make("Cilium CA", days=int(given["certValidityDuration"]))
-    if not (given["cert"] and given["key"]):
-        objects.append(ca_secret(encoded(pair.cert_pem.decode()), encoded(pair.key_pem.decode())))
-    for leaf in leaves(values):
-        cert, key = pair.sign(leaf)
-        data = {
-            "ca.crt": encoded(pair.cert_pem.decode()),
-            "tls.crt": encoded(cert.decode()),
-            "tls.key": encoded(key.decode()),
-        }
-        objects.append(secret(str(leaf["name"]), data, "kubernetes.io/tls"))
     return objects

@@ -11,9 +11,18 @@ import copy
 
 import yaml
 
-from crdbmesh_simulator.kubernetes.controllers.cilium.common import NAMESPACE, PART_OF, encoded, image, secret
-from crdbmesh_simulator.kubernetes.controllers.cilium.mesh_certificates import certgen, signed
+from crdbmesh_simulator.kubernetes.controllers.cilium.common import (
+    NAMESPACE,
+    PART_OF,
+    encoded,
+    image,
+    metrics_service,
+    secret,
+)
+from crdbmesh_simulator.kubernetes.controllers.cilium.mesh_certificates import certgen
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
+
+_METRICS = {"apiserv-metrics": 9962, "etcd-metrics": 9963, "kvmesh-metrics": 9964}
 
 
 def validate(values: Obj, error: type[Exception]) -> None:
@@ -24,13 +33,8 @@ def validate(values: Obj, error: type[Exception]) -> None:
         if mode not in ("legacy", "migration", "cluster"):
             raise error(".Values.clustermesh.apiserver.tls.authMode must be one of legacy, migration, cluster")
         auto = mesh["apiserver"]["tls"]["auto"]
-        if auto["enabled"] and auto["method"] not in ("helm", "cronJob", "certmanager"):
-            raise error(f"unknown clustermesh.apiserver.tls.auto.method {auto['method']}")
-        if auto["enabled"] and auto["method"] == "certmanager" and not auto["certManagerIssuerRef"]:
-            raise error(
-                "ClusterMesh TLS certgen method=certmanager requires that user specifies "
-                ".Values.clustermesh.apiserver.tls.auto.certManagerIssuerRef"
-            )
+        if not auto["enabled"] or auto["method"] != "cronJob":
+            raise error(f"clustermesh.apiserver.tls.auto.method {auto['method']} is not part of this simulated world")
     if mesh["config"]["enabled"]:
         for name, remote in clusters(values, error).items():
             if not remote.get("ips") and not remote.get("address"):
@@ -51,13 +55,12 @@ def clusters(values: Obj, error: type[Exception] = ValueError) -> dict[str, Obj]
     return {str(remote["name"]): remote for remote in listed if remote.get("enabled") is not False}
 
 
-def render(values: Obj, *, version: str, ca: tuple[str, str] | None) -> list[Obj]:
+def render(values: Obj, *, version: str) -> list[Obj]:
     """The objects of the Cluster Mesh part.
 
     Args:
         values: merged values.
         version: the chart's version.
-        ca: base64 certificate and key of Secret `cilium-ca`, if it exists already.
     """
     mesh = values["clustermesh"]
     objects: list[Obj] = []
@@ -70,16 +73,13 @@ def render(values: Obj, *, version: str, ca: tuple[str, str] | None) -> list[Obj
         if not mesh["config"]["enabled"]:
             users = []
         objects.append(_config_map("clustermesh-remote-users", {"users.yaml": yaml.safe_dump({"users": users})}))
-    objects += [_service(values), _deployment(values, version=version)]
-    budget = mesh["apiserver"]["podDisruptionBudget"]
-    if budget["enabled"]:
-        objects.append(_budget(budget))
-    auto = mesh["apiserver"]["tls"]["auto"]
-    if auto["enabled"] and auto["method"] == "cronJob":
-        objects += certgen(values)
-    elif auto["enabled"] and auto["method"] == "helm":
-        objects += signed(values, ca)
-    return objects
+    metrics = metrics_service("clustermesh-apiserver-metrics", "clustermesh-apiserver", _METRICS)
+    objects += [_service(values), metrics, _deployment(values, version=version)]
+    return objects + certgen(values)
+
+
+def _port(name: str) -> Obj:
+    return {"name": name, "containerPort": _METRICS[name], "protocol": "TCP"}
 
 
 def _config_map(name: str, data: dict[str, str]) -> Obj:
@@ -176,7 +176,7 @@ def _deployment(values: Obj, *, version: str) -> Obj:
         ],
         "env": [{"name": "ETCDCTL_API", "value": "3"},
                 {"name": "HOSTNAME_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}, uid],
-        "ports": [{"name": "etcd", "containerPort": 2379, "protocol": "TCP"}],
+        "ports": [{"name": "etcd", "containerPort": 2379, "protocol": "TCP"}, _port("etcd-metrics")],
         "resources": apiserver["etcd"]["resources"],
         "volumeMounts": [{"name": "etcd-server-secrets", "mountPath": "/var/lib/etcd-secrets", "readOnly": True},
                          {"name": "etcd-data-dir", "mountPath": "/var/run/etcd"}],
@@ -194,7 +194,8 @@ def _deployment(values: Obj, *, version: str) -> Obj:
             *apiserver["extraArgs"],
         ],
         "env": [*identity, *apiserver["extraEnv"]],
-        "ports": [{"name": "apiserv-health", "containerPort": int(apiserver["healthPort"]), "protocol": "TCP"}],
+        "ports": [{"name": "apiserv-health", "containerPort": int(apiserver["healthPort"]), "protocol": "TCP"},
+                  _port("apiserv-metrics")],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "apiserv-health"}, **apiserver["readinessProbe"]},
         "resources": apiserver["resources"],
         "volumeMounts": [admin, *([users_mount] if users else [])],
@@ -225,7 +226,8 @@ def _deployment(values: Obj, *, version: str) -> Obj:
                 *replica["extraArgs"],
             ],
             "env": [*identity, *replica["extraEnv"]],
-            "ports": [{"name": "kvmesh-health", "containerPort": int(replica["healthPort"]), "protocol": "TCP"}],
+            "ports": [{"name": "kvmesh-health", "containerPort": int(replica["healthPort"]), "protocol": "TCP"},
+                      _port("kvmesh-metrics")],
             "readinessProbe": {"httpGet": {"path": "/readyz", "port": "kvmesh-health"}, **replica["readinessProbe"]},
             "resources": replica["resources"],
             "volumeMounts": [admin, {"name": "kvstoremesh-secrets", "mountPath": "/var/lib/cilium/clustermesh",
@@ -292,13 +294,3 @@ def _certificate(secret: str, *, prefix: str | None = None, optional: bool = Fal
             {"key": "ca.crt", "path": f"{prefix}-ca.crt"},
         ]
     return {"secret": {"name": secret, "items": items, **({"optional": True} if optional else {})}}
-
-
-def _budget(budget: Obj) -> Obj:
-    wanted = {key: budget[key] for key in ("minAvailable", "maxUnavailable") if budget[key] is not None}
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": "clustermesh-apiserver", "namespace": NAMESPACE},
-        "spec": {**wanted, "selector": {"matchLabels": {"k8s-app": "clustermesh-apiserver"}}},
-    }

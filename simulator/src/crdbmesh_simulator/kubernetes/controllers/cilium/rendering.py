@@ -6,7 +6,6 @@ After `install/kubernetes/cilium/templates/` of Cilium 1.20 (`validate.yaml`, `c
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -16,10 +15,12 @@ from crdbmesh_simulator.kubernetes.controllers.cilium.common import (
     CONFIG_FOLDER,
     NAMESPACE,
     PART_OF,
+    SECRETS,
     api_env,
     ca_secret,
     image,
 )
+from crdbmesh_simulator.kubernetes.controllers.cilium.mesh_certificates import CERTGEN
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 
 _NAME = re.compile(r"^([a-z0-9][-a-z0-9]*)?[a-z0-9]$")
@@ -56,20 +57,15 @@ def validate(values: Obj) -> None:
         raise ChartError("The cluster ID is invalid: must be set to a non-zero value when ClusterMesh is enabled")
     if str(values["kubeProxyReplacement"]).lower() not in ("true", "false"):
         raise ChartError("kubeProxyReplacement must be explicitly set to a valid value (true or false) to continue.")
-    if values["hubble"]["relay"]["enabled"] and not values["hubble"]["enabled"]:
-        raise ChartError("Hubble Relay requires .Values.hubble.enabled=true")
-    if values["hubble"]["ui"]["enabled"] and not values["hubble"]["relay"]["enabled"]:
-        raise ChartError("Hubble UI requires .Values.hubble.relay.enabled=true")
     mesh_chart.validate(values, ChartError)
 
 
-def render(values: Obj, *, version: str, ca: tuple[str, str] | None) -> list[Obj]:
+def render(values: Obj, *, version: str) -> list[Obj]:
     """The chart's objects in the order in which helm installs them.
 
     Args:
         values: merged values, defaults included.
         version: the chart's version, which is the images' tag.
-        ca: base64 certificate and key of an existing Secret `cilium-ca`, as `lookup` finds it.
 
     Raises:
         ChartError: the values make no sense together.
@@ -90,13 +86,7 @@ def render(values: Obj, *, version: str, ca: tuple[str, str] | None) -> list[Obj
         objects += envoy(values)
     if values["operator"]["enabled"]:
         objects.append(_operator(values, version=version))
-    if values["hubble"]["enabled"]:
-        objects.append(_hubble_peer())
-    objects += mesh_chart.render(values, version=version, ca=ca)
-    for obj in objects:
-        if values["commonLabels"]:
-            obj["metadata"].setdefault("labels", {}).update(values["commonLabels"])
-    return objects
+    return objects + mesh_chart.render(values, version=version)
 
 
 def configuration(values: Obj) -> dict[str, str]:
@@ -131,6 +121,7 @@ def configuration(values: Obj) -> dict[str, str]:
         "operator-api-serve-addr": "127.0.0.1:9234",
         "enable-hubble": values["hubble"]["enabled"],
         "remove-cilium-node-taints": operator["removeNodeTaints"],
+        "set-cilium-node-taints": operator["removeNodeTaints"],
         "set-cilium-is-up-condition": operator["setNodeNetworkStatus"],
         "unmanaged-pod-watcher-interval": operator["unmanagedPodWatcher"]["intervalSeconds"],
         "enable-k8s-networkpolicy": True,
@@ -141,43 +132,22 @@ def configuration(values: Obj) -> dict[str, str]:
         "clustermesh-enable-mcs-api": False,
         "clustermesh-default-global-namespace": mesh["defaultGlobalNamespace"],
         "policy-default-local-cluster": mesh["policyDefaultLocalCluster"],
-        "bpf-lb-sock": str(values["kubeProxyReplacement"]).lower() == "true",
+        "bpf-lb-sock": False,
         "nodeport-addresses": "",
     }
-    if operator["setNodeTaints"] is None:
-        config["set-cilium-node-taints"] = operator["removeNodeTaints"]
-    else:
-        config["set-cilium-node-taints"] = operator["setNodeTaints"]
     if mode == "tunnel":
         config["tunnel-protocol"] = values["tunnelProtocol"] or "vxlan"
         config["tunnel-source-port-range"] = "0-0"
-        if values["tunnelPort"]:
-            config["tunnel-port"] = values["tunnelPort"]
-    if ipam["mode"] in ("cluster-pool", "multi-pool"):
+    if ipam["mode"] == "cluster-pool":
         ranges = ipam["operator"]["clusterPoolIPv4PodCIDRList"]
         config["cluster-pool-ipv4-cidr"] = ranges if isinstance(ranges, str) else " ".join(ranges)
         config["cluster-pool-ipv4-mask-size"] = ipam["operator"]["clusterPoolIPv4MaskSize"]
-    if values["MTU"]:
-        config["mtu"] = values["MTU"]
-    if values["bpf"]["masquerade"] is not None:
-        config["enable-bpf-masquerade"] = values["bpf"]["masquerade"]
-    if int(values["healthPort"]) != 9879:
-        config["agent-health-port"] = values["healthPort"]
-    if values["encryption"]["enabled"]:
-        kind = values["encryption"]["type"]
-        config["enable-wireguard" if kind == "wireguard" else "enable-ipsec"] = True
-        config["encrypt-node"] = values["encryption"]["nodeEncryption"]
-    if values["nodePort"]["range"]:
-        config["node-port-range"] = values["nodePort"]["range"]
-    config.update(values["extraConfig"])
     return {key: _text(value) for key, value in config.items()}
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, dict | list):
-        return json.dumps(value)
     return str(value)
 
 
@@ -187,31 +157,46 @@ def _envoy_enabled(values: Obj) -> bool:
 
 
 def _accounts(values: Obj) -> list[Obj]:
-    names = ["cilium", "cilium-operator"]
-    if _envoy_enabled(values):
-        names.append("cilium-envoy")
+    """The namespace of secrets for Envoy, and each program's account with its roles."""
+    everywhere = ["cilium", "cilium-operator"]
+    names = [*everywhere, *(["cilium-envoy"] if _envoy_enabled(values) else [])]
+    roles = [
+        ("cilium-config-agent", NAMESPACE, "cilium", "configmaps", ["get", "list", "watch"]),
+        ("cilium-tlsinterception-secrets", SECRETS, "cilium", "secrets", ["get", "list", "watch"]),
+        ("cilium-operator-tlsinterception-secrets", SECRETS, "cilium-operator", "secrets",
+         ["create", "delete", "update", "patch"]),
+    ]  # fmt: skip
     if values["clustermesh"]["useAPIServer"]:
-        names.append("clustermesh-apiserver")
-        if values["clustermesh"]["apiserver"]["tls"]["auto"]["method"] == "cronJob":
-            names.append("clustermesh-apiserver-generate-certs")
-    accounts: list[Obj] = [
+        everywhere.append("clustermesh-apiserver")
+        names += ["clustermesh-apiserver", CERTGEN]
+        roles.append((CERTGEN, NAMESPACE, CERTGEN, "secrets", ["create", "get", "update"]))
+    found: list[Obj] = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SECRETS, "labels": dict(PART_OF)}}
+    ]
+    found += [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NAMESPACE}}
         for name in names
     ]
-    rbac = "rbac.authorization.k8s.io"
-    for name in names:
-        if name in ("cilium-envoy", "clustermesh-apiserver-generate-certs"):
-            continue
-        subject = {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}
-        accounts += [
-            {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", "metadata": {"name": name, "labels": dict(PART_OF)},
-             "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
-                       {"apiGroups": ["cilium.io"], "resources": ["*"], "verbs": ["*"]}]},
-            {"apiVersion": f"{rbac}/v1", "kind": "ClusterRoleBinding",
-             "metadata": {"name": name, "labels": dict(PART_OF)},
-             "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": name}, "subjects": [subject]},
-        ]  # fmt: skip
-    return accounts
+    for name in everywhere:
+        rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
+                 {"apiGroups": ["cilium.io"], "resources": ["*"], "verbs": ["*"]}]  # fmt: skip
+        found += _role("Cluster", {"name": name}, name, rules)
+    for name, space, account, resource, verbs in roles:
+        rules = [{"apiGroups": [""], "resources": [resource], "verbs": verbs}]
+        found += _role("", {"name": name, "namespace": space}, account, rules)
+    return found
+
+
+def _role(scope: str, meta: Obj, account: str, rules: list[Obj]) -> list[Obj]:
+    """A Role or ClusterRole, bound to an account."""
+    group = "rbac.authorization.k8s.io"
+    meta = {**meta, "labels": dict(PART_OF)}
+    return [
+        {"apiVersion": f"{group}/v1", "kind": f"{scope}Role", "metadata": meta, "rules": rules},
+        {"apiVersion": f"{group}/v1", "kind": f"{scope}RoleBinding", "metadata": dict(meta),
+         "roleRef": {"apiGroup": group, "kind": f"{scope}Role", "name": meta["name"]},
+         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}]},
+    ]  # fmt: skip
 
 
 def _operator(values: Obj, *, version: str) -> Obj:
@@ -279,18 +264,5 @@ def _operator(values: Obj, *, version: str) -> Obj:
                 },
                 "spec": pod,
             },
-        },
-    }
-
-
-def _hubble_peer() -> Obj:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "hubble-peer", "namespace": NAMESPACE, "labels": {"k8s-app": "cilium", **PART_OF}},
-        "spec": {
-            "selector": {"k8s-app": "cilium"},
-            "ports": [{"name": "peer-service", "port": 80, "protocol": "TCP", "targetPort": 4244}],
-            "internalTrafficPolicy": "Local",
         },
     }

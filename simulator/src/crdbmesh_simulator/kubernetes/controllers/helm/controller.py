@@ -1,6 +1,7 @@
 """k3s's helm-controller: a Job for each HelmChart, with the values and the archive that it says.
 
-After `pkg/controllers/chart/chart.go` of helm-controller v0.17. The job's program is in `helm_job.py`.
+After `pkg/controllers/chart/chart.go` of helm-controller v0.17. The job's program is in `job.py`. What is not part of
+this world: HelmChartConfig, `set`, `values`, and the removal of a chart.
 """
 
 from __future__ import annotations
@@ -8,9 +9,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from typing import Any
-
-import yaml
 
 from crdbmesh_simulator.kubernetes.controllers import objects
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
@@ -21,7 +19,6 @@ LABEL = "helmcharts.helm.cattle.io/chart"
 CONFIG_HASH = "helmcharts.helm.cattle.io/configHash"
 _UNMANAGED = "helmcharts.helm.cattle.io/unmanaged"
 _MANAGED_BY = "helmcharts.cattle.io/managed-by"
-_FINALIZER = "wrangler.cattle.io/on-helm-chart-remove"
 _OBJECT_HASH = "objectset.rio.cattle.io/hash"
 _SCRATCH = "/tmp"  # noqa: S108 - a mount of the pod's own
 _CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
@@ -30,7 +27,7 @@ _CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 class HelmCharts(Controller):
     """Keeps the job of every HelmChart."""
 
-    watches = ("HelmChart", "HelmChartConfig", "Job", "Secret")
+    watches = ("HelmChart", "Job", "Secret")
 
     def run(self, now: float) -> float | None:  # noqa: ARG002 - the interface
         """Sync every HelmChart."""
@@ -49,49 +46,16 @@ class HelmCharts(Controller):
             self.api.annotate(chart, {_MANAGED_BY: "helm-controller"})
             return
         if objects.deleting(chart):
-            self._remove(chart)
             return
-        if _FINALIZER not in (objects.meta(chart).get("finalizers") or []):
-            changed = self.api.copy(chart)
-            changed["metadata"].setdefault("finalizers", []).append(_FINALIZER)
-            self.api.replace(changed)
-            return
-        job = self._apply(chart, "install")
+        job = self._apply(chart)
         self._status(chart, job)
 
-    def _remove(self, chart: Obj) -> None:
-        if _FINALIZER not in (objects.meta(chart).get("finalizers") or []):
-            return
-        job = self._apply(chart, "delete")
-        if job is None or not objects.status(job).get("succeeded"):
-            return
-        text = f"Uninstalled HelmChart using Job {objects.namespace(job)}/{objects.name(job)}, removing resources"
-        self.api.event(chart, "Normal", "RemoveJob", text, component="helm-controller")
-        name, space = objects.name(chart), objects.namespace(chart)
-        for kind, scope, short in (
-            ("Job", space, f"helm-delete-{name}"),
-            ("Job", space, f"helm-install-{name}"),
-            ("ConfigMap", space, f"chart-content-{name}"),
-            ("Secret", space, f"chart-values-{name}"),
-            ("ServiceAccount", space, f"helm-{name}"),
-            ("ClusterRoleBinding", None, f"helm-{space}-{name}"),
-        ):
-            existing = self.api.find(kind, scope, short)
-            if existing is not None and not objects.deleting(existing):
-                self.api.delete(existing)
-        self.api.drop_finalizer(chart, _FINALIZER)
-
-    def _apply(self, chart: Obj, action: str) -> Obj | None:
+    def _apply(self, chart: Obj) -> Obj | None:
         """Bring the job and what it uses in line; the job as it is now, None while it is being replaced."""
-        config = self.api.find("HelmChartConfig", objects.namespace(chart), objects.name(chart))
-        values, content = _values_secret(chart, config), _content(chart)
-        job = _job(chart, config, action, self._hash(chart, values, content))
+        values, content = _values_secret(chart), _content(chart)
+        job = _job(chart, self._hash(chart, values, content))
         for obj in (values, content, _account(chart), _binding(chart)):
             self._ensure(obj)
-        if action == "delete":
-            install = self.api.find("Job", objects.namespace(chart), f"helm-install-{objects.name(chart)}")
-            if install is not None and not objects.deleting(install):
-                self.api.delete(install, propagation="Foreground")
         existing = self.api.find("Job", objects.namespace(chart), objects.name(job))
         if existing is None:
             created = self.api.create(job)
@@ -147,17 +111,11 @@ class HelmCharts(Controller):
             self.api.set_status(chart, status)
 
 
-def _values_secret(chart: Obj, config: Obj | None) -> Obj:
+def _values_secret(chart: Obj) -> Obj:
     spec = objects.spec(chart)
     files: dict[str, str] = {}
     if spec.get("valuesContent"):
         files["values-01_HelmChart.yaml"] = str(spec["valuesContent"])
-    if spec.get("values"):
-        files["values-02_HelmChart.yaml"] = yaml.safe_dump(spec["values"])
-    if spec.get("repoCA"):
-        files["ca-file.pem"] = str(spec["repoCA"])
-    if config is not None and objects.spec(config).get("valuesContent"):
-        files["values-10_HelmChartConfig.yaml"] = str(objects.spec(config)["valuesContent"])
     data = {key: base64.b64encode(text.encode()).decode() for key, text in files.items()}
     return _owned(chart, {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "data": data,
                           "metadata": {"name": f"chart-values-{objects.name(chart)}"}})  # fmt: skip
@@ -193,9 +151,9 @@ def _owned(chart: Obj, obj: Obj) -> Obj:
     return obj
 
 
-def _job(chart: Obj, config: Obj | None, action: str, config_hash: str) -> Obj:
+def _job(chart: Obj, config_hash: str) -> Obj:
     spec, name = objects.spec(chart), objects.name(chart)
-    policy = str(objects.spec(config or {}).get("failurePolicy") or spec.get("failurePolicy") or "reinstall")
+    space = str(spec.get("targetNamespace") or "")
     env = {
         "NAME": name,
         "VERSION": str(spec.get("version") or ""),
@@ -208,10 +166,8 @@ def _job(chart: Obj, config: Obj | None, action: str, config_hash: str) -> Obj:
         "AUTH_PASS_CREDENTIALS": "true" if spec.get("authPassCredentials") else "false",
         "INSECURE_SKIP_TLS_VERIFY": "true" if spec.get("insecureSkipTLSVerify") else "false",
         "PLAIN_HTTP": "true" if spec.get("plainHTTP") else "false",
-        "FAILURE_POLICY": policy,
+        "FAILURE_POLICY": str(spec.get("failurePolicy") or "reinstall"),
     }
-    if spec.get("timeout"):
-        env["TIMEOUT"] = str(spec["timeout"])
     pod: Obj = {
         "restartPolicy": "OnFailure",
         "serviceAccountName": f"helm-{name}",
@@ -240,7 +196,7 @@ def _job(chart: Obj, config: Obj | None, action: str, config_hash: str) -> Obj:
         "name": "helm",
         "image": str(spec.get("jobImage") or IMAGE).strip(),
         "imagePullPolicy": "IfNotPresent",
-        "args": _arguments(spec, action),
+        "args": ["install", *(["--namespace", space] if space else [])],
         "env": [{"name": key, "value": value} for key, value in env.items()],
         "securityContext": spec.get("securityContext") or {
             "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True},
@@ -264,7 +220,7 @@ def _job(chart: Obj, config: Obj | None, action: str, config_hash: str) -> Obj:
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": f"helm-{action}-{name}",
+            "name": f"helm-install-{name}",
             "namespace": objects.namespace(chart),
             "labels": {LABEL: name},
             "annotations": {_OBJECT_HASH: objects.digest(job, 40)},
@@ -272,20 +228,3 @@ def _job(chart: Obj, config: Obj | None, action: str, config_hash: str) -> Obj:
         },
         "spec": job,
     }
-
-
-def _arguments(spec: Obj, action: str) -> list[str]:
-    if action == "delete":
-        return ["delete"]
-    words = ["install"]
-    if spec.get("targetNamespace"):
-        words += ["--namespace", str(spec["targetNamespace"])]
-    if spec.get("createNamespace"):
-        words.append("--create-namespace")
-    if spec.get("version"):
-        words += ["--version", str(spec["version"])]
-    chosen: dict[str, Any] = spec.get("set") or {}
-    for key, value in sorted(chosen.items()):
-        plain = isinstance(value, int) or str(value).lower() in ("true", "false", "null")
-        words += ["--set" if plain else "--set-string", f"{key}={value}"]
-    return words

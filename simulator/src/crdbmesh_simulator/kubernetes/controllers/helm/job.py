@@ -1,6 +1,6 @@
-"""The program in a helm job's container (klipper-helm): installs, upgrades or removes a release, then exits.
+"""The program in a helm job's container (klipper-helm): installs or upgrades a release, then exits.
 
-After k3s-io/klipper-helm's `entry` script and helm's `install`, `upgrade` and `uninstall`. The container sees the API
+After k3s-io/klipper-helm's `entry` script and helm's `install` and `upgrade`. The container sees the API
 only where its environment says it is, so that a job without `bootstrap` needs a pod network and Services.
 """
 
@@ -19,8 +19,9 @@ from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Progra
 _WORK_S = 5.0
 _HOOK_TIMEOUT_S = 300.0
 _HOOK_TIMEOUT_REAL_S = 20.0  # on a busy host, a fast clock must not run away from the work
-_ORDER = ("Namespace", "ServiceAccount", "Secret", "ConfigMap", "ClusterRole", "ClusterRoleBinding", "Service",
-          "DaemonSet", "Deployment", "StatefulSet", "CronJob", "PodDisruptionBudget", "Job")  # fmt: skip
+_ORDER = ("Namespace", "ServiceAccount", "Secret", "ConfigMap", "ClusterRole", "ClusterRoleBinding", "Role",
+          "RoleBinding", "Service", "DaemonSet", "Deployment", "StatefulSet", "CronJob", "PodDisruptionBudget",
+          "Job")  # fmt: skip
 
 
 class HelmJob(Program):
@@ -44,8 +45,6 @@ class HelmJob(Program):
         try:
             if self._revision is not None:
                 self._wait_for_hooks(now)
-            elif "delete" in self.container.argv:
-                self._uninstall()
             else:
                 self._install(now)
         except (ReleaseError, StatusError, LookupError) as error:
@@ -53,9 +52,7 @@ class HelmJob(Program):
             self.exit_code = 1
 
     def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:  # noqa: ARG002 - the interface
-        """Only `helm version` is of interest to anybody."""
-        if list(argv) == ["helm", "version", "--short"]:
-            return ExecResult(b"v4.1.1+g5caf004\n")
+        """Nobody asks anything of it."""
         self.site.world.not_known("exec", f"klipper-helm: {' '.join(argv)}")
         return ExecResult(stderr=f'exec: "{argv[0]}": executable file not found in $PATH\n'.encode(), exit_code=127)
 
@@ -80,14 +77,12 @@ class HelmJob(Program):
         try:
             chart = charts.find_chart(self.site, self.container)
             files = {path: data for path, data in self.container.files.items() if path.startswith("/config/values")}
-            values = chart_values.read(files, self.container.argv)
+            values = chart_values.read(files)
             rendered = charts.render(self.site, chart, values)
             wanted = release.own(rendered, name=self._name, namespace=self._space)
             release.check_ownership(self.site.api, wanted, name=self._name, namespace=self._space,
                                          word="update" if history else "install")  # fmt: skip
-        except ValueError as error:
-            raise ReleaseError(f"{word}: {error}") from error
-        except ReleaseError as error:
+        except (ValueError, ReleaseError) as error:
             raise ReleaseError(f"{word}: {error}") from error
         hooks = [obj for obj in wanted if release.HOOK in objects.annotations_of(obj)]
         plain = [obj for obj in wanted if release.HOOK not in objects.annotations_of(obj)]
@@ -163,13 +158,6 @@ class HelmJob(Program):
             self.site.api, name=self._name, namespace=self._space, version=version, status=status,
             chart={"name": chart.name, "version": chart.version}, values=values, manifest=manifest, now=now,
         )  # fmt: skip
-
-    def _uninstall(self) -> None:
-        self._reach("uninstall")
-        history = release.find_history(self.site.api, self._space, self._name)
-        self._remove_everything(history)
-        self.log.append(f'release "{self._name}" uninstalled')
-        self.exit_code = 0
 
     def _remove_everything(self, history: list[Obj]) -> None:
         if history:

@@ -23,9 +23,6 @@ class Kubelet(Controller):
     Args:
         site: the cluster.
         guarded: does work whose failure must not stop the rest.
-
-    Attributes:
-        later: work to be done without `world.lock` (exec probes); the controllers' thread empties it.
     """
 
     watches = ("Pod",)
@@ -33,7 +30,6 @@ class Kubelet(Controller):
     def __init__(self, site: Site, guarded: Callable[[str, Callable[[], None]], object]) -> None:
         super().__init__(site)
         self._guarded = guarded
-        self.later: list[Callable[[], None]] = []
         self.workers: dict[str, PodWorker] = {}
         self._counters: dict[str, int] = {}
         self._next_tick = 0.0
@@ -55,7 +51,7 @@ class Kubelet(Controller):
             if worker is None or worker.member is not member:
                 worker = self._adopt(pod, member, worker)
             if worker.seen != objects.meta(pod).get("resourceVersion") or now >= worker.due:
-                if worker.sync(pod, now, self.later.append):
+                if worker.sync(pod, now):
                     self.workers.pop(uid, None)
                     self.api.remove(pod)
                     continue

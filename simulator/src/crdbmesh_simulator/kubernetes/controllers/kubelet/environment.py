@@ -66,13 +66,11 @@ def environment(site: Site, pod: Obj, container: Obj, *, pod_ip: str, host_ip: s
     """
     env = _service_links(site, pod)
     env["HOSTNAME"] = hostname(pod, host_ip and objects.name(node))
-    space = objects.namespace(pod)
-    for source in container.get("envFrom") or []:
-        for key, text in _all_of(site, space, source).items():
-            env[source.get("prefix", "") + key] = text
+    if container.get("envFrom"):
+        raise ConfigError("envFrom is not part of this simulated world")
     for entry in container.get("env") or []:
         if entry.get("valueFrom"):
-            found = _value_from(site, pod, container, entry["valueFrom"], pod_ip=pod_ip, host_ip=host_ip, node=node)
+            found = _value_from(site, pod, entry["valueFrom"], pod_ip=pod_ip, host_ip=host_ip)
             if found is not None:
                 env[entry["name"]] = found
         else:
@@ -108,27 +106,9 @@ def _service_links(site: Site, pod: Obj) -> dict[str, str]:
     return env
 
 
-def _all_of(site: Site, space: str, source: Obj) -> dict[str, str]:
-    for field_name, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
-        if field_name not in source:
-            continue
-        reference = source[field_name]
-        found = site.api.find(kind, space, reference["name"])
-        if found is None:
-            if reference.get("optional"):
-                return {}
-            raise ConfigError(f'{kind.lower()} "{reference["name"]}" not found')
-        return {key: text.decode(errors="replace") for key, text in content(found).items()}
-    return {}
-
-
-def _value_from(
-    site: Site, pod: Obj, container: Obj, source: Obj, *, pod_ip: str, host_ip: str, node: Obj
-) -> str | None:
+def _value_from(site: Site, pod: Obj, source: Obj, *, pod_ip: str, host_ip: str) -> str | None:
     if "fieldRef" in source:
         return field_of(pod, source["fieldRef"]["fieldPath"], pod_ip=pod_ip, host_ip=host_ip)
-    if "resourceFieldRef" in source:
-        return _resource(pod, container, source["resourceFieldRef"], node)
     for field_name, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
         if field_name not in source:
             continue
@@ -172,21 +152,6 @@ def field_of(pod: Obj, path: str, *, pod_ip: str, host_ip: str) -> str:
     raise ConfigError(f"unsupported fieldPath: {path}")
 
 
-def _resource(pod: Obj, container: Obj, reference: Obj, node: Obj) -> str:
-    wanted = reference.get("containerName")
-    if wanted:
-        container = next(entry for entry in objects.spec(pod)["containers"] if entry["name"] == wanted)
-    kind, _, resource = str(reference["resource"]).partition(".")
-    resources = container.get("resources") or {}
-    amount = (resources.get(kind) or {}).get(resource)
-    if amount is None and kind == "requests":
-        amount = (resources.get("limits") or {}).get(resource)
-    if amount is None:
-        amount = (objects.status(node).get("allocatable") or {}).get(resource, 0) if kind == "limits" else 0
-    divisor = objects.quantity(reference.get("divisor") or "1") or 1.0
-    return str(math.ceil(objects.quantity(amount) / divisor))
-
-
 def content(obj: Obj) -> dict[str, bytes]:
     """The keys of a ConfigMap or Secret."""
     if obj.get("kind") == "Secret":
@@ -216,8 +181,6 @@ def volumes(site: Site, pod: Obj, member: Member, *, pod_ip: str, kept: dict[str
             found[name] = _sourced(site, pod, volume, pod_ip)
         elif "persistentVolumeClaim" in volume:
             found[name] = _claimed(site, pod, str(volume["persistentVolumeClaim"]["claimName"]), member)
-        elif "ephemeral" in volume:
-            found[name] = _claimed(site, pod, f"{objects.name(pod)}-{name}", member)
         elif "hostPath" in volume:
             found[name] = _host_path(volume["hostPath"], member)
         else:
@@ -386,12 +349,6 @@ def system_files(site: Site, pod: Obj, *, pod_ip: str, node_name: str) -> dict[s
         search = f"{space}.svc.{domain} svc.{domain} {domain}"
         server = str(site.cluster.config.get("cluster-dns", "10.43.0.10")).split(",")[0]
         files["/etc/resolv.conf"] = f"search {search}\nnameserver {server}\noptions ndots:5\n".encode()
-    elif policy == "None":
-        config = spec.get("dnsConfig") or {}
-        lines = [f"nameserver {server}" for server in config.get("nameservers") or []]
-        if config.get("searches"):
-            lines.append("search " + " ".join(config["searches"]))
-        files["/etc/resolv.conf"] = ("\n".join(lines) + "\n").encode()
     else:
         files["/etc/resolv.conf"] = b"nameserver 168.63.129.16\n"
     if _mounts_token(site, pod):

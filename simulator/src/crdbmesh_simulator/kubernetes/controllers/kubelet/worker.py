@@ -73,7 +73,7 @@ class PodWorker:
                 state.restarts = counts.get(state.name, 0)
         self.started_at = objects.status(pod).get("startTime")
 
-    def sync(self, pod: Obj, now: float, later: Callable[[Callable[[], None]], None]) -> bool:
+    def sync(self, pod: Obj, now: float) -> bool:
         """Go on with the pod; True when it is gone for good."""
         self.pod, self.seen, self.due = pod, str(objects.meta(pod).get("resourceVersion")), FAR
         if self.box is not None:
@@ -93,7 +93,7 @@ class PodWorker:
         if self._stage == "sandbox":
             self._sandbox(now)
         if self._stage == "run":
-            self._run(now, later)
+            self._run(now)
         self._write(now)
         return False
 
@@ -174,7 +174,7 @@ class PodWorker:
 
     # Containers.
 
-    def _run(self, now: float, later: Callable[[Callable[[], None]], None]) -> None:
+    def _run(self, now: float) -> None:
         if now >= self._refresh_at:
             self._refresh(now)
         self.wake(self._refresh_at)
@@ -203,7 +203,7 @@ class PodWorker:
                     self._advance(state, now)
         for state in [*self.inits, *self.main]:
             if state.running:
-                self._probe(state, now, later)
+                self._probe(state, now)
 
     def _reap(self, state: ContainerState, now: float) -> None:
         if state.program is None or state.program.exit_code is None:
@@ -326,14 +326,14 @@ class PodWorker:
         self._event("Normal", "Started", f"Container started: {state.name}")
         self.wake(now)
 
-    def _probe(self, state: ContainerState, now: float, later: Callable[[Callable[[], None]], None]) -> None:
+    def _probe(self, state: ContainerState, now: float) -> None:
         assert state.program is not None
         for probe in state.probes:
             if state.started == (probe.kind == "startupProbe"):
                 continue
             if now >= probe.next_at:
-                probes.ask(probe, state.spec, state.program, later, now)
-            self.wake(probe.next_at if not probe.asked else now)
+                probes.ask(probe, state.spec, state.program, now)
+            self.wake(probe.next_at)
             if probe.kind == "startupProbe" and probe.passing:
                 state.started = True
                 state.ready = not state.spec.get("readinessProbe")
