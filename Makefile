@@ -1,5 +1,7 @@
 # Names commands; the logic is in what they call. `make` shows them.
-PYTHON ?= python3.11
+# The first Python on the PATH that is new enough; `make PYTHON=…` names another.
+PYTHON ?= $(shell for name in python3 python python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -14,6 +16,7 @@ help:  ## Show this
 setup: $(STAMP)  ## Make .venv with everything pinned in requirements.txt
 
 $(STAMP): requirements.txt pyproject.toml simulator/pyproject.toml
+	@test -n "$(PYTHON)" || { echo "crdbmesh needs Python 3.11 or newer, and there is none on the PATH." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . --editable simulator
