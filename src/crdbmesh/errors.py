@@ -1,25 +1,24 @@
-"""Every error crdbmesh raises on purpose.
+"""Every error that crdbmesh raises on purpose.
 
     CrdbmeshError
     ├── ConfigError          the spec, a flag or a file is wrong; carries every finding at once
-    ├── PreflightError       something foreseeable would make `up` fail; nothing was created
+    ├── PreflightError       the checks found what would make `up` fail; nothing was created
     ├── PlanError            the steps do not form a plan (a bug in a catalog)
-    ├── HeldError            another run is at work on this mesh; says whose and since when
-    ├── RefusedError         a change that cannot be made in place; says why and what to do instead
-    ├── WaitError            a deadline passed; says what was awaited and what was last seen
-    ├── StoppedError         the operator interrupted a wait; says what was awaited and what was last seen
+    ├── HeldError            another run is at work on this mesh; says whose it is and since when
+    ├── RefusedError         a change that cannot be made in place; says why, and the alternative
+    ├── WaitError            a deadline passed; says what was awaited and last seen
+    ├── StoppedError         the operator interrupted a wait; says what was awaited and last seen
     ├── CloudError           Azure Resource Manager answered with an error
-    │   ├── CredentialError  no credential, or one Azure does not accept
+    │   ├── CredentialError  no credential, or one that Azure does not accept
     │   ├── ForbiddenError   the credential lacks a permission
     │   ├── QuotaError       quota, capacity or SKU
     │   └── ConflictError    another operation is in the way
     ├── HostError            SSH
-    │   ├── UnreachableError no answer, or the host key is not the one we gave
+    │   ├── UnreachableError no answer, or another host key than the one we gave
     │   └── CommandError     a command ended with a non-zero status
     └── KubeError            the Kubernetes API answered with an error, or exec failed
 
-Each carries `hint`: what the operator does next. No message ever contains a secret: what errors quote of others goes
-through `redaction.hide`.
+Each carries `hint`: the operator's next step. No message contains a secret: quotations pass through `redaction.hide`.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class CrdbmeshError(Exception):
     """Base of all errors raised on purpose.
 
     Attributes:
-        hint: what the operator does next, one sentence, or None.
+        hint: the operator's next step, one sentence, or None.
         retryable: whether the same may succeed a little later: a connection broke, a server stumbled. Where repeating
             is safe, clients have repeated; what is left is for whoever can repeat the whole of what was going on.
     """
@@ -57,7 +56,7 @@ ABSENT = "(absent)"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing wrong with what the user gave, or with the world before `up`."""
+    """A mistake in the input, or a cause for which `up` would fail."""
 
     field: str
     value: str
@@ -88,11 +87,11 @@ class _FindingsError(CrdbmeshError):
 
 
 class ConfigError(_FindingsError):
-    """The spec is wrong; `findings` holds every mistake, not just the first."""
+    """The spec, a flag or a file is wrong; `findings` holds every mistake, not just the first."""
 
 
 class PreflightError(_FindingsError):
-    """`up` would fail for a foreseeable reason; nothing was created."""
+    """The checks found what would make `up` fail; nothing was created."""
 
 
 class PlanError(CrdbmeshError):
@@ -117,7 +116,7 @@ class WaitError(CrdbmeshError):
 
 
 class StoppedError(CrdbmeshError):
-    """The operator interrupted a wait; what was begun goes on, and the next run picks it up."""
+    """The operator interrupted a wait; operations in Azure continue, and the next run resumes from them."""
 
     def __init__(self, awaited: str, *, last_seen: str) -> None:
         super().__init__(f"interrupted while waiting for {awaited}; last seen: {last_seen}")
@@ -165,7 +164,7 @@ class ConflictError(CloudError):
 
 
 class HostError(CrdbmeshError):
-    """Something about a machine reached over SSH."""
+    """An error of a machine that is reached over SSH."""
 
 
 class UnreachableError(HostError):

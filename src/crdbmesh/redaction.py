@@ -1,9 +1,9 @@
-"""Keeps the secrets this process knows out of what it shows and keeps.
+"""Keeps the secrets that this process knows out of its output and journals.
 
 Nothing in crdbmesh puts a secret into a message. But messages quote others: the end of a command's output, a line of a
-service's log, what an API answered. Whoever reads or makes a secret says so with `learn`; errors, gaps, events,
-results, findings and journals pass what they say through `hide`. A secret is recognised whole, in base64 at any offset,
-and by any line of its PEM.
+service's log, an API's answer. Code that reads or makes a secret calls `learn`; errors, gaps, events, results, findings
+and journals pass their text through `hide`. A secret is recognised as a whole, in base64 at any offset, and by any line
+of its PEM.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 HIDDEN = "(secret)"
 
 _LEAST = 16
-"""Characters: shorter texts are not taken for secrets, since they would be found in ordinary words."""
+"""The length in characters below which a text is not taken for a secret: ordinary words would contain it."""
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 _FIELD = re.compile(r"^\s*(?:client-key-data|token|password)\s*:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
 _lock = threading.Lock()
@@ -24,11 +24,11 @@ _known: dict[str, None] = {}
 
 
 def learn(text: str, *, whole: bool = False) -> None:
-    """From now on what is secret in `text` is hidden.
+    """Hide the secrets in `text` from now on.
 
     Args:
         text: a document; its private keys in PEM are secret, and the fields of a kubeconfig that hold credentials.
-        whole: all of it is secret, such as a token.
+        whole: True when all of it is secret, as a token is.
     """
     if whole:
         _remember(text.strip())
@@ -37,7 +37,7 @@ def learn(text: str, *, whole: bool = False) -> None:
 
 
 def hide(text: str) -> str:
-    """`text` without the secrets known so far."""
+    """Return `text` without the secrets known so far."""
     with _lock:
         known = list(_known)
     for secret in known:
@@ -47,7 +47,7 @@ def hide(text: str) -> str:
 
 
 def hide_in(value: object, *fields: str) -> None:
-    """Take the secrets known so far out of fields of a frozen dataclass that is just being made."""
+    """Hide the secrets known so far in fields of a frozen dataclass that is being made."""
     for field in fields:
         text = getattr(value, field)
         if isinstance(text, str):
@@ -73,7 +73,7 @@ def _secrets(text: str) -> Iterator[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """As it is, and what is sure to be there of it when something larger that holds it is put in base64."""
+    """Yield a secret as it is, and the part of it that any base64 of a larger text with it must contain."""
     yield secret
     raw = secret.encode()
     for offset in range(3):

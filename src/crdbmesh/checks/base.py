@@ -12,7 +12,7 @@ from crdbmesh.errors import CrdbmeshError, Finding, StoppedError
 
 
 class Level(StrEnum):
-    """How a check ended."""
+    """The level of a verdict."""
 
     OK = "ok"
     SKIPPED = "skipped"

@@ -1,4 +1,4 @@
-"""`crdbmesh doctor`: everything that can be known before the first write, without a write."""
+"""`crdbmesh doctor`: every check that can be made before the first write; writes nothing."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec.mesh import Mesh
 
 NAME = "crdbmesh"
-"""Of the mesh whose local folder is looked at when nothing says which mesh is meant."""
+"""The mesh whose local folder is checked when no mesh is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class DoctorResult:
-    """How every check ended, in the catalog's order.
+    """The result of `doctor`, with the verdicts in the catalog's order.
 
     Attributes:
-        mesh: the spec, or None when nothing says which regions are meant.
+        mesh: the spec, or None when no regions are given.
     """
 
     mesh: Mesh | None
@@ -33,15 +33,15 @@ class DoctorResult:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing stands in the way of `up`, as far as was looked."""
+        """Return True when no check refuses."""
         return not any(verdict.refused for verdict in self.verdicts)
 
     def count(self, level: Level) -> int:
-        """How many checks ended so."""
+        """Return the number of checks that ended at that level."""
         return sum(verdict.level is level for verdict in self.verdicts)
 
     def document(self) -> dict[str, Any]:
-        """The result as `--output json` prints it."""
+        """Return the result as `--output json` prints it."""
         return {
             "command": "doctor",
             "mesh": self.mesh.name if self.mesh else None,
@@ -53,10 +53,10 @@ class DoctorResult:
 
 
 def find_mesh(given: specs.Given, cloud: Cloud, root: Path) -> Mesh | None:
-    """The spec meant, or None when nothing at all says which regions: then half of the checks are worth doing still.
+    """Return the spec, or None when no regions are given at all: half of the checks need none.
 
     Raises:
-        ConfigError: with every mistake in what was said.
+        ConfigError: with every mistake in the input.
     """
     try:
         return specs.choose(given, cloud, root)
@@ -68,12 +68,12 @@ def find_mesh(given: specs.Given, cloud: Cloud, root: Path) -> Mesh | None:
 
 
 def run_doctor(mesh: Mesh | None, cloud: Cloud, folder: LocalFolder) -> DoctorResult:
-    """Do every check. Nothing is written, neither to the cloud nor here.
+    """Make every check; write nothing, neither to the cloud nor here.
 
     Args:
-        mesh: the spec; without one, what depends on it is left out.
-        cloud: where Azure is.
-        folder: the mesh's local folder, which need not be there.
+        mesh: the spec; without one, checks that need it are skipped.
+        cloud: the Azure cloud.
+        folder: the mesh's local folder, which need not exist.
 
     Raises:
         StoppedError: the operator interrupted.

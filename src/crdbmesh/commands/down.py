@@ -28,7 +28,6 @@ from crdbmesh.run import lease as leases
 from crdbmesh.spec import names
 from crdbmesh.steps import removal
 
-WORKERS = 16
 LEASE_S = 900.0
 """Longer than an `up`'s: a lease is not renewed in a group that is being deleted."""
 
@@ -134,7 +133,7 @@ def run_down(
             journal.record(command="down", mesh=mesh, found=found.count)
             notify = recorded(journal, notify)
         steps = plan.order(removal.steps(session, found, wait=wait))
-        results = run.run(steps, workers=WORKERS, notify=notify, stop=stop)
+        results = run.run(steps, workers=plan.WORKERS, notify=notify, stop=stop)
         left = belongings.find_remaining(session, mesh).names() if wait else ()
         ended = DownResult(mesh, results, found.count, left, found.kept, wait, time.monotonic() - started)
         if lease is not None and not ended.done:

@@ -17,14 +17,14 @@ from crdbmesh.spec.mesh import Mesh
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Where contexts were put (or taken from), and where the file as it was before is."""
+    """The file that contexts were merged into or removed from, the contexts, and the backup of the old file."""
 
     path: Path
     contexts: tuple[str, ...]
     backup: Path | None
 
     def document(self) -> dict[str, Any]:
-        """The result as `--output json` prints it."""
+        """Return the result as `--output json` prints it."""
         backup = str(self.backup) if self.backup else None
         return {
             "command": "kubeconfig",

@@ -17,22 +17,20 @@ from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
 
-WORKERS = 32
-
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """What each step would find, in the catalog's order."""
+    """The result of `plan`: the gap or result of every step, in the catalog's order."""
 
     mesh: Mesh
     found: dict[str, Gap | Result]
 
     def gaps(self) -> dict[str, str]:
-        """What would be done, by step."""
+        """Return the summary of each gap, by step."""
         return {name: found.summary for name, found in self.found.items() if isinstance(found, Gap)}
 
     def refused(self) -> dict[str, Result]:
-        """What cannot be looked at, or cannot be changed in place, by step."""
+        """Return the results of steps that cannot be checked or cannot be changed in place."""
         return {
             name: found
             for name, found in self.found.items()
@@ -40,7 +38,7 @@ class PlanResult:
         }
 
     def document(self) -> dict[str, Any]:
-        """The result as `--output json` prints it."""
+        """Return the result as `--output json` prints it."""
         return {
             "command": "plan",
             "mesh": self.mesh.name,
@@ -58,20 +56,20 @@ class PlanResult:
 def run_plan(
     mesh: Mesh, cloud: clouds.Cloud, folder: LocalFolder, *, warn: Callable[[Finding], None] = lambda _finding: None
 ) -> PlanResult:
-    """Do every check, then survey every step.
+    """Make every check, then survey every step.
 
     Args:
         mesh: the spec.
-        cloud: where Azure is.
+        cloud: the Azure cloud.
         folder: the mesh's local folder.
-        warn: told of what does not stand in the way, but should be known.
+        warn: called with each warning of the checks.
 
     Raises:
-        PreflightError: something foreseeable stands in the way.
+        PreflightError: the checks found what would make `up` fail.
         CrdbmeshError: Azure or the local folder cannot be used at all.
     """
     with World.open(mesh, cloud, folder) as world:
         checks.require(world, warn)
         steps = catalog.steps(world)
-        found = plan.survey(plan.order(steps), workers=WORKERS)
+        found = plan.survey(plan.order(steps), workers=plan.WORKERS)
         return PlanResult(mesh, {step.name: found[step.name] for step in steps})

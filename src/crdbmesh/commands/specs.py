@@ -1,4 +1,4 @@
-"""Which mesh is meant, and its spec: from flags and `CRDBMESH_*`, from a file, or as the last `up` kept it."""
+"""The mesh that a command is for, and its spec: from flags and variables, from a file, or as the last `up` kept it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crdbmesh.clients.cloud import Cloud
-from crdbmesh.errors import ConfigError, Finding
+from crdbmesh.errors import ABSENT, ConfigError, Finding
 from crdbmesh.local.folder import SPEC, list_meshes
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
@@ -17,7 +17,7 @@ SSH_PORT = 22
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What flags and variables say; None where they say nothing."""
+    """The values of flags and variables; None for each that is not given."""
 
     regions: str | None = None
     name: str | None = None
@@ -27,7 +27,7 @@ class Given:
     machine_size: str | None = None
 
     def overrides(self) -> dict[str, Any]:
-        """The fields of the spec that they set."""
+        """Return the fields of the spec that they set."""
         return {
             "name": self.name,
             "regions": listed(self.regions) if self.regions is not None else None,
@@ -38,17 +38,17 @@ class Given:
 
 
 def listed(text: str) -> list[str]:
-    """The parts of a comma-separated text."""
+    """Return the parts of a comma-separated text."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def choose(given: Given, cloud: Cloud, root: Path) -> Mesh:
-    """The spec to use: flags over the file; the kept spec when neither says which regions.
+    """Return the spec: flags over the file, or the kept spec when neither gives regions.
 
     Args:
         given: flags and variables.
-        cloud: where Azure is; it knows the port of its machines' SSH.
-        root: where all meshes' local folders are.
+        cloud: the Azure cloud; it sets the SSH port unless the file does.
+        root: the folder of all meshes' local folders.
 
     Raises:
         ConfigError: with every mistake.
@@ -70,10 +70,10 @@ def choose(given: Given, cloud: Cloud, root: Path) -> Mesh:
 
 
 def name_of(given: str | None, root: Path) -> str:
-    """The mesh meant: the one named, or the only one known here.
+    """Return the name of the mesh: the one given, or the only one known here.
 
     Raises:
-        ConfigError: it is not a name, or none or several are known and none is named.
+        ConfigError: it is not a valid name, or none is given and not exactly one is known.
     """
     if given is not None:
         return config.mesh({"name": given, "regions": ["eastus"]}).name
@@ -81,15 +81,15 @@ def name_of(given: str | None, root: Path) -> str:
     if len(known) == 1:
         return known[0]
     if known:
-        raise ConfigError([_nameless(f"several meshes are known here: {', '.join(known)}", "say which one")])
-    raise ConfigError([_nameless(f"no mesh is known here ({root})", "give the name of one, or make one: crdbmesh up")])
+        raise ConfigError([_nameless(f"several meshes are known here: {', '.join(known)}", "name one of them")])
+    raise ConfigError([_nameless(f"no mesh is known here ({root})", "name one, or create one with `crdbmesh up`")])
 
 
 def kept(name: str, root: Path) -> Mesh:
-    """The spec of a mesh as the last `up` kept it.
+    """Return the spec of a mesh as the last `up` kept it.
 
     Raises:
-        ConfigError: none is kept, or it is not a spec any more.
+        ConfigError: none is kept, or it is invalid.
     """
     document = _kept_document(name, root)
     if document is None:
@@ -102,10 +102,10 @@ def kept(name: str, root: Path) -> Mesh:
 
 
 def _last(name: str | None, root: Path) -> dict[str, Any]:
-    """The kept spec of the mesh meant; nothing when there is none."""
+    """Return the kept spec of the mesh, or nothing when there is none."""
     known = list_meshes(root)
     if name is None and len(known) > 1:
-        raise ConfigError([_nameless(f"several meshes are known here: {', '.join(known)}", "say which one")])
+        raise ConfigError([_nameless(f"several meshes are known here: {', '.join(known)}", "name one of them")])
     if name is None:
         name = known[0] if known else None
     return (name and _kept_document(name, root)) or {}
@@ -116,10 +116,10 @@ def _kept_document(name: str, root: Path) -> dict[str, Any] | None:
 
 
 def _asking_for_regions(finding: Finding) -> Finding:
-    if finding.field == "regions" and finding.value == "(absent)":
+    if finding.field == "regions" and finding.value == ABSENT:
         return replace(
             finding,
-            reason="nothing says where, and no spec is kept here",
+            reason="neither flags nor a file give any, and no spec is kept here",
             remedy="give --regions eastus,westus,northeurope or --config FILE; if a mesh's local folder is lost, "
             "`crdbmesh status NAME` shows it",
         )
@@ -127,4 +127,4 @@ def _asking_for_regions(finding: Finding) -> Finding:
 
 
 def _nameless(reason: str, remedy: str) -> Finding:
-    return Finding("name", "(absent)", reason, remedy)
+    return Finding("name", ABSENT, reason, remedy)

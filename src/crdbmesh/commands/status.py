@@ -1,4 +1,4 @@
-"""`crdbmesh status`: how each layer of each region is doing."""
+"""`crdbmesh status`: the health of every layer in every region."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def run_status(mesh: Mesh, cloud: Cloud, folder: LocalFolder) -> Health:
 
 
 def document(health: Health, *, reconstructed: bool = False) -> dict[str, Any]:
-    """The result as `--output json` prints it.
+    """Return the result as `--output json` prints it.
 
     Args:
-        health: what was read.
-        reconstructed: whether the spec was made from tags, the local folder being lost.
+        health: the health of the mesh.
+        reconstructed: True when the spec was made from tags, because the local folder is lost.
     """
     return {
         "command": "status",

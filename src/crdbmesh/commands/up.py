@@ -1,4 +1,4 @@
-"""`crdbmesh up`: make everything hold."""
+"""`crdbmesh up`: create or update the mesh."""
 
 from __future__ import annotations
 
@@ -26,24 +26,21 @@ from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
 
-WORKERS = 32
-"""Steps at once: mostly waits for Azure and for machines."""
-
 RETRY_DELAYS_S = (2.0, 6.0, 15.0, 30.0)
-"""Between tries of a step that failed with a retryable error: together about as long as a machine takes to restart."""
+"""Delays between tries of a step that failed with a retryable error; their sum is about a machine's restart."""
 RECHECK_DELAYS_S = (1.0, 2.0, 4.0, 8.0)
-"""Between checks of a step that was applied and does not hold yet: Azure's reads lag behind its writes."""
+"""Delays between checks of a step that was applied and does not hold yet: Azure's reads lag behind its writes."""
 
 Watch = Callable[[Sequence[str]], AbstractContextManager[Notify]]
-"""Shows a run: given the names of its steps, told of every event until the block ends."""
+"""Shows a run: it takes the names of the steps, and until its block ends each event."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpResult:
-    """How a run of `up` ended.
+    """The result of a run of `up`.
 
     Attributes:
-        held: who took the mesh's lease, if another run did.
+        held: the error that names the run which took the mesh's lease, or None.
     """
 
     mesh: Mesh
@@ -53,21 +50,21 @@ class UpResult:
     held: HeldError | None = None
 
     def count(self, outcome: Outcome) -> int:
-        """How many steps ended so."""
+        """Return the number of steps with that outcome."""
         return sum(result.outcome is outcome for result in self.results.values())
 
     @property
     def stopped(self) -> bool:
-        """Whether the run was interrupted."""
+        """Return True when the run was interrupted."""
         return self.count(Outcome.STOPPED) > 0
 
     @property
     def done(self) -> bool:
-        """Whether every step holds."""
+        """Return True when every step holds."""
         return all(result.outcome.good for result in self.results.values())
 
     def document(self) -> dict[str, Any]:
-        """The result as `--output json` prints it."""
+        """Return the result as `--output json` prints it."""
         return {
             "command": "up",
             "mesh": self.mesh.name,
@@ -83,7 +80,7 @@ class UpResult:
 
 
 def result_document(result: Result) -> dict[str, Any]:
-    """How a step ended, as `--output json` prints it."""
+    """Return a step's result as `--output json` prints it."""
     return {
         "step": result.step,
         "outcome": result.outcome.value,
@@ -95,10 +92,10 @@ def result_document(result: Result) -> dict[str, Any]:
 
 
 def with_caller(mesh: Mesh, cloud: Cloud) -> Mesh:
-    """The spec with the caller's own address as the only one allowed in, when it names none.
+    """Return the spec with the caller's own address as the only source, when it names none.
 
     Raises:
-        CloudError: nobody says what the caller's address is.
+        CloudError: the caller's address cannot be found.
     """
     if mesh.allow_from:
         return mesh
@@ -114,18 +111,18 @@ def run_up(
     warn: Callable[[Finding], None] = lambda _finding: None,
     stop: threading.Event | None = None,
 ) -> UpResult:
-    """Run every step that does not hold.
+    """Apply every step that does not hold.
 
     Args:
         mesh: the spec.
-        cloud: where Azure is.
+        cloud: the Azure cloud.
         folder: the mesh's local folder.
         watch: shows the run.
-        warn: told of what does not stand in the way, but should be known.
+        warn: called with each warning of the checks.
         stop: once set, nothing new is started.
 
     Raises:
-        PreflightError: something foreseeable stands in the way; nothing was created.
+        PreflightError: the checks found what would make it fail; nothing was created.
         HeldError: another run is at work on this mesh.
         CrdbmeshError: Azure or the local folder cannot be used at all.
     """
@@ -134,7 +131,7 @@ def run_up(
     with folder.locked(leases.name_of("up")), World.open(mesh, cloud, folder, stop=stop) as world:
         lease = _lease(world, lost=stop.set)
         with contextlib.suppress(CloudError, RefusedError):
-            # What keeps it from being read, the checks say better.
+            # The checks report better why it cannot be read.
             lease.look()
         checks.require(world, warn)
         folder.write(SPEC, config.dump(mesh))
@@ -144,7 +141,7 @@ def run_up(
             with lease:
                 results = run.run(
                     plan.order(steps),
-                    workers=WORKERS,
+                    workers=plan.WORKERS,
                     notify=recorded(journal, notify),
                     stop=stop,
                     permit=lambda step: lease.take() if step.leased else None,
@@ -173,7 +170,7 @@ def _lease(world: World, *, lost: Callable[[], None]) -> leases.Lease:
 
 
 def recorded(journal: Journal, notify: Notify) -> Notify:
-    """`notify`, with a line in the journal for every event that matters."""
+    """Return `notify`, with a line in the journal for every event but `checking`."""
 
     def record(event: Event) -> None:
         outcome = {"outcome": event.result.outcome.value} if event.result else {}

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from crdbmesh.engine.step import Gap, Outcome, Result, Step
 from crdbmesh.errors import CrdbmeshError, PlanError
 
+WORKERS = 32
+"""The number of steps at once; most of them wait for Azure and for machines."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -24,18 +27,18 @@ class Plan:
         return len(self.steps)
 
     def sorter(self) -> graphlib.TopologicalSorter[str]:
-        """A prepared sorter over the step names."""
+        """Return a prepared sorter over the step names."""
         sorter = graphlib.TopologicalSorter({step.name: step.after for step in self.steps})
         sorter.prepare()
         return sorter
 
     def by_name(self) -> dict[str, Step]:
-        """The steps by name."""
+        """Return the steps by name."""
         return {step.name: step for step in self.steps}
 
 
 def order(steps: Iterable[Step]) -> Plan:
-    """Check the steps and put them in order; among equals, the order given stays.
+    """Check the steps and put them in order; equals stay in the order given.
 
     Raises:
         PlanError: a name twice, a prerequisite that does not exist, or a cycle.
@@ -49,7 +52,7 @@ def order(steps: Iterable[Step]) -> Plan:
     for step in given:
         for prerequisite in sorted(step.after):
             if prerequisite not in by_name:
-                raise PlanError(f"{step.name} comes after {prerequisite}, which no step is called")
+                raise PlanError(f"{step.name} comes after {prerequisite}, but there is no step of that name")
     try:
         depth = _depths(by_name)
     except graphlib.CycleError as error:
@@ -59,10 +62,10 @@ def order(steps: Iterable[Step]) -> Plan:
 
 
 def survey(plan: Plan, *, workers: int) -> dict[str, Gap | Result]:
-    """What `run` would do, without a write: for each step the gap it would close, or how it stands.
+    """Check every step without a write, and return its gap or its result, in the plan's order.
 
-    A step whose prerequisite has a gap is not looked at, since what it would find now says nothing: it is listed
-    with a gap that says what it waits for.
+    A step is not checked while a prerequisite has a gap, since its check would tell nothing: its gap names the
+    prerequisite.
     """
     found: dict[str, Gap | Result] = {}
     sorter = plan.sorter()

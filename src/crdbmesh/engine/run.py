@@ -1,8 +1,8 @@
-"""Runs a plan: check, apply, check; in parallel; failure is a value.
+"""Runs a plan: checks, applies and checks again each step, many in parallel; a failure is a value.
 
-A step that ran but does not hold afterwards has failed. What depends on a failed step is blocked, with the culprit
-named; everything else goes on. Clients retry what is transient and safe to repeat; what may pass but is not safe to
-repeat by itself, such as a command whose connection broke, is made good here by doing the whole step again.
+A step that was applied but does not hold afterwards has failed. Steps after a failed one are blocked, with the culprit
+named; all others continue. Clients retry operations that are safe to repeat. An operation that is not, such as a
+command whose connection broke, is retried here by doing the whole step again.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def run(
     """Make every step of `plan` hold, as far as possible.
 
     Args:
-        plan: what to run.
-        workers: how many steps may run at once.
-        notify: told of every event, one at a time, from any thread. What it raises ends the run at once.
-        stop: once set, no new step starts; those running finish.
-        permit: asked before each `apply`; what it raises keeps the step from being applied.
-        retry_delays_s: between tries of a step that failed with a retryable error; as many more tries as delays.
-        recheck_delays_s: between looks at a step that was applied and does not hold yet: reads may lag behind writes.
-        pause: waits for an event for at most so many seconds, and tells whether it is set.
+        plan: the steps, in order.
+        workers: the number of steps that may run at once.
+        notify: called with every event, one at a time, from any thread; an error of its own ends the run at once.
+        stop: once set, no new step starts; running ones finish.
+        permit: called before each `apply`; an error of its own keeps the step from being applied.
+        retry_delays_s: the delays between tries of a step that failed with a retryable error, one more try for each.
+        recheck_delays_s: the delays between checks of an applied step that does not hold yet: reads lag behind writes.
+        pause: waits for an event for at most a number of seconds, and returns True when it is set.
 
     Returns:
         The result of every step, in the plan's order.
@@ -73,7 +73,7 @@ class _Run:
         self._pause = pause
         self._results: dict[str, Result] = {}
         self._begun: dict[str, Gap] = {}
-        """The gaps that were being closed when something broke that may pass."""
+        """The gaps of steps that are tried again after a retryable error."""
         self._held_exclusively: set[str] = set()
 
     def run(self, workers: int) -> dict[str, Result]:
@@ -147,7 +147,7 @@ class _Run:
         raise AssertionError("the last try returns")
 
     def _close(self, step: Step) -> Gap | None:
-        """Check, apply, check; the gap that was closed, or None when there was none."""
+        """Check, apply and check again; return the gap that was closed, or None when there was none."""
         self._tell(Event(step.name, "checking"))
         gap = step.check()
         if gap is None:
@@ -165,7 +165,7 @@ class _Run:
                 break
             remaining = step.check()
         if remaining is not None:
-            raise _NotHeldError(f"done, but it does not hold: {remaining.summary}")
+            raise _NotHeldError(f"applied, but still not as required: {remaining.summary}")
         return gap
 
     def _end(self, result: Result) -> None:

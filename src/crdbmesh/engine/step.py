@@ -1,4 +1,4 @@
-"""The words of the engine: Step, Gap, Outcome, Result."""
+"""The vocabulary of the engine: Step, Gap, Outcome, Result, Event."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import ClassVar
 from crdbmesh.redaction import hide_in
 
 Say = Callable[[str], None]
-"""Told, in a short phrase, what is being waited for right now."""
+"""Shows, in a short phrase, what is being waited for right now."""
 
 
 class Outcome(Enum):
-    """How a step ended."""
+    """The outcome of a step."""
 
     HELD = "held"
     """`check` found nothing to do."""
@@ -30,13 +30,13 @@ class Outcome(Enum):
 
     @property
     def good(self) -> bool:
-        """Whether the step holds now."""
+        """Return True when the step holds now."""
         return self in {Outcome.HELD, Outcome.CHANGED}
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What is missing for a step to hold, in one line: `peering eastus-westus is Initiated, not Connected`."""
+    """The difference between a step and the world, in one line: `peering eastus-westus is Initiated, not Connected`."""
 
     summary: str
 
@@ -58,11 +58,11 @@ class Step(ABC):
     after: frozenset[str] = frozenset()
     exclusive: frozenset[str] = frozenset()
     leased: ClassVar[bool] = True
-    """Whether only the run that holds the mesh's lease may apply it."""
+    """True when only the run that holds the mesh's lease may apply it."""
 
     @abstractmethod
     def check(self) -> Gap | None:
-        """Look, without changing anything. None means that the step holds.
+        """Return the gap, or None when the step holds; change nothing.
 
         Raises:
             RefusedError: there is a gap that cannot be closed in place.
@@ -71,7 +71,7 @@ class Step(ABC):
 
     @abstractmethod
     def apply(self, gap: Gap, say: Say) -> None:
-        """Close the gap and wait until it is closed; safe to repeat after a crash at any point.
+        """Close the gap and wait until it is closed; repeating it after a crash at any point is safe.
 
         Raises:
             CrdbmeshError: it could not be closed.
@@ -80,11 +80,11 @@ class Step(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one step ended, and why.
+    """The result of a step.
 
     Attributes:
         detail: the gap that was closed, the error, or what blocks it; empty when the step simply held.
-        hint: what the operator does next, when the step failed and there is something to say.
+        hint: the remedy for a failed step, if there is one.
         culprit: the failed step that blocks this one, or None.
         seconds: real time from start to end.
     """
@@ -102,7 +102,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened in a run: a step started, waits for something, or ended."""
+    """An event of a run: a step started, waits for something, or ended."""
 
     step: str
     kind: str

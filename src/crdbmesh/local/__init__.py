@@ -1,1 +1,1 @@
-"""The operator's disk: the mesh's local folder, its secrets and keys, kubeconfigs."""
+"""The operator's disk: the mesh's local folder, with its secrets and keys, and kubeconfigs."""

@@ -1,4 +1,4 @@
-"""Files that nobody else may read, and that are whole at every moment."""
+"""Files that no other user may read, and that are complete at every moment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600: readers see the old text or the new, whole, also after a power failure.
+    """Write a file of mode 0600: readers see all of the old text or of the new, also after a power failure.
 
     Raises:
         OSError: it could not be written; the old file is as it was.

@@ -1,8 +1,8 @@
-"""kubeconfig files: read k3s's, rename and repoint it, merge it into the user's own, take it out again.
+"""Kubeconfig files: reading k3s's, renaming and repointing it, merging it into the user's own, removing it again.
 
-The format is Kubernetes' `v1 Config` (client-go, tools/clientcmd/api/v1). Which file is the user's, and the lock taken
-while it changes, are as in kubectl (client-go, tools/clientcmd: loader.go and config.go). Nothing is replaced as text.
-Messages never quote a file: it holds keys.
+The format is Kubernetes' `v1 Config` (client-go, tools/clientcmd/api/v1). The user's file and the lock on it are
+chosen as in kubectl (client-go, tools/clientcmd: loader.go and config.go). Messages never
+quote a file, because it holds keys.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _LISTS = {"clusters": "cluster", "contexts": "context", "users": "user"}
 
 
 def parse(text: str, *, source: str = "kubeconfig") -> Config:
-    """A kubeconfig's text as a document.
+    """Parse a kubeconfig.
 
     Raises:
-        ConfigError: it is not a kubeconfig; nothing of the text is in the message.
+        ConfigError: it is not a kubeconfig; the message quotes none of it.
     """
     try:
         document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
@@ -56,17 +56,17 @@ def parse(text: str, *, source: str = "kubeconfig") -> Config:
 
 
 def dump(config: Mapping[str, Any]) -> str:
-    """A document as text."""
+    """Return a kubeconfig as text."""
     return yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=False, allow_unicode=True)
 
 
 def empty() -> Config:
-    """A kubeconfig without entries."""
+    """Return a kubeconfig without entries."""
     return {"apiVersion": "v1", "kind": "Config", "clusters": [], "contexts": [], "users": [], "current-context": ""}
 
 
 def rewrite(config: Mapping[str, Any], *, server: str, context: str) -> Config:
-    """The current context alone, under another name, its API at another address.
+    """Return a kubeconfig of the current context alone, with another name and server.
 
     Args:
         config: for example k3s's own `/etc/rancher/k3s/k3s.yaml`.
@@ -92,7 +92,7 @@ def rewrite(config: Mapping[str, Any], *, server: str, context: str) -> Config:
 
 
 def current(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The `context`, `cluster` and `user` that the current context names.
+    """Return the `context`, `cluster` and `user` of the current context.
 
     Raises:
         ConfigError: one of them is missing.
@@ -109,7 +109,7 @@ def current(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def merge(into: Mapping[str, Any], add: Iterable[Mapping[str, Any]], *, switch: str | None) -> Config:
-    """`into` with the entries of `add`, which replace those of the same name; everything else stays as it is.
+    """Return `into` with the entries of `add`, which replace those of the same name; the rest stays as it is.
 
     Args:
         into: the user's kubeconfig.
@@ -133,7 +133,7 @@ def merge(into: Mapping[str, Any], add: Iterable[Mapping[str, Any]], *, switch: 
 
 
 def remove(config: Mapping[str, Any], contexts: Iterable[str]) -> Config:
-    """`config` without these contexts, and without the cluster and user of the same name if no context uses them."""
+    """Return `config` without these contexts, and without their clusters and users, unless others use them."""
     unwanted = set(contexts)
     kept: Config = copy.deepcopy(dict(config))
     kept["contexts"] = [entry for entry in kept.get("contexts") or [] if entry["name"] not in unwanted]
@@ -148,7 +148,7 @@ def remove(config: Mapping[str, Any], contexts: Iterable[str]) -> Config:
 
 
 def user_path(environ: Mapping[str, str], home: Path) -> Path:
-    """The file that kubectl would change: of several in `KUBECONFIG` the first that exists, else the last."""
+    """Return the file that kubectl would change: of those in `KUBECONFIG` the first that exists, else the last."""
     listed = [Path(entry) for entry in environ.get("KUBECONFIG", "").split(os.pathsep) if entry]
     if not listed:
         return home / ".kube" / "config"
@@ -156,13 +156,13 @@ def user_path(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def write_merged(path: Path, add: Iterable[Mapping[str, Any]], *, switch: str | None, now: dt.datetime) -> Path | None:
-    """Merge into the user's file. See `merge` and `change_file`."""
+    """Merge kubeconfigs into the user's file, as `merge` and `change_file` do."""
     added = list(add)
     return change_file(path, lambda config: merge(config, added, switch=switch), now=now)
 
 
 def write_removed(path: Path, contexts: Iterable[str], *, now: dt.datetime) -> Path | None:
-    """Take contexts out of the user's file; absent ones are done. See `remove` and `change_file`."""
+    """Remove contexts from the user's file, as `remove` and `change_file` do."""
     names = list(contexts)
     if not path.exists():
         return None
@@ -170,7 +170,7 @@ def write_removed(path: Path, contexts: Iterable[str], *, now: dt.datetime) -> P
 
 
 def change_file(path: Path, change: Callable[[Config], Config], *, now: dt.datetime) -> Path | None:
-    """Change a kubeconfig file whole or not at all; it and its backup end up readable by their owner alone.
+    """Change a kubeconfig file completely or not at all; it and its backup end up readable by their owner only.
 
     A file that holds what it should is not touched. A symbolic link stays one: what it points to changes.
 

@@ -1,4 +1,4 @@
-"""Keys and certificates that crdbmesh makes: pure functions, nothing kept, nothing read.
+"""Keys and certificates that crdbmesh makes, by functions that keep and read nothing.
 
 CockroachDB's are as `cockroach cert` makes them (cockroachdb/cockroach, pkg/security/x509.go: subjects, key usages,
 back-dating, serial numbers, a leaf never outliving its CA), with subject and authority key identifiers added. A node
@@ -58,7 +58,7 @@ def make_ca(
     key: KeyKind = "rsa2048",
     path_length: int | None = None,
 ) -> KeyPair:
-    """A self-signed certificate authority.
+    """Make a self-signed certificate authority.
 
     Args:
         common_name: of its subject.
@@ -83,19 +83,19 @@ def make_ca(
 
 
 def make_cilium_ca(*, now: dt.datetime) -> KeyPair:
-    """The CA of all the mesh's clusters, for Cilium's chart (`tls.ca`)."""
+    """Make the CA of all the mesh's clusters, for Cilium's chart (`tls.ca`)."""
     return make_ca("Cilium CA", "Cilium", now=now)
 
 
 def make_cockroach_ca(*, now: dt.datetime) -> KeyPair:
-    """The CA of all regions' CockroachDB nodes and clients."""
+    """Make the CA of all regions' CockroachDB nodes and clients."""
     return make_ca("Cockroach CA", "Cockroach", now=now, path_length=1)
 
 
 def issue_cockroach_node(
     ca: KeyPair, region: str, *, now: dt.datetime, days: int = LEAF_DAYS, key: KeyKind = "rsa2048"
 ) -> KeyPair:
-    """The certificate that all nodes of a region share, both as servers and as clients of each other."""
+    """Make the certificate that all nodes of a region share, as servers and as clients of each other."""
     usages = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
     return _issue(ca, "node", usages, now=now, days=days, key=key, hosts=cockroach_node_names(region))
 
@@ -103,12 +103,12 @@ def issue_cockroach_node(
 def issue_cockroach_client(
     ca: KeyPair, user: str, *, now: dt.datetime, days: int = LEAF_DAYS, key: KeyKind = "rsa2048"
 ) -> KeyPair:
-    """The certificate with which `user` logs in to CockroachDB."""
+    """Make the certificate with which `user` logs in to CockroachDB."""
     return _issue(ca, user, (ExtendedKeyUsageOID.CLIENT_AUTH,), now=now, days=days, key=key, hosts=())
 
 
 def cockroach_node_names(region: str) -> list[str]:
-    """The names and addresses by which a region's nodes are reached."""
+    """Return the names and addresses by which a region's nodes are reached."""
     zone = names.zone(region)
     suffixes = ("", f".{region}", f".{region}.svc", f".{zone}")
     return [
@@ -121,17 +121,17 @@ def cockroach_node_names(region: str) -> list[str]:
 
 
 def make_login_key(comment: str) -> SSHKey:
-    """A key to log in to machines with."""
+    """Make a key to log in to machines with."""
     return _make_ssh_key(comment)
 
 
 def make_host_key(comment: str) -> SSHKey:
-    """A key by which a machine proves who it is."""
+    """Make a key by which a machine proves its identity."""
     return _make_ssh_key(comment)
 
 
 def read_ssh_key(private: str, comment: str) -> SSHKey:
-    """The pair of an OpenSSH private key.
+    """Return the key pair of an OpenSSH private key.
 
     Raises:
         ValueError: it is not one; nothing of it is in the message.
@@ -144,7 +144,7 @@ def read_ssh_key(private: str, comment: str) -> SSHKey:
 
 
 def read_key_pair(text: str) -> KeyPair:
-    """A certificate and its key from one PEM text, the certificate first.
+    """Parse a certificate and its key from one PEM text, the certificate first.
 
     Raises:
         ValueError: it is not that.
@@ -161,12 +161,12 @@ def read_key_pair(text: str) -> KeyPair:
 
 
 def make_token(nbytes: int) -> str:
-    """`nbytes` random bytes in hexadecimal."""
+    """Return `nbytes` random bytes in hexadecimal."""
     return secrets.token_hex(nbytes)
 
 
 def is_issued_by(cert_pem: str, ca_pem: str) -> bool:
-    """Whether a certificate was signed by a CA (or one of several, in a bundle)."""
+    """Return True when a certificate was signed by a CA, or by one of a bundle."""
     certificate = _read(cert_pem)
     for ca in x509.load_pem_x509_certificates(ca_pem.encode()):
         try:
@@ -178,13 +178,13 @@ def is_issued_by(cert_pem: str, ca_pem: str) -> bool:
 
 
 def covers(cert_pem: str, hosts: Iterable[str]) -> list[str]:
-    """Those of `hosts` (names, addresses, `*.` names) for which a certificate is not valid, in their order."""
+    """Return those of `hosts` (names, addresses, `*.` names) for which a certificate is not valid, in order."""
     dns, addresses = _subject_alternatives(_read(cert_pem))
     return [host for host in hosts if not _covered(host, dns, addresses)]
 
 
 def expires(cert_pem: str) -> dt.datetime:
-    """Until when a certificate is valid."""
+    """Return the time at which a certificate ends."""
     return _read(cert_pem).not_valid_after_utc
 
 

@@ -98,7 +98,7 @@ def test_a_second_run_finds_everything_held() -> None:
 def test_a_step_that_ran_but_does_not_hold_has_failed() -> None:
     results = go(Thing(name="a", state=State(), useless=True))
     assert results["a"].outcome is Outcome.FAILED
-    assert "does not hold" in results["a"].detail
+    assert "still not as required" in results["a"].detail
 
 
 def test_what_depends_on_a_failure_is_blocked_with_its_culprit_and_the_rest_goes_on() -> None:
@@ -198,7 +198,7 @@ def test_events_tell_the_story_of_a_step_in_order() -> None:
     ("steps", "complaint"),
     [
         ([("a", ()), ("a", ())], "two steps are called a"),
-        ([("a", ("b",))], "no step is called"),
+        ([("a", ("b",))], "no step of that name"),
         ([("a", ("b",)), ("b", ("a",))], "wait for each other"),
     ],
 )
