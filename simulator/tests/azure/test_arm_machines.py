@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from crdbmesh_simulator.azure.state import Shortage
-
 COMPUTE = "providers/Microsoft.Compute"
 
 
@@ -166,7 +164,7 @@ def test_quotas_of_the_region_and_of_the_family_are_kept(make_world: Any, serve:
 
 def test_a_region_without_room_fails_the_operation_and_keeps_the_nic(make_world: Any, serve: Any, bodies: Any) -> None:
     world = make_world(scale=600.0)
-    world.subscription.shortages.add(Shortage("eastus", "1"))
+    world.faults.set({"arm.zonal_allocation_failed@eastus-1": 1})
     with serve(world) as arm:
         group = arm.group()
         vnet = arm.vnet(group, "v", "10.0.0.0/16")
@@ -185,18 +183,18 @@ def test_a_region_without_room_fails_the_operation_and_keeps_the_nic(make_world:
         arm.done("DELETE", vm(group, "p"))
         kept = arm.ask("PUT", vm(group, "q"), bodies.vm(other, "q"))
         assert (kept.status, kept.code) == (400, "NicReservedForAnotherVm")
-        world.subscription.shortages.clear()
+        world.faults.clear()
         assert arm.done("PUT", vm(group, "p"), body).body["properties"]["provisioningState"] == "Succeeded"
         third = arm.nic(group, "t", bodies.nic(vnet))
         assert arm.done("PUT", vm(group, "t"), bodies.vm(third, "t")).status == 200
 
 
 def test_a_failed_machine_is_tried_again_by_writing_it_again(arm: Any, bodies: Any) -> None:
-    arm.subscription.shortages.add(Shortage("eastus"))
+    arm.world.faults.set({"arm.allocation_failed@eastus": 1})
     group = arm.group()
     nic = arm.nic(group, "n", bodies.nic(arm.vnet(group, "v", "10.0.0.0/16")))
     assert arm.wait(arm.ask("PUT", vm(group), bodies.vm(nic, "m")))["error"]["code"] == "AllocationFailed"
-    arm.subscription.shortages.clear()
+    arm.world.faults.clear()
     assert arm.done("PUT", vm(group), bodies.vm(nic, "m")).body["properties"]["provisioningState"] == "Succeeded"
     assert len(arm.world.machines) == 1
 

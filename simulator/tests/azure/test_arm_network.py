@@ -260,10 +260,6 @@ def test_a_public_address_appears_when_it_has_succeeded_and_returns(make_world: 
         ({"properties": {}}, "StandardSkuPublicIPAddressesMustBeStatic"),
         ({"zones": ["4"]}, "InvalidAvailabilityZone"),
         ({"zones": ["1"], "location": "westus"}, "LocationNotSupportAvailabilityZones"),
-        (
-            {"properties": {"publicIPAllocationMethod": "Static", "dnsSettings": {"domainNameLabel": "-"}}},
-            "InvalidDomainNameLabel",
-        ),
     ],
 )
 def test_a_public_address_that_cannot_be_is_refused(shared: Any, group: str, change: Any, code: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from crdbmesh_simulator.azure import authorization, quotas, regions, sizes
 from crdbmesh_simulator.azure.call import Answer, Call, result_url, status_url
-from crdbmesh_simulator.azure.catalog import KINDS
 from crdbmesh_simulator.azure.disks import timestamp
 from crdbmesh_simulator.azure.errors import ArmError, Body
 from crdbmesh_simulator.azure.kinds import find_group, page
@@ -98,13 +97,7 @@ def operation_result(call: Call) -> Answer:
         return Answer(202, None, headers, retry_after_s=operation.tracking.poll_after_s[-1])
     if operation.error is not None:
         return Answer(409, {"error": operation.error})
-    resource = call.subscription.find(operation.target)
-    if operation.acts:
-        return Answer(200)
-    if operation.deletes or resource is None:
-        return Answer(204)
-    kind = next(kind for kind in KINDS if kind.type == resource.type)
-    return Answer(200, kind.render(call, resource))
+    return Answer(204 if operation.deletes else 200)
 
 
 def cloud_endpoints(call: Call) -> Answer:

@@ -98,10 +98,8 @@ def ending(subscription: Subscription, kind: str, tracking: Tracking, target: st
 
 
 def no_room(subscription: Subscription, vm: Resource) -> ArmError | None:
-    """Why there is no room for a VM, or None: its region or zone is short, or the fault of that name happens."""
+    """Why there is no room for a VM, or None."""
     zone = next(iter(vm.body.get("zones", [])), None)
-    if any(short.location == vm.location and short.zone in (None, zone) for short in subscription.shortages):
-        return _allocation_failed(zonal=zone is not None)
     faults, places = subscription.world.faults, (vm.location, vm.name, f"{vm.location}-{zone}")
     if zone is not None and faults.happens("arm.zonal_allocation_failed", places, vm.key):
         return _allocation_failed(zonal=True)

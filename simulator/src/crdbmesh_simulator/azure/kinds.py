@@ -300,10 +300,10 @@ def require_tags(tags: object) -> None:
 
 def page(call: Call, entries: list[Body], *, size: int | None = None) -> Answer:
     """One page of a list, with the link to the next."""
-    top = call.query.get("$top", "")
-    if top and (not _NUMBER.fullmatch(top) or int(top) == 0):
-        raise ArmError(400, "InvalidTopParameter", f"The value '{top}' of $top is not a positive number.")
-    limit = min(int(top) if top else 1000, size or call.subscription.page_size)
+    if "$top" in call.query:
+        call.subscription.world.not_known("arm", "a list with $top")
+        raise ArmError(501, "NotImplemented", "Pages have the size that the service gives them here.")
+    limit = size or call.subscription.page_size
     token = call.query.get("$skiptoken", "0")
     if not _NUMBER.fullmatch(token):
         raise ArmError(400, "InvalidSkipToken", f"The provided skip token '{token}' is invalid.")

@@ -6,18 +6,12 @@ import copy
 import ipaddress
 from typing import Any, ClassVar
 
-from crdbmesh_simulator.azure import nsgs, public_ips, subnets, vnets
+from crdbmesh_simulator.azure import nsgs, prefixes, public_ips, subnets, vnets
 from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted
 from crdbmesh_simulator.azure.children import find, require_names
-from crdbmesh_simulator.azure.errors import (
-    ArmError,
-    Body,
-    invalid_reference,
-    missing_reference,
-    not_provisioned,
-    retryable,
-)
+from crdbmesh_simulator.azure.errors import ArmError, Body, invalid_reference, missing_reference
 from crdbmesh_simulator.azure.kinds import Identity, Kind
+from crdbmesh_simulator.azure.references import find_reference, require_provisioned
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
 _RESERVED = 4
@@ -49,18 +43,19 @@ class Interfaces(Kind):
         """Create or replace a NIC, at once: the answer says Succeeded, and no operation follows."""
         subscription = call.subscription
         given = body.get("properties", {})
-        configurations = self._read_configurations(call, identity, given, existing)
+        configuration = _Configuration(call, identity, given, existing).read()
         properties = {
             **_DEFAULTS,
             **{name: value for name, value in given.items() if name != "ipConfigurations"},
             **_FIXED,
             "provisioningState": "Succeeded",
             "resourceGuid": existing.properties["resourceGuid"] if existing else subscription.guid(),
-            "ipConfigurations": configurations,
+            "ipConfigurations": [configuration],
         }
         if "networkSecurityGroup" in given:
             reference = given["networkSecurityGroup"]
-            nsg = _resolve(call, identity, reference, nsgs.NSGS, "properties.networkSecurityGroup")
+            path = "properties.networkSecurityGroup"
+            nsg = find_reference(subscription, identity, identity.id, reference, nsgs.NSGS, path)
             properties["networkSecurityGroup"] = {"id": nsg.id}
         dns = given.get("dnsSettings", {})
         suffix = existing.properties["dnsSettings"]["internalDomainNameSuffix"] if existing else _suffix(subscription)
@@ -103,9 +98,11 @@ class Interfaces(Kind):
             body["properties"]["primary"] = _is_primary(vm, resource)
         return body
 
-    def _read_configurations(
-        self, call: Call, identity: Identity, given: Body, existing: Resource | None
-    ) -> list[Body]:
+
+class _Configuration:
+    """The IP configuration of a NIC being read: one a NIC, IPv4."""
+
+    def __init__(self, call: Call, identity: Identity, given: Body, existing: Resource | None) -> None:
         entries = given.get("ipConfigurations", [])
         if not entries:
             raise ArmError(
@@ -113,44 +110,18 @@ class Interfaces(Kind):
                 "IpConfigurationsMissing",
                 f"Network interface {identity.id} must have one or more IP configurations.",
             )
-        marked = [bool(entry.get("properties", {}).get("primary")) for entry in entries]
-        if len(entries) > 1 and sum(marked) != 1:
-            raise ArmError(
-                400,
-                "PrimaryIpConfigurationMissing",
-                f"Network interface {identity.id} with several IP configurations must have one primary.",
-            )
-        require_names(identity.id, [entry["name"] for entry in entries if entry.get("name")])
-        before = existing.properties["ipConfigurations"] if existing else []
-        taken: list[Body] = []
-        for index, entry in enumerate(entries):
-            path = f"properties.ipConfigurations[{index}]"
-            old = next((one for one in before if one["name"].lower() == str(entry.get("name", "")).lower()), None)
-            one = _Configuration(call, identity, entry, path, old).read(taken)
-            one["properties"]["primary"] = marked[index] or len(entries) == 1
-            taken.append(one)
-        return taken
-
-
-class _Configuration:
-    """One IP configuration being read."""
-
-    def __init__(self, call: Call, identity: Identity, entry: Body, path: str, old: Body | None) -> None:
-        self._call = call
         self._subscription = call.subscription
         self._identity = identity
-        self._path = path
-        self._old = old
-        self._name = str(entry.get("name") or "")
-        self._given: dict[str, Any] = copy.deepcopy(entry.get("properties", {}))
+        self._name = str(entries[0].get("name") or "")
+        self._given: dict[str, Any] = copy.deepcopy(entries[0].get("properties", {}))
         self._id = f"{identity.id}/ipConfigurations/{self._name}"
+        self._old = existing.properties["ipConfigurations"][0]["properties"] if existing else None
+        require_names(identity.id, [self._name])
+        if len(entries) > 1 or self._given.get("privateIPAddressVersion", "IPv4") != "IPv4":
+            call.subscription.world.not_known("arm", "a NIC with several configurations, or one of IPv6")
+            raise ArmError(501, "NotImplemented", "A NIC has one IPv4 configuration here.")
 
-    def read(self, siblings: list[Body]) -> Body:
-        if not self._name:
-            raise ArmError(400, "InvalidRequestFormat", f"Cannot parse the request. {self._path}.name is missing.")
-        if self._given.get("privateIPAddressVersion", "IPv4") != "IPv4":
-            self._subscription.world.not_known("arm", "an IPv6 configuration of a network interface")
-            raise ArmError(501, "NotImplemented", "IPv6 is not implemented here.")
+    def read(self) -> Body:
         subnet = self._read_subnet()
         properties: dict[str, Any] = {
             **self._given,
@@ -158,10 +129,11 @@ class _Configuration:
             "privateIPAllocationMethod": self._given.get("privateIPAllocationMethod", "Dynamic"),
             "privateIPAddressVersion": "IPv4",
             "subnet": {"id": subnet["id"]},
+            "primary": True,
         }
         if "publicIPAddress" in self._given:
             properties["publicIPAddress"] = self._read_public_address()
-        properties["privateIPAddress"] = self._read_address(subnet, siblings)
+        properties["privateIPAddress"] = self._read_address(subnet)
         return {
             "name": self._name,
             "id": self._id,
@@ -173,28 +145,23 @@ class _Configuration:
     def _read_subnet(self) -> Body:
         subnet_id = str(self._given.get("subnet", {}).get("id") or "")
         if not subnet_id:
-            raise missing_reference(f"{self._path}.properties.subnet")
+            raise missing_reference("properties.ipConfigurations[0].properties.subnet")
         vnet_id, _, name = subnet_id.rpartition("/")
         vnet = self._subscription.find(vnet_id.rpartition("/")[0])
         if vnet is None or vnet.location != self._identity.location or vnet.deletion is not None:
             raise invalid_reference(subnet_id, self._identity.id)
         subnet = find(vnet.properties["subnets"], name)
-        if subnet is None or subnet["properties"]["provisioningState"] == "Deleting":
+        if subnet is None:
             raise invalid_reference(subnet_id, self._identity.id)
-        operation = vnets.busy_with(self._subscription, vnet)
-        if operation is not None:
-            left_s = max(1.0, operation.ends_at - self._subscription.now)
-            raise retryable(
-                not_provisioned(vnet.id, self._identity.id, "Updating", operation.kind), retry_after_s=left_s
-            )
-        if vnet.state == "Failed":
-            raise not_provisioned(vnet.id, self._identity.id, vnet.state, vnet.failed_by)
+        require_provisioned(self._subscription, self._identity.id, vnet, vnets.busy_with(self._subscription, vnet))
         return subnet
 
     def _read_public_address(self) -> Body:
         given = self._given["publicIPAddress"]
-        path = f"{self._path}.properties.publicIPAddress"
-        address = _resolve(self._call, self._identity, given, public_ips.PublicAddresses.type, path)
+        path = "properties.ipConfigurations[0].properties.publicIPAddress"
+        address = find_reference(
+            self._subscription, self._identity, self._identity.id, given, public_ips.PublicAddresses.type, path
+        )
         user = public_ips.used_by(self._subscription, address)
         if user is not None and user.lower() != self._id.lower():
             raise ArmError(
@@ -206,7 +173,7 @@ class _Configuration:
         option = given.get("properties", {}).get("deleteOption")
         return {"id": address.id, **({"properties": {"deleteOption": option}} if option else {})}
 
-    def _read_address(self, subnet: Body, siblings: list[Body]) -> str:
+    def _read_address(self, subnet: Body) -> str:
         network = next((prefix for prefix in subnets.ranges(subnet) if prefix.version == 4), None)
         if network is None:
             raise ArmError(
@@ -214,17 +181,18 @@ class _Configuration:
                 "SubnetHasNoIPv4AddressPrefix",
                 f"IP configuration {self._id} needs an IPv4 address, and subnet {subnet['id']} has no IPv4 prefix.",
             )
+        key = subnet["id"].lower()
         used = {
-            configuration["properties"]["privateIPAddress"]: str(configuration["id"])
-            for configuration in self._others(subnet, siblings)
+            one["properties"]["privateIPAddress"]: str(one["id"])
+            for nic, one in self._subscription.ip_configurations()
+            if one["properties"]["subnet"]["id"].lower() == key and nic.key != self._identity.id.lower()
         }
         if self._given.get("privateIPAllocationMethod") == "Static":
-            return self._read_static(ipaddress.IPv4Network(str(network)), used)
-        if self._old is not None and self._old["properties"]["subnet"]["id"].lower() == subnet["id"].lower():
-            return str(self._old["properties"]["privateIPAddress"])
+            return self._read_static(network, used)
+        if self._old is not None and self._old["subnet"]["id"].lower() == key:
+            return str(self._old["privateIPAddress"])
         for number in range(_RESERVED, network.num_addresses - 1):
-            address = str(network[number])
-            if address not in used:
+            if (address := str(network[number])) not in used:
                 return address
         raise ArmError(
             400,
@@ -232,40 +200,24 @@ class _Configuration:
             f"Subnet {subnet['name']} with address prefix {network} does not have enough capacity for 1 IP addresses.",
         )
 
-    def _read_static(self, network: ipaddress.IPv4Network, used: dict[str, str]) -> str:
+    def _read_static(self, network: prefixes.Prefix, used: dict[str, str]) -> str:
         text = str(self._given.get("privateIPAddress") or "")
         try:
-            address = ipaddress.IPv4Address(text)
+            address = ipaddress.ip_address(text)
         except ValueError:
-            raise ArmError(
-                400, "InvalidIPAddressFormat", f"Private static IP address {text!r} of {self._id} is not valid."
-            ) from None
+            problem = f"Private static IP address {text!r} of {self._id} is not valid."
+            raise ArmError(400, "InvalidIPAddressFormat", problem) from None
+        problem = f"Private static IP address {text} "
         if address not in network:
-            raise ArmError(
-                400,
-                "PrivateIPAddressNotInSubnet",
-                f"Private static IP address {text} does not belong to the range of subnet prefix {network}.",
-            )
+            problem += f"does not belong to the range of subnet prefix {network}."
+            raise ArmError(400, "PrivateIPAddressNotInSubnet", problem)
         if int(address) - int(network.network_address) < _RESERVED or address == network.broadcast_address:
-            raise ArmError(
-                400,
-                "PrivateIPAddressInReservedRange",
-                f"Private static IP address {text} falls within reserved IP range of subnet prefix {network}.",
-            )
+            problem += f"falls within reserved IP range of subnet prefix {network}."
+            raise ArmError(400, "PrivateIPAddressInReservedRange", problem)
         if text in used:
-            raise ArmError(
-                400,
-                "PrivateIPAddressIsAllocated",
-                f"IP configuration {self._id} is using the private IP address {text} which is already allocated to "
-                f"resource {used[text]}.",
-            )
+            problem = f"IP configuration {self._id} is using the private IP address {text} which is already allocated"
+            raise ArmError(400, "PrivateIPAddressIsAllocated", f"{problem} to resource {used[text]}.")
         return text
-
-    def _others(self, subnet: Body, siblings: list[Body]) -> list[Body]:
-        mine = self._identity.id.lower()
-        others = [one for nic, one in self._subscription.ip_configurations() if nic.key != mine]
-        key = subnet["id"].lower()
-        return [one for one in [*others, *siblings] if one["properties"]["subnet"]["id"].lower() == key]
 
 
 def attached_to(subscription: Subscription, nic: Resource) -> Resource | None:
@@ -308,20 +260,3 @@ def _is_primary(vm: Resource, nic: Resource) -> bool:
 def _suffix(subscription: Subscription) -> str:
     label = subscription.guid().replace("-", "")[:26]
     return f"{label}.bx.internal.cloudapp.net"
-
-
-def _resolve(call: Call, identity: Identity, given: Body, kind: str, path: str) -> Resource:
-    """The resource that a NIC refers to: in its region, and ready."""
-    referenced = given.get("id")
-    if not referenced:
-        raise missing_reference(path)
-    found = call.subscription.find(str(referenced))
-    if found is None or found.type != kind or found.location != identity.location or found.deletion is not None:
-        raise invalid_reference(str(referenced), identity.id)
-    operation = call.subscription.operations.holding(found.id)
-    if operation is not None:
-        left_s = max(1.0, operation.ends_at - call.subscription.now)
-        raise retryable(not_provisioned(found.id, identity.id, found.state, operation.kind), retry_after_s=left_s)
-    if found.state == "Failed":
-        raise not_provisioned(found.id, identity.id, found.state, found.failed_by)
-    return found

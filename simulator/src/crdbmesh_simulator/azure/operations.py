@@ -15,7 +15,6 @@ from crdbmesh_simulator.azure.call import Tracking
 from crdbmesh_simulator.azure.errors import ArmError, Body
 
 Stage = Callable[[], None]
-_ACTIONS = {"Start", "Stop", "Restart", "Deallocate", "Redeploy", "Reapply"}
 
 
 @dataclass(slots=True)
@@ -46,11 +45,6 @@ class Operation:
     def running(self) -> bool:
         """Whether it has not ended."""
         return self.status == "InProgress"
-
-    @property
-    def acts(self) -> bool:
-        """Whether it does something with a VM, and has no resource for a result."""
-        return self.kind.removesuffix("VirtualMachine") in _ACTIONS
 
     @property
     def deletes(self) -> bool:

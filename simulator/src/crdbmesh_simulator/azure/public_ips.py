@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar
 
 from crdbmesh_simulator.azure import quotas, regions
@@ -11,8 +10,14 @@ from crdbmesh_simulator.azure.errors import ArmError, Body
 from crdbmesh_simulator.azure.kinds import Identity, Kind
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
-_LABEL = re.compile(r"[a-z][a-z0-9-]{1,61}[a-z0-9]")
-_UNSUPPORTED = ("publicIPPrefix", "natGateway", "servicePublicIPAddress", "linkedPublicIPAddress", "ipTags")
+_UNSUPPORTED = (
+    "publicIPPrefix",
+    "natGateway",
+    "servicePublicIPAddress",
+    "linkedPublicIPAddress",
+    "ipTags",
+    "dnsSettings",
+)
 
 
 class PublicAddresses(Kind):
@@ -47,11 +52,10 @@ class PublicAddresses(Kind):
                 "which do not match. Zones cannot be added/updated/removed once the resource is created. The resource "
                 "cannot be updated from regional to zonal or vice-versa.",
             )
-        settings = _dns_settings(subscription, identity, given.get("dnsSettings"))
         address = existing.properties.get("ipAddress") if existing else None
         drawn = (existing.address if existing else None) or subscription.take_address()
         properties = {
-            **{name: value for name, value in given.items() if name not in ("ipAddress", "dnsSettings")},
+            **{name: value for name, value in given.items() if name != "ipAddress"},
             "provisioningState": "Updating",
             "resourceGuid": existing.properties["resourceGuid"] if existing else subscription.guid(),
             "publicIPAddressVersion": "IPv4",
@@ -60,7 +64,6 @@ class PublicAddresses(Kind):
             "ipTags": [],
             "ddosSettings": given.get("ddosSettings", {"protectionMode": "VirtualNetworkInherited"}),
         }
-        properties.update({"dnsSettings": settings} if settings else {})
         properties.update({"ipAddress": address} if address else {})
         stored: Body = {"properties": properties, "sku": sku}
         stored.update({"tags": body["tags"]} if "tags" in body else {})
@@ -170,21 +173,3 @@ def _require_rules(call: Call, identity: Identity, sku: Body, given: Body) -> No
             "InvalidIdleTimeoutForPublicIp",
             f"The idle timeout of public IP address {identity.id} is {idle}; it must be between 4 and 30 minutes.",
         )
-
-
-def _dns_settings(subscription: Subscription, identity: Identity, given: Body | None) -> Body | None:
-    label = (given or {}).get("domainNameLabel")
-    if not label:
-        return None
-    if not _LABEL.fullmatch(label):
-        raise ArmError(
-            400,
-            "InvalidDomainNameLabel",
-            f"The domain name label {label} is invalid. It must conform to the following regular expression: "
-            "^[a-z][a-z0-9-]{1,61}[a-z0-9]$.",
-        )
-    name = f"{label}.{identity.location}.cloudapp.azure.com"
-    for other in subscription.of_type(identity.type):
-        if other.key != identity.id.lower() and other.properties.get("dnsSettings", {}).get("fqdn") == name:
-            raise ArmError(400, "DnsRecordInUse", f"DNS record {name} is already used by another public IP.")
-    return {**(given or {}), "domainNameLabel": label, "fqdn": name}

@@ -136,14 +136,6 @@ class Resource:
         return dict(self.body.get("tags") or {})
 
 
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """A named fault: a region, or one zone of it, that has no room for more machines."""
-
-    location: str
-    zone: str | None = None
-
-
 @dataclass(slots=True)
 class Provider:
     """A resource provider's registration."""
@@ -168,7 +160,6 @@ class Subscription:
         permissions: of the caller's roles at the subscription; `group_permissions`: at groups, by name in lower case.
         locks: management locks by their ids in lower case.
         restrictions: sizes that this subscription may not use somewhere, beside the usual ones.
-        shortages: regions and zones without room.
         unseen: until when the resource providers do not see a new group (its name in lower case).
         late: until when a new resource (id in lower case) cannot be read yet.
         clock_ahead_s: how far the service's clock, as its Date header tells it, is ahead of this computer's.
@@ -202,7 +193,6 @@ class Subscription:
         self.group_permissions: dict[str, list[Body]] = {}
         self.locks: dict[str, Body] = {}
         self.restrictions: set[sizes.Restriction] = set()
-        self.shortages: set[Shortage] = set()
         self.clock_ahead_s = 0.0
         self.throttle = Throttle()
         self.jobs: dict[str, Operation] = {}

@@ -7,15 +7,9 @@ from typing import Any
 
 from crdbmesh_simulator.azure import prefixes
 from crdbmesh_simulator.azure.call import Call
-from crdbmesh_simulator.azure.errors import (
-    ArmError,
-    Body,
-    invalid_reference,
-    missing_reference,
-    not_provisioned,
-    retryable,
-)
+from crdbmesh_simulator.azure.errors import ArmError, Body
 from crdbmesh_simulator.azure.kinds import Identity
+from crdbmesh_simulator.azure.references import find_reference
 from crdbmesh_simulator.azure.state import Subscription
 
 VNETS = "Microsoft.Network/virtualNetworks"
@@ -140,20 +134,5 @@ def render(subscription: Subscription, subnet: Body) -> Body:
 def _resolve_references(subscription: Subscription, vnet: Identity, subnet: Body) -> None:
     properties = subnet["properties"]
     for name, kind in _REFERENCES.items():
-        if name not in properties:
-            continue
-        given = properties[name].get("id")
-        if not given:
-            raise missing_reference(f"properties.{name}")
-        found = subscription.find(given)
-        right = found is not None and found.type == kind and found.location == vnet.location
-        if found is None or not right or found.state == "Deleting":
-            raise invalid_reference(given, str(subnet["id"]))
-        operation = subscription.operations.holding(found.id)
-        if operation is not None:
-            left_s = max(1.0, operation.ends_at - subscription.now)
-            busy = not_provisioned(found.id, vnet.id, found.state, operation.kind)
-            raise retryable(busy, retry_after_s=left_s)
-        if found.state == "Failed":
-            raise not_provisioned(found.id, vnet.id, found.state, found.failed_by)
-        properties[name] = {"id": found.id}
+        if name in properties:
+            find_reference(subscription, vnet, str(subnet["id"]), properties[name], kind, f"properties.{name}")

@@ -284,18 +284,7 @@ def _valid_key(line: str) -> bool:
     except binascii.Error:
         return False
     kind = match[1].encode()
-    if not blob.startswith(len(kind).to_bytes(4, "big") + kind):
-        return False
-    return kind != b"ssh-rsa" or _modulus_bits(blob) >= 2048
-
-
-def _modulus_bits(blob: bytes) -> int:
-    fields = []
-    while blob:
-        size = int.from_bytes(blob[:4], "big")
-        fields.append(blob[4 : 4 + size])
-        blob = blob[4 + size :]
-    return int.from_bytes(fields[2], "big").bit_length() if len(fields) == 3 else 0
+    return blob.startswith(len(kind).to_bytes(4, "big") + kind)
 
 
 def read_custom_data(text: str | None) -> bytes:
