@@ -348,3 +348,23 @@ def test_two_clusters_become_one_database_over_a_ready_link(bench: Any, ca: Any)
     bench.advance(20)
     assert {health(box) for box in boxes.values()} == {(200, "")}
     assert len({node(box).database.cluster_id for box in boxes.values()}) == 1
+
+
+def test_an_expired_certificate_is_refused_until_a_new_one_is_loaded(bench: Any, ca: Any) -> None:
+    _, boxes = region(bench, ca, overrides={0: {"last": 120 / 86400}})
+    init(bench, boxes[1])
+    bench.advance(15)
+    ask = (BINARY, "node", "status", CERTS, "--host=cockroachdb-0.cockroachdb.east")
+    assert bench.run(boxes[1], *ask).exit_code == 0
+    bench.advance(130)
+    refused = bench.run(boxes[1], *ask)
+    assert refused.exit_code == 1
+    assert b"certificate has expired or is not yet valid" in refused.stderr
+    sans = ["localhost", "127.0.0.1", "*.cockroachdb", "*.cockroachdb.east", "cockroachdb-public"]
+    cert, key = ca.issue("node", sans, usages="server client")
+    files = node(boxes[0]).container.files
+    files["/cockroach/cockroach-certs/node.crt"], files["/cockroach/cockroach-certs/node.key"] = cert, key
+    bench.advance(120)
+    assert bench.run(boxes[1], *ask).exit_code == 1
+    assert bench.run(boxes[0], "bash", "-c", "kill -HUP 1").exit_code == 0
+    assert bench.run(boxes[1], *ask).exit_code == 0

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
 import struct
-import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -196,12 +194,3 @@ def test_an_edns_version_that_nobody_knows_is_badvers(doors: NodePorts) -> None:
     doors.tick()
     query = dns.message.make_query(NAME, "A", use_edns=1)
     assert ask(query).rcode() == dns.rcode.BADVERS
-
-
-@pytest.mark.skipif(shutil.which("dig") is None, reason="needs dig")
-def test_dig_reads_the_answer(west: Cluster, doors: NodePorts) -> None:
-    doors.tick()
-    for more in ("+notcp", "+tcp"):
-        command = ["dig", f"@{HERE}", "-p", str(PORT), NAME, "A", "+short", "+tries=1", "+time=3", more]
-        shown = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-        assert (shown.returncode, shown.stdout.split()) == (0, [pod_address(west)]), shown.stdout + shown.stderr

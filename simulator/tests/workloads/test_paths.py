@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from crdbmesh_simulator.workloads import paths
 
 
@@ -138,3 +140,27 @@ def test_the_api_is_reached_on_loopback_from_the_host_only(bench: Any) -> None:
     assert paths.connect(bench.world, container(shell), "10.201.0.1", 443) is None
     cluster.members["n10"].running = False
     assert said(paths.connect(bench.world, container(host), "127.0.0.1", 6444)) == paths.REFUSED
+
+
+@pytest.mark.parametrize(("mtu", "carries"), [(None, True), ("1450", True), ("1500", False)])
+def test_packets_that_do_not_fit_into_the_tunnel_are_lost(
+    bench: Any, ca: Any, mtu: str | None, *, carries: bool
+) -> None:
+    cluster = bench.cluster(1, nodes=2, kube_proxy=False)
+    bench.agents(cluster, name="east", number=1, **({"mtu": mtu} if mtu else {}))
+    bench.coredns(cluster)
+    bench.namespace(cluster, "east")
+    seeds = ["cockroachdb-0.cockroachdb.east.svc.cluster.local"]
+    boxes = [
+        bench.cockroach(cluster, f"n1{number}", number, ca=ca, namespace="east", join=seeds) for number in range(2)
+    ]
+    bench.headless(cluster, "east", boxes)
+    bench.advance(20)
+    assert paths.connect(bench.world, boxes[1].programs["db"].container, boxes[0].ip, 26257) is None
+    certs = "--certs-dir=/cockroach/cockroach-certs"
+    made = bench.run(boxes[0], "/cockroach/cockroach", "init", certs, "--host=cockroachdb-0.cockroachdb.east")
+    assert made.exit_code == 0, made.stderr
+    bench.advance(60)
+    assert (boxes[1].programs["db"].inner.database is not None) == carries
+    lost = f"dial tcp {boxes[0].ip}:26257: i/o timeout"
+    assert (lost in "\n".join(boxes[1].programs["db"].log)) != carries

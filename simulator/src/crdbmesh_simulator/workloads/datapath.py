@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 
 
+LINK_MTU = 1500
+"""The largest packet between Azure VMs (Microsoft: virtual machine network throughput)."""
+TUNNEL_COST = 50
+"""What VXLAN puts around a packet: outer IPv4 (20), UDP (8), VXLAN (8) and inner Ethernet (14) headers."""
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteNode:
     """A node of another cluster, as learned over the clustermesh."""
@@ -41,6 +47,8 @@ class Datapath(Service):
     """The agent of a network plugin on one node."""
 
     replaces_kube_proxy = False
+    mtu: int | None = None
+    """The MTU that it was told to give to pods, or None when it finds out by itself."""
     initialised = False
 
     @abstractmethod
@@ -65,6 +73,12 @@ def find_agent(cluster: Cluster, member: Member) -> Datapath | None:
             if agent is not None:
                 return agent
     return None
+
+
+def pod_mtu(cluster: Cluster, member: Member) -> int:
+    """The largest packet that the pods of a node send: without other orders, what fits into the tunnel."""
+    agent = find_agent(cluster, member)
+    return (agent.mtu if agent is not None else None) or LINK_MTU - TUNNEL_COST
 
 
 def handles_cluster_ip(cluster: Cluster, member: Member, *, host: bool) -> bool:

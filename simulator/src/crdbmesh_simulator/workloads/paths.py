@@ -318,18 +318,19 @@ def _through_tunnel(world: World, start: Origin, ip: str, port: int, protocol: s
     return _in_sandbox(cluster, box, port, protocol)
 
 
-def tunnel_reason(world: World, start: Origin, ip: str) -> str | None:
-    """Why packets to a pod's address do not arrive at its node, or do not come back; None when they do."""
-    route = datapath.find_route(start.cluster, start.node, ip)
-    if route is None:
-        return f"{TIMEOUT} (no route to {ip})"
-    if route.cluster is None and route.node_name == start.node.node_name:
-        return None
-    found = _tunnel(world, start, route)
-    if isinstance(found, str):
-        return symptom(found)
-    reason = _reply(world, start, *found)
-    return None if reason is None else symptom(reason)
+def carries_large(world: World, source: Source, reached: Reached) -> bool:
+    """Whether full-sized packets of a connection arrive as well, which TCP does not let be fragmented.
+
+    Between pods of two nodes they go through the tunnel, and those that do not fit with what VXLAN adds are lost
+    without a word. Both ends keep to the smaller of their own MTUs.
+    """
+    start = origin(world, source)
+    box = reached.box
+    if box is None or start.box is None or start.host or box.host_network or box.node is start.node:
+        return True
+    assert reached.cluster is not None
+    segment = min(datapath.pod_mtu(start.cluster, start.node), datapath.pod_mtu(reached.cluster, box.node))
+    return segment + datapath.TUNNEL_COST <= datapath.LINK_MTU
 
 
 def _tunnel(world: World, start: Origin, route: datapath.Route) -> tuple[Cluster, Member] | str:

@@ -71,6 +71,7 @@ class CiliumAgent(datapath.Datapath):
         self.config = {path[len(folder) :]: data.decode().strip() for path, data in files.items()}
         self.config = {**(self.config or objects.config_map(self.container.cluster, "cilium-config")), **given}
         self.replaces_kube_proxy = self.config.get("kube-proxy-replacement") == "true"
+        self.mtu = int(self.config.get("mtu") or 0) or None
         self._loaded = True
         problem = identity_problem(self.config)
         if problem:

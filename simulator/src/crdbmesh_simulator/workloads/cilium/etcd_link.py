@@ -162,6 +162,8 @@ def dial(container: Container, config: EtcdConfig, endpoint: str) -> Dialled:
             first = first or f"dial tcp {ip}:{port}: {'connect: ' if symptom == paths.REFUSED else ''}{symptom}"
             continue
         etcd: Any = reached.program
+        if not paths.carries_large(container.world, container, reached):
+            return Dialled(endpoint, addresses, ip, tls_error=f"read tcp {ip}:{port}: i/o timeout")
         if not hasattr(etcd, "server_files"):
             return Dialled(endpoint, addresses, ip, tls_error="EOF")
         return _shake_hands(container, config, Dialled(endpoint, addresses, ip, etcd), host)

@@ -34,10 +34,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The process at the other end, and the address it was reached at."""
+    """The process at the other end, the address it was reached at, and whether full-sized packets arrive there."""
 
     node: CockroachNode
     ip: str
+    large: bool = True
 
 
 def dial(container: Container, host: str, port: int, client: Pair | None, *, plain: bool = False) -> Peer | Failed:
@@ -65,6 +66,8 @@ def dial(container: Container, host: str, port: int, client: Pair | None, *, pla
             continue
         if plain:
             return found
+        if not found.large:
+            return Failed(f"dial tcp {ip}:{port}: i/o timeout", _DIAL_S, "packet")
         reason = tls(container, found.node, host, client)
         if reason is None:
             return found
@@ -84,7 +87,7 @@ def connect(container: Container, ip: str, port: int) -> Peer | Failed:
     node = unwrap(reached.program, CockroachNode) if reached.program is not None else None
     if node is None:
         return Failed('connection error: desc = "error reading server preface: EOF"', 0.05, "peer")
-    return Peer(node, ip)
+    return Peer(node, ip, paths.carries_large(container.world, container, reached))
 
 
 def tls(container: Container, node: CockroachNode, host: str, client: Pair | None) -> str | None:

@@ -142,6 +142,8 @@ def configuration(values: Obj) -> dict[str, str]:
         ranges = ipam["operator"]["clusterPoolIPv4PodCIDRList"]
         config["cluster-pool-ipv4-cidr"] = ranges if isinstance(ranges, str) else " ".join(ranges)
         config["cluster-pool-ipv4-mask-size"] = ipam["operator"]["clusterPoolIPv4MaskSize"]
+    if values["MTU"]:
+        config["mtu"] = values["MTU"]
     return {key: _text(value) for key, value in config.items()}
 
 
