@@ -25,7 +25,7 @@ def test_files_are_written_read_renamed_and_removed(inn: Town) -> None:
         assert stat.S_IMODE(sftp.stat("box/file").st_mode or 0) == 0o600
         with sftp.open("box/other", "w") as file:
             file.write("x" * 100_000)
-        with pytest.raises(OSError, match="Failure"):
+        with pytest.raises(OSError, match="File exists"):
             sftp.rename("box/file", "box/other")
         sftp.posix_rename("box/file", "box/other")
         assert sftp.listdir("box") == ["other"]
@@ -85,10 +85,6 @@ def test_openssh_sftp_and_scp_move_files_both_ways(town: Town, identity: list[st
     )
     assert back.read_bytes() == source.read_bytes()
     assert town.run("a", "stat -c '%a %s' two").stdout == "640 256000\n"
-    room = subprocess.run(
-        ["sftp", *options, "-b", "-", place], input=b"df\n", check=True, timeout=20, stdout=subprocess.PIPE
-    )
-    assert room.stdout.splitlines()[-1].endswith(b"%")
     old.mkdir()
     town.run("a", "mkdir box; touch box/x1 box/x2 box/y")
     subprocess.run(["scp", "-O", *options, f"{place}:box/x*", str(old)], check=True, timeout=20)

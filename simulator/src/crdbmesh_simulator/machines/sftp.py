@@ -1,307 +1,230 @@
-"""The SFTP subsystem over a machine's file system, with the rights of whoever is logged in.
+"""The files of a machine over SSH, by SFTP and by the old scp protocol, with the rights of whoever is logged in.
 
-Protocol version 3 (draft-ietf-secsh-filexfer-02) as OpenSSH's sftp-server speaks it, with OpenSSH's extensions
-posix-rename, statvfs, fstatvfs, hardlink, fsync, lsetstat and limits.
+asyncssh speaks the protocols (SFTP version 3 with OpenSSH's extensions); here is what the operations do. They refuse by
+`OSError`, which asyncssh translates.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
 import posixpath
 import stat
-import struct
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import paramiko
-from paramiko.message import Message
-from paramiko.sftp import (
-    CMD_EXTENDED,
-    CMD_EXTENDED_REPLY,
-    CMD_INIT,
-    CMD_VERSION,
-    SFTP_EOF,
-    SFTP_FAILURE,
-    SFTP_NO_SUCH_FILE,
-    SFTP_OK,
-    SFTP_OP_UNSUPPORTED,
-    SFTP_PERMISSION_DENIED,
-    int64,
-)  # fmt: skip
-from paramiko.sftp_server import SFTPServer
+import asyncssh
+from asyncssh import (
+    FILEXFER_TYPE_DIRECTORY,
+    FILEXFER_TYPE_REGULAR,
+    FILEXFER_TYPE_SYMLINK,
+    FXF_APPEND,
+    FXF_CREAT,
+    FXF_EXCL,
+    FXF_TRUNC,
+    FXF_WRITE,
+    SFTPAttrs,
+    SFTPName,
+)
 
 from crdbmesh_simulator.machines import faults
-from crdbmesh_simulator.machines.filesystem import READ, Actor, Inode, refuse
+from crdbmesh_simulator.machines.filesystem import READ, Inode, refuse
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
     from crdbmesh_simulator.machines.connection import Connection
-    from crdbmesh_simulator.machines.machine_os import MachineOS
-
-_VERSION = 3
-_BLOCK = 4096
-_USED_KIB, _RESERVED_KIB = 2202010, 16384
-_LIMITS = (262144, 261120, 261120, 1000)
-_EXTENSIONS = (
-    ("posix-rename@openssh.com", "1"), ("statvfs@openssh.com", "2"), ("fstatvfs@openssh.com", "2"),
-    ("hardlink@openssh.com", "1"), ("fsync@openssh.com", "1"),
-    ("lsetstat@openssh.com", "1"), ("limits@openssh.com", "1"),
-)  # fmt: skip
 
 
-class Subsystem(SFTPServer):
-    """The server loop, with OpenSSH's extensions."""
-
-    server: Files
-
-    def _send_server_version(self) -> int:
-        kind, data = self._read_packet()  # type: ignore[attr-defined]
-        if kind != CMD_INIT:
-            raise paramiko.SFTPError("Incompatible sftp protocol")
-        version: int = struct.unpack(">I", data[:4])[0]
-        message = Message()
-        message.add_int(_VERSION)
-        for name, value in _EXTENSIONS:
-            message.add_string(name)
-            message.add_string(value)
-        self._send_packet(CMD_VERSION, message)  # type: ignore[attr-defined]
-        return version
-
-    def _process(self, t: int, request_number: int, msg: Message) -> None:
-        if t != CMD_EXTENDED:
-            super()._process(t, request_number, msg)  # type: ignore[misc]
-            return
-        name = msg.get_text()
-        if name == "limits@openssh.com":
-            numbers = [int64(value) for value in _LIMITS]
-            self._response(request_number, CMD_EXTENDED_REPLY, *numbers)  # type: ignore[attr-defined]
-            return
-        if name in ("statvfs@openssh.com", "fstatvfs@openssh.com"):
-            self._answer_statvfs(request_number, msg, by_path=name.startswith("s"))
-            return
-        status = SFTP_OP_UNSUPPORTED
-        if name == "posix-rename@openssh.com":
-            status = self.server.posix_rename(msg.get_text(), msg.get_text())
-        elif name == "hardlink@openssh.com":
-            status = self.server.hard_link(msg.get_text(), msg.get_text())
-        elif name == "fsync@openssh.com":
-            status = SFTP_OK
-        elif name == "lsetstat@openssh.com":
-            path = msg.get_text()
-            status = self.server.chattr(path, _read_attributes(msg))
-        self._send_status(request_number, status)  # type: ignore[attr-defined]
-
-    def _answer_statvfs(self, request_number: int, msg: Message, *, by_path: bool) -> None:
-        """How much room there is; all folders are of one file system."""
-        found = self.server.stat(msg.get_text()) if by_path else None
-        if isinstance(found, int):
-            self._send_status(request_number, found)  # type: ignore[attr-defined]
-            return
-        numbers = [int64(value) for value in self.server.room()]
-        self._response(request_number, CMD_EXTENDED_REPLY, *numbers)  # type: ignore[attr-defined]
+@dataclass(frozen=True, slots=True)
+class _Open:
+    path: str
+    inode: Inode
+    appends: bool
+    doom: str
 
 
-class Files(paramiko.SFTPServerInterface):
-    """The operations, done as the user."""
+class Files(asyncssh.SFTPServer):
+    """The operations, done as the user.
 
-    def __init__(self, server: Connection, machine: MachineOS, actor: Actor, home: str) -> None:
-        super().__init__(server)
+    Paths are bytes, relative ones to the user's home; attributes as SFTP has them.
+    """
+
+    def __init__(self, server: Connection, channel: asyncssh.SSHServerChannel[bytes]) -> None:
+        super().__init__(channel)
         self._server = server
-        self._broken = False
-        self._machine = machine
-        self._files = machine.files
-        self._who = actor
-        self._home = home
+        self._machine = server.machine
+        self._files = server.machine.files
+        self._who = server.machine.actor(server.user)
+        self._home = server.machine.users[server.user].home
 
-    def room(self) -> tuple[int, ...]:
-        """The file system's numbers, in the order of `statvfs@openssh.com`; the same as `df` says."""
-        total = (self._machine.disk_gib - 1) * 1024**3 // _BLOCK
-        free = total - _USED_KIB * 1024 // _BLOCK
-        spare = free - _RESERVED_KIB * 1024 // _BLOCK
-        inodes = total // 2
-        return (_BLOCK, _BLOCK, total, free, spare, inodes, inodes - 80000, inodes - 80000, 0x801, 0, 255)
+    def exit(self) -> None:
+        """The client is done: say so by an exit status, as sftp-server's process has one."""
+        with contextlib.suppress(OSError):
+            self.channel.exit(0)
 
-    def canonicalize(self, path: str) -> str:
-        """An absolute path; relative ones start at the home directory."""
-        try:
-            return self._files.locate(self._path(path), self._who).path
-        except OSError:
-            return posixpath.normpath(self._path(path))
+    def format_user(self, uid: int | None) -> str:
+        """A user's name, for listings."""
+        return self._machine.user_name(uid or 0)
 
-    def list_folder(self, path: str) -> list[paramiko.SFTPAttributes] | int:
-        """Names and attributes in a directory."""
-        try:
-            names = self._files.names(self._path(path), self._who)
-            inode = self._files.stat(self._path(path), self._who)
-        except OSError as error:
-            return _code(error)
-        return [self._attributes(inode.entries[name], name) for name in names]
+    def format_group(self, gid: int | None) -> str:
+        """A group's name, for listings."""
+        return self._machine.group_name(gid or 0)
 
-    def stat(self, path: str) -> paramiko.SFTPAttributes | int:
+    # --- looking ---
+
+    def realpath(self, path: bytes) -> bytes:
+        """The canonical form of a path."""
+        return self._files.locate(self._path(path), self._who).path.encode()
+
+    def stat(self, path: bytes) -> SFTPAttrs:
         """Attributes, links followed."""
-        return self._stat(path, follow=True)
+        return _attributes(self._files.stat(self._path(path), self._who))
 
-    def lstat(self, path: str) -> paramiko.SFTPAttributes | int:
+    def lstat(self, path: bytes) -> SFTPAttrs:
         """Attributes, of a link itself."""
-        return self._stat(path, follow=False)
+        return _attributes(self._files.stat(self._path(path), self._who, follow=False))
 
-    def open(self, path: str, flags: int, attr: paramiko.SFTPAttributes) -> paramiko.SFTPHandle | int:
+    def fstat(self, file_obj: object) -> SFTPAttrs:
+        """Attributes of an open file."""
+        return _attributes(_opened(file_obj).inode)
+
+    async def scandir(self, path: bytes) -> AsyncIterator[SFTPName]:
+        """The entries of a folder."""
+        full = self._path(path)
+        for name in [".", "..", *self._files.names(full, self._who)]:
+            inode = self._files.stat(posixpath.join(full, name), self._who, follow=False)
+            yield SFTPName(name.encode(), "", _attributes(inode))
+
+    def readlink(self, path: bytes) -> bytes:
+        """Where a link leads."""
+        inode = self._files.stat(self._path(path), self._who, follow=False)
+        if not inode.is_link:
+            raise refuse(errno.EINVAL, self._path(path))
+        return inode.target.encode()
+
+    # --- open files ---
+
+    def open(self, path: bytes, pflags: int, attrs: SFTPAttrs) -> object:
         """Open a file."""
         full = self._path(path)
-        try:
-            if flags & (os.O_WRONLY | os.O_RDWR):
-                self._machine.world.wrote("ssh")
-                mode = attr.st_mode if attr.st_mode is not None else 0o666
-                inode = self._files.open_write(
-                    full,
-                    self._who,
-                    mode=stat.S_IMODE(mode),
-                    truncate=bool(flags & os.O_TRUNC),
-                    create=bool(flags & os.O_CREAT),
-                    exclusive=bool(flags & os.O_EXCL),
-                )
-            else:
-                inode = self._files.stat(full, self._who)
-                if not self._who.may(inode, READ):
-                    raise refuse(errno.EACCES, full)
-        except OSError as error:
-            return _code(error)
-        return _Handle(self, full, inode, flags, faults.of_transfer(self._machine))
-
-    def remove(self, path: str) -> int:
-        """Remove a file."""
-        return self._change(lambda: self._files.remove(self._path(path), self._who))
-
-    def rename(self, oldpath: str, newpath: str) -> int:
-        """Move; refuses to replace, as protocol version 3 has it."""
-        old, new = self._path(oldpath), self._path(newpath)
-        return self._change(lambda: self._files.rename(old, new, self._who, replace=False))
-
-    def posix_rename(self, oldpath: str, newpath: str) -> int:
-        """Move, replacing what is there."""
-        return self._change(lambda: self._files.rename(self._path(oldpath), self._path(newpath), self._who))
-
-    def hard_link(self, oldpath: str, newpath: str) -> int:
-        """Make a second name."""
-        return self._change(lambda: self._files.link(self._path(oldpath), self._path(newpath), self._who))
-
-    def mkdir(self, path: str, attr: paramiko.SFTPAttributes) -> int:
-        """Make a directory."""
-        mode = stat.S_IMODE(attr.st_mode) if attr.st_mode is not None else 0o777
-        return self._change(lambda: self._files.mkdir(self._path(path), self._who, mode=mode))
-
-    def rmdir(self, path: str) -> int:
-        """Remove an empty directory."""
-        return self._change(lambda: self._files.rmdir(self._path(path), self._who))
-
-    def chattr(self, path: str, attr: paramiko.SFTPAttributes) -> int:
-        """Change mode, owner, size or times."""
-        full = self._path(path)
-
-        def change() -> None:
-            inode = self._files.stat(full, self._who)
-            if attr.st_mode is not None:
-                self._files.chmod(full, stat.S_IMODE(attr.st_mode), self._who)
-            if attr.st_uid is not None and attr.st_gid is not None:
-                self._files.chown(full, attr.st_uid, attr.st_gid, self._who)
-            if attr.st_size is not None:
-                self._files.truncate(self._files.open_write(full, self._who, truncate=False), attr.st_size)
-            if attr.st_mtime is not None:
-                inode.mtime = float(attr.st_mtime)
-
-        counted = attr.st_mode is not None or attr.st_uid is not None or attr.st_size is not None
-        return self._change(change, counted=counted)
-
-    def readlink(self, path: str) -> str | int:
-        """Where a link leads."""
-        try:
-            inode = self._files.stat(self._path(path), self._who, follow=False)
-        except OSError as error:
-            return _code(error)
-        return inode.target if inode.is_link else SFTP_FAILURE
-
-    def symlink(self, target_path: str, path: str) -> int:
-        """Make a link."""
-        return self._change(lambda: self._files.symlink(target_path, self._path(path), self._who))
-
-    def attributes(self, inode: Inode) -> paramiko.SFTPAttributes:
-        """Attributes of an open file."""
-        return self._attributes(inode, "")
-
-    def write(self, inode: Inode, offset: int, data: bytes, *, append: bool) -> None:
-        """Write into an open file."""
-        self._files.put(inode, data, None if append else offset)
-
-    def break_at(self, moment: str, doom: str) -> bool:
-        """Reset the connection if that is when it is to break. Whether it is broken by now."""
-        if moment == doom and not self._broken:
-            self._broken = True
-            self._server.reset()
-        return self._broken
-
-    def _path(self, path: str) -> str:
-        return posixpath.join(self._home, path or ".")
-
-    def _stat(self, path: str, *, follow: bool) -> paramiko.SFTPAttributes | int:
-        try:
-            return self._attributes(self._files.stat(self._path(path), self._who, follow=follow), "")
-        except OSError as error:
-            return _code(error)
-
-    def _attributes(self, inode: Inode, name: str) -> paramiko.SFTPAttributes:
-        found = paramiko.SFTPAttributes()
-        found.st_size, found.st_mode = inode.size, inode.mode
-        found.st_uid, found.st_gid = inode.uid, inode.gid
-        found.st_mtime = found.st_atime = int(inode.mtime)
-        found.filename = name
-        return found
-
-    def _change(self, body: Any, *, counted: bool = True) -> int:
-        if counted:
+        if pflags & FXF_WRITE:
             self._machine.world.wrote("ssh")
+            inode = self._files.open_write(
+                full,
+                self._who,
+                mode=stat.S_IMODE(0o666 if attrs.permissions is None else attrs.permissions),
+                truncate=bool(pflags & FXF_TRUNC),
+                create=bool(pflags & FXF_CREAT),
+                exclusive=bool(pflags & FXF_EXCL),
+            )
+        else:
+            inode = self._files.stat(full, self._who)
+            if not self._who.may(inode, READ):
+                raise refuse(errno.EACCES, full)
+        return _Open(full, inode, bool(pflags & FXF_APPEND), faults.of_transfer(self._machine))
+
+    def close(self, file_obj: object) -> None:
+        """Nothing is left to do."""
+
+    def read(self, file_obj: object, offset: int, size: int) -> bytes:
+        """A part of an open file."""
+        opened = _opened(file_obj)
+        if opened.doom:
+            self._server.reset()
+        if not opened.inode.is_file:
+            raise refuse(errno.EISDIR, opened.path)
+        return bytes(opened.inode.content[offset : offset + size])
+
+    def write(self, file_obj: object, offset: int, data: bytes) -> int:
+        """Write into an open file."""
+        opened = _opened(file_obj)
+        if opened.doom == faults.BEFORE:
+            self._server.reset()
+            raise refuse(errno.EIO, opened.path)
+        self._files.put(opened.inode, data, None if opened.appends else offset)
+        if opened.doom == faults.AFTER:
+            self._server.reset()
+        return len(data)
+
+    # --- changing ---
+
+    def setstat(self, path: bytes, attrs: SFTPAttrs) -> None:
+        """Change mode, owner, size or times."""
+        full, files, who = self._path(path), self._files, self._who
+        inode = files.stat(full, who)
+        if attrs.mtime is not None:
+            inode.mtime = float(attrs.mtime)
+        if attrs.permissions is None and attrs.uid is None and attrs.size is None:
+            return
+        with self._change():
+            if attrs.permissions is not None:
+                files.chmod(full, stat.S_IMODE(attrs.permissions), who)
+            if attrs.uid is not None and attrs.gid is not None:
+                files.chown(full, attrs.uid, attrs.gid, who)
+            if attrs.size is not None:
+                files.truncate(files.open_write(full, who, truncate=False), attrs.size)
+
+    def fsetstat(self, file_obj: object, attrs: SFTPAttrs) -> None:
+        """The same, of an open file."""
+        self.setstat(_opened(file_obj).path.encode(), attrs)
+
+    def remove(self, path: bytes) -> None:
+        """Remove a file."""
+        with self._change():
+            self._files.remove(self._path(path), self._who)
+
+    def rename(self, oldpath: bytes, newpath: bytes) -> None:
+        """Move; refuses to replace, as protocol version 3 has it."""
+        with self._change():
+            self._files.rename(self._path(oldpath), self._path(newpath), self._who, replace=False)
+
+    def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+        """Move, replacing what is there."""
+        with self._change():
+            self._files.rename(self._path(oldpath), self._path(newpath), self._who)
+
+    def mkdir(self, path: bytes, attrs: SFTPAttrs) -> None:
+        """Make a directory."""
+        with self._change():
+            mode = stat.S_IMODE(0o777 if attrs.permissions is None else attrs.permissions)
+            self._files.mkdir(self._path(path), self._who, mode=mode)
+
+    def rmdir(self, path: bytes) -> None:
+        """Remove an empty directory."""
+        with self._change():
+            self._files.rmdir(self._path(path), self._who)
+
+    def symlink(self, oldpath: bytes, newpath: bytes) -> None:
+        """Make a link."""
+        with self._change():
+            self._files.symlink(oldpath.decode(), self._path(newpath), self._who)
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[None]:
+        """Count a write; what only the owner may do is denied as OpenSSH's server denies it."""
+        self._machine.world.wrote("ssh")
         try:
-            body()
-        except OSError as error:
-            return _code(error)
-        return SFTP_OK
+            yield
+        except PermissionError as error:
+            raise asyncssh.SFTPPermissionDenied("Permission denied") from error
+
+    def _path(self, path: bytes) -> str:
+        return posixpath.join(self._home, path.decode("utf-8", "surrogateescape") or ".")
 
 
-class _Handle(paramiko.SFTPHandle):
-    def __init__(self, files: Files, path: str, inode: Inode, flags: int, doom: str) -> None:
-        super().__init__(flags)
-        self._files = files
-        self._path = path
-        self._inode = inode
-        self._doom = doom
-        self._append = bool(flags & os.O_APPEND)
-
-    def read(self, offset: int, length: int) -> bytes | int:
-        if not self._inode.is_file or self._files.break_at(self._doom or faults.BEFORE, self._doom):
-            return SFTP_FAILURE
-        data = bytes(self._inode.content[offset : offset + length])
-        return data or SFTP_EOF
-
-    def write(self, offset: int, data: ReadableBuffer) -> int:
-        if self._files.break_at(faults.BEFORE, self._doom):
-            return SFTP_FAILURE
-        self._files.write(self._inode, offset, bytes(data), append=self._append)
-        self._files.break_at(faults.AFTER, self._doom)
-        return SFTP_OK
-
-    def stat(self) -> paramiko.SFTPAttributes:
-        return self._files.attributes(self._inode)
-
-    def chattr(self, attr: paramiko.SFTPAttributes) -> int:
-        return self._files.chattr(self._path, attr)
+def _opened(file_obj: object) -> _Open:
+    assert isinstance(file_obj, _Open)
+    return file_obj
 
 
-def _read_attributes(message: Message) -> paramiko.SFTPAttributes:
-    attributes: paramiko.SFTPAttributes = paramiko.SFTPAttributes._from_msg(message)  # type: ignore[attr-defined]  # noqa: SLF001
-    return attributes
-
-
-def _code(error: OSError) -> int:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-        return SFTP_NO_SUCH_FILE
-    return SFTP_PERMISSION_DENIED if error.errno in (errno.EACCES, errno.EPERM) else SFTP_FAILURE
+def _attributes(inode: Inode) -> SFTPAttrs:
+    kinds = {stat.S_IFDIR: FILEXFER_TYPE_DIRECTORY, stat.S_IFLNK: FILEXFER_TYPE_SYMLINK}
+    return SFTPAttrs(
+        type=kinds.get(stat.S_IFMT(inode.mode), FILEXFER_TYPE_REGULAR),
+        size=inode.size,
+        uid=inode.uid,
+        gid=inode.gid,
+        permissions=inode.mode,
+        atime=int(inode.mtime),
+        mtime=int(inode.mtime),
+    )

@@ -12,7 +12,7 @@ import binascii
 import re
 from typing import TYPE_CHECKING
 
-import paramiko
+import asyncssh
 
 from crdbmesh_simulator.machines import ssh_keys
 from crdbmesh_simulator.machines.filesystem import Actor
@@ -53,7 +53,7 @@ class Sshd:
         if name == "ssh.socket" or (name == "ssh.service" and not self._socket_active()):
             self.ports = ()
 
-    def host_keys(self) -> list[paramiko.PKey]:
+    def host_keys(self) -> list[asyncssh.SSHKey]:
         """The host keys it shows: those whose private files only root can read."""
         found = []
         for kind in ssh_keys.KINDS:
@@ -65,8 +65,8 @@ class Sshd:
                 found.append(key)
         return found
 
-    def accepts(self, user: str, key: paramiko.PKey) -> bool:
-        """Whether a key may log in as a user: root may not, as Azure's images have it."""
+    def accepts(self, user: str, key: bytes) -> bool:
+        """Whether a public key (its SSH wire form) may log in as a user: root may not, as Azure's images have it."""
         account = self._machine.users.get(user)
         if account is None or account.uid == 0 or account.shell.endswith(("nologin", "false")):
             return False
@@ -76,7 +76,7 @@ class Sshd:
         for line in bytes(inode.content).decode("utf-8", "replace").splitlines():
             match = None if line.lstrip().startswith("#") else _KEY_LINE.search(line)
             try:
-                if match and base64.b64decode(match[2]) == key.asbytes():
+                if match and base64.b64decode(match[2]) == key:
                     return True
             except binascii.Error:
                 continue

@@ -9,9 +9,7 @@ import urllib.parse
 from crdbmesh_simulator.machines import internet, k3s_http, names, ports
 from crdbmesh_simulator.machines.commands.table import parse, program
 from crdbmesh_simulator.machines.process import Process, UsageError, encode, os_error
-from crdbmesh_simulator.machines.scp import scp
 
-program("scp")(scp)
 _METADATA = "169.254.169.254"
 
 
