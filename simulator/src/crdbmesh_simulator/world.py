@@ -18,8 +18,8 @@ from crdbmesh_simulator.faults import Faults
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.state import Subscription
+    from crdbmesh_simulator.filesystem import FileSystem
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster
-    from crdbmesh_simulator.machines.filesystem import FileSystem
     from crdbmesh_simulator.machines.machine_os import MachineOS
     from crdbmesh_simulator.network import Network
 

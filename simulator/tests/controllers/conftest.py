@@ -13,13 +13,13 @@ import trustme
 import yaml
 
 from crdbmesh_simulator.clock import Clock
+from crdbmesh_simulator.filesystem import Actor, FileSystem
 from crdbmesh_simulator.kubernetes.api.authority import Authority
 from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.pods import Pods
 from crdbmesh_simulator.kubernetes.api.store import Store
 from crdbmesh_simulator.kubernetes.controllers import Controllers
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program
-from crdbmesh_simulator.machines.filesystem import Actor, FileSystem
 from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from crdbmesh_simulator.machines.filesystem import Actor
+from crdbmesh_simulator.filesystem import Actor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -165,7 +165,7 @@ class Town:
             }  # fmt: skip
             try:
                 client.connect(self.address(name), port=port, **(options | more))
-            except (paramiko.ssh_exception.NoValidConnectionsError, EOFError):
+            except (ConnectionError, paramiko.ssh_exception.NoValidConnectionsError, EOFError):
                 client.close()
                 if time.monotonic() > until:
                     raise

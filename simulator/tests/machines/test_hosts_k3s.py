@@ -51,14 +51,13 @@ def test_a_first_server_begins_a_cluster(fast_town: Town) -> None:
         "cluster.local",
     )
     assert member.config["node-label"] == ["a=b"]
-    look = "stat -c '%a %U' /etc/rancher/k3s/k3s.yaml; k3s kubectl get --raw /readyz; cat /var/lib/rancher/k3s/*/token"
-    assert fast_town.run("s1", look, sudo=True).stdout == f"600 root\nokK10{cluster.authority.ca_hash}::server:secret\n"
+    look = "stat -c '%a %U' /etc/rancher/k3s/k3s.yaml; cat /var/lib/rancher/k3s/server/token"
+    assert fast_town.run("s1", look, sudo=True).stdout == f"600 root\nK10{cluster.authority.ca_hash}::server:secret\n"
     assert (
         fast_town.run("s1", "sudo grep server: /etc/rancher/k3s/k3s.yaml").stdout
         == "    server: https://127.0.0.1:6443\n"
     )
     assert fast_town.run("s1", "cat /etc/rancher/k3s/k3s.yaml").status == 1
-    assert fast_town.run("s1", "curl -sk https://127.0.0.1:6443/ping").stdout == "pong"
     assert fast_town.run("s1", "sudo grep -c cni /var/lib/rancher/k3s/agent/etc/containerd/config.toml").stdout == "0\n"
 
 
@@ -156,7 +155,8 @@ def test_a_server_skips_unknown_settings_of_its_file_aloud_and_refuses_unknown_f
     assert "Unknown flag --clutser-dns found in config.yaml, skipping" in fast_town.journal("s1")
     assert [unknown.what for unknown in fast_town.world.unknown] == ["k3s server: setting clutser-dns"]
     unit = "/etc/systemd/system/k3s.service"
-    fast_town.run("s1", f"sed -i 's/^ExecStart=.*/& --frobnicate/' {unit}; systemctl daemon-reload", sudo=True)
+    text = "[Service]\nType=notify\nExecStart=/usr/local/bin/k3s server --frobnicate"
+    fast_town.run("s1", f"echo '{text}' > {unit}; systemctl daemon-reload", sudo=True)
     assert fast_town.run("s1", "sudo systemctl restart k3s").status == 1
     assert "flag provided but not defined: -frobnicate" in fast_town.journal("s1")
 
@@ -168,8 +168,8 @@ def test_flags_beat_the_file_and_the_folder_adds_to_it(fast_town: Town) -> None:
     fast_town.put("s1", "/etc/rancher/k3s/config.yaml.d/20.yaml", "tls-san: [y]\n")
     fast_town.run(
         "s1",
-        "sed -i 's/^ExecStart=.*/& --node-name=flag --kubelet-arg a=b --kubelet-arg=c=d/' "
-        "/etc/systemd/system/k3s.service; systemctl daemon-reload; systemctl start k3s",
+        "echo '[Service]\nType=notify\nExecStart=/usr/local/bin/k3s server --node-name=flag --kubelet-arg a=b "
+        "--kubelet-arg=c=d' > /etc/systemd/system/k3s.service; systemctl daemon-reload; systemctl start k3s",
         sudo=True,
     )
     config = fast_town.member("flag").config
@@ -217,37 +217,3 @@ def test_a_new_machine_takes_a_lost_ones_name_once_its_node_is_deleted(cluster: 
     store.delete(node, None, "s2", propagation="Background")
     cluster.until(lambda: cluster.member("s2").running, "the new machine to join")
     assert cluster.member("s2").machine.name == "s3"
-
-
-def test_the_installer_installs_enables_and_starts(fast_town: Town) -> None:
-    fast_town.add("s1")
-    command = ("curl -sfL https://get.k3s.io | INSTALL_K3S_VERSION=v1.36.2+k3s1 K3S_TOKEN=secret sh -s - "
-               "server --cluster-init --disable=traefik --write-kubeconfig-mode 644")  # fmt: skip
-    done = fast_town.run("s1", command)
-    assert done.status == 0, done
-    assert "[INFO]  systemd: Starting k3s" in done.stdout
-    member = fast_town.member("s1")
-    assert (member.version, member.config["disable"], member.config["token"]) == ("v1.36.2+k3s1", ["traefik"], "secret")
-    assert (
-        fast_town.run("s1", "kubectl get nodes -o name; k3s --version | head -1").stdout
-        == "k3s version v1.36.2+k3s1 (simulated)\n"
-    )
-    assert fast_town.run("s1", "sudo stat -c %a /etc/systemd/system/k3s.service.env").stdout == "600\n"
-    before = fast_town.world.writes["ssh"]
-    assert "No change detected so skipping service start" in fast_town.run("s1", command).stdout
-    assert fast_town.world.writes["ssh"] == before
-    assert fast_town.run("s1", "k3s-uninstall.sh").status == 0
-    assert (
-        fast_town.run("s1", "ls /var/lib/rancher /usr/local/bin; systemctl is-active k3s").stdout.split()[-1]
-        == "inactive"
-    )
-    assert member.running is False
-
-
-def test_the_installer_makes_agents_from_a_url(cluster: Town) -> None:
-    done = cluster.run("s2", "curl -sfLo i.sh https://get.k3s.io; K3S_URL=https://10.1.0.4:6443 sh i.sh")
-    assert (done.status, "K3S_TOKEN or K3S_TOKEN_FILE is not defined" in done.stderr) == (1, True)
-    done = cluster.run("s2", "K3S_URL=https://10.1.0.4:6443 K3S_TOKEN=secret sh i.sh")
-    assert done.status == 0, done
-    assert cluster.member("s2").role == "agent"
-    assert cluster.run("s2", "systemctl is-enabled k3s-agent").stdout == "enabled\n"

@@ -25,13 +25,13 @@ from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError
 from crdbmesh.local import kubeconfig, pki
 from crdbmesh_simulator.clock import Clock
+from crdbmesh_simulator.filesystem import FileSystem
 from crdbmesh_simulator.kubernetes.api.authority import Authority
 from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.door import KubeDoors
 from crdbmesh_simulator.kubernetes.api.store import Store
 from crdbmesh_simulator.kubernetes.controllers import Controllers
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program
-from crdbmesh_simulator.machines.filesystem import FileSystem
 from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:

@@ -15,48 +15,41 @@ import gzip
 import json
 import posixpath
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from crdbmesh_simulator.filesystem import Actor
 from crdbmesh_simulator.machines import ssh_keys
-from crdbmesh_simulator.machines.filesystem import Actor
-from crdbmesh_simulator.machines.process import (
-    Buffer,
-    Bytes,
-    Expired,
-    Killed,
-    Process,
-    Signalled,
-    decode,
-    run,
-)
+from crdbmesh_simulator.shell.process import Buffer, Process, Run, Signalled, decode, execute
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.machines.machine_os import MachineOS
 
+Steps = Generator[float, None, None]
+"""What takes time: it yields simulated seconds to wait."""
+
 _HANDLED = frozenset({
-    "ssh_keys", "ssh_deletekeys", "ssh_genkeytypes", "write_files", "runcmd", "bootcmd", "packages", "package_update",
-    "package_upgrade", "package_reboot_if_required", "hostname", "fqdn", "prefer_fqdn_over_hostname",
-    "preserve_hostname",
-    "users", "ssh_authorized_keys", "disable_root", "disable_root_opts", "ssh_pwauth", "timezone", "locale",
-    "final_message", "allow_public_ssh_keys", "ssh_quiet_keygen", "ssh_publish_hostkeys", "no_ssh_fingerprints",
-    "manage_etc_hosts", "merge_how", "merge_type", "output",
+    "ssh_keys", "ssh_deletekeys", "ssh_genkeytypes", "write_files", "runcmd", "bootcmd", "hostname", "fqdn",
+    "prefer_fqdn_over_hostname", "preserve_hostname", "users", "ssh_authorized_keys", "disable_root",
+    "disable_root_opts", "ssh_pwauth", "timezone", "locale", "final_message", "allow_public_ssh_keys",
+    "ssh_quiet_keygen", "ssh_publish_hostkeys", "no_ssh_fingerprints", "manage_etc_hosts", "merge_how", "merge_type",
+    "output",
 })  # fmt: skip
 _SCHEMA_ONLY = frozenset({
     "ansible", "apk_repos", "apt", "apt_pipelining", "apt_reboot_if_required", "apt_update", "apt_upgrade",
-    "autoinstall",
-    "byobu_by_default", "ca-certs", "ca_certs", "chef", "chpasswd", "cloud_config_modules", "cloud_final_modules",
-    "cloud_init_modules", "create_hostname_file", "datasource", "datasource_list", "debug", "device_aliases",
-    "disk_setup", "drivers", "fan", "fs_setup", "groups", "growpart", "grub-dpkg", "grub_dpkg", "install_hotplug",
-    "interactive", "keyboard", "landscape", "launch-index", "locale_configfile", "lxd", "mcollective",
-    "mount_default_fields", "mounts", "network", "ntp", "password", "phone_home", "power_state", "puppet",
-    "random_seed", "reporting", "resize_rootfs", "resolv_conf", "rh_subscription", "rsyslog", "runcmd", "salt_minion",
-    "snap", "spacewalk", "ssh", "ssh_fp_console_blacklist", "ssh_import_id", "ssh_key_console_blacklist", "swap",
-    "system_info", "ubuntu_advantage", "ubuntu_pro", "updates", "user", "vendor_data", "version", "wireguard",
-    "yum_repo_dir", "yum_repos", "zypper",
+    "autoinstall", "byobu_by_default", "ca-certs", "ca_certs", "chef", "chpasswd", "cloud_config_modules",
+    "cloud_final_modules", "cloud_init_modules", "create_hostname_file", "datasource", "datasource_list", "debug",
+    "device_aliases", "disk_setup", "drivers", "fan", "fs_setup", "groups", "growpart", "grub-dpkg", "grub_dpkg",
+    "install_hotplug", "interactive", "keyboard", "landscape", "launch-index", "locale_configfile", "lxd",
+    "mcollective", "mount_default_fields", "mounts", "network", "ntp", "package_reboot_if_required", "package_update",
+    "package_upgrade", "packages", "password", "phone_home", "power_state", "puppet", "random_seed", "reporting",
+    "resize_rootfs", "resolv_conf", "rh_subscription", "rsyslog", "runcmd", "salt_minion", "snap", "spacewalk", "ssh",
+    "ssh_fp_console_blacklist", "ssh_import_id", "ssh_key_console_blacklist", "swap", "system_info",
+    "ubuntu_advantage", "ubuntu_pro", "updates", "user", "vendor_data", "version", "wireguard", "yum_repo_dir",
+    "yum_repos", "zypper",
 })  # fmt: skip
 _STAGES = ("init-local", "init", "modules-config", "modules-final")
 _SCHEMA_WARNING = (
@@ -97,15 +90,15 @@ class CloudInit:
 
     # --- what happens ---
 
-    def run_init(self) -> None:
+    def run_init(self) -> Steps:
         """The stages before sshd starts."""
         self._enter("init-local")
-        self._machine.pause(0.8)
+        yield 0.8
         self._leave("init-local")
         self._enter("init")
-        self._machine.pause(1.0)
+        yield 1.0
         self._read_user_data()
-        self._bootcmd()
+        yield from self._bootcmd()
         self._write_files(deferred=False)
         self._hostname()
         self._users()
@@ -113,32 +106,31 @@ class CloudInit:
         self._leave("init")
         self.initialised = True
 
-    def run_modules(self) -> None:
+    def run_modules(self) -> Steps:
         """The stages after sshd has started."""
         self._enter("modules-config")
-        self._machine.pause(1.0)
+        yield 1.0
         self._misc()
         self._leave("modules-config")
         self._enter("modules-final")
-        self._machine.pause(0.5)
-        self._packages()
+        yield 0.5
         self._write_files(deferred=True)
-        self._runcmd()
-        self._machine.pause(0.5)
+        yield from self._runcmd()
+        yield 0.5
         self._leave("modules-final")
         self.provisioned = True
 
-    def run_again(self) -> None:
+    def run_again(self) -> Steps:
         """A later boot of the same instance: only what runs at each boot, and what an interrupted first boot left."""
         self.stages = {name: Stage() for name in _STAGES}
         for name in _STAGES if self.provisioned else _STAGES[:2]:
             self._enter(name)
-            self._machine.pause(0.4)
+            yield 0.4
             if name == "init":
-                self._bootcmd()
+                yield from self._bootcmd()
             self._leave(name)
         if not self.provisioned:
-            self.run_modules()
+            yield from self.run_modules()
 
     # --- status ---
 
@@ -272,10 +264,10 @@ class CloudInit:
 
     # --- modules ---
 
-    def _bootcmd(self) -> None:
+    def _bootcmd(self) -> Steps:
         commands = self._config.get("bootcmd")
         if commands:
-            status = self._script("bootcmd", _shellify(commands))
+            status = yield from self._script("bootcmd", _shellify(commands))
             if status:
                 self._fail("bootcmd", f"ProcessExecutionError('Exit code: {status}')", stage="init")
 
@@ -372,49 +364,33 @@ class CloudInit:
         if self._config.get("locale"):
             self._machine.files.write("/etc/default/locale", f"LANG={self._config['locale']}\n", self._root)
 
-    def _packages(self) -> None:
-        wanted = [str(name if isinstance(name, str) else name[0]) for name in self._config.get("packages") or []]
-        verbs = ["update"] if self._config.get("package_update") or wanted else []
-        verbs += ["upgrade"] if self._config.get("package_upgrade") else []
-        commands = [["apt-get", "-y", verb] for verb in verbs]
-        commands += [["apt-get", "-y", "install", *wanted]] if wanted else []
-        for command in commands:
-            if self._command(command):
-                self._fail("package_update_upgrade_install",
-                           f"ProcessExecutionError('Failed to run {command}')", stage="modules-final")  # fmt: skip
-                return
-
-    def _runcmd(self) -> None:
+    def _runcmd(self) -> Steps:
         commands = self._config.get("runcmd")
         parts = [("runcmd", _shellify(commands))] if commands else []
         parts += [(f"part-{number:03d}", script) for number, script in enumerate(self._scripts, 1)]
-        failed = [name for name, script in parts if self._script(name, script)]
+        failed = []
+        for name, script in parts:
+            if (yield from self._script(name, script)):
+                failed.append(name)
         if failed:
             listed = ",".join(failed)
             self._fail("scripts_user", f"RuntimeError('Runparts: {len(failed)} failures ({listed}) "
                        f"in {len(parts)} attempted commands')", stage="modules-final")  # fmt: skip
 
-    def _script(self, name: str, text: str) -> int:
+    def _script(self, name: str, text: str) -> Run:
         path = f"/var/lib/cloud/instance/scripts/{name}"
-        self._machine.files.mkdir(posixpath.dirname(path), self._root, parents=True)
-        self._machine.files.write(path, text, self._root)
-        self._machine.files.chmod(path, 0o700, self._root)
-        return self._command([path])
-
-    def _command(self, argv: list[str]) -> int:
-        output = Buffer()
-        machine = self._machine
+        machine, output = self._machine, Buffer()
+        machine.files.mkdir(posixpath.dirname(path), self._root, parents=True)
+        machine.files.write(path, text, self._root)
+        machine.files.chmod(path, 0o700, self._root)
         env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-        process = Process(machine, self._root, env, "/", Bytes(), output, output, machine.powered_off)
         try:
-            status = run(process, argv)
-        except (Expired, Signalled):
+            status = yield from execute(Process(machine, [path], env, "/", self._root, stdout=output, stderr=output))
+        except Signalled:
             status = 143
         machine.files.write("/var/log/cloud-init-output.log", bytes(output.data), self._root, append=True)
-        for line in decode(bytes(output.data)).splitlines():
+        for line in decode(output.take()).splitlines():
             machine.systemd.log("cloud-final.service", "cloud-init", line)
-        if machine.powered_off.is_set():
-            raise Killed
         return status
 
 

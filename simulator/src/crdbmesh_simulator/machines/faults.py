@@ -6,7 +6,6 @@ reads what is no longer there (SIGPIPE, end of file), as under a real sshd; one 
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,18 +54,6 @@ def of_transfer(machine: MachineOS) -> str:
 def too_many_learners(machine: MachineOS) -> bool:
     """Whether etcd refuses a server that joins because, so it says, another one is still learning."""
     return machine.world.faults.happens("k3s.learners", _places(machine), machine.hardware.name)
-
-
-class Hangup(threading.Event):
-    """The end of a command with a terminal: set when its connection goes, and when its machine goes down."""
-
-    def __init__(self, machine: MachineOS) -> None:
-        super().__init__()
-        self._powered_off = machine.powered_off
-
-    def is_set(self) -> bool:
-        """Whether the command has to end."""
-        return super().is_set() or self._powered_off.is_set()
 
 
 def _places(machine: MachineOS) -> tuple[str, str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from crdbmesh_simulator.machines import commands, internet
-from crdbmesh_simulator.machines.filesystem import Actor, FileSystem, Inode
+from crdbmesh_simulator.filesystem import Actor, FileSystem, Inode
+from crdbmesh_simulator.machines import internet
 
 _FOLDERS = {
     "/boot": 0o755, "/dev": 0o755, "/etc": 0o755, "/etc/default": 0o755, "/etc/ssh": 0o755, "/etc/cloud": 0o755,
@@ -57,6 +57,7 @@ UBUNTU_CODENAME=noble
 LOGO=ubuntu-logo
 """
 
+_SBIN = ("modprobe",)
 _DAEMONS = {
     "chrony": ("chrony, an NTP client/server", "/usr/sbin/chronyd"),
     "cron": ("Regular background program processing daemon", "/usr/sbin/cron"),
@@ -118,8 +119,8 @@ Subsystem sftp /usr/lib/openssh/sftp-server
 """
 
 
-def install(files: FileSystem, *, vcpus: int, memory_gib: float) -> None:
-    """Put the image on an empty disk."""
+def install(files: FileSystem, commands: Iterable[str], *, vcpus: int, memory_gib: float) -> None:
+    """Put the image, with these commands, on an empty disk."""
     root = Actor()
     for path, mode in _FOLDERS.items():
         files.mkdir(path, root, parents=True)
@@ -129,8 +130,8 @@ def install(files: FileSystem, *, vcpus: int, memory_gib: float) -> None:
     files.symlink("/run", "/var/run", root)
     for device in ("null", "zero", "random", "urandom", "tty"):
         files.root.entries["dev"].entries[device] = Inode(0, stat.S_IFCHR | 0o666, 0, 0, 0.0)
-    for name, entry in commands.TABLE.items():
-        _program(files, f"{entry.folder}/{name}", name)
+    for name in commands:
+        _program(files, f"{'/usr/sbin' if name in _SBIN else '/usr/bin'}/{name}", name)
     for name, (description, path) in _DAEMONS.items():
         _program(files, path, f"{name}-daemon")
         _unit(files, name, f"[Unit]\nDescription={description}\n\n[Service]\nType=simple\nExecStart={path}\n"

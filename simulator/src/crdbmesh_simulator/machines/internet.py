@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import urllib.parse
+from collections.abc import Generator
 from dataclasses import dataclass
 
-_ELF = b"\x7fELF\x02\x01\x01\x00"
+ELF = b"\x7fELF\x02\x01\x01\x00"
 _PROGRAM = b"simulated program: "
-
-STABLE = "v1.36.4+k3s1"
-"""What the k3s release channels `stable` and `latest` point at."""
 
 _K3S = {
     ("v1.36.4+k3s1", "amd64"): "835873f37245fc615f547a2fe2af9402a347875f13fa64a1f136de644955ea3f",
@@ -26,19 +24,9 @@ _K3S = {
 _CHARTS = {"cilium-1.20.0.tgz": "c5f013912360d1a334f44ef25f36da59ba3414cdb48f466ee12d0c4fdff27883"}
 
 _RELEASES = "https://github.com/k3s-io/k3s/releases"
-_CHANNELS = "https://update.k3s.io/v1-release/channels"
 
-INSTALLER_MARK = b"INSTALL_K3S_SKIP_DOWNLOAD"
-"""What tells the k3s installation script from other scripts."""
-
-_INSTALLER = b"""#!/bin/sh
-set -e
-# Installs k3s as a systemd service.
-#   curl -sfL https://get.k3s.io | ENV_VAR=... sh -s - [command] [flags]
-# Understands: K3S_*, INSTALL_K3S_VERSION, INSTALL_K3S_CHANNEL, INSTALL_K3S_EXEC, INSTALL_K3S_SKIP_DOWNLOAD,
-#   INSTALL_K3S_SKIP_ENABLE, INSTALL_K3S_SKIP_START, INSTALL_K3S_FORCE_RESTART, INSTALL_K3S_SYMLINK,
-#   INSTALL_K3S_BIN_DIR, INSTALL_K3S_SYSTEMD_DIR, INSTALL_K3S_NAME, INSTALL_K3S_TYPE
-"""
+Download = Generator[float, None, bytes]
+"""A download: it yields simulated seconds to wait, and returns the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +60,7 @@ class Offer:
 
 def executable(program: Program) -> bytes:
     """The content of an executable file."""
-    return _ELF + _PROGRAM + f"{program.name} {program.version} {program.arch}".strip().encode() + b"\n"
+    return ELF + _PROGRAM + f"{program.name} {program.version} {program.arch}".strip().encode() + b"\n"
 
 
 def program(content: bytes) -> Program | None:
@@ -80,9 +68,9 @@ def program(content: bytes) -> Program | None:
     for (version, arch), digest in _K3S.items():
         if len(content) > 1_000_000 and hashlib.sha256(content).hexdigest() == digest:
             return Program("k3s", version, arch)
-    if not content.startswith(_ELF + _PROGRAM):
+    if not content.startswith(ELF + _PROGRAM):
         return None
-    words = content[len(_ELF + _PROGRAM) :].decode("utf-8", "replace").split()
+    words = content[len(ELF + _PROGRAM) :].decode("utf-8", "replace").split()
     found = Program(*words[:3])
     return found if executable(found) == content else None
 
@@ -108,11 +96,6 @@ def k3s_url(version: str, arch: str) -> str:
     return f"{_RELEASES}/download/{urllib.parse.quote(version, safe='')}/k3s{suffix}"
 
 
-def checksum_url(version: str, arch: str) -> str:
-    """Where the checksums of a k3s release are published."""
-    return f"{_RELEASES}/download/{urllib.parse.quote(version, safe='')}/sha256sum-{arch}.txt"
-
-
 def _canonical(url: str) -> str:
     parts = urllib.parse.urlsplit(url)
     path = urllib.parse.unquote(parts.path) or "/"
@@ -120,21 +103,17 @@ def _canonical(url: str) -> str:
 
 
 def _offers() -> tuple[dict[str, Offer], dict[bytes, str]]:
-    offers: dict[str, Offer] = {"https://get.k3s.io/": Offer(_INSTALLER)}
+    offers: dict[str, Offer] = {}
     digests: dict[bytes, str] = {}
     for (version, arch), digest in _K3S.items():
         content = executable(Program("k3s", version, arch))
         digests[content] = digest
         cdn = "https://release-assets.githubusercontent.com/k3s"
         offers[_canonical(k3s_url(version, arch))] = Offer(content, 75, cdn)
-        name = "k3s" if arch == "amd64" else f"k3s-{arch}"
-        offers[_canonical(checksum_url(version, arch))] = Offer(f"{digest}  {name}\n".encode(), 0.1, cdn)
     for chart, digest in _CHARTS.items():
         content = b"\x1f\x8b\x08\x00" + f"simulated archive: {chart}\n".encode()
         digests[content] = digest
         offers[f"https://helm.cilium.io/{chart}"] = Offer(content, 0.2)
-    for channel in ("stable", "latest", "v1.36"):
-        offers[f"{_CHANNELS}/{channel}"] = Offer(b"", 0.1, f"{_RELEASES}/tag/{STABLE}")
     return offers, digests
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator.filesystem import Actor, FileSystem
 from crdbmesh_simulator.machines import k3s_tokens
-from crdbmesh_simulator.machines.filesystem import Actor, FileSystem
 from crdbmesh_simulator.machines.k3s_settings import Settings, SettingsError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from crdbmesh_simulator.machines.filesystem import Actor, FileSystem
+from crdbmesh_simulator.filesystem import Actor, FileSystem
 
 CONFIG = "/etc/rancher/k3s/config.yaml"
 

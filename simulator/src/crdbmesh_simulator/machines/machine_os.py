@@ -5,23 +5,36 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.machines import image
+from crdbmesh_simulator.filesystem import EXECUTE, READ, Actor, FileSystem, Ledger
+from crdbmesh_simulator.machines import image, internet, names
 from crdbmesh_simulator.machines.cloud_init import CloudInit
-from crdbmesh_simulator.machines.filesystem import Actor, FileSystem, Ledger
-from crdbmesh_simulator.machines.process import Killed
 from crdbmesh_simulator.machines.sshd import Sshd
 from crdbmesh_simulator.machines.systemd import Systemd
+from crdbmesh_simulator.shell.process import (
+    Command,
+    NotStartedError,
+    Process,
+    System,
+    UnsupportedError,
+    decode,
+)
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.world import Machine, World
 
+KERNEL = "6.14.0-1012-azure"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SUDO_PATH = PATH + ":/snap/bin"
+
 _FIRMWARE_S = (6.0, 10.0)
 _SHUTDOWN_S = 3.0
 _REBOOT_S = 8.0
-_SLICE_S = 0.05
+_LATE_S = 60.0
+"""A boot that is late by more than this goes on from now."""
 _ARM_SIZE = re.compile(r"_[A-Z]+\d+(-\d+)?[a-z]*p[a-z]*_", re.ASCII)
 
 
@@ -37,7 +50,7 @@ class User:
     groups: list[int] = field(default_factory=list)
 
 
-class MachineOS:
+class MachineOS(System):
     """The operating system of one machine; its disk outlives reboots and power cuts.
 
     Attributes:
@@ -46,54 +59,60 @@ class MachineOS:
         powered_off: set while it goes or is down; a new one for each boot.
         boots: how often it has booted.
         running: whether it is on.
+        hangups: what ends the sessions that have a terminal.
     """
+
+    door = "ssh"
+    sh = "dash"
+    files: FileSystem
 
     def __init__(self, world: World, hardware: Machine, corrupt_downloads: set[str] | None = None) -> None:
         self.world = world
         self.hardware = hardware
         self.files = FileSystem(world.lock, world.clock.now)
         hardware.disk.files = self.files
+        self.commands = _commands()
+        self.hangups: set[threading.Event] = set()
         self.users: dict[str, User] = {}
         self.groups: dict[str, int] = {}
         self.modules: set[str] = {"overlay", "nf_conntrack", "hv_netvsc", "ip_tables"}
         self.packages: set[str] = set()
-        self.hostname = hardware.computer_name
+        self._hostname = hardware.computer_name
         self.arch = "arm64" if _ARM_SIZE.search(hardware.size) else "amd64"
         self.disk_gib = hardware.disk.gib
         self.boots = 0
         self.running = False
         self.powered_off = threading.Event()
         self.corrupt_downloads = corrupt_downloads if corrupt_downloads is not None else set()
-        self._booted_at = world.clock.now()
         self._pids = itertools.count(700)
         self._going_down: tuple[float, bool] | None = None
-        self._threads: list[tuple[threading.Thread, threading.Event]] = []
+        self._coming_up: Generator[float, None, None] | None = None
+        self._wake = 0.0
         self.systemd = Systemd(self)
         self.sshd = Sshd(self)
         self.cloud_init = CloudInit(self, hardware.custom_data)
-        image.install(self.files, vcpus=hardware.vcpus, memory_gib=hardware.memory_gib)
+        image.install(self.files, self.commands, vcpus=hardware.vcpus, memory_gib=hardware.memory_gib)
         self._accounts()
 
     # --- power ---
 
     def boot(self) -> None:
-        """Power on: the machine comes up in a thread of its own."""
+        """Power on; what follows happens at the ticks."""
         with self.world.lock:
             self.powered_off = threading.Event()
             self.running, self._going_down = True, None
             if self.boots:
                 image.empty_volatile(self.files)
             self.boots += 1
-            self._booted_at = self.hardware.booted_at = self.world.clock.now()
-        thread = threading.Thread(target=self._come_up, name=f"boot {self.hostname}", daemon=True)
-        self.keep_thread(thread, self.powered_off)
-        thread.start()
+            self.hardware.booted_at = self._wake = self.world.clock.now()
+            self._coming_up = self._come_up()
 
     def cut(self) -> None:
         """Power off at once."""
         with self.world.lock:
-            self.running, self._going_down = False, None
-            self.powered_off.set()
+            self.running, self._going_down, self._coming_up = False, None, None
+            for stop in [self.powered_off, *self.hangups]:
+                stop.set()
             self.sshd.ports = ()
             self.systemd.shut_down()
 
@@ -101,16 +120,13 @@ class MachineOS:
         """Go down shortly and come up again."""
         self._going_down = (self.world.clock.now() + _SHUTDOWN_S, True)
 
-    def power_off(self) -> None:
-        """Go down shortly and stay down."""
-        self._going_down = (self.world.clock.now() + _SHUTDOWN_S, False)
-
     def tick(self, now: float) -> None:
         """Let services run, and shutdowns and reboots happen."""
         with self.world.lock:
             going = self._going_down
             if going is None or now < going[0]:
                 if self.running:
+                    self._go_on(now)
                     self.systemd.tick(now)
                 return
             self._going_down = None
@@ -121,57 +137,84 @@ class MachineOS:
                 return
         self.boot()
 
-    def join(self, deadline_s: float) -> None:
-        """Wait (in real time) until the machine's threads have ended."""
-        for thread, stop in self._threads:
-            stop.set()
-            if thread is not threading.current_thread():
-                thread.join(deadline_s)
-
-    def keep_thread(self, thread: threading.Thread, stop: threading.Event) -> None:
-        """Remember a thread to end it with the machine."""
-        self._threads = [(kept, event) for kept, event in self._threads if kept.is_alive() or not kept.ident]
-        self._threads.append((thread, stop))
-
-    def pause(self, seconds: float) -> None:
-        """Wait simulated seconds of the boot.
-
-        Raises:
-            Killed: the machine goes down meanwhile.
-        """
-        stop, clock = self.powered_off, self.world.clock
-        until = clock.now() + seconds
-        while (left := until - clock.now()) > 0:
-            if stop.wait(min(clock.real_s(left), _SLICE_S)):
-                raise Killed
-        if stop.is_set():
-            raise Killed
-
-    def _come_up(self) -> None:
-        try:
-            self.pause(self.world.random.uniform(*_FIRMWARE_S))
-            first = not self.cloud_init.initialised
-            self.systemd.reload()
-            if first:
-                self.cloud_init.run_init()
-            self._start("cloud-init-local.service", "cloud-init.service", "ssh.socket", "ssh.service")
-            self.systemd.log("", "kernel", f"Linux version {self.hostname} booted")
-            for path in self.files.glob("/etc/systemd/system/multi-user.target.wants/*.service", Actor()):
-                self._start(path.rpartition("/")[2])
-            if first:
-                self.cloud_init.run_modules()
+    def _go_on(self, now: float) -> None:
+        """Take the steps of the boot that are due."""
+        while self._coming_up is not None and self._wake <= now:
+            wait_s = next(self._coming_up, None)
+            if wait_s is None:
+                self._coming_up = None
             else:
-                self.cloud_init.run_again()
-            self._start("cloud-config.service", "cloud-final.service")
-        except Killed:
-            return
+                self._wake = max(self._wake, now - _LATE_S) + wait_s
+
+    def _come_up(self) -> Generator[float, None, None]:
+        yield self.world.random.uniform(*_FIRMWARE_S)
+        first = not self.cloud_init.initialised
+        self.systemd.reload()
+        if first:
+            yield from self.cloud_init.run_init()
+        self._start("cloud-init-local.service", "cloud-init.service", "ssh.socket", "ssh.service")
+        self.systemd.log("", "kernel", f"Linux version {self.hostname} booted")
+        for path in self.files.glob("/etc/systemd/system/multi-user.target.wants/*.service", Actor()):
+            self._start(path.rpartition("/")[2])
+        yield from self.cloud_init.run_modules() if first else self.cloud_init.run_again()
+        self._start("cloud-config.service", "cloud-final.service")
 
     def _start(self, *names: str) -> None:
         for name in names:
-            if self.powered_off.is_set():
-                raise Killed
             if self.systemd.file_state(name) not in ("not-found", "masked"):
                 self.systemd.start(name)
+
+    # --- programs ---
+
+    @property
+    def place(self) -> str:
+        """Its host name."""
+        return self._hostname
+
+    @property
+    def hostname(self) -> str:
+        """Its host name."""
+        return self._hostname
+
+    def where(self, process: Process, name: str) -> str | None:
+        """Where a command is: PATH is searched unless `name` has a slash."""
+        for path in [name] if "/" in name else [f"{folder}/{name}" for folder in process.env["PATH"].split(":")]:
+            inode = process.find(path)
+            if inode and inode.is_file and ("/" in name or process.actor.may(inode, EXECUTE)):
+                return process.path(path)
+        return None
+
+    def load(self, process: Process) -> Command:
+        """The program that a file holds, or the interpreter of a script."""
+        name = process.argv[0]
+        where = self.where(process, name)
+        inode = process.find(where) if where else None
+        if where is None or inode is None:
+            self.not_known(" ".join(process.argv))
+            raise NotStartedError(f"{name}: {'No such file or directory' if '/' in name else 'command not found'}", 127)
+        content = bytes(inode.content)
+        if not process.actor.may(inode, EXECUTE | (READ if content.startswith(b"#!") else 0)):
+            raise NotStartedError(f"{name}: Permission denied", 126)
+        if content.startswith(b"#!"):
+            interpreter = decode(content[2:].split(b"\n", 1)[0]).split(None, 1)
+            process.argv = [*interpreter, where, *process.argv[1:]]
+            return self.load(process)
+        program = internet.program(content)
+        if program is None and content and b"\0" not in content[:80]:
+            process.argv = ["sh", where, *process.argv[1:]]
+            return self.load(process)
+        if program is None and content.startswith(internet.ELF):
+            raise NotStartedError(f"{name}: Segmentation fault (core dumped)", 139)
+        if program is None or (program.arch and program.arch != self.arch):
+            raise NotStartedError(f"{name}: cannot execute binary file: Exec format error", 126)
+        if program.name not in self.commands:
+            raise UnsupportedError(" ".join(process.argv))
+        return self.commands[program.name]
+
+    def lookup(self, name: str) -> Generator[float, None, tuple[list[str], str]]:
+        """What /etc/hosts, Azure's DNS and the internet's say."""
+        yield 0.0
+        return names.resolve(self, name), name
 
     # --- who ---
 
@@ -179,10 +222,6 @@ class MachineOS:
         """A user's credentials."""
         user = self.users[name]
         return Actor(user.uid, user.gid, frozenset(user.groups), 0o022 if user.uid == 0 else 0o002, ledger or Ledger())
-
-    def root(self, who: Actor | None = None) -> Actor:
-        """Root's credentials, on behalf of somebody."""
-        return Actor(ledger=who.ledger if who else Ledger())
 
     def user_name(self, uid: int) -> str:
         """A user's name, or the number when nobody has it."""
@@ -240,7 +279,7 @@ class MachineOS:
         self.users["www-data"] = User("www-data", 33, 33, "/var/www", "/usr/sbin/nologin")
         self.users["nobody"] = User("nobody", 65534, 65534, "/nonexistent", "/usr/sbin/nologin")
         self._write_accounts()
-        self.set_hostname(self.hostname)
+        self.set_hostname(self._hostname)
 
     def _write_accounts(self) -> None:
         passwd = "".join(f"{u.name}:x:{u.uid}:{u.gid}:{u.name}:{u.home}:{u.shell}\n" for u in self.users.values())
@@ -260,12 +299,8 @@ class MachineOS:
 
     def set_hostname(self, name: str) -> None:
         """Give the machine its name."""
-        self.hostname = name
+        self._hostname = name
         self.files.write("/etc/hostname", name + "\n", Actor())
-
-    def uptime(self) -> float:
-        """Simulated seconds since it was switched on."""
-        return self.world.clock.now() - self._booted_at
 
     def next_pid(self) -> int:
         """A process id."""
@@ -278,3 +313,20 @@ class MachineOS:
     def public_ip(self) -> str | None:
         """Its address on the internet, which it cannot see itself."""
         return self.world.network.public_ip(self.hardware)
+
+
+def host_of(process: Process) -> MachineOS:
+    """The host that a process runs on.
+
+    Raises:
+        UnsupportedError: it runs in a container, where this world's command does not work.
+    """
+    if not isinstance(process.system, MachineOS):
+        raise UnsupportedError(f"{process.name} in a container")
+    return process.system
+
+
+def _commands() -> Mapping[str, Command]:
+    from crdbmesh_simulator.userland.table import COMMANDS  # its commands know this module's hosts
+
+    return COMMANDS

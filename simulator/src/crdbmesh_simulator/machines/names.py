@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator.filesystem import Actor
 from crdbmesh_simulator.machines import internet
-from crdbmesh_simulator.machines.filesystem import Actor
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.machines.machine_os import MachineOS

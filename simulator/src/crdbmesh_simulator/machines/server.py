@@ -20,10 +20,11 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from crdbmesh_simulator.machines import faults, k3s, k3s_cli, k3s_install
+from crdbmesh_simulator.machines import faults, k3s
 from crdbmesh_simulator.machines.connection import Connection
 from crdbmesh_simulator.machines.machine_os import MachineOS
 from crdbmesh_simulator.resets import reset_on_close
+from crdbmesh_simulator.userland import table as userland
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.world import Machine, World
@@ -34,7 +35,7 @@ _BACKLOG = 64
 _MAX_SESSIONS = 400
 _STOP_DEADLINE_S = 5.0
 
-_LOADED = (k3s, k3s_cli, k3s_install)
+_LOADED = (k3s, userland)
 """Modules that threads would otherwise import while they hold the world's lock."""
 
 _Place = tuple[str, str, int]
@@ -73,8 +74,6 @@ class Hosts:
         if self._thread is not None:
             self._thread.join(_STOP_DEADLINE_S)
             self._thread = None
-        for system in list(self._systems.values()):
-            system.join(_STOP_DEADLINE_S)
         self._threads.shutdown()
 
     def boot(self, machine: Machine) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import threading
 from typing import TYPE_CHECKING
 
 import asyncssh
 
+from crdbmesh_simulator.filesystem import Ledger
 from crdbmesh_simulator.machines import faults
-from crdbmesh_simulator.machines import process as processes
-from crdbmesh_simulator.machines.commands.system import KERNEL
-from crdbmesh_simulator.machines.filesystem import Ledger
-from crdbmesh_simulator.machines.process import Expired, Killed, Process, Signalled, Sink, Source
-from crdbmesh_simulator.machines.shell import Shell
+from crdbmesh_simulator.machines.machine_os import KERNEL, PATH
+from crdbmesh_simulator.shell.interpreter import Shell
+from crdbmesh_simulator.shell.process import Killed, Process, Signalled, Sink, Source
 
 if TYPE_CHECKING:
+    from crdbmesh_simulator.clock import Clock
     from crdbmesh_simulator.machines.connection import Connection
 
 _SLICE_S = 0.1
@@ -26,8 +27,9 @@ _CHUNK = 32768
 class Input(Source):
     """Standard input that comes through a channel; pieces are put into `pieces`, an empty one at the end."""
 
-    def __init__(self, stop: faults.Hangup) -> None:
+    def __init__(self, stop: threading.Event) -> None:
         self.pieces: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        super().__init__()
         self._stop = stop
         self._rest = b""
         self._ended = False
@@ -91,7 +93,7 @@ class Session:
         self.terminal = process.term_type is not None
         self.doom = faults.of_command(server.machine)
         self.broken = False
-        self.stop = faults.Hangup(server.machine)
+        self.stop = threading.Event() if self.terminal else server.machine.powered_off
         self.loop = asyncio.get_running_loop()
         self._machine = server.machine
         self._process = process
@@ -103,10 +105,12 @@ class Session:
         if self.doom == faults.EARLY:
             self._break()
         pump = asyncio.ensure_future(self._pump())
+        self._machine.hangups.add(self.stop)
         try:
             status = await self.loop.run_in_executor(self.server.threads, self._execute, ledger)
         finally:
             pump.cancel()
+            self._machine.hangups.discard(self.stop)
             if ledger.changed(self._machine.files):
                 self._machine.world.wrote("ssh")
         if self.doom in (faults.MIDST, faults.LATE):
@@ -117,6 +121,7 @@ class Session:
             elif status is None:
                 process.close()
             else:
+                process.channel.write_eof()
                 process.exit(status & 0xFF)
 
     def _break(self) -> None:
@@ -145,7 +150,7 @@ class Session:
         """Run in a thread; the exit status, the signal that ended it, or None when nobody will be told."""
         try:
             status = self._run(ledger)
-        except (Killed, Expired):
+        except Killed:
             return None
         except Signalled as signal:
             return signal.name
@@ -155,16 +160,22 @@ class Session:
         machine, user = self._machine, self.server.user
         account = machine.users[user]
         out, err = Output(self, self._process.stdout), Output(self, self._process.stderr)
-        process = Process(machine, machine.actor(user, ledger), self._environment(), account.home, self._input, out,
-                          out if self.terminal else err, self.stop)  # fmt: skip
-        shell = Shell(process, name="bash")
-        command = self._process.command
+        process = Process(machine, ["-bash"], self._environment(), account.home, machine.actor(user, ledger),
+                          self._input, out, out if self.terminal else err)  # fmt: skip
+        shell, command = Shell(process), self._process.command
         if command is not None:
             # sshd starts the login shell so.
             machine.world.ran(machine.hostname, ["bash", "-c", command])
-            return shell.run_text(command)
-        out.write(f"Welcome to Ubuntu 24.04.3 LTS (GNU/Linux {KERNEL} {machine.uname_arch})\n\n".encode())
-        return shell.run_source(self._input)
+            work = shell.run_text(command)
+        else:
+            out.write(f"Welcome to Ubuntu 24.04.3 LTS (GNU/Linux {KERNEL} {machine.uname_arch})\n\n".encode())
+            work = shell.run_source(self._input)
+        try:
+            while not pause(machine.world.clock, self.stop, next(work)):
+                pass
+        except StopIteration as end:
+            return int(end.value)
+        raise Killed
 
     def _environment(self) -> dict[str, str]:
         server, account = self.server, self._machine.users[self.server.user]
@@ -172,10 +183,18 @@ class Session:
         own = self._machine.private_ip() or "127.0.0.1"
         env = {
             "SHELL": account.shell, "PWD": account.home, "LOGNAME": server.user, "HOME": account.home,
-            "USER": server.user, "LANG": "C.UTF-8", "PATH": processes.PATH,
+            "USER": server.user, "LANG": "C.UTF-8", "PATH": f"{PATH}:/usr/games:/usr/local/games:/snap/bin",
             "SSH_CLIENT": f"{host} {port} {server.port}", "SSH_CONNECTION": f"{host} {port} {own} {server.port}",
             "XDG_SESSION_TYPE": "tty",
         }  # fmt: skip
         # What sshd_config's AcceptEnv takes over.
         env |= {key: value for key, value in self._process.env.items() if key == "LANG" or key.startswith("LC_")}
         return env | ({"TERM": "xterm-256color", "SSH_TTY": "/dev/pts/0"} if self.terminal else {})
+
+
+def pause(clock: Clock, stop: threading.Event, seconds: float) -> bool:
+    """Wait simulated seconds, or until `stop` is set; whether it is."""
+    until = clock.now() + seconds
+    while (left := until - clock.now()) > 0 and not stop.wait(min(clock.real_s(left), _SLICE_S)):
+        pass
+    return stop.is_set()

@@ -28,8 +28,8 @@ from asyncssh import (
     SFTPName,
 )
 
+from crdbmesh_simulator.filesystem import READ, Inode, refuse
 from crdbmesh_simulator.machines import faults
-from crdbmesh_simulator.machines.filesystem import READ, Inode, refuse
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.machines.connection import Connection
@@ -60,6 +60,7 @@ class Files(asyncssh.SFTPServer):
     def exit(self) -> None:
         """The client is done: say so by an exit status, as sftp-server's process has one."""
         with contextlib.suppress(OSError):
+            self.channel.write_eof()
             self.channel.exit(0)
 
     def format_user(self, uid: int | None) -> str:

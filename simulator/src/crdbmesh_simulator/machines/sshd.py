@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import asyncssh
 
+from crdbmesh_simulator.filesystem import Actor
 from crdbmesh_simulator.machines import ssh_keys
-from crdbmesh_simulator.machines.filesystem import Actor
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.machines.machine_os import MachineOS

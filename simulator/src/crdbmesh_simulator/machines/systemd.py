@@ -1,30 +1,20 @@
 """The service manager of a simulated machine: units, jobs, restarts and the journal.
 
 Sources: systemd.service(5), systemctl(1), journalctl(1). A service whose program this world knows (k3s, the daemons of
-the image) is a small state machine driven by `tick`; any other command of a unit runs in a thread of its own.
+the image) is a small state machine driven by `tick`; any other command of a unit runs by the same ticks.
 """
 
 from __future__ import annotations
 
 import posixpath
-import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator.filesystem import Actor
 from crdbmesh_simulator.machines import internet, units
-from crdbmesh_simulator.machines.filesystem import Actor
-from crdbmesh_simulator.machines.process import (
-    Buffer,
-    Bytes,
-    Expired,
-    Killed,
-    Process,
-    Signalled,
-    decode,
-    run,
-)
 from crdbmesh_simulator.machines.units import Unit
+from crdbmesh_simulator.shell.process import Buffer, Process, Run, Signalled, decode, execute
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.machines.machine_os import MachineOS
@@ -68,7 +58,7 @@ class Daemon(Task):
 
 
 class CommandTask(Task):
-    """Any other commands, one after the other, in a thread of their own.
+    """Any other commands, one after the other.
 
     Args:
         machine: where.
@@ -81,41 +71,40 @@ class CommandTask(Task):
     def __init__(
         self, machine: MachineOS, commands: list[tuple[list[str], bool]], env: dict[str, str], actor: Actor, unit: str
     ) -> None:
-        self._stop = threading.Event()
-        self._output = Buffer()
         self._machine = machine
         self._unit = unit
-        self._process = Process(machine, actor, env, "/", Bytes(), self._output, self._output, self._stop)
-        self._commands = commands
-        self._thread = threading.Thread(target=self._run, name=f"{unit} on {machine.hostname}", daemon=True)
-        machine.keep_thread(self._thread, self._stop)
-        self._thread.start()
+        self._env = env
+        self._actor = actor
+        self._output = Buffer()
+        self._name = posixpath.basename(commands[-1][0][0])
+        self._work = self._run(commands)
+        self._wake = 0.0
 
-    def tick(self, now: float) -> None:  # noqa: ARG002
-        """Move its output to the journal."""
-        if self._output.data and (self.exit_code is not None or self._output.data.endswith(b"\n")):
-            data, self._output.data = bytes(self._output.data), bytearray()
-            for line in decode(data).splitlines():
-                self._machine.systemd.log(self._unit, posixpath.basename(self._commands[-1][0][0]), line, self.pid)
+    def tick(self, now: float) -> None:
+        """Go on until it waits; its output goes to the journal."""
+        while self.exit_code is None and self._wake <= now:
+            try:
+                self._wake = now + next(self._work)
+            except StopIteration as end:
+                self.exit_code = int(end.value)
+        for line in decode(self._output.take()).splitlines():
+            self._machine.systemd.log(self._unit, self._name, line, self.pid)
 
     def stop(self) -> None:
-        """Ask it to end."""
-        self._stop.set()
+        """End it."""
+        self._work.close()
 
-    def _run(self) -> None:
-        code = 0
-        for argv, ignored in self._commands:
-            code = self._run_one(argv)
+    def _run(self, commands: list[tuple[list[str], bool]]) -> Run:
+        for argv, ignored in commands:
+            process = Process(self._machine, argv, dict(self._env), "/", self._actor, stdout=self._output,
+                              stderr=self._output)  # fmt: skip
+            try:
+                code = yield from execute(process)
+            except Signalled:
+                code = 143
             if code and not ignored:
-                break
-            code = 0 if ignored else code
-        self.exit_code = code
-
-    def _run_one(self, argv: list[str]) -> int:
-        try:
-            return run(self._process.child(), argv)
-        except (Killed, Expired, Signalled):
-            return 143
+                return code
+        return 0
 
 
 @dataclass(slots=True)

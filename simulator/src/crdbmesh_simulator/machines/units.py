@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from crdbmesh_simulator.machines.filesystem import Actor, FileSystem
+from crdbmesh_simulator.filesystem import Actor, FileSystem
 
 FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fnmatch
 import posixpath
 import stat
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator.filesystem import Actor, Inode
 from crdbmesh_simulator.workloads import objects
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ class Files:
         self._container = container
         self.layer = container.layer
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, who: Actor | None = None) -> bytes:  # noqa: ARG002 - the container has one user
         """The content of a file.
 
         Raises:
@@ -72,19 +75,51 @@ class Files:
         found = self._find(path)
         if found is None:
             if self.is_dir(path):
-                raise IsADirectoryError(path)
-            raise FileNotFoundError(path)
+                raise IsADirectoryError(errno.EISDIR, "", path)
+            raise FileNotFoundError(errno.ENOENT, "", path)
         if not self.readable(path):
-            raise PermissionError(path)
+            raise PermissionError(errno.EACCES, "", path)
         return found
 
-    def write(self, path: str, data: bytes) -> None:
-        """Create or replace a file.
+    def find(self, path: str, who: Actor, *, follow: bool = True) -> Inode | None:  # noqa: ARG002 - no links here
+        """What is at `path`, or None."""
+        path = posixpath.normpath(path)
+        content = self._find(path)
+        if content is not None:
+            return Inode(0, stat.S_IFREG | self.mode(path), 0, self.group(path), 0.0, bytearray(content))
+        return Inode(0, stat.S_IFDIR | 0o755, 0, 0, 0.0) if path == "/" or self.is_dir(path) else None
+
+    def stat(self, path: str, who: Actor, *, follow: bool = True) -> Inode:
+        """What is at `path`."""
+        found = self.find(path, who, follow=follow)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "", path)
+        return found
+
+    def names(self, path: str, who: Actor) -> list[str]:  # noqa: ARG002 - the container has one user
+        """The names in a folder, sorted."""
+        return self.entries(path)
+
+    def glob(self, pattern: str, who: Actor) -> list[str]:  # noqa: ARG002 - the container has one user
+        """Files that match a pattern, sorted."""
+        return fnmatch.filter(self.paths(), pattern)
+
+    def write(
+        self,
+        path: str,
+        data: bytes | str,
+        who: Actor | None = None,  # noqa: ARG002 - the container has one user
+        *,
+        mode: int = 0o666,  # noqa: ARG002 - and no modes
+        append: bool = False,
+    ) -> None:
+        """Create or replace a file, or add to its end.
 
         Raises:
             OSError: the file is on a read-only volume.
         """
         path = posixpath.normpath(path)
+        data = (self._find(path) or b"" if append else b"") + (data.encode() if isinstance(data, str) else data)
         mount = find_mount(self._container, path)
         if mount is None:
             self.layer[path] = data
@@ -93,18 +128,6 @@ class Files:
         if identity is None or mount.get("readOnly"):
             raise OSError(30, "Read-only file system", path)
         self._volume(identity)[self._inner(mount, path)] = data
-
-    def remove(self, path: str) -> bool:
-        """Remove a file; whether there was one."""
-        path = posixpath.normpath(path)
-        if path in self.layer:
-            del self.layer[path]
-            return True
-        mount = find_mount(self._container, path)
-        identity = volume_identity(self._container, path)
-        if mount is None or identity is None:
-            return False
-        return self._volume(identity).pop(self._inner(mount, path), None) is not None
 
     def is_file(self, path: str) -> bool:
         """Whether a file is there."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import dataclasses
 
 from crdbmesh_simulator.kubernetes.programs import Container
-from crdbmesh_simulator.workloads.process import Become, Run, execute
-from crdbmesh_simulator.workloads.runner import new_process
+from crdbmesh_simulator.shell.process import Become, Buffer, Run, Signalled, execute
+from crdbmesh_simulator.workloads.box import Box
 from crdbmesh_simulator.workloads.service import Wrapper
 
 _STEPS_A_TICK = 200
@@ -20,11 +20,11 @@ class ShellProgram(Wrapper):
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
-        self._process = new_process(container, [], main=True)
-        image = self._process.image
+        box = Box(container)
+        self._out, self._err, image = Buffer(), Buffer(), box.image
         given = [str(word) for word in container.argv]
         argv = given if container.spec.get("command") else [*image.entrypoint, *(given or image.command)]
-        self._process.argv = argv
+        self._process = box.process(argv, stdout=self._out, stderr=self._err, main=True)
         self._missing = not argv or image.find(argv[0], self._process.cwd) is None
         self._work: Run | None = None
         self._wake = 0.0
@@ -58,6 +58,9 @@ class ShellProgram(Wrapper):
         except StopIteration as end:
             self._flush(rest=True)
             self.exit_code = int(end.value)
+        except Signalled:
+            self._flush(rest=True)
+            self.exit_code = 143
         except Become as change:
             self._flush(rest=True)
             self._become(change)
@@ -80,9 +83,9 @@ class ShellProgram(Wrapper):
         self.exit_code = 128
 
     def _flush(self, *, rest: bool = False) -> None:
-        for stream in (self._process.out, self._process.err):
-            text = bytes(stream)
+        for stream in (self._out, self._err):
+            text = stream.take()
             cut = len(text) if rest else text.rfind(b"\n") + 1
             self.log += text[:cut].decode(errors="replace").splitlines()
-            del stream[:cut]
+            stream.write(text[cut:])
         del self.log[:-5000]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.machines.filesystem import Actor
+from crdbmesh_simulator.filesystem import Actor
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.world import Machine

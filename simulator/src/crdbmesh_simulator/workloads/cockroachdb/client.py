@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
+from crdbmesh_simulator.shell.process import Become, Process, Run, decode
+from crdbmesh_simulator.workloads.box import box_of
 from crdbmesh_simulator.workloads.cockroachdb import certificates, command_line, dialing, statements, tables
 from crdbmesh_simulator.workloads.cockroachdb.certificates import CertificateError, Pair
 from crdbmesh_simulator.workloads.cockroachdb.command_line import FlagError, Flags
 from crdbmesh_simulator.workloads.cockroachdb.dialing import Failed
 from crdbmesh_simulator.workloads.cockroachdb.node import WAITING, CockroachNode
 from crdbmesh_simulator.workloads.cockroachdb.stores import timestamp
-from crdbmesh_simulator.workloads.process import Become, Process, Run
 
 _INIT_GIVES_UP_S = 1800.0
 _RETRY_S = 1.0
@@ -53,7 +54,7 @@ def run(process: Process) -> Run:
     for name, command in _COMMANDS.items():
         if words[: len(name)] == list(name):
             return (yield from _guarded(process, " ".join(name), command, words[len(name) :]))
-    process.world.not_known("exec", f"cockroach {' '.join(words)}")
+    process.system.not_known(f"cockroach {' '.join(words)}")
     process.complain(f'ERROR: unknown command "{" ".join(words[:1])}" for "cockroach"\nFailed running "cockroach"\n')
     return 1
 
@@ -82,14 +83,14 @@ def _target(process: Process, flags: Flags) -> Target:
     )
     folder = process.path(flags.get("certs-dir") or process.env.get("COCKROACH_CERTS_DIR") or "/root/.cockroach-certs")
     skip = process.env.get("COCKROACH_SKIP_KEY_PERMISSION_CHECK") == "true"
-    pair = certificates.load(process.files, folder, flags.get("user", "root"), skip_permissions=skip)
+    pair = certificates.load(box_of(process).files, folder, flags.get("user", "root"), skip_permissions=skip)
     check = not flags.on("disable-cluster-name-verification")
     return Target(host, port, pair, flags.get("cluster-name"), check)
 
 
 def _open_sql(process: Process, target: Target) -> Generator[float, None, CockroachNode]:
     """Connect to a node's SQL port and wait for it to take clients."""
-    found = dialing.dial(process.container, target.host, target.port, target.pair)
+    found = dialing.dial(box_of(process).container, target.host, target.port, target.pair)
     head = f"{_NO_SERVER}failed to connect to `user=root database=defaultdb`:"
     where = f"{target.host}:{target.port} ({target.host})"
     if isinstance(found, Failed):
@@ -120,7 +121,7 @@ def _init(process: Process, words: list[str]) -> Run:
     target = _target(process, flags)
     waited = 0.0
     while True:
-        found = dialing.dial(process.container, target.host, target.port, target.pair)
+        found = dialing.dial(box_of(process).container, target.host, target.port, target.pair)
         if not isinstance(found, Failed):
             peer = found.node.settings
             assert peer is not None
@@ -208,7 +209,7 @@ def _sql(process: Process, words: list[str]) -> Run:
     }
     flags = command_line.client(words, extra)
     form = _format(flags)
-    texts = flags.lists.get("execute") or [process.stdin.decode(errors="replace")]
+    texts = flags.lists.get("execute") or [decode(process.stdin.read())]
     node = yield from _open_sql(process, _target(process, flags))
     for text in texts:
         for statement in statements.split(text):

@@ -17,8 +17,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from crdbmesh_simulator.machines import internet
-
 _MAX_LINKS = 40
 _VOLATILE = ("/tmp/", "/run/", "/var/tmp/", "/var/log/", "/proc/", "/dev/")  # noqa: S108 - paths of a simulated machine
 
@@ -64,11 +62,6 @@ class Inode:
         if self.is_dir:
             return 4096
         return len(self.target) if self.is_link else len(self.content)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the content; of a published artifact, the one that its project publishes."""
-        return internet.sha256(bytes(self.content))
 
     def snapshot(self) -> tuple[object, ...]:
         """What has to differ for the inode to have changed."""

@@ -1,4 +1,4 @@
-"""The syntax tree of a shell script: POSIX.1 Shell Command Language, with the parts of bash that scripts rely on."""
+"""The syntax tree of a shell script: POSIX.1 Shell Command Language, as far as scripts here use it."""
 
 from __future__ import annotations
 
@@ -37,21 +37,13 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Substitution:
-    """`$(…)` or backticks."""
+    """`$(…)`."""
 
     script: Script
     quoted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
-    """`$((…))`."""
-
-    expression: Word
-    quoted: bool
-
-
-Part = Text | Variable | Substitution | Arithmetic
+Part = Text | Variable | Substitution
 Word = tuple[Part, ...]
 
 
@@ -104,17 +96,6 @@ class For:
 
 
 @dataclass(frozen=True, slots=True)
-class ArithmeticFor:
-    """`for ((first; condition; step))`."""
-
-    first: Word
-    condition: Word
-    step: Word
-    body: Script
-    redirects: tuple[Redirect, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Case:
     """`case word in …`."""
 
@@ -132,36 +113,12 @@ class Group:
     redirects: tuple[Redirect, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
-    """`name() { … }`."""
-
-    name: str
-    body: Command
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """`[[ … ]]`: operators as str, operands as words."""
-
-    items: tuple[Word | str, ...]
-    redirects: tuple[Redirect, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Calculation:
-    """`(( … ))`."""
-
-    expression: Word
-    redirects: tuple[Redirect, ...] = ()
-
-
-Command = Simple | If | While | For | ArithmeticFor | Case | Group | Function | Condition | Calculation
+Command = Simple | If | While | For | Case | Group
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Commands joined by `|`; `|&` adds a redirection of stderr."""
+    """Commands joined by `|`."""
 
     commands: tuple[Command, ...]
     negated: bool

@@ -1,36 +1,11 @@
-"""The table of programs, and how their options are read."""
+"""How the options of commands are read."""
 
 from __future__ import annotations
 
 import getopt
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from crdbmesh_simulator.machines.process import Process, UnsupportedError
-
-Main = Callable[[Process, list[str]], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A program and where its file is."""
-
-    folder: str
-    run: Main
-
-
-TABLE: dict[str, Entry] = {}
-
-
-def program(*names: str, folder: str = "/usr/bin") -> Callable[[Main], Main]:
-    """Put a program into the table, under one or several names."""
-
-    def add(main: Main) -> Main:
-        for name in names:
-            TABLE[name] = Entry(folder, main)
-        return main
-
-    return add
+from crdbmesh_simulator.shell.process import UnsupportedError
 
 
 class Options:

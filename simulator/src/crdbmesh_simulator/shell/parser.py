@@ -1,38 +1,32 @@
-"""Reads a shell script into its syntax tree (POSIX.1 Shell Command Language, chapter 2, and the bash manual)."""
+"""Reads a shell script into its syntax tree (POSIX.1 Shell Command Language, chapter 2)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NoReturn
 
-from crdbmesh_simulator.machines.process import UnsupportedError
-from crdbmesh_simulator.machines.shell_syntax import (
+from crdbmesh_simulator.shell.process import UnsupportedError
+from crdbmesh_simulator.shell.syntax import (
     AndOr,
-    ArithmeticFor,
-    Calculation,
     Case,
     Command,
-    Condition,
     For,
-    Function,
     Group,
     If,
     Pipeline,
     Redirect,
     Script,
     Simple,
-    Text,
     While,
     Word,
-)  # fmt: skip
-from crdbmesh_simulator.machines.shell_words import WordReader, is_quoted
+)
+from crdbmesh_simulator.shell.words import WordReader, is_quoted
 
 _RESERVED = re.compile(
-    r"(if|then|else|elif|fi|for|while|until|do|done|case|esac|function|select|time|coproc|\{|\}|!|\[\[)(?=[\s;&|<>()]|$)"
+    r"(if|then|else|elif|fi|for|while|until|do|done|case|esac|function|select|time|\{|\}|!|\[\[)(?=[\s;&|<>()]|$)"
 )
+_UNSUPPORTED = ("function", "select", "time", "[[")
 _REDIRECT = re.compile(r"(\d*)(<<<|<<-|<<|<>|<&|>>|>&|>\||<|>)|(&>>|&>)")
-_BASH_ONLY = ("[[", "function", "select", "time", "coproc")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
 _FUNCTION = re.compile(r"([A-Za-z_][\w.-]*)[ \t]*\([ \t]*\)")
 
@@ -49,9 +43,7 @@ class Parser(WordReader):
         while True:
             items.append(self._and_or())
             self.skip_blanks()
-            if self.text.startswith(";;", self.at):
-                self._unexpected(";;")
-            if self.peek() == ";":
+            if self.peek() == ";" and not self.text.startswith(";;", self.at):
                 self.at += 1
                 self.skip_blanks()
             if self.at_end():
@@ -60,8 +52,8 @@ class Parser(WordReader):
             if self.peek() == "\n":
                 self._newline()
                 return tuple(items)
-            if self.peek() == ")":
-                self._unexpected(")")
+            if self.peek() in ")&;":
+                self.fail(self.peek())
 
     def read_script(self, *stops: str) -> Script:
         """Commands up to one of `stops` (reserved words, `)` or `;;`), which is not consumed."""
@@ -69,9 +61,7 @@ class Parser(WordReader):
         while True:
             self._newlines()
             if self.at_end():
-                if stops:
-                    self.incomplete()
-                return tuple(items)
+                self.incomplete()
             if self._stopped(stops):
                 return tuple(items)
             items.append(self._and_or())
@@ -79,7 +69,7 @@ class Parser(WordReader):
             if self.peek() == ";" and not self.text.startswith(";;", self.at):
                 self.at += 1
             elif self.peek() not in ("\n", "") and not self._stopped(stops):
-                self._unexpected(self.peek())
+                self.fail(self.peek())
 
     def _stopped(self, stops: tuple[str, ...]) -> bool:
         reserved = self._reserved()
@@ -95,27 +85,20 @@ class Parser(WordReader):
                 self._newlines()
                 items.append((operator, self._pipeline()))
                 continue
-            if self.peek() == "&" and not operator.startswith("&>"):
+            if self.peek() == "&":
                 raise UnsupportedError("a command in the background (&)")
             return AndOr(tuple(items))
 
     def _pipeline(self) -> Pipeline:
         self.skip_blanks()
-        negated = False
-        while self._reserved() == "!":
-            self.at += 1
-            negated = not negated
-            self.skip_blanks()
+        negated = self._reserved() == "!"
+        self.at += negated
         commands = [self._command()]
         while True:
             self.skip_blanks()
             if self.peek() != "|" or self.text.startswith("||", self.at):
                 return Pipeline(tuple(commands), negated)
             self.at += 1
-            if self.peek() == "&":
-                self.at += 1
-                alone = AndOr((("", Pipeline((commands[-1],), negated=False)),))
-                commands[-1] = Group((alone,), subshell=False, redirects=(_STDERR_TOO,))
             self._newlines()
             commands.append(self._command())
 
@@ -123,32 +106,23 @@ class Parser(WordReader):
         self.skip_blanks()
         if self.at_end():
             self.incomplete()
-        reserved = self._reserved()
-        if reserved in ("select", "time", "coproc"):
-            raise UnsupportedError(f"`{reserved}`")
         readers: dict[str, Callable[[], Command]] = {
             "if": self._if, "while": self._while, "until": self._until_loop, "for": self._for, "case": self._case,
-            "{": self._group, "[[": self._condition, "function": self._function,
+            "{": self._group,
         }  # fmt: skip
+        reserved = self._reserved()
         if reserved in readers:
             self.at += len(reserved)
             return readers[reserved]()
+        if reserved in _UNSUPPORTED or self.text.startswith("((", self.at) or _FUNCTION.match(self.text, self.at):
+            raise UnsupportedError(f"the command {self.text[self.at : self.at + 20]!r}")
         if reserved:
-            self._unexpected(reserved)
-        if self.text.startswith("((", self.at) and not self.dash:
-            self.at += 2
-            expression = self.read_arithmetic()
-            return Calculation(expression, self._redirects())
+            self.fail(reserved)
         if self.peek() == "(":
             self.at += 1
             body = self.read_script(")")
             self.at += 1
             return Group(body, subshell=True, redirects=self._redirects())
-        defined = _FUNCTION.match(self.text, self.at)
-        if defined:
-            self.at = defined.end()
-            self._newlines()
-            return Function(defined[1], self._command())
         return self._simple()
 
     def _simple(self) -> Simple:
@@ -164,18 +138,14 @@ class Parser(WordReader):
                 continue
             if self.at_end() or self.peek() in "\n;&|)":
                 break
-            if self.peek() == "(":
-                self._unexpected("(")
             assignment = None if words else _ASSIGNMENT.match(self.text, self.at)
             if assignment:
                 self.at = assignment.end()
-                if self.peek() == "(":
-                    raise UnsupportedError("an array")
                 assignments.append((assignment[1], bool(assignment[2]), self.read_word(may_be_empty=True)))
                 continue
             words.append(self.read_word())
         if not (words or assignments or redirects):
-            self._unexpected(self.peek() or "newline")
+            self.fail(self.peek())
         return Simple(tuple(assignments), tuple(words), tuple(redirects), line)
 
     def _redirects(self) -> tuple[Redirect, ...]:
@@ -192,15 +162,13 @@ class Parser(WordReader):
         if not match:
             return None
         operator = match[2] or match[3]
-        if self.dash and operator == "<<<":
-            self.fail("redirection unexpected")
-        if operator in ("<", ">") and self.text.startswith("(", match.end()):
-            raise UnsupportedError("process substitution")
+        if operator in ("<<<", "<<-", "<>") or self.text.startswith("(", match.end()):
+            raise UnsupportedError(f"the redirection {operator}")
         self.at = match.end()
         self.skip_blanks()
         word = self.read_word()
         redirect = Redirect(int(match[1]) if match[1] else None, operator, word)
-        if operator in ("<<", "<<-"):
+        if operator == "<<":
             self.pending.append((redirect, is_quoted(word)))
         return redirect
 
@@ -224,13 +192,11 @@ class Parser(WordReader):
         body = self._until("done")
         return While(condition, body, until, self._redirects())
 
-    def _for(self) -> For | ArithmeticFor:
+    def _for(self) -> For:
         self.skip_blanks()
-        if self.text.startswith("((", self.at) and not self.dash:
-            return self._arithmetic_for()
         match = re.compile(r"[A-Za-z_]\w*").match(self.text, self.at)
         if not match:
-            self._unexpected(self.peek() or "newline")
+            self.fail(self.peek())
         self.at = match.end()
         self._newlines()
         words: tuple[Word, ...] | None = None
@@ -242,30 +208,11 @@ class Parser(WordReader):
                 found.append(self.read_word())
                 self.skip_blanks()
             words = tuple(found)
-        self.skip_blanks()
         if self.peek() == ";":
             self.at += 1
         self._newlines()
         self._expect("do")
-        body = self._until("done")
-        return For(match[0], words, body, self._redirects())
-
-    def _arithmetic_for(self) -> ArithmeticFor:
-        self.at += 2
-        end = self.text.find("))", self.at)
-        if end < 0:
-            self.incomplete()
-        parts = self.text[self.at : end].split(";")
-        self.at = end + 2
-        if len(parts) != 3:
-            self._unexpected("))")
-        first, condition, step = (tuple(self._same(part).read_double("", here=True)) for part in parts)
-        self.skip_blanks()
-        if self.peek() == ";":
-            self.at += 1
-        self._newlines()
-        self._expect("do")
-        return ArithmeticFor(first, condition, step, self._until("done"), self._redirects())
+        return For(match[0], words, self._until("done"), self._redirects())
 
     def _case(self) -> Case:
         self.skip_blanks()
@@ -273,18 +220,15 @@ class Parser(WordReader):
         self._newlines()
         branches: list[tuple[tuple[Word, ...], Script]] = []
         if not self.text.startswith("in", self.at):
-            self._unexpected(self.peek() or "newline")
+            self.fail(self.peek())
         self.at += 2
         while True:
             self._newlines()
-            if self.at_end():
-                self.incomplete()
             if self._reserved() == "esac":
                 self.at += 4
                 return Case(word, tuple(branches), self._redirects())
-            if self.peek() == "(":
-                self.at += 1
-                self.skip_blanks()
+            self.at += self.peek() == "("
+            self.skip_blanks()
             patterns = [self.read_word()]
             self.skip_blanks()
             while self.peek() == "|":
@@ -293,11 +237,9 @@ class Parser(WordReader):
                 patterns.append(self.read_word())
                 self.skip_blanks()
             if self.peek() != ")":
-                self._unexpected(self.peek() or "newline")
+                self.fail(self.peek())
             self.at += 1
             body = self.read_script(";;", "esac")
-            if self.text.startswith(";;&", self.at):
-                raise UnsupportedError("`;;&`")
             if self.text.startswith(";;", self.at):
                 self.at += 2
             branches.append((tuple(patterns), body))
@@ -306,46 +248,17 @@ class Parser(WordReader):
         body = self._until("}")
         return Group(body, subshell=False, redirects=self._redirects())
 
-    def _function(self) -> Function:
-        self.skip_blanks()
-        match = re.compile(r"([\w.-]+)[ \t]*(\([ \t]*\))?").match(self.text, self.at)
-        if not match:
-            self._unexpected(self.peek() or "newline")
-        self.at = match.end()
-        self._newlines()
-        return Function(match[1], self._command())
-
-    def _condition(self) -> Condition:
-        items: list[Word | str] = []
-        while True:
-            self._newlines()
-            if self.at_end():
-                self.incomplete()
-            match = re.compile(r"\]\](?=[\s;&|)]|$)|&&|\|\||==|!=|=~|=(?=\s)|[()<>]|!(?=\s)").match(self.text, self.at)
-            if not match:
-                items.append(self.read_word())
-                continue
-            self.at = match.end()
-            if match[0] == "]]":
-                return Condition(tuple(items), self._redirects())
-            items.append(match[0])
-            if match[0] == "=~":
-                self.skip_blanks()
-                items.append(self.read_word(ends=" \t\n"))
-
     def _until(self, word: str) -> Script:
         body = self.read_script(word)
         self._expect(word)
         if not body:
-            self._unexpected(word)
+            self.fail(word)
         return body
 
     def _expect(self, word: str) -> None:
         self.skip_blanks()
-        if self.at_end():
-            self.incomplete()
         if self._take() != word:
-            self._unexpected(word)
+            self.fail(self.peek())
 
     def _take(self) -> str:
         word = self._reserved()
@@ -354,8 +267,7 @@ class Parser(WordReader):
 
     def _reserved(self) -> str:
         match = _RESERVED.match(self.text, self.at)
-        word = match[1] if match else ""
-        return "" if self.dash and word in _BASH_ONLY else word
+        return match[1] if match else ""
 
     def _newlines(self) -> None:
         while True:
@@ -371,10 +283,4 @@ class Parser(WordReader):
     def _end_here_documents(self) -> None:
         while self.pending:
             redirect, quoted = self.pending.pop(0)
-            redirect.word = self.read_here_document(redirect.word, quoted=quoted, tabs=redirect.operator == "<<-")
-
-    def _unexpected(self, token: str) -> NoReturn:
-        self.fail(f"syntax error near unexpected token `{'newline' if token == chr(10) else token}'")
-
-
-_STDERR_TOO = Redirect(2, ">&", (Text("1", quoted=False),))
+            redirect.word = self.read_here_document(redirect.word, quoted=quoted)

@@ -1,0 +1,177 @@
+"""The builtin commands of the shell."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from crdbmesh_simulator.shell import conditions
+from crdbmesh_simulator.shell.process import Run, Signalled, UnsupportedError, UsageError, decode, execute
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.shell.interpreter import Shell
+
+Builtin = Callable[["Shell", list[str]], "Run | int"]
+
+OWN_PID = "4711"
+"""What `$$` is."""
+
+_OPTIONS = {"errexit": "e", "nounset": "u", "xtrace": "x", "noglob": "f"}
+_SIGNALS = {"9": "KILL", "15": "TERM", "1": "HUP", "2": "INT"}
+
+
+class ExitError(Exception):
+    """`exit`, or the end by `set -e`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class LoopError(Exception):
+    """`break` or `continue`."""
+
+    def __init__(self, *, again: bool) -> None:
+        super().__init__()
+        self.again = again
+
+
+def find(name: str) -> Builtin | None:
+    """The builtin of a name."""
+    return _BUILTINS.get(name)
+
+
+def _colon(shell: Shell, words: list[str]) -> int:  # noqa: ARG001 - the form of all builtins
+    return 0
+
+
+def _false(shell: Shell, words: list[str]) -> int:  # noqa: ARG001 - likewise
+    return 1
+
+
+def _cd(shell: Shell, words: list[str]) -> int:
+    target = words[1] if len(words) > 1 else shell.variables.get("HOME", "/")
+    path = posixpath.normpath(shell.process.path(target))
+    inode = shell.process.find(path)
+    if inode is None or not inode.is_dir:
+        shell.process.complain(f"{shell.label()}cd: {target}: No such file or directory\n")
+        return 1
+    shell.variables["PWD"] = shell.process.cwd = path
+    return 0
+
+
+def _exit(shell: Shell, words: list[str]) -> int:
+    text = words[1] if len(words) > 1 else str(shell.status)
+    if not re.fullmatch(r"-?\d+", text):
+        raise UsageError(f"exit: {text}: numeric argument required", 2)
+    raise ExitError(int(text) & 0xFF)
+
+
+def _jump(shell: Shell, words: list[str]) -> int:  # noqa: ARG001 - the form of all builtins
+    if len(words) > 1:
+        raise UnsupportedError(" ".join(words))
+    raise LoopError(again=words[0] == "continue")
+
+
+def _export(shell: Shell, words: list[str]) -> int:
+    for word in words[1:]:
+        name, equals, value = word.partition("=")
+        if equals:
+            shell.variables[name] = value
+        shell.exported.add(name)
+    return 0
+
+
+def _set(shell: Shell, words: list[str]) -> int:
+    arguments = words[1:]
+    while arguments:
+        word = arguments.pop(0)
+        if word == "--":
+            shell.positional = arguments
+            break
+        if word[:1] not in "-+" or len(word) < 2:
+            raise UnsupportedError(" ".join(words))
+        for letter in word[1:]:
+            set_option(shell, arguments.pop(0) if letter == "o" and arguments else letter, on=word[0] == "-")
+    return 0
+
+
+def set_option(shell: Shell, option: str, *, on: bool) -> None:
+    """`set -e` and the like, by letter or by name.
+
+    Raises:
+        UsageError: the shell does not have the option.
+    """
+    option = _OPTIONS.get(option, option)
+    if option not in _OPTIONS.values() and not (option == "pipefail" and shell.bash):
+        shown = f"{option}: invalid option name" if shell.bash else f"Illegal option -o {option}"
+        raise UsageError(f"set: {shown}", 2)
+    (shell.options.add if on else shell.options.discard)(option)
+
+
+def _exec(shell: Shell, words: list[str]) -> Run:
+    if len(words) == 1:
+        return 0
+    process = shell.process
+    child = process.child(words[1:], env=shell.environment(), main=process.main)
+    raise ExitError((yield from execute(child, shell.label())))
+
+
+def _read(shell: Shell, words: list[str]) -> int:
+    names = [word for word in words[1:] if word != "-r"]
+    line = decode(shell.process.stdin.readline())
+    values = line.strip(" \t\n").split(None, max(len(names) - 1, 0)) if len(names) > 1 else [line.strip(" \t\n")]
+    for number, name in enumerate(names):
+        shell.variables[name] = values[number] if number < len(values) else ""
+    return 0 if line.endswith("\n") else 1
+
+
+def _command(shell: Shell, words: list[str]) -> int:
+    if words[1:2] != ["-v"] or len(words) != 3:
+        raise UnsupportedError(" ".join(words))
+    found = words[2] if words[2] in _BUILTINS else shell.process.system.where(shell.process, words[2])
+    if found is None:
+        return 1 if shell.bash else 127
+    shell.process.say(f"{found}\n")
+    return 0
+
+
+def _trap(shell: Shell, words: list[str]) -> int:
+    if len(words) < 3 or set(words[2:]) - {"EXIT", "0", "INT", "TERM", "HUP"}:
+        raise UnsupportedError(" ".join(words))
+    for signal in words[2:]:
+        shell.traps[{"0": "EXIT"}.get(signal, signal)] = "" if words[1] == "-" else words[1]
+    return 0
+
+
+def _test(shell: Shell, words: list[str]) -> int:
+    arguments = words[1:]
+    if words[0] == "[":
+        if arguments[-1:] != ["]"]:
+            raise UsageError("[: missing `]'", 2)
+        arguments = arguments[:-1]
+    return int(not conditions.test(shell.process, arguments))
+
+
+def _kill(shell: Shell, words: list[str]) -> int:
+    signal = words[1][1:] if len(words) > 2 else "TERM"
+    signal = _SIGNALS.get(signal, signal.removeprefix("SIG"))
+    if words[-1] == OWN_PID:
+        raise Signalled(signal)
+    shell.process.system.signal(words[-1], signal)
+    return 0
+
+
+def _echo(shell: Shell, words: list[str]) -> int:
+    end = "" if words[1:2] == ["-n"] else "\n"
+    shell.process.say(" ".join(words[1 if end else 2 :]) + end)
+    return 0
+
+
+_BUILTINS: dict[str, Builtin] = {
+    ":": _colon, "true": _colon, "false": _false, "cd": _cd, "exit": _exit, "break": _jump, "continue": _jump,
+    "export": _export, "set": _set, "exec": _exec, "read": _read, "command": _command, "trap": _trap,
+    "test": _test, "[": _test, "kill": _kill, "echo": _echo,
+}  # fmt: skip

@@ -1,0 +1,199 @@
+"""Commands of a host's services: systemctl, journalctl, cloud-init, modprobe (their manual pages)."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Generator
+
+from crdbmesh_simulator.machines import units
+from crdbmesh_simulator.machines.machine_os import host_of
+from crdbmesh_simulator.shell.process import Command, Process, Run, UnsupportedError
+from crdbmesh_simulator.userland.options import Options, parse
+
+_POLL_S = 1.0
+_CAUSES = {
+    "resources": "of unavailable resources or another system error",
+    "protocol": "the service did not take the steps required by its unit configuration",
+    "start-limit-hit": "start of the service was attempted too often",
+}
+
+
+def _systemctl(process: Process) -> Run:
+    options = parse(
+        process.argv[1:], "p:",
+        {"now": "now", "no-block": "no-block", "property=": "p", "value": "value", "no-pager": "no-pager"},
+    )  # fmt: skip
+    verb, *names = options.operands or [""]
+    names = [units.full_name(name) for name in names]
+    if verb in ("is-active", "is-enabled", "is-failed"):
+        return _is(process, verb, names)
+    if verb == "show":
+        return _show(process, options, names)
+    host = host_of(process)
+    if verb not in ("start", "stop", "restart", "enable", "disable", "daemon-reload", "reboot"):
+        raise UnsupportedError(" ".join(process.argv))
+    if process.actor.uid != 0:
+        process.complain(f"Failed to {' '.join([verb, *names])}: Interactive authentication required.\n")
+        return 1
+    if verb == "daemon-reload":
+        host.systemd.reload()
+    elif verb == "reboot":
+        process.actor.ledger.act(verb)
+        host.reboot()
+    elif verb in ("enable", "disable"):
+        return (yield from _enable(process, options, verb, names))
+    else:
+        return (yield from _jobs(process, options, verb, names))
+    return 0
+
+
+def _jobs(process: Process, options: Options, verb: str, names: list[str]) -> Run:
+    systemd, ledger = host_of(process).systemd, process.actor.ledger
+    worst = 0
+    for name in names:
+        service = systemd.find(name)
+        if service is None:
+            process.complain(f"Failed to {verb} {name}: Unit {name} not found.\n")
+            worst = 5
+            continue
+        if systemd.stale(service) and verb != "stop":
+            process.complain(
+                f"Warning: The unit file, source configuration file or drop-ins of {name} changed on disk. "
+                "Run 'systemctl daemon-reload' to reload units.\n"
+            )
+        if verb != "start" and systemd.stop(name):
+            ledger.act(f"{verb} {name}")
+            yield 0.5
+        if verb == "stop":
+            continue
+        failures = service.failed_jobs
+        if systemd.start(name):
+            ledger.act(f"start {name}")
+        if "no-block" not in options:
+            worst = worst or (yield from _wait(process, name, failures))
+    return worst
+
+
+def _wait(process: Process, name: str, failures: int) -> Generator[float, None, int]:
+    systemd = host_of(process).systemd
+    while True:
+        service = systemd.services.get(name)
+        if service is None or service.active in ("active", "inactive"):
+            return 0
+        if service.failed_jobs > failures or service.active == "failed":
+            cause = _CAUSES.get(service.result, "the control process exited with error code")
+            process.complain(
+                f"Job for {name} failed because {cause}.\n"
+                f'See "systemctl status {name}" and "journalctl -xeu {name}" for details.\n'
+            )
+            return 1
+        yield _POLL_S
+
+
+def _enable(process: Process, options: Options, verb: str, names: list[str]) -> Run:
+    host = host_of(process)
+    for name in names:
+        if host.systemd.file_state(name) == "not-found":
+            process.complain(f"Failed to {verb} unit: Unit file {name} does not exist.\n")
+            return 1
+        for path, target in host.systemd.install_links(name):
+            there = host.files.find(path, process.actor, follow=False)
+            if verb == "enable" and there is None:
+                host.files.mkdir(posixpath.dirname(path), process.actor, parents=True)
+                host.files.symlink(target, path, process.actor)
+                process.complain(f"Created symlink {path} → {target}.\n")
+            elif verb == "disable" and there is not None:
+                host.files.remove(path, process.actor)
+                process.complain(f'Removed "{path}".\n')
+        host.systemd.reload()
+    if "now" in options:
+        return (yield from _jobs(process, options, "start" if verb == "enable" else "stop", names))
+    return 0
+
+
+def _is(process: Process, verb: str, names: list[str]) -> int:
+    systemd, good, found = host_of(process).systemd, False, False
+    for name in names:
+        if verb == "is-enabled":
+            state = systemd.file_state(name)
+            good = good or state in ("enabled", "static")
+            found = found or state != "not-found"
+        else:
+            service = systemd.find(name)
+            state = service.active if service else "inactive"
+            found = found or service is not None
+            good = good or state == verb.removeprefix("is-")
+        process.say(f"{state}\n")
+    if good:
+        return 0
+    return (1 if found else 4) if verb == "is-enabled" else (3 if found else 4) if verb == "is-active" else 1
+
+
+def _show(process: Process, options: Options, names: list[str]) -> int:
+    systemd = host_of(process).systemd
+    for name in names:
+        service = systemd.find(name)
+        properties = {
+            "LoadState": "loaded" if service else "not-found",
+            "ActiveState": service.active if service else "inactive",
+            "SubState": service.sub if service else "dead",
+            "Result": service.result if service else "success",
+            "ExecMainStatus": str(service.exit_code if service else 0),
+            "NRestarts": str(service.restarts if service else 0),
+            "NeedDaemonReload": "yes" if service and systemd.stale(service) else "no",
+        }
+        for key in [key for given in options.all("p") for key in given.split(",")]:
+            if key not in properties:
+                raise UnsupportedError(f"systemctl show -p {key}")
+            process.say(f"{properties[key]}\n" if "value" in options else f"{key}={properties[key]}\n")
+    return 0
+
+
+def _journalctl(process: Process) -> int:
+    options = parse(process.argv[1:], "u:t:n:o:b", {"no-pager": "no-pager"})
+    host, chosen = host_of(process), host_of(process).systemd.journal
+    if process.actor.uid != 0 and not {host.groups["adm"], host.groups["sudo"]} & process.actor.groups:
+        process.complain("No journal files were opened due to insufficient permissions.\n")
+        return 1
+    names = {units.full_name(name) for name in options.all("u")}
+    if names:
+        chosen = [entry for entry in chosen if entry.unit in names]
+    if options.operands:
+        raise UnsupportedError(" ".join(process.argv))
+    if "t" in options:
+        chosen = [entry for entry in chosen if entry.identifier in options.all("t")]
+    if "b" in options:
+        chosen = [entry for entry in chosen if entry.boot == host.boots]
+    if "n" in options:
+        chosen = chosen[-int(options.get("n")) :]
+    if options.get("o") != "cat":
+        raise UnsupportedError(" ".join(process.argv))
+    process.say("".join(f"{entry.message}\n" for entry in chosen) or "-- No entries --\n")
+    return 0
+
+
+def _cloud_init(process: Process) -> Run:
+    if process.argv[1:2] != ["status"]:
+        raise UnsupportedError(" ".join(process.argv))
+    options = parse(process.argv[2:], "wl", {"wait": "w", "long": "l", "format=": "format"})
+    state = host_of(process).cloud_init
+    as_json = options.get("format") == "json"
+    while "w" in options and not state.finished:
+        process.say("" if as_json else ".")
+        yield 2.0
+    text = state.status_json() if as_json else state.status_text(long="l" in options)
+    process.say(text if as_json or "w" not in options else f"\n{text}")
+    return state.exit_code
+
+
+def _modprobe(process: Process) -> int:
+    if process.actor.uid != 0:
+        process.complain(f"modprobe: ERROR: could not insert '{process.argv[-1]}': Operation not permitted\n")
+        return 1
+    host_of(process).modules.update(parse(process.argv[1:]).operands)
+    return 0
+
+
+COMMANDS: dict[str, Command] = {
+    "systemctl": _systemctl, "journalctl": _journalctl, "cloud-init": _cloud_init, "modprobe": _modprobe,
+}  # fmt: skip

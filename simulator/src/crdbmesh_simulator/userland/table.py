@@ -1,0 +1,14 @@
+"""Every command by name."""
+
+from __future__ import annotations
+
+from crdbmesh_simulator.shell.process import Command
+from crdbmesh_simulator.userland import files, network, programs, services, text
+
+COMMANDS: dict[str, Command] = {
+    **files.COMMANDS,
+    **network.COMMANDS,
+    **programs.COMMANDS,
+    **services.COMMANDS,
+    **text.COMMANDS,
+}
