@@ -9,11 +9,13 @@ the JSON is api/v1 `RemoteCluster`, where a false boolean is left out).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError, WaitError
+from crdbmesh.observe import rollouts
 from crdbmesh.observe.health import Layer
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
@@ -49,14 +51,16 @@ def read_unready(kube: Kube, remotes: list[str]) -> dict[str, list[str]]:
         KubeError: the pods cannot be listed.
     """
     agents = kube.list("v1", "Pod", names.KUBE_SYSTEM, labels=names.CILIUM_AGENTS)
-    by_agents = _first(_read_agent(kube, pod, remotes) for pod in agents)
     meshes = [pod for pod in kube.list("v1", "Pod", names.KUBE_SYSTEM, labels=_KVSTOREMESHES) if _runs(pod)]
-    by_meshes = _first(_read_kvstoremesh(kube, pod, remotes) for pod in meshes)
+    with ThreadPoolExecutor(max_workers=8, thread_name_prefix="links") as pool:
+        by_agents = pool.map(lambda pod: _read_agent(kube, pod, remotes), agents)
+        by_meshes = pool.map(lambda pod: _read_kvstoremesh(kube, pod, remotes), meshes)
+        reports = [_first(by_agents), _first(by_meshes)]
     unready: dict[str, list[str]] = {}
     for remote in remotes:
         causes = [] if agents else [f"{remote}: no Cilium agent runs"]
         causes += [] if meshes else [f"{remote}: no {names.CLUSTERMESH_APISERVER} runs"]
-        causes += [found[remote] for found in (by_agents, by_meshes) if remote in found]
+        causes += [report[remote] for report in reports if remote in report]
         if causes:
             unready[remote] = causes
     return unready
@@ -93,7 +97,7 @@ def first_failure(report: str) -> str | None:
     return failed[0] if failed else None
 
 
-def _first(reports: Any) -> dict[str, str]:
+def _first(reports: Iterable[dict[str, str]]) -> dict[str, str]:
     """Merge what several say by remote; the first to complain is heard."""
     merged: dict[str, str] = {}
     for report in reports:
@@ -103,7 +107,9 @@ def _first(reports: Any) -> dict[str, str]:
 
 def _read_agent(kube: Kube, pod: Mapping[str, Any], remotes: list[str]) -> dict[str, str]:
     node = pod.get("spec", {}).get("nodeName", pod["metadata"]["name"])
-    seen, problem = _ask(kube, pod, "cilium-agent", _AGENT_STATUS)
+    # One on a machine that is gone would be asked in vain for half a minute.
+    ready = rollouts.is_ready(pod)
+    seen, problem = _ask(kube, pod, "cilium-agent", _AGENT_STATUS) if ready else (None, "its agent is not ready")
     clusters = seen.get("cluster-mesh", {}).get("clusters") if isinstance(seen, dict) else None
     bad = _unready_of(clusters, remotes, problem)
     return {remote: f"{remote} from {node}: {why}" for remote, why in bad.items()}

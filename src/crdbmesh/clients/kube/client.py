@@ -28,6 +28,7 @@ Objects = list[Object]
 Lines = list[str]
 
 EXEC_TIMEOUT_S = 60.0
+_VERSION_TIMEOUT_S = 5.0
 _APPLY_ATTEMPTS = 3
 """How often an apply that lost a race against another writer is sent."""
 _APPLY_PATCH = "application/apply-patch+yaml"
@@ -308,8 +309,12 @@ class Kube:
         return answer.status, answer.body.decode("utf-8", errors="replace")
 
     def version(self) -> str:
-        """Return the API server's version, such as `v1.36.4+k3s1`."""
-        answer = self._connection.request("GET", "/version")
+        """Return the API server's version, such as `v1.36.4+k3s1`; one that is gone is given up after seconds.
+
+        Raises:
+            KubeError: it does not answer.
+        """
+        answer = self._connection.request("GET", "/version", attempts=2, timeout_s=_VERSION_TIMEOUT_S)
         return str(answer.checked(f"{self.name}: read the version")["gitVersion"])
 
     def _apply(self, obj: Mapping[str, Any], *, force: bool, dry_run: bool) -> Object:

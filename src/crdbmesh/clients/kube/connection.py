@@ -134,7 +134,7 @@ class Connection:
         request = self._api.param_serialize(
             method, path, query_params=[*query.items()], header_params=headers, body=body, auth_settings=["BearerToken"]
         )
-        answer = self._api.call_api(*request, _request_timeout=(CONNECT_TIMEOUT_S, timeout_s))
+        answer = self._api.call_api(*request, _request_timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s))
         response: urllib3.BaseHTTPResponse = answer.response
         return response
 
