@@ -245,6 +245,44 @@ def test_without_any_address_the_operator_is_told_what_was_asked_and_what_to_do(
     assert "--allow-from" in caught.value.hint
 
 
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_the_service_is_asked_through_the_proxy_with_and_without_a_scheme(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            asked.append(self.path)
+            self.send_error(403, "not here")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        for name in ("https_proxy", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HTTPS_PROXY", f"{scheme}127.0.0.1:{server.server_address[1]}")
+        there = replace(environment.find_cloud({}), address_url="https://address.invalid", address_fallbacks=())
+        with pytest.raises(CloudError, match="cannot find out your own address"):
+            caller.find_address(there)
+        server.shutdown()
+        thread.join()
+    assert set(asked) == {"address.invalid:443"}
+
+
+@pytest.mark.parametrize("proxy", ["socks9://127.0.0.1:1", "http://", "://", "127.0.0.1:none"])
+def test_a_proxy_that_is_none_is_an_error_and_no_bug(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    there = replace(environment.find_cloud({}), address_url="https://address.invalid", address_fallbacks=())
+    with pytest.raises(CloudError, match="cannot find out your own address"):
+        caller.find_address(there, timeout_s=2)
+
+
 def test_importing_the_clients_imports_no_sdk() -> None:
     code = (
         "import sys\n"

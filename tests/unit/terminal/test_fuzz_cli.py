@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -32,7 +33,6 @@ from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.terminal import app as cli
-from crdbmesh_simulator.tls import CertificateAuthority
 
 CODES = {0, 1, 2, 3, 10, 130}
 COMMANDS = ["up", "plan", "doctor", "status", "down", "kubeconfig"]
@@ -175,15 +175,16 @@ class Refusing(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def cloud_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("azure")
-    authority = CertificateAuthority.create("nobody")
+    authority = trustme.CA()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
     server.daemon_threads = True
-    context: ssl.SSLContext = authority.server_context(["127.0.0.1"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     url = f"https://127.0.0.1:{server.server_address[1]}"
-    (folder / "ca.pem").write_text(authority.ca_pem)
+    authority.cert_pem.write_to_path(folder / "ca.pem")
     document = {"arm_url": url, "ca_file": "ca.pem", "token": TOKEN, "address_url": url, "ssh_port": 2222}
     path = folder / "cloud.json"
     path.write_text(json.dumps({**document, "subscription_id": "00000000-0000-4000-8000-000000000001"}))
