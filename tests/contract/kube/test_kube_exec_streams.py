@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from crdbmesh.clients.kube.client import Kube
-from crdbmesh.errors import KubeError, WaitError
+from crdbmesh.errors import KubeError, StoppedError, WaitError
 
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 SUCCESS = {"metadata": {}, "status": "Success"}
@@ -28,6 +29,7 @@ class Scripted(Protocol):
 
     def listen(self) -> None: ...
     def refuse(self) -> None: ...
+    def kubeconfig(self) -> dict[str, Any]: ...
 
 
 def exited(code: int) -> dict[str, Any]:
@@ -212,3 +214,18 @@ def test_a_command_that_takes_too_long_is_given_up(scripted: Scripted, client: K
     with pytest.raises(WaitError, match=r"`sleep 20` in here/pod to end; last seen: begun"):
         client.exec("here", "pod", ["sleep", "20"], timeout_s=0.6)
     assert time.monotonic() - started < 3
+
+
+def test_an_interrupt_leaves_a_command_that_goes_on_to_itself(scripted: Scripted) -> None:
+    async def command(stream: web.WebSocketResponse, _: web.Request) -> None:
+        await stream.send_bytes(b"\x01begun")
+        await asyncio.sleep(20)
+
+    serving(scripted, command)
+    stop = threading.Event()
+    stop.set()
+    started = time.monotonic()
+    left = pytest.raises(StoppedError, match=r"`sleep 20` in here/pod to end; last seen: begun")
+    with Kube(scripted.kubeconfig(), name="eastus", stop=stop) as kube, left:
+        kube.exec("here", "pod", ["sleep", "20"])
+    assert time.monotonic() - started < 10

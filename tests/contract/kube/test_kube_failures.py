@@ -177,6 +177,17 @@ class TestRetries:
         client.find("v1", "ConfigMap", "one", "here")
         assert 1 <= time.monotonic() - started < 3
 
+    def test_an_interrupt_ends_the_pause_before_asking_again(self, scripted: Scripted) -> None:
+        answering(scripted, lambda _: web.Response(status=503, headers={"Retry-After": "15"}))
+        stop = threading.Event()
+        timer = threading.Timer(0.3, stop.set)
+        timer.start()
+        started = time.monotonic()
+        with Kube(scripted.kubeconfig(), name="eastus", stop=stop) as kube, pytest.raises(KubeError, match="HTTP 503"):
+            kube.find("v1", "ConfigMap", "one", "here")
+        timer.join()
+        assert time.monotonic() - started < 10
+
     def test_a_refusal_is_not_repeated(self, scripted: Scripted, client: Kube) -> None:
         answering(scripted, lambda _: failure(403, "Forbidden", "configmaps is forbidden"))
         with pytest.raises(KubeError, match=r"read v1 ConfigMap here/one: configmaps is forbidden") as caught:

@@ -34,6 +34,8 @@ _CHUNK = 8 * 1024
 _TICK_S = 1.0
 _CLOSING_S = 5.0
 """How long the server may take to close after it said how the command ended."""
+_LEAVING_S = 3.0
+"""How long a command may still run once the operator has interrupted."""
 _ATTEMPTS = 4
 _PAUSE_S = 0.3
 
@@ -160,6 +162,7 @@ class _Session:
     def run(self, deadline: float, timeout_s: float) -> ExecResult:
         """Move all streams in turn, so that neither side waits for the other to read."""
         ended_at: float | None = None
+        stopped_at: float | None = None
         with selectors.DefaultSelector() as selector:
             selector.register(self._stream.sock, selectors.EVENT_READ)
             while True:
@@ -170,7 +173,9 @@ class _Session:
                 elif now > deadline:
                     raise WaitError(f"{self._doing} to end", seconds=timeout_s, last_seen=self._last_seen())
                 elif self._stop.is_set():
-                    raise StoppedError(f"{self._doing} to end", last_seen=self._last_seen())
+                    stopped_at = stopped_at or now
+                    if now > stopped_at + _LEAVING_S:
+                        raise StoppedError(f"{self._doing} to end", last_seen=self._last_seen())
                 readable, writable = self._poll(selector, min(_TICK_S, max(deadline - now, 0.0)))
                 if readable:
                     if not self._receive():
