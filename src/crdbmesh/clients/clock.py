@@ -34,7 +34,7 @@ class Clock:
         return self.now() + self.real_s(seconds) * self.scale
 
     def real_s(self, seconds: float) -> float:
-        """How many real seconds to allow for something that may take `seconds` of the cloud's."""
+        """Return the real seconds to allow for something that may take `seconds` of the cloud's."""
         return max(seconds / self.scale, min(seconds, SHORTEST_S))
 
     def sleep(self, seconds: float) -> None:

@@ -11,7 +11,7 @@ import tenacity
 from crdbmesh.clients.clock import Clock
 
 BUDGET_S = 20.0
-"""How long attempts may take together before there is no other one."""
+"""The time after which no other attempt is made."""
 
 
 def retrying(

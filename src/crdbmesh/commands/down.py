@@ -34,7 +34,7 @@ LEASE_S = 900.0
 
 @dataclass(frozen=True, slots=True)
 class DownResult:
-    """How a run of `down` ended.
+    """The result of a run of `down`.
 
     Attributes:
         found: how many things there were to delete.
@@ -55,12 +55,12 @@ class DownResult:
 
     @property
     def stopped(self) -> bool:
-        """Whether the run was interrupted."""
+        """Return True when the run was interrupted."""
         return any(result.outcome is Outcome.STOPPED for result in self.results.values())
 
     @property
     def done(self) -> bool:
-        """Whether everything was deleted, or ordered to be."""
+        """Return True when everything was deleted, or Azure was told to."""
         return not self.left and all(result.outcome.good for result in self.results.values())
 
     def document(self) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def reconstruct(session: Session, found: Inventory) -> Mesh:
 
 
 def _is_source(text: str) -> bool:
-    """Whether a spec may say so: not a service tag such as `Internet`, nor an IPv6 range."""
+    """Return True when a spec may have the source: it is no service tag, such as `Internet`, nor an IPv6 range."""
     try:
         return text == "*" or bool(IPv4Network(text))
     except ValueError:

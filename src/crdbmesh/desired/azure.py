@@ -198,7 +198,7 @@ def virtual_machine(
 
 
 def changeable(mesh: Mesh, machine: Machine) -> Body:
-    """What of a machine's VM is sent to one that is there: its tags and its size. Azure changes nothing else of it."""
+    """Return the update of an existing VM: its tags and its size; Azure changes nothing else of it."""
     return {"tags": tags(mesh, machine.region), "properties": {"hardwareProfile": {"vmSize": machine.size}}}
 
 

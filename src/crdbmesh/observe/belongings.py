@@ -1,4 +1,4 @@
-"""Whose an Azure resource is, and with it what `down` deletes.
+"""The owner of each Azure resource, and with it what `down` deletes.
 
 A resource belongs to a mesh if it carries the mesh's tag. In a resource group of the mesh's own, which is one that
 carries the tag itself, it also does if it has one of the mesh's names and nobody's tag: its tags were lost. In a group
@@ -34,12 +34,12 @@ _NAMES = {
     kinds.PUBLIC_IP.type.lower(): re.compile(rf"{_MACHINE}-ip"),
     kinds.DISK.type.lower(): re.compile(rf"{_MACHINE}-os"),
 }
-"""What follows the mesh's name and a dash in a resource's name, by type; see `spec.names`."""
+"""The pattern of a resource's name after the mesh's name and a dash, by type; see `spec.names`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Belongings:
-    """What belongs to a mesh in Azure, by how `down` deletes it.
+    """The belongings of a mesh in Azure, by the way in which `down` deletes them.
 
     Attributes:
         groups: resource groups that are the mesh's own, with nothing else's in them: deleted whole, with this content.
@@ -53,7 +53,7 @@ class Belongings:
 
     @property
     def count(self) -> int:
-        """How many things will be deleted."""
+        """Return the number of resources and groups that will be deleted."""
         return len(self.groups) + len(self._everything())
 
     @property
@@ -118,7 +118,7 @@ def own_groups(session: Session, mesh: str) -> tuple[str, ...]:
 
 
 def belongs(resource: Resource, mesh: str, own: Collection[str]) -> bool:
-    """Whether a resource is the mesh's.
+    """Return True when a resource is the mesh's.
 
     Args:
         resource: with its id, type, name and tags.
@@ -158,7 +158,7 @@ def region_of(vnet: Resource, mesh: str) -> str | None:
 
 
 def _ours(content: Collection[Resource], mesh: str, group: str) -> dict[str, Resource]:
-    """What of a group's content is the mesh's. A disk without a tag is whose the machine is that it is attached to."""
+    """Return the mesh's resources of a group. A disk without a tag belongs to its machine's owner."""
     ours = {_key(resource): resource for resource in content if belongs(resource, mesh, {group})}
     for resource in content:
         machine = str(resource.get("managedBy") or "").lower()
@@ -170,7 +170,7 @@ def _ours(content: Collection[Resource], mesh: str, group: str) -> dict[str, Res
 
 
 def _is_part_of(resource: Resource, ours: Mapping[str, Resource]) -> bool:
-    """Whether it is one of `ours` or a child of one, such as an extension that a policy put on a machine."""
+    """Return True for one of `ours` or a child of one, such as an extension that a policy put on a machine."""
     key = _key(resource)
     return key in ours or any(key.startswith(f"{parent}/") for parent in ours)
 

@@ -18,7 +18,7 @@ from crdbmesh.spec.mesh import Region
 
 PODS = f"app={names.COCKROACH}"
 WAITING = "node is waiting for cluster initialization"
-"""What a pod says that is part of no cluster yet."""
+"""The answer of a pod that is part of no cluster yet."""
 
 
 def read_cockroachdb(world: World, region: Region) -> Layer:

@@ -1,4 +1,4 @@
-"""How a mesh is doing, as values: every layer of every region. `status` reads them."""
+"""The health of a mesh: the level of every layer in every region, which `status` reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAYERS = ("network", "peerings", "machines", "nodes", "cilium", "clustermesh", "
 
 
 class Level(Enum):
-    """How a layer is doing."""
+    """The level of a layer's health."""
 
     OK = "ok"
     DEGRADED = "degraded"
@@ -66,12 +66,12 @@ class Health:
 
     @property
     def degraded(self) -> bool:
-        """Whether anything at all is not as it should be."""
+        """Return True when any layer is not healthy, or the clusters are not one."""
         layers = (layer for region in self.regions for layer in region.layers)
         return len(self.cluster_ids) != 1 or any(layer.level is not Level.OK for layer in layers)
 
     def figures(self) -> dict[str, int]:
-        """What `crdbmesh demo` reports: counts over all regions, links and zones by ordered pair of regions."""
+        """Return the figures of `crdbmesh demo`: counts over all regions; links and zones by ordered pair of them."""
         good = {name: sum(region.layer(name).good for region in self.regions) for name in LAYERS}
         return {
             "regions": len(self.regions),

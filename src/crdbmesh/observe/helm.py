@@ -48,7 +48,7 @@ def find_job(kube: Kube, release: str) -> dict[str, Any] | None:
 
 
 def is_under_way(found: Body | None) -> bool:
-    """Whether a job works on its release, on behalf of an earlier run or of k3s."""
+    """Return True when a job works on its release, on behalf of an earlier run or of k3s."""
     return found is not None and bool(found.get("status", {}).get("active"))
 
 
@@ -117,7 +117,7 @@ def _pods(kube: Kube, release: str) -> list[dict[str, Any]]:
 
 
 def _runs(pods: list[dict[str, Any]]) -> bool:
-    """Whether a container of a job runs, or has not started yet for the first time."""
+    """Return True when a container of a job runs, or has not started yet for the first time."""
     alive = [pod for pod in pods if pod.get("status", {}).get("phase") in {"Pending", "Running"}]
     states = [one for pod in alive for one in pod["status"].get("containerStatuses") or [{}]]
     return any("running" in one.get("state", {}) or not one.get("lastState") for one in states)

@@ -26,7 +26,7 @@ _AGENT_STATUS = ("cilium-dbg", "status", "-o", "json")
 _KVSTOREMESH_DEBUG = ("/usr/bin/clustermesh-apiserver", "kvstoremesh-dbg")
 _CROSS = "\N{CROSS MARK}"
 _RESOURCES = ("nodes", "endpoints", "identities", "services")
-"""What is always synced; others, such as `service-exports`, are only when the report has them."""
+"""The resources that are always synced; others, such as `service-exports`, only when the report has them."""
 
 
 def read_clustermesh(world: World, region: Region) -> Layer:
@@ -155,5 +155,5 @@ def _ask(kube: Kube, pod: Mapping[str, Any], container: str, argv: tuple[str, ..
 
 
 def _runs(pod: Mapping[str, Any]) -> bool:
-    """Whether a pod is there to stay: one that is being replaced says nothing about the links."""
+    """Return True when a pod is there to stay: one that is being replaced says nothing about the links."""
     return pod.get("status", {}).get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]

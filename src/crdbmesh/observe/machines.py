@@ -49,7 +49,7 @@ def vm(world: World, machine: Machine) -> Observed:
 
 
 def is_running(vm: Mapping[str, Any]) -> bool:
-    """Whether a VM that was read with its instance view runs."""
+    """Return True when a VM, read with its instance view, runs."""
     return power_of(vm) == "running"
 
 
@@ -64,7 +64,7 @@ def power_of(vm: Mapping[str, Any]) -> str:
 
 
 def accepts_key(vm: Mapping[str, Any], public: str) -> bool:
-    """Whether a VM was made with a login key, given as a public key line; its comment does not count."""
+    """Return True when a VM was made with a login key, given as a public key line; its comment does not count."""
     profile = (vm.get("properties") or {}).get("osProfile") or {}
     keys = ((profile.get("linuxConfiguration") or {}).get("ssh") or {}).get("publicKeys") or []
     return any(str(key.get("keyData", "")).split()[:2] == public.split()[:2] for key in keys)

@@ -114,7 +114,7 @@ def peering(world: World, region: Region, remote: Region) -> Observed:
 
 
 def is_in_sync(peering: Mapping[str, Any]) -> bool:
-    """Whether a peering knows its remote VNet's address space as it is now."""
+    """Return True when a peering knows its remote VNet's address space as it is now."""
     return bool(peering.get("properties", {}).get("peeringSyncLevel", _IN_SYNC) == _IN_SYNC)
 
 
@@ -157,7 +157,7 @@ def subnet_of(vnet: Mapping[str, Any]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class SSHRule:
-    """What a region's firewall lets in by SSH."""
+    """The SSH rule of a region's firewall."""
 
     port: int
     sources: tuple[str, ...]

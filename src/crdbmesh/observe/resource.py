@@ -37,7 +37,7 @@ class Observed:
 
     @property
     def cause(self) -> str | None:
-        """What is wrong with it, or None."""
+        """Return what is wrong with it, or None."""
         return self.missing if self.refusal is None else str(self.refusal)
 
     def gap(self) -> Gap | None:

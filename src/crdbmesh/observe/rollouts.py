@@ -10,7 +10,7 @@ from crdbmesh.clients.kube.client import Kube
 Body = Mapping[str, Any]
 
 _ON_THE_WAY = frozenset({"ContainerCreating", "PodInitializing"})
-"""What a container waits for that needs nobody's help."""
+"""The reasons for which a container waits without needing help."""
 
 
 def missing(found: Body | None) -> str | None:
@@ -83,7 +83,7 @@ def not_running(pod: Body) -> str | None:
 
 
 def is_ready(pod: Body) -> bool:
-    """Whether the kubelet counts a pod as ready."""
+    """Return True when the kubelet counts a pod as ready."""
     conditions = pod.get("status", {}).get("conditions") or []
     return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 

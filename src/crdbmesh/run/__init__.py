@@ -1,1 +1,1 @@
-"""How one run reaches the world, and the lease that keeps it the only one."""
+"""One run's way to Azure, machines and clusters, and the lease that keeps it the only one."""

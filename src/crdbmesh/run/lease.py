@@ -29,9 +29,9 @@ from crdbmesh.errors import CloudError, CrdbmeshError, HeldError, RefusedError
 from crdbmesh.spec import names
 
 LASTS_S = 300.0
-"""How long a lease lasts unless it is renewed."""
+"""The time that a lease lasts unless it is renewed."""
 _RENEWALS = 4
-"""How often it is renewed in that time."""
+"""The number of renewals in that time."""
 _TAKE_S = 120.0
 _READABLE_S = 60.0
 _TRIES = 3
@@ -40,7 +40,7 @@ _PRECONDITION_FAILED = 412
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lease.
+    """The holder of a lease.
 
     Attributes:
         id: of the run.
@@ -275,7 +275,7 @@ def origin_id(folder: Path) -> str:
 
 
 def name_of(command: str) -> str:
-    """Who runs a command, for people: `up by alice on laptop, process 4711`."""
+    """Return the name of a run, for people: `up by alice on laptop, process 4711`."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):

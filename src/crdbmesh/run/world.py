@@ -1,4 +1,4 @@
-"""How the steps and probes of one run reach the world: Azure, the machines, the clusters.
+"""The world of one run: its connections to Azure, the machines and the clusters.
 
 Everything is found by name when it is asked for, and kept for the run: an SSH connection per machine, a Kubernetes
 client per region. Secrets are read from the mesh's local folder; `steps.secrets` makes them.
@@ -188,7 +188,7 @@ class World:
         return self.once(f"host/{machine.node}/{address}", connect)
 
     def kubeconfig_file(self, region: str) -> str:
-        """Where, in the local folder, a region's kubeconfig is kept."""
+        """Return the name of a region's kubeconfig in the local folder."""
         return contents.kubeconfig(region)
 
     def kube(self, region: str, *, manager: str = "crdbmesh") -> Kube:

@@ -1,4 +1,4 @@
-"""What most steps are made of."""
+"""Base classes of most steps."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class ObjectsStep(RegionStep):
         """The objects, in the order in which they are applied."""
 
     def missing(self) -> str | None:
-        """What does not hold yet although the objects are there, or None."""
+        """Return what does not hold yet although the objects exist, or None."""
         return None
 
     def settle(self, say: Say) -> None:
@@ -121,11 +121,11 @@ class AwaitedStep(MeshStep):
 
     @abstractmethod
     def awaited(self) -> str:
-        """What is waited for, for messages."""
+        """Return the name, for messages, of what is waited for."""
 
     @abstractmethod
     def missing(self) -> str | None:
-        """What does not hold yet, or None.
+        """Return what does not hold yet, or None.
 
         Raises:
             KubeError: it could not be read, which may pass.

@@ -58,7 +58,7 @@ def steps(world: World) -> list[Step]:
 
 
 def place(step_name: str) -> tuple[str, str]:
-    """Where a step is shown: its region (or `mesh`) and its stage.
+    """Return the row and column of a step: its region (or `mesh`) and its stage.
 
     A pair's step (`eastus-westus/peerings`) is shown with the mesh.
     """

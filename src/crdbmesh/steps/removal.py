@@ -1,4 +1,4 @@
-"""What `down` removes: steps that hold when something is gone.
+"""Steps of `down`, each of which holds once a resource is gone.
 
 Not the catalog reversed: these are made from what belongs to the mesh in Azure, whatever the spec says.
 """
@@ -15,7 +15,7 @@ from crdbmesh.engine.step import Gap, Say, Step
 from crdbmesh.observe.belongings import Belongings, Resource
 
 _ORDER = (kinds.VM, kinds.DISK, kinds.NIC, kinds.PUBLIC_IP, kinds.VNET, kinds.NSG)
-"""What must go before what: a NIC in use, an address in use, a network in use cannot be deleted."""
+"""The order of deletion by type: a NIC, an address or a network that is in use cannot be deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What every machine downloads before k3s starts, each with the checksum its project publishes."""
+"""The downloads of every machine before k3s starts, each with the checksum that its project publishes."""
 
 from __future__ import annotations
 

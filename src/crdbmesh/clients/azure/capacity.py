@@ -1,4 +1,4 @@
-"""What a location offers: VM sizes and images, and how much of each quota is left."""
+"""The capacity of a location: VM sizes, images, and the rest of each quota."""
 
 from __future__ import annotations
 

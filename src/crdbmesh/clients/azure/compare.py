@@ -53,14 +53,14 @@ _TWIN_OF = {**_TWINS, **{plural: single for single, plural in _TWINS.items()}}
 """Pairs of fields of which ARM may answer with the other: one value, or a list of one."""
 
 _KEYS = ("name", "id", "path")
-"""What tells the objects of a list apart."""
+"""The field that tells the objects of a list apart."""
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _LONGEST = 60
 
 
 def differences(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> list[str]:
-    """Where `actual` does not have what `desired` asks for; empty when it has all of it.
+    """Return the paths at which `actual` lacks what `desired` asks for; empty when it lacks nothing.
 
     Each is a line such as `properties.addressSpace.addressPrefixes: 10.1.0.0/16 wanted, 10.9.0.0/16 found`.
     """

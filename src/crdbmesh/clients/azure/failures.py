@@ -181,12 +181,12 @@ def translated(doing: str) -> Iterator[None]:
 
 
 def is_absent(error: AzureError) -> bool:
-    """Whether Azure says that the thing asked for, or its group, does not exist."""
+    """Return True when Azure says that the resource, or its group, does not exist."""
     return getattr(error, "status_code", None) == 404 and bool(_codes(error) & ABSENT)
 
 
 def translate(error: AzureError, doing: str) -> CloudError:
-    """What went wrong, as a CloudError of the right kind, free of secrets.
+    """Return an SDK's error as a CloudError of the right kind, free of secrets.
 
     Args:
         error: from the SDK.
@@ -260,7 +260,7 @@ def _is_shaky(error: AzureError, codes: frozenset[str]) -> bool:
 
 
 def _server_pause(error: AzureError) -> float:
-    """How long the server asks to wait, in seconds; 0 when it does not say."""
+    """Return the seconds that the server asks to wait; 0 when it does not say."""
     for header, scale in (("retry-after", 1.0), ("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001)):
         try:
             asked_s = float(_header(error, header) or 0) * scale

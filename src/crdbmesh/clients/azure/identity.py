@@ -1,4 +1,4 @@
-"""Whose token Azure is shown: what a token of Microsoft Entra ID says of itself, unverified, for people to read."""
+"""The identity in a token of Microsoft Entra ID: its claims, unverified, for people to read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crdbmesh.clients.azure.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a token is about; None where it does not say.
+    """The identity in a token; None for each claim that it does not have.
 
     Attributes:
         name: of a user, or the id of an application.
@@ -24,10 +24,10 @@ class Identity:
 
 
 def find_identity(session: Session) -> Identity:
-    """Ask the session's credential for a token; what it says of itself.
+    """Return the identity in a token of the session's credential.
 
     Raises:
-        CloudError: no token is to be had.
+        CloudError: no token can be obtained.
     """
     with failures.translated("asking for a token"):
         token = session.cloud.credential.get_token(*session.cloud.scopes)

@@ -1,4 +1,4 @@
-"""What crdbmesh changes in the SDK's HTTP pipeline: connections, retries, and how an operation is followed.
+"""Changes of the SDK's HTTP pipeline: connections, retries, and the polling of operations.
 
 Imports the Azure SDK and requests when it is imported, so `session` imports it late and in one thread.
 """

@@ -200,7 +200,7 @@ def list_subscriptions(session: Session) -> list[Body]:
 
 
 def list_permissions(session: Session, group: str | None = None) -> list[Body]:
-    """What the credential may do to the subscription, or to a group: `actions` and `notActions` of each role."""
+    """Return the credential's permissions on the subscription or a group: each role's `actions` and `notActions`."""
     scope = f"resourceGroups/{quote(group)}/" if group else ""
     return session.read_pages(f"{scope}providers/Microsoft.Authorization/permissions", _PERMISSIONS_API)
 
@@ -211,7 +211,7 @@ def list_locks(session: Session) -> list[Body]:
 
 
 def find_clock_ahead_s(session: Session) -> float | None:
-    """How many seconds Azure's clock is ahead of this computer's, to about a second; None when Azure does not say."""
+    """Return the seconds that Azure's clock is ahead of this computer's, to about a second, or None."""
     asked_at = time.time()
     date = session.read_headers(_SUBSCRIPTIONS_API).get("date")
     answered_at = time.time()

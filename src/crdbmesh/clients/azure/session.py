@@ -102,7 +102,7 @@ class Session:
         self._connections.close()
 
     def find(self, doing: str, call: Callable[[], Any]) -> Body | None:
-        """What `call` reads, or None when it does not exist."""
+        """Return the result of `call`, or None when the resource does not exist."""
         from azure.core.exceptions import AzureError
 
         try:

@@ -30,11 +30,11 @@ Lines = list[str]
 EXEC_TIMEOUT_S = 60.0
 _VERSION_TIMEOUT_S = 5.0
 _APPLY_ATTEMPTS = 3
-"""How often an apply that lost a race against another writer is sent."""
+"""The number of times that an apply is sent which loses a race against another writer."""
 _APPLY_PATCH = "application/apply-patch+yaml"
 _PAGE = 250
 _RESTARTS = 3
-"""How often a list whose pages expired midway is begun again before it is read in one piece."""
+"""The number of times that a list whose pages expired is begun again, before it is read in one piece."""
 
 
 class Kube:

@@ -33,16 +33,16 @@ _CHUNK = 8 * 1024
 """Small enough that a socket that takes anything takes all of it."""
 _TICK_S = 1.0
 _CLOSING_S = 5.0
-"""How long the server may take to close after it said how the command ended."""
+"""The time the server may take to close after it sent the command's status."""
 _LEAVING_S = 3.0
-"""How long a command may still run once the operator has interrupted."""
+"""The time that a command may still run after the operator interrupted."""
 _ATTEMPTS = 4
 _PAUSE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
-    """How a command in a pod ended. What it printed may be secret, so it is not shown."""
+    """The result of a command in a pod. Its output may be secret, so it is not shown."""
 
     stdout: str = field(repr=False)
     stderr: str = field(repr=False)

@@ -40,17 +40,17 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether it is a success."""
+        """Return True when it is a success."""
         return 200 <= self.status < 300
 
     @property
     def lost_race(self) -> bool:
-        """Whether an apply lost a race against another writer, so that the same apply may now succeed."""
+        """Return True when an apply lost a race against another writer, so that the same apply may now succeed."""
         return self.status == 409 and not _conflicts(self.document())
 
     @property
     def unknown_kind(self) -> bool:
-        """Whether the path is none of the API's: it does not know the kind of object."""
+        """Return True when the API has no such path, because it does not know the kind of object."""
         status = self.document()
         return self.status == 404 and (status.get("kind") != "Status" or status.get("message") == _UNKNOWN_RESOURCE)
 

@@ -23,7 +23,7 @@ Judge = Callable[[list[Object]], str | None]
 """Returns None when satisfied, else what is seen or missing."""
 
 _WATCH_S = 15
-"""How long a watch runs before it is asked for anew; also the longest silence believed, and waited out when stopped."""
+"""The time a watch runs before it is begun anew; also the longest silence that is believed."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 2.0
 _PAGE = 500
@@ -213,5 +213,5 @@ def _apply(line: bytes, state: _State) -> bool:
 
 
 def _may_help(error: KubeError) -> bool:
-    """Whether waiting may help: no answer, overload, a server starting, a page that is not there any more."""
+    """Return True when waiting may help: no answer, overload, a server that starts, a page that has expired."""
     return error.status is None or error.status in TRANSIENT or error.status in (408, 409, 410)

@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from crdbmesh.errors import HostError, UnreachableError
 
 KEEPALIVE_S = 15
-"""How often something is sent on a quiet connection, so that its death is noticed."""
+"""The interval of messages on a quiet connection, by which its death is noticed."""
 _DEAD_AFTER_S = 60
-"""How long sent bytes may stay unacknowledged before the kernel gives the connection up."""
+"""The time that bytes may stay unacknowledged before the kernel gives the connection up."""
 
 _LOG = "crdbmesh.ssh"
 # paramiko logs whole tracebacks of what is raised here as an error anyway.
@@ -57,7 +57,7 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to log in, as whom, and what proves that it is the right host."""
+    """The address, user and login key for a host, and the host key that proves its identity."""
 
     name: str
     address: str

@@ -21,11 +21,11 @@ KILLED = 255
 _CHUNK = 32 * 1024
 _PAUSE_S = 0.05
 _SETTLE_S = 0.3
-"""How long a transport whose channel just closed is given to end itself: it closes its channels first."""
+"""The time for a transport to end itself after its channel closed: it closes its channels first."""
 _GRACE_S = 1.5
-"""How long the outputs may stay open in silence after the exit status: something left running may hold them."""
+"""The time that outputs may stay open in silence after the exit status: a process left running may hold them."""
 _LEAVING_S = 3.0
-"""How long a command may still run once the operator has interrupted."""
+"""The time that a command may still run after the operator interrupted."""
 
 
 class TimedOutError(Exception):

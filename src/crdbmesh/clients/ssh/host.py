@@ -33,7 +33,7 @@ SFTP_TIMEOUT_S = 60.0
 _CONNECT_ATTEMPTS = 3
 _CONNECT_PAUSE_S = 0.5
 _LOGIN_PATIENCE_S = 180.0
-"""How long a new machine may refuse the login key: sshd can be up before cloud-init has written authorized_keys."""
+"""The time that a new machine may refuse the login key: sshd can start before cloud-init writes authorized_keys."""
 _ABSENT = 66
 """Exit status by which our own commands say that a file does not exist (EX_NOINPUT of sysexits.h)."""
 _TAIL_LINES = 15
@@ -42,7 +42,7 @@ _TAIL_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended. What it printed may be secret, so it is not shown."""
+    """The result of a command. Its output may be secret, so it is not shown."""
 
     stdout: str = field(repr=False)
     stderr: str = field(repr=False)
