@@ -55,10 +55,6 @@ class Datapath(Service):
     def remote_nodes(self) -> list[RemoteNode]:
         """The nodes of other clusters that the agent has learned of."""
 
-    @abstractmethod
-    def remote_endpoints(self, namespace: str, service: str) -> list[objects.Endpoint]:
-        """The endpoints that other clusters share for a global Service."""
-
 
 def find_agent(cluster: Cluster, member: Member) -> Datapath | None:
     """The agent that runs on a node."""

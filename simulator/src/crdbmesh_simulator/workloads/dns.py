@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.programs import Container
-from crdbmesh_simulator.workloads import objects, paths
+from crdbmesh_simulator.workloads import paths
 from crdbmesh_simulator.workloads.coredns.message import (
     NOERROR,
     NXDOMAIN,
@@ -130,8 +130,7 @@ def resolv_conf(source: Container | tuple[Cluster, Member]) -> Resolv:
     """The resolver configuration of a container or of a node."""
     if not isinstance(source, Container):
         return Resolv((paths.AZURE_DNS,))
-    text = source.files.get("/etc/resolv.conf")
-    return _parse(text.decode(errors="replace")) if text is not None else _by_policy(source)
+    return _parse(source.files.get("/etc/resolv.conf", b"").decode(errors="replace"))
 
 
 def _parse(text: str) -> Resolv:
@@ -149,24 +148,6 @@ def _parse(text: str) -> Resolv:
         elif words[0] == "options":
             ndots = next((int(word[6:]) for word in words if word.startswith("ndots:")), ndots)
     return Resolv(tuple(servers[:3]), search, ndots)
-
-
-def _by_policy(container: Container) -> Resolv:
-    spec = container.pod["spec"]
-    policy = spec.get("dnsPolicy", "ClusterFirst")
-    extra = spec.get("dnsConfig") or {}
-    options = {str(each.get("name")): each.get("value") for each in extra.get("options") or []}
-    ndots = int(options.get("ndots") or 1)
-    servers = tuple(extra.get("nameservers") or ())
-    search = tuple(extra.get("searches") or ())
-    if policy == "None":
-        return Resolv(servers, search, ndots)
-    if policy == "Default" or (policy == "ClusterFirst" and spec.get("hostNetwork")):
-        return Resolv((*servers, paths.AZURE_DNS), search, ndots)
-    domain = objects.domain(container.cluster)
-    own = str(container.cluster.config.get("cluster-dns") or "10.43.0.10").split(",")[0]
-    suffixes = (f"{container.pod['metadata']['namespace']}.svc.{domain}", f"svc.{domain}", domain)
-    return Resolv((own, *servers), suffixes + search, int(options.get("ndots") or 5))
 
 
 def _start(world: World, source: Container | tuple[Cluster, Member]) -> paths.Origin:

@@ -88,12 +88,8 @@ class Endpoint:
 
 
 def endpoints(cluster: Cluster, namespace: str, service: str) -> list[Endpoint]:
-    """The endpoints of a Service from its EndpointSlices, or from its Endpoints when there is no slice."""
-    slices = every(cluster, "EndpointSlice", namespace, {SERVICE_NAME: service})
-    if slices:
-        return list(_sliced(slices))
-    found = find(cluster, "Endpoints", namespace, service)
-    return list(_plain(found)) if found else []
+    """The endpoints of a Service from its EndpointSlices."""
+    return list(_sliced(every(cluster, "EndpointSlice", namespace, {SERVICE_NAME: service})))
 
 
 def _sliced(slices: list[Obj]) -> Iterator[Endpoint]:
@@ -104,16 +100,6 @@ def _sliced(slices: list[Obj]) -> Iterator[Endpoint]:
             for ip in entry.get("addresses") or []:
                 yield Endpoint(
                     ip, entry.get("hostname"), _pod(entry), entry.get("nodeName"), ports, ready=ready is not False
-                )
-
-
-def _plain(obj: Obj) -> Iterator[Endpoint]:
-    for subset in obj.get("subsets") or []:
-        ports = _ports(subset.get("ports"))
-        for key, ready in (("addresses", True), ("notReadyAddresses", False)):
-            for entry in subset.get(key) or []:
-                yield Endpoint(
-                    entry["ip"], entry.get("hostname"), _pod(entry), entry.get("nodeName"), ports, ready=ready
                 )
 
 

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 REFUSED = "connection refused"
 TIMEOUT = "i/o timeout"
 _TUNNEL_PORT = 8472
-_GLOBAL = "service.cilium.io/global"
-_SHARED = "service.cilium.io/shared"
-_AFFINITY = "service.cilium.io/affinity"
 AZURE_DNS = "168.63.129.16"
 
 
@@ -60,26 +57,20 @@ class Reached:
     service: str = ""
 
 
-Source = Container | Sandbox | Origin
+Source = Container | Origin
 
 
 def origin(world: World, source: Source) -> Origin:
-    """Where connections of a container, a pod or a node start."""
+    """Where connections of a container or a node start."""
     if isinstance(source, Origin):
         return source
-    if isinstance(source, Container):
-        host = bool(source.pod["spec"].get("hostNetwork"))
-        ip = str((source.pod.get("status") or {}).get("podIP") or "")
-        pods = runtime(source.cluster)
-        box = pods.sandboxes.get(str(source.pod["metadata"].get("uid"))) if pods else None
-        if host:
-            ip = world.network.private_ip(source.node.machine) or ip
-        return Origin(source.cluster, source.node, box.ip if box and not host else ip, host, box)
-    for cluster in world.clusters:
-        pods = runtime(cluster)
-        if pods is not None and source.uid in pods.sandboxes:
-            return Origin(cluster, source.node, source.ip, source.host_network, source)
-    raise LookupError(f"pod {source.namespace}/{source.name} runs in no cluster")
+    host = bool(source.pod["spec"].get("hostNetwork"))
+    ip = str((source.pod.get("status") or {}).get("podIP") or "")
+    pods = runtime(source.cluster)
+    box = pods.sandboxes.get(str(source.pod["metadata"].get("uid"))) if pods else None
+    if host:
+        ip = world.network.private_ip(source.node.machine) or ip
+    return Origin(source.cluster, source.node, box.ip if box and not host else ip, host, box)
 
 
 def node_origin(world: World, cluster: Cluster, member: Member) -> Origin:
@@ -164,15 +155,7 @@ def list_backends(
     own = objects.endpoints(start.cluster, meta["namespace"], meta["name"])
     if local:
         own = [each for each in own if each.node == start.node.node_name]
-    found = _addresses(own, entry, protocol)
-    notes = objects.notes(service)
-    if not objects.truth(notes.get(_GLOBAL)):
-        return found
-    agent = datapath.find_agent(start.cluster, start.node)
-    remote = _addresses(agent.remote_endpoints(meta["namespace"], meta["name"]) if agent else [], entry, protocol)
-    if notes.get(_AFFINITY) == "local":
-        return found or remote
-    return (remote or found) if notes.get(_AFFINITY) == "remote" else found + remote
+    return _addresses(own, entry, protocol)
 
 
 def _addresses(endpoints: list[objects.Endpoint], entry: objects.Obj, protocol: str) -> list[tuple[str, int]]:

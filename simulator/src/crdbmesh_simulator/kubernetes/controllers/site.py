@@ -34,7 +34,6 @@ class Site:
         pods: its running pods.
         start: starts a container's program; LookupError for an image that no registry has.
         period_s: real seconds between two rounds of the controllers.
-        images: images that a machine has pulled.
         networked: machines (with their boot time) on which a CNI configuration lies.
         tokens: of service accounts, with when they were issued, by pod uid, account uid and audience.
     """
@@ -45,7 +44,6 @@ class Site:
     pods: Pods
     start: Callable[[Container], Program]
     period_s: float
-    images: set[tuple[str, str]] = field(default_factory=set)
     networked: set[tuple[str, float]] = field(default_factory=set)
     tokens: dict[tuple[str, str, str], tuple[float, bytes]] = field(default_factory=dict)
 

@@ -190,14 +190,6 @@ class CiliumAgent(datapath.Datapath):
             for node in remote.snapshot.nodes
         ]
 
-    def remote_endpoints(self, namespace: str, service: str) -> list[objects.Endpoint]:
-        """The endpoints of a global Service in other clusters."""
-        found: list[objects.Endpoint] = []
-        for remote in self.remotes.values():
-            if remote.complete and remote.snapshot:
-                found += remote.snapshot.services.get((namespace, service), ())
-        return found
-
     def _follow_remotes(self, now: float) -> None:
         self.links.follow(self.mesh_folder, self.cluster_name, now)
 

@@ -149,13 +149,6 @@ class ApiServer(Service):
             ip = next((str(each["ip"]) for each in spec.get("addresses") or [] if each["type"] == "InternalIP"), "")
             ranges = tuple((spec.get("ipam") or {}).get("podCIDRs") or ())
             nodes.append(RemoteNode(name, owner["metadata"]["name"], ip, ranges))
-        services = {}
-        for service in objects.every(cluster, "Service"):
-            notes, meta = objects.notes(service), service["metadata"]
-            shared = objects.truth(notes.get("service.cilium.io/shared", "true"))
-            if objects.truth(notes.get("service.cilium.io/global")) and shared:
-                key = (meta["namespace"], meta["name"])
-                services[key] = tuple(objects.endpoints(cluster, *key))
         return Snapshot(
             name=name,
             id=int(self.options.get("cluster-id", "0")),
@@ -163,7 +156,6 @@ class ApiServer(Service):
             nodes=tuple(nodes),
             endpoints=len(objects.every(cluster, "CiliumEndpoint")),
             identities=len(objects.every(cluster, "CiliumIdentity")),
-            services=services,
         )
 
 

@@ -7,10 +7,9 @@ of Cilium: false booleans, empty strings and zeros are left out of the JSON.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from crdbmesh_simulator.workloads import objects
 from crdbmesh_simulator.workloads.datapath import RemoteNode
 
 WAITING = "Waiting for initial connection to be established"
@@ -23,7 +22,6 @@ class Snapshot:
 
     Attributes:
         name, id, limit: `cluster-name`, `cluster-id`, `max-connected-clusters`.
-        services: the endpoints that it shares, by namespace and name of the global Service.
         cached: whether this is a copy that kvstoremesh keeps.
     """
 
@@ -33,7 +31,6 @@ class Snapshot:
     nodes: tuple[RemoteNode, ...] = ()
     endpoints: int = 0
     identities: int = 0
-    services: dict[tuple[str, str], tuple[objects.Endpoint, ...]] = field(default_factory=dict)
     cached: bool = False
 
 
@@ -118,7 +115,6 @@ class Remote:
             found["num-nodes"] = len(self.snapshot.nodes)
             found["num-endpoints"] = self.snapshot.endpoints
             found["num-identities"] = self.snapshot.identities
-            found["num-shared-services"] = len(self.snapshot.services)
         kept = _without_zeros(found)
         kept["synced"] = found["synced"]
         return dict(sorted(kept.items()))

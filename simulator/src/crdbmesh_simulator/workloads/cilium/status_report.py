@@ -72,12 +72,6 @@ def model(agent: CiliumAgent) -> dict[str, Any]:
         "kvstore": {"state": "Disabled"},
         "masquerading": {"enabled": True, "enabledProtocols": {"ipv4": True}, "mode": "IPTables"},
     }
-    services = sum(
-        objects.truth(objects.notes(each).get("service.cilium.io/global"))
-        for each in objects.every(container.cluster, "Service")
-    )
-    if services:
-        found["cluster-mesh"]["num-global-services"] = services
     if not agent.remotes:
         del found["cluster-mesh"]
     return found

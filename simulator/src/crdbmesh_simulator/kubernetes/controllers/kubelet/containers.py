@@ -52,11 +52,6 @@ class ContainerState:
         return self.program is not None
 
     @property
-    def sidecar(self) -> bool:
-        """An init container that keeps running beside the others."""
-        return self.init and self.spec.get("restartPolicy") == "Always"
-
-    @property
     def succeeded(self) -> bool:
         """Whether it has ended with exit code 0."""
         return not self.running and self.exit_code == 0
@@ -129,7 +124,7 @@ class ContainerState:
             "name": self.name,
             "state": state,
             "lastState": self.last or {},
-            "ready": self.succeeded if self.init and not self.sidecar else self.ready,
+            "ready": self.succeeded if self.init else self.ready,
             "restartCount": self.restarts,
             "image": qualified(image),
             "imageID": "",

@@ -53,9 +53,9 @@ def phase(pod: Obj, inits: list[ContainerState], main: list[ContainerState]) -> 
     old = objects.status(pod).get("phase")
     if old in ("Succeeded", "Failed"):
         return str(old)
-    if any(not state.sidecar and state.exit_code not in (None, 0) for state in inits) and policy == "Never":
+    if any(state.exit_code not in (None, 0) for state in inits) and policy == "Never":
         return "Failed"
-    if any(not state.sidecar and not state.succeeded for state in inits):
+    if any(not state.succeeded for state in inits):
         return "Pending"
     if any(not state.running and state.exit_code is None and not state.last for state in main):
         return "Pending"
@@ -83,7 +83,7 @@ def qos_class(spec: Obj) -> str:
 def _conditions(worker: PodWorker, now_phase: str) -> list[Obj]:
     done = now_phase in ("Succeeded", "Failed")
     unready = [state.name for state in worker.main if not state.ready]
-    uninit = [s.name for s in worker.inits if not (s.started if s.sidecar else s.succeeded)]
+    uninit = [s.name for s in worker.inits if not s.succeeded]
     sandboxed = worker.box is not None
 
     def entry(kind: str, ok: bool, **why: str) -> Obj:

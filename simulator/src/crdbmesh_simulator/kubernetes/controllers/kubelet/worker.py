@@ -182,25 +182,10 @@ class PodWorker:
             self._reap(state, now)
         if objects.status(self.pod).get("phase") in ("Succeeded", "Failed"):
             return
-        blocked = False
-        for state in self.inits:
-            if state.sidecar:
-                if not state.running:
-                    self._advance(state, now)
-                if not (state.running and state.started):
-                    blocked = True
-                    break
-                continue
-            if state.succeeded:
-                continue
-            blocked = True
+        init = next((state for state in self.inits if not state.succeeded), None)
+        for state in [init] if init is not None else self.main:
             if not state.running:
                 self._advance(state, now)
-            break
-        if not blocked:
-            for state in self.main:
-                if not state.running:
-                    self._advance(state, now)
         for state in [*self.inits, *self.main]:
             if state.running:
                 self._probe(state, now)
@@ -220,8 +205,6 @@ class PodWorker:
         if state.exit_code is None:
             return True
         policy = objects.spec(self.pod).get("restartPolicy", "Always")
-        if state.sidecar:
-            return True
         if state.init:
             return state.exit_code != 0 and policy != "Never"
         return policy == "Always" or (policy == "OnFailure" and state.exit_code != 0)
@@ -241,20 +224,19 @@ class PodWorker:
             return
         self._start(state, now)
 
+    @property
+    def _images(self) -> dict[str, object]:
+        """The images on the node's disk."""
+        return self.member.machine.disk.volumes.setdefault(("images",), {})
+
     def _pulled(self, state: ContainerState, now: float) -> bool:
         image = qualified(str(state.spec["image"]))
-        key = (self.member.machine.key, image)
         policy = state.spec.get("imagePullPolicy") or ("Always" if image.endswith(":latest") else "IfNotPresent")
-        if key in self.site.images and policy != "Always":
+        if image in self._images and policy != "Always":
             return True
-        if policy == "Never":
-            state.reason = "ErrImageNeverPull"
-            state.message = f'Container image "{image}" is not present with pull policy of Never'
-            self.wake(now + 10.0)
-            return False
         ends = self._pulls.get(image)
         if ends is None:
-            self._pulls[image] = ends = now + (images.pull_s(image) if key not in self.site.images else 1.0)
+            self._pulls[image] = ends = now + (images.pull_s(image) if image not in self._images else 1.0)
             self._event("Normal", "Pulling", f'Pulling image "{image}"')
             if state.reason in ("ImagePullBackOff", "ErrImagePull"):
                 state.reason = "ErrImagePull"
@@ -314,13 +296,12 @@ class PodWorker:
         except LookupError:
             self._pull_failed(state, image, now, f"{image}: not found")
             return
-        first = (self.member.machine.key, image) not in self.site.images
         if image in self._pulls:
             self._pulls.pop(image)
             self._event("Normal", "Pulled", f'Successfully pulled image "{image}"')
-        elif not first:
+        elif image in self._images:
             self._event("Normal", "Pulled", f'Container image "{image}" already present on machine')
-        self.site.images.add((self.member.machine.key, image))
+        self._images[image] = True
         self.box.programs[state.name] = program
         state.begin(program, now, f"{self.uid}{state.name}")
         self._event("Normal", "Started", f"Container started: {state.name}")
