@@ -17,7 +17,7 @@ POD = "cockroachdb-0.cockroachdb.{region}.svc.cluster.local"
 
 def dig(mesh: BuiltMesh, region: str, *words: str) -> str:
     """What dig prints of the region's node, asked at its public address."""
-    config: dict[str, Any] = yaml.safe_load((mesh.home / "kubeconfigs" / f"{region}.yaml").read_text())
+    config: dict[str, Any] = yaml.safe_load(next(mesh.home.rglob(f"kubeconfigs/{region}.yaml")).read_text())
     host = urllib.parse.urlsplit(config["clusters"][0]["cluster"]["server"]).hostname
     command = [program("dig"), f"@{host}", "-p", str(PORTS[region]), "+tries=2", "+time=5", *words]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
