@@ -126,9 +126,8 @@ def test_an_init_container_waits_for_a_name(bench: Any) -> None:
     cluster = bench.cluster(1)
     bench.coredns(cluster)
     script = "until getent hosts late.default.svc.cluster.local; do sleep 2; done"
-    box = bench.pod(
-        cluster, "n10", "default", "wait", [{"name": "main", "image": "alpine", "command": ["sh", "-c", script]}]
-    )
+    main = {"name": "main", "image": "cockroachdb/cockroach:v26.2.6", "command": ["sh", "-c", script]}
+    box = bench.pod(cluster, "n10", "default", "wait", [main])
     bench.advance(20)
     assert box.programs["main"].exit_code is None
     bench.service(cluster, "default", "late", [{"port": 1}])

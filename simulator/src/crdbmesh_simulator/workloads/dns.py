@@ -38,7 +38,6 @@ __all__ = [
     "Resolv",
     "hosts_file",
     "lookup",
-    "query",
     "resolv_conf",
     "resolve",
 ]
@@ -84,23 +83,6 @@ def lookup(
             if last.rcode != SERVFAIL:
                 last = answer
         return dataclasses.replace(last, elapsed_s=spent)
-
-
-def query(
-    world: World, source: Container, server: str, name: str, qtype: str = "A", *, port: int = 53, transport: str = "UDP"
-) -> Answer:
-    """Ask one server for one full name, as dig and nslookup do. Takes `world.lock`."""
-    with world.lock:
-        spent = 0.0
-        answer = Answer("")
-        for _ in range(_ATTEMPTS):
-            answer = exchange(
-                world, source, (server, port), Question(absolute(name), qtype, transport), timeout_s=_TIMEOUT_S
-            )
-            spent += answer.elapsed_s
-            if answer.rcode:
-                break
-        return dataclasses.replace(answer, elapsed_s=spent)
 
 
 def resolve(world: World, source: Container, name: str) -> Answer:
