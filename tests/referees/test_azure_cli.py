@@ -189,6 +189,8 @@ def test_tags_a_group_and_a_resource(az: AzureCli, networks: dict[str, Any]) -> 
     az("tag", "update", "--resource-id", network, "--operation", "merge", "--tags", "mesh=refereed", "kept=yes")
     az("tag", "update", "--resource-id", network, "--operation", "delete", "--tags", "kept=yes")
     assert az("tag", "list", "--resource-id", network)["properties"]["tags"] == {"mesh": "refereed"}
+    az("tag", "delete", "--resource-id", network, "--yes")
+    az("tag", "create", "--resource-id", network, "--tags", "mesh=refereed")
     assert [each["name"] for each in az("resource", "list", "--tag", "mesh=refereed")] == ["crdb-eastus"]
 
 

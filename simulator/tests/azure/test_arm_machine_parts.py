@@ -172,7 +172,12 @@ def test_what_a_put_leaves_out_is_lost(shared: Any, group: str, body: dict[str, 
     assert made["identity"]["tenantId"] == shared.subscription.tenant_id
     assert set(made["identity"]["userAssignedIdentities"]["/me"]) == {"principalId", "clientId"}
     assert shared.done("PUT", vm(group), made).body["identity"] == made["identity"]
-    assert shared.ask("PATCH", vm(group), {"tags": {}}).body["identity"] == made["identity"]
+    patched = shared.ask("PATCH", vm(group), {"properties": {"hardwareProfile": {"vmSize": "Standard_D4s_v5"}}})
+    assert shared.wait(patched)["status"] == "Succeeded"
+    seen = shared.ask("GET", vm(group)).body
+    assert seen["properties"].pop("hardwareProfile") == {"vmSize": "Standard_D4s_v5"}
+    del made["properties"]["hardwareProfile"]
+    assert {**seen, "etag": ""} == {**made, "etag": ""}
     after = shared.done("PUT", vm(group), {**body, "identity": None}).body
     assert {"identity", "tags"} & set(after) == set()
     assert "securityProfile" not in after["properties"]

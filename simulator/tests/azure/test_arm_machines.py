@@ -297,6 +297,7 @@ def test_what_is_fixed_at_creation_is_not_changed_and_the_rest_is(
     assert resized.body["properties"]["hardwareProfile"]["vmSize"] == "Standard_D4s_v5"
     patched = shared.ask("PATCH", vm(group), {"tags": {"a": "b"}})
     assert patched.status == 200
+    shared.wait(patched)
     assert shared.ask("GET", vm(group)).body["tags"] == {"a": "b"}
 
 

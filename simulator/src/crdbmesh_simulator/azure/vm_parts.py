@@ -116,6 +116,15 @@ def identity_of(subscription: Subscription, given: Body | None, present: Body | 
     return {"identity": shown}
 
 
+def merge(present: Body, change: Body) -> Body:
+    """`present` with `change` laid over it, object by object."""
+    merged = copy.deepcopy(present)
+    for name, value in change.items():
+        inner = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merge(merged[name], value) if inner else copy.deepcopy(value)
+    return merged
+
+
 def draw_mac(subscription: Subscription) -> str:
     """A MAC address of Azure's."""
     tail = subscription.world.random.getrandbits(24).to_bytes(3, "big")

@@ -20,6 +20,7 @@ from crdbmesh_simulator.azure.vm_parts import (
     draw_mac,
     identity_of,
     kept,
+    merge,
     new_machine,
     nics_of,
     replaced,
@@ -115,6 +116,17 @@ class VirtualMachines(Kind):
         resource.machine = new_machine(identity, given, checked, disk.disk or Disk())
         operation = self._begin_creation(subscription, resource)
         return accepted(call, operation, 201, self.render(call, resource))
+
+    def patch(self, call: Call) -> Answer:
+        """Change what the body names, and leave the rest as it is."""
+        open_group(call.subscription, call.names["group"])
+        resource = self.require(call)
+        body = call.body()
+        shared = ("location", "tags", "zones", "identity")
+        merged: Body = {name: resource.body[name] for name in shared if name in resource.body} | body
+        merged["properties"] = merge(resource.properties, body.get("properties") or {})
+        call.content = merged
+        return self.put(call)
 
     def erase(self, call: Call, resource: Resource) -> Answer:
         """Delete a VM, and the disk, NICs and addresses that go with it; a running creation is preempted."""
