@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from crdbmesh.clients import database
 from crdbmesh.clients.database import Node
@@ -12,6 +11,7 @@ from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import CrdbmeshError, KubeError
 from crdbmesh.observe import rollouts
 from crdbmesh.observe.health import Layer
+from crdbmesh.observe.rollouts import Body
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
@@ -38,14 +38,14 @@ def read_cockroachdb(world: World, region: Region) -> Layer:
     return Layer.of("cockroachdb", region.replicas - len(causes), region.replicas, causes, absent=not pods)
 
 
-def unready(kube: Kube, region: Region, pods: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def unready(kube: Kube, region: Region, pods: Sequence[Body]) -> dict[str, str]:
     """Say which of the region's pods are not ready, by name, and why."""
     by_name = {pod["metadata"]["name"]: pod for pod in pods}
     found = {name: _unready(kube, region.name, name, by_name.get(name)) for name in pod_names(region)}
     return {name: why for name, why in found.items() if why}
 
 
-def not_running(region: Region, pods: Iterable[Mapping[str, Any]]) -> str | None:
+def not_running(region: Region, pods: Iterable[Body]) -> str | None:
     """Say which of the region's pods does not run, ready or not, and why; None when all do."""
     by_name = {pod["metadata"]["name"]: pod for pod in pods}
     for name in pod_names(region):
@@ -119,7 +119,7 @@ def address_of(region: str, ordinal: int) -> str:
     return f"{names.cockroach_pod(region, ordinal)}:{names.COCKROACH_PORT}"
 
 
-def _unready(kube: Kube, namespace: str, name: str, pod: Mapping[str, Any] | None) -> str | None:
+def _unready(kube: Kube, namespace: str, name: str, pod: Body | None) -> str | None:
     if pod is None:
         return "is absent"
     if why := rollouts.not_running(pod):

@@ -8,15 +8,13 @@ node went away say, is left as it is by every later job when the chart's `failur
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError
 from crdbmesh.observe import rollouts
+from crdbmesh.observe.rollouts import Body
 from crdbmesh.spec import names
-
-Body = Mapping[str, Any]
 
 _DEPLOYED = "deployed"
 _FAILED = "failed"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.observe import rollouts
 from crdbmesh.observe.health import Layer
+from crdbmesh.observe.rollouts import Body
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
-
-Body = Mapping[str, Any]
 
 
 def read_nodes(world: World, region: Region) -> Layer:

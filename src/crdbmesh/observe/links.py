@@ -9,7 +9,7 @@ the JSON is api/v1 `RemoteCluster`, where a false boolean is left out).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,6 +17,7 @@ from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError, WaitError
 from crdbmesh.observe import rollouts
 from crdbmesh.observe.health import Layer
+from crdbmesh.observe.rollouts import Body
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
@@ -66,7 +67,7 @@ def read_unready(kube: Kube, remotes: list[str]) -> dict[str, list[str]]:
     return unready
 
 
-def unready(cluster: Mapping[str, Any] | None) -> str | None:
+def unready(cluster: Body | None) -> str | None:
     """Say what is missing from a link, as an agent or kvstoremesh reports it; None when it is ready.
 
     Its own `status` reads as healthy as soon as there is a connection, whatever came over it.
@@ -105,7 +106,7 @@ def _first(reports: Iterable[dict[str, str]]) -> dict[str, str]:
     return merged
 
 
-def _read_agent(kube: Kube, pod: Mapping[str, Any], remotes: list[str]) -> dict[str, str]:
+def _read_agent(kube: Kube, pod: Body, remotes: list[str]) -> dict[str, str]:
     node = pod.get("spec", {}).get("nodeName", pod["metadata"]["name"])
     # One on a machine that is gone would be asked in vain for half a minute.
     ready = rollouts.is_ready(pod)
@@ -115,7 +116,7 @@ def _read_agent(kube: Kube, pod: Mapping[str, Any], remotes: list[str]) -> dict[
     return {remote: f"{remote} from {node}: {why}" for remote, why in bad.items()}
 
 
-def _read_kvstoremesh(kube: Kube, pod: Mapping[str, Any], remotes: list[str]) -> dict[str, str]:
+def _read_kvstoremesh(kube: Kube, pod: Body, remotes: list[str]) -> dict[str, str]:
     seen, problem = _ask(kube, pod, "kvstoremesh", (*_KVSTOREMESH_DEBUG, "status", "-o", "json"))
     bad = _unready_of(seen, remotes, problem)
     if problem is None:
@@ -129,7 +130,7 @@ def _unready_of(clusters: Any, remotes: list[str], problem: str | None) -> dict[
     return {remote: why for remote, why in found.items() if why}
 
 
-def _troubleshoot(kube: Kube, pod: Mapping[str, Any], remote: str) -> str | None:
+def _troubleshoot(kube: Kube, pod: Body, remote: str) -> str | None:
     argv = [*_KVSTOREMESH_DEBUG, "troubleshoot", remote]
     name = pod["metadata"]["name"]
     try:
@@ -139,7 +140,7 @@ def _troubleshoot(kube: Kube, pod: Mapping[str, Any], remote: str) -> str | None
     return first_failure(answer.stdout)
 
 
-def _ask(kube: Kube, pod: Mapping[str, Any], container: str, argv: tuple[str, ...]) -> tuple[Any, str | None]:
+def _ask(kube: Kube, pod: Body, container: str, argv: tuple[str, ...]) -> tuple[Any, str | None]:
     """Run a command that prints JSON; give what it printed, or why nothing could be had of it."""
     name = pod["metadata"]["name"]
     try:
@@ -154,6 +155,6 @@ def _ask(kube: Kube, pod: Mapping[str, Any], container: str, argv: tuple[str, ..
         return None, f"{name}: its status is not JSON"
 
 
-def _runs(pod: Mapping[str, Any]) -> bool:
+def _runs(pod: Body) -> bool:
     """Return True when a pod is there to stay: one that is being replaced says nothing about the links."""
     return pod.get("status", {}).get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]

@@ -20,10 +20,9 @@ from crdbmesh.clients.kube import compare, endpoint, paths
 from crdbmesh.clients.kube.connection import Connection
 from crdbmesh.clients.kube.exec import ExecResult, execute
 from crdbmesh.clients.kube.failures import Answer
-from crdbmesh.clients.kube.watch import Wait
+from crdbmesh.clients.kube.watch import Object, Wait
 from crdbmesh.errors import KubeError
 
-Object = dict[str, Any]
 Objects = list[Object]
 Lines = list[str]
 
