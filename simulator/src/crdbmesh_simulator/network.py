@@ -1,4 +1,4 @@
-"""What can reach what: routes, peerings and firewalls, computed from ARM state at each question.
+"""The network between machines: routes, peerings and firewalls, computed from ARM state at each question.
 
 Nothing is remembered between questions, so whatever is changed through ARM counts at once. Follows Microsoft's
 documentation of virtual network routing, peering and network security groups. A machine's own firewall is not here.
@@ -24,7 +24,7 @@ _ANYWHERE = "1.1.1.1"
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a machine is attached."""
+    """The attachment of a machine to its VNet."""
 
     nic: Resource
     configuration: dict[str, Any]
@@ -70,7 +70,7 @@ class Network:
             return self._machine_in(target, ip) if not isinstance(target, str) else None
 
     def inbound_from_internet(self, machine: Machine, source_ip: str, port: int, protocol: str = "Tcp") -> bool:
-        """Whether a packet from the internet to the machine's public address reaches the machine.
+        """Return whether a packet from the internet to the machine's public address reaches the machine.
 
         A loopback caller counts as the internet. A Standard public address without any network security group, on the
         NIC or its subnet, is closed.
@@ -86,7 +86,7 @@ class Network:
             return self._drop_reason(place, packet, "Inbound") is None
 
     def between(self, src: Machine, dst_private_ip: str, port: int, protocol: str = "Tcp") -> str | None:
-        """Why a packet from `src` does not arrive at a private address, in a few words; None when it arrives."""
+        """Return why a packet from `src` does not arrive at a private address, in a few words; None when it arrives."""
         with self._world.lock:
             self._subscription.settle()
             place = self._find_place(src)
@@ -105,7 +105,7 @@ class Network:
             return self._drop_reason(place, packet, "Outbound") or self._drop_reason(there, packet, "Inbound")
 
     def has_egress(self, machine: Machine) -> bool:
-        """Whether the machine reaches the internet.
+        """Return whether the machine reaches the internet.
 
         It needs a public address or a subnet with default outbound access, and a firewall that lets HTTPS out.
         """
@@ -193,7 +193,7 @@ class Network:
                 yield group
 
     def _drop_reason(self, place: _Place, packet: firewall.Packet, direction: str) -> str | None:
-        """Why a group of this place drops the packet, or None; all of them must let it pass."""
+        """Return why a group of this place drops the packet, or None; all of them must let it pass."""
         tag = self._virtual_network_tag(place)
         for group in self._groups(place):
             rules = [*group.properties["securityRules"], *group.properties["defaultSecurityRules"]]
@@ -203,7 +203,7 @@ class Network:
         return None
 
     def _virtual_network_tag(self, place: _Place) -> list[firewall.Network]:
-        """What the tag VirtualNetwork stands for here: the VNet, those peered with it, and the host's own address."""
+        """Return the ranges of tag VirtualNetwork: the VNet, those peered with it, and the host's address."""
         texts = list(place.vnet.properties["addressSpace"]["addressPrefixes"])
         for peering in place.vnet.properties["virtualNetworkPeerings"]:
             properties = peering["properties"]

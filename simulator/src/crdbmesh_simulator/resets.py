@@ -9,7 +9,7 @@ import struct
 from aiohttp import web
 
 UNANSWERED, MIDWAY = "unanswered", "midway"
-"""How an answer is cut: nothing of it is sent, or its head and half of its body."""
+"""The ways to cut an answer: nothing of it is sent, or its head and half of its body."""
 
 _AT_ONCE = struct.pack("ii", 1, 0)
 

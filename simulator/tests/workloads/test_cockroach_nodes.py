@@ -290,7 +290,7 @@ def test_sql_answers_a_few_statements_and_is_honest_about_the_rest(bench: Any, c
     bench.advance(15)
 
     def sql(*statements: str) -> Any:
-        words = [word for statement in statements for word in ("-e", statement)]
+        words = [word for statement in statements for word in ("--execute", statement)]
         return bench.run(boxes[0], BINARY, "sql", CERTS, "--host=cockroachdb-1.cockroachdb", "--format=csv", *words)
 
     asked = sql("SET allow_unsafe_internals = true", "SELECT crdb_internal.cluster_id() AS id")

@@ -1,4 +1,4 @@
-"""What a container has written: its lines, each with the time at which it was written."""
+"""The log of a container: its lines, each with the time at which it was written."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Log(list[str]):
         self._forgotten += gone
 
     def lines(self) -> list[LogLine]:
-        """What is kept."""
+        """Return the lines that are kept."""
         return [
             LogLine(self._forgotten + index, time, text)
             for index, (time, text) in enumerate(zip(self._times, self, strict=True))

@@ -1,4 +1,4 @@
-"""What the kubelet of the simulated world asks of the program in a container.
+"""The program in a container, as the kubelet of the simulated world asks it.
 
 A program sees what a real process would see (arguments, environment, mounted files, the network as physics allow)
 and nothing else of the world. It is driven by `tick`, under `world.lock`, a few times per simulated second.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
-    """How a command in a container ended."""
+    """The end of a command in a container."""
 
     stdout: bytes = b""
     stderr: bytes = b""

@@ -1,1 +1,1 @@
-"""What runs inside pods: Cilium, clustermesh-apiserver, CoreDNS, CockroachDB, shells."""
+"""The programs inside pods: Cilium, clustermesh-apiserver, CoreDNS, CockroachDB, shells."""

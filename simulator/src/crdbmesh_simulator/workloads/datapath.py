@@ -1,4 +1,4 @@
-"""What a node's network plugin knows: where pod addresses are, what other clusters there are, who serves Services."""
+"""The knowledge of a node's network plugin: where pod addresses are, and who translates Services."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LINK_MTU = 1500
 """The largest packet between Azure VMs (Microsoft: virtual machine network throughput)."""
 TUNNEL_COST = 50
-"""What VXLAN puts around a packet: outer IPv4 (20), UDP (8), VXLAN (8) and inner Ethernet (14) headers."""
+"""The bytes that VXLAN adds: outer IPv4 (20), UDP (8), VXLAN (8) and inner Ethernet (14) headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class RemoteNode:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a range of pod addresses is. `cluster` is None for the node's own cluster."""
+    """The node that has a range of pod addresses. `cluster` is None for the node's own cluster."""
 
     network: ipaddress.IPv4Network
     node_name: str
@@ -78,7 +78,7 @@ def pod_mtu(cluster: Cluster, member: Member) -> int:
 
 
 def handles_cluster_ip(cluster: Cluster, member: Member, *, host: bool) -> bool:
-    """Whether a connection to a Service's address is translated: on the node itself, or from its pods."""
+    """Return whether a connection to a Service's address is translated: on the node itself, or from its pods."""
     if not objects.truth(cluster.config.get("disable-kube-proxy")):
         return True
     agent = find_agent(cluster, member)
@@ -88,12 +88,12 @@ def handles_cluster_ip(cluster: Cluster, member: Member, *, host: bool) -> bool:
 
 
 def handles_node_port(cluster: Cluster, member: Member) -> bool:
-    """Whether a connection to a NodePort of a node is translated."""
+    """Return whether a connection to a NodePort of a node is translated."""
     return handles_cluster_ip(cluster, member, host=True)
 
 
 def uses_flannel(cluster: Cluster) -> bool:
-    """Whether k3s's own flannel makes the pod network."""
+    """Return whether k3s's own flannel makes the pod network."""
     return str(cluster.config.get("flannel-backend", "vxlan")) != "none"
 
 
@@ -119,7 +119,7 @@ def own_routes(cluster: Cluster) -> list[Route]:
 
 
 def find_route(cluster: Cluster, member: Member, address: str) -> Route | None:
-    """Where the node sends a packet for a pod address: its own cluster's ranges come before those of others."""
+    """Find the route of a packet to a pod address: the own cluster's ranges come before those of others."""
     target = ipaddress.IPv4Address(address)
     return next((route for route in _routes(cluster, member) if target in route.network), None)
 

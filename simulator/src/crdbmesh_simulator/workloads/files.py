@@ -30,7 +30,7 @@ def find_mount(container: Container, path: str) -> objects.Obj | None:
 
 
 def volume_identity(container: Container, path: str) -> tuple[str, ...] | None:
-    """What tells the volume that holds `path` from all others of its node's disk; None when it cannot be written to.
+    """Return the identity on its node's disk of the volume that holds `path`; None when it is read-only.
 
     A folder of the node lasts as long as the disk, an emptyDir as long as its pod.
     """
@@ -130,11 +130,11 @@ class Files:
         self._volume(identity)[self._inner(mount, path)] = data
 
     def is_file(self, path: str) -> bool:
-        """Whether a file is there."""
+        """Return whether a file is there."""
         return self._find(posixpath.normpath(path)) is not None
 
     def is_dir(self, path: str) -> bool:
-        """Whether a folder is there."""
+        """Return whether a folder is there."""
         path = posixpath.normpath(path).rstrip("/")
         bases = [str(mount["mountPath"]).rstrip("/") for mount in self._container.spec.get("volumeMounts") or []]
         known = [*self.paths(), *bases, "/tmp/.", "/etc/.", "/var/.", "/bin/.", "/usr/bin/.", "/cockroach/.", "/root/."]  # noqa: S108
@@ -193,7 +193,7 @@ class Files:
         return int(user or 0), int(group or 0)
 
     def readable(self, path: str) -> bool:
-        """Whether the container's user may read a file."""
+        """Return whether the container's user may read a file."""
         user, group = self.identity()
         path = posixpath.normpath(path)
         if user == 0 or path not in self._container.modes:

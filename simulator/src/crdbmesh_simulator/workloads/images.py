@@ -1,4 +1,4 @@
-"""What is in the images: executables, entry point, working folder, search path.
+"""The content of images: executables, entry point, working folder, search path.
 
 From the images' own Dockerfiles: cockroachdb/cockroach is UBI minimal with tzdata, hostname and tar. Of the images of
 Cilium, CoreDNS and k3s, only the program itself is part of this world.
@@ -94,36 +94,16 @@ _IMAGES: dict[str, Image] = {
     "busybox": Image(_COREUTILS, command=("sh",), sh="busybox"),
 }
 
-_LIBRARIES = (
-    "docker.io/",
-    "index.docker.io/",
-    "library/",
-    "quay.io/",
-    "registry.k8s.io/",
-    "ghcr.io/",
-    "gcr.io/",
-    "mirror.gcr.io/",
-)
-
 
 def repository(reference: str) -> str:
-    """The repository of an image reference without registry, tag and digest."""
-    name = reference.split("@")[0]
+    """Return the repository of an image reference without registry, tag and digest."""
+    name = reference.split("@")[0].removeprefix("docker.io/").removeprefix("library/").removeprefix("quay.io/")
     head, slash, tail = name.rpartition("/")
-    name = head + slash + tail.split(":")[0]
-    changed = True
-    while changed:
-        changed = False
-        for prefix in _LIBRARIES:
-            if name.startswith(prefix):
-                name, changed = name.removeprefix(prefix), True
-    return name
+    return head + slash + tail.split(":")[0]
 
 
 def find(reference: str) -> Image | None:
-    """The image that a reference names; None when no registry has it."""
-    if not _published(reference):
-        return None
+    """Return the image that a reference names; None when no registry has it."""
     return _IMAGES.get(repository(reference))
 
 
@@ -131,16 +111,3 @@ def tag(reference: str) -> str:
     """The tag of an image reference; `latest` when it has none."""
     tail = reference.split("@")[0].rpartition("/")[2]
     return tail.partition(":")[2] or "latest"
-
-
-def _published(reference: str) -> bool:
-    """Whether the repository is at that registry: Cilium's images are on quay.io only, those of others on docker.io."""
-    name = reference.split("@")[0]
-    first = name.split("/")[0]
-    registry = first if "/" in name and ("." in first or ":" in first) else "docker.io"
-    owner = repository(reference).split("/")[0]
-    if owner == "cilium":
-        return registry == "quay.io" or registry == "docker.io"
-    if owner in ("e2e-test-images", "pause"):
-        return registry == "registry.k8s.io"
-    return registry in ("docker.io", "index.docker.io", "quay.io", "registry.k8s.io", "ghcr.io", "mirror.gcr.io")

@@ -1,4 +1,4 @@
-"""Whether packets arrive: between pods, nodes and Services, within a cluster and across clusters.
+"""Return whether packets arrive: between pods, nodes and Services, within a cluster and across clusters.
 
 Pod traffic between nodes goes through a VXLAN tunnel (UDP 8472) from InternalIP to InternalIP, so that it needs the
 network between the machines in both directions. A pod of another cluster is reached only if the agents on both nodes
@@ -30,7 +30,7 @@ AZURE_DNS = "168.63.129.16"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a connection starts: a pod with its address, or a node."""
+    """The start of a connection: a pod with its address, or a node."""
 
     cluster: Cluster
     node: Member
@@ -41,7 +41,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """Who answers a connection.
+    """The end of a connection that is answered.
 
     Attributes:
         program: the program that listens, or None when it is a service of the node itself.
@@ -61,7 +61,7 @@ Source = Container | Origin
 
 
 def origin(world: World, source: Source) -> Origin:
-    """Where connections of a container or a node start."""
+    """Return the start of a container's or a node's connections."""
     if isinstance(source, Origin):
         return source
     host = bool(source.pod["spec"].get("hostNetwork"))
@@ -93,7 +93,7 @@ def symptom(reason: str) -> str:
 
 
 def reach(world: World, source: Source, ip: str, port: int, protocol: str = "TCP") -> Reached | str:
-    """Who answers at an address and port, or why nobody does. With `world.lock` held."""
+    """Find what answers at an address and port, or return why nothing does. With `world.lock` held."""
     start = origin(world, source)
     if not _powered(world, start.node.machine):
         return f"{TIMEOUT} (the node is off)"
@@ -302,7 +302,7 @@ def _through_tunnel(world: World, start: Origin, ip: str, port: int, protocol: s
 
 
 def carries_large(world: World, source: Source, reached: Reached) -> bool:
-    """Whether full-sized packets of a connection arrive as well, which TCP does not let be fragmented.
+    """Return whether full-sized packets of a connection arrive as well, which TCP does not let be fragmented.
 
     Between pods of two nodes they go through the tunnel, and those that do not fit with what VXLAN adds are lost
     without a word. Both ends keep to the smaller of their own MTUs.
@@ -329,7 +329,7 @@ def _tunnel(world: World, start: Origin, route: datapath.Route) -> tuple[Cluster
 
 
 def _reply(world: World, start: Origin, cluster: Cluster, member: Member) -> str | None:
-    """Why replies do not find their way back to where the connection started; None when they do."""
+    """Return why replies do not find their way back to where the connection started; None when they do."""
     back = world.network.private_ip(start.node.machine) or ""
     if not start.host:
         route = datapath.find_route(cluster, member, start.ip)

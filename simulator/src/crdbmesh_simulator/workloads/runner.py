@@ -61,7 +61,7 @@ def run(container: Container, argv: Sequence[str], stdin: bytes = b"") -> ExecRe
 
 
 def _gone(container: Container) -> bool:
-    """Whether the container's pod has ended meanwhile."""
+    """Return whether the container's pod has ended meanwhile."""
     from crdbmesh_simulator.kubernetes.api.pods import runtime
 
     with container.world.lock:

@@ -1,4 +1,4 @@
-"""What the programs of this package have in common: the ports they listen on, and commands run beside them."""
+"""The base of this package's programs: the ports they listen on, and commands run beside them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Wrapper(Service):
         return self.inner.listening() if isinstance(self.inner, Service) else frozenset()
 
     def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
-        """What the program that it has become answers."""
+        """Answer as the program that it has become."""
         return None if self.inner is None else self.inner.http_get(port, path, tls=tls)
 
 
@@ -74,7 +74,7 @@ def unwrap(program: Program, kind: type[P]) -> P | None:
 
 
 def listens(program: Program, port: int, protocol: str) -> bool:
-    """Whether a program answers on a port."""
+    """Return whether a program answers on a port."""
     if program.exit_code is not None:
         return False
     if isinstance(program, Service):

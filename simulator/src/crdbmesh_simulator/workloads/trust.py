@@ -44,7 +44,7 @@ def names(certificate: x509.Certificate) -> tuple[list[str], list[str]]:
 
 
 def covers(certificate: x509.Certificate, host: str) -> bool:
-    """Whether the certificate is valid for a host name or address."""
+    """Return whether the certificate is valid for a host name or address."""
     hosts, addresses = names(certificate)
     try:
         return str(ipaddress.ip_address(host.strip("[]"))) in addresses
@@ -63,7 +63,7 @@ def _matches(pattern: str, host: str) -> bool:
 
 
 def verify(pem: bytes, ca_pem: bytes, *, now: dt.datetime, usage: str, host: str | None = None) -> str | None:
-    """Why a peer that trusts `ca_pem` rejects a certificate chain; None when it accepts it.
+    """Return why a peer that trusts `ca_pem` rejects a certificate chain; None when it accepts it.
 
     Args:
         pem: the leaf, then intermediates.
@@ -175,7 +175,7 @@ def _has_usage(certificate: x509.Certificate, usage: str) -> bool:
 
 @functools.lru_cache(maxsize=512)
 def key_matches(pem: bytes, key_pem: bytes) -> str | None:
-    """Why a key does not go with a certificate, as Go's `tls.X509KeyPair` says it; None when it does."""
+    """Return why a key does not go with a certificate, as Go's `tls.X509KeyPair` says it; None when it does."""
     try:
         leaf = parse(pem)[0]
     except ValueError:
@@ -191,7 +191,7 @@ def key_matches(pem: bytes, key_pem: bytes) -> str | None:
 
 
 def refusal(reason: str) -> str:
-    """How a client learns that the server rejected its certificate: the TLS alert that Go sends for `reason`."""
+    """Return the TLS alert by which Go tells a client that its certificate was rejected for `reason`."""
     if "unknown authority" in reason:
         return "remote error: tls: unknown certificate authority"
     if "expired" in reason:

@@ -1,4 +1,4 @@
-"""What k3s brings: namespaces, the API's own Service, packaged components.
+"""Installs k3s's own objects: namespaces, the API's own Service, packaged components.
 
 From https://docs.k3s.io/installation/packaged-components and k3s's `pkg/deploy`: packaged manifests are rewritten and
 applied at each start of a server, so edits of them do not last. Manifests of users are not part of this world.

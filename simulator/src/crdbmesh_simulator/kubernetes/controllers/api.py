@@ -108,7 +108,7 @@ class Api:
         return clone(obj)  # type: ignore[no-any-return]
 
     def namespaced(self, obj: Obj) -> bool:
-        """Whether objects of this kind live in namespaces."""
+        """Return whether objects of this kind live in namespaces."""
         return self._resource(obj).namespaced
 
     # Writing.

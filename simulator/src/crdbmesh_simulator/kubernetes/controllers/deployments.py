@@ -214,7 +214,7 @@ class Deployments(Controller):
 
 
 def _bounds(spec: Obj) -> tuple[int, int]:
-    """How many pods too many, and too few, a rolling update may have."""
+    """Return how many pods too many, and too few, a rolling update may have."""
     strategy = spec.get("strategy") or {}
     replicas = int(spec.get("replicas", 1))
     if strategy.get("type") == "Recreate":

@@ -33,7 +33,7 @@ def list_files(machine: Machine, folder: str) -> dict[str, bytes]:
 
 
 def is_folder(machine: Machine, path: str) -> bool:
-    """Whether a folder is there."""
+    """Return whether a folder is there."""
     found = machine.disk.files.find(path, Actor()) if machine.disk.files is not None else None
     return found is not None and found.is_dir
 

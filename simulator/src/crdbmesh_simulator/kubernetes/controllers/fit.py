@@ -1,4 +1,4 @@
-"""Whether a pod fits on a node: the filters of kube-scheduler, in its order and with its words.
+"""Return whether a pod fits on a node: the filters of kube-scheduler, in its order and with its words.
 
 From `pkg/scheduler/framework/plugins` of Kubernetes 1.36. Each filter gives the reasons for which a node is out.
 """
@@ -34,7 +34,7 @@ class NodeInfo:
 
 
 def tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]) -> bool:
-    """Whether one of the tolerations covers the taint."""
+    """Return whether one of the tolerations covers the taint."""
     for toleration in tolerations:
         if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
             continue
@@ -48,7 +48,7 @@ def tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]
 
 
 def node_selected(spec: Mapping[str, Any], node: Obj) -> bool:
-    """Whether `nodeSelector` and the required node affinity accept the node."""
+    """Return whether `nodeSelector` and the required node affinity accept the node."""
     labels = objects.labels(node)
     if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
         return False
@@ -61,7 +61,7 @@ def node_selected(spec: Mapping[str, Any], node: Obj) -> bool:
 
 
 def term_matches(term: Mapping[str, Any], node: Obj) -> bool:
-    """Whether a node selector term accepts the node; an empty term accepts none."""
+    """Return whether a node selector term accepts the node; an empty term accepts none."""
     expressions, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
     if not expressions and not fields:
         return False
@@ -81,7 +81,7 @@ def untolerated(spec: Mapping[str, Any], node: Obj) -> Mapping[str, Any] | None:
 
 
 def refusals(pod: Obj, info: NodeInfo, cluster: Sequence[NodeInfo]) -> list[str]:
-    """Why the pod cannot go on the node; empty when it can. Volumes are judged elsewhere."""
+    """Return why the pod cannot go on the node; empty when it can. Volumes are judged elsewhere."""
     spec = objects.spec(pod)
     unschedulable = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
     if objects.spec(info.node).get("unschedulable") and not tolerates(spec.get("tolerations") or [], unschedulable):
@@ -202,7 +202,7 @@ def _counts(pod: Obj, rule: Obj, cluster: Sequence[NodeInfo]) -> dict[str, int]:
 
 
 def score(pod: Obj, info: NodeInfo, cluster: Sequence[NodeInfo]) -> float:
-    """How good a feasible node is; higher is better. Spreads pods of one owner, and the load."""
+    """Rate a feasible node; higher is better. Spreads pods of one owner, and the load."""
     spec = objects.spec(pod)
     allocatable = objects.status(info.node).get("allocatable") or {}
     cpu = max(objects.quantity(allocatable.get("cpu", 1)), 0.001)

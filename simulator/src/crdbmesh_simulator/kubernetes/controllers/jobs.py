@@ -203,7 +203,7 @@ class Budgets(Controller):
             self.api.set_status(budget, status)
 
     def _expected(self, pods: list[Obj]) -> int:
-        """What the pods' controllers want, or the pods themselves when they have none."""
+        """Return how many pods their controllers want; a pod without a controller counts as one."""
         total, seen = 0, set()
         for pod in pods:
             ref = objects.controller(pod)

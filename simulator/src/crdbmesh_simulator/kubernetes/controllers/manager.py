@@ -101,7 +101,7 @@ class ClusterControllers:
 
 
 def pause_s(spent_s: float, wanted_s: float) -> float:
-    """How long to rest after a round that took `spent_s`: the wanted period, and never less than the work itself."""
+    """Return the pause after a round that took `spent_s`: the wanted period, at least half of the work itself."""
     return max(wanted_s - spent_s, spent_s * 0.5, 0.005)
 
 

@@ -53,7 +53,7 @@ def annotations_of(obj: Mapping[str, Any]) -> dict[str, str]:
 
 
 def deleting(obj: Mapping[str, Any]) -> bool:
-    """Whether the object is on its way out."""
+    """Return whether the object is on its way out."""
     return bool(meta(obj).get("deletionTimestamp"))
 
 
@@ -85,13 +85,13 @@ def owner_reference(owner: Obj) -> Obj:
 
 
 def owned(objects: Iterable[Obj], owner: Obj) -> list[Obj]:
-    """Those of `objects` that `owner` controls."""
+    """Return those of `objects` that `owner` controls."""
     wanted = uid(owner)
     return [obj for obj in objects if (ref := controller(obj)) is not None and ref.get("uid") == wanted]
 
 
 def matches(selector: Mapping[str, Any] | None, of: Mapping[str, str]) -> bool:
-    """Whether labels `of` satisfy a LabelSelector; a missing selector matches nothing, an empty one everything."""
+    """Return whether labels `of` satisfy a LabelSelector: a missing one matches nothing, an empty one everything."""
     if selector is None:
         return False
     for key, value in (selector.get("matchLabels") or {}).items():
@@ -101,7 +101,7 @@ def matches(selector: Mapping[str, Any] | None, of: Mapping[str, str]) -> bool:
 
 
 def matches_expression(rule: Mapping[str, Any], of: Mapping[str, str]) -> bool:
-    """Whether labels `of` satisfy one requirement of a label or node selector."""
+    """Return whether labels `of` satisfy one requirement of a label or node selector."""
     key, operator, values = rule["key"], rule["operator"], rule.get("values") or []
     if operator == "In":
         return of.get(key) in values
@@ -124,7 +124,7 @@ def condition(obj: Mapping[str, Any], kind: str) -> Obj | None:
 
 
 def is_true(obj: Mapping[str, Any], kind: str) -> bool:
-    """Whether the condition of that type is True."""
+    """Return whether the condition of that type is True."""
     found = condition(obj, kind)
     return found is not None and found.get("status") == "True"
 
@@ -156,7 +156,7 @@ def quantity(value: Any) -> float:
 
 
 def requests(pod_spec: Mapping[str, Any]) -> dict[str, float]:
-    """What a pod asks of a node: the sum over containers, or the largest init container if that is more."""
+    """Return a pod's requests: the sum over containers, or the largest init container if that is more."""
     total: dict[str, float] = {}
     for container in pod_spec.get("containers") or []:
         for resource, value in _requests(container).items():
@@ -206,10 +206,10 @@ def integer_or_percent(value: int | str | None, of: int, *, up: bool, default: i
 
 
 def pod_ready(pod: Mapping[str, Any]) -> bool:
-    """Whether a pod is Ready."""
+    """Return whether a pod is Ready."""
     return is_true(pod, "Ready")
 
 
 def pod_active(pod: Mapping[str, Any]) -> bool:
-    """Whether a pod is neither finished nor being deleted."""
+    """Return whether a pod is neither finished nor being deleted."""
     return not deleting(pod) and status(pod).get("phase") not in ("Succeeded", "Failed")

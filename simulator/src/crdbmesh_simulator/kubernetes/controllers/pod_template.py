@@ -33,7 +33,7 @@ def pod_from(template: Obj, owner: Obj, *, name: str | None = None, generate: st
 
 
 def admit(spec: Obj) -> None:
-    """What the API server's admission plugins and defaults put into a pod's spec."""
+    """Fill in a pod's spec as the API server's admission plugins and defaults do."""
     spec.setdefault("serviceAccountName", "default")
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("terminationGracePeriodSeconds", 30)

@@ -1,4 +1,4 @@
-"""What every controller of one cluster shares, and what a controller is."""
+"""The base of a controller, and what the controllers of one cluster share."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Site:
         return "".join(self.world.random.choice(NAME_ALPHABET) for _ in range(length))
 
     def powered(self, member: Member) -> bool:
-        """Whether the member's machine exists and is on."""
+        """Return whether the member's machine exists and is on."""
         return self.world.machines.get(member.machine.key) is member.machine
 
     def alive(self, member: Member) -> bool:
-        """Whether the member's kubelet runs."""
+        """Return whether the member's kubelet runs."""
         return member.running and self.powered(member)
 
     def private_ip(self, member: Member) -> str:
@@ -80,17 +80,17 @@ class Site:
         return str(ipaddress.ip_network(ranges[0])[index])
 
     def disabled(self, name: str) -> bool:
-        """Whether `disable` holds a packaged component."""
+        """Return whether `disable` holds a packaged component."""
         listed = self.cluster.config.get("disable") or []
         words = listed.split(",") if isinstance(listed, str) else [w for entry in listed for w in str(entry).split(",")]
         return name in [word.strip() for word in words]
 
     def flannel(self) -> bool:
-        """Whether k3s's own flannel makes the pod network."""
+        """Return whether k3s's own flannel makes the pod network."""
         return str(self.cluster.config.get("flannel-backend", "vxlan")) != "none"
 
     def kube_proxy(self) -> bool:
-        """Whether k3s runs kube-proxy."""
+        """Return whether k3s runs kube-proxy."""
         return not _truth(self.cluster.config.get("disable-kube-proxy"))
 
     def agent(self, node_name: str) -> Obj | None:
@@ -101,7 +101,7 @@ class Site:
         return None
 
     def agent_ready(self, node_name: str) -> bool:
-        """Whether the Cilium agent on a node is ready now."""
+        """Return whether the Cilium agent on a node is ready now."""
         pod = self.agent(node_name)
         if pod is None:
             return False
@@ -127,17 +127,17 @@ class Site:
         return ipaddress.IPv4Network(text) if text else None
 
     def network_ready(self, member: Member) -> bool:
-        """Whether a pod sandbox can be given a network on this node now."""
+        """Return whether a pod sandbox can be given a network on this node now."""
         if self.flannel():
             return self.pod_range(member.node_name) is not None
         return self.agent_ready(member.node_name) and self.pod_range(member.node_name) is not None
 
     def networked_on(self, member: Member) -> bool:
-        """Whether a CNI configuration lies on the node (since it last booted)."""
+        """Return whether a CNI configuration lies on the node (since it last booted)."""
         return self.flannel() or (member.machine.key, member.machine.booted_at) in self.networked
 
     def services_reachable(self, node_name: str, *, host: bool) -> bool:
-        """Whether Service addresses are translated: for the node itself (`host`), or for its pods.
+        """Return whether Service addresses are translated: for the node itself (`host`), or for its pods.
 
         Without kube-proxy, Cilium does so for pods always, for the node only as kube-proxy's replacement.
         """
@@ -181,7 +181,7 @@ class Controller(ABC):
 
 
 def api_unreachable(site: Site, container: Container) -> str | None:
-    """Why a container cannot reach the Kubernetes API by its KUBERNETES_SERVICE_HOST and _PORT; None when it can."""
+    """Return why a container cannot reach the Kubernetes API where its environment says it is; None when it can."""
     host = container.env.get("KUBERNETES_SERVICE_HOST", site.service_ip(1))
     port = int(container.env.get("KUBERNETES_SERVICE_PORT") or 443)
     member, cluster = container.node, site.cluster

@@ -142,7 +142,7 @@ class CiliumAgent(datapath.Datapath):
 
     @property
     def ready(self) -> bool:
-        """Whether the agent is healthy."""
+        """Return whether the agent is healthy."""
         return self.initialised and self.exit_code is None
 
     def listening(self) -> frozenset[Port]:
@@ -195,7 +195,7 @@ class CiliumAgent(datapath.Datapath):
 
     @property
     def mesh_folder(self) -> str:
-        """Where the configurations of the remote clusters are mounted."""
+        """The folder with the configurations of the remote clusters."""
         return self.container.env.get("CILIUM_CLUSTERMESH_CONFIG") or _MESH_FOLDER
 
 
@@ -222,7 +222,7 @@ class _OwnEtcd(Links):
         return None if copied is None else (dataclasses.replace(copied[0], cached=True), copied[1])
 
     def find_conflict(self, remote: Remote, seen: Snapshot) -> str:
-        """Whether another cluster has the remote's id."""
+        """Return whether another cluster has the remote's id."""
         used = {int(self._agent.config.get("cluster-id") or 0)}
         used |= {
             each.snapshot.id

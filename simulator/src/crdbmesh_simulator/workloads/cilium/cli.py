@@ -18,7 +18,7 @@ _JSON = (["-o", "json"], ["-o=json"], ["-ojson"], ["--output", "json"], ["--outp
 
 
 def wants_json(words: list[str]) -> bool:
-    """Whether these are the options of a command that ask for JSON, and no others."""
+    """Return whether these are the options of a command that ask for JSON, and no others."""
     return words in _JSON
 
 

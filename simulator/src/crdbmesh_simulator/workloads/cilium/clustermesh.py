@@ -119,7 +119,7 @@ class ApiServer(Service):
 
     @property
     def synced(self) -> bool:
-        """Whether the cluster's state is in etcd."""
+        """Return whether the cluster's state is in etcd."""
         return self._synced_at is not None and self._world.clock.now() >= self._synced_at
 
     def listening(self) -> frozenset[Port]:
@@ -138,7 +138,7 @@ class ApiServer(Service):
         return set(_user_names(self.container.files.get(path, b"")))
 
     def snapshot(self) -> Snapshot | None:
-        """What it shows; None before it has synced."""
+        """Return the cluster's own state; None before it has synced."""
         if not self.synced:
             return None
         name = self.options.get("cluster-name", "default")
@@ -179,7 +179,7 @@ class _RemoteEtcds(Links):
         return None if seen is None or seen.name != remote.name else (seen, True)
 
     def find_conflict(self, remote: Remote, seen: Snapshot) -> str:  # noqa: ARG002 - the interface
-        """Why the remote's configuration is not valid here."""
+        """Return why the remote's configuration is not valid here."""
         if not 1 <= seen.id <= self._limit:
             return f"invalid clusterID {seen.id}: must be in range 1..{self._limit}"
         if seen.limit != self._limit:
@@ -227,7 +227,7 @@ class KVStoreMesh(Service):
 
     @property
     def ready(self) -> bool:
-        """Whether every remote is in sync, or has had its chance."""
+        """Return whether every remote is in sync, or has had its chance."""
         now = self._world.clock.now()
         if now < self._started_at + _SYNC_S:
             return False

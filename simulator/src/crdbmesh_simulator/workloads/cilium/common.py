@@ -1,4 +1,4 @@
-"""What the programs of Cilium share: options, identity, the way to the API, and the `troubleshoot` report."""
+"""Helpers of Cilium's programs: options, identity, the way to the API, health answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def options(argv: Sequence[str]) -> dict[str, str]:
 
 
 def identity_problem(found: Mapping[str, str]) -> str | None:
-    """Why a cluster's name and id are not valid together."""
+    """Return why a cluster's name and id are not valid together."""
     name, limit = found.get("cluster-name", "default"), int(found.get("max-connected-clusters") or 255)
     if not name or len(name) > 32 or not etcd_link.CLUSTER_NAME.match(name):
         return f"invalid cluster name: {name!r}"
@@ -39,7 +39,7 @@ def identity_problem(found: Mapping[str, str]) -> str | None:
 
 
 def api_reachable(container: Container) -> str | None:
-    """Why a container does not reach the Kubernetes API where its environment says it is; None when it does."""
+    """Return why a container does not reach the Kubernetes API where its environment says it is; None when it does."""
     host = container.env.get("KUBERNETES_SERVICE_HOST") or ""
     port = container.env.get("KUBERNETES_SERVICE_PORT") or "443"
     if not host:

@@ -1,4 +1,4 @@
-"""What it takes for an etcd client to connect to the clustermesh-apiserver of another cluster, and to be let in.
+"""Connects an etcd client to the clustermesh-apiserver of another cluster, as far as that lets it in.
 
 From the mounted configuration of a remote cluster (endpoints, host aliases, certificates) to the etcd behind the remote
 NodePort: name, packet, TLS both ways, user. After `pkg/clustermesh/common`, `pkg/kvstore/etcd.go` of Cilium 1.20 and
@@ -38,7 +38,7 @@ class EtcdConfig:
 
 @dataclass(frozen=True, slots=True)
 class Dialled:
-    """How far a connection to one endpoint of an etcd came. The first of the four errors that is set ended it.
+    """A try to connect to one endpoint of an etcd. The first of the errors that is set ended it.
 
     Attributes:
         endpoint: its URL, as the configuration has it.
@@ -61,7 +61,7 @@ class Dialled:
 
     @property
     def error(self) -> str:
-        """Why there is no connection; empty when there is one."""
+        """Return why there is no connection; empty when there is one."""
         handshake = self.tls_error or self.client_error
         if handshake:
             return f"transport: authentication handshake failed: {handshake}"
@@ -133,7 +133,7 @@ def connect(container: Container, config: EtcdConfig) -> Connected | str:
 
 
 def find_missing(container: Container, config: EtcdConfig) -> str | None:
-    """Why the files that a configuration names cannot be used; None when they can."""
+    """Return why the files that a configuration names cannot be used; None when they can."""
     for path in (config.ca, config.cert, config.key):
         if path and path not in container.files:
             return f"open {path}: no such file or directory"

@@ -46,11 +46,11 @@ class Links(ABC):
 
     @abstractmethod
     def fetch(self, remote: Remote, etcd: Etcd) -> tuple[Snapshot, bool] | None:
-        """What the etcd shows of the remote, and whether that is complete; None when it shows no configuration."""
+        """Return the remote's state in the etcd, and whether it is complete; None without a configuration."""
 
     @abstractmethod
     def find_conflict(self, remote: Remote, seen: Snapshot) -> str:
-        """Why the remote's configuration is not accepted; empty when it is."""
+        """Return why the remote's configuration is not accepted; empty when it is."""
 
     def resolve(self, config: EtcdConfig) -> EtcdConfig:
         """The configuration with the addresses that the program finds without DNS."""

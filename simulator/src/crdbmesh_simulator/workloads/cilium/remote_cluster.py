@@ -18,7 +18,7 @@ NEVER = "0001-01-01T00:00:00.000Z"
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one cluster shows to the others.
+    """The state that one cluster shows to the others.
 
     Attributes:
         name, id, limit: `cluster-name`, `cluster-id`, `max-connected-clusters`.
@@ -73,7 +73,7 @@ class Remote:
 
     @property
     def ready(self) -> bool:
-        """Whether the link carries everything."""
+        """Return whether the link carries everything."""
         return self.connected_at is not None and self.retrieved_at is not None and self.synced_at is not None
 
     def connect(self, etcd: str, status: str, now: float) -> None:

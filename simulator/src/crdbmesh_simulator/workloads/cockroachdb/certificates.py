@@ -103,7 +103,7 @@ def _check_mode(files: Files, path: str) -> None:
 
 
 def check_node(pair: Pair, now: dt.datetime) -> str | None:
-    """Why a node's own certificate is of no use for serving and for dialling; None when it is."""
+    """Return why a node's own certificate is of no use for serving and for dialling; None when it is."""
     for usage in ("server", "client"):
         reason = trust.verify(pair.cert, pair.ca, now=now, usage=usage)
         if reason and "incompatible key usage" in reason:
@@ -112,7 +112,7 @@ def check_node(pair: Pair, now: dt.datetime) -> str | None:
 
 
 def handshake(client: Pair, server: Pair, host: str, now: dt.datetime) -> str | None:
-    """Why TLS between a client and a server fails; None when it does not. As the client sees it."""
+    """Return why TLS between a client and a server fails; None when it does not. As the client sees it."""
     reason = trust.verify(server.cert, client.ca, now=now, usage="server", host=host)
     if reason:
         return f"tls: failed to verify certificate: {reason}"

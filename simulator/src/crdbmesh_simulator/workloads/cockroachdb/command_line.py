@@ -28,8 +28,6 @@ START = {
     "", "sql-audit-dir": "", "store": "list", "temp-dir": "", "tls-cipher-suites": "", "unencrypted-localhost-http":
     "bool", "vmodule": "", "wal-failover": "", "goroutine-dump-dir": "", "virtualized": "bool",
 }  # fmt: skip
-_SHORT = {"s": "store", "j": "join", "b": "background", "a": "advertise-addr"}
-_CLIENT_SHORT = {"e": "execute", "u": "user", "d": "database", "p": "port"}
 
 
 class FlagError(Exception):
@@ -54,11 +52,11 @@ class Flags:
         return self.values.get(name, default)
 
     def on(self, name: str) -> bool:
-        """Whether a boolean flag is set."""
+        """Return whether a boolean flag is set."""
         return self.values.get(name, "false") == "true"
 
 
-def parse(words: list[str], known: Mapping[str, str], short: Mapping[str, str] | None = None) -> Flags:
+def parse(words: list[str], known: Mapping[str, str]) -> Flags:
     """Parse a command line.
 
     Raises:
@@ -66,7 +64,6 @@ def parse(words: list[str], known: Mapping[str, str], short: Mapping[str, str] |
     """
     found = Flags()
     queue = list(words)
-    letters = {**(_SHORT if short is None else {}), **(short or {})}
     while queue:
         word = queue.pop(0)
         if word == "--":
@@ -77,10 +74,7 @@ def parse(words: list[str], known: Mapping[str, str], short: Mapping[str, str] |
             continue
         name, equals, value = word.lstrip("-").partition("=")
         if not word.startswith("--"):
-            if name[:1] not in letters:
-                raise FlagError(f"unknown shorthand flag: '{name[:1]}' in {word}")
-            value, equals = (value, equals) if equals else (name[1:], name[1:])
-            name = letters[name[0]]
+            raise FlagError(f"unknown shorthand flag: '{word[1:2]}' in {word}")
         _take(found, word, name, bool(equals), value, queue, known)
     return found
 
@@ -117,7 +111,7 @@ def _take(
 
 def client(words: list[str], extra: Mapping[str, str] | None = None) -> Flags:
     """Parse the flags of a client command with its own extra ones."""
-    return parse(words, {**CLIENT, **(extra or {})}, _CLIENT_SHORT)
+    return parse(words, {**CLIENT, **(extra or {})})
 
 
 def address(text: str, default_port: int, default_host: str = "") -> tuple[str, int]:

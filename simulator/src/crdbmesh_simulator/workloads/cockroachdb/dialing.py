@@ -91,7 +91,7 @@ def connect(container: Container, ip: str, port: int) -> Peer | Failed:
 
 
 def tls(container: Container, node: CockroachNode, host: str, client: Pair | None) -> str | None:
-    """Why the handshake fails, or None."""
+    """Return why the handshake fails, or None."""
     head = 'connection error: desc = "transport: authentication handshake failed: '
     if (client is None) != (node.pair is None):
         if client is None:
@@ -104,7 +104,7 @@ def tls(container: Container, node: CockroachNode, host: str, client: Pair | Non
 
 
 def name_mismatch(own: str, peer: str) -> str | None:
-    """Why a peer refuses a cluster name, as the one that was refused says it; None when both are equal."""
+    """Return why a peer refuses a cluster name, as the one that was refused says it; None when both are equal."""
     if own == peer:
         return None
     if not own:

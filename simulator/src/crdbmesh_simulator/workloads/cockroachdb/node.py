@@ -30,7 +30,7 @@ WAITING = "node is waiting for cluster initialization"
 
 @dataclass(slots=True)
 class _Link:
-    """What a node knows of its way to another: address, and whether it answered last time."""
+    """A node's way to another: its address, and whether it answered last time."""
 
     ip: str = ""
     ok: bool = False
@@ -289,7 +289,7 @@ class CockroachNode(Service):
 
     @property
     def quorate(self) -> bool:
-        """Whether this node and those that it reaches are a majority of its cluster."""
+        """Return whether this node and those that it reaches are a majority of its cluster."""
         database = self.database
         if database is None:
             return False
@@ -298,11 +298,11 @@ class CockroachNode(Service):
         return database.majority(1 + reached)
 
     def can_heartbeat(self) -> bool:
-        """Whether its process runs and reaches a majority now."""
+        """Return whether its process runs and reaches a majority now."""
         return self.exit_code is None and self.running() and self.quorate
 
     def running(self) -> bool:
-        """Whether its pod is still there, on a machine that is on."""
+        """Return whether its pod is still there, on a machine that is on."""
         pods = runtime(self.container.cluster)
         machine = self.container.node.machine
         if self._world.machines.get(machine.key) is not machine:
@@ -339,7 +339,7 @@ class CockroachNode(Service):
         return HttpAnswer(401, b"the request did not provide an authentication cookie\n", "text/plain")
 
     def unready(self) -> str | None:
-        """Why the node does not take clients; None when it does."""
+        """Return why the node does not take clients; None when it does."""
         if self.database is None:
             return WAITING
         record = self.database.nodes[self.store.node_id]

@@ -1,4 +1,4 @@
-"""What the command line of `cockroach start` says, after `pkg/cli/flags.go` of v26.2."""
+"""The settings of `cockroach start`, after `pkg/cli/flags.go` of v26.2."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Settings:
-    """What the command line says."""
+    """The settings of a node, from its command line."""
 
     advertised: tuple[str, int]
     sql: tuple[str, int]

@@ -25,7 +25,7 @@ _STORE = "cockroach"
 
 @dataclass(slots=True)
 class NodeRecord:
-    """What the cluster knows of one node.
+    """The cluster's record of one node.
 
     Attributes:
         beats: whether the node's process runs and reaches a majority at this moment.
@@ -46,7 +46,7 @@ class NodeRecord:
     beats: Callable[[], bool] | None = None
 
     def live(self, now: float) -> bool:
-        """Whether its liveness record has not expired; a node that can heartbeat now has just done so."""
+        """Return whether its liveness record has not expired; a node that can heartbeat now has just done so."""
         if self.beats is not None and self.beats():
             self.heartbeat_at = self.updated_at = max(now, self.heartbeat_at)
         return now - self.heartbeat_at < LIVE_S
@@ -81,7 +81,7 @@ class Database:
             node.replaced = dead and (node.replaced or live >= REPLICAS)
 
     def majority(self, count: int) -> bool:
-        """Whether so many nodes are more than half."""
+        """Return whether so many nodes are more than half."""
         return 2 * count > len(self.voters())
 
 

@@ -1,4 +1,4 @@
-"""What a Corefile means: servers for zones, each with its plugins' settings.
+"""Turns a Corefile into servers for zones, each with its plugins' settings.
 
 After `core/dnsserver/` of CoreDNS 1.14. A plugin that is valid but does nothing in this world is accepted and listed.
 """

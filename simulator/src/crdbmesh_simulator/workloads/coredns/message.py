@@ -39,7 +39,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back.
+    """An answer to a question.
 
     Attributes:
         rcode: `NOERROR`, `NXDOMAIN`, `SERVFAIL` or `REFUSED`; empty when no server answered in time.
@@ -60,7 +60,7 @@ class Answer:
 
     @property
     def found(self) -> bool:
-        """Whether there is an answer of the wanted kind."""
+        """Return whether there is an answer of the wanted kind."""
         return self.rcode == NOERROR and bool(self.records)
 
     @property
@@ -80,7 +80,7 @@ def absolute(name: str) -> str:
 
 
 def under(name: str, zone: str) -> bool:
-    """Whether a name is a zone or lies below it."""
+    """Return whether a name is a zone or lies below it."""
     return zone == "." or name == zone or name.endswith("." + zone)
 
 

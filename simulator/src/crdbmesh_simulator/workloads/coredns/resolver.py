@@ -1,4 +1,4 @@
-"""How CoreDNS answers a question: the chain of plugins of the server block with the longest fitting zone.
+"""Answers questions as CoreDNS does: by the plugins of the server block with the longest fitting zone.
 
 After `core/dnsserver/server.go` and the plugins `cache`, `hosts` and `forward` of CoreDNS 1.14.
 """
@@ -158,7 +158,7 @@ class Resolver:
         return order
 
     def _down(self, settings: Forward, upstream: tuple[str, int]) -> bool:
-        """Whether an upstream has failed too often and has not recovered since."""
+        """Return whether an upstream has failed too often and has not recovered since."""
         health = self.upstreams.get(upstream)
         if health is None or settings.max_fails == 0 or health.fails < settings.max_fails:
             return False
@@ -204,7 +204,7 @@ def exchange(
 
 
 def azure(world: World, question: Question) -> Answer:
-    """What Azure's resolver says: of public names, only those that machines of this world need exist."""
+    """Answer as Azure's resolver: of public names, only those that machines of this world need exist."""
     name = question.name.rstrip(".")
     if internet.host_known(f"https://{name}"):
         ip = f"203.0.113.{zlib.crc32(name.encode()) % 250 + 1}"

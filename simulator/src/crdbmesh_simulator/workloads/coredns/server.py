@@ -79,7 +79,7 @@ class CoreDNS(Service):
 
     @property
     def ready(self) -> bool:
-        """Whether every plugin that reports readiness has."""
+        """Return whether every plugin that reports readiness has."""
         return self.resolver is not None and (self.synced or not self._needs_api())
 
     def answer(self, question: Question) -> Answer:
@@ -176,7 +176,7 @@ class CoreDNS(Service):
             self._loop_at = now + _LOOP_CHECK_S
 
     def _look_for_loop(self) -> None:
-        """What plugin `loop` does: ask for a name nobody knows, and see whether the question comes back."""
+        """Ask for a name nobody knows, and end if the question comes back, as plugin `loop` does."""
         assert self.resolver is not None
         for server in self.resolver.config.servers:
             if "loop" not in server.plugins:

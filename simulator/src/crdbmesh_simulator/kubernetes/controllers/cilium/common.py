@@ -1,4 +1,4 @@
-"""What the parts of the Cilium chart share (`templates/_helpers.tpl`)."""
+"""Helpers of the Cilium chart's parts (`templates/_helpers.tpl`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PART_OF = {"app.kubernetes.io/part-of": "cilium"}
 
 
 def api_env(values: Obj) -> list[Obj]:
-    """Where the agent and the operator look for the Kubernetes API, when the values say so."""
+    """Return the environment that points agent and operator to the Kubernetes API, if the values name it."""
     if not values["k8sServiceHost"]:
         return []
     return [

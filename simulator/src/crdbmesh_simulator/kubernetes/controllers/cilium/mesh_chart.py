@@ -1,4 +1,4 @@
-"""What the Cilium chart renders for Cluster Mesh: the API server, its certificates, the list of remote clusters.
+"""Renders the Cilium chart's Cluster Mesh: the API server, its certificates, the list of remote clusters.
 
 After `templates/clustermesh-apiserver/` and `templates/clustermesh-config/` of Cilium 1.20: each remote of Secret
 `cilium-kvstoremesh` is dialled at `<name>.<domain>`, whose addresses are host aliases; Secret `cilium-clustermesh`

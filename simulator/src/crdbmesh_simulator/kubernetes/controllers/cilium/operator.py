@@ -1,4 +1,4 @@
-"""What Cilium's operator and agents do to the API: custom resources, CiliumNodes with ranges, node conditions.
+"""Cilium's operator and agents on the API: custom resources, CiliumNodes with ranges, node conditions.
 
 After `operator/` and `daemon/` of Cilium 1.20. The programs in the pods say whether they run; this controller carries
 out what they would ask of the API, if they can reach it.

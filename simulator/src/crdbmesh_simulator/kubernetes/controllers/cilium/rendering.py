@@ -1,4 +1,4 @@
-"""What the Cilium chart renders from its values: configuration, agent, envoy, operator.
+"""Renders the Cilium chart from its values: configuration, agent, envoy, operator.
 
 After `install/kubernetes/cilium/templates/` of Cilium 1.20 (`validate.yaml`, `cilium-configmap.yaml`, `cilium-agent/`,
 `cilium-envoy/`, `cilium-operator/`, `cilium-ca-secret.yaml`). The Cluster Mesh part is in `mesh_chart.py`.

@@ -58,7 +58,7 @@ def _schema() -> Obj:
 
 
 def schema_errors(values: Obj) -> list[str]:
-    """What the chart's `values.schema.json` holds against the values, in helm's words."""
+    """Return the violations of the chart's `values.schema.json`, in helm's words."""
     found = []
     for error in jsonschema.Draft7Validator(_schema()).iter_errors(_without_null(values)):
         where = "/".join(str(part) for part in error.absolute_path)

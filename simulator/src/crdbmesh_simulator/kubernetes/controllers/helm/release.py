@@ -25,7 +25,7 @@ HOOK = "helm.sh/hook"
 
 
 class ReleaseError(Exception):
-    """What helm prints after `Error: `."""
+    """Helm fails; the text is what it prints after `Error: `."""
 
 
 def find_history(api: Api, namespace: str, name: str) -> list[Obj]:

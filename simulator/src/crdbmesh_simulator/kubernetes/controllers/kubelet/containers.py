@@ -21,7 +21,7 @@ _FORGIVEN_AFTER_S = 600.0
 
 @dataclass
 class ContainerState:
-    """What the kubelet knows of a container."""
+    """A container as the kubelet knows it."""
 
     spec: Obj
     init: bool = False
@@ -48,12 +48,12 @@ class ContainerState:
 
     @property
     def running(self) -> bool:
-        """Whether its program runs."""
+        """Return whether its program runs."""
         return self.program is not None
 
     @property
     def succeeded(self) -> bool:
-        """Whether it has ended with exit code 0."""
+        """Return whether it has ended with exit code 0."""
         return not self.running and self.exit_code == 0
 
     def begin(self, program: Program, now: float, identity: str) -> None:

@@ -1,4 +1,4 @@
-"""What a container starts with: environment, arguments, mounted files; as the kubelet works them out.
+"""Works out environment, arguments and mounted files of a container, as the kubelet does.
 
 After `pkg/kubelet/kubelet_pods.go` and `pkg/volume` of Kubernetes 1.36.
 """
@@ -79,7 +79,7 @@ def environment(site: Site, pod: Obj, container: Obj, *, pod_ip: str, host_ip: s
 
 
 def hostname(pod: Obj, node_name: str) -> str:
-    """What `hostname` prints in the pod."""
+    """Return the host name inside the pod."""
     if objects.spec(pod).get("hostNetwork"):
         return node_name
     return str(objects.spec(pod).get("hostname") or objects.name(pod))
@@ -289,7 +289,7 @@ def token(site: Site, pod: Obj, *, audience: str = "") -> bytes:
 
 
 def place(container: Obj, mounts: dict[str, Mount]) -> tuple[dict[str, bytes], dict[str, int]]:
-    """Where the volumes' files appear in a container: absolute path -> content, and -> mode."""
+    """Return the volumes' files as a container sees them: absolute path -> content, and -> mode."""
     files: dict[str, bytes] = {}
     modes: dict[str, int] = {}
     for wanted in container.get("volumeMounts") or []:
@@ -329,7 +329,7 @@ def refresh(pod: Obj, container: Container, mounts: dict[str, Mount]) -> None:
 
 
 def system_files(site: Site, pod: Obj, *, pod_ip: str, node_name: str) -> dict[str, bytes]:
-    """What the kubelet itself puts into each container: hosts, host name, resolver, service account."""
+    """Return the files that the kubelet itself adds: hosts, host name, resolver, service account."""
     spec = objects.spec(pod)
     name = hostname(pod, node_name)
     space = objects.namespace(pod)

@@ -1,4 +1,4 @@
-"""What the node knows of images: how long a pull takes, and which user an image runs as."""
+"""A node's knowledge of images: how long a pull takes, and which user an image runs as."""
 
 from __future__ import annotations
 

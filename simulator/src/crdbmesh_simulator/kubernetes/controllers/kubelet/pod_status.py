@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def pod_status(worker: PodWorker, now: float) -> Obj:
-    """What the status should be now; equal to the old one when nothing has moved."""
+    """Return the status as it should be now; equal to the old one when nothing has moved."""
     pod, old = worker.pod, objects.status(worker.pod)
     host_ip = worker.site.private_ip(worker.member)
     status: Obj = {

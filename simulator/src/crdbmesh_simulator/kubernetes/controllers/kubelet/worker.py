@@ -201,7 +201,7 @@ class PodWorker:
         state.end(code, now)
 
     def _wants(self, state: ContainerState) -> bool:
-        """Whether a container that does not run should."""
+        """Return whether a container that does not run should."""
         if state.exit_code is None:
             return True
         policy = objects.spec(self.pod).get("restartPolicy", "Always")
