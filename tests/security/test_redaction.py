@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crdbmesh import redaction
+from crdbmesh.clients.waiting import Say
 from crdbmesh.engine import plan, run
-from crdbmesh.engine.step import Event, Gap, Say, Step
+from crdbmesh.engine.step import Event, Gap, Step
 from crdbmesh.errors import CommandError, CrdbmeshError, WaitError
 from crdbmesh.local import pki
 from crdbmesh.local.folder import LocalFolder

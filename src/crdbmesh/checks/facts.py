@@ -11,8 +11,9 @@ from crdbmesh.checks import actions
 from crdbmesh.checks.offers import Offer
 from crdbmesh.checks.remarks import Remark, remarks_of
 from crdbmesh.clients.azure import capacity, identity, kinds, resources
-from crdbmesh.clients.azure.session import Body, Session
+from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
+from crdbmesh.desired import Body
 from crdbmesh.errors import CrdbmeshError, ForbiddenError, StoppedError
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import belongings, network

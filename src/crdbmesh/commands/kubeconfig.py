@@ -56,7 +56,7 @@ def merge(mesh: Mesh, folder: LocalFolder, environ: Mapping[str, str], *, switch
     """
     if switch is not None and switch not in {region.name for region in mesh.regions}:
         known = ", ".join(region.name for region in mesh.regions)
-        raise ConfigError([Finding("--switch", switch, "is not a region of the mesh", f"choose from {known}")])
+        raise ConfigError.of("--switch", switch, "is not a region of the mesh", f"choose from {known}")
     path = kubeconfig.user_path(environ, Path.home())
     target = None if switch is None else names.context(switch)
     backup = kubeconfig.write_merged(path, _configs(mesh, folder), switch=target, now=dt.datetime.now(dt.UTC))

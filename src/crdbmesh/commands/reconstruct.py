@@ -15,7 +15,7 @@ from typing import Any
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import specs
-from crdbmesh.errors import ConfigError, CrdbmeshError, Finding
+from crdbmesh.errors import ConfigError, CrdbmeshError
 from crdbmesh.local.folder import list_meshes
 from crdbmesh.observe import inventory, network
 from crdbmesh.observe.inventory import Inventory
@@ -47,7 +47,7 @@ def known(name: str | None, cloud: Cloud, root: Path) -> tuple[Mesh, bool]:
         raise
     except CrdbmeshError as error:
         reason = f"{unknown}, and Azure cannot be asked: {str(error).partition('Attempted credentials')[0].strip()}"
-        raise ConfigError([Finding("name", meant or "(absent)", reason, error.hint or "try again later")]) from error
+        raise ConfigError.of("name", meant or "(absent)", reason, error.hint or "try again later") from error
 
 
 def _from_azure(meant: str | None, cloud: Cloud, unknown: str) -> Mesh:
@@ -57,7 +57,7 @@ def _from_azure(meant: str | None, cloud: Cloud, unknown: str) -> Mesh:
             return reconstruct(session, found)
         reason = f"{unknown}, and no region of it is in the subscription" if meant else unknown
         remedy = _listed(session) or "give the name of one, or make one: crdbmesh up"
-        raise ConfigError([Finding("name", meant or "(absent)", reason, remedy)])
+        raise ConfigError.of("name", meant or "(absent)", reason, remedy)
 
 
 def reconstruct(session: Session, found: Inventory) -> Mesh:

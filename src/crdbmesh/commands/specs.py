@@ -97,7 +97,7 @@ def kept(name: str, root: Path) -> Mesh:
         remedy = f"restore its local folder {root / name} from a backup, or run this where `crdbmesh up` was run"
         if known:
             remedy = f"known are: {', '.join(known)}; if {name} is another, {remedy}"
-        raise ConfigError([Finding("name", name, f"no such mesh is known here ({root})", remedy)])
+        raise ConfigError.of("name", name, f"no such mesh is known here ({root})", remedy)
     return config.mesh(document)
 
 

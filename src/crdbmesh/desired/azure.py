@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from crdbmesh import __version__
+from crdbmesh.desired import Body
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine, Mesh, Region
-
-Body = dict[str, Any]
 
 NODE_PORTS = "30000-32767"
 KUBE_PORT = 6443

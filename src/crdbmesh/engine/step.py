@@ -10,9 +10,6 @@ from typing import ClassVar
 
 from crdbmesh.redaction import hide_in
 
-Say = Callable[[str], None]
-"""Shows, in a short phrase, what is being waited for right now."""
-
 
 class Outcome(Enum):
     """The outcome of a step."""
@@ -70,8 +67,12 @@ class Step(ABC):
         """
 
     @abstractmethod
-    def apply(self, gap: Gap, say: Say) -> None:
+    def apply(self, gap: Gap, say: Callable[[str], None]) -> None:
         """Close the gap and wait until it is closed; repeating it after a crash at any point is safe.
+
+        Args:
+            gap: the gap that `check` returned.
+            say: shows, in a short phrase, what is being waited for right now.
 
         Raises:
             CrdbmeshError: it could not be closed.

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
-from crdbmesh.errors import ConfigError, Finding
+from crdbmesh.errors import ConfigError
 from crdbmesh.local import files
 
 Config = dict[str, Any]
@@ -265,7 +265,7 @@ def _moved(url: str, server: str) -> str:
 
 
 def _wrong(source: str, reason: str, remedy: str = "give a kubeconfig file as kubectl reads it") -> ConfigError:
-    return ConfigError([Finding("file", source, reason, remedy)])
+    return ConfigError.of("file", source, reason, remedy)
 
 
 class _Loader(yaml.SafeLoader):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure import resources as arm
-from crdbmesh.clients.azure.session import Body, Session
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.desired import Body
 from crdbmesh.local import contents
 from crdbmesh.local.contents import Place
 from crdbmesh.local.folder import LocalFolder

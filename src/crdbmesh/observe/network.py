@@ -8,7 +8,8 @@ from typing import Any
 
 from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.azure import resources as arm
-from crdbmesh.clients.azure.session import Body, Session
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.desired import Body
 from crdbmesh.desired import azure as desired
 from crdbmesh.errors import RefusedError
 from crdbmesh.observe import belongings, resource

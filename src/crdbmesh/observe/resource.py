@@ -9,7 +9,7 @@ from typing import Any
 from crdbmesh.clients.azure import compare
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.kinds import Kind
-from crdbmesh.clients.azure.session import Body
+from crdbmesh.desired import Body
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import CrdbmeshError, RefusedError
 from crdbmesh.observe import belongings

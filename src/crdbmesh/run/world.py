@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
 from crdbmesh.clients.azure import capacity, kinds
-from crdbmesh.clients.azure.session import Body, Session
+from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.ssh.host import Host
+from crdbmesh.desired import Body
 from crdbmesh.desired import azure as resources
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError, StoppedError, UnreachableError
 from crdbmesh.local import contents, kubeconfig, pki

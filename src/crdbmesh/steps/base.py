@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from crdbmesh.clients.azure.kinds import Kind
-from crdbmesh.clients.azure.session import Body
-from crdbmesh.clients.waiting import wait_until
-from crdbmesh.desired import Object
-from crdbmesh.engine.step import Gap, Say, Step
+from crdbmesh.clients.waiting import Say, wait_until
+from crdbmesh.desired import Body, Object
+from crdbmesh.engine.step import Gap, Step
 from crdbmesh.errors import KubeError
 from crdbmesh.observe.resource import Observed
 from crdbmesh.run.world import World

@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from crdbmesh.clients.kube.client import Kube
+from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import Object, cilium
-from crdbmesh.engine.step import Gap, Say
+from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.observe import cilium as observed
 from crdbmesh.observe import helm, k3s, rollouts

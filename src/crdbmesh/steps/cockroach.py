@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crdbmesh import redaction
+from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import Object, cockroach
 from crdbmesh.desired import machine as hosts
-from crdbmesh.engine.step import Gap, Say
+from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.local import pki
 from crdbmesh.observe import database, dns, rollouts

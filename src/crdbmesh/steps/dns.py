@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import Object, dns
-from crdbmesh.engine.step import Say
 from crdbmesh.observe import rollouts
 from crdbmesh.spec import names
 from crdbmesh.steps.base import ObjectsStep

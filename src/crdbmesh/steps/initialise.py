@@ -19,9 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from crdbmesh.clients import database
-from crdbmesh.clients.waiting import wait_until
+from crdbmesh.clients.waiting import Say, wait_until
 from crdbmesh.desired import cockroach
-from crdbmesh.engine.step import Gap, Say
+from crdbmesh.engine.step import Gap
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
 from crdbmesh.local import contents
 from crdbmesh.observe import database as observed

@@ -10,10 +10,10 @@ import yaml
 
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.ssh.host import Host
-from crdbmesh.clients.waiting import wait_until
+from crdbmesh.clients.waiting import Say, wait_until
 from crdbmesh.desired import azure as resources
 from crdbmesh.desired import machine as hosts
-from crdbmesh.engine.step import Gap, Say
+from crdbmesh.engine.step import Gap
 from crdbmesh.errors import HostError, KubeError, RefusedError
 from crdbmesh.local import contents, kubeconfig
 from crdbmesh.observe import k3s as observed

@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 
 from crdbmesh.clients.azure import kinds
-from crdbmesh.clients.azure.session import Body
+from crdbmesh.clients.waiting import Say
+from crdbmesh.desired import Body
 from crdbmesh.desired import azure as desired
 from crdbmesh.desired import machine as hosts
-from crdbmesh.engine.step import Gap, Say
+from crdbmesh.engine.step import Gap
 from crdbmesh.errors import HostError, WaitError
 from crdbmesh.observe import machines
 from crdbmesh.observe.resource import Observed

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure import resources as arm
-from crdbmesh.clients.azure.session import Body
+from crdbmesh.clients.waiting import Say
+from crdbmesh.desired import Body
 from crdbmesh.desired import azure as desired
-from crdbmesh.engine.step import Gap, Say
+from crdbmesh.engine.step import Gap
 from crdbmesh.observe import network
 from crdbmesh.observe.resource import Observed
 from crdbmesh.spec import names

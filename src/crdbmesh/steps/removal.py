@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.session import Session
-from crdbmesh.engine.step import Gap, Say, Step
+from crdbmesh.clients.waiting import Say
+from crdbmesh.engine.step import Gap, Step
 from crdbmesh.observe.belongings import Belongings, Resource
 
 _ORDER = (kinds.VM, kinds.DISK, kinds.NIC, kinds.PUBLIC_IP, kinds.VNET, kinds.NSG)

@@ -6,8 +6,9 @@ import hashlib
 import shlex
 from dataclasses import dataclass
 
+from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import machine as hosts
-from crdbmesh.engine.step import Gap, Say
+from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.spec import versions
 from crdbmesh.steps.base import MachineStep

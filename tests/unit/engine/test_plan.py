@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crdbmesh.clients.waiting import Say
 from crdbmesh.engine import plan, run
-from crdbmesh.engine.step import Gap, Outcome, Result, Say, Step
+from crdbmesh.engine.step import Gap, Outcome, Result, Step
 from crdbmesh.errors import CrdbmeshError, PlanError
 
 

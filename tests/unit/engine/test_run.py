@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from crdbmesh.clients.waiting import Say
 from crdbmesh.engine import plan, run
-from crdbmesh.engine.step import Event, Gap, Outcome, Result, Say, Step
+from crdbmesh.engine.step import Event, Gap, Outcome, Result, Step
 from crdbmesh.errors import (
     CrdbmeshError,
     HeldError,

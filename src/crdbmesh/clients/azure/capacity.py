@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from crdbmesh.clients.azure.session import Body, Session
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.desired import Body
 
 
 def list_skus(session: Session, location: str) -> list[Body]:

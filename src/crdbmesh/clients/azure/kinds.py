@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crdbmesh.clients.azure.session import COMPUTE_PACE_S, QUICK_PACE_S, Body, Session
+from crdbmesh.clients.azure.session import COMPUTE_PACE_S, QUICK_PACE_S, Session
 from crdbmesh.clients.waiting import Say, unsaid
+from crdbmesh.desired import Body
 from crdbmesh.errors import CloudError
 
 

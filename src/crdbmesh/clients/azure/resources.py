@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from crdbmesh.clients.azure import failures
 from crdbmesh.clients.azure.kinds import ResourceId
-from crdbmesh.clients.azure.session import COMPUTE_PACE_S, Body, Session
+from crdbmesh.clients.azure.session import COMPUTE_PACE_S, Session
 from crdbmesh.clients.waiting import Say, unsaid, wait_until
+from crdbmesh.desired import Body
 from crdbmesh.errors import CloudError
 
 GROUP_DEADLINE_S = 900.0

@@ -18,7 +18,8 @@ from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import failures
 from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.waiting import Say, unsaid
-from crdbmesh.errors import CloudError, ConfigError, Finding
+from crdbmesh.desired import Body
+from crdbmesh.errors import CloudError, ConfigError
 
 if TYPE_CHECKING:
     from azure.mgmt.compute import ComputeManagementClient
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from crdbmesh.clients.azure.pipeline import Begin
 
-Body = dict[str, Any]
 """A REST body: `{"location": ..., "tags": ..., "properties": {...}}`."""
 
 QUICK_PACE_S = 2.0
@@ -211,7 +211,7 @@ class Session:
             if seen
             else f"log in to {urlsplit(self.cloud.arm_url).hostname} with another account"
         )
-        raise ConfigError([Finding(clouds.SUBSCRIPTION, "(absent)", reason, remedy)])
+        raise ConfigError.of(clouds.SUBSCRIPTION, "(absent)", reason, remedy)
 
 
 def _body(result: Any) -> Body:

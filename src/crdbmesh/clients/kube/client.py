@@ -20,7 +20,8 @@ from crdbmesh.clients.kube import compare, endpoint, paths
 from crdbmesh.clients.kube.connection import Connection
 from crdbmesh.clients.kube.exec import ExecResult, execute
 from crdbmesh.clients.kube.failures import Answer
-from crdbmesh.clients.kube.watch import Object, Wait
+from crdbmesh.clients.kube.watch import Wait
+from crdbmesh.desired import Object
 from crdbmesh.errors import KubeError
 
 Objects = list[Object]

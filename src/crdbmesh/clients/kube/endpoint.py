@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import requests.utils
 
 from crdbmesh.clients.cloud import is_loopback
-from crdbmesh.errors import ConfigError, Finding
+from crdbmesh.errors import ConfigError
 from crdbmesh.local import kubeconfig
 
 
@@ -89,7 +89,7 @@ def find_proxy(server: str) -> str | None:
     if scheme not in ("http", "https"):
         # Its login may be in the rest of it.
         reason = "is no HTTP proxy, and the Kubernetes API is reached through one only"
-        raise ConfigError([Finding("HTTPS_PROXY", f"{scheme}://…", reason, "name an HTTP proxy, or unset it")])
+        raise ConfigError.of("HTTPS_PROXY", f"{scheme}://…", reason, "name an HTTP proxy, or unset it")
     return proxy
 
 
@@ -126,4 +126,4 @@ def _piped(text: str) -> Iterator[str]:
 
 
 def _wrong(field_name: str, value: str, reason: str) -> ConfigError:
-    return ConfigError([Finding(f"kubeconfig {field_name}", value, reason, "fetch the kubeconfig again")])
+    return ConfigError.of(f"kubeconfig {field_name}", value, reason, "fetch the kubeconfig again")

@@ -11,14 +11,13 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from crdbmesh.clients import waiting
 from crdbmesh.clients.kube.connection import READ_TIMEOUT_S, TRANSIENT, Connection
 from crdbmesh.clients.kube.failures import NoAnswerError, UntrustedError
+from crdbmesh.desired import Object
 from crdbmesh.errors import KubeError, StoppedError, WaitError
 
-Object = dict[str, Any]
 Judge = Callable[[list[Object]], str | None]
 """Returns None when satisfied, else what is seen or missing."""
 
