@@ -300,7 +300,6 @@ def test_invalid_workloads_are_refused_by_field(api: Any, body: Obj, message: st
 @pytest.mark.parametrize(
     ("kind", "body", "message"),
     [
-        ("secrets", {"data": {"k": "not base64!"}}, "must be base64 encoded"),
         ("secrets", {"data": {"a b": ""}}, "a valid config key must consist of"),
         ("secrets", {"type": "kubernetes.io/tls"}, "data[tls.crt]: Required value"),
         ("configmaps", {"data": {"k": "x" * 1024 * 1025}}, "Too long: may not be more than 1048576 bytes"),
@@ -418,3 +417,87 @@ def test_a_workload_is_only_warned_of_what_its_pods_would_violate(api: Any, make
     answer = api.call("POST", "/apis/apps/v1/namespaces/n/deployments", make_deployment("web"))
     assert answer.status_code == 201
     assert answer.headers["Warning"].startswith('299 - "would violate PodSecurity \\"restricted:latest\\": ')
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "message"),
+    [
+        ("enforce", "strict", 'Invalid value: "strict": must be one of privileged, baseline, restricted'),
+        ("warn-version", "1.36", 'Invalid value: "1.36": must be "latest" or "v1.x"'),
+        ("enforce", "restricted", None),
+        ("audit-version", "v1.36", None),
+    ],
+)
+def test_levels_that_do_not_exist_are_refused(api: Any, label: str, value: str, message: str | None) -> None:
+    key = f"pod-security.kubernetes.io/{label}"
+    answer = api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "n", "labels": {key: value}}})
+    assert answer.status_code == (422 if message else 201)
+    if message:
+        assert answer.json()["message"] == f'Namespace "n" is invalid: metadata.labels[{key}]: {message}'
+
+
+@pytest.mark.parametrize(("warn", "warned"), [(None, True), ("privileged", False)])
+def test_a_namespace_that_enforces_a_level_warns_of_workloads_below_it(
+    api: Any, make_deployment: Any, warn: str | None, warned: bool
+) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    labels |= {"pod-security.kubernetes.io/warn": warn} if warn else {}
+    api.make("/api/v1/namespaces", {"metadata": {"name": "n", "labels": labels}})
+    answer = api.call("POST", "/apis/apps/v1/namespaces/n/deployments", make_deployment("web"))
+    assert answer.status_code == 201
+    assert ("would violate PodSecurity" in answer.headers.get("Warning", "")) == warned
+
+
+# As a real cluster answered.
+
+
+@pytest.mark.parametrize(
+    ("spec", "code"), [({"minAvailable": 1}, 201), ({"maxUnavailable": 1, "minAvailable": 1}, 422)]
+)
+def test_a_budget_says_what_must_be_available_or_what_may_be_unavailable(api: Any, spec: Obj, code: int) -> None:
+    body = {"metadata": {"name": "b"}, "spec": {"selector": {}, **spec}}
+    answer = api.call("POST", "/apis/policy/v1/namespaces/default/poddisruptionbudgets", body)
+    assert answer.status_code == code
+    assert ("minAvailable and maxUnavailable cannot be both set" in answer.text) == (code == 422)
+
+
+@pytest.mark.parametrize(("kind", "field"), [("Secret", "data"), ("ConfigMap", "binaryData")])
+def test_what_is_not_base64_cannot_be_read(api: Any, kind: str, field: str) -> None:
+    path = f"{DEFAULT}/{kind.lower()}s"
+    refused = api.call("POST", path, {"metadata": {"name": "a"}, field: {"k": "YWJj!"}})
+    why = "illegal base64 data at input byte 4"
+    assert (refused.status_code, refused.json()["reason"]) == (400, "BadRequest")
+    assert refused.json()["message"] == f'{kind} in version "v1" cannot be handled as a {kind}: {why}'
+    config = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "a"}, field: {"k": "YWJj!"}}
+    applied = api.apply(f"{path}/a", config, "me")
+    assert (applied.status_code, why in applied.json()["message"]) == (500, True)
+    assert api.call("POST", path, {"metadata": {"name": "a"}, field: {"k": "YWJj"}}).status_code == 201
+
+
+def test_the_identity_of_an_object_cannot_be_changed(api: Any) -> None:
+    path = f"{DEFAULT}/configmaps/a"
+    config: Obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}}
+    made = api.apply(path, config, "me").json()
+    config["metadata"]["uid"] = "other"
+    for refused in (api.apply(path, config, "me"), api.merge(path, {"metadata": {"uid": "other"}})):
+        assert refused.status_code == 422
+        assert refused.json()["message"].endswith('metadata.uid: Invalid value: "other": field is immutable')
+    config["metadata"]["uid"] = made["metadata"]["uid"]
+    assert api.apply(path, config, "me").status_code == 200
+
+
+def test_an_object_is_valid_before_its_name_is_taken(api: Any) -> None:
+    path = f"{DEFAULT}/services"
+    api.make(path, service())
+    assert api.call("POST", path, service({"port": 0})).status_code == 422
+    assert api.call("POST", path, service()).status_code == 409
+
+
+def test_the_finalizer_of_a_namespace_is_nobodys(api: Any) -> None:
+    config = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n", "labels": {"a": "b"}}}
+    made = api.apply("/api/v1/namespaces/n", config, "me").json()
+    [entry] = made["metadata"]["managedFields"]
+    assert entry["fieldsV1"] == {"f:metadata": {"f:labels": {"f:a": {}}}}
+    assert made["spec"] == {"finalizers": ["kubernetes"]}
+    other = api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "m"}}).json()
+    assert "f:spec" not in other["metadata"]["managedFields"][0]["fieldsV1"]

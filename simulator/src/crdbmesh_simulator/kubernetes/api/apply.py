@@ -57,6 +57,10 @@ class Apply(managed.Workflow):
         if found and not self._force:
             raise managed.conflict_error(found)
         self._entries = _settled(entries, self._identity, difference)
+        unreadable = decode.decode(resource, merged).mistyped
+        if unreadable is not None:
+            what = f"failed to convert new object ({self._where(resource)}) to proper version"
+            raise status.StatusError(500, "", f"{what}: {unreadable}")
         result: Obj = clone(merged)
         result["metadata"] = {**(result.get("metadata") or {}), **_bookkeeping(live)}
         result["apiVersion"], result["kind"] = live.get("apiVersion"), live.get("kind")
@@ -78,9 +82,11 @@ class Apply(managed.Workflow):
             raise self._untyped(resource, problem)
 
     def _untyped(self, resource: Resource, problem: str) -> status.StatusError:
+        return status.StatusError(500, "", f"failed to create typed patch object ({self._where(resource)}): {problem}")
+
+    def _where(self, resource: Resource) -> str:
         meta = self._config.get("metadata") or {}
-        where = f"{meta.get('namespace') or ''}/{meta.get('name')}; {resource.api_version}, Kind={resource.kind}"
-        return status.StatusError(500, "", f"failed to create typed patch object ({where}): {problem}")
+        return f"{meta.get('namespace') or ''}/{meta.get('name')}; {resource.api_version}, Kind={resource.kind}"
 
 
 def _prune(type_: Type, merged: Obj, entries: Entries, last: set[fieldset.Path]) -> Obj:

@@ -6,6 +6,9 @@ after `apiextensions-apiserver/pkg/apiserver/validation`.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import contextlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -75,6 +78,8 @@ class _Reader:
             return quantities.canonical(value)
         if type_.custom:
             self._check_scalar(type_, value, path)
+        elif type_.format == "byte" and self.found.mistyped is None:
+            self.found.mistyped = find_corruption(value)
         return value
 
     def _struct(self, type_: Type, value: Obj, path: str) -> Obj:
@@ -130,6 +135,16 @@ class _Reader:
 
     def _refuse(self, path: str, value: Any, detail: str) -> None:
         self.found.errors.append(status.invalid(path, value, detail))
+
+
+def find_corruption(text: str) -> str | None:
+    """Return what Go says of text that is no Base64, or None when it is."""
+    bare = text.replace("\n", "").replace("\r", "")
+    with contextlib.suppress(binascii.Error):
+        base64.b64decode(bare, validate=True)
+        return None
+    strange = re.search(r"[^A-Za-z0-9+/=]", bare)
+    return f"illegal base64 data at input byte {strange.start() if strange else len(bare) // 4 * 4}"
 
 
 def fits(type_: Type, value: Any) -> bool:

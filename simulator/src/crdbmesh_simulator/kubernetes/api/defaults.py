@@ -253,7 +253,7 @@ def _namespace(obj: Obj) -> None:
     meta = obj["metadata"]
     if meta.get("name"):
         meta["labels"] = {**(meta.get("labels") or {}), "kubernetes.io/metadata.name": meta["name"]}
-    obj.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+    obj.setdefault("spec", {})
     obj.setdefault("status", {}).setdefault("phase", "Active")
 
 

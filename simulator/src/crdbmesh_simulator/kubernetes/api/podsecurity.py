@@ -1,14 +1,16 @@
 """Pod Security admission: what the profile of a namespace allows its pods.
 
 After `staging/src/k8s.io/pod-security-admission/policy` of Kubernetes 1.36; the levels stand in the namespace's labels
-`pod-security.kubernetes.io/{enforce,warn}` and `-version`.
+`pod-security.kubernetes.io/{enforce,warn}` and `-version` (audit leaves no trace in what clients see).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from crdbmesh_simulator.kubernetes.api import status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 
 PREFIX = "pod-security.kubernetes.io"
@@ -22,10 +24,35 @@ _RESTRICTED_VOLUMES = frozenset({
 _SECCOMP = ("RuntimeDefault", "Localhost")
 
 
+_LEVELS = ("privileged", "baseline", "restricted")
+_MODES = ("enforce", "audit", "warn")
+
+
+def check_labels(labels: Mapping[str, str]) -> list[status.FieldError]:
+    """Return what is wrong with the labels of a namespace that set its levels."""
+    errors: list[status.FieldError] = []
+    for mode in _MODES:
+        level, version = labels.get(f"{PREFIX}/{mode}"), labels.get(f"{PREFIX}/{mode}-version")
+        if level not in (None, *_LEVELS):
+            errors.append(_invalid(f"{PREFIX}/{mode}", level, f"must be one of {', '.join(_LEVELS)}"))
+        if version not in (None, "latest") and not re.fullmatch(r"v1\.(0|[1-9][0-9]*)", str(version)):
+            errors.append(_invalid(f"{PREFIX}/{mode}-version", version, 'must be "latest" or "v1.x"'))
+    return errors
+
+
+def _invalid(label: str, value: str | None, why: str) -> status.FieldError:
+    return status.invalid(f"metadata.labels[{label}]", value, why)
+
+
 def find_violations(labels: Mapping[str, str], mode: str, spec: Obj) -> str | None:
-    """Why a pod is not allowed under a namespace's labels: the text after "violates"; None when it is."""
+    """Return why a pod is not allowed under a namespace's labels: the text after "violates"; None when it is.
+
+    A namespace that says nothing of warnings warns of what it would refuse.
+    """
+    if mode == "warn" and f"{PREFIX}/warn" not in labels:
+        mode = "enforce"
     level = labels.get(f"{PREFIX}/{mode}", "privileged")
-    if level not in ("baseline", "restricted"):
+    if level == "privileged":
         return None
     version = labels.get(f"{PREFIX}/{mode}-version", "latest")
     found = list(_violations(level, spec))

@@ -339,11 +339,11 @@ class Store:
         head = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta}
         new: Obj = {**head, **{key: value for key, value in obj.items() if key not in _HEAD}}
         with self.lock:
-            if meta.get("name") and self.peek(resource, meta.get("namespace"), str(meta["name"])) is not None:
-                raise status.already_exists(resource, str(meta["name"]))
             new = strategy.prepare_create(self, resource, new)
             workflow.track(resource, None, new, self.timestamp())
             strategy.admit_create(self, resource, new, workflow.warnings)
+            if self.peek(resource, meta.get("namespace"), str(meta["name"])) is not None:
+                raise status.already_exists(resource, str(meta["name"]))
             if not dry_run:
                 self._commit(resource, None, new)
         result: Obj = clone(new)

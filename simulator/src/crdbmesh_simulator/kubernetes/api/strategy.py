@@ -61,6 +61,8 @@ def admit_create(store: Store, resource: Resource, new: Obj, warnings: list[str]
     """
     if resource.kind == "Pod":
         admission.admit_pod(store, resource, new, warnings)
+    elif resource.kind == "Namespace":
+        new["spec"].setdefault("finalizers", ["kubernetes"])
     elif resource.kind in _TEMPLATED:
         _warn_about_template(store, resource, new, warnings)
     elif resource.kind == "PersistentVolumeClaim":
@@ -89,12 +91,12 @@ def check_update(resource: Resource, old: Obj, new: Obj) -> None:
     """Refuse a write that means another object, or an older version of this one.
 
     Raises:
-        StatusError: 409.
+        StatusError: 409 for an older version; 422 for another object.
     """
     meta, before = new.get("metadata") or {}, old["metadata"]
     if meta.get("uid") and meta["uid"] != before["uid"]:
-        why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {before['uid']}"
-        raise status.conflict(resource, before["name"], why)
+        problem = status.invalid("metadata.uid", meta["uid"], "field is immutable")
+        raise status.unprocessable(resource, before["name"], [problem])
     if meta.get("resourceVersion") and str(meta["resourceVersion"]) != before["resourceVersion"]:
         raise status.conflict(resource, before["name"])
 

@@ -5,13 +5,11 @@ After `pkg/apis/{core,apps,batch,networking}/validation` of Kubernetes 1.36.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Callable
 from typing import Any
 
-from crdbmesh_simulator.kubernetes.api import names, status, workloads
+from crdbmesh_simulator.kubernetes.api import names, podsecurity, status, workloads
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.quantities import value_of
 from crdbmesh_simulator.kubernetes.api.resources import Resource
@@ -64,7 +62,6 @@ def _config_map(new: Obj, old: Obj | None) -> list[FieldError]:
         for key in new.get("data") or {}
         if key in (new.get("binaryData") or {})
     ]
-    errors += _check_base64(new.get("binaryData"), "binaryData")
     size = sum(len(str(value).encode()) for value in (new.get("data") or {}).values())
     size += sum(len(str(value)) * 3 // 4 for value in (new.get("binaryData") or {}).values())
     if size > DATA_LIMIT:
@@ -91,23 +88,13 @@ _SECRET_KEYS = {
 
 def _secret(new: Obj, old: Obj | None) -> list[FieldError]:
     data = new.get("data") or {}
-    errors = names.check_data_keys(data, "data") + _check_base64(data, "data")
+    errors = names.check_data_keys(data, "data")
     if sum(len(str(value)) * 3 // 4 for value in data.values()) > DATA_LIMIT:
         errors.append(status.too_long("data", DATA_LIMIT))
     for key in _SECRET_KEYS.get(str(new.get("type")), ()):
         if key not in data:
             errors.append(status.required(f"data[{key}]"))
     return errors + find_changed(new, old, ("type",), "") + _frozen(new, old, ("data",))
-
-
-def _check_base64(data: Any, field: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for key, value in (data or {}).items():
-        try:
-            base64.b64decode(str(value or "").replace("\n", ""), validate=True)
-        except (binascii.Error, ValueError):
-            errors.append(status.invalid(f"{field}[{key}]", "<omitted>", "must be base64 encoded"))
-    return errors
 
 
 # Services and storage.
@@ -259,6 +246,19 @@ def _binding(new: Obj, old: Obj | None) -> list[FieldError]:
     return [status.invalid("roleRef", new.get("roleRef"), "cannot change roleRef")]
 
 
+def _budget(new: Obj, _old: Obj | None) -> list[FieldError]:
+    spec = spec_of(new)
+    if spec.get("minAvailable") is None or spec.get("maxUnavailable") is None:
+        return []
+    return [status.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")]
+
+
+def _namespace(new: Obj, old: Obj | None) -> list[FieldError]:
+    errors = podsecurity.check_labels(new["metadata"].get("labels") or {})
+    before = podsecurity.check_labels(((old or {}).get("metadata") or {}).get("labels") or {})
+    return [] if old is not None and errors == before else errors
+
+
 def _definition(new: Obj, _old: Obj | None) -> list[FieldError]:
     spec = spec_of(new)
     wanted = f"{(spec.get('names') or {}).get('plural')}.{spec.get('group')}"
@@ -272,6 +272,7 @@ _RBAC = "rbac.authorization.k8s.io"
 _CHECKERS: dict[tuple[str, str], Callable[[Obj, Obj | None], list[FieldError]]] = {
     ("", "ConfigMap"): _config_map,
     ("", "Secret"): _secret,
+    ("", "Namespace"): _namespace,
     ("", "Pod"): workloads.check_pod,
     ("", "Service"): _service,
     ("", "PersistentVolumeClaim"): _claim,
@@ -283,6 +284,7 @@ _CHECKERS: dict[tuple[str, str], Callable[[Obj, Obj | None], list[FieldError]]] 
     ("batch", "Job"): workloads.check_job,
     ("batch", "CronJob"): workloads.check_cron_job,
     ("storage.k8s.io", "StorageClass"): _storage_class,
+    ("policy", "PodDisruptionBudget"): _budget,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
     (_RBAC, "ClusterRoleBinding"): _binding,
     (_RBAC, "RoleBinding"): _binding,
