@@ -71,21 +71,9 @@ def test_log_options_that_cannot_be_met_are_refused(api: Any, query: str, code: 
     assert message in answer.json()["message"]
 
 
-def test_a_claim_grows_only_when_bound_and_its_class_lets_it_and_never_shrinks(api: Any) -> None:
-    classes = "/apis/storage.k8s.io/v1/storageclasses"
-    api.make(classes, {"metadata": {"name": "fixed"}, "provisioner": "example.com/x"})
-    requests = {"requests": {"storage": "2Gi"}}
-    spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": "fixed", "resources": requests}
+def test_a_claim_never_grows(api: Any) -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}
     api.make(CLAIMS, {"metadata": {"name": "c"}, "spec": spec})
-
-    def ask(size: str) -> Any:
-        body = {"spec": {"resources": {"requests": {"storage": size}}}}
-        return api.call("PATCH", f"{CLAIMS}/c", body, media=MERGE)
-
-    assert "spec is immutable after creation" in ask("3Gi").json()["message"]
-    bound = {"status": {"phase": "Bound", "capacity": {"storage": "2Gi"}}}
-    api.call("PATCH", f"{CLAIMS}/c/status", bound, media=MERGE)
-    assert "field can not be less than status.capacity" in ask("1Gi").json()["message"]
-    assert (ask("3Gi").status_code, "must support resize" in ask("3Gi").json()["message"]) == (403, True)
-    api.call("PATCH", f"{classes}/fixed", {"allowVolumeExpansion": True}, media=MERGE)
-    assert ask("3Gi").status_code == 200
+    refused = api.merge(f"{CLAIMS}/c", {"spec": {"resources": {"requests": {"storage": "3Gi"}}}})
+    assert (refused.status_code, "must support resize" in refused.json()["message"]) == (403, True)
+    assert api.merge(f"{CLAIMS}/c", {"metadata": {"labels": {"a": "b"}}}).status_code == 200

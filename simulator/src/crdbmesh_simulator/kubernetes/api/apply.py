@@ -72,7 +72,7 @@ class Apply(managed.Workflow):
             manager: entry if entry.time else Entry(entry.fields, now, entry.api_version)
             for manager, entry in self._entries.items()
         }
-        managed.settle(new["metadata"], old, entries)
+        managed.keep(new["metadata"], old, entries)
 
     def _check(self, resource: Resource, type_: Type) -> None:
         if (self._config.get("metadata") or {}).get("managedFields"):

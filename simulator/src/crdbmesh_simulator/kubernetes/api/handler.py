@@ -19,6 +19,7 @@ from crdbmesh_simulator.kubernetes.api import (
     discovery,
     faults,
     logs,
+    portforward,
     proxy,
     status,
     verbs,
@@ -209,6 +210,7 @@ def _verb(request: web.Request, *, name: str) -> str:
 _BELOW: dict[str, Callable[[Handler, Call], Awaitable[web.StreamResponse]]] = {
     "exec": commands.execute,
     "log": logs.serve,
+    "portforward": portforward.serve,
     "proxy": proxy.serve,
 }
 """Who answers for a subresource that is not a part of the object itself."""

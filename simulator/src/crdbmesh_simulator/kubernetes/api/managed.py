@@ -21,7 +21,6 @@ from crdbmesh_simulator.kubernetes.api.schema import type_of
 SYSTEM = "k3s"
 """The manager of what the cluster's own controllers write."""
 
-_MAX_UPDATERS = 10
 _UNMANAGED: tuple[Path, ...] = (
     ("f:apiVersion",),
     ("f:kind",),
@@ -161,7 +160,7 @@ class Update(Workflow):
         except ValueError:
             entries = read_entries(old["metadata"].get("managedFields") or []) if old is not None else {}
         if old is not None and _bare(old) == _bare(new):
-            _keep(meta, old, entries)
+            keep(meta, old, entries)
             return
         type_ = type_of(resource)
         lhs = _empty(resource) if old is None else old
@@ -178,7 +177,7 @@ class Update(Workflow):
         owned = mine.fields | changed
         result[identity] = mine if owned == mine.fields else Entry(owned, now, resource.api_version)
         result = {manager: entry for manager, entry in result.items() if entry.fields}
-        _keep(meta, old, _capped(result))
+        keep(meta, old, result)
 
 
 def conflicts(entries: Entries, mine: Manager, difference: fieldset.Comparison) -> list[tuple[Manager, Path]]:
@@ -212,12 +211,8 @@ def _listed(found: list[tuple[Manager, Path]]) -> Iterator[str]:
         yield from (f"- {fieldset.show(path)}" for owner, path in found if str(owner) == manager)
 
 
-def settle(meta: Obj, old: Obj | None, entries: Entries) -> None:
+def keep(meta: Obj, old: Obj | None, entries: Entries) -> None:
     """Write the table into an object's metadata; unchanged tables keep their times."""
-    _keep(meta, old, entries)
-
-
-def _keep(meta: Obj, old: Obj | None, entries: Entries) -> None:
     before = (old["metadata"].get("managedFields") or []) if old is not None else []
     written = write_entries(entries)
     if _timeless(written) == _timeless(before):
@@ -232,21 +227,6 @@ def _timeless(entries: list[Obj]) -> list[Obj]:
         ({key: value for key, value in entry.items() if key != "time"} for entry in entries),
         key=lambda entry: json.dumps([entry.get(key) for key in ("manager", "operation", "apiVersion", "subresource")]),
     )
-
-
-def _capped(entries: Entries) -> Entries:
-    updaters = sorted(
-        (pair for pair in entries.items() if pair[0].operation == "Update" and not pair[0].subresource),
-        key=lambda pair: pair[1].time,
-    )
-    if len(updaters) <= _MAX_UPDATERS:
-        return entries
-    oldest = updaters[: len(updaters) - _MAX_UPDATERS + 1]
-    merged: FieldSet = frozenset().union(*(entry.fields for _, entry in oldest))
-    kept = {manager: entry for manager, entry in entries.items() if manager not in dict(oldest)}
-    version, time = oldest[-1][1].api_version, oldest[-1][1].time
-    kept[Manager("ancient-changes", "Update", version)] = Entry(merged, time, version)
-    return kept
 
 
 def _bare(obj: Obj) -> Obj:

@@ -15,7 +15,7 @@ from crdbmesh_simulator.kubernetes.api.resources import Resource
 
 Predicate = Callable[[Obj], bool]
 _SET = re.compile(r"^(?P<key>\S+)\s+(?P<operator>in|notin)\s*\((?P<values>[^)]*)\)$")
-_COMPARED = re.compile(r"^(?P<key>[^\s!=<>]+)\s*(?P<operator>==|!=|=|<|>)\s*(?P<value>[^\s=]*)$")
+_COMPARED = re.compile(r"^(?P<key>[^\s!=<>]+)\s*(?P<operator>==|!=|=)\s*(?P<value>[^\s=]*)$")
 _KEY = re.compile(r"^(?:[a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
 
 
@@ -64,9 +64,7 @@ def _label_test(part: str, whole: str) -> Callable[[Mapping[str, str]], bool]:
         _check_key(key, whole)
         if operator in ("=", "=="):
             return lambda labels: labels.get(key) == value
-        if operator == "!=":
-            return lambda labels: labels.get(key) != value
-        return lambda labels: _ordered(labels.get(key), operator, value)
+        return lambda labels: labels.get(key) != value
     _check_key(part, whole)
     return lambda labels: part in labels
 
@@ -78,14 +76,6 @@ def _check_key(key: str, whole: str) -> None:
             "characters, '-', '_' or '.', and must start and end with an alphanumeric character "
             f"(in selector {whole!r})"
         )
-
-
-def _ordered(have: str | None, operator: str, wanted: str) -> bool:
-    try:
-        left, right = int(have or ""), int(wanted)
-    except ValueError:
-        return False
-    return left > right if operator == ">" else left < right
 
 
 def matches_selector(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:

@@ -8,7 +8,6 @@ Versions, generations, finalizers, graceful deletion, optimistic concurrency and
 from __future__ import annotations
 
 import collections
-import contextlib
 import datetime as dt
 import random
 import threading
@@ -82,17 +81,6 @@ class Store:
         """A private copy of an object, or None."""
         found = self.peek(resource, namespace, name)
         return None if found is None else clone(found)
-
-    def read(self, resource: Resource, namespace: str | None, name: str) -> Obj:
-        """A private copy of an object.
-
-        Raises:
-            StatusError: 404.
-        """
-        found = self.find(resource, namespace, name)
-        if found is None:
-            raise status.not_found(resource, name)
-        return found
 
     def peek(self, resource: Resource, namespace: str | None, name: str) -> Obj | None:
         """An object as stored, shared and never changed in place: for reading only."""
@@ -300,11 +288,6 @@ class Store:
                 self._commit(resource, old, new)
             result: Obj = clone(new)
             return result
-
-    def remove(self, resource: Resource, namespace: str | None, name: str) -> None:
-        """Delete an object without a grace period; absent is fine."""
-        with contextlib.suppress(status.StatusError):
-            self.delete(resource, namespace, name, grace_s=0)
 
     def is_gone(self, resource: Resource, obj: Obj) -> bool:
         """Whether that very object is stored no longer."""

@@ -157,7 +157,7 @@ def admit_update(
     if resource.kind == "Service":
         store.allocations.allocate(store, resource, new, old)
     elif resource.kind == "PersistentVolumeClaim":
-        admission.check_resize(store, resource, old, new)
+        admission.check_resize(resource, old, new)
     elif resource.kind == "CustomResourceDefinition":
         _establish(new, store.timestamp())
     elif resource.kind in _TEMPLATED and new.get("spec") != old.get("spec"):

@@ -11,7 +11,6 @@ from typing import Any
 
 from crdbmesh_simulator.kubernetes.api import names, podsecurity, status, workloads
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
-from crdbmesh_simulator.kubernetes.api.quantities import value_of
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 from crdbmesh_simulator.kubernetes.api.schema import Type, type_of
 from crdbmesh_simulator.kubernetes.api.status import FieldError
@@ -173,49 +172,20 @@ def _check_port(number: Any, field: str) -> list[FieldError]:
 
 
 def _claim(new: Obj, old: Obj | None) -> list[FieldError]:
-    spec = spec_of(new)
+    spec, before = spec_of(new), spec_of(old)
     errors: list[FieldError] = []
     if not spec.get("accessModes"):
         errors.append(status.required("spec.accessModes", "at least 1 access mode is required"))
     if "storage" not in ((spec.get("resources") or {}).get("requests") or {}):
         errors.append(status.required("spec.resources[storage]"))
-    if old is None:
-        return errors
-    free = ("resources", "volumeAttributesClassName")
-    before = spec_of(old)
-    fixed = {key: value for key, value in before.items() if key not in free}
-    now = {key: value for key, value in spec.items() if key not in free}
-    if not before.get("volumeName"):
-        now.pop("volumeName", None)
-    if before.get("storageClassName") is None:
-        now.pop("storageClassName", None)
-    if fixed != now:
+    # The binder names the volume; whether a bound claim may grow is for admission to say.
+    free = {"resources"} | {key for key in ("volumeName", "storageClassName") if before.get(key) is None}
+    if old is not None and {**spec, **dict.fromkeys(free)} != {**before, **dict.fromkeys(free)}:
         why = (
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
         )
         errors.append(status.forbidden_field("spec", why))
-    return errors + _claimed_size(new, old)
-
-
-def _claimed_size(new: Obj, old: Obj) -> list[FieldError]:
-    """What is wrong with the size that a claim now asks for: only bound claims change it, and only upwards."""
-    wanted, before = _storage(spec_of(new)), _storage(spec_of(old))
-    if wanted is None or before is None or value_of(wanted) == value_of(before):
-        return []
-    if (old.get("status") or {}).get("phase") != "Bound":
-        why = (
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-        )
-        return [status.forbidden_field("spec", why)]
-    held = ((old.get("status") or {}).get("capacity") or {}).get("storage")
-    if value_of(wanted) < value_of(before) and (held is None or value_of(wanted) <= value_of(held)):
-        why = "field can not be less than status.capacity"
-        return [status.forbidden_field("spec.resources.requests.storage", why)]
-    return []
-
-
-def _storage(spec: Obj) -> Any:
-    return ((spec.get("resources") or {}).get("requests") or {}).get("storage")
+    return errors
 
 
 def _volume(new: Obj, _old: Obj | None) -> list[FieldError]:
