@@ -236,6 +236,14 @@ class TestErrors:
             shown = f"{caught.value!r}{caught.value.__cause__!r}{caught.value.__context__!r}"
             assert "hunter2" not in shown
 
+    def test_a_deadline_of_the_servers_own_is_said_in_its_words(self, scripted: Scripted, client: Kube) -> None:
+        body = {"metadata": {}, "status": "Failure", "message": "Timeout: request did not complete", "code": 504}
+        answering(scripted, lambda _: web.json_response({**body, "reason": "Timeout", "details": {}}, status=504))
+        with pytest.raises(KubeError, match=r"read v1 ConfigMap here/one: Timeout: request did not complete$"):
+            client.find("v1", "ConfigMap", "one", "here")
+        with pytest.raises(KubeError, match=r"for /health: Timeout: request did not complete$"):
+            client.proxy_get("here", "cockroachdb-0", 8080, "/health", tls=True)
+
     def test_an_error_page_is_cut_short(self, scripted: Scripted, client: Kube) -> None:
         answering(scripted, lambda _: web.Response(status=404, text="<html>" + "x" * 5000))
         with pytest.raises(KubeError, match="HTTP 404 <html>") as caught:

@@ -303,8 +303,7 @@ class Kube:
             retry_statuses=frozenset({429}),
             timeout_s=timeout_s,
         )
-        document = answer.document() if not answer.ok else {}
-        if document.get("kind") == "Status" and document.get("apiVersion") == "v1":
+        if answer.failure():
             raise answer.error(f"{self.name}: ask {namespace}/{pod}:{port} for {path}")
         return answer.status, answer.body.decode("utf-8", errors="replace")
 

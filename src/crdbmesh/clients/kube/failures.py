@@ -46,13 +46,12 @@ class Answer:
     @property
     def lost_race(self) -> bool:
         """Return True when an apply lost a race against another writer, so that the same apply may now succeed."""
-        return self.status == 409 and not _conflicts(self.document())
+        return self.status == 409 and not _conflicts(self.failure())
 
     @property
     def unknown_kind(self) -> bool:
         """Return True when the API has no such path, because it does not know the kind of object."""
-        status = self.document()
-        return self.status == 404 and (status.get("kind") != "Status" or status.get("message") == _UNKNOWN_RESOURCE)
+        return self.status == 404 and self.failure().get("message", _UNKNOWN_RESOURCE) == _UNKNOWN_RESOURCE
 
     def document(self) -> dict[str, Any]:
         """Return the body as a JSON object; empty when it is none."""
@@ -61,6 +60,15 @@ class Answer:
             if isinstance(document, dict):
                 return document
         return {}
+
+    def failure(self) -> dict[str, Any]:
+        """Return the API server's Status object that says what failed; empty when the body is none.
+
+        One that a request's deadline makes has no kind (apiserver, pkg/server/filters/timeout.go).
+        """
+        document = {} if self.ok else self.document()
+        untyped = "kind" not in document and document.get("status") == "Failure"
+        return document if document.get("kind") == "Status" or untyped else {}
 
     def checked(self, doing: str, *, secret: bool = False) -> dict[str, Any]:
         """Return the object in a successful answer.
@@ -82,8 +90,8 @@ class Answer:
             doing: what was asked, `eastus: apply apps/v1 Deployment eastus/web`.
             secret: the server's own words may quote what was sent, so they are left out.
         """
-        status = self.document()
-        if status.get("kind") != "Status":
+        status = self.failure()
+        if not status:
             text = "" if secret else _trimmed(self.body.decode("utf-8", errors="replace"))
             return KubeError(f"{doing}: HTTP {self.status} {text}".strip(), status=self.status)
         reason = str(status.get("reason") or "")
