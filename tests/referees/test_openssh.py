@@ -62,7 +62,8 @@ def machine(world: World, mesh: BuiltMesh, tmp_path_factory: pytest.TempPathFact
     )
     known = folder / "known_hosts"
     known.write_text(f"* {public.stdout}")
-    config: dict[str, Any] = yaml.safe_load((mesh.home / "kubeconfigs" / f"{region}.yaml").read_text())
+    (kubeconfig,) = mesh.home.rglob(f"kubeconfigs/{region}.yaml")
+    config: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
     address = urllib.parse.urlsplit(config["clusters"][0]["cluster"]["server"]).hostname
     options = ["-F", "/dev/null", "-i", str(login_key), "-o", f"UserKnownHostsFile={known}", "-o", "BatchMode=yes",
                "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR"]  # fmt: skip
@@ -77,7 +78,7 @@ def test_a_commands_outputs_come_apart_with_its_status(machine: Machine) -> None
 def test_a_script_runs_as_root_in_the_shell_of_the_machine(machine: Machine) -> None:
     done = machine.ssh(machine.place, "sudo -n sh -s", stdin=SCRIPT)
     said = b"machine tar.gz default\n[one]\n[two words]\nxx\n3\n1\n"
-    assert (done.stdout, done.stderr, done.returncode) == (said + b"rest\n", b"", 4)
+    assert (done.stdout, done.stderr, done.returncode) == (said + b"first and rest\n", b"", 4)
 
 
 def test_a_shell_runs_what_it_reads_with_a_terminal_and_without(machine: Machine) -> None:

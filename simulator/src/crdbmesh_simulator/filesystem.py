@@ -10,62 +10,16 @@ from __future__ import annotations
 import errno
 import fnmatch
 import itertools
-import os
 import posixpath
 import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from crdbmesh_simulator.inodes import EXECUTE, READ, WRITE, Inode, refuse
+
 _MAX_LINKS = 40
 _VOLATILE = ("/tmp/", "/run/", "/var/tmp/", "/var/log/", "/proc/", "/dev/")  # noqa: S108 - paths of a simulated machine
-
-READ, WRITE, EXECUTE = 4, 2, 1
-
-
-@dataclass(slots=True, eq=False)
-class Inode:
-    """A file, directory, link or device. `mode` holds the type bits too, as in stat(2)."""
-
-    number: int
-    mode: int
-    uid: int
-    gid: int
-    mtime: float
-    content: bytearray = field(default_factory=bytearray)
-    entries: dict[str, Inode] = field(default_factory=dict)
-    target: str = ""
-
-    @property
-    def is_dir(self) -> bool:
-        """Whether this is a directory."""
-        return stat.S_ISDIR(self.mode)
-
-    @property
-    def is_file(self) -> bool:
-        """Whether this is a regular file."""
-        return stat.S_ISREG(self.mode)
-
-    @property
-    def is_link(self) -> bool:
-        """Whether this is a symbolic link."""
-        return stat.S_ISLNK(self.mode)
-
-    @property
-    def permissions(self) -> int:
-        """The permission bits alone."""
-        return stat.S_IMODE(self.mode)
-
-    @property
-    def size(self) -> int:
-        """As stat(2) says it."""
-        if self.is_dir:
-            return 4096
-        return len(self.target) if self.is_link else len(self.content)
-
-    def snapshot(self) -> tuple[object, ...]:
-        """What has to differ for the inode to have changed."""
-        return (self.mode, self.uid, self.gid, bytes(self.content), self.target)
 
 
 class Ledger:
@@ -127,11 +81,6 @@ class Spot:
     name: str
     inode: Inode | None
     path: str
-
-
-def refuse(number: int, path: str) -> OSError:
-    """The error that a system call would give."""
-    return OSError(number, os.strerror(number), path)
 
 
 class FileSystem:
@@ -282,17 +231,6 @@ class FileSystem:
             inode.target = target
             self._add(spot, who, inode, path)
 
-    def link(self, source: str, path: str, who: Actor) -> None:
-        """Make a second name for a file."""
-        with self._lock:
-            inode = self.stat(source, who, follow=False)
-            if inode.is_dir:
-                raise refuse(errno.EPERM, source)
-            spot = self._locate(path, who, follow=False)
-            if spot.inode is not None:
-                raise refuse(errno.EEXIST, path)
-            self._add(spot, who, inode, path)
-
     def remove(self, path: str, who: Actor, *, recursive: bool = False) -> None:
         """Remove a file or link; with `recursive`, a whole tree."""
         with self._lock:
@@ -316,8 +254,8 @@ class FileSystem:
                 raise refuse(errno.ENOTEMPTY, path)
             self._drop(spot, who)
 
-    def rename(self, source: str, target: str, who: Actor, *, replace: bool = True) -> None:
-        """Move a name, replacing what has the new one (as the system call does), or refusing to."""
+    def rename(self, source: str, target: str, who: Actor) -> None:
+        """Move a name, replacing what has the new one, as the system call does."""
         with self._lock:
             old = self._held(source, who)
             new = self._locate(target, who, follow=False)
@@ -328,8 +266,6 @@ class FileSystem:
                 raise refuse(errno.EINVAL, target)
             self._may_change(new, who, target)
             if new.inode is not None:
-                if not replace:
-                    raise refuse(errno.EEXIST, target)
                 if new.inode.is_dir and not old.inode.is_dir:
                     raise refuse(errno.EISDIR, target)
                 if old.inode.is_dir and not new.inode.is_dir:
@@ -366,12 +302,6 @@ class FileSystem:
             who.ledger.touch(spot.path, inode)
             inode.uid = inode.uid if uid is None else uid
             inode.gid = inode.gid if gid is None else gid
-
-    def truncate(self, inode: Inode, size: int) -> None:
-        """Cut or extend an open file."""
-        with self._lock:
-            del inode.content[size:]
-            inode.content.extend(bytes(size - len(inode.content)))
 
     # --- inside ---
 

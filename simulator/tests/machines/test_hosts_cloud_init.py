@@ -82,13 +82,6 @@ def test_broken_yaml_is_a_warning_and_the_admin_still_gets_in(town: Town) -> Non
     assert "azureuser" in machine.os.users
 
 
-def test_a_script_as_user_data_runs(town: Town) -> None:
-    machine = town.add("a", user_data=b"#!/bin/bash\nset -o pipefail\necho ran > /opt/mark\n")
-    town.until(lambda: machine.os is not None and machine.os.cloud_init.finished, "cloud-init to end")
-    assert machine.os is not None
-    assert machine.os.files.read("/opt/mark", Actor()) == b"ran\n"
-
-
 def test_a_public_key_is_derived_from_a_private_one(town: Town) -> None:
     private = town.host_key[0].strip().replace("\n", "\n    ")
     machine = town.add("a", user_data=f"#cloud-config\nssh_keys:\n  ed25519_private: |\n    {private}\n".encode())

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import paramiko
 import pytest
 
-from crdbmesh_simulator.filesystem import Actor, Inode
+from crdbmesh_simulator.filesystem import Actor
+from crdbmesh_simulator.inodes import Inode
 
 if TYPE_CHECKING:
     from simulator.tests.machines.conftest import Town

@@ -23,17 +23,12 @@ def test_files_are_written_read_renamed_and_removed(inn: Town) -> None:
             file.write("second\n")
         sftp.chmod("box/file", 0o600)
         assert stat.S_IMODE(sftp.stat("box/file").st_mode or 0) == 0o600
-        with sftp.open("box/other", "w") as file:
-            file.write("x" * 100_000)
-        with pytest.raises(OSError, match="File exists"):
-            sftp.rename("box/file", "box/other")
         sftp.posix_rename("box/file", "box/other")
         assert sftp.listdir("box") == ["other"]
         with sftp.open("box/other") as file:
             assert file.read() == b"first\nsecond\n"
-        sftp.truncate("box/other", 3)
         sftp.symlink("other", "box/link")
-        assert (sftp.readlink("box/link"), sftp.stat("box/link").st_size) == ("other", 3)
+        assert (sftp.readlink("box/link"), sftp.stat("box/link").st_size) == ("other", 13)
         assert stat.S_ISLNK(sftp.lstat("box/link").st_mode or 0)
         assert sftp.normalize(".") == "/home/azureuser"
         for name in ("box/link", "box/other"):
@@ -67,7 +62,7 @@ def test_each_change_is_one_write_and_reading_is_none(inn: Town) -> None:
         with sftp.open("w", "w") as file:
             file.write("a")
             file.write("b")
-        sftp.rename("w", "v")
+        sftp.posix_rename("w", "v")
         sftp.remove("v")
     assert inn.world.writes["ssh"] == before + 3
 

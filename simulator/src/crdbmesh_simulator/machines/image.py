@@ -5,7 +5,8 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Mapping
 
-from crdbmesh_simulator.filesystem import Actor, FileSystem, Inode
+from crdbmesh_simulator.filesystem import Actor, FileSystem
+from crdbmesh_simulator.inodes import Inode
 from crdbmesh_simulator.machines import internet
 
 _FOLDERS = {

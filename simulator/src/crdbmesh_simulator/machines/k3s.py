@@ -17,7 +17,7 @@ from crdbmesh_simulator.kubernetes.api.store import Store
 from crdbmesh_simulator.machines import faults, k3s_disk, k3s_join, k3s_settings, k3s_tokens
 from crdbmesh_simulator.machines.k3s_join import JoinError
 from crdbmesh_simulator.machines.k3s_settings import Settings, SettingsError
-from crdbmesh_simulator.machines.systemd import Task
+from crdbmesh_simulator.machines.tasks import Task
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.machines.machine_os import MachineOS

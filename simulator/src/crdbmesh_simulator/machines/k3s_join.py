@@ -6,12 +6,13 @@ import re
 import urllib.parse
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.machines import k3s_http, k3s_tokens, names
+from crdbmesh_simulator.machines import k3s_tokens, names
 from crdbmesh_simulator.machines.k3s_settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
     from crdbmesh_simulator.machines.machine_os import MachineOS
+    from crdbmesh_simulator.world import Machine, World
 
 _PREFIX = (
     "Error: preparing server: failed to bootstrap cluster data: failed to check if bootstrap data has been "
@@ -56,12 +57,13 @@ def find_cluster(machine: MachineOS, settings: Settings, node_name: str) -> Clus
     if not addresses:
         raise JoinError(f"{failed}dial tcp: lookup {host} on 127.0.0.53:53: no such host")
     address = addresses[0]
-    target, _ = names.machine_at(machine, address)
-    if target is None or names.reach(machine, address, port) is not None:
+    network = machine.world.network
+    target = network.machine_at_private(address, machine.hardware)
+    if target is None or network.between(machine.hardware, address, port) is not None:
         raise JoinError(
             f"{failed}dial tcp {address}:{port}: i/o timeout (Client.Timeout exceeded while awaiting headers)"
         )
-    found = k3s_http.find_member(machine.world, target, server=True) if port == 6443 else None
+    found = _find_server(machine.world, target) if port == 6443 else None
     if found is None:
         raise JoinError(f"{failed}dial tcp {address}:{port}: connect: connection refused")
     cluster = found[0]
@@ -70,6 +72,15 @@ def find_cluster(machine: MachineOS, settings: Settings, node_name: str) -> Clus
         raise JoinError(f"{prefix}https://{host}:{port}/v1-k3s/readyz: 503 Service Unavailable")
     _check_name(cluster, machine, node_name)
     return cluster
+
+
+def _find_server(world: World, machine: Machine) -> tuple[Cluster, Member] | None:
+    """The cluster whose API a machine serves, and its part in it."""
+    for cluster in world.clusters:
+        for member in cluster.servers():
+            if member.machine is machine and member.running:
+                return cluster, member
+    return None
 
 
 def _check_token(cluster: Cluster, settings: Settings, prefix: str, url: str) -> None:

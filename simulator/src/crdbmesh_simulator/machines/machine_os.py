@@ -9,7 +9,8 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.filesystem import EXECUTE, READ, Actor, FileSystem, Ledger
+from crdbmesh_simulator.filesystem import Actor, FileSystem, Ledger
+from crdbmesh_simulator.inodes import EXECUTE, READ
 from crdbmesh_simulator.machines import image, internet, names
 from crdbmesh_simulator.machines.cloud_init import CloudInit
 from crdbmesh_simulator.machines.sshd import Sshd

@@ -28,7 +28,7 @@ from asyncssh import (
     SFTPName,
 )
 
-from crdbmesh_simulator.filesystem import READ, Inode, refuse
+from crdbmesh_simulator.inodes import READ, Inode, refuse
 from crdbmesh_simulator.machines import faults
 
 if TYPE_CHECKING:
@@ -150,20 +150,18 @@ class Files(asyncssh.SFTPServer):
     # --- changing ---
 
     def setstat(self, path: bytes, attrs: SFTPAttrs) -> None:
-        """Change mode, owner, size or times."""
+        """Change mode, owner or times."""
         full, files, who = self._path(path), self._files, self._who
         inode = files.stat(full, who)
         if attrs.mtime is not None:
             inode.mtime = float(attrs.mtime)
-        if attrs.permissions is None and attrs.uid is None and attrs.size is None:
+        if attrs.permissions is None and attrs.uid is None:
             return
         with self._change():
             if attrs.permissions is not None:
                 files.chmod(full, stat.S_IMODE(attrs.permissions), who)
             if attrs.uid is not None and attrs.gid is not None:
                 files.chown(full, attrs.uid, attrs.gid, who)
-            if attrs.size is not None:
-                files.truncate(files.open_write(full, who, truncate=False), attrs.size)
 
     def fsetstat(self, file_obj: object, attrs: SFTPAttrs) -> None:
         """The same, of an open file."""
@@ -173,11 +171,6 @@ class Files(asyncssh.SFTPServer):
         """Remove a file."""
         with self._change():
             self._files.remove(self._path(path), self._who)
-
-    def rename(self, oldpath: bytes, newpath: bytes) -> None:
-        """Move; refuses to replace, as protocol version 3 has it."""
-        with self._change():
-            self._files.rename(self._path(oldpath), self._path(newpath), self._who, replace=False)
 
     def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
         """Move, replacing what is there."""

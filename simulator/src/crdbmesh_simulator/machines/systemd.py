@@ -7,104 +7,18 @@ the image) is a small state machine driven by `tick`; any other command of a uni
 from __future__ import annotations
 
 import posixpath
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.filesystem import Actor
 from crdbmesh_simulator.machines import internet, units
+from crdbmesh_simulator.machines.tasks import CommandTask, Daemon, Ended, Task
 from crdbmesh_simulator.machines.units import Unit
-from crdbmesh_simulator.shell.process import Buffer, Process, Run, Signalled, decode, execute
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.machines.machine_os import MachineOS
 
 _START_LIMIT = (5, 10.0)
-
-
-class Task(ABC):
-    """The main process of a service.
-
-    Attributes:
-        ready: it told systemd that it serves (Type=notify).
-        exit_code: None while it runs.
-        pid: process id.
-    """
-
-    ready = False
-    exit_code: int | None = None
-    pid = 0
-
-    @abstractmethod
-    def tick(self, now: float) -> None:
-        """Let it act; called under the world's lock."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """End it."""
-
-
-class Daemon(Task):
-    """A daemon of the image: it runs, and nothing of it can be seen but that."""
-
-    ready = True
-
-    def tick(self, now: float) -> None:
-        """Nothing."""
-
-    def stop(self) -> None:
-        """End."""
-        self.exit_code = 0
-
-
-class CommandTask(Task):
-    """Any other commands, one after the other.
-
-    Args:
-        machine: where.
-        commands: argument vectors, each with whether its failure is ignored.
-        env: their environment.
-        actor: who runs them.
-        unit: whose journal their output goes to.
-    """
-
-    def __init__(
-        self, machine: MachineOS, commands: list[tuple[list[str], bool]], env: dict[str, str], actor: Actor, unit: str
-    ) -> None:
-        self._machine = machine
-        self._unit = unit
-        self._env = env
-        self._actor = actor
-        self._output = Buffer()
-        self._name = posixpath.basename(commands[-1][0][0])
-        self._work = self._run(commands)
-        self._wake = 0.0
-
-    def tick(self, now: float) -> None:
-        """Go on until it waits; its output goes to the journal."""
-        while self.exit_code is None and self._wake <= now:
-            try:
-                self._wake = now + next(self._work)
-            except StopIteration as end:
-                self.exit_code = int(end.value)
-        for line in decode(self._output.take()).splitlines():
-            self._machine.systemd.log(self._unit, self._name, line, self.pid)
-
-    def stop(self) -> None:
-        """End it."""
-        self._work.close()
-
-    def _run(self, commands: list[tuple[list[str], bool]]) -> Run:
-        for argv, ignored in commands:
-            process = Process(self._machine, argv, dict(self._env), "/", self._actor, stdout=self._output,
-                              stderr=self._output)  # fmt: skip
-            try:
-                code = yield from execute(process)
-            except Signalled:
-                code = 143
-            if code and not ignored:
-                return code
-        return 0
 
 
 @dataclass(slots=True)
@@ -328,14 +242,14 @@ class Systemd:
         if inode is None or not inode.is_file or not inode.permissions & 0o111:
             reason = "No such file or directory" if inode is None else "Permission denied"
             self.log(service.name, "systemd", f"{service.name}: Unable to locate executable '{argv[0]}': {reason}", 1)
-            return _ended(203)
+            return Ended(203)
         content = bytes(inode.content)
         program = internet.program(content)
         if program is None and not content.startswith(b"#!"):
             self.log(
                 service.name, "systemd", f"{service.name}: Failed at step EXEC spawning {argv[0]}: Exec format error", 1
             )
-            return _ended(203)
+            return Ended(203)
         if program is not None and program.name.endswith("-daemon"):
             return Daemon()
         if program is not None and program.name == "k3s" and argv[1:2] and argv[1] in ("server", "agent"):
@@ -346,7 +260,7 @@ class Systemd:
                     f"{service.name}: Failed at step EXEC spawning {argv[0]}: Exec format error",
                     1,
                 )
-                return _ended(203)
+                return Ended(203)
             self._machine.world.ran(self._machine.hostname, argv)
             return k3s.K3s(self._machine, service.name, program.version, argv, env)
         return CommandTask(self._machine, [(argv, False)], env, self._actor(service.unit), service.name)
@@ -423,17 +337,3 @@ class Systemd:
         if service.task is not None:
             service.task.stop()
         service.task, service.pid = None, 0
-
-
-class _Ended(Task):
-    def tick(self, now: float) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
-
-
-def _ended(code: int) -> Task:
-    task = _Ended()
-    task.exit_code = code
-    return task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator as operators
 
-from crdbmesh_simulator.filesystem import EXECUTE, READ, WRITE
+from crdbmesh_simulator.inodes import EXECUTE, READ, WRITE
 from crdbmesh_simulator.shell.process import Process, UnsupportedError, UsageError
 
 _NUMERIC = {"-eq": operators.eq, "-ne": operators.ne, "-lt": operators.lt, "-le": operators.le, "-gt": operators.gt,

@@ -16,7 +16,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from crdbmesh_simulator.filesystem import Actor, Inode
+from crdbmesh_simulator.filesystem import Actor
+from crdbmesh_simulator.inodes import Inode
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.world import World

@@ -10,7 +10,7 @@ import posixpath
 import re
 import stat
 
-from crdbmesh_simulator.filesystem import Inode
+from crdbmesh_simulator.inodes import Inode
 from crdbmesh_simulator.machines.machine_os import host_of
 from crdbmesh_simulator.shell.process import Command, Process, UnsupportedError, UsageError, os_error
 from crdbmesh_simulator.userland.options import parse

@@ -8,7 +8,8 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.filesystem import Actor, Inode
+from crdbmesh_simulator.filesystem import Actor
+from crdbmesh_simulator.inodes import Inode
 from crdbmesh_simulator.workloads import objects
 
 if TYPE_CHECKING:
