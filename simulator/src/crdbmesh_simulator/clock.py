@@ -1,41 +1,121 @@
-"""Scaled time: a simulated minute passes in `60 / scale` real seconds.
+"""The world's clock: it goes at its pace while nobody in the world computes, and slowly meanwhile.
 
-Everything in the simulated world that takes time asks this clock, so that one number sets the pace of the whole
-world and nothing is ever immediate.
+Everything in the simulated world that takes time asks this clock. Real time in which this process and its clients were
+idle counts with the pace. Time in which one of them ran counts little (`_COMPUTING_PACE`), and time in which one waited
+for a core counts nothing (`load.Load` tells them apart). So a machine that is busy with something else stretches the
+run, not the simulated time. What several do at once counts for each, so the clock may be slower than its pace, never
+faster. It counts a little and not nothing when they run, because clients that poll may leave no idle moment.
+
+Nobody advances it: it is worked out when it is asked for. Whoever waits for it sleeps as long as the time would take at
+full pace, looks, and sleeps again for what is left.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
+import threading
 import time
+
+from crdbmesh_simulator.load import Address, Load
+
+_LOOK_S = 0.002
+"""For so many real seconds the time stands still after a look."""
+_REST_S = 0.004
+"""Nobody who waits looks more often than this."""
+_COMPUTING_PACE = 15.0
+_COMPUTING_PART = 1 / 12
+"""What a second of computing counts, in simulated seconds: the larger of these, the second being a part of the pace."""
+_DEBT_S = 0.1
+"""Time in which several computed at once is owed to the clock up to this many real seconds, and then forgotten."""
+_ALONE_PACE = 0.05
+"""The part of its pace at which a world goes that nobody asks for anything."""
 
 
 class Clock:
-    """A clock that starts at the real time and runs `scale` times as fast.
+    """A clock that starts at the real time and runs at most `scale` times as fast.
 
     Args:
         scale: simulated seconds per real second, above 0.
+        alone_after_s: once nobody has asked the world for anything for so many real seconds, it goes slowly.
     """
 
-    def __init__(self, scale: float = 60.0) -> None:
+    def __init__(self, scale: float = 60.0, *, alone_after_s: float = 30.0) -> None:
         if scale <= 0:
             raise ValueError(f"scale must be above 0, not {scale}")
         self.scale = scale
-        self._epoch = time.time()
-        self._started = time.monotonic()
+        self._alone_after_s = alone_after_s
+        self._load = Load()
+        self._lock = threading.Lock()
+        self._now = time.time()
+        self._looked = self._asked = time.monotonic()
+        self._owed_s = 0.0
+        self._computing = min(max(_COMPUTING_PACE, scale * _COMPUTING_PART), scale)
 
     def now(self) -> float:
         """Simulated seconds since the Unix epoch."""
-        return self._epoch + (time.monotonic() - self._started) * self.scale
+        with self._lock:
+            looked = time.monotonic()
+            passed_s = looked - self._looked
+            if passed_s >= _LOOK_S:
+                self._looked = looked
+                ran_s, waited_s = self._load.take_s()
+                idle_s = max(passed_s - ran_s - waited_s - self._owed_s, -_DEBT_S)
+                self._now += max(idle_s, 0.0) * self._pace() + ran_s * self._computing
+                self._owed_s = max(-idle_s, 0.0)
+            return self._now
 
     def utc(self) -> dt.datetime:
         """Simulated date and time, in UTC."""
         return dt.datetime.fromtimestamp(self.now(), tz=dt.UTC)
 
-    def real_s(self, simulated_s: float) -> float:
-        """How many real seconds `simulated_s` simulated ones take."""
-        return simulated_s / self.scale
+    def rest_s(self, simulated_s: float) -> float:
+        """The real seconds after which it is worth looking whether `simulated_s` simulated ones have passed."""
+        return max(simulated_s / self._pace(), _REST_S)
 
     def sleep(self, simulated_s: float) -> None:
         """Wait for `simulated_s` simulated seconds; a negative time is none."""
-        time.sleep(max(self.real_s(simulated_s), 0.0))
+        self.wait(threading.Event(), simulated_s)
+
+    def wait(self, event: threading.Event, simulated_s: float) -> bool:
+        """Wait until `event` is set, or `simulated_s` simulated seconds have passed; whether it is set."""
+        until = self.now() + simulated_s
+        while (left_s := until - self.now()) > 0:
+            if event.wait(self.rest_s(left_s)):
+                return True
+        return event.is_set()
+
+    async def pause(self, simulated_s: float) -> None:
+        """Wait, in an event loop, for `simulated_s` simulated seconds; a negative time is none."""
+        await self.wait_in_loop(asyncio.Event(), simulated_s)
+
+    async def wait_in_loop(self, event: asyncio.Event, simulated_s: float) -> bool:
+        """`wait`, in an event loop."""
+        until = self.now() + simulated_s
+        while (left_s := until - self.now()) > 0 and not event.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), self.rest_s(left_s))
+        return event.is_set()
+
+    def meet(self, peer: Address) -> None:
+        """Take note that somebody asks the world for something, and of the process that does.
+
+        Args:
+            peer: its end of the connection.
+        """
+        self._asked = time.monotonic()
+        self._load.meet(peer)
+
+    def hear(self, transport: asyncio.BaseTransport | None) -> None:
+        """`meet` for a request that came over a transport of an event loop."""
+        if transport is not None:
+            self.meet(transport.get_extra_info("peername"))
+
+    def observed(self) -> frozenset[int]:
+        """The processes whose computing holds the clock up."""
+        return self._load.processes()
+
+    def _pace(self) -> float:
+        alone = time.monotonic() - self._asked > self._alone_after_s
+        return self.scale * _ALONE_PACE if alone else self.scale

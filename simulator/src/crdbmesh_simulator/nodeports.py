@@ -7,7 +7,6 @@ NodePorts lead to programs that speak no protocol of their own here, and stay cl
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.world import World
 
 T = TypeVar("T")
-_LOOK_S = 0.5
+_LOOK_S = 5.0
 _CALL_S = 20.0
 _IDLE_S = 10.0
 _ANSWER_S = 5.0
@@ -80,8 +79,7 @@ class NodePorts:
     async def _keep(self) -> None:
         while not self._stopping.is_set():
             await self._look()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _LOOK_S)
+            await self._world.clock.wait_in_loop(self._stopping, _LOOK_S)
 
     async def _look(self) -> None:
         async with self._busy:

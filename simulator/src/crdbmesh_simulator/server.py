@@ -142,6 +142,7 @@ class Simulator:
             "report_url": f"{self._urls['report']}/",
             "address_url": f"{self._urls['address']}/",
             "ssh_port": self._ssh_port,
+            "time_scale": self.world.clock.scale,
         }
 
     def report(self) -> dict[str, Any]:
@@ -149,6 +150,7 @@ class Simulator:
         world = self.world
         with world.lock:
             return {
+                "now": world.clock.now(),
                 "writes": {name: world.writes[name] for name in ("arm", "ssh", "kube")},
                 "unknown": [{"door": unknown.door, "what": unknown.what} for unknown in world.unknown],
                 "resources": len(world.subscription.groups) + len(world.subscription.resources),
@@ -207,7 +209,7 @@ class Simulator:
 
     def _write_cloud_file(self) -> None:
         coordinates = self.coordinates()
-        keys = ("arm_url", "ca_file", "token", "subscription_id", "address_url", "ssh_port")
+        keys = ("arm_url", "ca_file", "token", "subscription_id", "address_url", "ssh_port", "time_scale")
         document = {
             "name": "simulated",
             "scopes": [f"{coordinates['arm_url']}/.default"],

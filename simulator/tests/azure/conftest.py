@@ -108,7 +108,7 @@ class Arm:
             if status.body["status"] != "InProgress":
                 return dict(status.body)
             assert time.monotonic() < deadline, f"{url} is still InProgress"
-            time.sleep(int(status.headers.get("retry-after-ms", "5")) / 1000)
+            time.sleep(0.005)
 
     def done(self, method: str, path: str, body: Any = None, **more: Any) -> Reply:
         """A request whose operation, if it begins one, is waited for and succeeds; for PUT the resource afterwards."""

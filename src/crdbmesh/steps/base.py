@@ -149,7 +149,7 @@ class AwaitedStep(MeshStep):
             probe,
             awaited=self.awaited(),
             deadline_s=self.world.deadline(self.deadline_s),
-            interval_s=0.5,
+            interval_s=1.0,
             say=say,
             stop=self.world.stop,
             clock=self.world.clock,

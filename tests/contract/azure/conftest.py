@@ -61,6 +61,7 @@ def the_cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
             credential=GivenToken(TOKEN),
             ca_file=ca_file,
             subscription_id=world.subscription.id,
+            time_scale=SCALE,
         )
     assert world.unknown == []
 

@@ -32,7 +32,8 @@ _API_VERSION = re.compile(r"(\d{4}-\d{2}-\d{2})(-preview|-privatepreview|-alpha|
 _FIRST_API = "2014-01-01"
 _LOG = logging.getLogger(__name__)
 _UNAUTHENTICATED = "/metadata/endpoints"
-_TICK_S = 0.02
+_TICK_S = 1.0
+_JOIN_REAL_S = 0.01
 _ARM_VERSIONS = "2025-04-01,2025-03-01,2024-11-01,2024-07-01,2024-03-01,2023-07-01,2022-12-01,2022-09-01,2021-04-01"
 _FRONT_END = {
     "AuthenticationFailed", "AuthenticationFailedInvalidHeader", "AuthorizationFailed", "ExpiredAuthenticationToken",
@@ -80,10 +81,10 @@ class _Door:
         yield
         stop.set()
         while thread.is_alive():
-            await asyncio.sleep(_TICK_S / 2)
+            await asyncio.sleep(_JOIN_REAL_S)
 
     def _tick_until(self, stop: threading.Event) -> None:
-        while not stop.wait(_TICK_S):
+        while not self._world.clock.wait(stop, _TICK_S):
             try:
                 self._subscription.tick()
             except Exception:  # noqa: BLE001 - the other machines go on
@@ -91,6 +92,7 @@ class _Door:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
+        self._world.clock.hear(request.transport)
         headers: dict[str, str] = {}
         try:
             answer = self._answer(request, await content.read(request), headers)
@@ -103,7 +105,7 @@ class _Door:
             broken = ArmError(500, "InternalServerError", "The server encountered an internal error.")
             answer = _told(broken, request.path)
         if answer.delay_s:
-            await asyncio.sleep(self._world.clock.real_s(answer.delay_s))
+            await self._world.clock.pause(answer.delay_s)
         response = self._respond(request, answer, headers)
         return await resets.cut(request, response, answer.cut) if answer.cut else response
 
@@ -201,11 +203,7 @@ class _Door:
     def _waiting(self, retry_after_s: float | None) -> dict[str, str]:
         if retry_after_s is None:
             return {}
-        clock = self._world.clock
-        if clock.scale == 1:
-            return {"Retry-After": str(max(1, round(retry_after_s)))}
-        milliseconds = str(max(1, round(clock.real_s(retry_after_s) * 1000)))
-        return {"retry-after-ms": milliseconds, "x-ms-retry-after-ms": milliseconds}
+        return {"Retry-After": str(max(1, round(retry_after_s)))}
 
 
 def _require_api_version(call: Call) -> None:

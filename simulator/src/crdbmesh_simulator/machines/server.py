@@ -29,7 +29,7 @@ from crdbmesh_simulator.userland import table as userland
 if TYPE_CHECKING:
     from crdbmesh_simulator.world import Machine, World
 
-_TICK_S = 0.02
+_TICK_S = 1.0
 _TICKS_A_REFRESH = 3
 _BACKLOG = 64
 _MAX_SESSIONS = 400
@@ -101,7 +101,7 @@ class Hosts:
     async def _serve(self) -> None:
         ticks = 0
         while not self._stopping.is_set():
-            await asyncio.sleep(_TICK_S)
+            await self._world.clock.pause(_TICK_S)
             now = self._world.clock.now()
             with self._world.lock:
                 systems = list(self._systems.values())
@@ -172,6 +172,7 @@ class Hosts:
                 sock, peer = await loop.sock_accept(listener)
             except OSError:
                 return
+            self._world.clock.meet(peer)
             self._answer(sock, peer[0], place)
 
     def _answer(self, sock: socket.socket, peer: str, place: _Place) -> None:

@@ -17,7 +17,6 @@ from crdbmesh_simulator.shell.interpreter import Shell
 from crdbmesh_simulator.shell.process import Killed, Process, Signalled, Sink, Source
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.clock import Clock
     from crdbmesh_simulator.machines.connection import Connection
 
 _SLICE_S = 0.1
@@ -171,7 +170,7 @@ class Session:
             out.write(f"Welcome to Ubuntu 24.04.3 LTS (GNU/Linux {KERNEL} {machine.uname_arch})\n\n".encode())
             work = shell.run_source(self._input)
         try:
-            while not pause(machine.world.clock, self.stop, next(work)):
+            while not machine.world.clock.wait(self.stop, next(work)):
                 pass
         except StopIteration as end:
             return int(end.value)
@@ -190,11 +189,3 @@ class Session:
         # What sshd_config's AcceptEnv takes over.
         env |= {key: value for key, value in self._process.env.items() if key == "LANG" or key.startswith("LC_")}
         return env | ({"TERM": "xterm-256color", "SSH_TTY": "/dev/pts/0"} if self.terminal else {})
-
-
-def pause(clock: Clock, stop: threading.Event, seconds: float) -> bool:
-    """Wait simulated seconds, or until `stop` is set; whether it is."""
-    until = clock.now() + seconds
-    while (left := until - clock.now()) > 0 and not stop.wait(min(clock.real_s(left), _SLICE_S)):
-        pass
-    return stop.is_set()

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 """A REST body: `{"location": ..., "tags": ..., "properties": {...}}`."""
 
-QUICK_PACE_S = 2.0
-COMPUTE_PACE_S = 4.0
+QUICK_PACE_S = 3.0
+COMPUTE_PACE_S = 6.0
 """Pauses between looks at an operation: Compute allows 15 looks a minute at one VM."""
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PORT = 6443
-_LOOK_S = 0.1
+_LOOK_S = 2.0
 _CALL_S = 20.0
 _BACKLOG = 128
 _HANDSHAKE_S = 20.0
@@ -86,8 +86,7 @@ class KubeDoors:
 
     async def _keep(self) -> None:
         while not self._stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _LOOK_S)
+            await self._world.clock.wait_in_loop(self._stopping, _LOOK_S)
             await self._look()
 
     async def _stop(self) -> None:

@@ -7,7 +7,6 @@ is being initialised answers it with a Status; etcd's own errors come through as
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -78,19 +77,14 @@ class Watch:
 
     Args:
         events: how many it passes on.
-        lasts_s: real seconds after which it ends if there have not been so many.
+        deadline: when it ends if there have not been so many, on the world's clock.
         abrupt: whether its connection is reset; else it ends as at its timeout.
     """
 
-    def __init__(self, *, events: int, lasts_s: float, abrupt: bool) -> None:
+    def __init__(self, *, events: int, deadline: float, abrupt: bool) -> None:
         self._events = events
-        self._until = asyncio.get_running_loop().time() + lasts_s
+        self.deadline = deadline
         self._abrupt = abrupt
-
-    @property
-    def deadline(self) -> float:
-        """When it ends, on the running loop's clock."""
-        return self._until
 
     def next_event(self) -> None:
         """Count an event that is about to be sent.
@@ -116,9 +110,9 @@ def dropped_watch(handler: Handler, call: Call) -> Watch | None:
     faults, name, key = handler.world.faults, "kube.watch_dropped", _key(handler, call)
     if not faults.happens(name, _places(handler), key):
         return None
-    lasts_s = handler.world.clock.real_s(faults.between(name, *_WATCH_S, key))
+    deadline = handler.now + faults.between(name, *_WATCH_S, key)
     events = faults.choose(name, range(_MOST_EVENTS), key)
-    return Watch(events=events, lasts_s=lasts_s, abrupt=faults.choose(name, (False, True), f"{key} {events}"))
+    return Watch(events=events, deadline=deadline, abrupt=faults.choose(name, (False, True), f"{key} {events}"))
 
 
 def broken_exec(handler: Handler, call: Call) -> str:

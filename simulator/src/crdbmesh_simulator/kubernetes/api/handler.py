@@ -99,6 +99,7 @@ class Handler:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer any request."""
+        self.world.clock.hear(request.transport)
         try:
             return await self._route(request)
         except StatusError as error:

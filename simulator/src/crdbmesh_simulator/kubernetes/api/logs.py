@@ -5,7 +5,6 @@ After `pkg/registry/core/pod/rest/log.go` and the validation of `PodLogOptions` 
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -20,7 +19,7 @@ from crdbmesh_simulator.kubernetes.log import LogLine
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.handler import Call, Handler
 
-_FOLLOW_S = 0.2
+_FOLLOW_S = 1.0
 _OPTIONS = Resource("", "v1", "podlogoptions", "PodLogOptions", namespaced=True)
 _KNOWN = frozenset({"container", "follow", "tailLines"})
 
@@ -95,7 +94,7 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
         seen = _after(found)
         if ended:
             break
-        await asyncio.sleep(_FOLLOW_S)
+        await handler.world.clock.pause(_FOLLOW_S)
     return response
 
 

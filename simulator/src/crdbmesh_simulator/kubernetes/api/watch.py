@@ -90,26 +90,28 @@ class _Stream:
         return self._response
 
     async def _follow(self) -> None:
-        loop = asyncio.get_running_loop()
+        clock = self._handler.world.clock
         given = float(self._call.request.query.get("timeoutSeconds") or 0)
-        deadline = loop.time() + (given or _LEAST_TIMEOUT_S * (1 + random.random()))  # noqa: S311 - spreads load
+        deadline = clock.now() + (given or _LEAST_TIMEOUT_S * (1 + random.random()))  # noqa: S311 - spreads load
         early = self._dropped is not None and self._dropped.deadline < deadline
         deadline = self._dropped.deadline if self._dropped and early else deadline
+        bookmark_at = clock.now() + _BOOKMARK_S if self._bookmarks else deadline
         closing = asyncio.ensure_future(self._handler.closing.wait())
         pending: asyncio.Future[Event] | None = None
         try:
             while not closing.done():
-                rest = deadline - loop.time()
-                if rest <= 0:
+                now = clock.now()
+                if now >= deadline:
                     break
                 pending = pending or asyncio.ensure_future(self._queue.get())
-                pause = min(rest, max(self._handler.world.clock.real_s(_BOOKMARK_S), 0.2) if self._bookmarks else rest)
                 both: set[asyncio.Future[Any]] = {closing, pending}
-                await asyncio.wait(both, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                rest_s = clock.rest_s(min(deadline, bookmark_at) - now)
+                await asyncio.wait(both, timeout=rest_s, return_when=asyncio.FIRST_COMPLETED)
                 if pending.done():
                     event, pending = pending.result(), None
                     await self._pass_on(event)
-                elif self._bookmarks and not closing.done():
+                elif clock.now() >= bookmark_at and not closing.done():
+                    bookmark_at += _BOOKMARK_S
                     await self._bookmark()
         finally:
             for each in (closing, pending):

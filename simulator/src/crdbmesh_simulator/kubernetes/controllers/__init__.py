@@ -11,13 +11,13 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.kubernetes.controllers.manager import ClusterControllers, monotonic, pause_s
+from crdbmesh_simulator.kubernetes.controllers.manager import ClusterControllers
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container, Program
     from crdbmesh_simulator.world import World
 
-_PERIOD_S = 0.03
+_PERIOD_S = 2.0
 
 
 class Controllers:
@@ -26,7 +26,7 @@ class Controllers:
     Args:
         world: everything.
         start_program: starts the program of a container; LookupError for an image that no registry has.
-        period_s: real seconds between two rounds.
+        period_s: simulated seconds between two rounds.
     """
 
     def __init__(
@@ -54,9 +54,8 @@ class Controllers:
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
-            begun = monotonic()
             self._round()
-            self._stopping.wait(pause_s(monotonic() - begun, self._period_s))
+            self._world.clock.wait(self._stopping, self._period_s)
 
     def _round(self) -> None:
         self._safely(self._adopt)

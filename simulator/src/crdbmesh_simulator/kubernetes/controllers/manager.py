@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -98,13 +97,3 @@ class ClusterControllers:
                 self._faults.add(summary)
                 self.world.not_known("controllers", summary)
             return False
-
-
-def pause_s(spent_s: float, wanted_s: float) -> float:
-    """Return the pause after a round that took `spent_s`: the wanted period, at least half of the work itself."""
-    return max(wanted_s - spent_s, spent_s * 0.5, 0.005)
-
-
-def monotonic() -> float:
-    """Real seconds, for the pace of the thread."""
-    return time.monotonic()

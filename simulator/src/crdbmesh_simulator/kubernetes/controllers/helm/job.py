@@ -18,7 +18,6 @@ from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Progra
 
 _WORK_S = 5.0
 _HOOK_TIMEOUT_S = 300.0
-_HOOK_TIMEOUT_REAL_S = 20.0  # on a busy host, a fast clock must not run away from the work
 _ORDER = ("Namespace", "ServiceAccount", "Secret", "ConfigMap", "ClusterRole", "ClusterRoleBinding", "Role",
           "RoleBinding", "Service", "DaemonSet", "Deployment", "StatefulSet", "CronJob", "PodDisruptionBudget",
           "Job")  # fmt: skip
@@ -94,8 +93,7 @@ class HelmJob(Program):
         self._hooks = hooks
         for hook in hooks:
             release.drop(self.site.api, hook)
-        clock = self.site.world.clock
-        self._hooks_until = now + max(_HOOK_TIMEOUT_S, _HOOK_TIMEOUT_REAL_S * clock.scale)
+        self._hooks_until = now + _HOOK_TIMEOUT_S
         self._revision = (version, chart, values, plain)
         status = "pending-upgrade" if history else "pending-install"
         if not hooks:

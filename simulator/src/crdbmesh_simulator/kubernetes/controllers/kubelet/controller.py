@@ -13,7 +13,7 @@ from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Member
 
-_PROGRAM_TICK_S = 1.0
+_PROGRAM_TICK_S = 4.0
 _IDLE_S = 20.0
 
 
@@ -76,7 +76,7 @@ class Kubelet(Controller):
         """Let every program act if it is time; whether one has ended. Works without a control plane, too."""
         if now < self._next_tick:
             return False
-        self._next_tick = now + max(_PROGRAM_TICK_S, 2 * self.site.period_s * self.site.world.clock.scale)
+        self._next_tick = now + _PROGRAM_TICK_S
         ended = False
         for box, program in self.site.pods.programs():
             if not self.site.powered(box.node):
