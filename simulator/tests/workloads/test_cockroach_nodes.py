@@ -310,7 +310,7 @@ def test_a_client_is_told_why_it_cannot_connect(bench: Any, ca: Any, other_ca: A
     assert b"no such host" in missing.stderr
     wrong = bench.run(boxes[0], BINARY, "node", "status", CERTS, "--host=cockroachdb-0.cockroachdb:26258")
     assert b"connect: connection refused" in wrong.stderr
-    folder = bench.run(boxes[0], BINARY, "sql", "--certs-dir=/nowhere", "-e", "SELECT 1")
+    folder = bench.run(boxes[0], BINARY, "sql", "--certs-dir=/nowhere", "--execute", "SELECT 1")
     assert b"does certs dir exist?" in folder.stderr
     flag = bench.run(boxes[0], BINARY, "node", "status", "--hots=a")
     assert b"unknown flag: --hots" in flag.stderr

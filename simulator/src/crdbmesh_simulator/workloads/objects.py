@@ -47,11 +47,6 @@ def config_map(cluster: Cluster, name: str, namespace: str = "kube-system") -> d
     return (find(cluster, "ConfigMap", namespace, name) or {}).get("data") or {}
 
 
-def domain(cluster: Cluster) -> str:
-    """The cluster's DNS domain."""
-    return str(cluster.config.get("cluster-domain") or "cluster.local").rstrip(".")
-
-
 def truth(value: object) -> bool:
     """A k3s or Cilium option as a boolean."""
     return value is True or str(value).lower() in ("true", "1", "yes")

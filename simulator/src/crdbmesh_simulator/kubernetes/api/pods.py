@@ -91,10 +91,6 @@ class Pods:
             if box is not None:
                 box.programs.clear()
 
-    def find_pod_by_ip(self, ip: str) -> Sandbox | None:
-        """The pod with that address of its own (not the node's); with `world.lock` held."""
-        return next((box for box in self.sandboxes.values() if box.ip == ip and not box.host_network), None)
-
     def program(self, namespace: str, pod: str, container: str) -> Program | None:
         """The running program of a container; with `world.lock` held."""
         box = self.find(namespace, pod)
@@ -177,16 +173,6 @@ class Pods:
         if container not in names:
             raise LookupError(f"container {container} is not valid for pod {pod}")
         return box, str(container)
-
-
-def find_pod_by_ip(world: World, ip: str) -> tuple[Cluster, Sandbox] | None:
-    """The first pod of any cluster with that address of its own; with `world.lock` held."""
-    for cluster in world.clusters:
-        if isinstance(cluster.runtime, Pods):
-            box = cluster.runtime.find_pod_by_ip(ip)
-            if box is not None:
-                return cluster, box
-    return None
 
 
 def runtime(cluster: Cluster) -> Pods | None:

@@ -107,10 +107,6 @@ class Api:
         """A private copy."""
         return clone(obj)  # type: ignore[no-any-return]
 
-    def namespaced(self, obj: Obj) -> bool:
-        """Return whether objects of this kind live in namespaces."""
-        return self._resource(obj).namespaced
-
     # Writing.
 
     def _resource(self, obj: Obj) -> Resource:

@@ -14,7 +14,6 @@ from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 
 REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
-_RESTARTED = "deployment.kubernetes.io/"
 
 
 class Deployments(Controller):

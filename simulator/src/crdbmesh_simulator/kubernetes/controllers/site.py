@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.world import World
 
 _T = TypeVar("_T")
-NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 @dataclass
@@ -54,10 +53,6 @@ class Site:
     def timestamp(self) -> str:
         """The simulated time as Kubernetes writes it."""
         return objects.rfc3339(self.now())
-
-    def suffix(self, length: int = 5) -> str:
-        """Random letters for a generated name."""
-        return "".join(self.world.random.choice(NAME_ALPHABET) for _ in range(length))
 
     def powered(self, member: Member) -> bool:
         """Return whether the member's machine exists and is on."""

@@ -322,10 +322,6 @@ class CockroachNode(Service):
             {("TCP", self.settings.rpc_port), ("TCP", self.settings.sql_port), ("TCP", self.settings.http_port)}
         )
 
-    def server_certificate(self) -> bytes:
-        """The certificate that HTTP clients are shown."""
-        return self.pair.cert if self.pair is not None else b""
-
     def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
         """`/health`; anything else needs a login."""
         if self.settings is None or port != self.settings.http_port or ("TCP", port) not in self.listening():

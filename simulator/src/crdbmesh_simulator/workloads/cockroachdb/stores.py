@@ -59,7 +59,6 @@ class Database:
     cluster_id: str
     name: str
     version: str
-    born_at: float
     nodes: dict[int, NodeRecord] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
 
@@ -106,7 +105,7 @@ def find_store(container: Container, identity: tuple[str, ...] | None) -> Store:
 def new_database(world: World, *, name: str, version: str) -> Database:
     """A new cluster, with an id that no other has."""
     number = uuid.UUID(int=world.random.getrandbits(128), version=4)
-    return Database(str(number), name, version, world.clock.now())
+    return Database(str(number), name, version)
 
 
 def timestamp(when: float) -> str:

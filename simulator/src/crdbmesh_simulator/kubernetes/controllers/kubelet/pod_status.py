@@ -25,7 +25,6 @@ def pod_status(worker: PodWorker, now: float) -> Obj:
         "hostIP": host_ip,
         "hostIPs": [{"ip": host_ip}],
         "startTime": worker.started_at,
-        "qosClass": old.get("qosClass") or qos_class(objects.spec(pod)),
         "containerStatuses": [state.status(now, pod) for state in worker.main],
     }
     if worker.inits:
@@ -64,20 +63,6 @@ def phase(pod: Obj, inits: list[ContainerState], main: list[ContainerState]) -> 
     if all(state.exit_code == 0 for state in main):
         return "Succeeded"
     return "Failed" if policy == "Never" else "Running"
-
-
-def qos_class(spec: Obj) -> str:
-    """The pod's quality of service class."""
-    containers = spec.get("containers") or []
-    requests = [(entry.get("resources") or {}).get("requests") or {} for entry in containers]
-    limits = [(entry.get("resources") or {}).get("limits") or {} for entry in containers]
-    if not any(requests) and not any(limits):
-        return "BestEffort"
-    for wanted, most in zip(requests, limits, strict=True):
-        for resource in ("cpu", "memory"):
-            if resource not in most or wanted.get(resource, most[resource]) != most[resource]:
-                return "Burstable"
-    return "Guaranteed"
 
 
 def _conditions(worker: PodWorker, now_phase: str) -> list[Obj]:
