@@ -6,7 +6,6 @@ From k3s v1.36's `manifests/` folder. The Corefile has the form in force since k
 
 from __future__ import annotations
 
-from crdbmesh_simulator.kubernetes.controllers import roles as user_roles
 from crdbmesh_simulator.kubernetes.controllers.helm import resource_definitions
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 
@@ -55,13 +54,10 @@ def priorities() -> list[Obj]:
 
 
 def roles() -> list[Obj]:
-    """The cluster roles for users."""
-    marks = {"labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
-             "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"}}  # fmt: skip
-    return [
-        _object(f"{_RBAC}/v1", "ClusterRole", name, None, rules=rules, **marks)
-        for name, rules in user_roles.rules().items()
-    ]
+    """The role that helm's jobs are bound to; those for users are not part of this world."""
+    rules: list[Obj] = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+                        {"nonResourceURLs": ["*"], "verbs": ["*"]}]  # fmt: skip
+    return [_object(f"{_RBAC}/v1", "ClusterRole", "cluster-admin", None, rules=rules)]
 
 
 def _definition(group: str, plural: str, kind: str, versions: list[Obj]) -> Obj:

@@ -210,28 +210,9 @@ def _replacement(agent: CiliumAgent) -> dict[str, Any]:
     if not agent.replaces_kube_proxy:
         return {"mode": "False"}
     ip = objects.internal_ip(agent.container.cluster, agent.node_name) or ""
-    low, _, high = (agent.config.get("node-port-range") or "30000,32767").partition(",")
     return {
         "deviceList": [{"ip": [ip], "name": "eth0"}],
         "devices": ["eth0"],
         "directRoutingDevice": "eth0",
-        "features": {
-            "annotations": ["service.cilium.io/affinity", "service.cilium.io/global", "service.cilium.io/shared"],
-            "externalIPs": {"enabled": True},
-            "gracefulTermination": {"enabled": True},
-            "hostPort": {"enabled": True},
-            "nat46X64": {"gateway": {"enabled": False, "prefixes": None}, "service": {}},
-            "nodePort": {
-                "acceleration": "Disabled",
-                "algorithm": "Random",
-                "enabled": True,
-                "mode": "SNAT",
-                "portMax": int(high),
-                "portMin": int(low),
-            },
-            "sessionAffinity": {"enabled": True},
-            "socketLB": {"enabled": True},
-            "socketLBTracing": {"enabled": True},
-        },
         "mode": "True",
     }
