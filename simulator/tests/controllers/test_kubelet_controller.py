@@ -52,8 +52,8 @@ def test_a_pod_gets_an_address_of_its_nodes_range(shared: Any, space: str, pod: 
     assert found["status"]["podIP"].rsplit(".", 1)[0] == node["spec"]["podCIDR"].rsplit(".", 1)[0]
     assert [c["status"] for c in found["status"]["conditions"]] == ["True"] * 5
     with shared.world.lock:
-        box = shared.pods.find_pod_by_ip(found["status"]["podIP"])
-    assert (box.namespace, box.name) == (space, "app")
+        boxes = [box for box in shared.pods.sandboxes.values() if box.ip == found["status"]["podIP"]]
+    assert [(box.namespace, box.name) for box in boxes] == [(space, "app")]
     assert [line.text for line in shared.pods.logs(space, "app", None)] == ["started"]
     assert shared.pods.exec(space, "app", None, ["true"], b"").stdout == b"yes\n"
     with pytest.raises(LookupError):
@@ -205,7 +205,7 @@ def test_a_deleted_pod_ends_after_a_while_and_frees_its_address(
     assert shared.find("Pod", "app", space)["metadata"]["deletionTimestamp"]
     shared.wait("the end", lambda: shared.find("Pod", "app", space) is None)
     with shared.world.lock:
-        assert shared.pods.find_pod_by_ip(address) is None
+        assert address not in [box.ip for box in shared.pods.sandboxes.values()]
 
 
 def test_containers_start_anew_when_their_machine_has_been_off(bench: Any, pod: Callable[..., Obj]) -> None:
