@@ -173,8 +173,13 @@ def test_makes_a_machine_with_all_that_it_needs_and_deletes_it(az: AzureCli, key
     az("group", "create", "--name", "alone", "--location", "westus")
     az("vm", "create", "--resource-group", "alone", "--location", "westus", "--name", "alone", "--image", IMAGE,
        "--size", SIZE, "--admin-username", "ubuntu", "--ssh-key-values", key, "--public-ip-sku", "Standard",
-       "--os-disk-delete-option", "Delete", "--nic-delete-option", "Delete")  # fmt: skip
+       "--os-disk-delete-option", "Delete", "--nic-delete-option", "Delete", "--data-disk-sizes-gb", "8",
+       "--assign-identity")  # fmt: skip
+    made = az("vm", "show", "--resource-group", "alone", "--name", "alone")
+    assert made["identity"]["type"] == "SystemAssigned"
+    (disk,) = made["storageProfile"]["dataDisks"]
     az("vm", "delete", "--resource-group", "alone", "--name", "alone", "--yes")
+    az("disk", "delete", "--ids", disk["managedDisk"]["id"], "--yes")
     left = {each["type"] for each in az("resource", "list", "--resource-group", "alone")}
     assert left == {
         f"Microsoft.Network/{kind}" for kind in ("virtualNetworks", "networkSecurityGroups", "publicIPAddresses")
