@@ -12,6 +12,7 @@ from crdbmesh.clients import caller as callers
 from crdbmesh.clients.kube.endpoint import find_proxy
 from crdbmesh.desired.azure import resource_id
 from crdbmesh.errors import CloudError, ConfigError
+from crdbmesh.observe import belongings
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
 
@@ -24,44 +25,56 @@ def ranges(facts: Facts) -> Iterator[Remark]:
 
     Another network of the subscription may have the same range, as long as nobody peers the two.
     """
-    mesh = facts.mesh
-    regions = mesh.all_regions()
-    ours = {
-        resource_id(
-            facts.session.subscription_id, mesh.group_name, _VNETS, names.network(mesh.name, region.name)
-        ).lower(): region
-        for region in regions
+    ours = _own_vnets(facts)
+    peered = list(_foreign_peerings(facts, ours))
+    for region, remote, space in peered:
+        yield from _meets(facts, region, remote, space)
+    known = {*ours, *(remote for _, remote, _ in peered)}
+    strangers = [
+        vnet
+        for vnet in facts.vnets()
+        if str(vnet.get("id", "")).lower() not in known and belongings.owner_of(vnet) != facts.mesh.name
+    ]
+    for index, region in enumerate(facts.mesh.all_regions()):
+        yield Found(f"{region.name} {region.ranges.vnet}")
+        yield from _shared(f"regions[{index}].vnet", region.ranges.vnet, strangers)
+
+
+def _own_vnets(facts: Facts) -> dict[str, Region]:
+    """Return the mesh's regions by the ids of their VNets in lower case."""
+    mesh, subscription = facts.mesh, facts.session.subscription_id
+    return {
+        resource_id(subscription, mesh.group_name, _VNETS, names.network(mesh.name, region.name)).lower(): region
+        for region in mesh.all_regions()
     }
-    vnets = facts.vnets()
-    peered: set[str] = set()
-    for vnet in vnets:
+
+
+def _foreign_peerings(facts: Facts, ours: Mapping[str, Region]) -> Iterator[tuple[Region, str, list[IPv4Network]]]:
+    """Yield each peering of ours with a network of others: our region, the other's id in lower case, its space."""
+    for vnet in facts.vnets():
         region = ours.get(str(vnet.get("id", "")).lower())
         if region is None:
             continue
         for peering in _properties(vnet).get("virtualNetworkPeerings") or []:
-            remote = str((_properties(peering).get("remoteVirtualNetwork") or {}).get("id", ""))
-            if remote.lower() not in ours:
-                peered.add(remote.lower())
-                yield from _meets(facts, region, remote, _peered_space(peering))
-    strangers = [
-        vnet
-        for vnet in vnets
-        if str(vnet.get("id", "")).lower() not in {*ours, *peered}
-        and (vnet.get("tags") or {}).get(names.TAG) != mesh.name
-    ]
-    for index, region in enumerate(regions):
-        yield Found(f"{region.name} {region.ranges.vnet}")
-        same = [vnet for vnet in strangers if _overlapping(region.ranges.vnet, _space(vnet))]
-        if same:
-            more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
-            listed = ", ".join(str(vnet.get("name")) for vnet in same[:_NAMED])
-            yield warning(
-                f"regions[{index}].vnet",
-                str(region.ranges.vnet),
-                f"the range is also used by the VNet{'s' if len(same) > 1 else ''} {listed}{more}, "
-                "so the two can never be peered",
-                "nothing to do, unless they need to reach each other: then set network.base or the region's vnet",
-            )
+            remote = str((_properties(peering).get("remoteVirtualNetwork") or {}).get("id", "")).lower()
+            if remote not in ours:
+                yield region, remote, _peered_space(peering)
+
+
+def _shared(field: str, block: IPv4Network, strangers: list[dict[str, Any]]) -> Iterator[Remark]:
+    """Warn of a range that networks of others have too."""
+    same = [vnet for vnet in strangers if _overlapping(block, _space(vnet))]
+    if not same:
+        return
+    more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
+    listed = ", ".join(str(vnet.get("name")) for vnet in same[:_NAMED])
+    yield warning(
+        field,
+        str(block),
+        f"the range is also used by the VNet{'s' if len(same) > 1 else ''} {listed}{more}, "
+        "so the two can never be peered",
+        "nothing to do, unless they need to reach each other: then set network.base or the region's vnet",
+    )
 
 
 def _meets(facts: Facts, own: Region, remote: str, space: list[IPv4Network]) -> Iterator[Remark]:

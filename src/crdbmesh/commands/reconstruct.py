@@ -61,7 +61,7 @@ def _from_azure(meant: str | None, cloud: Cloud, unknown: str) -> Mesh:
 
 
 def reconstruct(session: Session, found: Inventory) -> Mesh:
-    """The spec of what was found.
+    """Return the spec of what was found.
 
     Args:
         session: Azure.

@@ -21,13 +21,13 @@ PROVIDERS = ("Microsoft.Network", "Microsoft.Compute")
 
 
 def resource_id(subscription: str, group: str, kind: str, *path: str) -> str:
-    """A resource's id. `kind` is like `Microsoft.Network/virtualNetworks`; `path` its name and its children's."""
+    """Return a resource's id: `kind` like `Microsoft.Network/virtualNetworks`, `path` its and its children's names."""
     head = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/{kind}/{path[0]}"
     return "/".join([head, *path[1:]])
 
 
 def tags(mesh: Mesh, region: str | None = None) -> dict[str, str]:
-    """The tags of everything that belongs to the mesh."""
+    """Return the tags of everything that belongs to the mesh."""
     own = {names.TAG: mesh.name, names.TAG_VERSION: __version__}
     if region is not None:
         own[names.TAG_REGION] = region
@@ -35,7 +35,7 @@ def tags(mesh: Mesh, region: str | None = None) -> dict[str, str]:
 
 
 def firewall(mesh: Mesh, region: Region) -> Body:
-    """The network security group with its three rules: SSH, Kubernetes API, NodePorts, from `allow_from` only.
+    """Return the network security group with its three rules: SSH, Kubernetes API, NodePorts, from `allow_from` only.
 
     Traffic within the VNet and with peered ones is allowed by Azure's default rules.
     """
@@ -56,7 +56,7 @@ def firewall(mesh: Mesh, region: Region) -> Body:
 
 
 def network(mesh: Mesh, region: Region, found: Mapping[str, Any] | None = None) -> Body:
-    """The VNet with its one subnet. Machines reach out through their own public IPs, so the subnet is private.
+    """Return the VNet with its one subnet. Machines reach out through their own public IPs, so the subnet is private.
 
     Args:
         mesh: the spec.
@@ -84,7 +84,7 @@ def network(mesh: Mesh, region: Region, found: Mapping[str, Any] | None = None) 
 
 
 def peering(mesh: Mesh, remote: Region, subscription: str) -> Body:
-    """One directed peering, towards `remote`'s VNet."""
+    """Return one directed peering, towards `remote`'s VNet."""
     vnet = names.network(mesh.name, remote.name)
     remote_id = resource_id(subscription, mesh.group_name, "Microsoft.Network/virtualNetworks", vnet)
     return {
@@ -99,7 +99,7 @@ def peering(mesh: Mesh, remote: Region, subscription: str) -> Body:
 
 
 def public_address(mesh: Mesh, machine: Machine) -> Body:
-    """A machine's public IP; also its way out, since the subnet has none."""
+    """Return a machine's public IP; also its way out, since the subnet has none."""
     return {
         "location": machine.region,
         "tags": tags(mesh, machine.region),
@@ -109,7 +109,7 @@ def public_address(mesh: Mesh, machine: Machine) -> Body:
 
 
 def nic(mesh: Mesh, machine: Machine, subscription: str) -> Body:
-    """A machine's network interface: a fixed private address, its public IP, its region's firewall."""
+    """Return a machine's network interface: a fixed private address, its public IP, its region's firewall."""
     group = mesh.group_name
 
     def network_id(kind: str, *path: str) -> dict[str, str]:
@@ -142,7 +142,7 @@ def nic(mesh: Mesh, machine: Machine, subscription: str) -> Body:
 def virtual_machine(
     mesh: Mesh, machine: Machine, subscription: str, *, zone: str | None, login_key: str, cloud_init: str
 ) -> Body:
-    """A machine's VM. Its disk and its NIC go when it goes.
+    """Return a machine's VM. Its disk and its NIC go when it goes.
 
     Args:
         mesh: the spec.
@@ -202,7 +202,7 @@ def changeable(mesh: Mesh, machine: Machine) -> Body:
 
 
 def usable_zones(sku: Body, location: str) -> tuple[str, ...]:
-    """The zones a VM size may be placed in, from its entry in ARM's SKU list: those offered less those restricted."""
+    """Return the zones for a VM size, from its entry in ARM's SKU list: those offered less those restricted."""
     offered: set[str] = set()
     for info in sku.get("locationInfo") or []:
         if str(info.get("location", "")).lower() == location.lower():

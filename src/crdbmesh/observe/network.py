@@ -180,5 +180,5 @@ def ssh_rule(nsg: Body | None) -> SSHRule | None:
 
 
 def _both(properties: Mapping[str, Any], single: str, plural: str) -> list[str]:
-    """The values of a field that ARM may answer as one value or as a list."""
+    """Return the values of a field that ARM may answer as one value or as a list."""
     return [str(value) for value in (properties.get(single), *(properties.get(plural) or [])) if value]

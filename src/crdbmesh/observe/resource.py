@@ -82,14 +82,14 @@ def presence(world: World, title: str, found: Body | None) -> Observed:
 
 
 def unchangeable(title: str, what: str, found: object, wanted: object) -> RefusedError:
-    """The refusal of a change that Azure cannot make in place."""
+    """Return the refusal of a change that Azure cannot make in place."""
     return RefusedError(
         f"{title}: {what} is {found}, the spec says {wanted}, and that cannot be changed in place", hint=AGAIN
     )
 
 
 def judged_tags(wanted: Body) -> dict[str, str]:
-    """The tags that a resource must have: all but the one that says which version of crdbmesh wrote it last."""
+    """Return the tags that a resource must have: all but the one that says which version of crdbmesh wrote it last."""
     return {key: value for key, value in wanted["tags"].items() if key != names.TAG_VERSION}
 
 
@@ -104,7 +104,7 @@ def describe_owner(owner: str | None) -> str:
 
 
 def _foreign(world: World, title: str, found: Body) -> RefusedError | None:
-    """The refusal of a resource that is somebody else's, for what carries our tag, `down` deletes."""
+    """Return the refusal of a resource that is somebody else's: with our tag on it, `down` would delete it."""
     mesh, owner = world.mesh, belongings.owner_of(found)
     if owner == mesh.name:
         return None

@@ -56,7 +56,7 @@ class World:
 
     @classmethod
     def open(cls, mesh: Mesh, cloud: Cloud, folder: LocalFolder, *, stop: threading.Event | None = None) -> Self:
-        """The world through a new session. Call it in the main thread: the SDK's first imports must not race.
+        """Return the world through a new session. Call it in the main thread: the SDK's first imports must not race.
 
         Args:
             mesh: the spec.
@@ -87,27 +87,27 @@ class World:
         return self.mesh.group_name
 
     def deadline(self, deadline_s: float) -> float:
-        """A deadline as long as the spec's patience makes it."""
+        """Return a deadline multiplied by the spec's patience."""
         return deadline_s * self.mesh.patience
 
     def login_key(self) -> pki.SSHKey:
-        """The key pair that crdbmesh logs in with, made for this mesh."""
+        """Return the key pair that crdbmesh logs in with, made for this mesh."""
         return self._ssh_key(contents.LOGIN_KEY, f"crdbmesh-{self.mesh.name}")
 
     def host_key(self, machine: Machine) -> pki.SSHKey:
-        """The host key pair that a machine gets from us."""
+        """Return the host key pair that a machine gets from us."""
         return self._ssh_key(contents.host_key(machine.node), machine.node)
 
     def token(self, region: str) -> str:
-        """The secret with which machines join a region's cluster."""
+        """Return the secret with which machines join a region's cluster."""
         return self._secret(contents.token(region)).strip()
 
     def cilium_ca(self) -> pki.KeyPair:
-        """The CA of every cluster's Cilium."""
+        """Return the CA of every cluster's Cilium."""
         return self._key_pair(contents.CILIUM_CA)
 
     def cockroach_ca(self) -> pki.KeyPair:
-        """The CA of CockroachDB. Its key never leaves the local folder."""
+        """Return the CA of CockroachDB. Its key never leaves the local folder."""
         return self._key_pair(contents.COCKROACH_CA)
 
     def forget_world(self) -> None:
@@ -148,7 +148,7 @@ class World:
         return resources.usable_zones(sku, location) if sku is not None else ()
 
     def zone_of(self, machine: Machine) -> str | None:
-        """The zone a machine is in, or should be made in: one that is there stays where it is."""
+        """Return the zone a machine is in, or should be made in: one that is there stays where it is."""
         name = names.machine(self.mesh.name, machine.region, machine.number)
         known = f"zone/{machine.node}"
         with self._lock:
@@ -165,7 +165,7 @@ class World:
         return offered[(machine.number - 1) % len(offered)] if offered else None
 
     def host(self, machine: Machine) -> Host:
-        """A machine over SSH.
+        """Return a machine over SSH.
 
         Raises:
             UnreachableError: it has no public address.
@@ -193,7 +193,7 @@ class World:
         return contents.kubeconfig(region)
 
     def kube(self, region: str, *, manager: str = "crdbmesh") -> Kube:
-        """A region's Kubernetes API, through the first of its servers that answers.
+        """Return a region's Kubernetes API, through the first of its servers that answers.
 
         Args:
             region: which.
@@ -297,5 +297,5 @@ class World:
 
 
 def lost_folder(what: str) -> RefusedError:
-    """The world holds something made with secrets that the local folder no longer has."""
+    """Return the refusal to go on with something made with secrets that the local folder no longer has."""
     return RefusedError(f"{what} was made with secrets that are not in the local folder", hint=LOST_FOLDER)

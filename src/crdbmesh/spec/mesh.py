@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -166,7 +167,17 @@ class Mesh(_Model):
 
     def all_regions(self) -> tuple[Region, ...]:
         """Return every region with its ranges, ids and machines, in the spec's order."""
+        return self._all_regions
+
+    @functools.cached_property
+    def _all_regions(self) -> tuple[Region, ...]:
         return tuple(_region(self, index) for index in range(len(self.regions)))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, with some fields changed, that derives its regions anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_all_regions", None)
+        return copied
 
     def cluster_ids(self) -> list[int]:
         """Return the Cilium id of every region's cluster, in the spec's order."""

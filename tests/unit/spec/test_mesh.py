@@ -151,3 +151,11 @@ def test_what_is_no_list_is_said_in_the_terms_of_yaml() -> None:
         "must be a list, even of one",
         "must be a mapping of fields",
     }
+
+
+def test_regions_are_derived_once_and_anew_for_a_copy() -> None:
+    mesh = config.mesh({"regions": ["eastus"]})
+    assert mesh.all_regions() is mesh.all_regions()
+    fewer = mesh.model_copy(update={"machines": mesh.machines.model_copy(update={"per_region": 1})})
+    assert [len(one.all_regions()[0].machines) for one in (mesh, fewer)] == [3, 1]
+    assert mesh == config.mesh({"regions": ["eastus"]})

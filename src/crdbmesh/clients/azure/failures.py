@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -142,31 +142,58 @@ def retrying(
 
     stop = stop or threading.Event()
     started, ends = clock.now(), clock.after(deadline_s)
-    pause_s, shaky, lagging = _FIRST_PAUSE_S, 0, 0
+    tries = _Tries(is_put=doing.startswith("PUT"))
     while True:
         try:
             return call()
         except AzureError as cause:
             error = translate(cause, doing)
-            codes = _codes(cause)
-            if _is_shaky(cause, codes):
-                shaky += 1
-            elif doing.startswith("PUT") and codes & _LAGGING and lagging < _LAG_TRIES:
-                lagging += 1
-            elif not codes & _TRANSIENT and error.status != 429:
+            if not tries.allow_another(cause, error):
                 raise error from cause
-            if shaky >= _SHAKY_TRIES:
-                raise error from cause
+            wait_s = _server_pause_s(cause) or tries.next_pause_s()
             elapsed_s = clock.now() - started
-            wait_s = max(_server_pause(cause), 0.0) or jittered(pause_s)
-            if stop.is_set():
-                raise StoppedError(doing, last_seen=str(error)) from cause
             if clock.now() + wait_s > ends:
                 raise WaitError(doing, seconds=elapsed_s, last_seen=str(error), hint=error.hint) from cause
-            reason = error.code or type(cause).__name__
-        say(f"{doing}: {reason}, trying again ({elapsed_s:.0f} s)")
-        clock.wait(stop, wait_s)
-        pause_s = min(pause_s * _GROWTH, _LONGEST_PAUSE_S)
+            say(f"{doing}: {error.code or type(cause).__name__}, trying again ({elapsed_s:.0f} s)")
+            if clock.wait(stop, wait_s):
+                raise StoppedError(doing, last_seen=str(error)) from cause
+
+
+class _Tries:
+    """Counts the failed tries of one operation, and judges which are worth another."""
+
+    def __init__(self, *, is_put: bool) -> None:
+        self._is_put = is_put
+        self._shaky = 0
+        self._lagging = 0
+        self._pause_s = _FIRST_PAUSE_S
+
+    def allow_another(self, cause: AzureError, error: CloudError) -> bool:
+        codes = _codes(cause)
+        if _is_shaky(cause, codes):
+            self._shaky += 1
+            return self._shaky < _SHAKY_TRIES
+        if self._is_put and codes & _LAGGING and self._lagging < _LAG_TRIES:
+            self._lagging += 1
+            return True
+        return bool(codes & _TRANSIENT) or error.status == 429
+
+    def next_pause_s(self) -> float:
+        pause_s = self._pause_s
+        self._pause_s = min(pause_s * _GROWTH, _LONGEST_PAUSE_S)
+        return jittered(pause_s)
+
+
+def asked_pause_s(headers: Mapping[str, str]) -> float:
+    """Return how long a server asks to wait, in seconds; 0 when it does not say, or not in seconds."""
+    for header, scale in (("Retry-After", 1.0), ("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001)):
+        try:
+            asked_s = float(headers.get(header) or 0) * scale
+        except ValueError:
+            continue
+        if asked_s > 0:
+            return asked_s
+    return 0.0
 
 
 @contextmanager
@@ -259,17 +286,12 @@ def _is_shaky(error: AzureError, codes: frozenset[str]) -> bool:
     return bool(codes & _SHAKY) or (getattr(error, "status_code", None) or 0) >= 500
 
 
-def _server_pause(error: AzureError) -> float:
-    """Return the seconds that the server asks to wait; 0 when it does not say."""
-    for header, scale in (("retry-after", 1.0), ("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001)):
-        try:
-            asked_s = float(_header(error, header) or 0) * scale
-        except ValueError:
-            continue
-        if asked_s > 0:
-            return min(asked_s, _LONGEST_HINT_S)
-    found = _RETRIED_IN.search(str(error))
-    return min(float(found[1]), _LONGEST_HINT_S) if found else 0.0
+def _server_pause_s(error: AzureError) -> float:
+    """Return how long Azure asks to wait, in seconds, in its headers or its message; 0 when it does not say."""
+    asked_s = asked_pause_s(getattr(getattr(error, "response", None), "headers", None) or {})
+    if not asked_s and (found := _RETRIED_IN.search(str(error))):
+        asked_s = float(found[1])
+    return min(asked_s, _LONGEST_HINT_S)
 
 
 def _code(error: AzureError) -> str:
@@ -277,7 +299,7 @@ def _code(error: AzureError) -> str:
 
 
 def _codes(error: AzureError) -> frozenset[str]:
-    """Every code in the error's body, at any depth, in lower case."""
+    """Return every code in the error's body, at any depth, in lower case."""
 
     def collect(node: Any) -> Iterator[str]:
         if code := getattr(node, "code", None):

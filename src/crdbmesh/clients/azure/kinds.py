@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crdbmesh.clients.azure.session import COMPUTE_PACE_S, QUICK_PACE_S, Session
+from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.waiting import Say, unsaid
 from crdbmesh.desired import Body
 from crdbmesh.errors import CloudError
@@ -28,14 +28,12 @@ class Kind:
         title: for people: `VNet`.
         operations: the SDK's operations on it.
         deadline_s: how long one operation may take.
-        pace_s: longest pause between two looks at a running operation.
     """
 
     type: str
     title: str
     operations: Callable[[Session], Any]
     deadline_s: float = 600.0
-    pace_s: float = QUICK_PACE_S
 
     def find(self, session: Session, group: str, *names: str, **options: Any) -> Body | None:
         """Return a resource, or None when it does not exist.
@@ -84,7 +82,6 @@ class Kind:
             ),
             say=say,
             deadline_s=self.deadline_s if deadline_s is None else deadline_s,
-            pace_s=self.pace_s,
         )
 
     def update(self, session: Session, group: str, *names: str, body: Mapping[str, Any], say: Say = unsaid) -> Body:
@@ -94,7 +91,6 @@ class Kind:
             lambda following: self.operations(session).begin_update(group, *names, dict(body), polling=following),
             say=say,
             deadline_s=self.deadline_s,
-            pace_s=self.pace_s,
         )
 
     def delete(self, session: Session, group: str, *names: str, say: Say = unsaid) -> None:
@@ -104,7 +100,6 @@ class Kind:
             lambda following: self.operations(session).begin_delete(group, *names, polling=following),
             say=say,
             deadline_s=self.deadline_s,
-            pace_s=self.pace_s,
         )
 
     def list(self, session: Session, group: str | None = None, *names: str) -> list[Body]:
@@ -145,14 +140,12 @@ VM = Kind(
     "VM",
     lambda session: session.compute.virtual_machines,
     deadline_s=1200.0,
-    pace_s=COMPUTE_PACE_S,
 )
 DISK = Kind(
     "Microsoft.Compute/disks",
     "disk",
     lambda session: session.compute.disks,
     deadline_s=900.0,
-    pace_s=COMPUTE_PACE_S,
 )
 
 _BY_TYPE = {kind.type.lower(): kind for kind in (VNET, PEERING, NSG, PUBLIC_IP, NIC, VM, DISK)}
@@ -165,7 +158,6 @@ def start_vm(session: Session, group: str, name: str, *, say: Say = unsaid) -> N
         lambda following: session.compute.virtual_machines.begin_start(group, name, polling=following),
         say=say,
         deadline_s=VM.deadline_s,
-        pace_s=VM.pace_s,
     )
 
 

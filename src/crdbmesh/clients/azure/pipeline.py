@@ -10,16 +10,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import requests
-from azure.core.pipeline.policies import RetryPolicy
+from azure.core.pipeline.policies import CustomHookPolicy, RetryPolicy
 from azure.core.pipeline.transport import RequestsTransport
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients.azure import failures
 from crdbmesh.clients.clock import Clock
-from crdbmesh.clients.waiting import Say, jittered
-from crdbmesh.errors import StoppedError, WaitError
+from crdbmesh.clients.waiting import jittered
+from crdbmesh.errors import StoppedError
 
 if TYPE_CHECKING:
     from azure.core.pipeline import PipelineResponse
@@ -32,9 +33,9 @@ _LONGEST_RETRY_AFTER_S = 60.0
 
 
 class Retries(RetryPolicy[Any, Any]):
-    """The SDK's retries (429, 5xx, broken connections), bounded also in how long a server may make us wait."""
+    """The SDK's retries (429, 5xx, broken connections), which a server cannot make too long, nor outlive `stop`."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: threading.Event) -> None:
         super().__init__(
             retry_total=10,
             retry_connect=4,
@@ -43,91 +44,76 @@ class Retries(RetryPolicy[Any, Any]):
             retry_backoff_factor=0.5,
             retry_backoff_max=20,
         )
+        self._stop = stop
 
     def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float | None:
-        """The server's Retry-After in seconds, or None for the growing pauses of our own."""
-        try:
-            asked_s = super().get_retry_after(response)
-        except (ValueError, TypeError):
-            return None
-        return min(asked_s, _LONGEST_RETRY_AFTER_S) if asked_s else None
+        """Return the server's Retry-After in seconds, or None for the growing pauses of our own."""
+        asked_s = failures.asked_pause_s(response.http_response.headers)
+        return min(asked_s, _LONGEST_RETRY_AFTER_S) or None
 
     def get_backoff_time(self, settings: dict[str, Any]) -> float:
-        """The pause before the next try, jittered: threads that were throttled together do not come back together."""
+        """Return the pause before the next try, jittered: threads throttled together do not come back together."""
         return jittered(super().get_backoff_time(settings))
+
+    def sleep(self, settings: dict[str, Any], transport: Any, response: Any = None) -> None:
+        """Pause before the next try.
+
+        Raises:
+            StoppedError: the operator interrupted.
+        """
+        super().sleep(settings, transport, response)
+        if self._stop.is_set():
+            seen = "no answer" if response is None else f"HTTP {response.http_response.status_code}"
+            raise StoppedError("an answer from Azure", last_seen=seen)
+
+
+def pacing(pace_s: float) -> CustomHookPolicy[Any, Any]:
+    """Return a policy that lets no server ask for a longer pause than `pace_s` between two looks at an operation.
+
+    Compute's 35 s would be lost on a VM that is ready after one more second. A shorter pause is followed.
+    """
+
+    def pace(response: PipelineResponse[Any, Any]) -> None:
+        answer = response.http_response
+        if answer.status_code < 300:
+            asked_s = failures.asked_pause_s(answer.headers)
+            allowed_s = asked_s if 0 < asked_s < pace_s else jittered(pace_s)
+            # In milliseconds: the SDK takes Retry-After for a whole number.
+            answer.headers.pop("Retry-After", None)
+            answer.headers["retry-after-ms"] = str(round(allowed_s * 1000))
+
+    return CustomHookPolicy(raw_response_hook=pace)
 
 
 class Following(ARMPolling):
     """Follows one long-running operation to its end.
 
-    The server's Retry-After is a ceiling here, not an order: Compute's 35 s would be lost on a VM that is ready after
-    one more second, and a smaller value (`retry-after-ms`) is followed.
-
     Args:
-        doing: for messages.
         endpoint: of Azure Resource Manager, for status links without a host.
-        pace_s: longest pause between two looks.
-        deadline: a moment on `clock`.
-        say: told at each look.
-        stop: once set, the operation goes on without us.
-        clock: the cloud's.
+        look: told the operation's status before each look at it; what it raises ends the following.
     """
 
-    def __init__(
-        self,
-        *,
-        doing: str,
-        endpoint: str,
-        pace_s: float,
-        deadline: float,
-        say: Say,
-        stop: threading.Event,
-        clock: Clock,
-    ) -> None:
-        super().__init__(pace_s, path_format_arguments={"endpoint": endpoint})
-        self._doing = doing
-        self._pace_s = pace_s
-        self._deadline = deadline
-        self._say = say
-        self._stop = stop
-        self._clock = clock
-        self._started = clock.now()
+    def __init__(self, endpoint: str, look: Callable[[str], None]) -> None:
+        super().__init__(path_format_arguments={"endpoint": endpoint})
+        self._look = look
 
-    def _extract_delay(self) -> float:
-        try:
-            asked_s = float(super()._extract_delay())
-        except (ValueError, TypeError):
-            asked_s = self._pace_s
-        return asked_s if asked_s < self._pace_s else jittered(self._pace_s)
-
-    def run(self) -> None:
-        """Follow the operation, which has begun but not ended with its first answer."""
-        self._left_s()
-        super().run()
-
-    def _delay(self) -> None:
-        if self._clock.wait(self._stop, min(self._extract_delay(), self._left_s())):
-            raise StoppedError(self._doing, last_seen=self.status())
-
-    def _left_s(self) -> float:
-        """Say where the operation is; how much time is left for it."""
-        now = self._clock.now()
-        if now >= self._deadline:
-            raise WaitError(self._doing, seconds=now - self._started, last_seen=self.status())
-        self._say(f"{self._doing}: {self.status()}, {now - self._started:.0f} s")
-        return self._deadline - now
+    def update_status(self) -> None:
+        """Ask how the operation is doing."""
+        self._look(self.status())
+        super().update_status()
 
 
 class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core has no types for its transports
-    """The SDK's transport, which also makes the pauses of its retries."""
+    """The SDK's transport, whose pauses are those of the cloud's clock and end when the operator interrupts."""
 
-    def __init__(self, clock: Clock, **options: Any) -> None:
+    def __init__(self, clock: Clock, stop: threading.Event, **options: Any) -> None:
         super().__init__(**options)
         self._clock = clock
+        self._stop = stop
 
     def sleep(self, duration: float) -> None:
-        """Pause before a request is sent again."""
-        self._clock.sleep(duration)
+        """Pause before a request is sent again, or an operation looked at again."""
+        self._clock.wait(self._stop, duration)
 
 
 class Connections:
@@ -137,8 +123,9 @@ class Connections:
     A CA file given here wins over REQUESTS_CA_BUNDLE.
     """
 
-    def __init__(self, cloud: clouds.Cloud) -> None:
+    def __init__(self, cloud: clouds.Cloud, stop: threading.Event) -> None:
         self._clock = Clock(cloud.time_scale)
+        self._stop = stop
         self._verify: str | bool = str(cloud.ca_file) if cloud.ca_file else True
         self._http = requests.Session()
         self._http.trust_env = not clouds.is_loopback(cloud.arm_url)
@@ -151,9 +138,10 @@ class Connections:
         self._http.mount("http://", adapter)
 
     def transport(self) -> RequestsTransport:
-        """A transport for one client."""
+        """Return a transport for one client."""
         return _Transport(
             self._clock,
+            self._stop,
             session=self._http,
             session_owner=False,
             connection_verify=self._verify,

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from crdbmesh.clients.azure import failures
 from crdbmesh.clients.azure.kinds import ResourceId
-from crdbmesh.clients.azure.session import COMPUTE_PACE_S, Session
+from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.waiting import Say, unsaid, wait_until
 from crdbmesh.desired import Body
 from crdbmesh.errors import CloudError
@@ -18,7 +18,6 @@ GROUP_DELETION_DEADLINE_S = 3600.0
 REGISTRATION_DEADLINE_S = 900.0
 DELETION_DEADLINE_S = 900.0
 
-_GROUP_DELETION_PACE_S = 10.0
 _FORCED = "Microsoft.Compute/virtualMachines,Microsoft.Compute/virtualMachineScaleSets"
 _PERMISSIONS_API = "2022-04-01"
 _LOCKS_API = "2020-05-01"
@@ -26,7 +25,7 @@ _SUBSCRIPTIONS_API = "2022-12-01"
 
 
 def find_group(session: Session, name: str) -> Body | None:
-    """A resource group, or None."""
+    """Return a resource group, or None."""
     return session.find(f"GET resourceGroups/{name}", lambda: session.resources.resource_groups.get(name))
 
 
@@ -79,12 +78,11 @@ def delete_group(
         ),
         say=say,
         deadline_s=deadline_s,
-        pace_s=_GROUP_DELETION_PACE_S,
     )
 
 
 def list_groups(session: Session, tag: str, value: str) -> list[Body]:
-    """The resource groups that carry a tag with this value."""
+    """List the resource groups that carry a tag with this value."""
     return session.list_all(
         f"GET resourceGroups tagged {tag}",
         lambda: session.resources.resource_groups.list(filter=_tagged(tag, value)),
@@ -92,7 +90,7 @@ def list_groups(session: Session, tag: str, value: str) -> list[Body]:
 
 
 def list_group_resources(session: Session, group: str) -> list[Body]:
-    """Everything in a resource group; nothing when there is no such group."""
+    """List everything in a resource group; nothing when there is no such group."""
     return session.list_all(
         f"GET resourceGroups/{group}/resources",
         lambda: session.resources.resources.list_by_resource_group(group),
@@ -100,7 +98,7 @@ def list_group_resources(session: Session, group: str) -> list[Body]:
 
 
 def list_tagged(session: Session, tag: str, value: str) -> list[Body]:
-    """The resources of the subscription, in whatever group, that carry a tag with this value."""
+    """List the resources of the subscription, in any group, that carry a tag with this value."""
     return session.list_all(
         f"GET resources tagged {tag}", lambda: session.resources.resources.list(filter=_tagged(tag, value))
     )
@@ -140,19 +138,18 @@ def delete_resource(session: Session, resource_id: str, *, say: Say = unsaid) ->
         ),
         say=say,
         deadline_s=DELETION_DEADLINE_S,
-        pace_s=COMPUTE_PACE_S,
     )
 
 
 def list_locations(session: Session) -> list[Body]:
-    """The locations that the subscription has: `name`, `displayName`, `metadata`."""
+    """List the locations that the subscription has: `name`, `displayName`, `metadata`."""
     return session.list_all(
         "GET locations", lambda: session.subscriptions.subscriptions.list_locations(session.subscription_id)
     )
 
 
 def find_provider(session: Session, namespace: str) -> Body | None:
-    """A resource provider with its `registrationState`, or None when Azure has none of this name."""
+    """Return a resource provider with its `registrationState`, or None when Azure has none of this name."""
     try:
         return session.find(f"GET providers/{namespace}", lambda: session.resources.providers.get(namespace))
     except CloudError as error:
@@ -191,12 +188,12 @@ def register_provider(
 
 
 def find_subscription(session: Session) -> Body | None:
-    """The session's subscription: `displayName`, `state`, `subscriptionPolicies`."""
+    """Return the session's subscription: `displayName`, `state`, `subscriptionPolicies`."""
     return session.find("GET subscription", lambda: session.subscriptions.subscriptions.get(session.subscription_id))
 
 
 def list_subscriptions(session: Session) -> list[Body]:
-    """The subscriptions that the credential sees."""
+    """List the subscriptions that the credential sees."""
     return session.list_all("GET subscriptions", session.subscriptions.subscriptions.list)
 
 
@@ -207,7 +204,7 @@ def list_permissions(session: Session, group: str | None = None) -> list[Body]:
 
 
 def list_locks(session: Session) -> list[Body]:
-    """The management locks of the subscription and of everything in it: `id`, `name`, `properties.level`."""
+    """List the management locks of the subscription and of everything in it: `id`, `name`, `properties.level`."""
     return session.read_pages("providers/Microsoft.Authorization/locks", _LOCKS_API)
 
 

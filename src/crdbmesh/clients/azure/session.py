@@ -19,7 +19,7 @@ from crdbmesh.clients.azure import failures
 from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.waiting import Say, unsaid
 from crdbmesh.desired import Body
-from crdbmesh.errors import CloudError, ConfigError
+from crdbmesh.errors import CloudError, ConfigError, StoppedError, WaitError
 
 if TYPE_CHECKING:
     from azure.mgmt.compute import ComputeManagementClient
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 QUICK_PACE_S = 3.0
 COMPUTE_PACE_S = 6.0
-"""Pauses between looks at an operation: Compute allows 15 looks a minute at one VM."""
+"""Longest pauses between two looks at an operation: Compute allows 15 looks a minute at one VM."""
 
 
 class Session:
@@ -71,25 +71,25 @@ class Session:
         credential = cloud.credential
         if isinstance(credential, clouds.LazyCredential):
             credential.load()
-        self._connections = pipeline.Connections(cloud)
+        self._connections = pipeline.Connections(cloud, self.stop)
 
-        def options() -> dict[str, Any]:
+        def options(pace_s: float = QUICK_PACE_S) -> dict[str, Any]:
             # Policies and transports belong to one client: each is linked into one pipeline.
             return {
                 "base_url": cloud.arm_url,
                 "credential_scopes": list(cloud.scopes),
-                "retry_policy": pipeline.Retries(),
+                "retry_policy": pipeline.Retries(self.stop),
+                "custom_hook_policy": pipeline.pacing(pace_s),
                 "transport": self._connections.transport(),
-                "polling_interval": QUICK_PACE_S,
                 "user_agent": f"crdbmesh/{__version__}",
             }
 
         self._following = pipeline.Following
         self.subscriptions = SubscriptionClient(credential, **options())
         self.subscription_id = cloud.subscription_id or self._only_subscription()
-        self.resources = ResourceManagementClient(credential, self.subscription_id, **options())
+        self.resources = ResourceManagementClient(credential, self.subscription_id, **options(COMPUTE_PACE_S))
         self.network = NetworkManagementClient(credential, self.subscription_id, **options())
-        self.compute = ComputeManagementClient(credential, self.subscription_id, **options())
+        self.compute = ComputeManagementClient(credential, self.subscription_id, **options(COMPUTE_PACE_S))
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +113,7 @@ class Session:
             raise failures.translate(error, doing) from error
 
     def list_all(self, doing: str, call: Callable[[], Iterable[Any]]) -> list[Body]:
-        """Everything `call` lists, over all pages; nothing when what holds it does not exist."""
+        """Return everything that `call` lists, over all pages; nothing when what holds it does not exist."""
         from azure.core.exceptions import AzureError
 
         try:
@@ -124,7 +124,7 @@ class Session:
             raise failures.translate(error, doing) from error
 
     def read_pages(self, path: str, api_version: str) -> list[Body]:
-        """Every page of a list that no SDK package installed here knows.
+        """Return every page of a list that no SDK package installed here knows.
 
         Args:
             path: below the subscription: `providers/Microsoft.Authorization/permissions`.
@@ -134,7 +134,7 @@ class Session:
         return self.list_all(f"GET {path}", lambda: self._pages(f"{path}?api-version={api_version}"))
 
     def read_headers(self, api_version: str) -> dict[str, str]:
-        """The headers, names in lower case, of Azure's answer about the subscription.
+        """Return the headers, names in lower case, of Azure's answer about the subscription.
 
         Args:
             api_version: of Azure Resource Manager.
@@ -147,9 +147,7 @@ class Session:
             response.raise_for_status()
         return {name.lower(): value for name, value in response.headers.items()}
 
-    def run_operation(
-        self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float, pace_s: float = QUICK_PACE_S
-    ) -> Body:
+    def run_operation(self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float) -> Body:
         """Start an operation, again if something else is in the way, and follow it to its end.
 
         Args:
@@ -157,7 +155,6 @@ class Session:
             begin: starts it, to be followed by the polling method it is given.
             say: told what is waited for.
             deadline_s: for all of it.
-            pace_s: longest pause between two looks.
 
         Returns:
             The resource as it is at the end; empty after a deletion.
@@ -167,23 +164,29 @@ class Session:
             StoppedError: the operator interrupted; the operation goes on.
             CloudError: it failed.
         """
-        deadline = self.clock.after(deadline_s)
+        started, ends = self.clock.now(), self.clock.after(deadline_s)
 
-        def once() -> Body:
-            following = self._following(
-                doing=doing, endpoint=self.cloud.arm_url, pace_s=pace_s, deadline=deadline, say=say, stop=self.stop,
-                clock=self.clock,
-            )  # fmt: skip
-            return _body(begin(following).result())
+        def look(status: str) -> None:
+            now = self.clock.now()
+            if self.stop.is_set():
+                raise StoppedError(doing, last_seen=status)
+            if now >= ends:
+                raise WaitError(doing, seconds=now - started, last_seen=status)
+            say(f"{doing}: {status}, {now - started:.0f} s")
 
-        return failures.retrying(once, doing=doing, say=say, deadline_s=deadline_s, stop=self.stop, clock=self.clock)
+        return failures.retrying(
+            lambda: _body(begin(self._following(self.cloud.arm_url, look)).result()),
+            doing=doing,
+            say=say,
+            deadline_s=deadline_s,
+            stop=self.stop,
+            clock=self.clock,
+        )
 
-    def remove(
-        self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float, pace_s: float = QUICK_PACE_S
-    ) -> None:
-        """`run_operation` for a deletion: absent is done."""
+    def remove(self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float) -> None:
+        """Run an operation that deletes something; absent is done. Raises as `run_operation` does."""
         try:
-            self.run_operation(doing, begin, say=say, deadline_s=deadline_s, pace_s=pace_s)
+            self.run_operation(doing, begin, say=say, deadline_s=deadline_s)
         except CloudError as error:
             if error.status != 404 or error.code.lower() not in failures.ABSENT:
                 raise
