@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 REFEREES := .venv-referees
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-simulator test-long referees check fmt soak simulator-coverage bench test-azure wheel clean
+.PHONY: help setup demo test test-simulator test-long referees check fmt soak simulator-coverage bench bench-load test-azure wheel clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ simulator-coverage: $(STAMP)  ## How much of the simulator the demo, the product
 
 bench: $(STAMP)  ## How much `up` gains by running steps at once, in the simulator
 	$(BIN)/python tests/bench.py
+
+bench-load: $(STAMP)  ## How much load and pace change the simulated time of an `up` (TIMES=5)
+	$(BIN)/python tests/bench.py --load --times $(or $(TIMES),5)
 
 test-azure: $(STAMP)  ## The Azure contract tests against a real subscription (AZURE_SUBSCRIPTION_ID); costs a little
 	CRDBMESH_TEST_AZURE=1 $(BIN)/pytest tests/contract/azure

@@ -227,7 +227,7 @@ def make_bench(
             world.clock.now(), world.clock.now(),
         )  # fmt: skip
     world.clusters.append(cluster)
-    controllers = Controllers(world, start_program=start, period_s=0.008)
+    controllers = Controllers(world, start_program=start, period_s=3.0)
     return Bench(world, cluster, network, controllers, list(cluster.members.values()))
 
 

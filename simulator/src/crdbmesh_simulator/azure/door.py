@@ -1,9 +1,8 @@
 """HTTPS door: Azure Resource Manager.
 
 Checks what the front end of Azure Resource Manager checks (token, api-version, subscription, throttling), lets the
-rules answer, and writes answers with the headers of the real service. On a scaled clock it asks clients to wait in
-milliseconds (`retry-after-ms`, `x-ms-retry-after-ms`), since `Retry-After` cannot say less than a second; on a clock
-that is not scaled it says `Retry-After`, as Azure does.
+rules answer, and writes answers with the headers of the real service. What it asks clients to
+wait (`Retry-After`) is in the world's time, like everything it says.
 """
 
 from __future__ import annotations

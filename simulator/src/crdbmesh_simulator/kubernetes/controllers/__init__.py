@@ -77,9 +77,7 @@ class Controllers:
                 self._sites.pop(uid).close()
             for uid, cluster in present.items():
                 if uid not in self._sites:
-                    self._sites[uid] = ClusterControllers(
-                        self._world, cluster, self._start_program, period_s=self._period_s
-                    )
+                    self._sites[uid] = ClusterControllers(self._world, cluster, self._start_program)
 
     def _safely(self, work: Callable[[], None]) -> None:
         try:

@@ -41,13 +41,11 @@ _REFUSED_AGAIN_S = 3.0
 class ClusterControllers:
     """Everything that moves inside one cluster."""
 
-    def __init__(
-        self, world: World, cluster: Cluster, start: Callable[[Container], Program], *, period_s: float
-    ) -> None:
+    def __init__(self, world: World, cluster: Cluster, start: Callable[[Container], Program]) -> None:
         self.world = world
         self.cluster = cluster
         api = Api(cluster.store, world.clock)
-        self.site = Site(world, cluster, api, Pods(world, cluster), self._start, period_s)
+        self.site = Site(world, cluster, api, Pods(world, cluster), self._start)
         self._other = start
         self._faults: set[str] = set()
         self.kubelet = Kubelet(self.site, self._guarded)

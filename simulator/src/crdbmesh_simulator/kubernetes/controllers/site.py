@@ -32,7 +32,6 @@ class Site:
         api: its objects.
         pods: its running pods.
         start: starts a container's program; LookupError for an image that no registry has.
-        period_s: real seconds between two rounds of the controllers.
         networked: machines (with their boot time) on which a CNI configuration lies.
         tokens: of service accounts, with when they were issued, by pod uid, account uid and audience.
     """
@@ -42,7 +41,6 @@ class Site:
     api: Api
     pods: Pods
     start: Callable[[Container], Program]
-    period_s: float
     networked: set[tuple[str, float]] = field(default_factory=set)
     tokens: dict[tuple[str, str, str], tuple[float, bytes]] = field(default_factory=dict)
 
