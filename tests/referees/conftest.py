@@ -48,7 +48,7 @@ def program(name: str) -> str:
     """The path of a program; the test is skipped, with the reason, when this machine does not have it."""
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not installed: `make referees` installs azure-cli, the rest comes from the system")
+        pytest.skip(f"{name} is not installed: `make referees` installs azure-cli and kubectl, the system the rest")
     return found
 
 

@@ -133,7 +133,7 @@ class Api:
                    "state": {"running": {"startedAt": self.store.timestamp()}}}  # fmt: skip
         conditions = [{"type": "Ready", "status": "True"}]
         status = {"phase": "Running", "podIP": "10.42.0.5", "containerStatuses": [running], "conditions": conditions}
-        return self.store.patch_status(kind, namespace, name, status)
+        return cast(Obj, self.merge(f"/api/v1/namespaces/{namespace}/pods/{name}/status", {"status": status}).json())
 
 
 def pod(name: str, labels: Mapping[str, str] | None = None, **spec: Any) -> Obj:

@@ -158,7 +158,7 @@ def test_followed_logs_go_on_until_the_pod_ends(api: Any) -> None:
         assert next(lines) == b"three"
         runtime.log.append("four")
         assert next(lines) == b"four"
-        api.store.patch_status(api.store.resource("Pod"), "default", "p", {"phase": "Succeeded"})
+        api.merge(f"{PODS}/p/status", {"status": {"phase": "Succeeded"}})
         assert list(lines) == []
 
 

@@ -251,9 +251,9 @@ class Bench:
             self.wires.addresses[machine.key], self.wires.machines[ip] = ip, machine
             member = Member(machine, f"n{index}{number}", "server", {}, "v1.36.4+k3s1", 0.0, voter_at=0.0)
             cluster.members[member.node_name] = member
-            self._put(cluster, "v1", "Node", None, member.node_name, spec={"podCIDR": f"10.10{index}.{number}.0/24"})
             addresses = [{"type": "InternalIP", "address": ip}, {"type": "Hostname", "address": member.node_name}]
-            store.patch_status(store.resource("Node"), None, member.node_name, {"addresses": addresses})
+            spec, state = {"podCIDR": f"10.10{index}.{number}.0/24"}, {"addresses": addresses}
+            self._put(cluster, "v1", "Node", None, member.node_name, spec=spec, status=state)
             range_ = pods or f"10.10{index}.{number}.0/24"
             self._put(
                 cluster,

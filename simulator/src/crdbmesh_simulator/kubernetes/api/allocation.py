@@ -1,4 +1,4 @@
-"""What Services get from the cluster's ranges: addresses and node ports.
+"""Addresses and node ports: a Service gets them from the cluster's ranges.
 
 After `pkg/registry/core/service/{storage,ipallocator,portallocator}` of Kubernetes 1.36.
 """

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may.
+"""Authentication and authorization of requests.
 
 A client is known by its certificate (common name and organizations), after
 `staging/src/k8s.io/apiserver/pkg/authentication/request/x509` of Kubernetes 1.36; k3s starts its API server with
@@ -23,7 +23,7 @@ _DISCOVERY = ("/api", "/apis", "/openapi", "/healthz", "/livez", "/readyz", "/ve
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who a request comes from."""
+    """The user that a request comes from."""
 
     name: str
     groups: frozenset[str]
@@ -31,7 +31,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What is asked for: something with a resource, or with another path."""
+    """The action that a request asks for: on a resource, or on another path."""
 
     verb: str
     group: str = ""

@@ -74,7 +74,7 @@ class Cluster:
         return [member for member in self.members.values() if member.role == "server"]
 
     def has_quorum(self) -> bool:
-        """Whether more than half of the etcd voters run; without it the API serves no request."""
+        """Tell whether more than half of the etcd voters run; without them the API serves no request."""
         voters = [member for member in self.servers() if member.voter_at is not None]
         return 2 * sum(member.running for member in voters) > len(voters)
 

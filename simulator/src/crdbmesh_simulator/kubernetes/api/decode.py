@@ -1,4 +1,4 @@
-"""Reading an object as its type: what it holds that the type does not know, and what has the wrong type.
+"""Reading an object as its type: finds fields that the type does not know, and values of the wrong type.
 
 Messages after Go's `encoding/json` and `sigs.k8s.io/json` as the API server passes them on; for custom resources
 after `apiextensions-apiserver/pkg/apiserver/validation`.
@@ -148,7 +148,7 @@ def find_corruption(text: str) -> str | None:
 
 
 def fits(type_: Type, value: Any) -> bool:
-    """Whether a value has its declared JSON type."""
+    """Tell whether a value has its declared JSON type."""
     kind = type_.kind
     if kind in ("struct", "map"):
         return isinstance(value, dict)
@@ -172,7 +172,7 @@ def fits(type_: Type, value: Any) -> bool:
 
 
 def find_mismatch(type_: Type, value: Any, path: fieldset.Path = ()) -> str | None:
-    """What keeps a value from being of a type, as server-side apply says it; None when nothing does."""
+    """Return why a value is not of a type, in the words of server-side apply; None when it is."""
     if value is None or type_.kind == "any":
         return None
     if not fits(type_, value):

@@ -1,4 +1,4 @@
-"""What the API server fills in when an object leaves it out.
+"""Defaults: the fields that the API server fills in when an object leaves them out.
 
 After `pkg/apis/{core,apps,batch,networking,rbac,storage,policy}/v1/defaults.go` and
 `pkg/registry/core/serviceaccount` admission of Kubernetes 1.36.

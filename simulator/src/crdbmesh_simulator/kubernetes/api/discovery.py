@@ -1,4 +1,4 @@
-"""What a server tells about itself: versions, groups, resources, which writes validate fields, and its health.
+"""Discovery: versions, groups and resources of a server, and which of its writes validate fields.
 
 The documents at `/version`, `/api`, `/apis`, `/api/v1`, `/apis/<group>/<version>` and `/openapi/v3` as Kubernetes 1.36
 serves them, in the form that every client reads. The OpenAPI documents list the PATCH operations only: kubectl learns

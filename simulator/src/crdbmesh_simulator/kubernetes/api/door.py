@@ -270,7 +270,7 @@ def make_context(cluster: Cluster, issued: Issued) -> ssl.SSLContext:
 
 
 def server_names(cluster: Cluster, member: Member, world: World) -> list[str]:
-    """What a server's certificate is valid for."""
+    """Return the host names and addresses that a server's certificate is valid for."""
     config = member.config
     names = [member.node_name, *_SERVICE_NAMES, "127.0.0.1", "::1"]
     names.append(f"kubernetes.default.svc.{cluster.config.get('cluster-domain') or 'cluster.local'}")

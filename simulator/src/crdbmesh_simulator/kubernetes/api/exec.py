@@ -144,7 +144,7 @@ class _Socket:
 
     @property
     def response(self) -> web.StreamResponse:
-        """What the HTTP handler returns in the end."""
+        """The response that the HTTP handler returns in the end."""
         return self._socket
 
     async def open(self, request: web.Request, asked: set[int]) -> None:

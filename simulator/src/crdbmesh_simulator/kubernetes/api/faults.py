@@ -1,4 +1,4 @@
-"""How faults of the Kubernetes API look from outside.
+"""Faults of the Kubernetes API, as clients see them.
 
 After `staging/src/k8s.io/apiserver` of Kubernetes 1.36: priority and fairness answers 429 in plain text, a store that
 is being initialised answers it with a Status; etcd's own errors come through as a 500 without a reason; k3s answers
@@ -73,7 +73,7 @@ class WatchDropped(Exception):  # noqa: N818 - not an error of the program
 
 
 class Watch:
-    """How long a watch lasts that is to be dropped.
+    """The end of a watch that is to be dropped.
 
     Args:
         events: how many it passes on.
@@ -106,7 +106,7 @@ class Watch:
 
 
 def dropped_watch(handler: Handler, call: Call) -> Watch | None:
-    """How a watch is dropped, or None when it lasts."""
+    """Return how a watch is dropped, or None when it lasts."""
     faults, name, key = handler.world.faults, "kube.watch_dropped", _key(handler, call)
     if not faults.happens(name, _places(handler), key):
         return None
@@ -116,7 +116,7 @@ def dropped_watch(handler: Handler, call: Call) -> Watch | None:
 
 
 def broken_exec(handler: Handler, call: Call) -> str:
-    """When an exec's connection breaks; empty when it does not."""
+    """Return when an exec's connection breaks: before its command runs, after, or never (empty)."""
     faults, name = handler.world.faults, "kube.exec_broken"
     pod = f"{handler.member.machine.location} {call.namespace}/{call.name}"
     return faults.choose(name, (BEFORE, AFTER), pod) if faults.happens(name, _places(handler), pod) else ""

@@ -24,7 +24,7 @@ class TypedError(Exception):
 
 @dataclass
 class Comparison:
-    """How two versions of an object differ."""
+    """The differences between two versions of an object."""
 
     added: set[Path] = field(default_factory=set)
     modified: set[Path] = field(default_factory=set)
@@ -155,7 +155,7 @@ def _indexed(type_: Type, elements: Any) -> dict[str, Any]:
 
 
 def compare(type_: Type, old: Any, new: Any) -> Comparison:
-    """What differs between two objects."""
+    """Compare two versions of an object."""
     result = Comparison()
     _compare(type_, old, new, (), result)
     return result

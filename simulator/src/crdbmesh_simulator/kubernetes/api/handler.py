@@ -1,4 +1,4 @@
-"""One cluster's API over HTTP: from a request's path to whoever answers it.
+"""One cluster's API over HTTP: from a request's path to the function that answers it.
 
 Paths and verbs as in the Kubernetes API conventions, the non-resource paths of the API server, and `/cacerts` and
 `/ping` of k3s's supervisor.
@@ -214,4 +214,4 @@ _BELOW: dict[str, Callable[[Handler, Call], Awaitable[web.StreamResponse]]] = {
     "portforward": portforward.serve,
     "proxy": proxy.serve,
 }
-"""Who answers for a subresource that is not a part of the object itself."""
+"""The functions that answer for subresources which are not a part of the object itself."""

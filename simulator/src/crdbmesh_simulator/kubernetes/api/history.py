@@ -1,4 +1,4 @@
-"""What happened to the objects of a cluster, kept for a while for those who watch."""
+"""Changes of a cluster's objects, kept for a while for watches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who owns which field of an object: `metadata.managedFields`, kept at every write.
+"""Owners of an object's fields: `metadata.managedFields`, kept at every write.
 
 After `staging/src/k8s.io/apimachinery/pkg/util/managedfields` of Kubernetes 1.36. How an applied configuration is
 merged is in `apply.py`.
@@ -42,7 +42,7 @@ _EMPTY: dict[str, Obj] = {
     "Job": {"template": _TEMPLATE},
     "CronJob": {"jobTemplate": {"metadata": {}, "spec": {"template": _TEMPLATE}}, "schedule": ""},
 }
-"""What an object of a kind holds before anything is set: fields that exist already have no owner of their own."""
+"""The fields that an object of a kind has before anything is set: they have no owner of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Manager:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What one manager owns, and since when."""
+    """The fields that one manager owns, and since when."""
 
     fields: FieldSet
     time: str
@@ -119,7 +119,7 @@ def _write(manager: Manager, entry: Entry) -> Obj:
 
 
 Warnings = list[str]
-"""Where a write notes what its client should be warned of."""
+"""The list to which a write adds warnings for its client."""
 
 
 class Workflow(ABC):
@@ -181,7 +181,7 @@ class Update(Workflow):
 
 
 def conflicts(entries: Entries, mine: Manager, difference: fieldset.Comparison) -> list[tuple[Manager, Path]]:
-    """What a write that is not forced would take from others."""
+    """Return the fields that a write would take from other managers."""
     touched = difference.added | difference.modified
     return [
         (manager, path)

@@ -1,4 +1,4 @@
-"""What names, labels, annotations and other words the API allows.
+"""Validation of names, labels, annotations and finalizers.
 
 After `staging/src/k8s.io/apimachinery/pkg/util/validation` of Kubernetes 1.36.
 """
@@ -55,7 +55,7 @@ _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 
 
 def check_finalizers(new: Obj, old: Obj) -> list[FieldError]:
-    """What is wrong with the finalizers that an update leaves: an object on its way out gets no new ones."""
+    """Check the finalizers that an update leaves: an object that is being deleted gets no new ones."""
     if not old.get("deletionTimestamp"):
         return []
     added = [str(each) for each in new.get("finalizers") or [] if each not in (old.get("finalizers") or [])]
@@ -67,7 +67,7 @@ def check_finalizers(new: Obj, old: Obj) -> list[FieldError]:
 
 
 def check_metadata(resource: Resource, meta: Obj) -> list[FieldError]:
-    """What is wrong with an object's metadata."""
+    """Check an object's metadata."""
     errors: list[FieldError] = []
     name = str(meta.get("name") or "")
     if not name:
@@ -99,7 +99,7 @@ def check_metadata(resource: Resource, meta: Obj) -> list[FieldError]:
 
 
 def check_name(resource: Resource, name: str) -> list[FieldError]:
-    """What is wrong with an object's name."""
+    """Check an object's name."""
     field = "metadata.name"
     if resource.kind in _FREE_KINDS:
         if name in (".", "..") or "/" in name or "%" in name:
@@ -113,7 +113,7 @@ def check_name(resource: Resource, name: str) -> list[FieldError]:
 
 
 def check_dns_1035(name: str, field: str) -> list[FieldError]:
-    """What keeps a word from being a DNS-1035 label."""
+    """Check that a word is a DNS-1035 label."""
     if len(name) > 63:
         return [status.invalid(field, name, "must be no more than 63 characters")]
     if not re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name):
@@ -122,7 +122,7 @@ def check_dns_1035(name: str, field: str) -> list[FieldError]:
 
 
 def check_label(name: str, field: str) -> list[FieldError]:
-    """What keeps a word from being an RFC 1123 label."""
+    """Check that a word is an RFC 1123 label."""
     if len(name) > 63:
         return [status.invalid(field, name, "must be no more than 63 characters")]
     if not re.fullmatch(_LABEL, name):
@@ -131,7 +131,7 @@ def check_label(name: str, field: str) -> list[FieldError]:
 
 
 def check_subdomain(name: str, field: str) -> list[FieldError]:
-    """What keeps a word from being an RFC 1123 subdomain."""
+    """Check that a word is an RFC 1123 subdomain."""
     if len(name) > 253:
         return [status.invalid(field, name, "must be no more than 253 characters")]
     if not re.fullmatch(_SUBDOMAIN, name):
@@ -140,7 +140,7 @@ def check_subdomain(name: str, field: str) -> list[FieldError]:
 
 
 def check_labels(labels: Any, field: str) -> list[FieldError]:
-    """What is wrong with a set of labels."""
+    """Check a set of labels."""
     errors: list[FieldError] = []
     for key, value in (labels or {}).items():
         errors += _check_qualified(str(key), field, key)
@@ -152,7 +152,7 @@ def check_labels(labels: Any, field: str) -> list[FieldError]:
 
 
 def check_data_keys(data: Any, field: str) -> list[FieldError]:
-    """What is wrong with the keys of a ConfigMap's or Secret's data."""
+    """Check the keys of a ConfigMap's or Secret's data."""
     errors: list[FieldError] = []
     for key in data or {}:
         if not re.fullmatch(_KEY, str(key)) or key in (".", ".."):

@@ -1,4 +1,4 @@
-"""What a client sends, and how it wants to be answered: content types and query options.
+"""Content types and query options of requests.
 
 After `staging/src/k8s.io/apiserver/pkg/endpoints/handlers/negotiation` and `metav1.{Create,Update,Patch,Delete}Options`
 of Kubernetes 1.36. Bodies are JSON (YAML for server-side apply), answers JSON; protobuf and CBOR are refused.
@@ -176,7 +176,7 @@ def _invalid(name: str, value: Any, why: str) -> status.StatusError:
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """How something is to be deleted."""
+    """The options of a DELETE."""
 
     propagation: str | None = None
     grace_s: int | None = None

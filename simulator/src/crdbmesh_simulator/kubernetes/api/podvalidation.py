@@ -1,4 +1,4 @@
-"""What makes a pod's spec valid.
+"""Validation of a pod's spec.
 
 After `ValidatePodSpec` and `ValidatePodUpdate` in `pkg/apis/core/validation` of Kubernetes 1.36.
 """
@@ -20,7 +20,7 @@ _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 
 
 def check_pod_spec(spec: Obj, path: str) -> list[FieldError]:
-    """What is wrong with a pod's spec."""
+    """Check a pod's spec."""
     errors: list[FieldError] = []
     volumes = _volumes(spec, path, errors)
     if not spec.get("containers"):
@@ -64,7 +64,7 @@ def check_pod_spec(spec: Obj, path: str) -> list[FieldError]:
 
 
 def check_pod_update(new: Obj, old: Obj) -> list[FieldError]:
-    """Which changes of a pod's spec are not allowed."""
+    """Check a change of a pod's spec."""
     if _fixed(new) == _fixed(old):
         return []
     why = (

@@ -17,7 +17,7 @@ _SMALLEST, _LARGEST = -9, 18
 
 
 def is_quantity(value: Any) -> bool:
-    """Whether a value is a resource quantity."""
+    """Tell whether a value is a resource quantity."""
     return not isinstance(value, bool) and _PATTERN.match(str(value)) is not None
 
 

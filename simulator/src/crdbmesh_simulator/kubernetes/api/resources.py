@@ -42,12 +42,12 @@ class Resource:
 
     @property
     def group_resource(self) -> str:
-        """How messages name it: `statefulsets.apps`, `pods`."""
+        """Its name in messages: `statefulsets.apps`, `pods`."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
     def key(self) -> tuple[str, str]:
-        """What its objects are stored under, whatever the version."""
+        """The key that its objects are stored under, whatever the version."""
         return (self.group, self.plural)
 
 

@@ -20,7 +20,7 @@ _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _SCALARS = ("string", "integer", "number", "boolean")
 
 _KEY_DEFAULTS: dict[str, str] = {"protocol": "TCP"}
-"""What a key of an associative list is when an element leaves it out."""
+"""The value of a key of an associative list when an element leaves it out."""
 
 
 @functools.cache
@@ -127,12 +127,12 @@ class Type:
 
     @property
     def open(self) -> bool:
-        """Whether fields that are not declared are kept."""
+        """Tell whether fields that are not declared are kept."""
         return bool(self.schema.get("x-kubernetes-preserve-unknown-fields"))
 
     @property
     def associative(self) -> bool:
-        """Whether it is a list whose elements have owners of their own."""
+        """Tell whether it is a list whose elements have owners of their own."""
         return self.kind == "list" and not self.atomic
 
     def child(self, key: str) -> Type:
@@ -146,7 +146,7 @@ class Type:
         return ANY
 
     def identify(self, element: Any) -> str:
-        """What tells an element of an associative list apart, as a FieldsV1 path element.
+        """Return the FieldsV1 path element that identifies an element of an associative list.
 
         Raises:
             ValueError: the element lacks a key.
@@ -170,7 +170,7 @@ class Type:
         return f"k:{json.dumps(found, separators=(',', ':'))}"
 
     def child_key_has_default(self, key: str) -> bool:
-        """Whether the server fills in a key of an element that lacks it."""
+        """Tell whether the server fills in a key of an element that lacks it."""
         return key in self.element.fields and not self.custom
 
 

@@ -79,7 +79,7 @@ def _check_key(key: str, whole: str) -> None:
 
 
 def matches_selector(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
-    """Whether labels satisfy a LabelSelector of an object; a missing one matches nothing."""
+    """Tell whether labels satisfy a LabelSelector of an object; a missing one matches nothing."""
     if selector is None:
         return False
     if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):

@@ -119,7 +119,7 @@ class Store:
         return self._history.subscribe(listener)
 
     def history(self, after: int, resource: Resource) -> Sequence[Event]:
-        """What changed after a version among the objects of a kind, oldest first.
+        """Return the changes of the objects of a kind after a version, oldest first.
 
         Raises:
             StatusError: 410, the history does not reach that far back.
@@ -199,27 +199,6 @@ class Store:
             workflow = managed.Update(manager, subresource, warnings)
             return self._update(resource, old, new, workflow, dry_run=dry_run)
 
-    def patch_status(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        name: str,
-        status: Obj,
-        *,
-        manager: str = managed.SYSTEM,
-    ) -> Obj:
-        """Set the top-level fields of an object's status that are given; the others stay.
-
-        Raises:
-            StatusError: 404.
-        """
-
-        def change(obj: Obj) -> Obj:
-            obj["status"] = {**(obj.get("status") or {}), **clone(status)}
-            return obj
-
-        return self.modify(resource, namespace, name, change, subresource="status", manager=manager)
-
     def apply(
         self,
         resource: Resource,
@@ -290,7 +269,7 @@ class Store:
             return result
 
     def is_gone(self, resource: Resource, obj: Obj) -> bool:
-        """Whether that very object is stored no longer."""
+        """Tell whether that very object is stored no longer."""
         meta = obj["metadata"]
         found = self.peek(resource, meta.get("namespace"), meta["name"])
         return found is None or found["metadata"]["uid"] != meta["uid"]

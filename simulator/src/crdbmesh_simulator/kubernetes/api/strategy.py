@@ -1,4 +1,4 @@
-"""What happens to an object on its way into the store, and out of it.
+"""Steps of an object on its way into the store, and out of it.
 
 Decoding, defaults, admission, allocation, validation and deletion by kind, in the order of the API server
 (`staging/src/k8s.io/apiserver/pkg/registry/rest/{create,update,delete}.go` of Kubernetes 1.36).
@@ -24,7 +24,7 @@ _SYSTEM_META = (
 NEVER_GIVEN = (
     "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation",
 )  # fmt: skip
-"""What a client cannot say of a new object's metadata."""
+"""Fields of a new object's metadata that a client cannot set."""
 
 _GENERATED_KINDS = frozenset({
     "Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "PodDisruptionBudget",
@@ -231,7 +231,7 @@ def mark_deleted(resource: Resource, obj: Obj, propagation: str | None, grace_s:
 
 
 def ends_with_update(resource: Resource, new: Obj) -> bool:
-    """Whether an update took away the last thing that kept a deleted object."""
+    """Tell whether an update took away the last thing that kept a deleted object."""
     meta = new["metadata"]
     if not meta.get("deletionTimestamp") or meta.get("finalizers") or meta.get("deletionGracePeriodSeconds"):
         return False

@@ -1,4 +1,4 @@
-"""What makes an object valid beyond its schema: the checks of the real API server that clients run into.
+"""Validation of objects beyond their schema: the checks of the real API server that clients run into.
 
 After `pkg/apis/{core,apps,batch,networking}/validation` of Kubernetes 1.36.
 """
@@ -20,7 +20,7 @@ DATA_LIMIT = 1024 * 1024
 
 
 def check(resource: Resource, new: Obj, old: Obj | None) -> list[FieldError]:
-    """What is wrong with an object that is to be stored."""
+    """Check an object that is to be stored."""
     errors = names.check_metadata(resource, new["metadata"])
     if old is not None:
         errors += names.check_finalizers(new["metadata"], old["metadata"])
@@ -33,7 +33,7 @@ def check(resource: Resource, new: Obj, old: Obj | None) -> list[FieldError]:
 
 
 def check_required(type_: Type, value: Any, path: str) -> list[FieldError]:
-    """Which required fields a value lacks."""
+    """Check that a value has its required fields."""
     errors: list[FieldError] = []
     if type_.kind == "struct" and isinstance(value, dict):
         errors += [

@@ -234,4 +234,4 @@ ANSWERS: dict[str, Callable[[Handler, Call], Awaitable[web.StreamResponse]]] = {
     "patch": patch_,
     "delete": delete,
 }
-"""Who answers a request for an object or a collection, by verb."""
+"""The functions that answer requests for an object or a collection, by verb."""

@@ -133,7 +133,7 @@ class _Stream:
             await self._send(*pair)
 
     def _translate(self, event: Event) -> tuple[str, Obj] | None:
-        """What a change is to this watcher: an object that no longer fits its selectors is deleted to it."""
+        """Return a change as this watcher sees it: an object that no longer fits its selectors is deleted to it."""
         if self._call.namespace and event.namespace != self._call.namespace:
             return None
         before = event.old is not None and self._chosen(event.old)

@@ -1,4 +1,4 @@
-"""What makes workloads valid: Deployments, StatefulSets, DaemonSets, Jobs and their like.
+"""Validation of workloads: Deployments, StatefulSets, DaemonSets, Jobs and their like.
 
 After `pkg/apis/{apps,batch}/validation` of Kubernetes 1.36.
 """
@@ -17,7 +17,7 @@ IMMUTABLE = "field is immutable"
 
 
 def find_changed(new: Obj, old: Obj | None, fields: Iterable[str], path: str, why: str = IMMUTABLE) -> list[FieldError]:
-    """Which fields differ that must not."""
+    """Check that fields did not change."""
     if old is None:
         return []
     return [
@@ -68,7 +68,7 @@ def _counts(spec: Obj, *fields: str) -> list[FieldError]:
 
 
 def check_deployment(new: Obj, old: Obj | None) -> list[FieldError]:
-    """What is wrong with a Deployment."""
+    """Check a Deployment."""
     spec = spec_of(new)
     errors = _counts(spec, "replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
     errors += _selector_errors(spec) + _template_errors(spec, ("Always",))
@@ -82,14 +82,14 @@ def check_deployment(new: Obj, old: Obj | None) -> list[FieldError]:
 
 
 def check_replica_set(new: Obj, old: Obj | None) -> list[FieldError]:
-    """What is wrong with a ReplicaSet."""
+    """Check a ReplicaSet."""
     spec = spec_of(new)
     errors = _counts(spec, "replicas", "minReadySeconds") + _selector_errors(spec) + _template_errors(spec, ("Always",))
     return errors + find_changed(spec, spec_of(old) if old else None, ("selector",), "spec")
 
 
 def check_daemon_set(new: Obj, old: Obj | None) -> list[FieldError]:
-    """What is wrong with a DaemonSet."""
+    """Check a DaemonSet."""
     spec = spec_of(new)
     errors = _counts(spec, "minReadySeconds", "revisionHistoryLimit") + _selector_errors(spec)
     return (
@@ -106,7 +106,7 @@ _MUTABLE_IN_SET = frozenset({
 
 
 def check_stateful_set(new: Obj, old: Obj | None) -> list[FieldError]:
-    """What is wrong with a StatefulSet."""
+    """Check a StatefulSet."""
     spec = spec_of(new)
     errors = names.check_label(str(new["metadata"]["name"]), "metadata.name")
     errors += _counts(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
@@ -126,7 +126,7 @@ def check_stateful_set(new: Obj, old: Obj | None) -> list[FieldError]:
 
 
 def check_job(new: Obj, old: Obj | None) -> list[FieldError]:
-    """What is wrong with a Job."""
+    """Check a Job."""
     spec = spec_of(new)
     errors = _counts(
         spec, "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"
@@ -141,7 +141,7 @@ def check_job(new: Obj, old: Obj | None) -> list[FieldError]:
 
 
 def check_cron_job(new: Obj, _old: Obj | None) -> list[FieldError]:
-    """What is wrong with a CronJob."""
+    """Check a CronJob."""
     spec = spec_of(new)
     errors: list[FieldError] = []
     schedule = str(spec.get("schedule") or "")
@@ -161,6 +161,6 @@ def check_cron_job(new: Obj, _old: Obj | None) -> list[FieldError]:
 
 
 def check_pod(new: Obj, old: Obj | None) -> list[FieldError]:
-    """What is wrong with a Pod."""
+    """Check a Pod."""
     errors = check_pod_spec(spec_of(new), "spec")
     return errors if old is None else errors + check_pod_update(spec_of(new), spec_of(old))
