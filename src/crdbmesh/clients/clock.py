@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 
-SHORTEST_S = 30.0
+SHORTEST_S = 120.0
 """A scaled deadline is not shorter than this, in real seconds, unless it was shorter before scaling."""
 
 
