@@ -184,7 +184,7 @@ class Town:
         client = self.client(name)
         try:
             given, out, err = client.exec_command(command, timeout=60)
-        except (EOFError, paramiko.SSHException):  # the machine went down meanwhile
+        except (EOFError, OSError, paramiko.SSHException):  # the machine went down meanwhile
             client.close()
             given, out, err = self.connect(name).exec_command(command, timeout=60)
         if stdin is not None:

@@ -75,15 +75,6 @@ def _jump(shell: Shell, words: list[str]) -> int:  # noqa: ARG001 - the form of 
     raise LoopError(again=words[0] == "continue")
 
 
-def _export(shell: Shell, words: list[str]) -> int:
-    for word in words[1:]:
-        name, equals, value = word.partition("=")
-        if equals:
-            shell.variables[name] = value
-        shell.exported.add(name)
-    return 0
-
-
 def _set(shell: Shell, words: list[str]) -> int:
     arguments = words[1:]
     while arguments:
@@ -172,6 +163,6 @@ def _echo(shell: Shell, words: list[str]) -> int:
 
 _BUILTINS: dict[str, Builtin] = {
     ":": _colon, "true": _colon, "false": _false, "cd": _cd, "exit": _exit, "break": _jump, "continue": _jump,
-    "export": _export, "set": _set, "exec": _exec, "read": _read, "command": _command, "trap": _trap,
+    "set": _set, "exec": _exec, "read": _read, "command": _command, "trap": _trap,
     "test": _test, "[": _test, "kill": _kill, "echo": _echo,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Commands that make, show, move and remove files: ls, stat, mkdir, rm, mv, cp, install, mktemp, touch, chmod, chown.
+"""Commands that make, show, move and remove files: ls, stat, mkdir, rm, mv, cp, install, mktemp, touch, chmod.
 
 Behaviour after the GNU coreutils manual.
 """
@@ -111,12 +111,6 @@ def _rm(process: Process) -> int:
     return status
 
 
-def _rmdir(process: Process) -> int:
-    for path in parse(process.argv[1:]).operands:
-        host_of(process).files.rmdir(process.path(path), process.actor)
-    return 0
-
-
 def _mv(process: Process) -> int:
     options = parse(process.argv[1:], "fT", {"force": "f", "no-target-directory": "T"})
     source, target = _two(process, options.operands)
@@ -195,31 +189,24 @@ def _touch(process: Process) -> int:
     return 0
 
 
-def _change(process: Process) -> int:
-    """`chmod` and `chown`."""
-    options = parse(process.argv[1:], "R")
-    files, text = host_of(process).files, options.operands[0] if options.operands else ""
-    if len(options.operands) < 2:
+def _chmod(process: Process) -> int:
+    operands = parse(process.argv[1:]).operands
+    if len(operands) < 2:
         raise UsageError("missing operand")
-    for operand in options.operands[1:]:
-        full = process.path(operand)
-        for path, _ in list(files.walk(full, process.actor)) if "R" in options else [(full, None)]:
-            try:
-                if process.name == "chmod":
-                    files.chmod(path, _symbolic(text, files.stat(path, process.actor)), process.actor)
-                else:
-                    files.chown(path, *_owner(process, text), process.actor)
-            except OSError as error:
-                process.complain(f"{process.name}: changing '{operand}': {os_error(error)}\n")
-                return 1
+    files = host_of(process).files
+    for operand in operands[1:]:
+        path = process.path(operand)
+        try:
+            inode = files.stat(path, process.actor)
+            mode = inode.permissions | 0o111 if operands[0] == "+x" else _mode(operands[0])
+            files.chmod(path, mode, process.actor)
+        except OSError as error:
+            process.complain(f"chmod: changing permissions of '{operand}': {os_error(error)}\n")
+            return 1
     return 0
 
 
-def _symbolic(text: str, inode: Inode) -> int:
-    return inode.permissions | 0o111 if text in ("+x", "a+x") else _mode(text)
-
-
 COMMANDS: dict[str, Command] = {
-    "ls": _ls, "stat": _stat, "mkdir": _mkdir, "rm": _rm, "rmdir": _rmdir, "mv": _mv, "cp": _cp, "install": _install,
-    "mktemp": _mktemp, "touch": _touch, "chmod": _change, "chown": _change,
+    "ls": _ls, "stat": _stat, "mkdir": _mkdir, "rm": _rm, "mv": _mv, "cp": _cp, "install": _install,
+    "mktemp": _mktemp, "touch": _touch, "chmod": _chmod,
 }  # fmt: skip
