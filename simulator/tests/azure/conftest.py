@@ -19,11 +19,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from azure.core.credentials import AccessToken
-from azure.mgmt.compute import ComputeManagementClient
-from azure.mgmt.network import NetworkManagementClient
-from azure.mgmt.resource.resources import ResourceManagementClient
-from azure.mgmt.resource.subscriptions import SubscriptionClient
+from simulator.tests.azure.sdk import Sdk
 
 from crdbmesh_simulator import tls
 from crdbmesh_simulator.azure import door
@@ -372,34 +368,8 @@ def bodies() -> Any:
     return Bodies
 
 
-class Sdk:
-    """Microsoft's SDK, pointed at a served subscription."""
-
-    def __init__(self, arm: Arm) -> None:
-        common: dict[str, Any] = {
-            "base_url": arm.url,
-            "credential_scopes": [f"{arm.url}/.default"],
-            "connection_verify": str(arm.ca_file),
-            "use_env_settings": False,
-            "polling_interval": 0.05,
-        }
-        self.resources = ResourceManagementClient(_Credential(), arm.subscription.id, **common)
-        self.network = NetworkManagementClient(_Credential(), arm.subscription.id, **common)
-        self.compute = ComputeManagementClient(_Credential(), arm.subscription.id, **common)
-        self.subscriptions = SubscriptionClient(_Credential(), **common)
-
-    def close(self) -> None:
-        for client in (self.resources, self.network, self.compute, self.subscriptions):
-            client.close()
-
-
-class _Credential:
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        return AccessToken(TOKEN, int(time.time()) + 3600)
-
-
 @pytest.fixture
 def sdk(arm: Arm) -> Iterator[Sdk]:
-    sdk = Sdk(arm)
+    sdk = Sdk(arm.url, str(arm.ca_file), arm.subscription.id, TOKEN)
     yield sdk
     sdk.close()
