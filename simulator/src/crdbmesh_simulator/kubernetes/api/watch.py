@@ -110,7 +110,7 @@ class _Stream:
                 if pending.done():
                     event, pending = pending.result(), None
                     await self._pass_on(event)
-                elif clock.now() >= bookmark_at and not closing.done():
+                elif self._bookmarks and clock.now() >= bookmark_at and not closing.done():
                     bookmark_at += _BOOKMARK_S
                     await self._bookmark()
         finally:
