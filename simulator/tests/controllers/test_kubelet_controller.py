@@ -174,13 +174,9 @@ def test_readiness_follows_its_probe_and_liveness_restarts(shared: Any, space: s
     )
     shared.create(pod("never", space, "port", "7000", container={"ports": ports, "readinessProbe": sick}))
     shared.create(pod("dying", space, "port", "7000", container={"ports": ports, "livenessProbe": sick}))
-    shared.create(
-        pod("asked", space, container={"readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 5}})
-    )
     shared.wait("a run", lambda: "running" in state(shared, "slow", space))
     assert not shared.ready("Pod", "slow", space)
     shared.wait("readiness", lambda: shared.ready("Pod", "slow", space))
-    shared.wait("the exec probe", lambda: shared.ready("Pod", "asked", space))
     shared.wait(
         "a restart", lambda: shared.find("Pod", "dying", space)["status"]["containerStatuses"][0]["restartCount"] > 0
     )

@@ -35,9 +35,6 @@ class Jobs(Controller):
         if objects.is_true(job, "Complete") or objects.is_true(job, "Failed"):
             return self._expire(job, now)
         spec = objects.spec(job)
-        if not spec.get("selector"):
-            job = self._select(job)
-            spec = objects.spec(job)
         pods = objects.owned(self.api.list("Pod", objects.namespace(job)), job)
         succeeded = [pod for pod in pods if objects.status(pod).get("phase") == "Succeeded"]
         failed = [pod for pod in pods if objects.status(pod).get("phase") == "Failed"]
@@ -75,15 +72,6 @@ class Jobs(Controller):
             ]
         self._status(job, active, succeeded, failed, finished)
         return due
-
-    def _select(self, job: Obj) -> Obj:
-        changed = self.api.copy(job)
-        spec, uid = changed["spec"], objects.uid(job)
-        spec["selector"] = {"matchLabels": {_UID_LABELS[0]: uid}}
-        labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {}) or {}
-        labels.update(dict.fromkeys(_UID_LABELS, uid) | {key: objects.name(job) for key in _NAME_LABELS})
-        spec["template"]["metadata"]["labels"] = labels
-        return self.api.replace(changed)
 
     def _create(self, job: Obj, count: int, failed: list[Obj], now: float) -> float | None:
         if count <= 0:

@@ -304,6 +304,9 @@ class PodWorker:
         self._images[image] = True
         self.box.programs[state.name] = program
         state.begin(program, now, f"{self.uid}{state.name}")
+        for probe in state.probes:
+            if "httpGet" not in probe.spec:
+                self.site.world.not_known("kubelet", f"{probe.kind} of container {state.name}: it is not one by HTTP")
         self._event("Normal", "Started", f"Container started: {state.name}")
         self.wake(now)
 
