@@ -36,7 +36,7 @@ def vm(world: World, machine: Machine) -> Observed:
     """
     name = names.machine(world.mesh.name, machine.region, machine.number)
     found = kinds.VM.find(world.session, world.group, name, expand="instanceView")
-    seen = resource.presence(world, f"VM {name}", found)
+    seen = resource.presence(world, kinds.VM, name, found)
     if found is None or seen.cause is not None:
         return seen
     wanted = desired.changeable(world.mesh, machine)

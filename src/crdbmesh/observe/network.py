@@ -78,7 +78,7 @@ def vnet(world: World, region: Region) -> Observed:
     """Judge a region's VNet with its subnet; subnets and ranges that others added to it are theirs."""
     name = names.network(world.mesh.name, region.name)
     found = kinds.VNET.find(world.session, world.group, name)
-    seen = resource.judge(world, f"VNet {name}", found, desired.network(world.mesh, region, found))
+    seen = resource.judge(world, kinds.VNET, name, found, desired.network(world.mesh, region, found))
     for moved in find_moved_ranges(found, region) if found is not None and seen.refusal is None else ():
         return replace(seen, refusal=resource.unchangeable(seen.title, f"the {moved[0]}'s range", *moved[1:]))
     return seen

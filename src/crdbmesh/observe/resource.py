@@ -28,12 +28,14 @@ class Observed:
         found: its body, or None when it does not exist.
         missing: what is not as it must be, in one line; None when it is right.
         refusal: why crdbmesh may not, or cannot, make it right; None when it can.
+        name: its name in Azure; empty for what is not named by one name alone.
     """
 
     title: str
     found: Body | None
     missing: str | None = None
     refusal: CrdbmeshError | None = None
+    name: str = ""
 
     @property
     def cause(self) -> str | None:
@@ -55,14 +57,14 @@ class Observed:
         return self if missing is None or self.cause is not None else replace(self, missing=missing)
 
 
-def look(world: World, kind: Kind, *path: str, wanted: Body) -> Observed:
+def look(world: World, kind: Kind, name: str, *, wanted: Body) -> Observed:
     """Compare a resource with the whole body that is wanted, tags included."""
-    return judge(world, f"{kind.title} {path[-1]}", kind.find(world.session, world.group, *path), wanted)
+    return judge(world, kind, name, kind.find(world.session, world.group, name), wanted)
 
 
-def judge(world: World, title: str, found: Body | None, wanted: Body) -> Observed:
+def judge(world: World, kind: Kind, name: str, found: Body | None, wanted: Body) -> Observed:
     """Compare a resource that was read with the whole body that is wanted."""
-    seen = presence(world, title, found)
+    seen = presence(world, kind, name, found)
     if found is None or seen.cause is not None:
         return seen
     if (where := location_of(found)) != location_of(wanted):
@@ -71,14 +73,14 @@ def judge(world: World, title: str, found: Body | None, wanted: Body) -> Observe
     return seen.with_missing(f"{seen.title}: {'; '.join(differences)}" if differences else None)
 
 
-def presence(world: World, title: str, found: Body | None) -> Observed:
+def presence(world: World, kind: Kind, name: str, found: Body | None) -> Observed:
     """Judge whether a resource is there, the mesh's own, and not being changed."""
+    title = f"{kind.title} {name}"
     if found is None:
-        return Observed(title, None, f"{title} is absent")
-    if (refusal := _foreign(world, title, found)) is not None:
-        return Observed(title, found, refusal=refusal)
+        return Observed(title, None, f"{title} is absent", name=name)
     state = found.get("properties", {}).get("provisioningState")
-    return Observed(title, found, None if state == "Succeeded" else f"{title} is {state}")
+    missing = None if state == "Succeeded" else f"{title} is {state}"
+    return Observed(title, found, missing, _foreign(world, title, found), name)
 
 
 def unchangeable(title: str, what: str, found: object, wanted: object) -> RefusedError:

@@ -43,11 +43,6 @@ class ResourceStep(RegionStep):
 
     kind: ClassVar[Kind]
 
-    @property
-    @abstractmethod
-    def resource(self) -> str:
-        """The resource's name in Azure."""
-
     @abstractmethod
     def observe(self) -> Observed:
         """Judge the resource as it is."""
@@ -66,9 +61,7 @@ class ResourceStep(RegionStep):
         if seen.refusal is not None:
             raise seen.refusal
         body = self.wanted(seen.found)
-        self.kind.ensure(
-            self.world.session, self.world.group, self.resource, body=with_tags_of(seen.found, body), say=say
-        )
+        self.kind.ensure(self.world.session, self.world.group, seen.name, body=with_tags_of(seen.found, body), say=say)
 
 
 def with_tags_of(found: Body | None, body: Body) -> Body:

@@ -15,7 +15,6 @@ from crdbmesh.errors import HostError, WaitError
 from crdbmesh.observe import machines
 from crdbmesh.observe.resource import Observed
 from crdbmesh.run.world import lost_folder
-from crdbmesh.spec import names
 from crdbmesh.steps import secrets
 from crdbmesh.steps.base import MachineStep, ResourceStep, with_tags_of
 
@@ -27,11 +26,6 @@ class Address(MachineStep, ResourceStep):
     """A machine's public address."""
 
     kind = kinds.PUBLIC_IP
-
-    @property
-    def resource(self) -> str:
-        """The public IP's name."""
-        return names.address(self.world.mesh.name, self.machine.region, self.machine.number)
 
     def observe(self) -> Observed:
         """Judge the public IP as it is."""
@@ -48,11 +42,6 @@ class Nic(MachineStep, ResourceStep):
 
     kind = kinds.NIC
 
-    @property
-    def resource(self) -> str:
-        """The interface's name."""
-        return names.nic(self.world.mesh.name, self.machine.region, self.machine.number)
-
     def observe(self) -> Observed:
         """Judge the interface as it is."""
         return machines.nic(self.world, self.machine)
@@ -67,11 +56,6 @@ class VirtualMachine(MachineStep, ResourceStep):
     """A machine's VM, running."""
 
     kind = kinds.VM
-
-    @property
-    def resource(self) -> str:
-        """The VM's name."""
-        return names.machine(self.world.mesh.name, self.machine.region, self.machine.number)
 
     def observe(self) -> Observed:
         """Judge the VM as it is; one that was made with another login key than ours is of no use."""
@@ -107,10 +91,10 @@ class VirtualMachine(MachineStep, ResourceStep):
         session, group = self.world.session, self.world.group
         is_settled = seen.found["properties"].get("provisioningState") == "Succeeded"
         if is_settled and not machines.is_running(seen.found):
-            kinds.start_vm(session, group, self.resource, say=say)
+            kinds.start_vm(session, group, seen.name, say=say)
             return
         body = with_tags_of(seen.found, self.wanted(seen.found))
-        self.kind.update(session, group, self.resource, body=body, say=say)
+        self.kind.update(session, group, seen.name, body=body, say=say)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

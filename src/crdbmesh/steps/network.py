@@ -13,7 +13,6 @@ from crdbmesh.desired import azure as desired
 from crdbmesh.engine.step import Gap
 from crdbmesh.observe import network
 from crdbmesh.observe.resource import Observed
-from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
 from crdbmesh.steps.base import MeshStep, ResourceStep
 
@@ -63,11 +62,6 @@ class Firewall(ResourceStep):
 
     kind = kinds.NSG
 
-    @property
-    def resource(self) -> str:
-        """The security group's name."""
-        return names.firewall(self.world.mesh.name, self.region.name)
-
     def observe(self) -> Observed:
         """Judge the security group as it is."""
         return network.firewall(self.world, self.region)
@@ -82,11 +76,6 @@ class Network(ResourceStep):
     """A region's VNet with its subnet."""
 
     kind = kinds.VNET
-
-    @property
-    def resource(self) -> str:
-        """The VNet's name."""
-        return names.network(self.world.mesh.name, self.region.name)
 
     def observe(self) -> Observed:
         """Judge the VNet as it is."""
