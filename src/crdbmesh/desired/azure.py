@@ -34,53 +34,38 @@ def tags(mesh: Mesh, region: str | None = None) -> dict[str, str]:
     return {**mesh.tags, **own}
 
 
+def _regional(mesh: Mesh, region: str, **fields: Any) -> Body:
+    """Return a resource of the mesh in a region, with its other fields."""
+    return {"location": region, "tags": tags(mesh, region), **fields}
+
+
 def firewall(mesh: Mesh, region: Region) -> Body:
     """Return the network security group with its three rules: SSH, Kubernetes API, NodePorts, from `allow_from` only.
 
     Traffic within the VNet and with peered ones is allowed by Azure's default rules.
     """
-    ports = {
-        "ssh": (100, str(mesh.ssh.port)),
-        "kubernetes-api": (200, str(KUBE_PORT)),
-        "node-ports": (300, NODE_PORTS),
-    }
-    return {
-        "location": region.name,
-        "tags": tags(mesh, region.name),
-        "properties": {
-            "securityRules": [
-                {"name": name, "properties": _allow(mesh, priority, port)} for name, (priority, port) in ports.items()
-            ]
-        },
-    }
+    ports = {"ssh": (100, str(mesh.ssh.port)), "kubernetes-api": (200, str(KUBE_PORT)), "node-ports": (300, NODE_PORTS)}
+    rules = [{"name": name, "properties": _allow(mesh, priority, port)} for name, (priority, port) in ports.items()]
+    return _regional(mesh, region.name, properties={"securityRules": rules})
 
 
 def network(mesh: Mesh, region: Region, found: Mapping[str, Any] | None = None) -> Body:
     """Return the VNet with its one subnet. Machines reach out through their own public IPs, so the subnet is private.
 
-    Args:
-        mesh: the spec.
-        region: whose VNet.
-        found: the VNet as it is: its peerings, and what others added to it, stay, where a PUT would remove them.
+    The peerings of the VNet that was found, and what others added to it, stay, where a PUT would remove them.
     """
     have = (found or {}).get("properties", {})
     own = str(region.ranges.vnet)
     prefixes = have.get("addressSpace", {}).get("addressPrefixes") or []
-    subnet = {
-        "name": names.SUBNET,
-        "properties": {"addressPrefix": str(region.ranges.subnet), "defaultOutboundAccess": False},
+    private = {"addressPrefix": str(region.ranges.subnet), "defaultOutboundAccess": False}
+    others = [one for one in have.get("subnets") or [] if one.get("name") != names.SUBNET]
+    peerings = have.get("virtualNetworkPeerings")
+    properties = {
+        "addressSpace": {"addressPrefixes": [own, *(prefix for prefix in prefixes if prefix != own)]},
+        "subnets": [{"name": names.SUBNET, "properties": private}, *others],
+        **({"virtualNetworkPeerings": peerings} if peerings else {}),
     }
-    body: Body = {
-        "location": region.name,
-        "tags": tags(mesh, region.name),
-        "properties": {
-            "addressSpace": {"addressPrefixes": [own, *(prefix for prefix in prefixes if prefix != own)]},
-            "subnets": [subnet, *(one for one in have.get("subnets") or [] if one.get("name") != names.SUBNET)],
-        },
-    }
-    if peerings := have.get("virtualNetworkPeerings"):
-        body["properties"]["virtualNetworkPeerings"] = peerings
-    return body
+    return _regional(mesh, region.name, properties=properties)
 
 
 def peering(mesh: Mesh, remote: Region, subscription: str) -> Body:
@@ -100,12 +85,8 @@ def peering(mesh: Mesh, remote: Region, subscription: str) -> Body:
 
 def public_address(mesh: Mesh, machine: Machine) -> Body:
     """Return a machine's public IP; also its way out, since the subnet has none."""
-    return {
-        "location": machine.region,
-        "tags": tags(mesh, machine.region),
-        "sku": {"name": "Standard", "tier": "Regional"},
-        "properties": {"publicIPAllocationMethod": "Static", "publicIPAddressVersion": "IPv4"},
-    }
+    properties = {"publicIPAllocationMethod": "Static", "publicIPAddressVersion": "IPv4"}
+    return _regional(mesh, machine.region, sku={"name": "Standard", "tier": "Regional"}, properties=properties)
 
 
 def nic(mesh: Mesh, machine: Machine, subscription: str) -> Body:
@@ -123,77 +104,50 @@ def nic(mesh: Mesh, machine: Machine, subscription: str) -> Body:
             "privateIPAddress": str(machine.address),
             "privateIPAllocationMethod": "Static",
             "subnet": network_id("virtualNetworks", names.network(mesh.name, machine.region), "subnets", names.SUBNET),
-            "publicIPAddress": {
-                **network_id("publicIPAddresses", public),
-                "properties": {"deleteOption": "Delete"},
-            },
+            "publicIPAddress": {**network_id("publicIPAddresses", public), "properties": {"deleteOption": "Delete"}},
         },
     }
-    return {
-        "location": machine.region,
-        "tags": tags(mesh, machine.region),
-        "properties": {
-            "ipConfigurations": [configuration],
-            "networkSecurityGroup": network_id("networkSecurityGroups", names.firewall(mesh.name, machine.region)),
-        },
-    }
+    firewall_id = network_id("networkSecurityGroups", names.firewall(mesh.name, machine.region))
+    properties = {"ipConfigurations": [configuration], "networkSecurityGroup": firewall_id}
+    return _regional(mesh, machine.region, properties=properties)
 
 
 def virtual_machine(
     mesh: Mesh, machine: Machine, subscription: str, *, zone: str | None, login_key: str, cloud_init: str
 ) -> Body:
-    """Return a machine's VM. Its disk and its NIC go when it goes.
-
-    Args:
-        mesh: the spec.
-        machine: which machine.
-        subscription: the subscription's id.
-        zone: availability zone, or None for none.
-        login_key: public key line.
-        cloud_init: user data; Azure never returns it.
-    """
+    """Return a machine's VM, with a public key line to log in with. Its disk and its NIC go when it goes."""
     publisher, offer, sku, version = mesh.machines.image.split(":")
     user = mesh.ssh.user
-    nic_id = resource_id(
-        subscription,
-        mesh.group_name,
-        "Microsoft.Network/networkInterfaces",
-        names.nic(mesh.name, machine.region, machine.number),
-    )
-    body: Body = {
-        "location": machine.region,
-        "tags": tags(mesh, machine.region),
-        "properties": {
-            "hardwareProfile": {"vmSize": machine.size},
-            "storageProfile": {
-                "imageReference": {"publisher": publisher, "offer": offer, "sku": sku, "version": version},
-                "osDisk": {
-                    "name": names.os_disk(mesh.name, machine.region, machine.number),
-                    "createOption": "FromImage",
-                    "caching": "ReadWrite",
-                    "diskSizeGB": mesh.machines.disk_gib,
-                    "deleteOption": "Delete",
-                    "managedDisk": {"storageAccountType": mesh.machines.disk_type},
-                },
+    nic_name = names.nic(mesh.name, machine.region, machine.number)
+    nic_id = resource_id(subscription, mesh.group_name, "Microsoft.Network/networkInterfaces", nic_name)
+    properties = {
+        "hardwareProfile": {"vmSize": machine.size},
+        "storageProfile": {
+            "imageReference": {"publisher": publisher, "offer": offer, "sku": sku, "version": version},
+            "osDisk": {
+                "name": names.os_disk(mesh.name, machine.region, machine.number),
+                "createOption": "FromImage",
+                "caching": "ReadWrite",
+                "diskSizeGB": mesh.machines.disk_gib,
+                "deleteOption": "Delete",
+                "managedDisk": {"storageAccountType": mesh.machines.disk_type},
             },
-            "osProfile": {
-                "computerName": machine.node,
-                "adminUsername": user,
-                "customData": base64.b64encode(cloud_init.encode()).decode(),
-                "linuxConfiguration": {
-                    "disablePasswordAuthentication": True,
-                    "ssh": {"publicKeys": [{"path": f"/home/{user}/.ssh/authorized_keys", "keyData": login_key}]},
-                },
-            },
-            "networkProfile": {
-                "networkInterfaces": [{"id": nic_id, "properties": {"primary": True, "deleteOption": "Delete"}}]
-            },
-            "diagnosticsProfile": {"bootDiagnostics": {"enabled": True}},
         },
+        "osProfile": {
+            "computerName": machine.node,
+            "adminUsername": user,
+            "customData": base64.b64encode(cloud_init.encode()).decode(),
+            "linuxConfiguration": {
+                "disablePasswordAuthentication": True,
+                "ssh": {"publicKeys": [{"path": f"/home/{user}/.ssh/authorized_keys", "keyData": login_key}]},
+            },
+        },
+        "networkProfile": {
+            "networkInterfaces": [{"id": nic_id, "properties": {"primary": True, "deleteOption": "Delete"}}]
+        },
+        "diagnosticsProfile": {"bootDiagnostics": {"enabled": True}},
     }
-    if zone is not None:
-        body["zones"] = [zone]
-    return body
+    return _regional(mesh, machine.region, properties=properties, **({"zones": [zone]} if zone is not None else {}))
 
 
 def changeable(mesh: Mesh, machine: Machine) -> Body:

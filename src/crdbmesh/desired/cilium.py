@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from crdbmesh.desired import LABELS, Object
+from crdbmesh.desired import Object, kube_object
 from crdbmesh.desired import machine as hosts
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh, Region
@@ -31,10 +31,7 @@ def values(mesh: Mesh, region: Region) -> dict[str, Any]:
         "tunnelProtocol": "vxlan",
         "ipam": {
             "mode": "cluster-pool",
-            "operator": {
-                "clusterPoolIPv4PodCIDRList": [str(region.ranges.pods)],
-                "clusterPoolIPv4MaskSize": 24,
-            },
+            "operator": {"clusterPoolIPv4PodCIDRList": [str(region.ranges.pods)], "clusterPoolIPv4MaskSize": 24},
         },
         "operator": {"replicas": 2 if several else 1},
         "hubble": {"enabled": False},
@@ -52,13 +49,8 @@ def ca_values(*, ca_cert: str, ca_key: str) -> dict[str, Any]:
 
 def secret(*, ca_cert: str, ca_key: str) -> Object:
     """Return the Secret from which the helm-controller takes the CA."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": names.CILIUM_VALUES_SECRET, "namespace": names.KUBE_SYSTEM, "labels": LABELS},
-        "type": "Opaque",
-        "data": {"values.yaml": _base64(yaml.safe_dump(ca_values(ca_cert=ca_cert, ca_key=ca_key)))},
-    }
+    data = {"values.yaml": _base64(yaml.safe_dump(ca_values(ca_cert=ca_cert, ca_key=ca_key)))}
+    return kube_object("v1", "Secret", names.CILIUM_VALUES_SECRET, names.KUBE_SYSTEM, type="Opaque", data=data)
 
 
 def chart(mesh: Mesh, region: Region) -> Object:
@@ -67,19 +59,15 @@ def chart(mesh: Mesh, region: Region) -> Object:
     `bootstrap` lets its job run before there is any pod network; `abort` keeps a failed upgrade from uninstalling
     the network under all pods, which the default policy does.
     """
-    return {
-        "apiVersion": "helm.cattle.io/v1",
-        "kind": "HelmChart",
-        "metadata": {"name": names.CILIUM, "namespace": names.KUBE_SYSTEM, "labels": LABELS},
-        "spec": {
-            "chart": hosts.helm_chart_url(),
-            "targetNamespace": names.KUBE_SYSTEM,
-            "bootstrap": True,
-            "failurePolicy": "abort",
-            "valuesContent": yaml.safe_dump(values(mesh, region), sort_keys=True),
-            "valuesSecrets": [{"name": names.CILIUM_VALUES_SECRET, "keys": ["values.yaml"]}],
-        },
+    spec = {
+        "chart": hosts.helm_chart_url(),
+        "targetNamespace": names.KUBE_SYSTEM,
+        "bootstrap": True,
+        "failurePolicy": "abort",
+        "valuesContent": yaml.safe_dump(values(mesh, region), sort_keys=True),
+        "valuesSecrets": [{"name": names.CILIUM_VALUES_SECRET, "keys": ["values.yaml"]}],
     }
+    return kube_object("helm.cattle.io/v1", "HelmChart", names.CILIUM, names.KUBE_SYSTEM, spec=spec)
 
 
 def _clustermesh(others: tuple[Region, ...], *, replicas: int) -> dict[str, Any]:
@@ -88,15 +76,8 @@ def _clustermesh(others: tuple[Region, ...], *, replicas: int) -> dict[str, Any]
         "maxConnectedClusters": 255,
         "apiserver": {
             "replicas": replicas,
-            "service": {
-                "type": "NodePort",
-                "nodePort": names.CLUSTERMESH_PORT,
-                "externalTrafficPolicy": "Cluster",
-            },
-            "tls": {
-                "authMode": "cluster",
-                "auto": {"enabled": True, "method": "cronJob", "schedule": "0 0 1 */4 *"},
-            },
+            "service": {"type": "NodePort", "nodePort": names.CLUSTERMESH_PORT, "externalTrafficPolicy": "Cluster"},
+            "tls": {"authMode": "cluster", "auto": {"enabled": True, "method": "cronJob", "schedule": "0 0 1 */4 *"}},
         },
         "config": {
             "enabled": True,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 
-from crdbmesh.desired import LABELS, Object
+from crdbmesh.desired import LABELS, Object, kube_object
 from crdbmesh.spec import names, versions
 from crdbmesh.spec.mesh import Mesh, Region
 
@@ -21,11 +21,7 @@ USER = 1000
 GRACE_SECONDS = 300
 """At least the sum of a drain's phases; the docs ask for 300 s or more."""
 
-_PROFILE = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "readOnlyRootFilesystem": True,
-}
+_PROFILE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 _POD_PROFILE = {
     "runAsNonRoot": True,
     "runAsUser": USER,
@@ -37,72 +33,37 @@ _POD_PROFILE = {
 
 def namespace(region: Region) -> Object:
     """Return the namespace; it is named after the region, since it is part of the pods' host names."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": region.name,
-            "labels": {**LABELS, "pod-security.kubernetes.io/enforce": "restricted"},
-        },
-    }
+    labels = {**LABELS, "pod-security.kubernetes.io/enforce": "restricted"}
+    return kube_object("v1", "Namespace", region.name, None, labels=labels)
 
 
 def secret(region: Region, name: str, files: dict[str, str]) -> Object:
     """Return a Secret of PEM files."""
     data = {file: base64.b64encode(text.encode()).decode() for file, text in files.items()}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "namespace": region.name, "labels": LABELS},
-        "type": "Opaque",
-        "data": data,
-    }
+    return kube_object("v1", "Secret", name, region.name, type="Opaque", data=data)
 
 
 def services(region: Region) -> list[Object]:
     """Return the service account, the two Services and the disruption budget."""
-    meta = {"namespace": region.name, "labels": {**LABELS, **APP}}
+    at, labels = region.name, {**LABELS, **APP}
     ports = [
         {"name": "grpc", "port": names.COCKROACH_PORT, "targetPort": "grpc"},
         {"name": "http", "port": names.COCKROACH_HTTP_PORT, "targetPort": "http"},
     ]
-    headless = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": APP, "ports": ports}
+    public = {"selector": APP, "ports": ports}
+    headless = {"clusterIP": "None", "publishNotReadyAddresses": True, **public}
+    budget = {"maxUnavailable": 1, "selector": {"matchLabels": APP}}
     return [
-        {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": names.COCKROACH, **meta},
-            "automountServiceAccountToken": False,
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": names.COCKROACH_PUBLIC, **meta},
-            "spec": {"selector": APP, "ports": ports},
-        },
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": names.COCKROACH, **meta}, "spec": headless},
-        {
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": {"name": names.COCKROACH_BUDGET, **meta},
-            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": APP}},
-        },
+        kube_object("v1", "ServiceAccount", names.COCKROACH, at, labels=labels, automountServiceAccountToken=False),
+        kube_object("v1", "Service", names.COCKROACH_PUBLIC, at, labels=labels, spec=public),
+        kube_object("v1", "Service", names.COCKROACH, at, labels=labels, spec=headless),
+        kube_object("policy/v1", "PodDisruptionBudget", names.COCKROACH_BUDGET, at, labels=labels, spec=budget),
     ]
 
 
 def zones(region: Region, labels: dict[str, str]) -> Object:
-    """Return the ConfigMap from node name to zone, where a pod reads its own node's for its locality.
-
-    Args:
-        region: the region.
-        labels: zone label by node name.
-    """
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": names.ZONES_CONFIGMAP, "namespace": region.name, "labels": LABELS},
-        "data": labels,
-    }
+    """Return the ConfigMap from node name to zone label, where a pod reads its own node's for its locality."""
+    return kube_object("v1", "ConfigMap", names.ZONES_CONFIGMAP, region.name, data=labels)
 
 
 def join(mesh: Mesh) -> list[str]:
@@ -163,10 +124,7 @@ def statefulset(mesh: Mesh, region: Region) -> Object:
             "periodSeconds": 5,
             "failureThreshold": 2,
         },
-        "resources": {
-            "requests": {"cpu": _cpu(spec.cpu), "memory": memory},
-            "limits": {"memory": memory},
-        },
+        "resources": {"requests": {"cpu": _cpu(spec.cpu), "memory": memory}, "limits": {"memory": memory}},
         "securityContext": _PROFILE,
         "volumeMounts": [
             {"name": "datadir", "mountPath": DATA},
@@ -175,20 +133,19 @@ def statefulset(mesh: Mesh, region: Region) -> Object:
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount of the pod's own
         ],
     }
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": APP},
+    }
     pod = {
         "serviceAccountName": names.COCKROACH,
         "automountServiceAccountToken": False,
         "securityContext": {**_POD_PROFILE, "fsGroupChangePolicy": "OnRootMismatch"},
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "affinity": _apart(region),
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "topology.kubernetes.io/zone",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": APP},
-            }
-        ],
+        "topologySpreadConstraints": [spread],
         "containers": [container],
         "volumes": [
             {"name": "certs", "secret": {"secretName": names.NODE_SECRET, "defaultMode": 0o440}},
@@ -196,29 +153,22 @@ def statefulset(mesh: Mesh, region: Region) -> Object:
             {"name": "tmp", "emptyDir": {}},
         ],
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
-        "metadata": {"name": names.COCKROACH, "namespace": region.name, "labels": {**LABELS, **APP}},
-        "spec": {
-            "serviceName": names.COCKROACH,
-            "replicas": region.replicas,
-            "podManagementPolicy": "Parallel",
-            "updateStrategy": {"type": "RollingUpdate"},
-            "selector": {"matchLabels": APP},
-            "template": {"metadata": {"labels": APP}, "spec": pod},
-            "volumeClaimTemplates": [
-                {
-                    "metadata": {"name": "datadir"},
-                    "spec": {
-                        "accessModes": ["ReadWriteOnce"],
-                        "storageClassName": "local-path",
-                        "resources": {"requests": {"storage": f"{spec.storage_gib}Gi"}},
-                    },
-                }
-            ],
-        },
+    claim = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "local-path",
+        "resources": {"requests": {"storage": f"{spec.storage_gib}Gi"}},
     }
+    wanted = {
+        "serviceName": names.COCKROACH,
+        "replicas": region.replicas,
+        "podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "RollingUpdate"},
+        "selector": {"matchLabels": APP},
+        "template": {"metadata": {"labels": APP}, "spec": pod},
+        "volumeClaimTemplates": [{"metadata": {"name": "datadir"}, "spec": claim}],
+    }
+    labels = {**LABELS, **APP}
+    return kube_object("apps/v1", "StatefulSet", names.COCKROACH, region.name, labels=labels, spec=wanted)
 
 
 def client(region: Region) -> Object:
@@ -241,16 +191,11 @@ def client(region: Region) -> Object:
         "containers": [container],
         "volumes": [{"name": "certs", "secret": {"secretName": names.CLIENT_SECRET, "defaultMode": 0o440}}],
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": names.COCKROACH_CLIENT, "namespace": region.name, "labels": {**LABELS, **labels}},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    }
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+    return kube_object(
+        "apps/v1", "Deployment", names.COCKROACH_CLIENT, region.name, labels={**LABELS, **labels}, spec=spec
+    )
 
 
 def _apart(region: Region) -> Object:
@@ -267,9 +212,4 @@ def _cpu(cpu: float) -> str:
 
 def marker(region: Region, data: dict[str, str]) -> Object:
     """Return the ConfigMap that says which node is initialised and, from then on, the cluster's id."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": names.INIT_MARKER, "namespace": region.name, "labels": LABELS},
-        "data": data,
-    }
+    return kube_object("v1", "ConfigMap", names.INIT_MARKER, region.name, data=data)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from crdbmesh.desired import LABELS, Object
+from crdbmesh.desired import Object, kube_object
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh, Region
 
@@ -21,20 +21,14 @@ MAX_UPSTREAMS = 15
 
 def service(region: Region) -> Object:
     """Return the NodePort Service in front of the region's CoreDNS."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": names.DNS_SERVICE, "namespace": names.KUBE_SYSTEM, "labels": LABELS},
-        "spec": {
-            "type": "NodePort",
-            "externalTrafficPolicy": "Cluster",
-            "selector": {"k8s-app": "kube-dns"},
-            "ports": [
-                {"name": "dns", "protocol": "UDP", "port": 53, "targetPort": 53, "nodePort": region.dns_port},
-                {"name": "dns-tcp", "protocol": "TCP", "port": 53, "targetPort": 53, "nodePort": region.dns_port},
-            ],
-        },
+    port = {"port": 53, "targetPort": 53, "nodePort": region.dns_port}
+    spec = {
+        "type": "NodePort",
+        "externalTrafficPolicy": "Cluster",
+        "selector": {"k8s-app": "kube-dns"},
+        "ports": [{"name": "dns", "protocol": "UDP", **port}, {"name": "dns-tcp", "protocol": "TCP", **port}],
     }
+    return kube_object("v1", "Service", names.DNS_SERVICE, names.KUBE_SYSTEM, spec=spec)
 
 
 def forwarders(mesh: Mesh, region: Region) -> Object | None:
@@ -45,12 +39,8 @@ def forwarders(mesh: Mesh, region: Region) -> Object | None:
     others = mesh.others(region)
     if not others:
         return None
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": names.COREDNS_CUSTOM, "namespace": names.KUBE_SYSTEM},
-        "data": {f"crdbmesh-{other.name}.server": block(other) for other in others},
-    }
+    data = {f"crdbmesh-{other.name}.server": block(other) for other in others}
+    return kube_object("v1", "ConfigMap", names.COREDNS_CUSTOM, names.KUBE_SYSTEM, labels={}, data=data)
 
 
 def block(remote: Region) -> str:
@@ -77,12 +67,6 @@ def coredns(mesh: Mesh, region: Region) -> Object:
     """Return our part of k3s's CoreDNS Deployment: a second replica, and a restart when the blocks change."""
     wanted = forwarders(mesh, region)
     digest = hashlib.sha256(json.dumps(wanted and wanted["data"], sort_keys=True).encode()).hexdigest()[:16]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": names.COREDNS, "namespace": names.KUBE_SYSTEM},
-        "spec": {
-            "replicas": min(2, len(region.machines)),
-            "template": {"metadata": {"annotations": {"crdbmesh.dev/forwarders": digest}}},
-        },
-    }
+    template = {"metadata": {"annotations": {"crdbmesh.dev/forwarders": digest}}}
+    spec = {"replicas": min(2, len(region.machines)), "template": template}
+    return kube_object("apps/v1", "Deployment", names.COREDNS, names.KUBE_SYSTEM, labels={}, spec=spec)

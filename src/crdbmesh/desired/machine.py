@@ -28,12 +28,8 @@ FIXED = ("token", "cluster-cidr", "service-cidr", "cluster-dns", "flannel-backen
 def cloud_init(mesh: Mesh, *, host_key: str, host_key_public: str) -> str:
     """Return user data that gives the machine the host key we made, so that its first connection can be verified.
 
-    The key is in the machine's custom data, which Azure keeps for the machine's life and shows to nobody by its API.
-
-    Args:
-        mesh: the spec.
-        host_key: OpenSSH private key, PEM.
-        host_key_public: its public line.
+    The key, OpenSSH PEM, is in the machine's custom data, which Azure keeps for the machine's life and shows to nobody
+    by its API.
     """
     document: dict[str, Any] = {
         "ssh_pwauth": False,
@@ -41,13 +37,8 @@ def cloud_init(mesh: Mesh, *, host_key: str, host_key_public: str) -> str:
         "ssh_keys": {"ed25519_private": _Block(host_key), "ed25519_public": host_key_public},
     }
     if mesh.ssh.port != 22:
-        document["write_files"] = [
-            {
-                "path": "/etc/ssh/sshd_config.d/10-crdbmesh.conf",
-                "content": f"Port {mesh.ssh.port}\n",
-                "permissions": "0644",
-            }
-        ]
+        path, content = "/etc/ssh/sshd_config.d/10-crdbmesh.conf", f"Port {mesh.ssh.port}\n"
+        document["write_files"] = [{"path": path, "content": content, "permissions": "0644"}]
         # Ubuntu listens through ssh.socket, whose port a generator reads from sshd_config at daemon-reload.
         document["runcmd"] = [
             ["systemctl", "daemon-reload"],
@@ -65,24 +56,15 @@ def k3s_config(
     zone: str,
     through: Machine | None,
 ) -> dict[str, Any]:
-    """Return the k3s configuration of one machine.
+    """Return the k3s configuration of one machine, which joins its cluster `through` a server, or begins one.
 
-    Args:
-        region: the machine's region.
-        machine: which machine.
-        through: the server by which it joins its cluster, or None when it begins one.
-        token: the cluster's token.
-        public_addresses: of the region's servers; named in the API's certificate.
-        zone: value of the zone label.
+    The servers' `public_addresses` are named in the API's certificate; `zone` is the value of the zone label.
     """
     own: dict[str, Any] = {
         "token": token,
         "node-name": machine.node,
         "node-ip": str(machine.address),
-        "node-label": [
-            f"topology.kubernetes.io/region={region.name}",
-            f"topology.kubernetes.io/zone={zone}",
-        ],
+        "node-label": [f"topology.kubernetes.io/region={region.name}", f"topology.kubernetes.io/zone={zone}"],
     }
     start: dict[str, Any] = {"cluster-init": True} if through is None else {"server": f"https://{through.address}:6443"}
     if machine not in region.servers:
