@@ -12,9 +12,7 @@ from crdbmesh.errors import CloudError
 def find_address(cloud: Cloud, timeout_s: float = 10.0) -> str:
     """Return this computer's IPv4 address as the internet sees it.
 
-    Args:
-        cloud: its `address_url` and `address_fallbacks` are asked in turn.
-        timeout_s: the deadline for each of them, in real seconds.
+    `address_url` and `address_fallbacks` are asked in turn, each for at most `timeout_s` real seconds.
 
     Raises:
         CloudError: none of them gave an address.

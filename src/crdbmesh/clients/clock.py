@@ -16,11 +16,7 @@ SHORTEST_S = 120.0
 
 
 class Clock:
-    """A clock that runs `scale` times as fast as the computer's.
-
-    Args:
-        scale: seconds of the cloud in a real second, above 0.
-    """
+    """A clock that runs `scale` times as fast as the computer's."""
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale

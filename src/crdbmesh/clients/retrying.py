@@ -25,13 +25,8 @@ def retrying(
 ) -> tenacity.Retrying:
     """Return what calls a function again; the last attempt's result or error is the caller's.
 
-    Args:
-        when: which results and errors are worth another attempt.
-        attempts: at most.
-        pause_s: seconds before the next one.
-        stop: once set, there is no other attempt, and a pause ends.
-        clock: the cloud's.
-        budget_s: there is no other attempt that would begin later than this.
+    `when` says which results and errors are worth another attempt, `pause_s` the seconds before it. None begins later
+    than `budget_s`, or once `stop` is set, which also ends a pause.
     """
 
     def pause(seconds: float) -> None:

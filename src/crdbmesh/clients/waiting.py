@@ -37,15 +37,9 @@ def wait_until(
 ) -> T:
     """Call `probe` until it gives a value.
 
-    Args:
-        probe: gives (value, what was seen); a value of None means that it has not come about. What it raises ends
-            the wait.
-        awaited: what is waited for, a noun phrase: `node eastus-1 Ready`.
-        deadline_s: how long to wait at most; the probe runs once more when it is reached.
-        interval_s: pause after the first probe. Later pauses grow a little and are jittered.
-        say: told whenever something else is seen.
-        stop: once set, the wait ends at its next pause.
-        clock: the cloud's.
+    `probe` gives a value, None while it has not come about, and what was seen; what it raises ends the wait. It runs
+    once more at the deadline. Pauses begin with `interval_s`, grow a little and are jittered. `awaited` is a noun
+    phrase, `node eastus-1 Ready`; `say` is told whenever something else is seen.
 
     Raises:
         WaitError: the deadline passed.

@@ -97,13 +97,8 @@ def run_demo(
 ) -> DemoResult:
     """Run the whole demo.
 
-    Args:
-        mesh: the spec; its SSH port is set to the simulator's.
-        azure: the simulated Azure, with nothing in it.
-        tell: called with each title and line.
-        watch: shows each run.
-        show: shows the mesh's health.
-        stop: once set, nothing new is started.
+    The spec's SSH port is set to the simulator's; the simulated Azure has nothing in it yet. `tell` takes each title
+    and line, `watch` shows each run, `show` the mesh's health. Once `stop` is set, nothing new is started.
 
     Raises:
         DemoError: something did not hold.
@@ -160,14 +155,8 @@ def keep(
 
     Its local folder is where every other command looks for it, so that these work in another terminal.
 
-    Args:
-        mesh: the spec; its SSH port is set to the simulator's.
-        azure: the simulated Azure, with nothing in it.
-        tell: called with each title and line.
-        watch: shows the run.
-        ready: called once the mesh is up.
-        stop: ends it once set.
-        root: the folder of all meshes' local folders.
+    The spec's SSH port is set to the simulator's; the simulated Azure has nothing in it yet. `ready` is called once the
+    mesh is up, and `stop` ends it.
 
     Raises:
         DemoError: it did not come up, or a mesh of that name is known already.

@@ -70,10 +70,7 @@ def find_mesh(given: specs.Given, cloud: Cloud, root: Path) -> Mesh | None:
 def run_doctor(mesh: Mesh | None, cloud: Cloud, folder: LocalFolder) -> DoctorResult:
     """Make every check; write nothing, neither to the cloud nor here.
 
-    Args:
-        mesh: the spec; without one, checks that need it are skipped.
-        cloud: the Azure cloud.
-        folder: the mesh's local folder, which need not exist.
+    Without a spec, checks that need it are skipped. The local folder need not exist.
 
     Raises:
         StoppedError: the operator interrupted.

@@ -101,15 +101,9 @@ def run_down(
 ) -> DownResult:
     """Delete it all, look again, and remove the local folder once nothing is left.
 
-    Args:
-        mesh: its name, which is the value of the tag.
-        cloud: where Azure is.
-        folder: the mesh's local folder; not needed.
-        notify: told of every event.
-        wait: until Azure has deleted; otherwise only until it has taken the order. Resources that go one by one are
-            always waited for, since the next depends on them.
-        forget_in: the environment that names the user's kubeconfig, to take the mesh's contexts out of it.
-        stop: once set, nothing new is started.
+    The local folder is not needed. Without `wait` this ends once Azure has taken the order; but resources that go one
+    by one are always waited for, since the next depends on them. `forget_in` is the environment that names the user's
+    kubeconfig, to take the mesh's contexts out of it. Once `stop` is set, nothing new is started.
 
     Raises:
         HeldError: another run is at work on this mesh.

@@ -58,12 +58,6 @@ def run_plan(
 ) -> PlanResult:
     """Make every check, then survey every step.
 
-    Args:
-        mesh: the spec.
-        cloud: the Azure cloud.
-        folder: the mesh's local folder.
-        warn: called with each warning of the checks.
-
     Raises:
         PreflightError: the checks found what would make `up` fail.
         CrdbmeshError: Azure or the local folder cannot be used at all.

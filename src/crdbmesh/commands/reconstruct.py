@@ -63,10 +63,6 @@ def _from_azure(meant: str | None, cloud: Cloud, unknown: str) -> Mesh:
 def reconstruct(session: Session, found: Inventory) -> Mesh:
     """Return the spec of what was found.
 
-    Args:
-        session: Azure.
-        found: of one mesh, in at least one region.
-
     Raises:
         CloudError: Azure cannot be read.
     """

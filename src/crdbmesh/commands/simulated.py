@@ -95,10 +95,6 @@ class SimulatedAzure:
 def serve(*, scale: float = SCALE, seed: int = 0) -> Iterator[SimulatedAzure]:
     """Start a simulated Azure, which ends with the block, or with this process: the simulator watches our pipe.
 
-    Args:
-        scale: simulated seconds per second.
-        seed: random seed of the simulator.
-
     Raises:
         DemoError: the simulator is not installed.
     """

@@ -45,10 +45,7 @@ def listed(text: str) -> list[str]:
 def choose(given: Given, cloud: Cloud, root: Path) -> Mesh:
     """Return the spec: flags over the file, or the kept spec when neither gives regions.
 
-    Args:
-        given: flags and variables.
-        cloud: the Azure cloud; it sets the SSH port unless the file does.
-        root: the folder of all meshes' local folders.
+    The cloud sets the SSH port unless the file does. `root` is the folder of all meshes' local folders.
 
     Raises:
         ConfigError: with every mistake.

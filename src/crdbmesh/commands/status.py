@@ -25,9 +25,7 @@ def run_status(mesh: Mesh, cloud: Cloud, folder: LocalFolder) -> Health:
 def document(health: Health, *, reconstructed: bool = False) -> dict[str, Any]:
     """Return the result as `--output json` prints it.
 
-    Args:
-        health: the health of the mesh.
-        reconstructed: True when the spec was made from tags, because the local folder is lost.
+    `reconstructed` says that the spec was made from tags, because the local folder is lost.
     """
     return {
         "command": "status",

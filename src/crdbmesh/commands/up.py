@@ -113,13 +113,7 @@ def run_up(
 ) -> UpResult:
     """Apply every step that does not hold.
 
-    Args:
-        mesh: the spec.
-        cloud: the Azure cloud.
-        folder: the mesh's local folder.
-        watch: shows the run.
-        warn: called with each warning of the checks.
-        stop: once set, nothing new is started.
+    `watch` shows the run, `warn` takes each warning of the checks. Once `stop` is set, nothing new is started.
 
     Raises:
         PreflightError: the checks found what would make it fail; nothing was created.

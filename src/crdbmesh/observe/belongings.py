@@ -120,10 +120,7 @@ def own_groups(session: Session, mesh: str) -> tuple[str, ...]:
 def belongs(resource: Resource, mesh: str, own: Collection[str]) -> bool:
     """Return True when a resource is the mesh's.
 
-    Args:
-        resource: with its id, type, name and tags.
-        mesh: the mesh's name.
-        own: the resource groups that are the mesh's own.
+    `own` are the resource groups that are the mesh's own.
     """
     owner = owner_of(resource)
     if owner is not None:

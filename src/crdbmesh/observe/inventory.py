@@ -66,11 +66,7 @@ def find(
 ) -> Inventory:
     """Find the resources of a mesh.
 
-    Args:
-        session: Azure.
-        mesh: its name.
-        vnets: every VNet of the subscription, if that is known already.
-        vms: every VM of the subscription, if that is known already.
+    `vnets` and `vms` are those of the whole subscription, if they are known already.
 
     Raises:
         CloudError: Azure cannot be read.
@@ -108,10 +104,7 @@ def list_machines(session: Session, mesh: str) -> frozenset[Place]:
 def describe_lost_secrets(mesh: Mesh, folder: LocalFolder, machines: Collection[Place]) -> tuple[str, str] | None:
     """Describe the secrets that are not in the local folder although machines were made with them.
 
-    Args:
-        mesh: the spec.
-        folder: the mesh's local folder.
-        machines: the mesh's machines that are in Azure.
+    `machines` are the mesh's machines that are in Azure.
 
     Returns:
         What is lost and what that means, and what can be done about it; None when nothing is lost.

@@ -30,11 +30,6 @@ def unready_nodes(kube: Kube, region: Region, nodes: Sequence[Body]) -> list[str
 
     The kubelet of a node whose agent does not come up says that there is no CNI plugin; the agent's pod says why.
 
-    Args:
-        kube: the region's cluster.
-        region: which.
-        nodes: the Nodes there are.
-
     Raises:
         KubeError: the agents' pods cannot be listed.
     """

@@ -19,14 +19,13 @@ from crdbmesh.spec.mesh import Machine, Region
 def address(world: World, machine: Machine) -> Observed:
     """Judge a machine's public IP."""
     name = names.address(world.mesh.name, machine.region, machine.number)
-    return resource.look(world, kinds.PUBLIC_IP, name, wanted=desired.public_address(world.mesh, machine))
+    return resource.look(world, kinds.PUBLIC_IP, name, desired.public_address(world.mesh, machine))
 
 
 def nic(world: World, machine: Machine) -> Observed:
     """Judge a machine's network interface."""
     name = names.nic(world.mesh.name, machine.region, machine.number)
-    wanted = desired.nic(world.mesh, machine, world.session.subscription_id)
-    return resource.look(world, kinds.NIC, name, wanted=wanted)
+    return resource.look(world, kinds.NIC, name, desired.nic(world.mesh, machine, world.session.subscription_id))
 
 
 def vm(world: World, machine: Machine) -> Observed:
@@ -36,10 +35,10 @@ def vm(world: World, machine: Machine) -> Observed:
     """
     name = names.machine(world.mesh.name, machine.region, machine.number)
     found = kinds.VM.find(world.session, world.group, name, expand="instanceView")
-    seen = resource.presence(world, kinds.VM, name, found)
+    wanted = desired.changeable(world.mesh, machine)
+    seen = resource.presence(world, kinds.VM, name, found, wanted)
     if found is None or seen.cause is not None:
         return seen
-    wanted = desired.changeable(world.mesh, machine)
     size = found["properties"].get("hardwareProfile", {}).get("vmSize", "")
     if size.lower() != machine.size.lower():
         return seen.with_missing(f"{seen.title}: size {machine.size} wanted, {size} found")

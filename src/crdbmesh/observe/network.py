@@ -67,7 +67,7 @@ def foreign_group(mesh: Mesh, found: Body) -> str | None:
 def firewall(world: World, region: Region) -> Observed:
     """Judge a region's network security group: our three rules and no other."""
     wanted = desired.firewall(world.mesh, region)
-    seen = resource.look(world, kinds.NSG, names.firewall(world.mesh.name, region.name), wanted=wanted)
+    seen = resource.look(world, kinds.NSG, names.firewall(world.mesh.name, region.name), wanted)
     ours = {rule["name"] for rule in wanted["properties"]["securityRules"]}
     rules = (seen.found or {}).get("properties", {}).get("securityRules") or []
     foreign = sorted(str(rule.get("name")) for rule in rules if rule.get("name") not in ours)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crdbmesh.clients.azure import compare
@@ -29,6 +29,7 @@ class Observed:
         missing: what is not as it must be, in one line; None when it is right.
         refusal: why crdbmesh may not, or cannot, make it right; None when it can.
         name: its name in Azure; empty for what is not named by one name alone.
+        wanted: the body that makes it right.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Observed:
     missing: str | None = None
     refusal: CrdbmeshError | None = None
     name: str = ""
+    wanted: Body = field(default_factory=dict)
 
     @property
     def cause(self) -> str | None:
@@ -57,14 +59,14 @@ class Observed:
         return self if missing is None or self.cause is not None else replace(self, missing=missing)
 
 
-def look(world: World, kind: Kind, name: str, *, wanted: Body) -> Observed:
+def look(world: World, kind: Kind, name: str, wanted: Body) -> Observed:
     """Compare a resource with the whole body that is wanted, tags included."""
     return judge(world, kind, name, kind.find(world.session, world.group, name), wanted)
 
 
 def judge(world: World, kind: Kind, name: str, found: Body | None, wanted: Body) -> Observed:
     """Compare a resource that was read with the whole body that is wanted."""
-    seen = presence(world, kind, name, found)
+    seen = presence(world, kind, name, found, wanted)
     if found is None or seen.cause is not None:
         return seen
     if (where := location_of(found)) != location_of(wanted):
@@ -73,14 +75,14 @@ def judge(world: World, kind: Kind, name: str, found: Body | None, wanted: Body)
     return seen.with_missing(f"{seen.title}: {'; '.join(differences)}" if differences else None)
 
 
-def presence(world: World, kind: Kind, name: str, found: Body | None) -> Observed:
+def presence(world: World, kind: Kind, name: str, found: Body | None, wanted: Body) -> Observed:
     """Judge whether a resource is there, the mesh's own, and not being changed."""
     title = f"{kind.title} {name}"
     if found is None:
-        return Observed(title, None, f"{title} is absent", name=name)
+        return Observed(title, None, f"{title} is absent", name=name, wanted=wanted)
     state = found.get("properties", {}).get("provisioningState")
     missing = None if state == "Succeeded" else f"{title} is {state}"
-    return Observed(title, found, missing, _foreign(world, title, found), name)
+    return Observed(title, found, missing, _foreign(world, title, found), name, wanted)
 
 
 def unchangeable(title: str, what: str, found: object, wanted: object) -> RefusedError:

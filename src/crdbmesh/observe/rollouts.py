@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from crdbmesh.clients import waiting
 from crdbmesh.clients.kube.client import Kube
 
 Body = Mapping[str, Any]
@@ -58,6 +60,14 @@ def read_missing(kube: Kube, kind: str, name: str, namespace: str) -> str | None
         KubeError: it cannot be read.
     """
     return explain(kube, kube.find("apps/v1", kind, name, namespace))
+
+
+def wait(
+    kube: Kube, kind: str, name: str, namespace: str, *, awaited: str, deadline_s: float, say: waiting.Say
+) -> None:
+    """Wait until an object of `apps/v1` is rolled out; raises as `Kube.wait` does."""
+    until = functools.partial(explain, kube)
+    kube.wait("apps/v1", kind, name, namespace, until, awaited=awaited, deadline_s=deadline_s, say=say)
 
 
 def stuck_at(pods: Iterable[Body]) -> str | None:

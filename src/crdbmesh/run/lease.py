@@ -84,17 +84,10 @@ class Holder:
 class Lease:
     """A mesh's lease, as one run takes, keeps and gives it back.
 
-    Args:
-        session: Azure.
-        group: the mesh's resource group; it must be there before the lease can be taken.
-        mesh: the mesh's name.
-        location: where the security group is made.
-        tags: of the mesh's resources.
-        command: what the run does: `up`.
-        origin: the id of the local folder whose lock the run holds; None without one.
-        shared: whether others have things in the group too.
-        lasts_s: how long it lasts unless it is renewed.
-        lost: called, in another thread, when somebody else has it, or when it ran out because Azure cannot be reached.
+    The group must be there before the lease can be taken; `shared` says that others have things in it too. `tags` are
+    those of the mesh's resources, and the security group is made in `location`. `command` says what the run does, `up`;
+    `origin` is the id of the local folder whose lock it holds. Unless renewed the lease lasts `lasts_s`. `lost` is
+    called, in another thread, when somebody else has it, or when it ran out because Azure cannot be reached.
 
     Attributes:
         held_by_other: why this run lost it, or None.

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
+from crdbmesh.clients import waiting
 from crdbmesh.clients.azure import capacity, kinds
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
@@ -33,11 +34,6 @@ LOST_FOLDER = "restore the mesh's local folder, or run `crdbmesh down` and start
 class World:
     """The world as one mesh sees it.
 
-    Args:
-        mesh: the spec.
-        session: Azure.
-        folder: the mesh's local folder.
-
     Attributes:
         stop: once set, every wait ends with StoppedError; it is the session's.
         clock: the cloud's; it is the session's.
@@ -58,11 +54,7 @@ class World:
     def open(cls, mesh: Mesh, cloud: Cloud, folder: LocalFolder, *, stop: threading.Event | None = None) -> Self:
         """Return the world through a new session. Call it in the main thread: the SDK's first imports must not race.
 
-        Args:
-            mesh: the spec.
-            cloud: where Azure is.
-            folder: the mesh's local folder.
-            stop: once set, every wait ends with StoppedError.
+        Once `stop` is set, every wait ends with StoppedError.
         """
         return cls(mesh, Session(cloud, stop=stop), folder)
 
@@ -89,6 +81,20 @@ class World:
     def deadline(self, deadline_s: float) -> float:
         """Return a deadline multiplied by the spec's patience."""
         return deadline_s * self.mesh.patience
+
+    def wait_until(
+        self, probe: Callable[[], tuple[T | None, str]], *, awaited: str, deadline_s: float, say: waiting.Say
+    ) -> T:
+        """Ask about every second, as patiently as the spec says; see `clients.waiting.wait_until`."""
+        return waiting.wait_until(
+            probe,
+            awaited=awaited,
+            deadline_s=self.deadline(deadline_s),
+            interval_s=1.0,
+            say=say,
+            stop=self.stop,
+            clock=self.clock,
+        )
 
     def login_key(self) -> pki.SSHKey:
         """Return the key pair that crdbmesh logs in with, made for this mesh."""
@@ -195,9 +201,7 @@ class World:
     def kube(self, region: str, *, manager: str = "crdbmesh") -> Kube:
         """Return a region's Kubernetes API, through the first of its servers that answers.
 
-        Args:
-            region: which.
-            manager: in whose name objects are applied.
+        Objects are applied in the name of `manager`.
 
         Raises:
             KubeError: there is no kubeconfig yet, or no server answers.

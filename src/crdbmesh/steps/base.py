@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from crdbmesh.clients.azure.kinds import Kind
-from crdbmesh.clients.waiting import Say, wait_until
+from crdbmesh.clients.kube.client import Kube
+from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import Body, Object
 from crdbmesh.engine.step import Gap, Step
 from crdbmesh.errors import KubeError
+from crdbmesh.observe import rollouts
 from crdbmesh.observe.resource import Observed
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Region
@@ -28,6 +30,11 @@ class RegionStep(MeshStep):
     """A step about one region."""
 
     region: Region
+
+    @property
+    def kube(self) -> Kube:
+        """The region's Kubernetes API; a KubeError when none of its servers answers."""
+        return self.world.kube(self.region.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +54,6 @@ class ResourceStep(RegionStep):
     def observe(self) -> Observed:
         """Judge the resource as it is."""
 
-    @abstractmethod
-    def wanted(self, found: Body | None) -> Body:
-        """Return the whole body to send, for a resource that is as `found` says."""
-
     def check(self) -> Gap | None:
         """Judge the resource as it is."""
         return self.observe().gap()
@@ -60,8 +63,8 @@ class ResourceStep(RegionStep):
         seen = self.observe()
         if seen.refusal is not None:
             raise seen.refusal
-        body = self.wanted(seen.found)
-        self.kind.ensure(self.world.session, self.world.group, seen.name, body=with_tags_of(seen.found, body), say=say)
+        body = with_tags_of(seen.found, seen.wanted)
+        self.kind.ensure(self.world.session, self.world.group, seen.name, body=body, say=say)
 
 
 def with_tags_of(found: Body | None, body: Body) -> Body:
@@ -86,7 +89,7 @@ class ObjectsStep(RegionStep):
 
     def check(self) -> Gap | None:
         """Compare every object with what is there, then what follows from them."""
-        kube = self.world.kube(self.region.name)
+        kube = self.kube
         for wanted in self.objects():
             if differences := kube.covers(wanted):
                 return Gap(f"{wanted['kind']} {wanted['metadata']['name']}: {'; '.join(differences[:3])}")
@@ -99,10 +102,37 @@ class ObjectsStep(RegionStep):
         Fields that the spec names are taken from whoever set them since: somebody with kubectl, or k3s's deploy
         controller, which owns CoreDNS's replica count by default. What the spec does not name stays theirs.
         """
-        kube = self.world.kube(self.region.name)
+        kube = self.kube
         for wanted in self.objects():
             kube.apply(wanted, force=True)
         self.settle(say)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentStep(ObjectsStep):
+    """Objects of which the last is a Deployment, which must be rolled out as well."""
+
+    deadline_s: ClassVar[float]
+
+    @abstractmethod
+    def awaited(self) -> str:
+        """Return the name, for messages, of the Deployment that is waited for."""
+
+    def missing(self) -> str | None:
+        """Say why the Deployment does not run as applied yet; None when it does."""
+        missing = rollouts.read_missing(self.kube, "Deployment", *self._deployment())
+        return f"{self.region.name}: {missing}" if missing else None
+
+    def settle(self, say: Say) -> None:
+        """Wait for the Deployment to be up; one with a configuration that it cannot read never is."""
+        deadline_s = self.world.deadline(self.deadline_s)
+        rollouts.wait(
+            self.kube, "Deployment", *self._deployment(), awaited=self.awaited(), deadline_s=deadline_s, say=say
+        )
+
+    def _deployment(self) -> tuple[str, str]:
+        metadata = self.objects()[-1]["metadata"]
+        return metadata["name"], metadata["namespace"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +168,9 @@ class AwaitedStep(MeshStep):
             found = self.check()
             return (True, "") if found is None else (None, found.summary)
 
-        wait_until(
+        self.world.wait_until(
             probe,
             awaited=self.awaited(),
-            deadline_s=self.world.deadline(self.deadline_s),
-            interval_s=1.0,
+            deadline_s=self.deadline_s,
             say=say,
-            stop=self.world.stop,
-            clock=self.world.clock,
         )

@@ -8,42 +8,27 @@ first machine is up, Cilium when its first server answers, whatever the other re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from crdbmesh.engine.step import Step
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Region
 from crdbmesh.steps import cilium, clustermesh, cockroach, dns, initialise, k3s, machines, network, software
 
-STAGES = ("network", "machines", "k3s", "cilium", "dns", "cockroachdb")
-"""Columns of the progress display, in order."""
-
-_STAGE_OF = {
-    "providers": "network",
-    "group": "network",
-    "firewall": "network",
-    "network": "network",
-    "peerings": "network",
-    "address": "machines",
-    "nic": "machines",
-    "machine": "machines",
-    "host": "machines",
-    "software": "k3s",
-    "k3s": "k3s",
-    "kubeconfig": "k3s",
-    "cilium": "cilium",
-    "nodes": "cilium",
-    "clustermesh": "cilium",
-    "dns": "dns",
-    "reach": "dns",
-    "namespace": "cockroachdb",
-    "certificates": "cockroachdb",
-    "services": "cockroachdb",
-    "cockroachdb": "cockroachdb",
-    "client": "cockroachdb",
-    "init": "cockroachdb",
-    "proof": "cockroachdb",
+_STEPS = {
+    "network": ("providers", "group", "firewall", "network", "peerings"),
+    "machines": ("address", "nic", "machine", "host"),
+    "k3s": ("software", "k3s", "kubeconfig"),
+    "cilium": ("cilium", "nodes", "clustermesh"),
+    "dns": ("dns", "reach"),
+    "cockroachdb": ("namespace", "certificates", "services", "cockroachdb", "client", "init", "proof"),
 }
+_STAGE_OF = {step: stage for stage, named in _STEPS.items() for step in named}
+
+STAGES = tuple(_STEPS)
+"""Columns of the progress display, in order."""
 
 
 def steps(world: World) -> list[Step]:
@@ -66,64 +51,41 @@ def place(step_name: str) -> tuple[str, str]:
     return ("mesh" if "-" in head else head), _STAGE_OF[tail.rpartition("/")[2]]
 
 
+def _step(kind: Callable[..., Step], name: str, *after: str, **more: Any) -> Step:
+    return kind(name=name, after=frozenset(after), **more)
+
+
 def _groundwork(world: World) -> Iterator[Step]:
-    yield network.Providers(name="mesh/providers", world=world)
-    yield network.Group(name="mesh/group", after=frozenset({"mesh/providers"}), world=world)
+    yield _step(network.Providers, "mesh/providers", world=world)
+    yield _step(network.Group, "mesh/group", "mesh/providers", world=world)
 
 
 def _region(world: World, region: Region) -> Iterator[Step]:
-    at = region.name
-    grounded = frozenset({"mesh/group"})
-    yield network.Firewall(name=f"{at}/firewall", after=grounded, world=world, region=region)
-    yield network.Network(name=f"{at}/network", after=grounded, world=world, region=region)
+    at, step = region.name, functools.partial(_step, world=world, region=region)
+    yield step(network.Firewall, f"{at}/firewall", "mesh/group")
+    yield step(network.Network, f"{at}/network", "mesh/group")
     for machine in region.machines:
         yield from _machine(world, region, machine)
-    yield k3s.Kubeconfig(name=f"{at}/kubeconfig", after=frozenset({f"{at}/node1/k3s"}), world=world, region=region)
-    yield cilium.Cilium(name=f"{at}/cilium", after=frozenset({f"{at}/kubeconfig"}), world=world, region=region)
-    joined = frozenset(f"{at}/node{machine.number}/k3s" for machine in region.machines)
-    yield cilium.Nodes(name=f"{at}/nodes", after=joined | {f"{at}/cilium"}, world=world, region=region)
-    yield cockroach.Namespace(name=f"{at}/namespace", after=frozenset({f"{at}/kubeconfig"}), world=world, region=region)
-    yield cockroach.Certificates(
-        name=f"{at}/certificates", after=frozenset({f"{at}/namespace"}), world=world, region=region
-    )
-    yield cockroach.Services(name=f"{at}/services", after=frozenset({f"{at}/namespace"}), world=world, region=region)
-    yield dns.Forwarders(name=f"{at}/dns", after=frozenset({f"{at}/nodes"}), world=world, region=region)
-    yield cockroach.Pods(
-        name=f"{at}/cockroachdb",
-        after=frozenset({f"{at}/nodes", f"{at}/certificates", f"{at}/services"}),
-        world=world,
-        region=region,
-    )
+    yield step(k3s.Kubeconfig, f"{at}/kubeconfig", f"{at}/node1/k3s")
+    yield step(cilium.Cilium, f"{at}/cilium", f"{at}/kubeconfig")
+    joined = [f"{at}/node{machine.number}/k3s" for machine in region.machines]
+    yield step(cilium.Nodes, f"{at}/nodes", f"{at}/cilium", *joined)
+    yield step(cockroach.Namespace, f"{at}/namespace", f"{at}/kubeconfig")
+    yield step(cockroach.Certificates, f"{at}/certificates", f"{at}/namespace")
+    yield step(cockroach.Services, f"{at}/services", f"{at}/namespace")
+    yield step(dns.Forwarders, f"{at}/dns", f"{at}/nodes")
+    yield step(cockroach.Pods, f"{at}/cockroachdb", f"{at}/nodes", f"{at}/certificates", f"{at}/services")
 
 
 def _machine(world: World, region: Region, machine: Machine) -> Iterator[Step]:
     at = f"{region.name}/node{machine.number}"
-    yield machines.Address(
-        name=f"{at}/address", after=frozenset({"mesh/group"}), world=world, region=region, machine=machine
-    )
-    yield machines.Nic(
-        name=f"{at}/nic",
-        after=frozenset({f"{region.name}/firewall", f"{region.name}/network", f"{at}/address"}),
-        world=world,
-        region=region,
-        machine=machine,
-    )
-    yield machines.VirtualMachine(
-        name=f"{at}/machine", after=frozenset({f"{at}/nic"}), world=world, region=region, machine=machine
-    )
-    yield machines.HostReady(
-        name=f"{at}/host", after=frozenset({f"{at}/machine"}), world=world, region=region, machine=machine
-    )
-    yield software.Software(
-        name=f"{at}/software", after=frozenset({f"{at}/host"}), world=world, region=region, machine=machine
-    )
-    yield k3s.Member(
-        name=f"{at}/k3s",
-        after=frozenset({f"{at}/software"}) | _joins_after(region, machine),
-        world=world,
-        region=region,
-        machine=machine,
-    )
+    step = functools.partial(_step, world=world, region=region, machine=machine)
+    yield step(machines.Address, f"{at}/address", "mesh/group")
+    yield step(machines.Nic, f"{at}/nic", f"{region.name}/firewall", f"{region.name}/network", f"{at}/address")
+    yield step(machines.VirtualMachine, f"{at}/machine", f"{at}/nic")
+    yield step(machines.HostReady, f"{at}/host", f"{at}/machine")
+    yield step(software.Software, f"{at}/software", f"{at}/host")
+    yield step(k3s.Member, f"{at}/k3s", f"{at}/software", *_joins_after(region, machine))
 
 
 def _joins_after(region: Region, machine: Machine) -> frozenset[str]:
@@ -141,38 +103,28 @@ def _joins_after(region: Region, machine: Machine) -> frozenset[str]:
 def _peerings(world: World) -> Iterator[Step]:
     """A step per pair. Azure wants one writer per VNet at a time, so a pair holds both of its VNets."""
     for one, other in world.mesh.pairs():
-        networks = frozenset({f"{one.name}/network", f"{other.name}/network"})
-        yield network.Peerings(
-            name=f"{one.name}-{other.name}/peerings",
-            after=networks,
-            exclusive=networks,
-            world=world,
-            pair=(one, other),
-        )
+        nets = frozenset({f"{one.name}/network", f"{other.name}/network"})
+        name = f"{one.name}-{other.name}/peerings"
+        yield _step(network.Peerings, name, *nets, exclusive=nets, world=world, pair=(one, other))
 
 
 def _between(world: World, region: Region) -> Iterator[Step]:
     everyone = world.mesh.all_regions()
+    step = functools.partial(_step, world=world, region=region)
     resolving = {f"{other.name}/{thing}" for other in everyone for thing in ("dns", "cockroachdb")}
     if len(everyone) > 1:
         peered = {f"{one.name}-{other.name}/peerings" for one, other in world.mesh.pairs() if region in (one, other)}
         nodes = {f"{other.name}/nodes" for other in everyone}
-        links = f"{region.name}/clustermesh"
-        yield clustermesh.Links(name=links, after=frozenset(peered | nodes), world=world, region=region)
-        resolving.add(links)
-    yield cockroach.Reach(name=f"{region.name}/reach", after=frozenset(resolving), world=world, region=region)
+        yield step(clustermesh.Links, f"{region.name}/clustermesh", *peered, *nodes)
+        resolving.add(f"{region.name}/clustermesh")
+    yield step(cockroach.Reach, f"{region.name}/reach", *resolving)
 
 
 def _database(world: World) -> Iterator[Step]:
     everyone = world.mesh.all_regions()
-    first = everyone[0]
-    yield cockroach.Client(
-        name=f"{first.name}/client",
-        after=frozenset({f"{first.name}/nodes", f"{first.name}/certificates", f"{first.name}/services"}),
-        world=world,
-        region=first,
-    )
-    safe = {f"{region.name}/cockroachdb" for region in everyone} | {f"{first.name}/client"}
-    safe |= {f"{region.name}/reach" for region in everyone}
-    yield initialise.Initialised(name="mesh/init", after=frozenset(safe), world=world)
-    yield initialise.Proof(name="mesh/proof", after=frozenset({"mesh/init"}), world=world)
+    first, at = everyone[0], everyone[0].name
+    needed = (f"{at}/nodes", f"{at}/certificates", f"{at}/services")
+    yield _step(cockroach.Client, f"{at}/client", *needed, world=world, region=first)
+    safe = [f"{region.name}/{thing}" for region in everyone for thing in ("cockroachdb", "reach")]
+    yield _step(initialise.Initialised, "mesh/init", f"{at}/client", *safe, world=world)
+    yield _step(initialise.Proof, "mesh/proof", "mesh/init", world=world)

@@ -35,14 +35,12 @@ class Cilium(ObjectsStep):
     def objects(self) -> list[Object]:
         """Return the Secret with the CA, then the HelmChart that reads it."""
         ca = self.world.cilium_ca()
-        return [
-            cilium.secret(ca_cert=ca.cert_pem, ca_key=ca.key_pem),
-            cilium.chart(self.world.mesh, self.region),
-        ]
+        secret = cilium.secret(ca_cert=ca.cert_pem, ca_key=ca.key_pem)
+        return [secret, cilium.chart(self.world.mesh, self.region)]
 
     def check(self) -> Gap | None:
         """Refuse another CA: every running agent and every other cluster trusts the one it has."""
-        kube = self.world.kube(self.region.name)
+        kube = self.kube
         found = kube.find("v1", "Secret", names.CILIUM_VALUES_SECRET, names.KUBE_SYSTEM)
         if found is not None and found.get("data") != self.objects()[0]["data"]:
             raise lost_folder(f"Cilium of {self.region.name}")
@@ -77,7 +75,7 @@ class Cilium(ObjectsStep):
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole chart is applied, whatever differs
         """Apply the chart; if it is as wanted but something that it brings is gone, have it installed again."""
-        kube = self.world.kube(self.region.name)
+        kube = self.kube
         kube.wait(
             "apiextensions.k8s.io/v1",
             "CustomResourceDefinition",
@@ -90,7 +88,11 @@ class Cilium(ObjectsStep):
         )
         before, job_before = self._inputs(kube), helm.find_job(kube, names.CILIUM)
         covered = not any(kube.covers(wanted) for wanted in self.objects())
-        if self._delete_broken(kube) or (covered and not helm.is_under_way(job_before)):
+        # Helm goes on from the revision before those that broke off, and takes over what they made.
+        broken = helm.list_broken(kube, names.CILIUM)
+        for name in broken:
+            kube.delete("v1", "Secret", name, names.KUBE_SYSTEM, wait=True)
+        if broken or (covered and not helm.is_under_way(job_before)):
             # The helm-controller makes a job that is gone anew, and that runs `helm upgrade --install`.
             job = helm.job(names.CILIUM)
             kube.delete(
@@ -101,16 +103,6 @@ class Cilium(ObjectsStep):
         # The job that is there may still be the one of the chart before.
         outdated = job_before if self._inputs(kube) != before else None
         self._wait(kube, str(outdated["metadata"]["uid"]) if outdated else None, say)
-
-    def _delete_broken(self, kube: Kube) -> bool:
-        """Take revisions that broke off out of Helm's way; False when there are none.
-
-        Helm goes on from the one before. What a broken one made carries its name, and is taken over.
-        """
-        broken = helm.list_broken(kube, names.CILIUM)
-        for name in broken:
-            kube.delete("v1", "Secret", name, names.KUBE_SYSTEM, wait=True)
-        return bool(broken)
 
     def _inputs(self, kube: Kube) -> list[Any]:
         """Return what the helm-controller makes the install job from, as the cluster has it now."""
@@ -149,14 +141,14 @@ class Nodes(RegionStep):
 
     def check(self) -> Gap | None:
         """Look at the nodes, then at the agents."""
-        kube = self.world.kube(self.region.name)
+        kube = self.kube
         unready = k3s.unready_nodes(kube, self.region, kube.list("v1", "Node"))
         missing = "; ".join(unready) or rollouts.read_missing(kube, "DaemonSet", names.CILIUM, names.KUBE_SYSTEM)
         return Gap(f"{self.region.name}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Wait: nodes become ready when their agent is up."""
-        kube = self.world.kube(self.region.name)
+        kube = self.kube
         kube.wait_all(
             "v1",
             "Node",
@@ -166,12 +158,11 @@ class Nodes(RegionStep):
             deadline_s=self.world.deadline(READY_DEADLINE_S),
             say=say,
         )
-        kube.wait(
-            "apps/v1",
+        rollouts.wait(
+            kube,
             "DaemonSet",
             names.CILIUM,
             names.KUBE_SYSTEM,
-            functools.partial(rollouts.explain, kube),
             awaited=f"the Cilium agents of {self.region.name}",
             deadline_s=self.world.deadline(READY_DEADLINE_S),
             say=say,

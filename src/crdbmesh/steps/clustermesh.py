@@ -22,6 +22,6 @@ class Links(RegionStep, AwaitedStep):
     def missing(self) -> str | None:
         """Ask every agent and every kvstoremesh."""
         remotes = [other.name for other in self.world.mesh.others(self.region)]
-        unready = links.read_unready(self.world.kube(self.region.name), remotes)
+        unready = links.read_unready(self.kube, remotes)
         causes = [cause for found in unready.values() for cause in found]
         return f"{self.region.name}: {'; '.join(causes)}" if causes else None

@@ -19,7 +19,7 @@ from crdbmesh.local import pki
 from crdbmesh.observe import database, dns, rollouts
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import names
-from crdbmesh.steps.base import AwaitedStep, ObjectsStep, RegionStep
+from crdbmesh.steps.base import AwaitedStep, DeploymentStep, ObjectsStep, RegionStep
 
 START_DEADLINE_S = 900.0
 RENEW_BEFORE = timedelta(days=30)
@@ -51,7 +51,7 @@ class Certificates(RegionStep):
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Issue anew, from the same CA, what is absent or not right."""
-        kube = self.world.kube(self.region.name)
+        kube = self.kube
         ca = self.world.cockroach_ca()
         now = datetime.now(UTC)
         for name, leaf in self._leaves().items():
@@ -74,7 +74,7 @@ class Certificates(RegionStep):
         return leaves
 
     def _find(self, name: str) -> dict[str, str] | None:
-        found = self.world.kube(self.region.name).find("v1", "Secret", name, self.region.name)
+        found = self.kube.find("v1", "Secret", name, self.region.name)
         if found is None:
             return None
         data = found.get("data") or {}
@@ -104,10 +104,8 @@ class Services(ObjectsStep):
 
     def objects(self) -> list[Object]:
         """Return the objects."""
-        labels = {
-            machine.node: hosts.zone_label(self.region.name, self.world.zone_of(machine))
-            for machine in self.region.machines
-        }
+        zones = ((machine.node, self.world.zone_of(machine)) for machine in self.region.machines)
+        labels = {node: hosts.zone_label(self.region.name, zone) for node, zone in zones}
         return [*cockroach.services(self.region), cockroach.zones(self.region, labels)]
 
 
@@ -121,8 +119,7 @@ class Pods(ObjectsStep):
 
     def check(self) -> Gap | None:
         """Refuse what a StatefulSet cannot change, and fewer pods: their data would be lost."""
-        kube = self.world.kube(self.region.name)
-        found = kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
+        found = self.kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
         if found is not None:
             self._refuse_loss(found)
         else:
@@ -131,19 +128,17 @@ class Pods(ObjectsStep):
 
     def apply(self, gap: Gap, say: Say) -> None:
         """Apply it. Where the database serves, one region at a time replaces its pods, so that it keeps serving."""
-        kube = self.world.kube(self.region.name)
-        found = kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
+        found = self.kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
         if found is None or not found.get("status", {}).get("readyReplicas"):
             ObjectsStep.apply(self, gap, say)
             return
         with self.world.turn("rollout"):
             ObjectsStep.apply(self, gap, say)
-            kube.wait(
-                "apps/v1",
+            rollouts.wait(
+                self.kube,
                 "StatefulSet",
                 names.COCKROACH,
                 self.region.name,
-                functools.partial(rollouts.explain, kube),
                 awaited=f"the CockroachDB pods of {self.region.name}, one after the other",
                 deadline_s=self.world.deadline(START_DEADLINE_S * self.region.replicas),
                 say=say,
@@ -151,12 +146,11 @@ class Pods(ObjectsStep):
 
     def missing(self) -> str | None:
         """Say which pod does not run, and why; None when all do."""
-        kube = self.world.kube(self.region.name)
-        return database.not_running(self.region, kube.list("v1", "Pod", self.region.name, labels=database.PODS))
+        return database.not_running(self.region, self.kube.list("v1", "Pod", self.region.name, labels=database.PODS))
 
     def settle(self, say: Say) -> None:
         """Wait for the pods to run."""
-        self.world.kube(self.region.name).wait_all(
+        self.kube.wait_all(
             "v1",
             "Pod",
             self.region.name,
@@ -176,10 +170,9 @@ class Pods(ObjectsStep):
     def _refuse_loss_of_claims(self) -> None:
         """Refuse by the volume claims: they outlive a deleted StatefulSet, and a new one uses them again."""
         head = f"datadir-{names.COCKROACH}-"
-        kube = self.world.kube(self.region.name)
         claims = {
             int(number): claim
-            for claim in kube.list("v1", "PersistentVolumeClaim", self.region.name)
+            for claim in self.kube.list("v1", "PersistentVolumeClaim", self.region.name)
             if (number := str(claim["metadata"]["name"]).removeprefix(head)).isdigit()
         }
         self._refuse_fewer(max(claims, default=-1) + 1)
@@ -224,34 +217,20 @@ class Reach(RegionStep, AwaitedStep):
     def missing(self) -> str | None:
         """Ask the resolver and connect, from inside the pod."""
         targets = [other.name for other in self.world.mesh.others(self.region)] or [self.region.name]
-        unreached = dns.read_unreached(self.world.kube(self.region.name), self.region.name, targets)
+        unreached = dns.read_unreached(self.kube, self.region.name, targets)
         return "; ".join(f"{self.region.name} -> {target}: {why}" for target, why in unreached.items()) or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Client(ObjectsStep):
+class Client(DeploymentStep):
     """The client pod in the first region: it alone holds the root client certificate."""
+
+    deadline_s = START_DEADLINE_S
 
     def objects(self) -> list[Object]:
         """Return its Deployment."""
         return [cockroach.client(self.region)]
 
-    def missing(self) -> str | None:
-        """Say why it does not run yet; None when it does."""
-        kube = self.world.kube(self.region.name)
-        missing = rollouts.read_missing(kube, "Deployment", names.COCKROACH_CLIENT, self.region.name)
-        return f"{self.region.name}: {missing}" if missing else None
-
-    def settle(self, say: Say) -> None:
-        """Wait until it runs."""
-        kube = self.world.kube(self.region.name)
-        kube.wait(
-            "apps/v1",
-            "Deployment",
-            names.COCKROACH_CLIENT,
-            self.region.name,
-            functools.partial(rollouts.explain, kube),
-            awaited=f"the CockroachDB client pod in {self.region.name}",
-            deadline_s=self.world.deadline(START_DEADLINE_S),
-            say=say,
-        )
+    def awaited(self) -> str:
+        """Name the client pod, for messages."""
+        return f"the CockroachDB client pod in {self.region.name}"

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from crdbmesh.clients import database
-from crdbmesh.clients.waiting import Say, wait_until
+from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import cockroach
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
@@ -100,14 +100,11 @@ class Initialised(MeshStep):
             ]
             return (None, "; ".join(unclear[:3])) if unclear and not members else (members, "")
 
-        return wait_until(
+        return self.world.wait_until(
             probe,
             awaited="every CockroachDB pod to wait for its initialisation",
-            deadline_s=self.world.deadline(JOIN_DEADLINE_S),
-            interval_s=1.0,
+            deadline_s=JOIN_DEADLINE_S,
             say=say,
-            stop=self.world.stop,
-            clock=self.world.clock,
         )
 
     def _refuse_lost(self) -> None:
@@ -158,14 +155,11 @@ class Initialised(MeshStep):
             except CrdbmeshError as error:
                 return None, str(error)
 
-        found = wait_until(
+        found = self.world.wait_until(
             ask,
             awaited="the cluster's id",
-            deadline_s=self.world.deadline(JOIN_DEADLINE_S),
-            interval_s=1.0,
+            deadline_s=JOIN_DEADLINE_S,
             say=say,
-            stop=self.world.stop,
-            clock=self.world.clock,
         )
         if len(set(found.values())) > 1:
             raise _several(found)

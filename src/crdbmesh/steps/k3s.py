@@ -10,7 +10,7 @@ import yaml
 
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.ssh.host import Host
-from crdbmesh.clients.waiting import Say, wait_until
+from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import azure as resources
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
@@ -51,9 +51,8 @@ class Member(MachineStep):
                 return Gap(f"{self.machine.node}: {service} is {said or 'unknown'}, not {answer}")
         if self.machine == self.region.servers[0]:
             return None
-        missing = observed.not_joined(
-            _find_node(self.world.kube(self.region.name), self.machine.node), server=self._is_server
-        )
+        node = self.kube.find("v1", "Node", self.machine.node)
+        missing = observed.not_joined(node, server=self._is_server)
         return Gap(f"{self.machine.node}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
@@ -74,28 +73,15 @@ class Member(MachineStep):
             say(f"restarting {service}")
             host.run(f"systemctl restart --no-block {service}", sudo=True)
         # The unit is Type=notify and restarted when it fails, so it is active once k3s serves.
-        wait_until(
+        self.world.wait_until(
             lambda: _service_state(host, service),
             awaited=f"{service} on {self.machine.node}",
-            deadline_s=self.world.deadline(START_DEADLINE_S),
-            interval_s=1.0,
+            deadline_s=START_DEADLINE_S,
             say=say,
-            stop=self.world.stop,
-            clock=self.world.clock,
         )
         if self.machine == self.region.servers[0]:
             return
-        kube = self.world.kube(self.region.name)
-        kube.wait(
-            "v1",
-            "Node",
-            self.machine.node,
-            None,
-            lambda node: observed.not_joined(node, server=self._is_server),
-            awaited=f"node {self.machine.node} to join",
-            deadline_s=self.world.deadline(VOTER_DEADLINE_S),
-            say=say,
-        )
+        _await_node(self, self.machine, "join", say)
 
     @property
     def _is_server(self) -> bool:
@@ -129,7 +115,7 @@ class Member(MachineStep):
                 self.world.folder.write(contents.begun(self.region.name), "")
                 return None
         try:
-            kube = self.world.kube(self.region.name)
+            kube = self.kube
             nodes = {node["metadata"]["name"] for node in kube.list("v1", "Node")}
         except KubeError as error:
             self.world.forget_kube(self.region.name)
@@ -203,7 +189,7 @@ class Kubeconfig(RegionStep):
         if server != self._server():
             return Gap(f"{self.region.name}: the kubeconfig names {server}, which is not {self._server()}")
         try:
-            node = _find_node(self.world.kube(self.region.name), self.region.servers[0].node)
+            node = self.kube.find("v1", "Node", self.region.servers[0].node)
         except KubeError as error:
             self.world.forget_kube(self.region.name)
             return Gap(str(error))
@@ -225,32 +211,33 @@ class Kubeconfig(RegionStep):
 
         def connected() -> tuple[Kube | None, str]:
             try:
-                return self.world.kube(self.region.name), ""
+                return self.kube, ""
             except KubeError as error:
                 return None, str(error)
 
-        kube = wait_until(
+        self.world.wait_until(
             connected,
             awaited=f"the Kubernetes API of {self.region.name}",
-            deadline_s=self.world.deadline(VOTER_DEADLINE_S),
-            interval_s=1.0,
-            say=say,
-            stop=self.world.stop,
-            clock=self.world.clock,
-        )
-        kube.wait(
-            "v1",
-            "Node",
-            first.node,
-            None,
-            lambda node: observed.not_joined(node, server=True),
-            awaited=f"node {first.node} to register",
-            deadline_s=self.world.deadline(VOTER_DEADLINE_S),
+            deadline_s=VOTER_DEADLINE_S,
             say=say,
         )
+        _await_node(self, first, "register", say)
 
     def _server(self) -> str:
         return f"https://{self.world.public_address(self.region.servers[0])}:{resources.KUBE_PORT}"
+
+
+def _await_node(step: RegionStep, machine: Machine, to: str, say: Say) -> None:
+    step.kube.wait(
+        "v1",
+        "Node",
+        machine.node,
+        None,
+        lambda node: observed.not_joined(node, server=machine in step.region.servers),
+        awaited=f"node {machine.node} to {to}",
+        deadline_s=step.world.deadline(VOTER_DEADLINE_S),
+        say=say,
+    )
 
 
 def _lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,10 +256,6 @@ def _service_state(host: Host, service: str) -> tuple[bool | None, str]:
     log = host.run(f"journalctl -u {service} -t k3s -n 3 --no-pager -o cat", sudo=True, check=False).stdout
     again = "" if restarts == "0" else f", restarted {restarts} times"
     return None, f"{state}{again}: {' | '.join(log.strip().splitlines())}"
-
-
-def _find_node(kube: Kube, name: str) -> dict[str, Any] | None:
-    return kube.find("v1", "Node", name)
 
 
 def _parsed(text: bytes) -> Mapping[str, Any]:

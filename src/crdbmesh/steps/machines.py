@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.waiting import Say
-from crdbmesh.desired import Body
 from crdbmesh.desired import azure as desired
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
@@ -31,10 +30,6 @@ class Address(MachineStep, ResourceStep):
         """Judge the public IP as it is."""
         return machines.address(self.world, self.machine)
 
-    def wanted(self, found: Body | None) -> Body:  # noqa: ARG002
-        """Return the public IP."""
-        return desired.public_address(self.world.mesh, self.machine)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nic(MachineStep, ResourceStep):
@@ -45,10 +40,6 @@ class Nic(MachineStep, ResourceStep):
     def observe(self) -> Observed:
         """Judge the interface as it is."""
         return machines.nic(self.world, self.machine)
-
-    def wanted(self, found: Body | None) -> Body:  # noqa: ARG002
-        """Return the interface."""
-        return desired.nic(self.world.mesh, self.machine, self.world.session.subscription_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,35 +57,28 @@ class VirtualMachine(MachineStep, ResourceStep):
                 raise lost_folder(seen.title)
         return seen
 
-    def wanted(self, found: Body | None) -> Body:
-        """Return the VM to create, or what Azure can change of one that is there."""
-        world, mesh = self.world, self.world.mesh
-        if found is not None:
-            return desired.changeable(mesh, self.machine)
-        host_key = world.host_key(self.machine)
-        return desired.virtual_machine(
-            mesh,
-            self.machine,
-            world.session.subscription_id,
-            zone=world.zone_of(self.machine),
-            login_key=world.login_key().public,
-            cloud_init=hosts.cloud_init(mesh, host_key=host_key.private, host_key_public=host_key.public),
-        )
-
-    def apply(self, gap: Gap, say: Say) -> None:
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Create it, or start it again, or change its size or its tags."""
         seen = self.observe()
+        world, session, group = self.world, self.world.session, self.world.group
         if seen.found is None:
-            secrets.make(self.world)
-            ResourceStep.apply(self, gap, say)
+            secrets.make(world)
+            key = world.host_key(self.machine)
+            body = desired.virtual_machine(
+                world.mesh,
+                self.machine,
+                session.subscription_id,
+                zone=world.zone_of(self.machine),
+                login_key=world.login_key().public,
+                cloud_init=hosts.cloud_init(world.mesh, host_key=key.private, host_key_public=key.public),
+            )
+            self.kind.ensure(session, group, seen.name, body=with_tags_of(None, body), say=say)
             return
-        session, group = self.world.session, self.world.group
         is_settled = seen.found["properties"].get("provisioningState") == "Succeeded"
         if is_settled and not machines.is_running(seen.found):
             kinds.start_vm(session, group, seen.name, say=say)
             return
-        body = with_tags_of(seen.found, self.wanted(seen.found))
-        self.kind.update(session, group, seen.name, body=body, say=say)
+        self.kind.update(session, group, seen.name, body=with_tags_of(seen.found, seen.wanted), say=say)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from typing import ClassVar
 from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.waiting import Say
-from crdbmesh.desired import Body
 from crdbmesh.desired import azure as desired
 from crdbmesh.engine.step import Gap
 from crdbmesh.observe import network
@@ -66,10 +65,6 @@ class Firewall(ResourceStep):
         """Judge the security group as it is."""
         return network.firewall(self.world, self.region)
 
-    def wanted(self, found: Body | None) -> Body:  # noqa: ARG002
-        """Return the security group with its rules."""
-        return desired.firewall(self.world.mesh, self.region)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network(ResourceStep):
@@ -80,10 +75,6 @@ class Network(ResourceStep):
     def observe(self) -> Observed:
         """Judge the VNet as it is."""
         return network.vnet(self.world, self.region)
-
-    def wanted(self, found: Body | None) -> Body:
-        """Return the VNet with its subnet, and with the peerings and subnets that it has besides."""
-        return desired.network(self.world.mesh, self.region, found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,10 +62,7 @@ class ResourceGone(Step):
 def steps(session: Session, found: Belongings, *, wait: bool) -> list[Step]:
     """Make the steps that delete what belongs to a mesh.
 
-    Args:
-        session: Azure.
-        found: what belongs to it.
-        wait: until groups are gone; otherwise only until Azure has taken the order.
+    Without `wait` a group counts as gone once Azure has taken the order.
     """
     groups = [GroupGone(name=f"group/{group}", session=session, group=group, wait=wait) for group in found.groups]
     return [*groups, *_resource_steps(session, found.resources)]

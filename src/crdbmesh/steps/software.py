@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from crdbmesh.clients.waiting import Say
@@ -23,7 +24,7 @@ class Software(MachineStep):
     def check(self) -> Gap | None:
         """Compare checksums on the machine."""
         wanted = self._wanted()
-        found = _checksums(self, list(wanted))
+        found = self._checksums(wanted)
         absent = [f"lacks {path}" for path in wanted if path not in found]
         other = [f"has another {path}" for path, digest in wanted.items() if found.get(path, digest) != digest]
         return Gap(f"{self.machine.node} {', '.join([*absent, *other])}") if absent or other else None
@@ -32,17 +33,13 @@ class Software(MachineStep):
         """Have the machine download what it lacks, and keep it only if the checksum is right."""
         host = self.world.host(self.machine)
         wanted = self._artifacts()
-        found = _checksums(self, list(wanted))
+        found = self._checksums(wanted)
         for path, artifact in wanted.items():
             if found.get(path) != artifact.sha256:
                 say(f"downloading {artifact.url}")
                 script = _download(artifact, path, mode="0755" if path == hosts.K3S_BINARY else "0644")
-                host.run(
-                    script,
-                    sudo=True,
-                    timeout_s=self.world.deadline(DOWNLOAD_DEADLINE_S),
-                    describe=f"download {path}",
-                )
+                deadline_s = self.world.deadline(DOWNLOAD_DEADLINE_S)
+                host.run(script, sudo=True, timeout_s=deadline_s, describe=f"download {path}")
         unit = hosts.k3s_unit(self.region, self.machine).encode()
         if host.write_file(hosts.unit_path(self.region, self.machine), unit, mode=0o644):
             host.run("systemctl daemon-reload", sudo=True)
@@ -51,6 +48,13 @@ class Software(MachineStep):
         unit = hosts.k3s_unit(self.region, self.machine).encode()
         digests = {path: artifact.sha256 for path, artifact in self._artifacts().items()}
         return {**digests, hosts.unit_path(self.region, self.machine): hashlib.sha256(unit).hexdigest()}
+
+    def _checksums(self, paths: Iterable[str]) -> dict[str, str]:
+        # sha256sum says on stderr what it cannot read, and goes on.
+        command = f"sha256sum {shlex.join(paths)} 2>/dev/null || true"
+        said = self.world.host(self.machine).run(command, sudo=True, timeout_s=120, describe="sha256sum").stdout
+        parts = (line.partition("  ") for line in said.splitlines())
+        return {path.strip(): digest for digest, _, path in parts}
 
     def _artifacts(self) -> dict[str, versions.Artifact]:
         machine = self.world.host(self.machine).run("uname -m").stdout.strip()
@@ -63,19 +67,6 @@ class Software(MachineStep):
         if self.machine in self.region.servers:
             wanted[hosts.CHART] = versions.CILIUM_CHART
         return wanted
-
-
-def _checksums(step: MachineStep, paths: list[str]) -> dict[str, str]:
-    quoted = " ".join(shlex.quote(path) for path in paths)
-    # sha256sum says on stderr what it cannot read, and goes on.
-    output = step.world.host(step.machine).run(
-        f"sha256sum {quoted} 2>/dev/null || true", sudo=True, timeout_s=120, describe="sha256sum"
-    )
-    found: dict[str, str] = {}
-    for line in output.stdout.splitlines():
-        digest, _, path = line.partition("  ")
-        found[path.strip()] = digest
-    return found
 
 
 def _download(artifact: versions.Artifact, path: str, *, mode: str) -> str:

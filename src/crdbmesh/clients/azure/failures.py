@@ -125,13 +125,7 @@ def retrying(
 
     A pause is as long as the answer's Retry-After says, and else grows; it is jittered.
 
-    Args:
-        call: starts an operation and waits for it. Safe to repeat.
-        doing: for messages: `PUT virtualNetworks/x`.
-        say: told what is in the way.
-        deadline_s: after which the last answer counts.
-        stop: once set, no further try.
-        clock: the cloud's; its Retry-After counts on it too.
+    `call` starts an operation and waits for it; it is safe to repeat. `say` is told what is in the way.
 
     Raises:
         WaitError: it was still in the way at the deadline.
@@ -213,12 +207,7 @@ def is_absent(error: AzureError) -> bool:
 
 
 def translate(error: AzureError, doing: str) -> CloudError:
-    """Return an SDK's error as a CloudError of the right kind, free of secrets.
-
-    Args:
-        error: from the SDK.
-        doing: what was asked: `PUT virtualNetworks/x`.
-    """
+    """Return an SDK's error as a CloudError of the right kind, free of secrets."""
     from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 
     if not isinstance(error, HttpResponseError):

@@ -38,11 +38,7 @@ class Kind:
     def find(self, session: Session, group: str, *names: str, **options: Any) -> Body | None:
         """Return a resource, or None when it does not exist.
 
-        Args:
-            session: Azure.
-            group: its resource group.
-            names: its name, after its parent's if it has one.
-            options: of the SDK's operation, such as `expand`.
+        A child's name comes after its parent's. `options` are the SDK operation's own, such as `expand`.
 
         Raises:
             CloudError: Azure refused, or does not answer.
@@ -61,14 +57,8 @@ class Kind:
     ) -> Body:
         """Create a resource, or make it what `body` says, and wait; return it as it is then.
 
-        Args:
-            session: Azure.
-            group: its resource group.
-            names: its name, after its parent's if it has one.
-            body: the whole of it: what it leaves out may be removed.
-            say: told what is waited for.
-            deadline_s: how long it may take; the kind's own deadline when left out.
-            options: of the SDK's operation, such as `headers`.
+        `body` is the whole of it: what it leaves out may be removed. `options` are the SDK operation's own, such as
+        `headers`.
 
         Raises:
             WaitError: the deadline passed.

@@ -88,9 +88,8 @@ def pacing(pace_s: float) -> CustomHookPolicy[Any, Any]:
 class Following(ARMPolling):
     """Follows one long-running operation to its end.
 
-    Args:
-        endpoint: of Azure Resource Manager, for status links without a host.
-        look: told the operation's status before each look at it; what it raises ends the following.
+    `say` is told at each look; `deadline` is a moment on `clock`, `pace_s` the longest pause between two looks, and
+    `endpoint` stands before status links without a host. Once `stop` is set, the operation goes on without us.
     """
 
     def __init__(self, endpoint: str, look: Callable[[str], None]) -> None:

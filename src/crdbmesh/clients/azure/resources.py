@@ -60,12 +60,7 @@ def delete_group(
 ) -> None:
     """Delete a resource group with everything in it; its VMs without a graceful shutdown. Absent is done.
 
-    Args:
-        session: Azure.
-        name: of the group.
-        wait: until it is gone; otherwise only until Azure has taken the order.
-        say: told what is waited for.
-        deadline_s: for all of it.
+    Without `wait` this ends once Azure has taken the order.
     """
     if not wait:
         found = find_group(session, name)

@@ -42,9 +42,7 @@ class Session:
     Make it in one thread, before others use it: two threads that import SDK packages at once deadlock. The clients
     themselves are shared by all threads.
 
-    Args:
-        cloud: where Azure is.
-        stop: once set, waits for Azure end with StoppedError.
+    Once `stop` is set, waits for Azure end with StoppedError.
 
     Raises:
         ConfigError: no subscription was named, and the credential does not see exactly one.
@@ -126,19 +124,13 @@ class Session:
     def read_pages(self, path: str, api_version: str) -> list[Body]:
         """Return every page of a list that no SDK package installed here knows.
 
-        Args:
-            path: below the subscription: `providers/Microsoft.Authorization/permissions`.
-            api_version: of the resource provider.
+        The path is below the subscription: `providers/Microsoft.Authorization/permissions`.
         """
         path = f"/subscriptions/{quote(self.subscription_id)}/{path}"
         return self.list_all(f"GET {path}", lambda: self._pages(f"{path}?api-version={api_version}"))
 
     def read_headers(self, api_version: str) -> dict[str, str]:
-        """Return the headers, names in lower case, of Azure's answer about the subscription.
-
-        Args:
-            api_version: of Azure Resource Manager.
-        """
+        """Return the headers, names in lower case, of Azure's answer about the subscription."""
         from azure.core.rest import HttpRequest
 
         path = f"/subscriptions/{quote(self.subscription_id)}"
@@ -150,11 +142,8 @@ class Session:
     def run_operation(self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float) -> Body:
         """Start an operation, again if something else is in the way, and follow it to its end.
 
-        Args:
-            doing: for messages: `PUT virtualNetworks/x`.
-            begin: starts it, to be followed by the polling method it is given.
-            say: told what is waited for.
-            deadline_s: for all of it.
+        `begin` starts it, to be followed by the polling method it is given; `doing` names it in messages, `PUT
+        virtualNetworks/x`. `pace_s` is the longest pause between two looks.
 
         Returns:
             The resource as it is at the end; empty after a deletion.

@@ -40,12 +40,8 @@ _RESTARTS = 3
 class Kube:
     """The API of one cluster; safe to share between threads.
 
-    Args:
-        kubeconfig: parsed; its current context, with inline credentials.
-        name: what to call the cluster in messages.
-        field_manager: in whose name objects are applied.
-        stop: once set, waits and commands end with StoppedError.
-        clock: the cloud's.
+    `kubeconfig` is parsed, its credentials inline; `name` stands for the cluster in messages. Once `stop` is set, waits
+    and commands end with StoppedError.
     """
 
     def __init__(
@@ -132,9 +128,7 @@ class Kube:
     def apply(self, obj: Mapping[str, Any], *, force: bool = False) -> Object:
         """Make an object be as given, in the fields given; others' fields stay theirs.
 
-        Args:
-            obj: the object.
-            force: take over fields that others own with another value.
+        `force` takes over fields that others own with another value.
 
         Raises:
             KubeError: refused; on a conflict it names who owns which field.
@@ -254,13 +248,8 @@ class Kube:
     ) -> ExecResult:
         """Run a command in a pod. A non-zero status is a value, not an error.
 
-        Args:
-            namespace: of the pod.
-            pod: its name.
-            argv: the command, without a shell; no secrets in it.
-            container: which one; the pod's only or default one when None.
-            stdin: what the command reads; it is at the end of its input after that.
-            timeout_s: at most.
+        There are no secrets in `argv`, which no shell reads. The container is the pod's only or default one unless
+        named.
 
         Raises:
             KubeError: it could not be started, or the stream broke before its status was known.
@@ -282,13 +271,7 @@ class Kube:
     ) -> tuple[int, str]:
         """Ask a pod's HTTP server, through the API server; return its status and body, whatever they are.
 
-        Args:
-            namespace: of the pod.
-            pod: its name.
-            port: of its HTTP server.
-            path: with its query, if any.
-            tls: whether it speaks HTTPS; its certificate is not verified.
-            timeout_s: at most.
+        With `tls` it speaks HTTPS; its certificate is not verified.
 
         Raises:
             KubeError: the pod could not be asked: it is not there, or does not answer.

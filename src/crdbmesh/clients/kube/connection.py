@@ -35,11 +35,7 @@ _backoff = tenacity.wait_exponential(multiplier=0.2, max=5.0) + tenacity.wait_ra
 class Connection:
     """Requests to one API server; safe to share between threads.
 
-    Args:
-        endpoint: how to reach it.
-        name: what to call the cluster in messages.
-        stop: once set, nothing is asked again.
-        clock: the cloud's.
+    Once `stop` is set, nothing is asked again; `name` stands for the cluster in messages.
     """
 
     def __init__(self, endpoint: Endpoint, *, name: str, stop: threading.Event, clock: Clock) -> None:
@@ -110,10 +106,7 @@ class Connection:
     def stream(self, path: str, *, query: Query, timeout_s: float) -> Iterator[tuple[int, Iterator[bytes]]]:
         """Send a GET whose answer is read while it comes; gives its status, and an iterator over its lines.
 
-        Args:
-            path: absolute.
-            query: parameters.
-            timeout_s: the longest silence.
+        `timeout_s` is the longest silence.
 
         Raises:
             NoAnswerError: there was no answer, or it broke off.

@@ -61,14 +61,8 @@ def execute(
 ) -> ExecResult:
     """Run `argv` through the `exec` subresource at `path`.
 
-    Args:
-        connection: the API server.
-        path: of the subresource.
-        argv: the command; it shows in audit logs, so no secrets in it.
-        container: which of the pod's.
-        stdin: what the command reads.
-        timeout_s: for all of it, on the connection's clock.
-        doing: what this is, for messages.
+    `argv` shows in audit logs, so there are no secrets in it. `timeout_s` is for all of it, on the connection's clock;
+    `doing` names it in messages.
 
     Raises:
         KubeError: it could not be started, or the stream broke before it was known how the command ended.

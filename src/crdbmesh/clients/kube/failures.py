@@ -86,9 +86,8 @@ class Answer:
     def error(self, doing: str, *, secret: bool = False) -> KubeError:
         """Return what an answer other than a success means.
 
-        Args:
-            doing: what was asked, `eastus: apply apps/v1 Deployment eastus/web`.
-            secret: the server's own words may quote what was sent, so they are left out.
+        `doing` says what was asked: `eastus: apply apps/v1 Deployment eastus/web`. For a secret the server's own words,
+        which may quote what was sent, are left out.
         """
         status = self.failure()
         if not status:
@@ -107,13 +106,7 @@ class Answer:
 
 
 def no_answer(name: str, doing: str, error: BaseException) -> KubeError:
-    """Return what an error of urllib3's or the system's means: untrusted, or no answer.
-
-    Args:
-        name: what to call the cluster.
-        doing: what was asked.
-        error: what was raised instead of an answer.
-    """
+    """Return what an error of urllib3's or the system's means: untrusted, or no answer."""
     cause = error.args[0] if error.args else None
     if isinstance(cause, ssl.SSLCertVerificationError):
         return UntrustedError(f"{name}: the API server's certificate is not trusted: {cause.verify_message}")

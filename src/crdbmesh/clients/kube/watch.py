@@ -51,13 +51,7 @@ class _State:
 class Wait:
     """One wait for a collection, or a part of it, to be as wanted.
 
-    Args:
-        connection: to the API server.
-        path: of the collection.
-        selectors: `fieldSelector` and `labelSelector`.
-        awaited: what is waited for.
-        deadline_s: how long at most.
-        say: told whenever something else is seen.
+    `selectors` are `fieldSelector` and `labelSelector`; `say` is told whenever something else is seen.
     """
 
     def __init__(

@@ -108,9 +108,7 @@ def read_login_key(text: str) -> paramiko.PKey:
 def connect(target: Target, *, timeout_s: float) -> paramiko.Transport:
     """Return a connection, host verified, logged in.
 
-    Args:
-        target: where to.
-        timeout_s: for each of: the TCP connection, the key exchange, the login.
+    Each of the TCP connection, the key exchange and the login may take `timeout_s`.
 
     Raises:
         HostKeyError: the host shows another host key; nothing was sent to it but the protocol's greeting.

@@ -52,16 +52,10 @@ class Result:
 class Host:
     """One machine. One connection is kept and shared; meant for one thread at a time.
 
-    Args:
-        address: IP address or host name.
-        port: of its SSH server.
-        user: to log in as; other than root it needs sudo without a password.
-        login_key: OpenSSH private key text, the only one offered.
-        host_key: public key line (`ssh-ed25519 AAAA…`), the only one accepted.
-        name: what to call the machine in messages.
-        connect_timeout_s: for each stage of one attempt to connect.
-        stop: once set, waits end, and commands that take longer than seconds are left to themselves, with StoppedError.
-        clock: the cloud's.
+    `login_key` is OpenSSH private key text, `host_key` a public key line (`ssh-ed25519 AAAA…`): the only ones offered
+    and accepted. A user other than root needs sudo without a password. Each stage of connecting may take
+    `connect_timeout_s`. Once `stop` is set, waits end, and commands that take longer than seconds are left to
+    themselves, with StoppedError.
     """
 
     def __init__(
@@ -150,14 +144,8 @@ class Host:
     ) -> Result:
         """Run a shell command to its end.
 
-        Args:
-            command: for the login user's shell, or for root's with `sudo`. It shows in process lists and errors:
-                no secrets in it.
-            timeout_s: at most; what still runs then is left to itself.
-            stdin: what the command reads; it is at the end of its input after that.
-            sudo: run it as root.
-            check: raise when the exit status is not 0.
-            describe: shown in errors instead of the command.
+        The command is for the login user's shell, or for root's with `sudo`. It shows in process lists and errors,
+        where `describe` stands for it: no secrets in it. It reads `stdin` and then the end of its input.
 
         Returns:
             Both outputs as text, and the exit status (255 when a signal ended the command).
@@ -183,11 +171,7 @@ class Host:
 
         The content goes by SFTP into a private directory of the login user's, then root puts it in place.
 
-        Args:
-            path: absolute; missing parent directories are made.
-            content: all of it.
-            mode: permission bits.
-            owner: `user:group`, by name.
+        Missing parent directories are made; `owner` is `user:group`, by name.
 
         Returns:
             Whether anything had to change.
@@ -212,9 +196,7 @@ class Host:
     def read_file(self, path: str, *, sudo: bool = True) -> bytes | None:
         """Return a file's content, or None when there is no such file.
 
-        Args:
-            path: absolute, or relative to the login user's home without `sudo`.
-            sudo: read it as root; otherwise as the login user, by SFTP.
+        Without `sudo` it is read as the login user, by SFTP, and `path` may be relative to the user's home.
 
         Raises:
             HostError: see `run`; or it cannot be read.
