@@ -76,18 +76,12 @@ class GivenToken:
         """Return the token. Its real lifetime is unknown, so it is read again every few minutes."""
         from azure.core.credentials import AccessToken
 
-        return AccessToken(self._read(), int(time.time()) + 600)
-
-    def _read(self) -> str:
-        token = self._token if self._file is None else self._read_file(self._file)
-        redaction.learn(token, whole=True)
-        return token
-
-    def _read_file(self, file: Path) -> str:
         try:
-            return file.read_text(encoding="utf-8").strip()
+            token = self._file.read_text(encoding="utf-8").strip() if self._file else self._token
         except OSError as error:
-            raise CloudError(f"cannot read the token file {file}: {error.strerror}") from error
+            raise CloudError(f"cannot read the token file {self._file}: {error.strerror}") from error
+        redaction.learn(token, whole=True)
+        return AccessToken(token, int(time.time()) + 600)
 
 
 @dataclass(frozen=True, slots=True)

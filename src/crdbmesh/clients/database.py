@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass
 
 from crdbmesh.clients.kube.client import Kube
+from crdbmesh.clients.kube.exec import ExecResult
 from crdbmesh.errors import KubeError
 from crdbmesh.spec import names
 
@@ -40,11 +41,10 @@ def read_readiness(kube: Kube, namespace: str, pod: str) -> str | None:
     status, body = kube.proxy_get(namespace, pod, names.COCKROACH_HTTP_PORT, "/health?ready=1", tls=True)
     if status == 200:
         return None
-    text = body
     try:
-        return str(json.loads(text).get("error") or text)
+        return str(json.loads(body).get("error") or body)
     except (ValueError, AttributeError):
-        return text.strip() or f"HTTP {status}"
+        return body.strip() or f"HTTP {status}"
 
 
 def initialise(kube: Kube, namespace: str, *, target: str, cluster_name: str) -> None:
@@ -54,9 +54,9 @@ def initialise(kube: Kube, namespace: str, *, target: str, cluster_name: str) ->
         KubeError: it could not be initialised.
     """
     argv = [BINARY, "init", f"--certs-dir={CERTS}", f"--host={target}", f"--cluster-name={cluster_name}"]
-    status, stdout, stderr = _run(kube, namespace, argv, timeout_s=120)
-    if status != 0 and ALREADY not in stderr and ALREADY not in stdout:
-        raise KubeError(f"cockroach init failed: {_last(stderr) or _last(stdout)}")
+    answer = _run(kube, namespace, argv, timeout_s=120)
+    if answer.status != 0 and ALREADY not in answer.stderr and ALREADY not in answer.stdout:
+        raise KubeError(f"cockroach init failed: {_cause(answer)}")
 
 
 def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node]:
@@ -67,9 +67,9 @@ def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node
     """
     target = host or f"{names.COCKROACH_PUBLIC}.{names.zone(namespace)}:{names.COCKROACH_PORT}"
     argv = [BINARY, "node", "status", f"--certs-dir={CERTS}", f"--host={target}", "--format=csv"]
-    status, stdout, stderr = _run(kube, namespace, argv)
-    if status != 0:
-        raise KubeError(f"cockroach node status failed: {_last(stderr) or _last(stdout)}")
+    answer = _run(kube, namespace, argv)
+    if answer.status != 0:
+        raise KubeError(f"cockroach node status failed: {_cause(answer)}")
     return [
         Node(
             number=int(row["id"]),
@@ -78,7 +78,7 @@ def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node
             live=row.get("is_live") == "true",
             available=row.get("is_available") == "true",
         )
-        for row in csv.DictReader(io.StringIO(stdout))
+        for row in csv.DictReader(io.StringIO(answer.stdout))
     ]
 
 
@@ -98,28 +98,26 @@ def read_cluster_id(kube: Kube, namespace: str, host: str) -> str:
         "--execute=SET allow_unsafe_internals = true",
         "--execute=SELECT crdb_internal.cluster_id() AS id",
     ]
-    status, stdout, stderr = _run(kube, namespace, argv)
-    found = [line.strip() for line in stdout.splitlines() if line.count("-") == 4]
-    if status != 0 or not found:
-        raise KubeError(f"{host} does not tell its cluster's id: {_last(stderr) or _last(stdout)}")
+    answer = _run(kube, namespace, argv)
+    found = [line.strip() for line in answer.stdout.splitlines() if line.count("-") == 4]
+    if answer.status != 0 or not found:
+        raise KubeError(f"{host} does not tell its cluster's id: {_cause(answer)}")
     return found[-1]
 
 
-def _run(kube: Kube, namespace: str, argv: list[str], *, timeout_s: float = 60) -> tuple[int, str, str]:
+def _run(kube: Kube, namespace: str, argv: list[str], *, timeout_s: float = 60) -> ExecResult:
     pods = kube.list("v1", "Pod", namespace, labels=f"app={names.COCKROACH_CLIENT}")
     running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
     if not running:
         raise KubeError(f"{namespace}: no CockroachDB client pod runs")
-    answer = kube.exec(namespace, running[0]["metadata"]["name"], argv, container="client", timeout_s=timeout_s)
-    return answer.status, answer.stdout, answer.stderr
+    return kube.exec(namespace, running[0]["metadata"]["name"], argv, container="client", timeout_s=timeout_s)
 
 
 def _tiers(locality: str) -> dict[str, str]:
     return dict(tier.split("=", 1) for tier in locality.split(",") if "=" in tier)
 
 
-def _last(text: str) -> str:
+def _cause(answer: ExecResult) -> str:
     """Return what went wrong: the line that cockroach starts with ERROR, or the last one."""
-    lines = text.strip().splitlines()
-    errors = [line for line in lines if line.startswith("ERROR")]
-    return (errors or lines or [""])[-1]
+    lines = answer.stderr.strip().splitlines() or answer.stdout.strip().splitlines() or [""]
+    return ([line for line in lines if line.startswith("ERROR")] or lines)[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from crdbmesh.checks.facts import Facts
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import specs
-from crdbmesh.errors import ConfigError, CrdbmeshError, Finding
+from crdbmesh.errors import ConfigError, CrdbmeshError
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec.mesh import Mesh
 
@@ -90,15 +90,5 @@ def _verdict_document(verdict: Verdict) -> dict[str, Any]:
         "title": verdict.title,
         "level": verdict.level.value,
         "found": verdict.found,
-        "findings": [_finding_document(level, finding) for level, finding in found],
-    }
-
-
-def _finding_document(level: Level, finding: Finding) -> dict[str, str]:
-    return {
-        "level": level.value,
-        "field": finding.field,
-        "value": finding.value,
-        "reason": finding.reason,
-        "remedy": finding.remedy,
+        "findings": [{"level": level.value, **asdict(finding)} for level, finding in found],
     }

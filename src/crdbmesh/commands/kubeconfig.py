@@ -26,12 +26,7 @@ class Merged:
     def document(self) -> dict[str, Any]:
         """Return the result as `--output json` prints it."""
         backup = str(self.backup) if self.backup else None
-        return {
-            "command": "kubeconfig",
-            "path": str(self.path),
-            "contexts": list(self.contexts),
-            "backup": backup,
-        }
+        return {"command": "kubeconfig", "path": str(self.path), "contexts": list(self.contexts), "backup": backup}
 
 
 def contexts(mesh: Mesh) -> tuple[str, ...]:

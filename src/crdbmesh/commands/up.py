@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,7 @@ class UpResult:
 
 def result_document(result: Result) -> dict[str, Any]:
     """Return a step's result as `--output json` prints it."""
-    return {
-        "step": result.step,
-        "outcome": result.outcome.value,
-        "detail": result.detail,
-        "hint": result.hint,
-        "culprit": result.culprit,
-        "seconds": round(result.seconds, 1),
-    }
+    return {**asdict(result), "outcome": result.outcome.value, "seconds": round(result.seconds, 1)}
 
 
 def with_caller(mesh: Mesh, cloud: Cloud) -> Mesh:

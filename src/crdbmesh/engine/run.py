@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 
 from crdbmesh.engine.plan import Plan
 from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result, Step
@@ -51,30 +52,23 @@ class _NotHeldError(Exception):
     """A step was applied, and a gap remains."""
 
 
+@dataclass
 class _Run:
-    def __init__(
-        self,
-        plan: Plan,
-        notify: Notify,
-        stop: threading.Event,
-        permit: Callable[[Step], None],
-        retry_delays_s: Sequence[float],
-        recheck_delays_s: Sequence[float],
-        pause: Callable[[threading.Event, float], bool],
-    ) -> None:
-        self._plan = plan
-        self._steps = plan.by_name()
-        self._notify = notify
-        self._notify_lock = threading.Lock()
-        self._stop = stop
-        self._permit = permit
-        self._retry_delays_s = tuple(retry_delays_s)
-        self._recheck_delays_s = tuple(recheck_delays_s)
-        self._pause = pause
-        self._results: dict[str, Result] = {}
-        self._begun: dict[str, Gap] = {}
-        """The gaps of steps that are tried again after a retryable error."""
-        self._held_exclusively: set[str] = set()
+    _plan: Plan
+    _notify: Notify
+    _stop: threading.Event
+    _permit: Callable[[Step], None]
+    _retry_delays_s: Sequence[float]
+    _recheck_delays_s: Sequence[float]
+    _pause: Callable[[threading.Event, float], bool]
+    _notify_lock: threading.Lock = field(default_factory=threading.Lock)
+    _results: dict[str, Result] = field(default_factory=dict)
+    _begun: dict[str, Gap] = field(default_factory=dict)
+    """The gaps of steps that are tried again after a retryable error."""
+    _held_exclusively: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._steps = self._plan.by_name()
 
     def run(self, workers: int) -> dict[str, Result]:
         sorter = self._plan.sorter()

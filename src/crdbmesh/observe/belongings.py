@@ -78,11 +78,7 @@ class Belongings:
 
 
 def find(session: Session, mesh: str) -> Belongings:
-    """Find what belongs to a mesh.
-
-    Raises:
-        CloudError: Azure cannot be read.
-    """
+    """Find what belongs to a mesh."""
     whole: dict[str, tuple[Resource, ...]] = {}
     kept: list[str] = []
     singles: dict[str, Resource] = {}

@@ -23,11 +23,7 @@ _WITH_OTHERS = (
 
 
 def read_cilium(world: World, region: Region) -> Layer:
-    """Read how many of the region's agents are ready, and whether the chart is installed.
-
-    Raises:
-        KubeError: the API does not answer.
-    """
+    """Read how many of the region's agents are ready, and whether the chart is installed."""
     kube = world.kube(region.name)
     daemons = kube.find("apps/v1", "DaemonSet", names.CILIUM, names.KUBE_SYSTEM)
     found = [
@@ -41,11 +37,7 @@ def read_cilium(world: World, region: Region) -> Layer:
 
 
 def read_missing(world: World, region: Region) -> str | None:
-    """Say what the chart should have brought and has not, or that it is being installed; None when all is there.
-
-    Raises:
-        KubeError: the API does not answer.
-    """
+    """Say what the chart should have brought and has not, or that it is being installed; None when all is there."""
     kube = world.kube(region.name)
     for api_version, kind, name in brought(world, region):
         if kube.find(api_version, kind, name, names.KUBE_SYSTEM) is None:

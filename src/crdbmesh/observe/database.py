@@ -25,9 +25,6 @@ def read_cockroachdb(world: World, region: Region) -> Layer:
     """Read how many of the region's pods are ready, live nodes of the cluster.
 
     When the cluster cannot be asked for its nodes, readiness alone counts: a pod of no cluster is never ready.
-
-    Raises:
-        KubeError: the API does not answer.
     """
     kube = world.kube(region.name)
     pods = kube.list("v1", "Pod", region.name, labels=PODS)
@@ -69,20 +66,12 @@ def not_live(region: Region, nodes: Iterable[Node]) -> dict[str, str]:
 
 
 def read_nodes(world: World) -> list[Node]:
-    """List every node that the cluster knows, asked in the first region.
-
-    Raises:
-        KubeError: the database does not answer.
-    """
+    """List every node that the cluster knows, asked in the first region."""
     return database.read_nodes(*client(world))
 
 
 def read_cluster_id(world: World, region: Region) -> str:
-    """Return the id of the cluster that the region's first pod is part of.
-
-    Raises:
-        KubeError: it does not answer.
-    """
+    """Return the id of the cluster that the region's first pod is part of."""
     return database.read_cluster_id(*client(world), address_of(region.name, 0))
 
 

@@ -22,11 +22,7 @@ echo reached
 
 
 def read_dns(world: World, region: Region) -> Layer:
-    """Read how many of the other regions' first pods a region's first pod resolves and reaches.
-
-    Raises:
-        KubeError: the API does not answer.
-    """
+    """Read how many of the other regions' first pods a region's first pod resolves and reaches."""
     remotes = [other.name for other in world.mesh.others(region)]
     unreached = read_unreached(world.kube(region.name), region.name, remotes)
     causes = [f"{remote}: {why}" for remote, why in unreached.items()]

@@ -27,11 +27,7 @@ def job(release: str) -> str:
 
 
 def read_gap(kube: Kube, release: str) -> str | None:
-    """Say why a release is not deployed as its chart says, as far as Helm knows; None when it is.
-
-    Raises:
-        KubeError: the API does not answer.
-    """
+    """Say why a release is not deployed as its chart says, as far as Helm knows; None when it is."""
     revisions = _revisions(kube, release)
     if not revisions:
         return f"Helm has no release {release} in {kube.name}"
@@ -51,11 +47,7 @@ def is_under_way(found: Body | None) -> bool:
 
 
 def list_broken(kube: Kube, release: str) -> list[str]:
-    """List the Secrets of revisions that broke off and that nobody works on, the newest first.
-
-    Raises:
-        KubeError: the API does not answer.
-    """
+    """List the Secrets of revisions that broke off and that nobody works on, the newest first."""
     revisions = _revisions(kube, release)
     newest = _status(revisions[-1]) if revisions else _DEPLOYED
     if newest in _KEPT or (newest != _FAILED and _runs(_pods(kube, release))):

@@ -67,9 +67,6 @@ def find(
     """Find the resources of a mesh.
 
     `vnets` and `vms` are those of the whole subscription, if they are known already.
-
-    Raises:
-        CloudError: Azure cannot be read.
     """
     tagged = tuple(arm.list_tagged(session, names.TAG, mesh))
     own = belongings.own_groups(session, mesh)

@@ -14,11 +14,7 @@ from crdbmesh.spec.mesh import Region
 
 
 def read_nodes(world: World, region: Region) -> Layer:
-    """Read how many of the region's nodes are ready.
-
-    Raises:
-        KubeError: the API does not answer.
-    """
+    """Read how many of the region's nodes are ready."""
     kube = world.kube(region.name)
     unready = unready_nodes(kube, region, kube.list("v1", "Node"))
     total = len(region.machines)
@@ -29,9 +25,6 @@ def unready_nodes(kube: Kube, region: Region, nodes: Sequence[Body]) -> list[str
     """Say which of the region's machines are no node of its cluster, or not ready, and why.
 
     The kubelet of a node whose agent does not come up says that there is no CNI plugin; the agent's pod says why.
-
-    Raises:
-        KubeError: the agents' pods cannot be listed.
     """
     by_name = {node["metadata"]["name"]: node for node in nodes}
     wanted = [machine.node for machine in region.machines]

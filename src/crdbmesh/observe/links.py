@@ -31,11 +31,7 @@ _RESOURCES = ("nodes", "endpoints", "identities", "services")
 
 
 def read_clustermesh(world: World, region: Region) -> Layer:
-    """Read how many of the other regions a region is in sync with.
-
-    Raises:
-        KubeError: the API does not answer.
-    """
+    """Read how many of the other regions a region is in sync with."""
     remotes = [other.name for other in world.mesh.others(region)]
     unready = read_unready(world.kube(region.name), remotes) if remotes else {}
     causes = [cause for found in unready.values() for cause in found]
@@ -47,9 +43,6 @@ def read_unready(kube: Kube, remotes: list[str]) -> dict[str, list[str]]:
 
     For each the first agent that complains and the first kvstoremesh: `westus from eastus-1: …`,
     `kvstoremesh: westus: …`.
-
-    Raises:
-        KubeError: the pods cannot be listed.
     """
     agents = kube.list("v1", "Pod", names.KUBE_SYSTEM, labels=names.CILIUM_AGENTS)
     meshes = [pod for pod in kube.list("v1", "Pod", names.KUBE_SYSTEM, labels=_KVSTOREMESHES) if _runs(pod)]

@@ -72,12 +72,8 @@ def accepts_key(vm: Mapping[str, Any], public: str) -> bool:
 def read_machines(world: World, region: Region) -> Layer:
     """Read how a region's machines are doing: each with its VM, its interface and its address."""
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="machines") as pool:
-        seen = list(pool.map(lambda machine: _parts(world, machine), region.machines))
+        seen = list(pool.map(lambda machine: [read(world, machine) for read in (vm, nic, address)], region.machines))
     causes = [next((part.cause for part in parts if part.cause is not None), None) for parts in seen]
     wrong = [cause for cause in causes if cause is not None]
     absent = all(parts[0].found is None for parts in seen)
     return Layer.of("machines", causes.count(None), len(seen), wrong, absent=absent)
-
-
-def _parts(world: World, machine: Machine) -> list[Observed]:
-    return [vm(world, machine), nic(world, machine), address(world, machine)]

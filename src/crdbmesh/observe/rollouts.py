@@ -39,11 +39,7 @@ def missing(found: Body | None) -> str | None:
 
 
 def explain(kube: Kube, found: Body | None) -> str | None:
-    """Say why something is not rolled out, and what its pods are stuck at; None when it is.
-
-    Raises:
-        KubeError: its pods cannot be listed.
-    """
+    """Say why something is not rolled out, and what its pods are stuck at; None when it is."""
     why = missing(found)
     if why is None or found is None:
         return why
@@ -54,11 +50,7 @@ def explain(kube: Kube, found: Body | None) -> str | None:
 
 
 def read_missing(kube: Kube, kind: str, name: str, namespace: str) -> str | None:
-    """Say why an object of `apps/v1` is not rolled out; None when it is. See `explain`.
-
-    Raises:
-        KubeError: it cannot be read.
-    """
+    """Say why an object of `apps/v1` is not rolled out; None when it is. See `explain`."""
     return explain(kube, kube.find("apps/v1", kind, name, namespace))
 
 

@@ -18,22 +18,27 @@ from crdbmesh.spec.mesh import Region
 def read(world: World) -> Health:
     """Read every layer of every region, in parallel."""
     regions = world.mesh.all_regions()
-    readers: dict[str, Callable[[World, Region], Layer]] = {
-        "network": network.read_network,
-        "peerings": network.read_peerings,
-        "machines": machines.read_machines,
-        "nodes": k3s.read_nodes,
-        "cilium": cilium.read_cilium,
-        "clustermesh": links.read_clustermesh,
-        "dns": dns.read_dns,
-        "cockroachdb": database.read_cockroachdb,
+    others = len(world.mesh.regions) - 1
+    readers: dict[str, tuple[Callable[[World, Region], Layer], Callable[[Region], int]]] = {
+        "network": (network.read_network, lambda _: 2),
+        "peerings": (network.read_peerings, lambda _: others),
+        "machines": (machines.read_machines, lambda region: len(region.machines)),
+        "nodes": (k3s.read_nodes, lambda region: len(region.machines)),
+        "cilium": (cilium.read_cilium, lambda region: len(region.machines)),
+        "clustermesh": (links.read_clustermesh, lambda _: others),
+        "dns": (dns.read_dns, lambda _: others),
+        "cockroachdb": (database.read_cockroachdb, lambda region: region.replicas),
     }
+
+    def guarded(name: str, region: Region) -> Layer:
+        read_layer, wanted = readers[name]
+        try:
+            return read_layer(world, region)
+        except CrdbmeshError as error:
+            return Layer(name, Level.UNKNOWN, 0, wanted(region), str(error))
+
     with ThreadPoolExecutor(max_workers=32, thread_name_prefix="status") as pool:
-        asked = {
-            (region.name, name): pool.submit(_guarded, name, read_layer, world, region)
-            for region in regions
-            for name, read_layer in readers.items()
-        }
+        asked = {(region.name, name): pool.submit(guarded, name, region) for region in regions for name in readers}
         ids = [pool.submit(_cluster_id, world, region) for region in regions]
         found = tuple(
             RegionHealth(region.name, tuple(asked[region.name, name].result() for name in readers))
@@ -41,27 +46,6 @@ def read(world: World) -> Health:
         )
         cluster_ids = tuple(sorted({known for future in ids if (known := future.result())}))
     return Health(world.mesh.name, found, cluster_ids)
-
-
-def _guarded(name: str, read_layer: Callable[[World, Region], Layer], world: World, region: Region) -> Layer:
-    try:
-        return read_layer(world, region)
-    except CrdbmeshError as error:
-        return Layer(name, Level.UNKNOWN, 0, _wanted(name, world, region), str(error))
-
-
-def _wanted(name: str, world: World, region: Region) -> int:
-    others = len(world.mesh.regions) - 1
-    return {
-        "network": 2,
-        "peerings": others,
-        "machines": len(region.machines),
-        "nodes": len(region.machines),
-        "cilium": len(region.machines),
-        "clustermesh": others,
-        "dns": others,
-        "cockroachdb": region.replicas,
-    }[name]
 
 
 def _cluster_id(world: World, region: Region) -> str | None:

@@ -194,10 +194,6 @@ class World:
 
         return self.once(f"host/{machine.node}/{address}", connect)
 
-    def kubeconfig_file(self, region: str) -> str:
-        """Return the name of a region's kubeconfig in the local folder."""
-        return contents.kubeconfig(region)
-
     def kube(self, region: str, *, manager: str = "crdbmesh") -> Kube:
         """Return a region's Kubernetes API, through the first of its servers that answers.
 
@@ -206,7 +202,7 @@ class World:
         Raises:
             KubeError: there is no kubeconfig yet, or no server answers.
         """
-        text = self.folder.read(self.kubeconfig_file(region))
+        text = self.folder.read(contents.kubeconfig(region))
         if text is None:
             raise KubeError(f"{region}: no kubeconfig in {self.folder.path}", hint=LOST_FOLDER)
         return self.once(f"kube/{region}/{manager}/{hash(text)}", lambda: self._answering(region, text, manager))

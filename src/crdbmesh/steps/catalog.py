@@ -15,7 +15,7 @@ from typing import Any
 from crdbmesh.engine.step import Step
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Region
-from crdbmesh.steps import cilium, clustermesh, cockroach, dns, initialise, k3s, machines, network, software
+from crdbmesh.steps import cilium, cockroach, dns, initialise, k3s, machines, network, software
 
 _STEPS = {
     "network": ("providers", "group", "firewall", "network", "peerings"),
@@ -115,7 +115,7 @@ def _between(world: World, region: Region) -> Iterator[Step]:
     if len(everyone) > 1:
         peered = {f"{one.name}-{other.name}/peerings" for one, other in world.mesh.pairs() if region in (one, other)}
         nodes = {f"{other.name}/nodes" for other in everyone}
-        yield step(clustermesh.Links, f"{region.name}/clustermesh", *peered, *nodes)
+        yield step(cilium.Links, f"{region.name}/clustermesh", *peered, *nodes)
         resolving.add(f"{region.name}/clustermesh")
     yield step(cockroach.Reach, f"{region.name}/reach", *resolving)
 

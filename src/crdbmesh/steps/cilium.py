@@ -1,4 +1,4 @@
-"""Cilium in each cluster: installed by k3s's own helm-controller, agents up, nodes ready."""
+"""Cilium in each cluster: installed by k3s's own helm-controller, agents up, nodes ready, clusters in sync."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from crdbmesh.desired import Object, cilium
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.observe import cilium as observed
-from crdbmesh.observe import helm, k3s, rollouts
+from crdbmesh.observe import helm, k3s, links, rollouts
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import names
-from crdbmesh.steps.base import ObjectsStep, RegionStep
+from crdbmesh.steps.base import AwaitedStep, ObjectsStep, RegionStep
 
 CRD_DEADLINE_S = 180.0
 INSTALL_DEADLINE_S = 600.0
@@ -167,6 +167,25 @@ class Nodes(RegionStep):
             deadline_s=self.world.deadline(READY_DEADLINE_S),
             say=say,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links(RegionStep, AwaitedStep):
+    """The region's agents and kvstoremesh have a ready link to every other region.
+
+    There is nothing to apply: the whole clustermesh is in each cluster's first install. This step waits for the links.
+    """
+
+    def awaited(self) -> str:
+        """Name what is waited for, for messages."""
+        return f"the clustermesh links of {self.region.name}"
+
+    def missing(self) -> str | None:
+        """Ask every agent and every kvstoremesh."""
+        remotes = [other.name for other in self.world.mesh.others(self.region)]
+        unready = links.read_unready(self.kube, remotes)
+        causes = [cause for found in unready.values() for cause in found]
+        return f"{self.region.name}: {'; '.join(causes)}" if causes else None
 
 
 def fixed_values(chart: Mapping[str, Any]) -> dict[str, str]:

@@ -121,7 +121,9 @@ class Pods(ObjectsStep):
         """Refuse what a StatefulSet cannot change, and fewer pods: their data would be lost."""
         found = self.kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
         if found is not None:
-            self._refuse_loss(found)
+            self._refuse_fewer(found.get("spec", {}).get("replicas", 1))
+            for claim in found.get("spec", {}).get("volumeClaimTemplates") or []:
+                self._refuse_other_size(claim)
         else:
             self._refuse_loss_of_claims()
         return ObjectsStep.check(self)
@@ -160,12 +162,6 @@ class Pods(ObjectsStep):
             deadline_s=self.world.deadline(START_DEADLINE_S),
             say=say,
         )
-
-    def _refuse_loss(self, found: Mapping[str, Any]) -> None:
-        spec = found.get("spec", {})
-        self._refuse_fewer(spec.get("replicas", 1))
-        for claim in spec.get("volumeClaimTemplates") or []:
-            self._refuse_other_size(claim)
 
     def _refuse_loss_of_claims(self) -> None:
         """Refuse by the volume claims: they outlive a deleted StatefulSet, and a new one uses them again."""

@@ -108,7 +108,7 @@ class Member(MachineStep):
             RefusedError: the region has a cluster, but it does not answer.
         """
         first = self.region.servers[0]
-        if self.world.folder.read(self.world.kubeconfig_file(self.region.name)) is None:
+        if self.world.folder.read(contents.kubeconfig(self.region.name)) is None:
             if self.machine != first:
                 return first
             if not self._kubeconfig_from_others(say):
@@ -141,7 +141,7 @@ class Member(MachineStep):
             text = self.world.host(server).read_file(K3S_KUBECONFIG)
             if text is not None:
                 say(f"kubeconfig of {server.node}")
-                self.world.folder.write(self.world.kubeconfig_file(self.region.name), text.decode())
+                self.world.folder.write(contents.kubeconfig(self.region.name), text.decode())
                 return True
         return False
 
@@ -182,7 +182,7 @@ class Kubeconfig(RegionStep):
 
     def check(self) -> Gap | None:
         """Ask the API with the kubeconfig that is kept."""
-        text = self.world.folder.read(self.world.kubeconfig_file(self.region.name))
+        text = self.world.folder.read(contents.kubeconfig(self.region.name))
         if text is None:
             return Gap(f"{self.region.name}: no kubeconfig yet")
         server = kubeconfig.current(kubeconfig.parse(text))["cluster"].get("server")
@@ -206,7 +206,7 @@ class Kubeconfig(RegionStep):
         config = kubeconfig.rewrite(
             kubeconfig.parse(text.decode()), server=self._server(), context=names.context(self.region.name)
         )
-        self.world.folder.write(self.world.kubeconfig_file(self.region.name), yaml.safe_dump(config, sort_keys=False))
+        self.world.folder.write(contents.kubeconfig(self.region.name), yaml.safe_dump(config, sort_keys=False))
         self.world.forget_kube(self.region.name)
 
         def connected() -> tuple[Kube | None, str]:

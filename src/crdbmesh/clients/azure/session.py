@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 from crdbmesh import __version__
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from crdbmesh.clients.azure.pipeline import Begin
 
 """A REST body: `{"location": ..., "tags": ..., "properties": {...}}`."""
+
+T = TypeVar("T")
 
 QUICK_PACE_S = 3.0
 COMPUTE_PACE_S = 6.0
@@ -101,24 +103,20 @@ class Session:
 
     def find(self, doing: str, call: Callable[[], Any]) -> Body | None:
         """Return the result of `call`, or None when the resource does not exist."""
-        from azure.core.exceptions import AzureError
-
-        try:
-            return _body(call())
-        except AzureError as error:
-            if failures.is_absent(error):
-                return None
-            raise failures.translate(error, doing) from error
+        return self._read(doing, lambda: _body(call()), None)
 
     def list_all(self, doing: str, call: Callable[[], Iterable[Any]]) -> list[Body]:
-        """Return everything that `call` lists, over all pages; nothing when what holds it does not exist."""
+        """Everything `call` lists, over all pages; nothing when what holds it does not exist."""
+        return self._read(doing, lambda: [_body(item) for item in call()], [])
+
+    def _read(self, doing: str, call: Callable[[], T], absent: T) -> T:
         from azure.core.exceptions import AzureError
 
         try:
-            return [_body(item) for item in call()]
+            return call()
         except AzureError as error:
             if failures.is_absent(error):
-                return []
+                return absent
             raise failures.translate(error, doing) from error
 
     def read_pages(self, path: str, api_version: str) -> list[Body]:

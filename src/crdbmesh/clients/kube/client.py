@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from crdbmesh.clients import waiting
 from crdbmesh.clients.clock import REAL, Clock
-from crdbmesh.clients.kube import compare, endpoint, paths
+from crdbmesh.clients.kube import compare, endpoint
 from crdbmesh.clients.kube.connection import Connection
 from crdbmesh.clients.kube.exec import ExecResult, execute
 from crdbmesh.clients.kube.failures import Answer
@@ -32,6 +32,8 @@ _VERSION_TIMEOUT_S = 5.0
 _APPLY_ATTEMPTS = 3
 """The number of times that an apply is sent which loses a race against another writer."""
 _APPLY_PATCH = "application/apply-patch+yaml"
+_CLUSTER_WIDE = frozenset({"Node", "Namespace", "CustomResourceDefinition"})
+"""Kinds that are in no namespace."""
 _PAGE = 250
 _RESTARTS = 3
 """The number of times that a list whose pages expired is begun again, before it is read in one piece."""
@@ -77,7 +79,7 @@ class Kube:
         Raises:
             KubeError: it could not be read.
         """
-        answer = self._connection.request("GET", paths.item(api_version, kind, namespace, name))
+        answer = self._connection.request("GET", _item(api_version, kind, namespace, name))
         if answer.status == 404:
             return None
         doing = f"{self.name}: read {_called(api_version, kind, namespace, name)}"
@@ -99,7 +101,7 @@ class Kube:
         Raises:
             KubeError: they could not be read.
         """
-        path = paths.collection(api_version, kind, namespace)
+        path = _collection(api_version, kind, namespace)
         query = {"labelSelector": labels} if labels else {}
         doing = f"{self.name}: list {api_version} {kind}"
         header = {"apiVersion": api_version, "kind": kind}
@@ -168,7 +170,7 @@ class Kube:
             WaitError: it was not gone in time.
         """
         called = _called(api_version, kind, namespace, name)
-        path = paths.item(api_version, kind, namespace, name)
+        path = _item(api_version, kind, namespace, name)
         answer = self._connection.request("DELETE", path, query={"propagationPolicy": "Background"})
         if answer.status == 404:
             return
@@ -207,7 +209,7 @@ class Kube:
             StoppedError: the operator interrupted.
             KubeError: the API server refused.
         """
-        path = paths.collection(api_version, kind, namespace or "default")
+        path = _collection(api_version, kind, namespace or "default")
         watch = Wait(
             self._connection,
             path,
@@ -232,7 +234,7 @@ class Kube:
         say: waiting.Say = waiting.unsaid,
     ) -> Objects:
         """Watch the objects that a label selector selects until they are, together, as wanted. See `wait`."""
-        path = paths.collection(api_version, kind, namespace)
+        path = _collection(api_version, kind, namespace)
         selector = {"labelSelector": labels} if labels else {}
         return Wait(self._connection, path, selector, awaited=awaited, deadline_s=deadline_s, say=say).until(until)
 
@@ -258,7 +260,7 @@ class Kube:
         """
         return execute(
             self._connection,
-            f"{paths.pod(namespace, pod)}/exec",
+            f"{_item('v1', 'Pod', namespace, pod)}/exec",
             [*argv],
             container=container,
             stdin=stdin,
@@ -278,7 +280,7 @@ class Kube:
         """
         target = f"{'https:' if tls else ''}{pod}:{port}"
         bare, _, query = path.lstrip("/").partition("?")
-        url = f"{paths.collection('v1', 'Pod', namespace)}/{target}/proxy/{quote(bare)}"
+        url = f"{_collection('v1', 'Pod', namespace)}/{target}/proxy/{quote(bare)}"
         answer = self._connection.request(
             "GET",
             f"{url}?{query}" if query else url,
@@ -311,7 +313,7 @@ class Kube:
             query["dryRun"] = "All"
 
         def send() -> Answer:
-            path = paths.item(api_version, kind, namespace, name)
+            path = _item(api_version, kind, namespace, name)
             return self._connection.request("PATCH", path, query=query, body=dict(obj), content_type=_APPLY_PATCH)
 
         answer = send()
@@ -320,6 +322,21 @@ class Kube:
         if answer.unknown_kind:
             raise KubeError(f"{doing}: the API does not know this kind", status=404, reason="NotFound")
         return answer.checked(doing, secret=_is_secret(kind))
+
+
+def _collection(api_version: str, kind: str, namespace: str | None) -> str:
+    """Return the path of all objects of a kind, or of one namespace's.
+
+    No discovery is asked: the kinds that crdbmesh uses are known, and each is called by its plural in lower case,
+    `pods` or `helmcharts` (Kubernetes' API concepts, "Resource URIs").
+    """
+    base = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    within = f"/namespaces/{quote(namespace, safe='')}" if namespace and kind not in _CLUSTER_WIDE else ""
+    return f"{base}{within}/{kind.lower()}s"
+
+
+def _item(api_version: str, kind: str, namespace: str | None, name: str) -> str:
+    return f"{_collection(api_version, kind, namespace or 'default')}/{quote(name, safe='')}"
 
 
 def _identity(obj: Mapping[str, Any]) -> tuple[str, str, str | None, str]:
