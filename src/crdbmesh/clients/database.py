@@ -1,7 +1,8 @@
 """CockroachDB through its pods: readiness, initialisation, node status.
 
 No port of the database is open to the outside: commands run in pods, through the Kubernetes API. Health texts and
-`node status` columns: CockroachDB docs v26.2 (`monitoring-and-alerting`, `cockroach-node`).
+`node status` columns: CockroachDB docs v26.2 (`monitoring-and-alerting`, `cockroach-node`). Each function raises
+KubeError when the pod, or the database in it, does not answer or refuses.
 """
 
 from __future__ import annotations
@@ -33,11 +34,7 @@ class Node:
 
 
 def read_readiness(kube: Kube, namespace: str, pod: str) -> str | None:
-    """Return None when the node is part of an initialised cluster and ready, else what it says.
-
-    Raises:
-        KubeError: the pod does not answer at all.
-    """
+    """Return None when the node is part of an initialised cluster and ready, else what it says."""
     status, body = kube.proxy_get(namespace, pod, names.COCKROACH_HTTP_PORT, "/health?ready=1", tls=True)
     if status == 200:
         return None
@@ -48,11 +45,7 @@ def read_readiness(kube: Kube, namespace: str, pod: str) -> str | None:
 
 
 def initialise(kube: Kube, namespace: str, *, target: str, cluster_name: str) -> None:
-    """Initialise the cluster on `target`; a target that already is counts as done.
-
-    Raises:
-        KubeError: it could not be initialised.
-    """
+    """Initialise the cluster on `target`; a target that already is counts as done."""
     argv = [BINARY, "init", f"--certs-dir={CERTS}", f"--host={target}", f"--cluster-name={cluster_name}"]
     answer = _run(kube, namespace, argv, timeout_s=120)
     if answer.status != 0 and ALREADY not in answer.stderr and ALREADY not in answer.stdout:
@@ -60,11 +53,7 @@ def initialise(kube: Kube, namespace: str, *, target: str, cluster_name: str) ->
 
 
 def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node]:
-    """List every node that the cluster knows.
-
-    Raises:
-        KubeError: the database does not answer.
-    """
+    """List every node that the cluster knows."""
     target = host or f"{names.COCKROACH_PUBLIC}.{names.zone(namespace)}:{names.COCKROACH_PORT}"
     argv = [BINARY, "node", "status", f"--certs-dir={CERTS}", f"--host={target}", "--format=csv"]
     answer = _run(kube, namespace, argv)
@@ -83,11 +72,7 @@ def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node
 
 
 def read_cluster_id(kube: Kube, namespace: str, host: str) -> str:
-    """Return the id of the cluster that the node at `host` belongs to.
-
-    Raises:
-        KubeError: the node does not answer.
-    """
+    """Return the id of the cluster that the node at `host` belongs to."""
     argv = [
         BINARY,
         "sql",

@@ -118,15 +118,6 @@ def test_writing_leaves_nothing_else_behind(door: Door, host: ssh.Host) -> None:
 
 def test_a_file_that_is_not_there_is_none(door: Door, host: ssh.Host) -> None:
     assert host.read_file(f"{door.elsewhere}/absent") is None
-    assert host.read_file("absent-too", sudo=False) is None
-
-
-def test_the_login_users_own_files_are_read_without_sudo(host: ssh.Host) -> None:
-    host.run("cat > own-file", stdin=b"mine\n")
-    try:
-        assert host.read_file("own-file", sudo=False) == b"mine\n"
-    finally:
-        host.run("rm -f own-file")
 
 
 def test_a_relative_path_is_refused(host: ssh.Host) -> None:

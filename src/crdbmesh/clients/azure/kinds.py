@@ -125,18 +125,8 @@ PUBLIC_IP = Kind(
 NIC = Kind(
     "Microsoft.Network/networkInterfaces", "network interface", lambda session: session.network.network_interfaces
 )
-VM = Kind(
-    "Microsoft.Compute/virtualMachines",
-    "VM",
-    lambda session: session.compute.virtual_machines,
-    deadline_s=1200.0,
-)
-DISK = Kind(
-    "Microsoft.Compute/disks",
-    "disk",
-    lambda session: session.compute.disks,
-    deadline_s=900.0,
-)
+VM = Kind("Microsoft.Compute/virtualMachines", "VM", lambda session: session.compute.virtual_machines, 1200.0)
+DISK = Kind("Microsoft.Compute/disks", "disk", lambda session: session.compute.disks, 900.0)
 
 _BY_TYPE = {kind.type.lower(): kind for kind in (VNET, PEERING, NSG, PUBLIC_IP, NIC, VM, DISK)}
 

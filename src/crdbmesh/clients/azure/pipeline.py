@@ -88,8 +88,8 @@ def pacing(pace_s: float) -> CustomHookPolicy[Any, Any]:
 class Following(ARMPolling):
     """Follows one long-running operation to its end.
 
-    `say` is told at each look; `deadline` is a moment on `clock`, `pace_s` the longest pause between two looks, and
-    `endpoint` stands before status links without a host. Once `stop` is set, the operation goes on without us.
+    `look` is told its status before each request for it; what that raises leaves the operation to go on without us.
+    `endpoint` stands before status links without a host.
     """
 
     def __init__(self, endpoint: str, look: Callable[[str], None]) -> None:

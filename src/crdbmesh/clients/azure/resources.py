@@ -29,35 +29,20 @@ def find_group(session: Session, name: str) -> Body | None:
     return session.find(f"GET resourceGroups/{name}", lambda: session.resources.resource_groups.get(name))
 
 
-def ensure_group(
-    session: Session,
-    name: str,
-    location: str,
-    tags: dict[str, str],
-    *,
-    say: Say = unsaid,
-    deadline_s: float = GROUP_DEADLINE_S,
-) -> Body:
+def ensure_group(session: Session, name: str, location: str, tags: dict[str, str]) -> Body:
     """Create a resource group, or give it these tags; waits while one of this name is being deleted."""
     body = {"location": location, "tags": tags}
     return failures.retrying(
         lambda: session.resources.resource_groups.create_or_update(name, body).as_dict(),
         doing=f"PUT resourceGroups/{name}",
-        say=say,
-        deadline_s=deadline_s,
+        say=unsaid,
+        deadline_s=GROUP_DEADLINE_S,
         stop=session.stop,
         clock=session.clock,
     )
 
 
-def delete_group(
-    session: Session,
-    name: str,
-    *,
-    wait: bool = True,
-    say: Say = unsaid,
-    deadline_s: float = GROUP_DELETION_DEADLINE_S,
-) -> None:
+def delete_group(session: Session, name: str, *, wait: bool = True, say: Say = unsaid) -> None:
     """Delete a resource group with everything in it; its VMs without a graceful shutdown. Absent is done.
 
     Without `wait` this ends once Azure has taken the order.
@@ -72,7 +57,7 @@ def delete_group(
             name, force_deletion_types=_FORCED, polling=following if wait else False
         ),
         say=say,
-        deadline_s=deadline_s,
+        deadline_s=GROUP_DELETION_DEADLINE_S,
     )
 
 
@@ -153,9 +138,7 @@ def find_provider(session: Session, namespace: str) -> Body | None:
         raise
 
 
-def register_provider(
-    session: Session, namespace: str, say: Say = unsaid, *, deadline_s: float = REGISTRATION_DEADLINE_S
-) -> Body:
+def register_provider(session: Session, namespace: str, say: Say = unsaid) -> Body:
     """Register a resource provider and wait until it is."""
 
     def registered() -> tuple[Body | None, str]:
@@ -167,14 +150,14 @@ def register_provider(
         lambda: session.resources.providers.register(namespace),
         doing=f"POST providers/{namespace}/register",
         say=say,
-        deadline_s=deadline_s,
+        deadline_s=REGISTRATION_DEADLINE_S,
         stop=session.stop,
         clock=session.clock,
     )
     return wait_until(
         registered,
         awaited=f"{namespace} Registered",
-        deadline_s=deadline_s,
+        deadline_s=REGISTRATION_DEADLINE_S,
         interval_s=0.5,
         say=say,
         stop=session.stop,

@@ -141,7 +141,7 @@ class Session:
         """Start an operation, again if something else is in the way, and follow it to its end.
 
         `begin` starts it, to be followed by the polling method it is given; `doing` names it in messages, `PUT
-        virtualNetworks/x`. `pace_s` is the longest pause between two looks.
+        virtualNetworks/x`, and `say` is told its status at each look.
 
         Returns:
             The resource as it is at the end; empty after a deletion.

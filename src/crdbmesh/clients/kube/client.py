@@ -43,7 +43,8 @@ class Kube:
     """The API of one cluster; safe to share between threads.
 
     `kubeconfig` is parsed, its credentials inline; `name` stands for the cluster in messages. Once `stop` is set, waits
-    and commands end with StoppedError.
+    and commands end with StoppedError. Every method raises KubeError when the API server refuses or does not answer;
+    that of a conflict names who owns which field.
     """
 
     def __init__(
@@ -74,11 +75,7 @@ class Kube:
         self._connection.close()
 
     def find(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
-        """Return an object, or None when it is absent.
-
-        Raises:
-            KubeError: it could not be read.
-        """
+        """Return an object, or None when it is absent."""
         answer = self._connection.request("GET", _item(api_version, kind, namespace, name))
         if answer.status == 404:
             return None
@@ -97,9 +94,6 @@ class Kube:
 
         Long lists come in pages (Kubernetes' API concepts, "Retrieving large results sets in chunks"); a list that
         expires midway, 410 Gone, is begun again.
-
-        Raises:
-            KubeError: they could not be read.
         """
         path = _collection(api_version, kind, namespace)
         query = {"labelSelector": labels} if labels else {}
@@ -131,9 +125,6 @@ class Kube:
         """Make an object be as given, in the fields given; others' fields stay theirs.
 
         `force` takes over fields that others own with another value.
-
-        Raises:
-            KubeError: refused; on a conflict it names who owns which field.
         """
         return self._apply(obj, force=force, dry_run=False)
 
@@ -141,9 +132,6 @@ class Kube:
         """Return what applying an object would change, without changing it: empty when it already is as given.
 
         Each difference is a line such as `spec.replicas: 2 -> 3`; values of Secrets are not shown.
-
-        Raises:
-            KubeError: the object is not valid, or could not be read.
         """
         api_version, kind, namespace, name = _identity(obj)
         live = self.find(api_version, kind, name, namespace)
@@ -293,11 +281,7 @@ class Kube:
         return answer.status, answer.body.decode("utf-8", errors="replace")
 
     def version(self) -> str:
-        """Return the API server's version, such as `v1.36.4+k3s1`; one that is gone is given up after seconds.
-
-        Raises:
-            KubeError: it does not answer.
-        """
+        """Return the API server's version, such as `v1.36.4+k3s1`; one that is gone is given up after seconds."""
         answer = self._connection.request("GET", "/version", attempts=2, timeout_s=_VERSION_TIMEOUT_S)
         return str(answer.checked(f"{self.name}: read the version")["gitVersion"])
 

@@ -11,7 +11,6 @@ import hashlib
 import posixpath
 import secrets
 import shlex
-import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -193,16 +192,12 @@ class Host:
             self._install(copy, path, mode=mode & 0o7777, owner=owner)
         return True
 
-    def read_file(self, path: str, *, sudo: bool = True) -> bytes | None:
-        """Return a file's content, or None when there is no such file.
-
-        Without `sudo` it is read as the login user, by SFTP, and `path` may be relative to the user's home.
+    def read_file(self, path: str) -> bytes | None:
+        """Return a file's content, read as root, or None when there is no such file.
 
         Raises:
             HostError: see `run`; or it cannot be read.
         """
-        if not sudo:
-            return self._read_by_sftp(path)
         quoted = shlex.quote(path)
         output = ssh_exec.Output()
         command = f"test -e {quoted} || exit {_ABSENT}; cat {quoted}"
@@ -268,18 +263,6 @@ class Host:
             sudo=True,
             describe=f"install {path}",
         )
-
-    def _read_by_sftp(self, path: str) -> bytes | None:
-        with self._sftp(f"reading {path}") as sftp:
-            try:
-                with sftp.open(path, "r") as file:
-                    found = file.stat()
-                    if found.st_mode is not None and stat.S_ISDIR(found.st_mode):
-                        raise HostError(f"{self.name}: reading {path}: it is a directory")
-                    file.prefetch(found.st_size)
-                    return file.read()
-            except FileNotFoundError:
-                return None
 
     @contextlib.contextmanager
     def _sftp(self, doing: str) -> Iterator[paramiko.SFTPClient]:
