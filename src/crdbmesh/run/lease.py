@@ -18,7 +18,7 @@ import secrets
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -81,6 +81,7 @@ class Holder:
         }
 
 
+@dataclass(eq=False)
 class Lease:
     """A mesh's lease, as one run takes, keeps and gives it back.
 
@@ -93,35 +94,25 @@ class Lease:
         held_by_other: why this run lost it, or None.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        *,
-        group: str,
-        mesh: str,
-        location: str,
-        tags: Mapping[str, str],
-        command: str,
-        origin: str | None,
-        shared: bool = False,
-        lasts_s: float = LASTS_S,
-        lost: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._session = session
-        self._group = group
-        self._mesh = mesh
-        self._location = location
-        self._shared = shared
-        self._tags = dict(tags)
-        self._lasts_s = lasts_s
-        self._tell_lost = lost
+    session: Session
+    group: str
+    mesh: str
+    location: str
+    tags: Mapping[str, str]
+    command: InitVar[str]
+    origin: InitVar[str | None]
+    shared: bool = False
+    lasts_s: float = LASTS_S
+    lost: Callable[[], None] = lambda: None
+    held_by_other: HeldError | None = field(default=None, init=False)
+
+    def __post_init__(self, command: str, origin: str | None) -> None:
         now = _now()
         self._me = Holder(secrets.token_hex(8), name_of(command), origin or f"none-{secrets.token_hex(8)}", now, now)
         self._etag: str | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._renewer: threading.Thread | None = None
-        self.held_by_other: HeldError | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -179,23 +170,20 @@ class Lease:
     def _refuse(self, holder: Holder | None) -> None:
         if holder is None or holder.id == self._me.id or holder.until < _now() or holder.origin == self._me.origin:
             return
-        raise self._held(holder)
-
-    def _held(self, holder: Holder) -> HeldError:
-        return HeldError(
-            f"{self._mesh} is being worked on: {holder.name}, since {_text(holder.since)}",
+        raise HeldError(
+            f"{self.mesh} is being worked on: {holder.name}, since {_text(holder.since)}",
             hint=f"wait until it ends; if it died, its lease runs out at {_text(holder.until)}",
         )
 
     def _read(self) -> tuple[Holder | None, str | None]:
-        found = kinds.NSG.find(self._session, self._group, names.lease(self._mesh))
+        found = kinds.NSG.find(self.session, self.group, names.lease(self.mesh))
         if found is None:
             return None, None
         owner = (found.get("tags") or {}).get(names.TAG)
-        if owner != self._mesh and (owner is not None or self._shared):
+        if owner != self.mesh and (owner is not None or self.shared):
             raise RefusedError(
-                f"network security group {names.lease(self._mesh)} exists in {self._group} and is not this mesh's",
-                hint=f"choose another --name or `group`; if it is this mesh's, tag it {names.TAG}={self._mesh}",
+                f"network security group {names.lease(self.mesh)} exists in {self.group} and is not this mesh's",
+                hint=f"choose another --name or `group`; if it is this mesh's, tag it {names.TAG}={self.mesh}",
             )
         return Holder.of(found.get("tags") or {}), str(found.get("etag", ""))
 
@@ -213,18 +201,18 @@ class Lease:
                     raise
             there, etag = wait_until(
                 self._read_back,
-                awaited=f"the lease of {self._mesh} to be readable",
+                awaited=f"the lease of {self.mesh} to be readable",
                 deadline_s=_READABLE_S,
                 interval_s=0.5,
-                stop=self._session.stop,
-                clock=self._session.clock,
+                stop=self.session.stop,
+                clock=self.session.clock,
             )
             if there == holder:
                 self._me = holder
                 return etag
             # Somebody else's, or still what it was: something that is no run of ours changed the security group.
             self._refuse(there)
-        raise HeldError(f"the lease of {self._mesh} is being changed by somebody else", hint="wait a little, run again")
+        raise HeldError(f"the lease of {self.mesh} is being changed by somebody else", hint="wait a little, run again")
 
     def _read_back(self) -> tuple[tuple[Holder | None, str] | None, str]:
         """Azure's reads lag behind its writes."""
@@ -232,17 +220,17 @@ class Lease:
         return (None if etag is None else (holder, etag)), "404"
 
     def _put(self, more: Mapping[str, str], etag: str | None) -> None:
-        body: dict[str, Any] = {"location": self._location, "tags": {**self._tags, **more}, "properties": {}}
+        body: dict[str, Any] = {"location": self.location, "tags": {**self.tags, **more}, "properties": {}}
         condition = {"If-Match": etag} if etag else {"If-None-Match": "*"}
-        name = names.lease(self._mesh)
-        kinds.NSG.ensure(self._session, self._group, name, body=body, headers=condition, deadline_s=_TAKE_S)
+        name = names.lease(self.mesh)
+        kinds.NSG.ensure(self.session, self.group, name, body=body, headers=condition, deadline_s=_TAKE_S)
 
     def _renewed(self, *, since: dt.datetime) -> Holder:
-        until = _now() + dt.timedelta(seconds=round(self._lasts_s))
+        until = _now() + dt.timedelta(seconds=round(self.lasts_s))
         return Holder(self._me.id, self._me.name, self._me.origin, since, until)
 
     def _renew_until_ended(self) -> None:
-        while not self._ended.wait(self._lasts_s / _RENEWALS):
+        while not self._ended.wait(self.lasts_s / _RENEWALS):
             try:
                 with self._lock:
                     self._etag = self._write(self._renewed(since=self._me.since), self._etag)
@@ -252,12 +240,12 @@ class Lease:
             except CrdbmeshError as error:
                 if _now() < self._me.until:
                     continue
-                self._lose(HeldError(f"the lease of {self._mesh} ran out, for it could not be renewed: {error}"))
+                self._lose(HeldError(f"the lease of {self.mesh} ran out, for it could not be renewed: {error}"))
                 return
 
     def _lose(self, error: HeldError) -> None:
         self.held_by_other = error
-        self._tell_lost()
+        self.lost()
 
 
 def origin_id(folder: Path) -> str:

@@ -65,7 +65,9 @@ class Initialised(MeshStep):
                 say(f"cockroach init on {target}")
                 database.initialise(*observed.client(self.world), target=target, cluster_name=self.world.mesh.name)
             found = self._read_id(members or [target], say)
-            self._refuse_other(found)
+            kept = self.world.folder.read(contents.CLUSTER_ID)
+            if kept is not None and kept.strip() != found:
+                raise _several({"the pods": found, "the local folder": kept.strip()})
         self.world.folder.write(contents.CLUSTER_ID, found)
         for region in self.world.mesh.all_regions():
             # A claim of another region's, which it was told of too late, gives way to what the cluster is.
@@ -111,11 +113,6 @@ class Initialised(MeshStep):
         kept = self.world.folder.read(contents.CLUSTER_ID)
         if kept is not None:
             raise _lost_volumes(self.world, kept.strip())
-
-    def _refuse_other(self, found: str) -> None:
-        kept = self.world.folder.read(contents.CLUSTER_ID)
-        if kept is not None and kept.strip() != found:
-            raise _several({"the pods": found, "the local folder": kept.strip()})
 
     def _claim(self, target: str, markers: Markers) -> None:
         """Claim the target in every region, in one order everywhere, so that the first region decides between two runs.

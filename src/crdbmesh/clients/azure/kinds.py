@@ -58,12 +58,7 @@ class Kind:
         """Create a resource, or make it what `body` says, and wait; return it as it is then.
 
         `body` is the whole of it: what it leaves out may be removed. `options` are the SDK operation's own, such as
-        `headers`.
-
-        Raises:
-            WaitError: the deadline passed.
-            StoppedError: the operator interrupted; the operation goes on.
-            CloudError: it failed.
+        `headers`. Raises as `Session.run_operation` does.
         """
         return session.run_operation(
             self._doing("PUT", names),

@@ -238,8 +238,8 @@ class Kube:
     ) -> ExecResult:
         """Run a command in a pod. A non-zero status is a value, not an error.
 
-        There are no secrets in `argv`, which no shell reads. The container is the pod's only or default one unless
-        named.
+        `argv` shows in audit logs, so there are no secrets in it; no shell reads it. The container is the pod's only or
+        default one unless named.
 
         Raises:
             KubeError: it could not be started, or the stream broke before its status was known.

@@ -59,15 +59,9 @@ def execute(
     timeout_s: float,
     doing: str,
 ) -> ExecResult:
-    """Run `argv` through the `exec` subresource at `path`.
+    """Run `argv` through the `exec` subresource at `path`; see `Kube.exec`, which raises the same.
 
-    `argv` shows in audit logs, so there are no secrets in it. `timeout_s` is for all of it, on the connection's clock;
-    `doing` names it in messages.
-
-    Raises:
-        KubeError: it could not be started, or the stream broke before it was known how the command ended.
-        WaitError: it did not end in time.
-        StoppedError: the operator interrupted; the command is left to itself.
+    `timeout_s` is for all of it, on the connection's clock; `doing` names it in messages.
     """
     deadline = time.monotonic() + connection.clock.real_s(timeout_s)
     query: dict[str, Any] = {"command": argv, "stdout": "true", "stderr": "true"}

@@ -77,13 +77,7 @@ class Wait:
         self._failures = 0
 
     def until(self, judge: Judge) -> list[Object]:
-        """Return the objects once `judge` is satisfied with them.
-
-        Raises:
-            WaitError: it was not in time.
-            StoppedError: the operator interrupted.
-            KubeError: the API server refused, in a way that waiting does not help.
-        """
+        """Return the objects once `judge` is satisfied with them; raises as `Kube.wait` does."""
         while True:
             try:
                 state = self._list()
