@@ -130,7 +130,8 @@ def run_demo(
     if ended.stopped:
         raise KeyboardInterrupt
     if not ended.done:
-        raise DemoError(f"down left {', '.join(ended.left) or _failures(ended.results)}")
+        failed = [f"{one.step}: {one.detail}" for one in ended.results.values() if one.outcome is Outcome.FAILED]
+        raise DemoError(f"down left {', '.join(ended.left) or '; '.join(failed)}")
     return DemoResult(
         figures=_figures(health),
         changed_again=again.count(Outcome.CHANGED),
@@ -219,17 +220,9 @@ def _must(result: up.UpResult, what: str) -> None:
     raise DemoError(f"{what} failed: {failed.step}: {failed.detail}", hint=failed.hint)
 
 
-def _failures(results: dict[str, Any]) -> str:
-    return "; ".join(f"{one.step}: {one.detail}" for one in results.values() if one.outcome is Outcome.FAILED)
-
-
 def _figures(health: Health) -> dict[str, int]:
-    causes = [
-        f"{region.region}: {layer.name}: {layer.cause}"
-        for region in health.regions
-        for layer in region.layers
-        if layer.cause
-    ]
+    layers = [(region.region, layer) for region in health.regions for layer in region.layers]
+    causes = [f"{region}: {layer.name}: {layer.cause}" for region, layer in layers if layer.cause]
     if causes:
         raise DemoError(f"status: {'; '.join(causes)}")
     return health.figures()

@@ -73,8 +73,9 @@ def survey(plan: Plan, *, workers: int) -> dict[str, Gap | Result]:
     running: dict[Future[Gap | Result], str] = {}
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="survey") as pool:
         while sorter.is_active():
+            held = {name for name, seen in found.items() if isinstance(seen, Result) and seen.outcome is Outcome.HELD}
             for name in sorter.get_ready():
-                waits_for = [other for other in sorted(steps[name].after) if not _holds(found[other])]
+                waits_for = [other for other in sorted(steps[name].after) if other not in held]
                 if waits_for:
                     found[name] = Gap(f"comes after {waits_for[0]}")
                     sorter.done(name)
@@ -95,10 +96,6 @@ def _look(step: Step) -> Gap | Result:
     except CrdbmeshError as error:
         return Result(step.name, Outcome.FAILED, str(error), hint=error.hint)
     return gap or Result(step.name, Outcome.HELD)
-
-
-def _holds(found: Gap | Result) -> bool:
-    return isinstance(found, Result) and found.outcome is Outcome.HELD
 
 
 def _depths(steps: Mapping[str, Step]) -> dict[str, int]:

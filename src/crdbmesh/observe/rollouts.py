@@ -93,7 +93,8 @@ def is_ready(pod: Body) -> bool:
 def _waiting(pod: Body) -> Iterable[tuple[str, str]]:
     """Give, for every container that does not run, the reason as one word and with what is said about it."""
     status = pod.get("status", {})
-    begun = [one for one in status.get("initContainerStatuses") or [] if not _is_done(one)]
+    initial = status.get("initContainerStatuses") or []
+    begun = [one for one in initial if one.get("state", {}).get("terminated", {}).get("exitCode") != 0]
     for container in [*begun, *(status.get("containerStatuses") or [])]:
         state = container.get("state", {})
         if "running" in state:
@@ -105,7 +106,3 @@ def _waiting(pod: Body) -> Iterable[tuple[str, str]]:
                 break
         else:
             yield "PodInitializing", "not started"
-
-
-def _is_done(container: Body) -> bool:
-    return bool(container.get("state", {}).get("terminated", {}).get("exitCode") == 0)

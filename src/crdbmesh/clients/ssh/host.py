@@ -168,12 +168,8 @@ class Host:
     def write_file(self, path: str, content: bytes, *, mode: int, owner: str = "root:root") -> bool:
         """Make a file have this content, mode and owner; readers see the old file or the new one.
 
-        The content goes by SFTP into a private directory of the login user's, then root puts it in place.
-
-        Missing parent directories are made; `owner` is `user:group`, by name.
-
-        Returns:
-            Whether anything had to change.
+        The content goes by SFTP into a private directory of the login user's, then root puts it in place; missing
+        parent directories are made. Return True when anything had to change. `owner` is `user:group`, by name.
 
         Raises:
             HostError: see `run`; or SFTP failed.
