@@ -98,12 +98,7 @@ def is_in_group(action: str) -> bool:
 
 
 def allowed(permissions: Iterable[Mapping[str, Any]], action: str) -> bool:
-    """Return True when any role allows an action: a role allows its `actions` less its own `notActions`.
-
-    Args:
-        permissions: as the permissions API lists them.
-        action: such as `Microsoft.Compute/virtualMachines/write`.
-    """
+    """Return True when any role allows an action: a role allows its `actions` less its own `notActions`."""
     return any(
         _matches(role.get("actions"), action) and not _matches(role.get("notActions"), action) for role in permissions
     )

@@ -77,10 +77,7 @@ class Verdict:
 def judge(check: Check, facts: Facts, *, strict: bool = False) -> Verdict:
     """Make a check and return its verdict; an error of Azure's becomes part of it.
 
-    Args:
-        check: the check to make.
-        facts: the facts it reads.
-        strict: refuse when Azure does not answer, rather than warn that the check cannot tell.
+    `strict` refuses when Azure does not answer, rather than warn that the check cannot tell.
 
     Raises:
         StoppedError: the operator interrupted.

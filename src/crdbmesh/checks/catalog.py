@@ -73,10 +73,6 @@ def look(facts: Facts) -> list[Verdict]:
 def require(world: World, warn: Callable[[Finding], None]) -> None:
     """Make every check, and raise an error if one refuses.
 
-    Args:
-        world: the world of this run.
-        warn: called with each warning.
-
     Raises:
         PreflightError: every finding that would make `up` fail.
     """

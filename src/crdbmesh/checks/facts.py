@@ -29,12 +29,8 @@ _AT_ONCE = 8
 class Facts:
     """The facts of one run of the checks.
 
-    Args:
-        mesh: the spec, or None when no regions are given.
-        folder: the mesh's local folder.
-        cloud: where Azure is.
-        session: the session with Azure, or the error for which there is none.
-        world: the world of the run that these checks come before, if there is one.
+    `session` is the session with Azure, or the error for which there is none; `world` is that of the run that these
+    checks come before, if there is one.
     """
 
     def __init__(

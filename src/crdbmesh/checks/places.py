@@ -93,13 +93,7 @@ def image(facts: Facts) -> Iterator[Remark]:
 
 
 def propose(facts: Facts, size: str, wish: Wish) -> str:
-    """Propose a remedy for a size that some region does not offer: a similar name, or a size that every region offers.
-
-    Args:
-        facts: the facts of this run.
-        size: the size asked for.
-        wish: the requirements on another size.
-    """
+    """Propose a remedy for a size that some region does not offer: a similar name, or one that every region offers."""
     places = [region for region in facts.places() if size_of(region).lower() == size.lower()]
     listed = [facts.offers(region.name) for region in places]
     common = set.intersection(*(set(offers) for offers in listed)) if listed else set()

@@ -80,22 +80,14 @@ def secrets(mesh: Mesh) -> tuple[Secret, ...]:
 
 
 def lost(wanted: Iterable[Secret], have: Collection[str], machines: Collection[Place]) -> tuple[Secret, ...]:
-    """Return the secrets whose files are missing although machines were made with them.
-
-    Args:
-        wanted: the secrets of the mesh.
-        have: the files that exist.
-        machines: the machines that exist.
-    """
+    """Return the secrets whose files are missing although machines were made with them."""
     return tuple(secret for secret in wanted if secret.file not in have and secret.is_used(machines))
 
 
 def describe(missing: Sequence[Secret], *, whole: bool) -> str:
     """Describe lost secrets and the consequences.
 
-    Args:
-        missing: the lost secrets, at least one.
-        whole: True when the whole folder is lost; otherwise the files are named.
+    Their files are named unless the `whole` folder is lost.
     """
     meaning = "; ".join(dict.fromkeys(_MEANS[secret.kind] for secret in missing))
     meaning = f"{meaning[:1].upper()}{meaning[1:]}"

@@ -46,11 +46,7 @@ def list_meshes(root: Path) -> list[str]:
 
 
 class LocalFolder:
-    """The local folder of one mesh.
-
-    Args:
-        path: where it is; it is created by the first write.
-    """
+    """The local folder of one mesh; the first write creates it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -104,9 +100,6 @@ class LocalFolder:
     @contextlib.contextmanager
     def locked(self, holder: str) -> Iterator[None]:
         """Hold the folder, so that one run at a time on this machine uses it; remove it when it ends up empty.
-
-        Args:
-            holder: who holds it, for people.
 
         Raises:
             HeldError: another process holds it.

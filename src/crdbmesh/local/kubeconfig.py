@@ -111,10 +111,7 @@ def current(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def merge(into: Mapping[str, Any], add: Iterable[Mapping[str, Any]], *, switch: str | None) -> Config:
     """Return `into` with the entries of `add`, which replace those of the same name; the rest stays as it is.
 
-    Args:
-        into: the user's kubeconfig.
-        add: kubeconfigs, as `rewrite` gives them.
-        switch: the new current-context; None leaves the user's own.
+    The user's own current-context stays unless `switch` names another.
     """
     merged: Config = {**empty(), **copy.deepcopy(dict(into))}
     for config in add:

@@ -125,12 +125,7 @@ def show_results(
 ) -> None:
     """Print how a run ended; for a failed one each cause and remedy, what it blocks, and how to resume.
 
-    Args:
-        console: the console to print on.
-        results: the result of every step.
-        seconds: the run's time.
-        journal: the path of the run's journal.
-        again: the command that resumes it.
+    `again` is the command that resumes the run.
     """
     count = {outcome: sum(one.outcome is outcome for one in results.values()) for outcome in Outcome}
     for result in results.values():

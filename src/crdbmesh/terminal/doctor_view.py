@@ -21,11 +21,7 @@ _MARK = {
 def show_verdicts(console: Console, name: str, verdicts: Sequence[Verdict], *, whole: bool) -> None:
     """Print every check with its level, then a summary.
 
-    Args:
-        console: the console to print on.
-        name: the mesh's name.
-        verdicts: the verdict of every check.
-        whole: True when there was a spec to check.
+    `whole` says that there was a spec to check.
     """
     wide = max((len(verdict.title) for verdict in verdicts), default=0)
     for verdict in verdicts:

@@ -32,9 +32,7 @@ EPILOG = (
 def mapped(output: Output, *, refused: str | None = None) -> Iterator[Interrupts]:
     """Run a command's body, report its errors and map them to exit codes.
 
-    Args:
-        output: the format to report in.
-        refused: the title of findings that would make `up` fail.
+    `refused` is the title of findings that would make `up` fail.
 
     Raises:
         typer.Exit: the body ended in an error; this is its exit code.

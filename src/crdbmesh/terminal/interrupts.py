@@ -36,8 +36,7 @@ class _First(Enum):
 class Interrupts:
     """The handling of interrupts, which changes as a command goes on.
 
-    Args:
-        leave: ends the process at once; called in any thread.
+    `leave` ends the process at once; it is called in any thread.
 
     Attributes:
         stop: set by the first interrupt while `finishing`.
@@ -61,8 +60,7 @@ class Interrupts:
     def finishing(self, resume: str) -> Iterator[threading.Event]:
         """Let the first interrupt set `stop`, because work would be left half done.
 
-        Args:
-            resume: how to resume later, printed at the interrupt.
+        `resume` says how to resume later; it is printed at the interrupt.
         """
         self._resume = resume
         with self._as(_First.FINISH):

@@ -22,12 +22,8 @@ _WAITS_SHOWN = 8
 class Progress:
     """Shows a run while its block lasts.
 
-    Args:
-        console: the console to draw on, normally stderr.
-        steps: the names of all steps; without any, each result is a line of its own, on a terminal too.
-        place: gives each step's row and column.
-        stages: the columns, in order.
-        live: True to draw a live table; by default on a terminal only.
+    Without steps each result is a line of its own, on a terminal too. `place` gives each row and column; a live table
+    is drawn on a terminal only, unless `live` says otherwise.
     """
 
     def __init__(
