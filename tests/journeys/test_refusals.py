@@ -186,7 +186,7 @@ def until_it_holds(world: Any, mesh: Any, notify: Any = lambda _event: None) -> 
 
 def test_init_runs_once_whatever_is_lost_and_whichever_region_comes_first(world: Any) -> None:
     regions = [region("eastus", 1), region("westus", 2)]
-    mesh, reversed_mesh = world.mesh(regions, patience=0.02), world.mesh(regions[::-1], patience=0.02)
+    mesh, reversed_mesh = world.mesh(regions, patience=0.04), world.mesh(regions[::-1], patience=0.04)
     said: list[str] = []
 
     def note(event: Event) -> None:
@@ -255,7 +255,7 @@ class Apart(cockroach.Pods):
 
 
 def test_regions_that_were_initialised_apart_are_never_marked_as_one_cluster(world: Any) -> None:
-    mesh = world.mesh(["eastus", "westus"], patience=0.02)
+    mesh = world.mesh(["eastus", "westus"], patience=0.04)
     with world.open(mesh) as run_world:
         steps = [step for step in catalog.steps(run_world) if step.name not in {"mesh/init", "mesh/proof"}]
         west = next(step for step in steps if step.name == "westus/cockroachdb")

@@ -124,11 +124,11 @@ def _say_interrupted(output: Output) -> None:
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:
     said = None
-    for option, value in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
-        if option in {"--output", "-o"}:
+    for option, following in itertools.zip_longest(arguments, arguments[1:]):
+        value = following if option in {"--output", "-o"} else option.removeprefix("--output=").removeprefix("-o")
+        # A value that there is none of is the mistake that is reported, and takes nothing back.
+        if value != option and value in {"json", "text"}:
             said = value == "json"
-        elif option.startswith(("--output=", "-o")):
-            said = option in {"--output=json", "-ojson"}
     if said is not None:
         return said
     return os.environ.get("CRDBMESH_OUTPUT") == "json"

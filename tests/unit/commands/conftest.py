@@ -71,7 +71,7 @@ class Azure:
 
 @pytest.fixture(scope="session")
 def the_azure() -> Iterator[Azure]:
-    with simulated.serve(scale=400, seed=11) as world:
+    with simulated.serve(scale=100, seed=11) as world:
         azure = Azure(world)
         azure.register("Microsoft.Network", "Microsoft.Compute")
         yield azure
