@@ -23,7 +23,7 @@ from crdbmesh.clients import cloud_file
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import CrdbmeshError
 
-SCALE = 30.0
+SCALE = 45.0
 """Simulated seconds per second."""
 
 _MODULE = "crdbmesh_simulator"
