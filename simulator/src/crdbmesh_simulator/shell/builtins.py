@@ -155,9 +155,14 @@ def _kill(shell: Shell, words: list[str]) -> int:
     return 0
 
 
-def _echo(shell: Shell, words: list[str]) -> int:
+def echoed(words: list[str]) -> str:
+    """Return what `echo`, the builtin and the program, prints."""
     end = "" if words[1:2] == ["-n"] else "\n"
-    shell.process.say(" ".join(words[1 if end else 2 :]) + end)
+    return " ".join(words[1 if end else 2 :]) + end
+
+
+def _echo(shell: Shell, words: list[str]) -> int:
+    shell.process.say(echoed(words))
     return 0
 
 

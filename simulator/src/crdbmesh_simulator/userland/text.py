@@ -1,4 +1,4 @@
-"""Commands that print and look through text: cat, head, tee, wc, grep, base64, sha256sum (GNU coreutils, grep(1))."""
+"""Commands that print and look through text, as of GNU coreutils and grep(1)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import re
 
 from crdbmesh_simulator.machines import internet
+from crdbmesh_simulator.shell.builtins import echoed
 from crdbmesh_simulator.shell.process import Command, Process, UsageError, decode, os_error
 from crdbmesh_simulator.userland.options import parse
 
@@ -28,6 +29,11 @@ def _cat(process: Process) -> int:
     found, status = inputs(process, parse(process.argv[1:]).operands)
     process.say(b"".join(content for _, content in found))
     return status
+
+
+def _echo(process: Process) -> int:
+    process.say(echoed(process.argv))
+    return 0
 
 
 def _head(process: Process) -> int:
@@ -125,5 +131,6 @@ def _sha256sum(process: Process) -> int:
 
 
 COMMANDS: dict[str, Command] = {
-    "cat": _cat, "head": _head, "tee": _tee, "wc": _wc, "grep": _grep, "base64": _base64, "sha256sum": _sha256sum,
+    "cat": _cat, "echo": _echo, "head": _head, "tee": _tee, "wc": _wc, "grep": _grep, "base64": _base64,
+    "sha256sum": _sha256sum,
 }  # fmt: skip
