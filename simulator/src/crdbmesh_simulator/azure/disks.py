@@ -21,12 +21,12 @@ class Disks(Kind):
 
     def put(self, call: Call) -> Answer:
         """Refuse: here disks are made by VMs only."""
+        return self.write(call)
+
+    def write(self, call: Call, *_: object) -> Answer:
+        """Refuse, and record that somebody asked."""
         call.subscription.world.not_known("arm", "PUT of a managed disk")
         raise ArmError(501, "NotImplemented", "Managed disks are created with their VM here.")
-
-    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
-        """Never called: `put` refuses."""
-        raise NotImplementedError
 
     def erase(self, call: Call, resource: Resource) -> Answer:
         """Delete a disk that is attached to nothing."""
