@@ -117,8 +117,7 @@ class Faults:
     def set(self, rates: Mapping[str, float]) -> None:
         """Replace all rates: 0..1 by `name`, or by `name@place` for one region, machine or resource only.
 
-        Raises:
-            ValueError: a fault is not known, or a rate is none.
+        Raises ValueError: a fault is not known, or a rate is none.
         """
         checked = {}
         for given, rate in rates.items():
@@ -191,8 +190,7 @@ class Faults:
 def parse(text: str) -> dict[str, float]:
     """Rates as the command line gives them: `transient`, `arm.throttled=0.2,kube.conflict@westus=0.1`, or both.
 
-    Raises:
-        ValueError: it cannot be read.
+    Raises ValueError: it cannot be read.
     """
     rates: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -213,8 +211,7 @@ def parse(text: str) -> dict[str, float]:
 def read_rates(document: object) -> dict[str, float]:
     """Rates as the report door takes them: `{"rates": {name: rate}}`, `{"preset": "transient"}`, or both.
 
-    Raises:
-        ValueError: it cannot be read.
+    Raises ValueError: it cannot be read.
     """
     if not isinstance(document, dict) or not document or set(document) - {"rates", "preset"}:
         raise ValueError(f'it must be {{"rates": {{NAME: RATE}}}} or {{"preset": "{PRESET}"}}')

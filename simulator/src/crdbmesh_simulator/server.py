@@ -237,8 +237,7 @@ class Block:
     def claim(cls) -> Self:
         """Take a block that nobody has.
 
-        Raises:
-            OSError: none is to be had (on systems where only 127.0.0.1 is configured, say).
+        Raises OSError: none is to be had (on systems where only 127.0.0.1 is configured, say).
         """
         candidates = [f"127.{second}.{third}" for second, third in itertools.product(range(64, 127), range(256))]
         failure: OSError | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from crdbmesh_simulator.azure import authorization, quotas, regions, sizes
 from crdbmesh_simulator.azure.call import Answer, Call, result_url, status_url
 from crdbmesh_simulator.azure.disks import timestamp
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.kinds import find_group, page
 from crdbmesh_simulator.azure.operations import Operation
 from crdbmesh_simulator.azure.state import Subscription
@@ -43,9 +43,7 @@ def list_skus(call: Call) -> Answer:
     if text:
         name, _, value = text.partition(" eq ")
         if name.strip().lower() != "location" or not value.strip().startswith("'"):
-            raise ArmError(
-                400, "InvalidFilterInQueryString", f"The filter '{text}' is not supported; only location is."
-            )
+            raise refusal("InvalidFilterInQueryString, SKUs", text=text)
         chosen = [region for region in chosen if region.name == regions.normal(value.strip().strip("'"))]
     more = call.subscription.restrictions
     entries = [sizes.sku(size, region, more) for region in chosen for size in sizes.SIZES.values()]
@@ -86,7 +84,7 @@ def _find_operation(call: Call) -> Operation:
         place = f"/providers/{operation.tracking.namespace}/locations/{operation.location}/".lower()
         if place in call.path.lower():
             return operation
-    raise ArmError(404, "OperationNotFound", f"The operation {call.names['operation']} could not be found.")
+    raise refusal("OperationNotFound", call=call)
 
 
 def operation_result(call: Call) -> Answer:
@@ -143,17 +141,8 @@ def _subscription(subscription: Subscription) -> Body:
 
 
 def location_of(call: Call) -> str:
-    """The region that the call's path names.
-
-    Raises:
-        ArmError: 400, there is none of this name.
-    """
+    """The region that the call's path names. Raises ArmError: 400, there is none of this name."""
     region = regions.find(call.names["location"])
     if region is None:
-        raise ArmError(
-            400,
-            "LocationNotAvailableForResourceType",
-            f"The provided location '{call.names['location']}' is not available. List of available regions is "
-            f"'{','.join(regions.REGIONS)}'.",
-        )
+        raise refusal("LocationNotAvailableForResourceType, path", call=call, regions=",".join(regions.REGIONS))
     return region.name

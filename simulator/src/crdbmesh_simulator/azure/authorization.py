@@ -13,7 +13,7 @@ import urllib.parse
 import uuid
 
 from crdbmesh_simulator.azure.call import Call
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.state import Subscription
 
 _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
@@ -28,33 +28,17 @@ _LINKED = {
 
 
 def require_allowed(call: Call) -> None:
-    """Refuse what the caller's roles do not allow, what its body refers to included.
-
-    Raises:
-        ArmError: 403.
-    """
+    """Refuse what the caller's roles do not allow, what its body refers to included. Raises ArmError: 403."""
     asked = action_of(call.method, call.path)
     if asked is None:
         return
     action, scope = asked
     who = str(uuid.uuid5(uuid.NAMESPACE_URL, call.subscription.tenant_id))
     if not allows(call.subscription, action, scope):
-        raise ArmError(
-            403,
-            "AuthorizationFailed",
-            f"The client '{who}' with object id '{who}' does not have authorization to perform action '{action}' over "
-            f"scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your "
-            "credentials.",
-        )
+        raise refusal("AuthorizationFailed", who=who, action=action, scope=scope)
     for linked, target in _linked(call, action):
         if not allows(call.subscription, linked, target):
-            raise ArmError(
-                403,
-                "LinkedAuthorizationFailed",
-                f"The client '{who}' with object id '{who}' has permission to perform action '{action}' on scope "
-                f"'{scope}'; however, it does not have permission to perform action(s) '{linked}' on the linked "
-                f"scope(s) '{target}' (respectively) or the linked scope(s) are invalid.",
-            )
+            raise refusal("LinkedAuthorizationFailed", who=who, action=action, scope=scope, linked=linked, other=target)
 
 
 def allows(subscription: Subscription, action: str, scope: str) -> bool:

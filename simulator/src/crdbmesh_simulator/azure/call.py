@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import ArmError, Body, refusal
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.operations import Operation
@@ -39,17 +39,9 @@ class Call:
         return self.query.get("api-version", "")
 
     def body(self) -> Body:
-        """The request's JSON object.
-
-        Raises:
-            ArmError: 400, it has none.
-        """
+        """The request's JSON object. Raises ArmError: 400, it has none."""
         if not isinstance(self.content, dict):
-            raise ArmError(
-                400,
-                "InvalidRequestContent",
-                "The request content was invalid and could not be deserialized: 'a JSON object is required'.",
-            )
+            raise refusal("InvalidRequestContent", problem="a JSON object is required")
         return copy.deepcopy(self.content)
 
     def flag(self, name: str) -> bool:
@@ -60,6 +52,12 @@ class Call:
         """An absolute URL, with this call's api-version."""
         extra = "".join(f"&{name}={value}" for name, value in query.items())
         return f"{self.base_url}{path}?api-version={self.api_version}{extra}"
+
+
+def not_here(call: Call, what: str) -> ArmError:
+    """501 for what this world does not know of Azure; it is recorded that somebody asked."""
+    call.subscription.world.not_known("arm", what)
+    return refusal("NotImplemented", what=what)
 
 
 @dataclass(slots=True)

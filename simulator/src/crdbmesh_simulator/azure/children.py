@@ -9,10 +9,9 @@ from crdbmesh_simulator.azure.call import Call
 from crdbmesh_simulator.azure.errors import (
     Body,
     child_not_found,
-    invalid_name,
-    parent_not_found,
+    refusal,
     resource_not_found,
-    same_names,
+    unreadable,
 )
 from crdbmesh_simulator.azure.kinds import find_group
 from crdbmesh_simulator.azure.state import Resource
@@ -21,17 +20,14 @@ _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,78}[A-Za-z0-9_])?")
 
 
 def require_names(parent_id: str, names: Iterable[str]) -> None:
-    """Refuse names that a child cannot have, and names that two children have.
-
-    Raises:
-        ArmError: 400.
-    """
+    """Refuse names that a child cannot have, and names that two children have. Raises ArmError: 400."""
     seen: set[str] = set()
     for name in names:
         if not _NAME.fullmatch(name):
-            raise invalid_name(name)
+            raise refusal("InvalidResourceName", name=name)
         if name.lower() in seen:
-            raise same_names(parent_id, name)
+            message = f"Resource {parent_id} has two child resources with the same name ({name})."
+            raise unreadable("DuplicateResourceName", message)
         seen.add(name.lower())
 
 
@@ -41,11 +37,7 @@ def find(children: Iterable[Body], name: str) -> Body | None:
 
 
 def parent_for_read(call: Call, kind: str) -> Resource:
-    """The parent, for a read.
-
-    Raises:
-        ArmError: 404, of the parent itself.
-    """
+    """The parent, for a read. Raises ArmError: 404, of the parent itself."""
     parent = _parent(call, kind)
     if parent is None:
         raise resource_not_found(kind, call.names["name"], call.names["group"])
@@ -53,23 +45,15 @@ def parent_for_read(call: Call, kind: str) -> Resource:
 
 
 def find_parent(call: Call, kind: str) -> Resource:
-    """The parent, for a write.
-
-    Raises:
-        ArmError: 404, of a nested resource.
-    """
+    """The parent, for a write. Raises ArmError: 404, of a nested resource."""
     parent = _parent(call, kind)
     if parent is None:
-        raise parent_not_found(call.names["name"])
+        raise refusal("ParentResourceNotFound", name=call.names["name"])
     return parent
 
 
 def read_child(parent: Resource, collection: str, name: str) -> Body:
-    """The child of this name.
-
-    Raises:
-        ArmError: 404.
-    """
+    """The child of this name. Raises ArmError: 404."""
     child = find(parent.properties[collection], name)
     if child is None:
         raise child_not_found(f"{parent.id}/{collection}/{name}")

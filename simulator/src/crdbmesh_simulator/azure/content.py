@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from crdbmesh_simulator.azure.errors import ArmError
+from crdbmesh_simulator.azure.errors import ArmError, refusal
 
 _UNREADABLE = "Unexpected character encountered while parsing value. Path '', line 0, position 0."
 
@@ -26,11 +26,7 @@ class Content:
     error: ArmError | None = None
 
     def require_readable(self) -> None:
-        """Refuse content that cannot be read.
-
-        Raises:
-            ArmError: 400, 413 or 415.
-        """
+        """Refuse content that cannot be read. Raises ArmError: 400, 413 or 415."""
         if self.error is not None:
             raise self.error
 
@@ -42,20 +38,16 @@ async def read(request: web.Request) -> Content:
     except ConnectionError as error:
         raise web.HTTPBadRequest(text="The client went away.") from error
     except web.HTTPRequestEntityTooLarge:
-        text = "The request content size exceeds the maximum size of '4 MB'."
-        return Content(error=ArmError(413, "RequestContentTooLarge", text))
+        return Content(error=refusal("RequestContentTooLarge"))
     if not raw:
         return Content()
     given = request.headers.get("Content-Type")
     if (given or "").partition(";")[0].strip().lower() not in ("application/json", "text/json"):
-        kind = given or "<null>"
-        text = f"The content media type '{kind}' is not supported. Only 'application/json' is supported."
-        return Content(error=ArmError(415, "UnsupportedMediaType", text))
+        return Content(error=refusal("UnsupportedMediaType", kind=given or "<null>"))
     try:
         return Content(json.loads(raw, parse_constant=_refuse_constant))
     except (ValueError, RecursionError):
-        text = f"The request content was invalid and could not be deserialized: '{_UNREADABLE}'."
-        return Content(error=ArmError(400, "InvalidRequestContent", text))
+        return Content(error=refusal("InvalidRequestContent", problem=_UNREADABLE))
 
 
 def _refuse_constant(name: str) -> Any:

@@ -5,9 +5,9 @@ Azure keeps what is on them; machines here mount none of them.
 
 from __future__ import annotations
 
-from crdbmesh_simulator.azure.call import Call
+from crdbmesh_simulator.azure.call import Call, not_here
 from crdbmesh_simulator.azure.disks import DISKS
-from crdbmesh_simulator.azure.errors import ArmError, Body, invalid_parameter
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.kinds import Identity
 from crdbmesh_simulator.azure.sizes import Size
 from crdbmesh_simulator.azure.state import Resource, Subscription
@@ -28,26 +28,20 @@ def require(call: Call, identity: Identity, size: Size, given: list[Body], prese
     """
     numbers = [entry["lun"] for entry in given]
     if len(set(numbers)) < len(numbers):
-        raise invalid_parameter("The value of parameter dataDisk.lun is used more than once.", "dataDisk.lun")
+        raise refusal("InvalidParameter, lun", target="dataDisk.lun")
     if len(given) > size.data_disks:
-        raise ArmError(
-            409,
-            "OperationNotAllowed",
-            f"The maximum number of data disks allowed to be attached to a VM of this size is {size.data_disks}.",
-            target="dataDisks",
-        )
+        raise refusal("OperationNotAllowed, data disks", size=size, target="dataDisks")
     for entry in given:
         if _same(entry, present) is not None:
             continue
         if entry["createOption"] == "Empty":
             if not entry.get("diskSizeGB"):
-                raise invalid_parameter("Required parameter 'diskSizeGB' is missing (null).", "dataDisk.diskSizeGB")
+                raise refusal("InvalidParameter, missing", name="diskSizeGB", target="dataDisk.diskSizeGB")
             DISKS.require_free_name(call.subscription, identity, entry.get("name", ""))
         elif entry["createOption"] == "Attach":
             _require_unattached(call.subscription, entry)
         else:
-            call.subscription.world.not_known("arm", f"a data disk by {entry['createOption']}")
-            raise ArmError(501, "NotImplemented", "Data disks are made empty or attached here.")
+            raise not_here(call, f"a data disk by {entry['createOption']}")
 
 
 def apply(call: Call, identity: Identity, given: list[Body], present: list[Body], zones: list[str]) -> list[Body]:
@@ -107,10 +101,6 @@ def _same(entry: Body, present: list[Body]) -> Body | None:
 def _require_unattached(subscription: Subscription, entry: Body) -> None:
     disk = _find(subscription, entry)
     if disk is None or disk.type != DISKS.type:
-        raise ArmError(404, "NotFound", f"Disk {entry.get('managedDisk', {}).get('id')} is not found.")
+        raise refusal("NotFound, disk", disk=entry.get("managedDisk", {}).get("id"))
     if owner := disk.body.get("managedBy"):
-        raise ArmError(
-            409,
-            "ConflictingUserInput",
-            f"Disk '{disk.id}' cannot be attached as the disk is already owned by VM '{owner}'.",
-        )
+        raise refusal("ConflictingUserInput, attached", disk=disk, owner=owner)

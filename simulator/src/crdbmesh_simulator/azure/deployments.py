@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crdbmesh_simulator.azure import authorization, locks, providers
-from crdbmesh_simulator.azure.call import Answer, Call
+from crdbmesh_simulator.azure.call import Answer, Call, not_here
 from crdbmesh_simulator.azure.catalog import KINDS
 from crdbmesh_simulator.azure.disks import timestamp
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import ArmError, Body, refusal
 from crdbmesh_simulator.azure.kinds import find_group, open_group
 
 if TYPE_CHECKING:
@@ -158,13 +158,7 @@ def put(call: Call) -> Answer:
     group = open_group(call.subscription, call.names["group"])
     existing = _find(call, group)
     if existing is not None and existing.running:
-        raise ArmError(
-            409,
-            "DeploymentActive",
-            f"Unable to edit or replace deployment '{existing.name}': previous deployment from "
-            f"'{timestamp(existing.started_at)}' is still active. Please see https://aka.ms/arm-deploy for usage "
-            "details.",
-        )
+        raise refusal("DeploymentActive", existing=existing, started_at=timestamp(existing.started_at))
     deployment = _read(call, group)
     # A deployment registers the providers that it needs (learn.microsoft.com, "Azure resource providers and types").
     for provider in deployment.providers():
@@ -191,16 +185,15 @@ def operation_status(call: Call) -> Answer:
 def _read(call: Call, group: Group) -> Deployment:
     """The deployment that a request asks for.
 
-    Raises:
-        ArmError: 400, it is not valid; 501, it needs what this world does not have.
+    Raises ArmError: 400, it is not valid; 501, it needs what this world does not have.
     """
     given = call.body().get("properties")
     properties: Body = given if isinstance(given, dict) else {}
     template = properties.get("template")
     if not isinstance(template, dict) or str(properties.get("mode", "")).lower() != "incremental":
-        raise _not_here(call, "a deployment but an incremental one of a template in its body")
+        raise not_here(call, "a deployment but an incremental one of a template in its body")
     if properties.get("parameters") or template.get("parameters") or template.get("outputs"):
-        raise _not_here(call, "a template with parameters or outputs")
+        raise not_here(call, "a template with parameters or outputs")
     scope = f"/subscriptions/{call.subscription.id}/resourceGroups/{group.name}"
     works = [_read_work(call, scope, entry) for entry in template.get("resources") or []]
     for work, entry in zip(works, template.get("resources") or [], strict=True):
@@ -224,9 +217,9 @@ def _read(call: Call, group: Group) -> Deployment:
 def _read_work(call: Call, scope: str, entry: Body) -> Work:
     kind, name = str(entry.get("type", "")), str(entry.get("name", ""))
     if kind.lower() not in _KINDS or _UNKNOWN & {key.lower() for key in entry}:
-        raise _not_here(call, f"{kind} {name} of a template")
+        raise not_here(call, f"{kind} {name} of a template")
     if any(text.startswith("[") and text.endswith("]") for text in _texts(entry)):
-        raise _not_here(call, "an expression in a template")
+        raise not_here(call, "an expression in a template")
     if "/" in name or not entry.get("apiVersion"):
         raise _invalid(f"The template resource '{name}' has no 'apiVersion', or incorrect segment lengths.")
     body = {key: value for key, value in entry.items() if key.lower() not in _OWN}
@@ -250,13 +243,7 @@ def _resolve(works: list[Work], text: str) -> str:
 
 
 def _invalid(reason: str) -> ArmError:
-    message = f"Deployment template validation failed: '{reason}'. Please see https://aka.ms/arm-syntax for usage."
-    return ArmError(400, "InvalidTemplate", message)
-
-
-def _not_here(call: Call, what: str) -> ArmError:
-    call.subscription.world.not_known("arm", what)
-    return ArmError(501, "NotImplemented", f"This simulation of Azure does not know {what}.")
+    return refusal("InvalidTemplate", reason=reason)
 
 
 def _find(call: Call, group: Group) -> Deployment | None:
@@ -267,7 +254,7 @@ def _find(call: Call, group: Group) -> Deployment | None:
 def _require(call: Call) -> Deployment:
     found = _find(call, find_group(call.subscription, call.names["group"]))
     if found is None:
-        raise ArmError(404, "DeploymentNotFound", f"Deployment '{call.names['name']}' could not be found.")
+        raise refusal("DeploymentNotFound", call=call)
     return found
 
 

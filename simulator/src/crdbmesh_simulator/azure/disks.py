@@ -6,8 +6,8 @@ import datetime as dt
 from typing import ClassVar
 
 from crdbmesh_simulator.azure import images
-from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted, not_here
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.kinds import Identity, Kind
 from crdbmesh_simulator.azure.state import Resource, Subscription
 from crdbmesh_simulator.world import Disk
@@ -25,16 +25,13 @@ class Disks(Kind):
 
     def write(self, call: Call, *_: object) -> Answer:
         """Refuse, and record that somebody asked."""
-        call.subscription.world.not_known("arm", "PUT of a managed disk")
-        raise ArmError(501, "NotImplemented", "Managed disks are created with their VM here.")
+        raise not_here(call, "PUT of a managed disk")
 
     def erase(self, call: Call, resource: Resource) -> Answer:
         """Delete a disk that is attached to nothing."""
         owner = resource.body.get("managedBy")
         if owner:
-            raise ArmError(
-                409, "OperationNotAllowed", f"Disk {resource.name} is attached to VM {owner}.", target="disk"
-            )
+            raise refusal("OperationNotAllowed, disk attached", resource=resource, owner=owner, target="disk")
         operation = self.begin_deletion(call, resource, "DeleteDisk")
         return accepted(call, operation, 202, None)
 
@@ -51,8 +48,7 @@ class Disks(Kind):
     ) -> Resource:
         """A disk of a VM, attached to it: its OS disk, made from an image, or an empty one.
 
-        Raises:
-            ArmError: 409, there is a disk of this name.
+        Raises ArmError: 409, there is a disk of this name.
         """
         subscription = call.subscription
         self.require_free_name(subscription, vm, name)
@@ -91,18 +87,13 @@ class Disks(Kind):
         return resource
 
     def require_free_name(self, subscription: Subscription, vm: Identity, name: str) -> None:
-        """Refuse to make a disk of a VM when its group has one of this name.
-
-        Raises:
-            ArmError: 409.
-        """
+        """Refuse to make a disk of a VM when its group has one of this name. Raises ArmError: 409."""
         existing = self.find(subscription, vm.group, name) if name else None
         if existing is not None:
-            raise ArmError(
-                409,
-                "ConflictingUserInput",
-                f"Disk {name} already exists in resource group {vm.group.upper()}. Only CreateOption.Attach is "
-                "supported.",
+            raise refusal(
+                "ConflictingUserInput, name",
+                name=name,
+                group=vm.group.upper(),
                 target=f"/subscriptions/{subscription.id}/resourceGroups/{vm.group}/providers/{self.type}/{name}",
             )
 

@@ -22,8 +22,8 @@ from aiohttp import web
 
 from crdbmesh_simulator import resets
 from crdbmesh_simulator.azure import about, authorization, content, faults, locks, routes, tokens
-from crdbmesh_simulator.azure.call import Answer, Call
-from crdbmesh_simulator.azure.errors import ArmError
+from crdbmesh_simulator.azure.call import Answer, Call, not_here
+from crdbmesh_simulator.azure.errors import ArmError, refusal
 from crdbmesh_simulator.azure.state import Subscription
 from crdbmesh_simulator.world import World
 
@@ -101,7 +101,7 @@ class _Door:
             raise
         except Exception:  # noqa: BLE001 - a broken rule breaks one answer, not the door
             _LOG.exception("%s %s broke the simulation of Azure", request.method, request.rel_url.raw_path)
-            broken = ArmError(500, "InternalServerError", "The server encountered an internal error.")
+            broken = refusal("InternalServerError, door")
             answer = _told(broken, request.path)
         if answer.delay_s:
             await self._world.clock.pause(answer.delay_s)
@@ -148,27 +148,16 @@ class _Door:
         try:
             uuid.UUID(given)
         except ValueError:
-            raise ArmError(
-                400,
-                "InvalidSubscriptionId",
-                f"The provided subscription identifier '{given}' is malformed or invalid.",
-            ) from None
-        raise ArmError(404, "SubscriptionNotFound", f"The subscription '{given}' could not be found.")
+            raise refusal("InvalidSubscriptionId", given=given) from None
+        raise refusal("SubscriptionNotFound", given=given)
 
     def _require_enabled(self, call: Call) -> None:
         if self._subscription.state in ("Enabled", "Warned", "PastDue") or call.method == "DELETE":
             return
-        raise ArmError(
-            409,
-            "ReadOnlyDisabledSubscription",
-            f"The subscription '{self._subscription.id}' is disabled and therefore marked as read only. You cannot "
-            "perform any write actions on this subscription until it is re-enabled.",
-        )
+        raise refusal("ReadOnlyDisabledSubscription", subscription=self._subscription)
 
     def _unknown(self, call: Call) -> Answer:
-        what = f"{call.method} {call.path}"
-        self._world.not_known("arm", what)
-        raise ArmError(501, "NotImplemented", f"{what} is not implemented by this simulation of Azure.")
+        raise not_here(call, f"{call.method} {call.path}")
 
     def _respond(self, request: web.Request, answer: Answer, more: dict[str, str]) -> web.Response:
         clock = self._world.clock
@@ -207,19 +196,11 @@ class _Door:
 
 def _require_api_version(call: Call) -> None:
     if not call.api_version:
-        raise ArmError(
-            400,
-            "MissingApiVersionParameter",
-            "The api-version query parameter (?api-version=) is required for all requests.",
-        )
+        raise refusal("MissingApiVersionParameter")
     match = _API_VERSION.fullmatch(call.api_version)
     if match is not None and _plausible(match[1]):
         return
-    raise ArmError(
-        400,
-        "InvalidApiVersionParameter",
-        f"The api-version '{call.api_version}' is invalid. The supported versions are '{_ARM_VERSIONS}'.",
-    )
+    raise refusal("InvalidApiVersionParameter", call=call, known=_ARM_VERSIONS)
 
 
 def _plausible(date: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import ArmError, Body, refusal
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.call import Call
@@ -35,10 +35,7 @@ def require_match(call: Call, resource_id: str, body: Body | None) -> None:
     """Honour If-Match, If-None-Match and an `etag` in the body; `body` is what is there now, or None.
 
     Microsoft.Network takes the `etag` of a PUT's body for If-Match: the body of an earlier GET, sent back after
-    somebody else has written, is refused.
-
-    Raises:
-        ArmError: 412.
+    somebody else has written, is refused. Raises ArmError: 412.
     """
     etag = str(body.get("etag", "")) if body is not None else None
     wanted = call.headers.get("if-match", "").strip() or _etag_in_body(call, resource_id)
@@ -73,7 +70,7 @@ def _bare(etag: str) -> str:
 
 def _etag_mismatch(message: str) -> ArmError:
     details = [{"code": "PreconditionFailedEtagMismatch", "message": message}]
-    return ArmError(412, "PreconditionFailed", "Precondition failed.", details=details)
+    return refusal("PreconditionFailed", details=details)
 
 
 def _store(resource_id: str) -> str:

@@ -6,7 +6,7 @@ import copy
 
 from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, accepted
 from crdbmesh_simulator.azure.catalog import MACHINES
-from crdbmesh_simulator.azure.errors import ArmError, Body, child_not_found, invalid_parameter
+from crdbmesh_simulator.azure.errors import Body, child_not_found, refusal
 from crdbmesh_simulator.azure.kinds import open_group
 from crdbmesh_simulator.azure.state import Resource
 
@@ -34,7 +34,7 @@ def put(call: Call) -> Answer:
     properties = dict(call.body().get("properties") or {})
     for name in _REQUIRED:
         if not properties.get(name):
-            raise invalid_parameter(f"Required parameter '{name}' is missing (null).", f"extension.{name}")
+            raise refusal("InvalidParameter, missing", name=name, target=f"extension.{name}")
     properties.pop("protectedSettings", None)
     name = call.names["child"]
     existed = name.lower() in vm.extensions
@@ -78,5 +78,5 @@ def _require_running(call: Call) -> Resource:
     vm = MACHINES.require(call)
     MACHINES.require_idle(call, vm)
     if vm.power != "running":
-        raise ArmError(409, "OperationNotAllowed", "Cannot modify extensions in the VM when the VM is not running.")
+        raise refusal("OperationNotAllowed, extension")
     return vm

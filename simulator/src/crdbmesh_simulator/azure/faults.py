@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator import resets
 from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, status_url
-from crdbmesh_simulator.azure.errors import ArmError, Body, not_provisioned, resource_not_found
+from crdbmesh_simulator.azure.errors import ArmError, Body, not_provisioned, refusal, resource_not_found, superseded
 from crdbmesh_simulator.azure.etags import touch
 from crdbmesh_simulator.azure.operations import Operation, Stage
 
@@ -39,8 +39,7 @@ _GATEWAY = """\
 def answer(call: Call, handler: Callable[[Call], Answer]) -> Answer:
     """Let a handler answer a request, unless something goes wrong before, or after.
 
-    Raises:
-        ArmError: what the handler raises, or what goes wrong instead.
+    Raises ArmError: what the handler raises, or what goes wrong instead.
     """
     faults = call.subscription.world.faults
     if not faults.active:
@@ -54,7 +53,7 @@ def answer(call: Call, handler: Callable[[Call], Answer]) -> Answer:
     if name == "arm.not_provisioned":
         raise _remote_not_provisioned(call, faults.choose(name, (400, 400, 409), key))
     if name == "arm.compute_conflict":
-        raise conflict()
+        raise refusal("Conflict")
     if name == "arm.server_error":
         if call.method not in ("GET", "HEAD") and faults.choose(name, _AFTER_THE_CHANGE, key):
             _carry_out(call, handler)
@@ -88,7 +87,8 @@ def ending(subscription: Subscription, kind: str, tracking: Tracking, target: st
     faults, key, name = subscription.world.faults, f"{kind} {target.lower()}", "arm.network_operation_failed"
     if tracking is not NETWORK or not faults.happens(name, (location, _name(target)), key):
         return done
-    error = faults.choose(name, (_retryable(kind, target), _internal()), key)
+    text = f"Operation {kind} on resource {target} was canceled and superseded by another operation."
+    error = faults.choose(name, (superseded(text), refusal("NetworkingInternalOperationError")), key)
 
     def fail() -> None:
         _leave_failed(subscription, target, kind)
@@ -102,9 +102,9 @@ def no_room(subscription: Subscription, vm: Resource) -> ArmError | None:
     zone = next(iter(vm.body.get("zones", [])), None)
     faults, places = subscription.world.faults, (vm.location, vm.name, f"{vm.location}-{zone}")
     if zone is not None and faults.happens("arm.zonal_allocation_failed", places, vm.key):
-        return _allocation_failed(zonal=True)
+        return refusal("ZonalAllocationFailed")
     if faults.happens("arm.allocation_failed", places, vm.key):
-        return _allocation_failed(zonal=False)
+        return refusal("AllocationFailed")
     return None
 
 
@@ -112,50 +112,25 @@ def preempted(subscription: Subscription, vm: Resource) -> ArmError | None:
     """Why a VM's creation ends although there is room, or None: the platform begins something else with it."""
     if not subscription.world.faults.happens("arm.operation_preempted", (vm.location, vm.name), vm.key):
         return None
-    text = "Operation execution has been preempted by a more recent operation."
-    return ArmError(409, "OperationPreempted", text)
+    return refusal("OperationPreempted")
 
 
 def not_provisioned_in_time(subscription: Subscription, vm: Resource) -> ArmError | None:
     """Why a VM's creation ends Failed although its machine runs, or None: its agent did not report in time."""
     if not subscription.world.faults.happens("arm.os_provisioning_timed_out", (vm.location, vm.name), vm.key):
         return None
-    return ArmError(
-        409,
-        "OSProvisioningTimedOut",
-        f"OS Provisioning for VM '{vm.name}' did not finish in the allotted time. The VM may still finish "
-        "provisioning successfully. Please check provisioning state later. For details on how to check current "
-        "provisioning state of Linux VMs, refer to https://aka.ms/LinuxVMLifecycle.",
-    )
+    return refusal("OSProvisioningTimedOut", vm=vm)
 
 
 def require_in_cluster(subscription: Subscription, vm: Resource, size: str) -> None:
     """Refuse a new size that the hardware under a VM does not have; one that is deallocated is placed anew.
 
-    Raises:
-        ArmError: 409.
+    Raises ArmError: 409.
     """
     if vm.power == "deallocated":
         return
     if subscription.world.faults.happens("arm.size_not_in_cluster", (vm.location, vm.name), f"{vm.key} {size}"):
-        raise ArmError(
-            409,
-            "OperationNotAllowed",
-            f"Unable to resize the VM '{vm.name}' because the requested size {size} is not available in the current "
-            f"hardware cluster. The available sizes in this cluster are: {vm.properties['hardwareProfile']['vmSize']}. "
-            "The requested size might be available in other clusters of this region. Read more on VM resizing strategy "
-            "at https://aka.ms/azure-resizevm.",
-        )
-
-
-def conflict() -> ArmError:
-    """The compute provider's refusal of two operations at once on one VM."""
-    return ArmError(
-        409,
-        "Conflict",
-        "The request failed due to conflict with a concurrent request. To resolve it, please refer to "
-        "https://aka.ms/activitylog to get more details on the conflicting requests.",
-    )
+        raise refusal("OperationNotAllowed, cluster", vm=vm, size=size)
 
 
 def _possible(call: Call) -> list[str]:
@@ -228,22 +203,20 @@ def _throttled(call: Call, wait_s: float, *, computes: bool) -> ArmError:
             f'{{"operationGroup":"{group}","startTime":"{now.isoformat()}","endTime":"{now.isoformat()}",'
             '"allowedRequestCount":36,"measuredRequestCount":41}'
         )
-        return ArmError(
-            429,
-            "OperationNotAllowed",
-            "The server rejected the request because too many requests have been received for this subscription.",
+        return refusal(
+            "OperationNotAllowed, throttled",
             details=[{"code": "TooManyRequests", "target": group, "message": counted}],
             retry_after_s=seconds,
             headers={"x-ms-ratelimit-remaining-resource": f"Microsoft.Compute/{group};0"},
         )
     kind = {"GET": "read", "HEAD": "read", "DELETE": "delete"}.get(call.method, "write")
     actor = uuid.uuid5(uuid.NAMESPACE_OID, call.subscription.id)
-    return ArmError(
-        429,
-        "SubscriptionRequestsThrottled",
-        f"Number of '{kind}' requests for subscription '{call.subscription.id}' actor '{actor}' exceeded. Please try "
-        f"again after '{seconds}' seconds after additional tokens are available. Refer to "
-        "https://aka.ms/arm-throttling for additional information.",
+    return refusal(
+        "SubscriptionRequestsThrottled, actor",
+        kind=kind,
+        call=call,
+        actor=actor,
+        seconds=seconds,
         retry_after_s=seconds,
     )
 
@@ -263,12 +236,7 @@ def _another_operation(call: Call, lasts_s: float) -> ArmError:
         ends_at=now + lasts_s,
     )
     subscription.operations.begin(operation, [], lambda: None)
-    return ArmError(
-        409,
-        "AnotherOperationInProgress",
-        "Another operation on this or dependent resource is in progress. To retrieve status of the operation use uri: "
-        f"{status_url(call, operation)}.",
-    )
+    return refusal("AnotherOperationInProgress", uri=status_url(call, operation))
 
 
 def _remote_not_provisioned(call: Call, status: int) -> ArmError:
@@ -291,46 +259,18 @@ def _diagnostics(call: Call) -> str:
 
 def _server_error(call: Call) -> ArmError:
     if "/providers/microsoft.network/" in call.path.lower():
-        return ArmError(500, "InternalServerError", "An error occurred.")
-    return ArmError(500, "InternalServerError", f"Encountered internal server error. {_diagnostics(call)}")
+        return refusal("InternalServerError, network")
+    return refusal("InternalServerError", diagnostics=_diagnostics(call))
 
 
 def _unavailable(call: Call, handler: Callable[[Call], Answer], form: str) -> Answer:
     if form == "gateway":
         return Answer(503, html=_GATEWAY)
     if form == "busy":
-        raise ArmError(503, "ServiceUnavailable", "The service is unavailable. Please retry later.", retry_after_s=5.0)
+        raise refusal("ServiceUnavailable", retry_after_s=5.0)
     if form == "late timeout" and call.method not in ("GET", "HEAD"):
         _carry_out(call, handler)
-    raise ArmError(503, "ServerTimeout", f"The request timed out. {_diagnostics(call)}")
-
-
-def _retryable(kind: str, target: str) -> ArmError:
-    message = f"Operation {kind} on resource {target} was canceled and superseded by another operation."
-    return ArmError(
-        429,
-        "RetryableError",
-        "A retryable error occurred.",
-        details=[{"code": "RetryableErrorDueToAnotherOperation", "message": message}],
-    )
-
-
-def _internal() -> ArmError:
-    return ArmError(
-        500,
-        "NetworkingInternalOperationError",
-        "An unexpected error occurred while processing the network operation. Please retry later.",
-    )
-
-
-def _allocation_failed(*, zonal: bool) -> ArmError:
-    return ArmError(
-        409,
-        "ZonalAllocationFailed" if zonal else "AllocationFailed",
-        "Allocation failed. We do not have sufficient capacity for the requested VM size in this "
-        f"{'zone' if zonal else 'region'}. Read more about improving likelihood of allocation success at "
-        "http://aka.ms/allocation-guidance",
-    )
+    raise refusal("ServerTimeout", diagnostics=_diagnostics(call))
 
 
 def _leave_failed(subscription: Subscription, target: str, kind: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crdbmesh_simulator.azure import regions
-from crdbmesh_simulator.azure.errors import ArmError
+from crdbmesh_simulator.azure.errors import ArmError, refusal
 
 Predicate = Callable[[Mapping[str, Any]], bool]
 
@@ -16,11 +16,7 @@ _FIELDS = {"resourcetype": "type", "name": "name", "location": "location", "reso
 
 
 def parse(text: str) -> Predicate:
-    """What a filter lets through.
-
-    Raises:
-        ArmError: 400, Azure Resource Manager knows no such filter.
-    """
+    """What a filter lets through. Raises ArmError: 400, Azure Resource Manager knows no such filter."""
     text = text.strip()
     if not text:
         return lambda _: True
@@ -93,8 +89,4 @@ def _unquote(text: str) -> str:
 
 
 def _invalid(whole: str) -> ArmError:
-    return ArmError(
-        400,
-        "InvalidFilterInQueryString",
-        f"Invalid $filter '{whole}' specified in the query string.",
-    )
+    return refusal("InvalidFilterInQueryString", whole=whole)

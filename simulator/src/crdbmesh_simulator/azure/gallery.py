@@ -8,7 +8,7 @@ from __future__ import annotations
 from crdbmesh_simulator.azure import images
 from crdbmesh_simulator.azure.about import location_of
 from crdbmesh_simulator.azure.call import Answer, Call
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import ArmError, Body, refusal
 
 
 def list_versions(call: Call) -> Answer:
@@ -45,7 +45,7 @@ def _find(call: Call, version: str) -> images.Image:
 
 
 def _not_found(what: str) -> ArmError:
-    return ArmError(404, "NotFound", f"Artifact: VMImage was not found. {what}.")
+    return refusal("NotFound, image", what=what)
 
 
 def _entry(call: Call, name: str) -> Body:

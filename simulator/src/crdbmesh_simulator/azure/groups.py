@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from crdbmesh_simulator.azure import authorization, faults, filters, regions, schemas
 from crdbmesh_simulator.azure.call import Answer, Call, Tracking
 from crdbmesh_simulator.azure.catalog import KINDS, kind_of
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import ArmError, Body, child_not_found, refusal
 from crdbmesh_simulator.azure.kinds import being_deleted, find_group, page, require_tags
 from crdbmesh_simulator.azure.operations import Operation, Stage
 from crdbmesh_simulator.azure.state import Group, Resource, Subscription
@@ -27,16 +27,11 @@ def put(call: Call) -> Answer:
     subscription = call.subscription
     name = call.names["group"]
     if not _NAME.fullmatch(name):
-        raise ArmError(
-            400,
-            "InvalidResourceGroupName",
-            f"The provided resource group name '{name}' has these invalid characters. The name can only be a letter, "
-            "digit, '-', '.', '(', ')' or '_'.",
-        )
+        raise refusal("InvalidResourceGroupName", name=name)
     given = call.body()
     location = next((value for member, value in given.items() if member.lower() == "location"), None)
     if not location:
-        raise ArmError(400, "LocationRequired", "The location property is required for this definition.")
+        raise refusal("LocationRequired")
     body = schemas.accept("Microsoft.Resources.resourceGroups", given)
     require_tags(body.get("tags"))
     region = regions.find(body["location"])
@@ -44,13 +39,7 @@ def put(call: Call) -> Answer:
     if existing is not None:
         return Answer(200, _render(subscription, _replace(existing, body)))
     if region is None:
-        raise ArmError(
-            400,
-            "LocationNotAvailableForResourceGroup",
-            f"The provided location '{body['location']}' is not available for resource group. List of available "
-            "regions "
-            f"is '{','.join(regions.REGIONS)}'.",
-        )
+        raise refusal("LocationNotAvailableForResourceGroup", body=body, regions=",".join(regions.REGIONS))
     group = Group(name, region.name, dict(body.get("tags", {})), body.get("managedBy"))
     subscription.groups[group.key] = group
     faults.hide_group(subscription, name, region.name)
@@ -88,9 +77,7 @@ def delete(call: Call) -> Answer:
     group = find_group(subscription, call.names["group"])
     forced = {kind.strip().lower() for kind in call.query.get("forcedeletiontypes", "").split(",") if kind.strip()}
     if not forced <= _FORCED_TYPES:
-        raise ArmError(
-            400, "InvalidForceDeletionTypes", f"Force deletion is not supported for {sorted(forced - _FORCED_TYPES)}."
-        )
+        raise refusal("InvalidForceDeletionTypes", forced=sorted(forced - _FORCED_TYPES))
     if group.deletion is None or not group.deletion.running:
         group.deletion = _begin(subscription, group, forced=bool(forced))
     return _following(call, group.deletion, _token(group))
@@ -100,7 +87,7 @@ def job(call: Call) -> Answer:
     """`GET .../operationresults/TOKEN`: 202 until the group is gone, then 200."""
     operation = call.subscription.jobs.get(call.names["token"])
     if operation is None:
-        raise ArmError(404, "OperationNotFound", "The operation could not be found.")
+        raise refusal("OperationNotFound, job")
     if operation.running:
         return _following(call, operation, call.names["token"])
     if operation.error is not None:
@@ -155,7 +142,7 @@ def _removals(subscription: Subscription, resources: list[Resource]) -> Iterator
                 return
             running = subscription.operations.holding(resource.id)
             if running is not None and running.target.lower().startswith(resource.key):
-                gone = ArmError(404, "NotFound", f"Resource {resource.id} not found.")
+                gone = child_not_found(resource.id)
                 subscription.operations.fail(running, gone, subscription.now)
             kind_of(resource.type).vanish(subscription, resource)
 
@@ -178,26 +165,14 @@ def _needed_outside(subscription: Subscription, resource: Resource) -> bool:
 
 def _blocked(group: Group, left: list[Resource]) -> ArmError:
     names = ",".join(f"{resource.type}/{resource.name}" for resource in left)
-    return ArmError(
-        409,
-        "ResourceGroupDeletionBlocked",
-        f"Deletion of resource group '{group.name}' failed as resources with identifiers '{names}' could not "
-        "be deleted. "
-        "The provisioning state of the resource group will be rolled back. The tracking Id is "
-        "'00000000-0000-0000-0000-000000000000'. Please check audit logs for more details.",
-    )
+    return refusal("ResourceGroupDeletionBlocked", group=group, names=names)
 
 
 def _replace(group: Group, body: Body) -> Group:
     if group.state == "Deleting":
         raise being_deleted(group)
     if regions.normal(body["location"]) != group.location:
-        raise ArmError(
-            409,
-            "InvalidResourceGroupLocation",
-            f"Invalid resource group location '{regions.normal(body['location'])}'. The Resource group already exists "
-            f"in location '{group.location}'.",
-        )
+        raise refusal("InvalidResourceGroupLocation", location=regions.normal(body["location"]), group=group)
     group.tags = dict(body.get("tags", {}))
     return group
 

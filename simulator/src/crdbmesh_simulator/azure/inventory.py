@@ -8,7 +8,7 @@ from crdbmesh_simulator.azure import authorization, filters
 from crdbmesh_simulator.azure.call import Answer, Call
 from crdbmesh_simulator.azure.catalog import KINDS
 from crdbmesh_simulator.azure.disks import timestamp
-from crdbmesh_simulator.azure.errors import ArmError, Body, resource_not_found
+from crdbmesh_simulator.azure.errors import Body, refusal, resource_not_found
 from crdbmesh_simulator.azure.etags import touch
 from crdbmesh_simulator.azure.kinds import find_group, open_group, page, require_tags
 from crdbmesh_simulator.azure.state import Group, Resource, Subscription
@@ -68,7 +68,7 @@ def patch_tags(call: Call) -> Answer:
     elif operation == "delete":
         tagged.write({name: value for name, value in tagged.read().items() if given.get(name) != value})
     else:
-        raise ArmError(400, "InvalidTagPatchOperation", "The operation must be one of Merge, Replace and Delete.")
+        raise refusal("InvalidTagPatchOperation")
     return Answer(200, tagged.render())
 
 
@@ -124,12 +124,7 @@ def _given_tags(call: Call) -> dict[str, str]:
     properties = call.body().get("properties")
     tags = properties.get("tags") if isinstance(properties, dict) else None
     if not isinstance(tags, dict):
-        raise ArmError(
-            400,
-            "InvalidRequestContent",
-            "The request content was invalid and could not be deserialized: 'Required property 'tags' not found in "
-            "JSON. Path 'properties'.'.",
-        )
+        raise refusal("InvalidRequestContent, no tags")
     require_tags(tags)
     return dict(tags)
 

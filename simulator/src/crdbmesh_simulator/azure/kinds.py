@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from crdbmesh_simulator.azure import regions, schemas
-from crdbmesh_simulator.azure.call import Answer, Call, Tracking, accepted, status_url
+from crdbmesh_simulator.azure.call import Answer, Call, Tracking, accepted, not_here, status_url
 from crdbmesh_simulator.azure.errors import (
     ArmError,
     Body,
-    busy,
     group_not_found,
-    invalid_name,
+    refusal,
     resource_not_found,
+    superseded,
 )
 from crdbmesh_simulator.azure.etags import etag_header, require_match, touch
 from crdbmesh_simulator.azure.operations import Operation
@@ -99,8 +99,7 @@ class Kind(ABC):
         resource = self.require(call)
         body = call.body()
         if set(body) - {"tags"}:
-            call.subscription.world.not_known("arm", f"PATCH of more than the tags of a {self.type}")
-            raise ArmError(501, "NotImplemented", "Nothing but tags can be patched here.")
+            raise not_here(call, f"PATCH of more than the tags of a {self.type}")
         require_tags(body.get("tags"))
         require_match(call, resource.id, resource.body)
         self.require_idle(call, resource)
@@ -143,14 +142,12 @@ class Kind(ABC):
         operation = call.subscription.operations.holding(resource.id)
         if operation is not None:
             left_s = max(1.0, operation.ends_at - call.subscription.now)
-            raise busy(resource.id, operation.kind, operation.id, retry_after_s=left_s)
+            what = f"Operation {operation.kind} ({operation.id}) is updating resource {resource.id}."
+            message = f"{what} The call can be retried in {round(left_s)} seconds."
+            raise superseded(message, retry_after_s=left_s)
 
     def require(self, call: Call) -> Resource:
-        """The resource that the call names.
-
-        Raises:
-            ArmError: 404.
-        """
+        """The resource that the call names. Raises ArmError: 404."""
         group = find_group(call.subscription, call.names["group"])
         resource = self.find(call.subscription, group.name, call.names["name"])
         if resource is None:
@@ -206,40 +203,23 @@ class Kind(ABC):
         return resource.deletion
 
     def require_name(self, name: str) -> None:
-        """Refuse a name that the provider refuses.
-
-        Raises:
-            ArmError: 400.
-        """
+        """Refuse a name that the provider refuses. Raises ArmError: 400."""
         if not _NAME.fullmatch(name):
-            raise invalid_name(name)
+            raise refusal("InvalidResourceName", name=name)
 
     def _require_same_place(self, existing: Resource | None, group: Group, location: str) -> None:
         if existing is None or regions.normal(location) == existing.location:
             return
-        raise ArmError(
-            409,
-            "InvalidResourceLocation",
-            f"The resource '{existing.name}' already exists in location '{existing.location}' in resource group "
-            f"'{group.name}'. A resource with the same name cannot be created in location "
-            f"'{regions.normal(location)}'. Please select a new resource name.",
-        )
+        raise refusal("InvalidResourceLocation", existing=existing, group=group, location=regions.normal(location))
 
     def _no_such_place(self, location: str) -> ArmError:
-        return ArmError(
-            400,
-            "LocationNotAvailableForResourceType",
-            f"The provided location '{location}' is not available for resource type '{self.type}'. List of available "
-            f"regions for the resource type is '{','.join(regions.REGIONS)}'.",
+        return refusal(
+            "LocationNotAvailableForResourceType", location=location, type=self.type, regions=",".join(regions.REGIONS)
         )
 
 
 def find_group(subscription: Subscription, name: str) -> Group:
-    """The resource group.
-
-    Raises:
-        ArmError: 404.
-    """
+    """The resource group. Raises ArmError: 404."""
     group = subscription.groups.get(name.lower())
     if group is None:
         raise group_not_found(name)
@@ -247,11 +227,7 @@ def find_group(subscription: Subscription, name: str) -> Group:
 
 
 def open_group(subscription: Subscription, name: str) -> Group:
-    """The resource group, when things may be put in it.
-
-    Raises:
-        ArmError: 404; 409, it is being deleted.
-    """
+    """The resource group, when things may be put in it. Raises ArmError: 404; 409, it is being deleted."""
     group = find_group(subscription, name)
     if group.state == "Deleting":
         raise being_deleted(group)
@@ -260,53 +236,37 @@ def open_group(subscription: Subscription, name: str) -> Group:
 
 def being_deleted(group: Group) -> ArmError:
     """409 of a group that goes away."""
-    return ArmError(
-        409,
-        "ResourceGroupBeingDeleted",
-        f"The resource group '{group.name}' is in deprovisioning state and cannot perform this operation.",
-    )
+    return refusal("ResourceGroupBeingDeleted", group=group)
 
 
 def in_progress(call: Call, operation: Operation) -> ArmError:
     """409 of a resource that allows one writer at a time."""
-    return ArmError(
-        409,
-        "AnotherOperationInProgress",
-        "Another operation on this or dependent resource is in progress. To retrieve status of the operation use uri: "
-        f"{status_url(call, operation)}.",
-    )
+    return refusal("AnotherOperationInProgress", uri=status_url(call, operation))
 
 
 def require_tags(tags: object) -> None:
-    """Refuse tags that Azure Resource Manager refuses.
-
-    Raises:
-        ArmError: 400.
-    """
+    """Refuse tags that Azure Resource Manager refuses. Raises ArmError: 400."""
     if tags is None:
         return
     if not isinstance(tags, dict) or not all(isinstance(value, str) for value in tags.values()):
-        raise ArmError(400, "InvalidRequestContent", "The request content was invalid: tags are a map of strings.")
+        raise refusal("InvalidRequestContent, tags")
     if len(tags) > 50:
-        raise ArmError(
-            400, "TooManyTags", f"The maximum number of tags allowed is 50; the request contains {len(tags)}."
-        )
+        raise refusal("TooManyTags", count=len(tags))
     for name, value in tags.items():
         if not name or len(name) > 512 or len(value) > 256 or set(name) & set("<>%&\\?/"):
-            raise ArmError(400, "InvalidTagNameCharacters", f"The tag '{name}' has a name or value that is not valid.")
+            raise refusal("InvalidTagNameCharacters", name=name)
     if len({name.lower() for name in tags}) != len(tags):
-        raise ArmError(400, "InvalidTagName", "Tag names are case-insensitive and must be unique.")
+        raise refusal("InvalidTagName")
 
 
 def page(call: Call, entries: list[Body], *, size: int | None = None) -> Answer:
     """One page of a list, with the link to the next."""
     if "$top" in call.query:
-        call.subscription.world.not_known("arm", "a list with $top")
-        raise ArmError(501, "NotImplemented", "Pages have the size that the service gives them here.")
+        raise not_here(call, "a list with $top")
     limit = size or call.subscription.page_size
     token = call.query.get("$skiptoken", "0")
     if not _NUMBER.fullmatch(token):
-        raise ArmError(400, "InvalidSkipToken", f"The provided skip token '{token}' is invalid.")
+        raise refusal("InvalidSkipToken", token=token)
     start = int(token)
     body: Body = {"value": entries[start : start + limit]}
     if start + limit < len(entries):
@@ -340,4 +300,4 @@ def _quote(value: str) -> str:
 def _require_location(body: Body) -> None:
     location = next((value for name, value in body.items() if name.lower() == "location"), None)
     if not isinstance(location, str) or not location:
-        raise ArmError(400, "LocationRequired", "The location property is required for this definition.")
+        raise refusal("LocationRequired")

@@ -10,7 +10,7 @@ import re
 import urllib.parse
 
 from crdbmesh_simulator.azure.call import Answer, Call
-from crdbmesh_simulator.azure.errors import ArmError, Body, resource_not_found
+from crdbmesh_simulator.azure.errors import Body, refusal, resource_not_found
 from crdbmesh_simulator.azure.kinds import find_group, page
 
 _LEVELS = {"cannotdelete": "CanNotDelete", "readonly": "ReadOnly"}
@@ -24,16 +24,12 @@ def put(call: Call) -> Answer:
     scope = _scope(call)
     name = call.names["lock"]
     if not _NAME.fullmatch(name):
-        raise ArmError(400, "InvalidLockName", f"The lock name '{name}' is invalid.")
+        raise refusal("InvalidLockName", name=name)
     properties = call.body().get("properties")
     given = properties if isinstance(properties, dict) else {}
     level = _LEVELS.get(str(given.get("level", "")).lower())
     if level is None:
-        raise ArmError(
-            400,
-            "InvalidRequestContent",
-            f"The lock level '{given.get('level')}' is not valid. Lock levels are 'CanNotDelete' and 'ReadOnly'.",
-        )
+        raise refusal("InvalidRequestContent, lock level", level=given.get("level"))
     kept = {key: given[key] for key in ("notes", "owners") if given.get(key)}
     lock_id = f"{scope}/providers/Microsoft.Authorization/locks/{name}"
     existed = lock_id.lower() in call.subscription.locks
@@ -58,7 +54,7 @@ def list_all(call: Call) -> Answer:
     scope = _scope(call).lower()
     text = call.query.get("$filter", "").strip().lower()
     if text not in ("", "atscope()"):
-        raise ArmError(400, "InvalidFilterInQueryString", f"The filter '{text}' is not supported.")
+        raise refusal("InvalidFilterInQueryString, locks", text=text)
     found = [
         lock
         for key, lock in sorted(call.subscription.locks.items())
@@ -68,11 +64,7 @@ def list_all(call: Call) -> Answer:
 
 
 def require_unlocked(call: Call) -> None:
-    """Refuse a write that a lock forbids.
-
-    Raises:
-        ArmError: 409.
-    """
+    """Refuse a write that a lock forbids. Raises ArmError: 409."""
     path = urllib.parse.unquote(call.path).rstrip("/")
     lowered = path.lower()
     if _LOCKS in lowered or lowered.endswith(_OPEN):
@@ -86,20 +78,13 @@ def require_unlocked(call: Call) -> None:
             locked.append(f"'{lock['id'][: len(scope)]}'")
     if not locked:
         return
-    raise ArmError(
-        409,
-        "ScopeLocked",
-        f"The scope '{path}' cannot perform {'delete' if deletes else 'write'} operation because following scope(s) "
-        f"are locked: {', '.join(dict.fromkeys(locked))}. Please remove the lock and try again.",
+    raise refusal(
+        "ScopeLocked", path=path, verb="delete" if deletes else "write", locked=", ".join(dict.fromkeys(locked))
     )
 
 
 def _scope(call: Call) -> str:
-    """The id of what the call's locks are on.
-
-    Raises:
-        ArmError: 404, it does not exist.
-    """
+    """The id of what the call's locks are on. Raises ArmError: 404, it does not exist."""
     subscription = call.subscription
     scope = f"/subscriptions/{subscription.id}"
     if "group" not in call.names:

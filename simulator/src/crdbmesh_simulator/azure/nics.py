@@ -7,9 +7,9 @@ import ipaddress
 from typing import Any, ClassVar
 
 from crdbmesh_simulator.azure import nsgs, prefixes, public_ips, subnets, vnets
-from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted, not_here
 from crdbmesh_simulator.azure.children import find, require_names
-from crdbmesh_simulator.azure.errors import ArmError, Body, invalid_reference, missing_reference
+from crdbmesh_simulator.azure.errors import Body, invalid_reference, missing_reference, refusal
 from crdbmesh_simulator.azure.kinds import Identity, Kind
 from crdbmesh_simulator.azure.references import find_reference, require_provisioned
 from crdbmesh_simulator.azure.state import Resource, Subscription
@@ -78,12 +78,7 @@ class Interfaces(Kind):
         subscription = call.subscription
         vm = attached_to(subscription, resource)
         if vm is not None:
-            raise ArmError(
-                400,
-                "NicInUse",
-                f"Network Interface {resource.id} is used by existing resource {vm.id}. In order to delete the network "
-                "interface, it must be dissociated from the resource. To learn more, see aka.ms/deletenic.",
-            )
+            raise refusal("NicInUse, deletion", resource=resource, vm=vm)
         require_unreserved(subscription, resource, None)
         self.require_idle(call, resource)
         operation = self.begin_deletion(call, resource, "DeleteNicOperation")
@@ -105,11 +100,7 @@ class _Configuration:
     def __init__(self, call: Call, identity: Identity, given: Body, existing: Resource | None) -> None:
         entries = given.get("ipConfigurations", [])
         if not entries:
-            raise ArmError(
-                400,
-                "IpConfigurationsMissing",
-                f"Network interface {identity.id} must have one or more IP configurations.",
-            )
+            raise refusal("IpConfigurationsMissing", identity=identity)
         self._subscription = call.subscription
         self._identity = identity
         self._name = str(entries[0].get("name") or "")
@@ -118,8 +109,7 @@ class _Configuration:
         self._old = existing.properties["ipConfigurations"][0]["properties"] if existing else None
         require_names(identity.id, [self._name])
         if len(entries) > 1 or self._given.get("privateIPAddressVersion", "IPv4") != "IPv4":
-            call.subscription.world.not_known("arm", "a NIC with several configurations, or one of IPv6")
-            raise ArmError(501, "NotImplemented", "A NIC has one IPv4 configuration here.")
+            raise not_here(call, "a NIC with several configurations, or one of IPv6")
 
     def read(self) -> Body:
         subnet = self._read_subnet()
@@ -164,23 +154,14 @@ class _Configuration:
         )
         user = public_ips.used_by(self._subscription, address)
         if user is not None and user.lower() != self._id.lower():
-            raise ArmError(
-                400,
-                "PublicIPAddressInUse",
-                f"Resource {self._id} is referencing public IP address {address.id} that is already allocated to "
-                f"resource {user}.",
-            )
+            raise refusal("PublicIPAddressInUse", id=self._id, address=address, user=user)
         option = given.get("properties", {}).get("deleteOption")
         return {"id": address.id, **({"properties": {"deleteOption": option}} if option else {})}
 
     def _read_address(self, subnet: Body) -> str:
         network = next((prefix for prefix in subnets.ranges(subnet) if prefix.version == 4), None)
         if network is None:
-            raise ArmError(
-                400,
-                "SubnetHasNoIPv4AddressPrefix",
-                f"IP configuration {self._id} needs an IPv4 address, and subnet {subnet['id']} has no IPv4 prefix.",
-            )
+            raise refusal("SubnetHasNoIPv4AddressPrefix", id=self._id, subnet=subnet)
         key = subnet["id"].lower()
         used = {
             one["properties"]["privateIPAddress"]: str(one["id"])
@@ -194,29 +175,20 @@ class _Configuration:
         for number in range(_RESERVED, network.num_addresses - 1):
             if (address := str(network[number])) not in used:
                 return address
-        raise ArmError(
-            400,
-            "SubnetIsFull",
-            f"Subnet {subnet['name']} with address prefix {network} does not have enough capacity for 1 IP addresses.",
-        )
+        raise refusal("SubnetIsFull", subnet=subnet, network=network)
 
     def _read_static(self, network: prefixes.Prefix, used: dict[str, str]) -> str:
         text = str(self._given.get("privateIPAddress") or "")
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
-            problem = f"Private static IP address {text!r} of {self._id} is not valid."
-            raise ArmError(400, "InvalidIPAddressFormat", problem) from None
-        problem = f"Private static IP address {text} "
+            raise refusal("InvalidIPAddressFormat", text=text, id=self._id) from None
         if address not in network:
-            problem += f"does not belong to the range of subnet prefix {network}."
-            raise ArmError(400, "PrivateIPAddressNotInSubnet", problem)
+            raise refusal("PrivateIPAddressNotInSubnet", text=text, network=network)
         if int(address) - int(network.network_address) < _RESERVED or address == network.broadcast_address:
-            problem += f"falls within reserved IP range of subnet prefix {network}."
-            raise ArmError(400, "PrivateIPAddressInReservedRange", problem)
+            raise refusal("PrivateIPAddressInReservedRange", text=text, network=network)
         if text in used:
-            problem = f"IP configuration {self._id} is using the private IP address {text} which is already allocated"
-            raise ArmError(400, "PrivateIPAddressIsAllocated", f"{problem} to resource {used[text]}.")
+            raise refusal("PrivateIPAddressIsAllocated", id=self._id, text=text, user=used[text])
         return text
 
 
@@ -230,21 +202,12 @@ def attached_to(subscription: Subscription, nic: Resource) -> Resource | None:
 
 
 def require_unreserved(subscription: Subscription, nic: Resource, vm_id: str | None) -> None:
-    """Refuse a NIC that is kept for a VM whose creation failed.
-
-    Raises:
-        ArmError: 400.
-    """
+    """Refuse a NIC that is kept for a VM whose creation failed. Raises ArmError: 400."""
     if nic.reserved is None or nic.reserved[1] <= subscription.now:
         return
     if vm_id is not None and nic.reserved[0].lower() == vm_id.lower():
         return
-    raise ArmError(
-        400,
-        "NicReservedForAnotherVm",
-        "Nic(s) in request is reserved for another Virtual Machine for 180 seconds. Please provide another nic(s) or "
-        f"retry after 180 seconds. Reserved VM: {nic.reserved[0]}",
-    )
+    raise refusal("NicReservedForAnotherVm", nic=nic)
 
 
 def _is_primary(vm: Resource, nic: Resource) -> bool:

@@ -7,9 +7,9 @@ import ipaddress
 from typing import Any, ClassVar
 
 from crdbmesh_simulator.azure import firewall, schemas
-from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted, not_here
 from crdbmesh_simulator.azure.children import find, find_parent, parent_for_read, read_child, require_names
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.etags import etag_header, require_match
 from crdbmesh_simulator.azure.kinds import Identity, Kind, open_group, unchanged
 from crdbmesh_simulator.azure.operations import Operation
@@ -72,13 +72,7 @@ class SecurityGroups(Kind):
         self.require_idle(call, resource)
         users = used_by(call.subscription, resource)
         if users:
-            raise ArmError(
-                400,
-                "InUseNetworkSecurityGroupCannotBeDeleted",
-                f"Network security group {resource.id} cannot be deleted because it is in use by the following "
-                f"resources: {', '.join(users)}. In order to delete the Network security group, remove the association "
-                "with the resource(s). To learn how to do this, see aka.ms/deletensg.",
-            )
+            raise refusal("InUseNetworkSecurityGroupCannotBeDeleted", resource=resource, users=", ".join(users))
         operation = self.begin_deletion(call, resource, "DeleteNetworkSecurityGroupOperation")
         return accepted(call, operation, 202, None)
 
@@ -184,31 +178,20 @@ def used_by(subscription: Subscription, nsg: Resource) -> list[str]:
 
 
 def prepare(call: Call, nsg_id: str, entry: Body, others: list[Body]) -> Body:
-    """A rule to store, checked by itself and against the group's other rules.
-
-    Raises:
-        ArmError: 400.
-    """
+    """A rule to store, checked by itself and against the group's other rules. Raises ArmError: 400."""
     name = str(entry.get("name") or "")
     if not name:
-        raise _refused("InvalidRequestFormat", "Cannot parse the request. A security rule has no name.")
+        raise refusal("InvalidRequestFormat, rule name")
     properties: dict[str, Any] = copy.deepcopy(entry.get("properties", {}))
     rule_id = f"{nsg_id}/securityRules/{name}"
     _require_parts(call, rule_id, properties)
     priority = properties["priority"]
     if not 100 <= priority <= 4096:
-        raise _refused(
-            "SecurityRuleInvalidPriority",
-            f"Security rule has invalid Priority. Value provided: {priority} Allowed range 100-4096.",
-        )
+        raise refusal("SecurityRuleInvalidPriority", priority=priority)
     for other in others:
         theirs = other["properties"]
         if (theirs["priority"], theirs["direction"]) == (priority, properties["direction"]):
-            raise _refused(
-                "SecurityRuleConflict",
-                f"Security rule {other['name']} conflicts with rule {name}. Rules cannot have the same Priority and "
-                "Direction. To learn more, see aka.ms/nsgrules.",
-            )
+            raise refusal("SecurityRuleConflict", other=other, name=name)
     properties["provisioningState"] = "Updating"
     for _, several, _ in _PARTS:
         properties.setdefault(several, [])
@@ -224,36 +207,21 @@ def prepare(call: Call, nsg_id: str, entry: Body, others: list[Body]) -> Body:
 def _require_parts(call: Call, rule_id: str, properties: dict[str, Any]) -> None:
     for single, several, groups in _PARTS:
         if groups and properties.get(groups):
-            call.subscription.world.not_known("arm", f"application security groups in {rule_id}")
-            raise ArmError(501, "NotImplemented", "Application security groups are not implemented here.")
+            raise not_here(call, f"application security groups in {rule_id}")
         listed = properties.get(several) or []
         if not properties.get(single) and not listed:
             choice = f"{single[0].upper()}{single[1:]} or {several[0].upper()}{several[1:]}"
-            raise _refused(
-                "RequiredSecurityRuleParametersMissing",
-                f"Required security rule parameters are missing for security rule with Id: {rule_id} Security rule "
-                "must "
-                f"specify either {choice}.",
-            )
+            raise refusal("RequiredSecurityRuleParametersMissing", rule_id=rule_id, choice=choice)
         if properties.get(single) and listed:
-            raise _refused(
-                "SecurityRuleParametersConflict",
-                f"Security rule {rule_id} cannot specify both {single} and {several}.",
-            )
+            raise refusal("SecurityRuleParametersConflict", rule_id=rule_id, single=single, several=several)
         is_port = "Port" in single
         for value in [properties[single]] if properties.get(single) else listed:
             valid = _valid_ports(value, alone=not listed) if is_port else _valid_prefix(value, alone=not listed)
             if valid:
                 continue
             if is_port:
-                raise _refused(
-                    "SecurityRuleInvalidPortRange",
-                    f"Security rule has invalid Port range. Value provided: {value}. Value should be an integer OR "
-                    "integer range with '-' delimiter. Valid range 0-65535.",
-                )
-            raise _refused(
-                "SecurityRuleInvalidAddressPrefix", f"Security rule has invalid Address prefix. Value provided: {value}"
-            )
+                raise refusal("SecurityRuleInvalidPortRange", value=value)
+            raise refusal("SecurityRuleInvalidAddressPrefix", value=value)
 
 
 def _valid_ports(value: str, *, alone: bool) -> bool:
@@ -305,7 +273,3 @@ def _default_rules(subscription: Subscription, nsg_id: str) -> list[Body]:
         }
         for name, direction, priority, access, source, destination, description in _DEFAULTS
     ]
-
-
-def _refused(code: str, message: str) -> ArmError:
-    return ArmError(400, code, message)

@@ -10,14 +10,14 @@ import copy
 from typing import Any
 
 from crdbmesh_simulator.azure import prefixes, schemas, vnets
-from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, accepted
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, accepted, not_here
 from crdbmesh_simulator.azure.children import find, find_parent, parent_for_read, read_child, require_names
 from crdbmesh_simulator.azure.errors import (
-    ArmError,
     Body,
     invalid_reference,
     missing_reference,
     not_provisioned,
+    refusal,
 )
 from crdbmesh_simulator.azure.etags import etag_header, require_match, touch
 from crdbmesh_simulator.azure.kinds import in_progress, open_group, page
@@ -129,9 +129,7 @@ def _find_remote(call: Call, given: Body, vnet: Resource, peering_id: str) -> Re
     if remote is None or remote.type != VNETS:
         raise invalid_reference(remote_id, peering_id)
     if remote is vnet:
-        raise ArmError(
-            400, "CannotPeerVnetWithItself", f"Peering {peering_id} cannot reference its own virtual network {vnet.id}."
-        )
+        raise refusal("CannotPeerVnetWithItself", peering_id=peering_id, vnet=vnet)
     return remote
 
 
@@ -140,52 +138,25 @@ def _require_rules(
 ) -> None:
     unsupported = [name for name in _UNSUPPORTED if given.get(name)]
     if unsupported or given.get("peerCompleteVnets") is False:
-        call.subscription.world.not_known("arm", f"a peering of subnets: {unsupported or ['peerCompleteVnets']}")
-        raise ArmError(501, "NotImplemented", "Peerings of single subnets are not implemented here.")
+        raise not_here(call, f"a peering of subnets: {unsupported or ['peerCompleteVnets']}")
     if old is not None and old["properties"]["remoteVirtualNetwork"]["id"].lower() != remote.key:
-        raise ArmError(
-            400,
-            "RemoteVirtualNetworkCannotBeChanged",
-            f"The remote virtual network of peering {peering_id} cannot be changed.",
-        )
+        raise refusal("RemoteVirtualNetworkCannotBeChanged", peering_id=peering_id)
     there = vnets.counterpart(vnet, remote)
     if there is not None and there is not old:
-        raise ArmError(
-            400,
-            "AnotherPeeringAlreadyReferencesRemoteVnet",
-            f"Peering {there['id']} already references remote virtual network {remote.id}. Cannot add another peering "
-            f"{peering_id} referencing the same remote virtual network.",
-        )
+        raise refusal("AnotherPeeringAlreadyReferencesRemoteVnet", there=there, remote=remote, peering_id=peering_id)
     _require_disjoint(call, vnet, remote, peering_id)
     back = vnets.counterpart(remote, vnet)
     if back is not None and back["properties"]["peeringState"] == "Disconnected":
-        raise ArmError(
-            400,
-            "RemotePeeringIsDisconnected",
-            f"Cannot create or update peering {peering_id} because remote peering {back['id']} referencing parent "
-            f"virtual network {vnet.id} is in Disconnected state. Update or re-create the remote peering to get "
-            "it back "
-            "to Initiated state. Peering gets Disconnected when remote vnet or remote peering is deleted and "
-            "re-created.",
-        )
+        raise refusal("RemotePeeringIsDisconnected", peering_id=peering_id, back=back, vnet=vnet)
     if given.get("useRemoteGateways"):
-        raise ArmError(
-            400,
-            "RemoteVnetHasNoGateways",
-            f"Peering {peering_id} cannot have UseRemoteGateways flag set to true because remote virtual network "
-            f"{remote.id} referenced by the peering does not have any gateways.",
-        )
+        raise refusal("RemoteVnetHasNoGateways", peering_id=peering_id, remote=remote)
 
 
 def _require_disjoint(call: Call, vnet: Resource, remote: Resource, peering_id: str) -> None:
     shared = prefixes.common(vnets.space(vnet), vnets.space(remote))
     if shared:
-        raise ArmError(
-            400,
-            "VnetAddressSpacesOverlap",
-            f"Cannot create or update peering {peering_id}. Virtual networks {vnet.id} and {remote.id} cannot be "
-            "peered "
-            f"because their address spaces overlap. Overlapping address prefixes: {prefixes.listed(shared)}",
+        raise refusal(
+            "VnetAddressSpacesOverlap", peering_id=peering_id, vnet=vnet, remote=remote, shared=prefixes.listed(shared)
         )
     for peering in vnet.properties["virtualNetworkPeerings"]:
         other = call.subscription.find(peering["properties"]["remoteVirtualNetwork"]["id"])
@@ -193,13 +164,13 @@ def _require_disjoint(call: Call, vnet: Resource, remote: Resource, peering_id: 
             continue
         shared = prefixes.common(vnets.space(other), vnets.space(remote))
         if shared:
-            raise ArmError(
-                400,
+            raise refusal(
                 "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet",
-                f"Cannot create or update peering {peering_id}. Virtual networks {remote.id} and {vnet.id} cannot be "
-                "peered because address space of the first virtual network overlaps with address space of virtual "
-                f"network {other.id} already peered with the second virtual network. Overlapping address prefixes: "
-                f"{prefixes.listed(shared)}",
+                peering_id=peering_id,
+                remote=remote,
+                vnet=vnet,
+                other=other,
+                shared=prefixes.listed(shared),
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from crdbmesh_simulator.azure.errors import ArmError
+from crdbmesh_simulator.azure.errors import refusal
 
 Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -16,43 +16,21 @@ _NEVER = [
 
 
 def read(text: str, resource_id: str) -> Prefix:
-    """The prefix.
-
-    Raises:
-        ArmError: 400, it is none, or has bits set beyond its length.
-    """
+    """The prefix. Raises ArmError: 400, it is none, or has bits set beyond its length."""
     try:
         prefix = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ArmError(
-            400,
-            "InvalidAddressPrefixFormat",
-            f"Address prefix {text} of resource {resource_id} is not formatted correctly.",
-        ) from None
+        raise refusal("InvalidAddressPrefixFormat", text=text, resource_id=resource_id) from None
     if "/" not in text or prefix != _strict(text):
-        raise ArmError(
-            400,
-            "InvalidCIDRNotation",
-            f"The address prefix {text} in resource {resource_id} has an invalid CIDR notation. For the given prefix "
-            f"length, the address prefix should be {prefix}.",
-        )
+        raise refusal("InvalidCIDRNotation", text=text, resource_id=resource_id, prefix=prefix)
     return prefix
 
 
 def require_allowed(spaces: Iterable[Prefix], vnet_id: str) -> None:
-    """Refuse ranges that a VNet cannot have (Microsoft's virtual network FAQ).
-
-    Raises:
-        ArmError: 400.
-    """
+    """Refuse ranges that a VNet cannot have (Microsoft's virtual network FAQ). Raises ArmError: 400."""
     for prefix in spaces:
         if common([prefix], _NEVER):
-            raise ArmError(
-                400,
-                "NetcfgInvalidIPAddressPrefix",
-                f"Address prefix {prefix} of virtual network {vnet_id} is not allowed, because it overlaps with "
-                f"{listed(_NEVER)}, which Azure keeps for itself.",
-            )
+            raise refusal("NetcfgInvalidIPAddressPrefix", prefix=prefix, vnet_id=vnet_id, never=listed(_NEVER))
 
 
 def contains(outer: Iterable[Prefix], inner: Prefix) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from crdbmesh_simulator.azure import regions
 from crdbmesh_simulator.azure.call import Answer, Call, Tracking
 from crdbmesh_simulator.azure.catalog import KINDS
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.state import Provider, Subscription
 
 _REGISTRATION = Tracking("Microsoft.Resources", 10.0, (10.0,))
@@ -67,7 +67,7 @@ def _find_provider(call: Call) -> Provider:
     namespace = call.names["namespace"]
     provider = call.subscription.providers.get(namespace.lower())
     if provider is None:
-        raise ArmError(404, "InvalidResourceNamespace", f"The resource namespace '{namespace}' is invalid.")
+        raise refusal("InvalidResourceNamespace", namespace=namespace)
     return provider
 
 

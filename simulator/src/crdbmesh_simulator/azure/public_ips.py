@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from crdbmesh_simulator.azure import quotas, regions
-from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted, not_here
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.kinds import Identity, Kind
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
@@ -34,24 +34,14 @@ class PublicAddresses(Kind):
         if existing is None:
             quotas.require_public_address(subscription, identity.location)
         elif "sku" in body and sku["name"] != existing.body["sku"]["name"]:
-            raise ArmError(
-                400,
-                "PublicIPAddressSkuCannotBeChanged",
-                f"The SKU of public IP address {identity.id} cannot be changed.",
-            )
+            raise refusal("PublicIPAddressSkuCannotBeChanged", identity=identity)
         else:
             sku = existing.body["sku"]
             given = {"publicIPAllocationMethod": "Static", **given}
         _require_rules(call, identity, sku, given)
         zones = require_zones(identity, body.get("zones"))
         if existing is not None and "zones" in body and zones != existing.body.get("zones"):
-            raise ArmError(
-                400,
-                "ResourceAvailabilityZonesCannotBeModified",
-                f"Resource {identity.id} has an existing availability zone constraint and the request has another one, "
-                "which do not match. Zones cannot be added/updated/removed once the resource is created. The resource "
-                "cannot be updated from regional to zonal or vice-versa.",
-            )
+            raise refusal("ResourceAvailabilityZonesCannotBeModified", identity=identity)
         address = existing.properties.get("ipAddress") if existing else None
         drawn = (existing.address if existing else None) or subscription.take_address()
         properties = {
@@ -87,14 +77,7 @@ class PublicAddresses(Kind):
         self.require_idle(call, resource)
         user = used_by(call.subscription, resource)
         if user is not None:
-            raise ArmError(
-                400,
-                "PublicIPAddressCannotBeDeleted",
-                f"Public IP address {resource.id} can not be deleted since it is still allocated to resource {user}. "
-                "In "
-                "order to delete the public IP, disassociate/detach the Public IP address from the resource. To learn "
-                "how to do this, see aka.ms/deletepublicip.",
-            )
+            raise refusal("PublicIPAddressCannotBeDeleted", resource=resource, user=user)
         operation = self.begin_deletion(call, resource, "DeletePublicIpAddressOperation")
         return accepted(call, operation, 202, None)
 
@@ -122,27 +105,20 @@ def used_by(subscription: Subscription, address: Resource) -> str | None:
 
 
 def require_zones(identity: Identity, zones: list[str] | None) -> list[str] | None:
-    """Refuse zones that the region does not have.
-
-    Raises:
-        ArmError: 400.
-    """
+    """Refuse zones that the region does not have. Raises ArmError: 400."""
     if not zones:
         return None
     names = regions.REGIONS[identity.location].zone_names
     resource = f"{identity.type}/{identity.name}"
     if not names:
-        raise ArmError(
-            400,
-            "LocationNotSupportAvailabilityZones",
-            f"The resource '{resource}' does not support availability zones at location '{identity.location}'.",
-        )
+        raise refusal("LocationNotSupportAvailabilityZones", resource=resource, identity=identity)
     if not set(zones) <= set(names):
-        raise ArmError(
-            400,
+        raise refusal(
             "InvalidAvailabilityZone",
-            f"The zone(s) '{','.join(zones)}' for resource '{resource}' is not supported. The supported zones for "
-            f"location '{identity.location}' are '{','.join(names)}'",
+            zones=",".join(zones),
+            resource=resource,
+            identity=identity,
+            names=",".join(names),
         )
     return list(zones)
 
@@ -152,24 +128,11 @@ def _require_rules(call: Call, identity: Identity, sku: Body, given: Body) -> No
     if given.get("publicIPAddressVersion") == "IPv6" or sku["name"] == "StandardV2" or sku["tier"] == "Global":
         unsupported.append("IPv6, StandardV2 or Global")
     if unsupported:
-        call.subscription.world.not_known("arm", f"a public IP address with {', '.join(unsupported)}")
-        raise ArmError(501, "NotImplemented", f"Public IP addresses with {', '.join(unsupported)} are not known here.")
+        raise not_here(call, f"a public IP address with {', '.join(unsupported)}")
     if sku["name"] == "Basic":
-        raise ArmError(
-            400,
-            "IPv4BasicSkuPublicIpCountLimitReached",
-            "Cannot create more than 0 IPv4 Basic SKU public IP addresses for this subscription in this region.",
-        )
+        raise refusal("IPv4BasicSkuPublicIpCountLimitReached")
     if given.get("publicIPAllocationMethod", "Dynamic") != "Static":
-        raise ArmError(
-            400,
-            "StandardSkuPublicIPAddressesMustBeStatic",
-            f"Standard sku publicIp {identity.id} must have AllocationMethod set to Static.",
-        )
+        raise refusal("StandardSkuPublicIPAddressesMustBeStatic", identity=identity)
     idle = given.get("idleTimeoutInMinutes", 4)
     if not 4 <= idle <= 30:
-        raise ArmError(
-            400,
-            "InvalidIdleTimeoutForPublicIp",
-            f"The idle timeout of public IP address {identity.id} is {idle}; it must be between 4 and 30 minutes.",
-        )
+        raise refusal("InvalidIdleTimeoutForPublicIp", identity=identity, idle=idle)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crdbmesh_simulator.azure import sizes
-from crdbmesh_simulator.azure.errors import ArmError
+from crdbmesh_simulator.azure.errors import refusal
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.state import Resource, Subscription
@@ -114,16 +114,15 @@ def require_cores(subscription: Subscription, location: str, size: sizes.Size, r
             limit = used
         if used + size.vcpus <= limit:
             continue
-        raise ArmError(
-            409,
-            "OperationNotAllowed",
-            f"Operation could not be completed as it results in exceeding approved {text} quota. Additional details "
-            f"- Deployment Model: Resource Manager, Location: {location}, Current Limit: {limit}, Current Usage: "
-            f"{used}, Additional Required: {size.vcpus}, (Minimum) New Limit Required: {used + size.vcpus}. Setup "
-            "Alerts when Quota reaches threshold. Learn more at https://aka.ms/quotamonitoringalerting . Submit a "
-            "request for Quota increase by specifying parameters listed in the 'Details' section for deployment to "
-            "succeed. Please read more about quota limits at https://docs.microsoft.com/en-us/azure/azure-supportability"
-            f"/{'regional-quota-requests' if family is None else 'per-vm-quota-requests'}",
+        raise refusal(
+            "OperationNotAllowed, quota",
+            text=text,
+            location=location,
+            limit=limit,
+            used=used,
+            size=size,
+            needed=used + size.vcpus,
+            page="regional-quota-requests" if family is None else "per-vm-quota-requests",
         )
 
 
@@ -132,11 +131,7 @@ def require_public_address(subscription: Subscription, location: str) -> None:
     limit = subscription.limits.of(PUBLIC_ADDRESSES, location)
     if _count(subscription, PUBLIC_ADDRESSES, location) < limit:
         return
-    raise ArmError(
-        400,
-        "PublicIPCountLimitReached",
-        f"Cannot create more than {limit} public IP addresses for this subscription in this region.",
-    )
+    raise refusal("PublicIPCountLimitReached", limit=limit)
 
 
 def _usage(name: str, text: str, used: int, limit: int) -> dict[str, Any]:

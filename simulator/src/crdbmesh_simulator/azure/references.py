@@ -33,13 +33,10 @@ def find_reference(subscription: Subscription, owner: Identity, by: str, given: 
 
 
 def require_provisioned(subscription: Subscription, by: str, found: Resource, operation: Operation | None) -> None:
-    """Refuse a reference to what an operation is changing, or has left Failed.
-
-    Raises:
-        ArmError: 400, 429.
-    """
+    """Refuse a reference to what an operation is changing, or has left Failed. Raises ArmError: 400, 429."""
     if operation is not None:
         left_s = max(1.0, operation.ends_at - subscription.now)
-        raise retryable(not_provisioned(found.id, by, "Updating", operation.kind), retry_after_s=left_s)
+        problem = not_provisioned(found.id, by, "Updating", operation.kind)
+        raise retryable(problem.error(), retry_after_s=left_s)
     if found.state == "Failed":
         raise not_provisioned(found.id, by, found.state, found.failed_by)

@@ -15,7 +15,7 @@ from typing import Any
 
 import jsonschema
 
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import ArmError, Body, refusal, unreadable
 
 _OPEN_MEMBERS = {"vmSize"}
 """Open enumerations with a rule of their own elsewhere: new values appear every month."""
@@ -27,10 +27,8 @@ _UNPUBLISHED = {"kind", "allowport25out"}
 def accept(schema: str, body: object) -> Body:
     """The body as the provider understands it.
 
-    `schema` names the type, such as `Microsoft.Network.virtualNetworks`.
-
-    Raises:
-        ArmError: 400; what the provider says to a body it cannot read.
+    `schema` names the type, such as `Microsoft.Network.virtualNetworks`. Raises ArmError: 400; what the provider says
+    to a body it cannot read.
     """
     if not isinstance(body, dict):
         raise _refused(schema, "The request content is not a JSON object.", "")
@@ -93,12 +91,10 @@ class _Reader:
 
 def _refused(schema: str, message: str, path: str) -> ArmError:
     if schema.startswith("Microsoft.Network."):
-        details = [{"code": "InvalidJson", "message": message}]
-        return ArmError(400, "InvalidRequestFormat", "Cannot parse the request.", details=details)
+        return unreadable("InvalidJson", message)
     if schema.startswith("Microsoft.Compute."):
         return ArmError(400, "BadRequest", message, target=path or None)
-    text = f"The request content was invalid and could not be deserialized: '{message}'."
-    return ArmError(400, "InvalidRequestContent", text)
+    return refusal("InvalidRequestContent", problem=message)
 
 
 def _dotted(parts: Any) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.azure import faults, quotas, sizes
 from crdbmesh_simulator.azure.call import Tracking
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.latency import Latency
 from crdbmesh_simulator.azure.operations import Operation, Operations, Stage
 from crdbmesh_simulator.azure.throttle import Throttle
@@ -296,16 +296,12 @@ class Subscription:
         return f'W/"{self.guid()}"'
 
     def take_address(self) -> str:
-        """A public address that nobody has.
-
-        Raises:
-            ArmError: 400, there is none left.
-        """
+        """A public address that nobody has. Raises ArmError: 400, there is none left."""
         address = next(self._addresses, None)
         if address is None and self._returned:
             address = self._returned.popleft()
         if address is None:
-            raise ArmError(400, "PublicIPAddressPoolExhausted", "There is no public IP address left in this region.")
+            raise refusal("PublicIPAddressPoolExhausted")
         return address
 
     def give_back_address(self, address: str) -> None:
@@ -327,20 +323,9 @@ class Subscription:
         """Refuse to write resources of a provider that is not registered."""
         provider = self.providers.get(namespace.lower())
         if provider is None or provider.state != "Registered":
-            raise ArmError(
-                409,
-                "MissingSubscriptionRegistration",
-                f"The subscription is not registered to use namespace '{namespace}'. "
-                "See https://aka.ms/rps-not-found for how to register subscriptions.",
-                details=[
-                    {
-                        "code": "MissingSubscriptionRegistration",
-                        "target": namespace,
-                        "message": f"The subscription is not registered to use namespace '{namespace}'. "
-                        "See https://aka.ms/rps-not-found for how to register subscriptions.",
-                    }
-                ],
-            )
+            error = refusal("MissingSubscriptionRegistration", namespace=namespace)
+            error.details = [{"code": error.code, "target": namespace, "message": error.message}]
+            raise error
 
     def _power_next(self) -> None:
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from crdbmesh_simulator.azure import prefixes
 from crdbmesh_simulator.azure.call import Call
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.kinds import Identity
 from crdbmesh_simulator.azure.references import find_reference
 from crdbmesh_simulator.azure.state import Subscription
@@ -32,11 +32,7 @@ def prepare(
     siblings: list[Body],
     existing: Body | None,
 ) -> Body:
-    """A subnet to store, checked against its VNet and its siblings.
-
-    Raises:
-        ArmError: 400.
-    """
+    """A subnet to store, checked against its VNet and its siblings. Raises ArmError: 400."""
     name = str(existing["name"] if existing else entry["name"])
     properties: dict[str, Any] = copy.deepcopy(entry.get("properties", {}))
     subnet: Body = {
@@ -50,19 +46,9 @@ def prepare(
     mine = ranges(subnet)
     for sibling in siblings:
         if prefixes.common(mine, ranges(sibling)):
-            raise ArmError(
-                400,
-                "NetcfgSubnetRangesOverlap",
-                f"Subnet '{name}' is not valid because its IP address range overlaps with that of an existing subnet "
-                f"'{sibling['name']}' in virtual network '{vnet.name}'.",
-            )
+            raise refusal("NetcfgSubnetRangesOverlap", name=name, sibling=sibling, vnet=vnet)
     if existing is not None and mine != ranges(existing) and in_use(call.subscription, existing):
-        raise ArmError(
-            400,
-            "InUsePrefixCannotBeDeleted",
-            f"IpPrefix {prefixes.listed(ranges(existing))} on Subnet {name} has active allocations and cannot be "
-            "deleted.",
-        )
+        raise refusal("InUsePrefixCannotBeDeleted", ranges=prefixes.listed(ranges(existing)), name=name)
     _resolve_references(call.subscription, vnet, subnet)
     properties["provisioningState"] = "Updating"
     properties.setdefault("delegations", [])
@@ -80,11 +66,7 @@ def require_within(vnet: Identity, spaces: list[prefixes.Prefix], subnet: Body) 
     """Refuse a subnet without a range, or with one outside its VNet."""
     for prefix in ranges(subnet):
         if not prefixes.contains(spaces, prefix) or (prefix.version == 4 and prefix.prefixlen > 29):
-            raise ArmError(
-                400,
-                "NetcfgInvalidSubnet",
-                f"Subnet '{subnet['name']}' is not valid in virtual network '{vnet.name}'.",
-            )
+            raise refusal("NetcfgInvalidSubnet", subnet=subnet, vnet=vnet)
 
 
 def ranges(subnet: Body) -> list[prefixes.Prefix]:
@@ -92,11 +74,7 @@ def ranges(subnet: Body) -> list[prefixes.Prefix]:
     properties = subnet["properties"]
     texts = properties.get("addressPrefixes") or [properties.get("addressPrefix", "")]
     if not all(texts):
-        raise ArmError(
-            400,
-            "AddressPrefixStringCannotBeNullOrEmpty",
-            f"Address prefix string for resource {subnet['id']} cannot be null or empty.",
-        )
+        raise refusal("AddressPrefixStringCannotBeNullOrEmpty", subnet=subnet)
     return [prefixes.read(str(text), str(subnet["id"])) for text in texts]
 
 
@@ -114,12 +92,7 @@ def require_unused(subscription: Subscription, subnet: Body) -> None:
     """Refuse to delete a subnet that something is in."""
     users = in_use(subscription, subnet)
     if users:
-        raise ArmError(
-            400,
-            "InUseSubnetCannotBeDeleted",
-            f"Subnet {subnet['name']} is in use by {users[0]} and cannot be deleted. In order to delete the subnet, "
-            "delete all the resources within the subnet. See aka.ms/deletesubnet.",
-        )
+        raise refusal("InUseSubnetCannotBeDeleted", subnet=subnet, users=users)
 
 
 def render(subscription: Subscription, subnet: Body) -> Body:

@@ -6,7 +6,7 @@ request limits and throttling).
 
 from __future__ import annotations
 
-from crdbmesh_simulator.azure.errors import ArmError
+from crdbmesh_simulator.azure.errors import refusal
 
 _BUCKETS = {"reads": (250, 25.0), "writes": (200, 10.0), "deletes": (200, 10.0)}
 _GLOBAL_FACTOR = 15
@@ -32,11 +32,11 @@ class Throttle:
         kind = _kind(method)
         if self._tokens[kind] < 1:
             wait_s = (1 - self._tokens[kind]) / _BUCKETS[kind][1]
-            raise ArmError(
-                429,
+            raise refusal(
                 "SubscriptionRequestsThrottled",
-                f"Number of '{kind}' requests for this subscription exceeded the limit of '{_BUCKETS[kind][0]}'. "
-                f"Please try again after '{max(1, round(wait_s))}' seconds.",
+                kind=kind,
+                limit=_BUCKETS[kind][0],
+                seconds=max(1, round(wait_s)),
                 retry_after_s=max(1.0, wait_s),
             )
         self._tokens[kind] -= 1

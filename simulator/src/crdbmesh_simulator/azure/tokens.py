@@ -23,8 +23,7 @@ _ISSUER = "https://sts.windows.net"
 def require(header: str, *, token: str, tenant_id: str) -> None:
     """Refuse a request whose `Authorization` header does not carry the token.
 
-    Raises:
-        ArmError: 401, with the challenge that tells where to get one.
+    Raises ArmError: 401, with the challenge that tells where to get one.
     """
     if not header.strip():
         raise _refused(
@@ -78,7 +77,9 @@ def _refused(code: str, message: str, description: str, tenant_id: str) -> ArmEr
     challenge = (
         f'Bearer authorization_uri="{_LOGIN}/{tenant_id}", error="invalid_token", error_description="{description}"'
     )
-    return ArmError(401, code, message, headers={"WWW-Authenticate": challenge})
+    error = ArmError(401, code, message)
+    error.headers["WWW-Authenticate"] = challenge
+    return error
 
 
 def _clock(at: float) -> str:

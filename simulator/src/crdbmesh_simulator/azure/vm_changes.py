@@ -6,7 +6,7 @@ from typing import Any
 
 from crdbmesh_simulator.azure import vm_rules
 from crdbmesh_simulator.azure.call import Call
-from crdbmesh_simulator.azure.errors import ArmError, Body, change_not_allowed
+from crdbmesh_simulator.azure.errors import Body, change_not_allowed, refusal
 from crdbmesh_simulator.azure.kinds import Identity
 from crdbmesh_simulator.azure.sizes import Size
 from crdbmesh_simulator.azure.state import Resource, Subscription
@@ -30,8 +30,7 @@ _IMMUTABLE = (
 def require_change(call: Call, existing: Resource, body: Body) -> None:
     """Refuse to change what is fixed at creation, or while the machine has its place.
 
-    Raises:
-        ArmError: 400, 409; 501, this world does not know it.
+    Raises ArmError: 400, 409; 501, this world does not know it.
     """
     given = body.get("properties", {})
     vm_rules.require_supported(call, body, given)
@@ -53,17 +52,11 @@ def require_nics(
 ) -> Resource:
     """The VM's primary NIC after a change; the set of its NICs changes while it is deallocated only.
 
-    Raises:
-        ArmError: 400, 409.
+    Raises ArmError: 400, 409.
     """
     wanted = {"networkProfile": given.get("networkProfile", existing.properties["networkProfile"])}
     if _nic_ids(wanted) != _nic_ids(existing.properties) and existing.power != "deallocated":
-        raise ArmError(
-            409,
-            "AddingOrDeletingNetworkInterfacesOnARunningVirtualMachineNotSupported",
-            f"Virtual machine {existing.id} with a single network interface must be stopped (deallocated) before being "
-            "updated to have multiple network interfaces and vice-versa.",
-        )
+        raise refusal("AddingOrDeletingNetworkInterfacesOnARunningVirtualMachineNotSupported", existing=existing)
     return vm_rules.require_nics(subscription, identity, wanted, size)
 
 
@@ -77,20 +70,9 @@ def _require_disk_size(existing: Resource, given: Body) -> None:
     if wanted is None or wanted == present:
         return
     if existing.power != "deallocated":
-        raise ArmError(
-            409,
-            "Conflict",
-            "Disk resizing is allowed only when creating a VM or when the VM is deallocated.",
-            target="disk.diskSizeGB",
-        )
+        raise refusal("Conflict, disk size", target="disk.diskSizeGB")
     disk_id = existing.properties["storageProfile"]["osDisk"]["managedDisk"]["id"]
-    raise ArmError(
-        409,
-        "ResizeDiskError",
-        f"Managed disk resize via Virtual Machine '{existing.name}' is not allowed. Please resize disk resource at "
-        f"{disk_id}.",
-        target="disk.diskSizeGB",
-    )
+    raise refusal("ResizeDiskError", existing=existing, disk_id=disk_id, target="disk.diskSizeGB")
 
 
 def _named(path: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ from typing import ClassVar
 from crdbmesh_simulator.azure import data_disks, faults, nics, public_ips, quotas, vm_changes, vm_rules
 from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted
 from crdbmesh_simulator.azure.disks import DISKS, timestamp
-from crdbmesh_simulator.azure.errors import ArmError, Body, invalid_parameter
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.kinds import Identity, Kind, find_group, open_group, page
 from crdbmesh_simulator.azure.operations import Operation
 from crdbmesh_simulator.azure.state import Resource, Subscription
@@ -61,12 +61,7 @@ class VirtualMachines(Kind):
         """
         subscription = call.subscription
         if call.query.get("$filter") or call.query.get("$expand"):
-            raise ArmError(
-                400,
-                "BadRequest",
-                "$expand and $filter are for the VMs of a virtual machine scale set.",
-                target="$expand",
-            )
+            raise refusal("BadRequest, scale set", target="$expand")
         group = find_group(subscription, call.names["group"]).name if "group" in call.names else None
         vms = subscription.of_type(self.type, group)
         entries = [self.render(call, vm) for vm in vms]
@@ -87,11 +82,7 @@ class VirtualMachines(Kind):
     def require_name(self, name: str) -> None:
         """Refuse a name that no Linux machine may have."""
         if not _NAME.fullmatch(name):
-            raise invalid_parameter(
-                "The entity name 'vmName' is invalid according to its validation rule: "
-                r"^[^_\W][\w-._]{0,63}(?<![-.])$.",
-                "vmName",
-            )
+            raise refusal("InvalidParameter, VM name", target="vmName")
 
     def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
         """Create a VM, or change what may be changed."""
@@ -133,9 +124,7 @@ class VirtualMachines(Kind):
         subscription = call.subscription
         running = subscription.operations.holding(resource.id)
         if running is not None:
-            preempted = ArmError(
-                409, "OperationPreempted", "Operation execution has been preempted by a more recent operation."
-            )
+            preempted = refusal("OperationPreempted")
             subscription.operations.fail(running, preempted, subscription.now)
         forced = call.flag("forceDeletion")
         resource.state = "Deleting"
@@ -186,14 +175,9 @@ class VirtualMachines(Kind):
     def require_idle(self, call: Call, resource: Resource) -> None:
         """One operation at a time, and none but the deletion once that has begun."""
         if resource.deletion is not None:
-            raise ArmError(
-                409,
-                "OperationNotAllowed",
-                f"Operation 'startTenantUpdate' is not allowed on VM '{resource.name}' since the VM is marked for "
-                "deletion. You can only retry the Delete operation (or wait for an ongoing one to complete).",
-            )
+            raise refusal("OperationNotAllowed, marked for deletion", resource=resource)
         if call.subscription.operations.holding(resource.id) is not None:
-            raise faults.conflict()
+            raise refusal("Conflict")
 
     def _begin_creation(self, subscription: Subscription, resource: Resource) -> Operation:
         def fail_midway() -> None:
@@ -285,9 +269,7 @@ class VirtualMachines(Kind):
         self.require_idle(call, resource)
         if boots and halts and resource.power != "running":
             verb = kind.removesuffix("VirtualMachine").lower()
-            raise ArmError(
-                409, "OperationNotAllowed", f"The VM '{resource.name}' cannot be {verb}ed because it is not running."
-            )
+            raise refusal("OperationNotAllowed, not running", resource=resource, verb=verb)
         resource.state = "Updating"
         resource.power = during
 

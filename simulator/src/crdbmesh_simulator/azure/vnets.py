@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from crdbmesh_simulator.azure import prefixes, subnets
-from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted, not_here
 from crdbmesh_simulator.azure.children import find, require_names
-from crdbmesh_simulator.azure.errors import ArmError, Body
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.etags import etag_header
 from crdbmesh_simulator.azure.kinds import Identity, Kind, in_progress, unchanged
 from crdbmesh_simulator.azure.operations import Operation
@@ -114,7 +114,7 @@ class VirtualNetworks(Kind):
         for index, entry in enumerate(entries):
             if not entry.get("name"):
                 path = f"properties.subnets[{index}]"
-                raise ArmError(400, "InvalidRequestFormat", f"Cannot parse the request. {path}.name is missing.")
+                raise refusal("InvalidRequestFormat, subnet name", path=path)
         require_names(identity.id, [entry["name"] for entry in entries])
         for entry in entries:
             old = find(before, entry["name"])
@@ -180,20 +180,12 @@ def counterpart(vnet: Resource, remote: Resource) -> Body | None:
 def _read_space(given: Body, identity: Identity) -> list[prefixes.Prefix]:
     texts = given.get("addressSpace", {}).get("addressPrefixes", [])
     if not texts:
-        raise ArmError(
-            400,
-            "InvalidAddressSpace",
-            f"Virtual network {identity.id} has no address prefix. addressSpace.addressPrefixes must not be empty.",
-        )
+        raise refusal("InvalidAddressSpace", identity=identity)
     spaces = [prefixes.read(text, identity.id) for text in texts]
     prefixes.require_allowed(spaces, identity.id)
     for index, one in enumerate(spaces):
         if shared := prefixes.common([one], spaces[index + 1 :]):
-            raise ArmError(
-                400,
-                "NetcfgInvalidVirtualNetworkSite",
-                f"Address prefixes of virtual network {identity.name} overlap: {prefixes.listed(shared)}.",
-            )
+            raise refusal("NetcfgInvalidVirtualNetworkSite", identity=identity, shared=prefixes.listed(shared))
     return spaces
 
 
@@ -201,8 +193,7 @@ def _require_known_peerings(call: Call, given: Body, known: list[Body]) -> None:
     names = {peering["name"].lower() for peering in known}
     for peering in given.get("virtualNetworkPeerings", []):
         if str(peering.get("name", "")).lower() not in names:
-            call.subscription.world.not_known("arm", "a peering created inline in the PUT of a virtual network")
-            raise ArmError(501, "NotImplemented", "Peerings are created by a PUT of their own here.")
+            raise not_here(call, "a peering created inline in the PUT of a virtual network")
 
 
 def _require_space_fits_peers(subscription: Subscription, vnet: Resource, spaces: list[prefixes.Prefix]) -> None:
@@ -211,9 +202,9 @@ def _require_space_fits_peers(subscription: Subscription, vnet: Resource, spaces
         if remote is None:
             continue
         if shared := prefixes.common(spaces, space(remote)):
-            raise ArmError(
-                400,
-                "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet",
-                f"Address space of the virtual network {vnet.id} overlaps with address space of already peered virtual "
-                f"network {remote.id}. Overlapping address prefixes: {prefixes.listed(shared)}",
+            raise refusal(
+                "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet, VNet",
+                vnet=vnet,
+                remote=remote,
+                shared=prefixes.listed(shared),
             )

@@ -42,8 +42,7 @@ def require(settings: Settings) -> None:
 def find_cluster(machine: MachineOS, settings: Settings, node_name: str) -> Cluster:
     """The cluster behind `server:`, after the checks that every joining machine meets.
 
-    Raises:
-        JoinError: it cannot be reached, or refuses.
+    Raises JoinError: it cannot be reached, or refuses.
     """
     url = urllib.parse.urlsplit(settings.text("server"))
     host, port = url.hostname or "", url.port or 443
@@ -123,8 +122,7 @@ def differences(cluster: Cluster, settings: Settings) -> list[str]:
 def admit_server(cluster: Cluster, node_name: str, *, crowded: bool = False) -> None:
     """Check what etcd asks of a new member; `crowded` when etcd has a learner that is none of this world's.
 
-    Raises:
-        JoinError: it refuses; k3s exits, and systemd tries again.
+    Raises JoinError: it refuses; k3s exits, and systemd tries again.
     """
     first = next(iter(cluster.servers()), None)
     if first is not None and not any(

@@ -16,11 +16,7 @@ class Token:
 
 
 def parse(text: str) -> Token:
-    """Take a token apart.
-
-    Raises:
-        ValueError: it starts like a full one and is none.
-    """
+    """Take a token apart. Raises ValueError: it starts like a full one and is none."""
     if not text.startswith("K10"):
         return Token("", "server", text)
     match = re.fullmatch(r"K10([0-9a-f]{64})::(?:([^:]+):)?(.+)", text)

@@ -319,8 +319,7 @@ class MachineOS(System):
 def host_of(process: Process) -> MachineOS:
     """The host that a process runs on.
 
-    Raises:
-        UnsupportedError: it runs in a container, where this world's command does not work.
+    Raises UnsupportedError: it runs in a container, where this world's command does not work.
     """
     if not isinstance(process.system, MachineOS):
         raise UnsupportedError(f"{process.name} in a container")

@@ -135,8 +135,7 @@ def command(unit: Unit, line: str, env: dict[str, str]) -> tuple[list[str], bool
 def environment(unit: Unit, files: FileSystem) -> dict[str, str]:
     """The environment of a service's processes.
 
-    Raises:
-        FileNotFoundError: an EnvironmentFile that is not optional is missing.
+    Raises FileNotFoundError: an EnvironmentFile that is not optional is missing.
     """
     env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
            "HOME": "/root", "USER": "root", "INVOCATION_ID": "simulated"}  # fmt: skip

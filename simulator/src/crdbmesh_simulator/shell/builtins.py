@@ -90,11 +90,7 @@ def _set(shell: Shell, words: list[str]) -> int:
 
 
 def set_option(shell: Shell, option: str, *, on: bool) -> None:
-    """`set -e` and the like, by letter or by name.
-
-    Raises:
-        UsageError: the shell does not have the option.
-    """
+    """`set -e` and the like, by letter or by name. Raises UsageError: the shell does not have the option."""
     option = _OPTIONS.get(option, option)
     if option not in _OPTIONS.values() and not (option == "pipefail" and shell.bash):
         shown = f"{option}: invalid option name" if shell.bash else f"Illegal option -o {option}"

@@ -12,11 +12,7 @@ _NUMERIC = {"-eq": operators.eq, "-ne": operators.ne, "-lt": operators.lt, "-le"
 
 
 def test(process: Process, words: list[str]) -> bool:
-    """Evaluate the arguments of `test` or `[`.
-
-    Raises:
-        UsageError: they are none.
-    """
+    """Evaluate the arguments of `test` or `[`. Raises UsageError: they are none."""
     if words[:1] == ["!"] and len(words) > 1:
         return not test(process, words[1:])
     if len(words) > 3 and words[-3:-2] != ["!"]:

@@ -162,8 +162,7 @@ class System(ABC):
     def load(self, process: Process) -> Command:
         """The program that a process' first word names; the process' arguments are changed as for a script's `#!`.
 
-        Raises:
-            NotStartedError: there is none, or it cannot be run.
+        Raises NotStartedError: there is none, or it cannot be run.
         """
 
     @abstractmethod

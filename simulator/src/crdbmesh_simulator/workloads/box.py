@@ -27,11 +27,7 @@ _CONNECT_S = 127.0
 
 
 class Box(System):
-    """A container.
-
-    Raises:
-        LookupError: no registry has its image.
-    """
+    """A container. Raises LookupError: no registry has its image."""
 
     door = "exec"
     files: Files

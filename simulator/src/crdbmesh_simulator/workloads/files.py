@@ -67,8 +67,7 @@ class Files:
     def read(self, path: str, who: Actor | None = None) -> bytes:  # noqa: ARG002 - the container has one user
         """The content of a file.
 
-        Raises:
-            FileNotFoundError, IsADirectoryError, PermissionError: as open(2) would fail.
+        Raises FileNotFoundError, IsADirectoryError, PermissionError: as open(2) would fail.
         """
         path = posixpath.normpath(path)
         if path == "/dev/null":
@@ -114,11 +113,7 @@ class Files:
         mode: int = 0o666,  # noqa: ARG002 - and no modes
         append: bool = False,
     ) -> None:
-        """Create or replace a file, or add to its end.
-
-        Raises:
-            OSError: the file is on a read-only volume.
-        """
+        """Create or replace a file, or add to its end. Raises OSError: the file is on a read-only volume."""
         path = posixpath.normpath(path)
         data = (self._find(path) or b"" if append else b"") + (data.encode() if isinstance(data, str) else data)
         mount = find_mount(self._container, path)

@@ -25,11 +25,7 @@ _PROGRAMS: dict[str, Callable[[Container], Program]] = {
 
 
 def start(container: Container) -> Program:
-    """Start the container's program.
-
-    Raises:
-        LookupError: no registry has the image (ErrImagePull).
-    """
+    """Start the container's program. Raises LookupError: no registry has the image (ErrImagePull)."""
     if images.find(container.image) is None:
         raise LookupError(f"{container.image}: not found")
     return _PROGRAMS.get(images.repository(container.image), ShellProgram)(container)

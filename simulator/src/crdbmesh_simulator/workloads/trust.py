@@ -20,11 +20,7 @@ _MAX_DEPTH = 5
 
 @functools.lru_cache(maxsize=512)
 def parse(pem: bytes) -> tuple[x509.Certificate, ...]:
-    """The certificates in a PEM file.
-
-    Raises:
-        ValueError: there is none, or one cannot be parsed.
-    """
+    """The certificates in a PEM file. Raises ValueError: there is none, or one cannot be parsed."""
     return tuple(x509.load_pem_x509_certificates(pem))
 
 

@@ -84,11 +84,7 @@ class Connected:
 
 @functools.lru_cache(maxsize=256)
 def read(data: bytes) -> EtcdConfig:
-    """Parse a configuration file.
-
-    Raises:
-        ValueError: it is no valid configuration.
-    """
+    """Parse a configuration file. Raises ValueError: it is no valid configuration."""
     try:
         document = yaml.safe_load(data)
     except yaml.YAMLError as error:

@@ -37,8 +37,7 @@ class Pair:
 def load(files: Files, folder: str, user: str, *, skip_permissions: bool = False) -> Pair:
     """The CA, and the certificate of a user: `node`, or a client such as `root`.
 
-    Raises:
-        CertificateError: something is missing, unreadable, too open, or does not belong together.
+    Raises CertificateError: something is missing, unreadable, too open, or does not belong together.
     """
     if not files.is_dir(folder):
         raise CertificateError(

@@ -57,11 +57,7 @@ class Flags:
 
 
 def parse(words: list[str], known: Mapping[str, str]) -> Flags:
-    """Parse a command line.
-
-    Raises:
-        FlagError: a flag is unknown or lacks its value.
-    """
+    """Parse a command line. Raises FlagError: a flag is unknown or lacks its value."""
     found = Flags()
     queue = list(words)
     while queue:
@@ -115,11 +111,7 @@ def client(words: list[str], extra: Mapping[str, str] | None = None) -> Flags:
 
 
 def address(text: str, default_port: int, default_host: str = "") -> tuple[str, int]:
-    """Host and port of `host`, `host:port`, `:port` or `[v6]:port`.
-
-    Raises:
-        FlagError: the port is no number.
-    """
+    """Host and port of `host`, `host:port`, `:port` or `[v6]:port`. Raises FlagError: the port is no number."""
     host, port = text, ""
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
@@ -132,11 +124,7 @@ def address(text: str, default_port: int, default_host: str = "") -> tuple[str, 
 
 
 def locality(text: str) -> list[tuple[str, str]]:
-    """The tiers of a locality.
-
-    Raises:
-        FlagError: a tier is not `key=value`, or a key comes twice.
-    """
+    """The tiers of a locality. Raises FlagError: a tier is not `key=value`, or a key comes twice."""
     tiers: list[tuple[str, str]] = []
     for tier in text.split(","):
         key, equals, value = tier.partition("=")

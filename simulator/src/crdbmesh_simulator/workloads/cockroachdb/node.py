@@ -119,11 +119,7 @@ class CockroachNode(Service):
         return True
 
     def read_certificates(self) -> Pair:
-        """The node's certificates as they are on disk now.
-
-        Raises:
-            CertificateError: they cannot be used.
-        """
+        """The node's certificates as they are on disk now. Raises CertificateError: they cannot be used."""
         assert self.settings is not None
         skip = self.container.env.get("COCKROACH_SKIP_KEY_PERMISSION_CHECK") == "true"
         pair = certificates.load(self.files, self.settings.certs_dir, "node", skip_permissions=skip)

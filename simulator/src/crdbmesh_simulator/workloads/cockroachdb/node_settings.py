@@ -34,8 +34,7 @@ class Settings:
 def read(flags: Flags, container: Container, files: Files) -> Settings:
     """Settings from parsed flags.
 
-    Raises:
-        FlagError: they make no sense together, or a file that they name is missing.
+    Raises FlagError: they make no sense together, or a file that they name is missing.
     """
     if flags.words:
         raise FlagError(f'unknown command "{flags.words[0]}" for "cockroach start"')

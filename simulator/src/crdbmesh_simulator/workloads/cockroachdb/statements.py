@@ -33,11 +33,7 @@ def split(text: str) -> list[str]:
 
 
 def run(node: CockroachNode, statement: str) -> Result:
-    """Answer a statement.
-
-    Raises:
-        SqlError: it is not among those that this world knows.
-    """
+    """Answer a statement. Raises SqlError: it is not among those that this world knows."""
     words = " ".join(statement.split())
     for pattern, answer in _STATEMENTS:
         found = re.fullmatch(pattern, words, re.IGNORECASE)

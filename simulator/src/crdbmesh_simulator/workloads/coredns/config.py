@@ -56,11 +56,7 @@ class Config:
 
 
 def load(path: str, files: Mapping[str, bytes], env: Mapping[str, str]) -> Config:
-    """Read and check a Corefile.
-
-    Raises:
-        CorefileError: CoreDNS refuses it.
-    """
+    """Read and check a Corefile. Raises CorefileError: CoreDNS refuses it."""
     blocks, warnings, text = parse(path, files, env)
     config = Config([], warnings, text)
     for block in blocks:

@@ -321,11 +321,7 @@ class Dispenser:
         return True
 
     def argument(self) -> str:
-        """The one further word on this line.
-
-        Raises:
-            CorefileError: there is none.
-        """
+        """The one further word on this line. Raises CorefileError: there is none."""
         if not self.next_arg():
             raise self.count_error()
         return self.text

@@ -29,11 +29,7 @@ _NOT_ACTED_OUT = {
 
 
 def duration(text: str) -> float:
-    """A Go duration in seconds.
-
-    Raises:
-        CorefileError: it is none.
-    """
+    """A Go duration in seconds. Raises CorefileError: it is none."""
     if text == "0":
         return 0.0
     if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
