@@ -42,7 +42,6 @@ TRANSIENT = (
     "arm.network_operation_failed",
     "ssh.refused",
     "ssh.reset",
-    "ssh.reset_sftp",
     "kube.throttled",
     "kube.server_error",
     "kube.unavailable",

@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 
 from crdbmesh.clients.kube.client import Kube
-from crdbmesh.clients.kube.exec import ExecResult
+from crdbmesh.clients.output import CommandResult
 from crdbmesh.errors import KubeError
 from crdbmesh.spec import names
 
@@ -90,7 +90,7 @@ def read_cluster_id(kube: Kube, namespace: str, host: str) -> str:
     return found[-1]
 
 
-def _run(kube: Kube, namespace: str, argv: list[str], *, timeout_s: float = 60) -> ExecResult:
+def _run(kube: Kube, namespace: str, argv: list[str], *, timeout_s: float = 60) -> CommandResult:
     pods = kube.list("v1", "Pod", namespace, labels=f"app={names.COCKROACH_CLIENT}")
     running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
     if not running:
@@ -102,7 +102,7 @@ def _tiers(locality: str) -> dict[str, str]:
     return dict(tier.split("=", 1) for tier in locality.split(",") if "=" in tier)
 
 
-def _cause(answer: ExecResult) -> str:
+def _cause(answer: CommandResult) -> str:
     """Return what went wrong: the line that cockroach starts with ERROR, or the last one."""
     lines = answer.stderr.strip().splitlines() or answer.stdout.strip().splitlines() or [""]
     return ([line for line in lines if line.startswith("ERROR")] or lines)[-1]

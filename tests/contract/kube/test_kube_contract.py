@@ -251,10 +251,6 @@ class TestInAPod:
         assert failed.status == 1
         assert "No such file" in failed.stderr
 
-    def test_a_command_reads_its_standard_input_to_the_end(self, kube: Kube, namespace: str, web_pod: str) -> None:
-        content = b"0123456789abcdef" * 40_000
-        assert kube.exec(namespace, web_pod, ["cat"], stdin=content).stdout.encode() == content
-
     def test_a_large_output_comes_whole(self, kube: Kube, namespace: str, web_pod: str) -> None:
         assert len(kube.exec(namespace, web_pod, ["head", "-c", "3000000", "/dev/zero"]).stdout) == 3_000_000
 

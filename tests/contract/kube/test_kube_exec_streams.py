@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import pytest
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError, StoppedError, WaitError
@@ -86,48 +86,6 @@ def test_an_older_server_is_spoken_to_in_its_own_version(scripted: Scripted, cli
 
     serving(scripted, command, V4)
     assert client.exec("here", "pod", ["true"]).stdout == V4
-
-
-def test_standard_input_is_sent_and_ended(scripted: Scripted, client: Kube) -> None:
-    async def command(stream: web.WebSocketResponse, request: web.Request) -> None:
-        assert request.query["stdin"] == "true"
-        got = b""
-        async for message in stream:
-            assert message.type is WSMsgType.BINARY
-            if message.data == b"\xff\x00":
-                break
-            assert message.data[:1] == b"\x00"
-            got += message.data[1:]
-        await stream.send_bytes(b"\x01" + str(len(got)).encode())
-        await end(stream, SUCCESS)
-
-    serving(scripted, command)
-    assert client.exec("here", "pod", ["wc", "-c"], stdin=b"x" * 100_000).stdout == "100000"
-
-
-def test_a_server_that_cannot_end_standard_input_is_not_given_any(scripted: Scripted, client: Kube) -> None:
-    async def command(stream: web.WebSocketResponse, _: web.Request) -> None:
-        await end(stream, SUCCESS)
-
-    serving(scripted, command, V4)
-    with pytest.raises(KubeError, match=r"eastus: `cat` in here/pod: no stream"):
-        client.exec("here", "pod", ["cat"], stdin=b"x")
-
-
-def test_input_and_output_flow_at_the_same_time(scripted: Scripted, client: Kube) -> None:
-    async def command(stream: web.WebSocketResponse, _: web.Request) -> None:
-        async for message in stream:
-            if message.data == b"\xff\x00":
-                break
-            await stream.send_bytes(b"\x01" + message.data[1:])
-            await stream.send_bytes(b"\x02" + message.data[1:])
-        await end(stream, SUCCESS)
-
-    serving(scripted, command)
-    content = b"0123456789abcdef" * 200_000
-    result = client.exec("here", "pod", ["cat"], stdin=content, timeout_s=60)
-    assert result.stdout.encode() == content
-    assert result.stderr.encode() == content
 
 
 def test_a_large_output_comes_whole(scripted: Scripted, client: Kube) -> None:

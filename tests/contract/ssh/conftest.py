@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import grp
 import os
-import pwd
 import secrets
 import shutil
 import socket
@@ -111,8 +109,7 @@ class Door:
     """An SSH server and what is needed to log in to it.
 
     Attributes:
-        owner: `user:group` of files that can be written there.
-        elsewhere: a folder that `owner` can write to and the login user perhaps only through sudo.
+        elsewhere: a folder that root can write to, and the login user perhaps only through sudo.
         scale: seconds of its commands per real second.
         restart: stop the server, so that every connection breaks, and start it again; None when it cannot be.
     """
@@ -121,7 +118,6 @@ class Door:
     user: str
     login_key: pki.SSHKey
     host_key: pki.SSHKey
-    owner: str
     elsewhere: str
     scale: int = 1
     restart: Callable[[], None] | None = None
@@ -162,7 +158,6 @@ class OpenSSH:
             "KbdInteractiveAuthentication": "no",
             "PermitRootLogin": "prohibit-password",
             "AllowUsers": user,
-            "Subsystem": "sftp internal-sftp",
             "LogLevel": "ERROR",
         }
         self._config.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
@@ -227,14 +222,13 @@ def _openssh() -> Iterator[Door]:
             pytest.fail("sshd is not installed; .ci/run installs it")
         pytest.skip("sshd is not installed (apt-get install openssh-server)")
     if IN_CI and os.geteuid() == 0 and shutil.which("sudo"):
-        with _sudoer() as user, _running(user, owner="root:root") as door:
+        with _sudoer() as user, _running(user) as door:
             yield door
         return
     if os.geteuid() != 0 and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs root, or sudo without a password")
     user = getpass.getuser()
-    group = grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
-    with _running(user, owner=f"{user}:{group}") as door:
+    with _running(user) as door:
         yield door
 
 
@@ -255,7 +249,7 @@ def _sudoer() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _running(user: str, *, owner: str) -> Iterator[Door]:
+def _running(user: str) -> Iterator[Door]:
     login_key, host_key = pki.make_login_key("crdbmesh"), pki.make_host_key("eastus-1")
     # Not in pytest's own folders, which only their owner may enter: sshd reads authorized_keys as the login user.
     with tempfile.TemporaryDirectory(prefix="crdbmesh-sshd-") as name:
@@ -273,7 +267,7 @@ def _running(user: str, *, owner: str) -> Iterator[Door]:
             sshd.start()
 
         try:
-            yield Door(relay, user, login_key, host_key, owner, str(elsewhere), restart=restart)
+            yield Door(relay, user, login_key, host_key, str(elsewhere), restart=restart)
         finally:
             relay.close()
             sshd.stop()
@@ -338,7 +332,7 @@ def _simulator() -> Iterator[Door]:
         with world.lock:
             world.machines[machine.key] = machine
         world.boot(machine)
-        door = Door(relay, "crdbmesh", login_key, host_key, "root:root", "/srv/elsewhere", scale=SCALE)
+        door = Door(relay, "crdbmesh", login_key, host_key, "/srv/elsewhere", scale=SCALE)
         with door.host() as host:
             host.wait_ready(60)
             host.run("mkdir /srv/elsewhere", sudo=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
+import threading
 import time
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -13,11 +16,17 @@ from crdbmesh.clients.ssh import host as ssh
 from crdbmesh.errors import CommandError
 
 
+class Relay(Protocol):
+    """What stands between client and server."""
+
+    def cut(self) -> None: ...
+
+
 class Door(Protocol):
     """The server under test; see conftest."""
 
-    owner: str
     elsewhere: str
+    relay: Relay
 
 
 @pytest.fixture
@@ -28,11 +37,11 @@ def real(request: pytest.FixtureRequest, host: ssh.Host) -> ssh.Host:
 
 
 def test_two_large_outputs_do_not_block_each_other(real: ssh.Host) -> None:
-    command = "head -c 6000000 /dev/zero | tr '\\0' e >&2; head -c 5000000 /dev/zero | tr '\\0' o; exit 9"
+    command = "head -c 4000000 /dev/zero | tr '\\0' e >&2; head -c 3000000 /dev/zero | tr '\\0' o; exit 9"
     result = real.run(command, check=False, timeout_s=60)
     assert result.status == 9
-    assert len(result.stdout) == result.stdout.count("o") == 5_000_000
-    assert len(result.stderr) == result.stderr.count("e") == 6_000_000
+    assert len(result.stdout) == result.stdout.count("o") == 3_000_000
+    assert len(result.stderr) == result.stderr.count("e") == 4_000_000
 
 
 def test_a_large_input_comes_back_whole(real: ssh.Host) -> None:
@@ -45,9 +54,9 @@ def test_input_that_nobody_reads_does_not_block(real: ssh.Host) -> None:
 
 
 def test_a_large_file_arrives_whole(door: Door, real: ssh.Host) -> None:
-    content = bytes(range(256)) * 40_000
+    content = bytes(range(256)) * 20_000
     path = f"{door.elsewhere}/large"
-    assert real.write_file(path, content, mode=0o755, owner=door.owner) is True
+    assert real.write_file(path, content, mode=0o755) is True
     digest = real.run(f"sha256sum {path}", sudo=True).stdout.split()[0]
     assert digest == hashlib.sha256(content).hexdigest()
     assert real.read_file(path) == content
@@ -71,11 +80,26 @@ def test_what_is_not_utf_8_is_replaced_not_raised(real: ssh.Host) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_and_leaves_nothing(door: Door, real: ssh.Host) -> None:
-    real.write_file(f"{door.elsewhere}/plain", b"", mode=0o600, owner=door.owner)
-    with pytest.raises(CommandError, match=r"install .*/plain/file"):
-        real.write_file(f"{door.elsewhere}/plain/file", b"x", mode=0o600, owner=door.owner)
-    # Other tests, at the same time, have their files there for a moment.
-    deadline = time.monotonic() + 10
-    while ".crdbmesh-" in real.run("ls -A").stdout:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    real.write_file(f"{door.elsewhere}/plain", b"", mode=0o600)
+    with pytest.raises(CommandError, match=r"write .*/plain/file"):
+        real.write_file(f"{door.elsewhere}/plain/file", b"x", mode=0o600)
+    assert real.run(f"ls -A {door.elsewhere}", sudo=True).stdout.split().count("plain") == 1
+
+
+def test_a_file_of_which_not_all_arrives_is_not_put_in_place(door: Door, real: ssh.Host) -> None:
+    path = f"{door.elsewhere}/half"
+    real.write_file(path, b"old", mode=0o600)
+
+    def cut_midway() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if any(part.stat().st_size for part in Path(door.elsewhere).glob(".half.*")):
+                door.relay.cut()
+                return
+
+    thread = threading.Thread(target=cut_midway)
+    thread.start()
+    with pytest.raises(CommandError, match="lost its connection"):
+        real.write_file(path, secrets.token_bytes(10_000_000), mode=0o600)
+    thread.join()
+    assert real.read_file(path) == b"old"

@@ -18,9 +18,10 @@ from crdbmesh.clients import waiting
 from crdbmesh.clients.clock import REAL, Clock
 from crdbmesh.clients.kube import compare, endpoint
 from crdbmesh.clients.kube.connection import Connection
-from crdbmesh.clients.kube.exec import ExecResult, execute
+from crdbmesh.clients.kube.exec import execute
 from crdbmesh.clients.kube.failures import Answer
 from crdbmesh.clients.kube.watch import Wait
+from crdbmesh.clients.output import CommandResult
 from crdbmesh.desired import Object
 from crdbmesh.errors import KubeError
 
@@ -233,9 +234,8 @@ class Kube:
         argv: Sequence[str],
         *,
         container: str | None = None,
-        stdin: bytes = b"",
         timeout_s: float = EXEC_TIMEOUT_S,
-    ) -> ExecResult:
+    ) -> CommandResult:
         """Run a command in a pod. A non-zero status is a value, not an error.
 
         `argv` shows in audit logs, so there are no secrets in it; no shell reads it. The container is the pod's only or
@@ -251,7 +251,6 @@ class Kube:
             f"{_item('v1', 'Pod', namespace, pod)}/exec",
             [*argv],
             container=container,
-            stdin=stdin,
             timeout_s=timeout_s,
             doing=f"{self.name}: `{textwrap.shorten(shlex.join(argv), 100, placeholder=' …')}` in {namespace}/{pod}",
         )

@@ -14,8 +14,6 @@ import socket
 from dataclasses import dataclass, field
 
 import paramiko
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from crdbmesh.errors import HostError, UnreachableError
 
@@ -48,11 +46,6 @@ class HostKey:
 
     algorithm: str
     blob: bytes
-
-    @property
-    def signatures(self) -> tuple[str, ...]:
-        """Return the signature algorithms to negotiate for this key."""
-        return ("rsa-sha2-512", "rsa-sha2-256") if self.algorithm == "ssh-rsa" else (self.algorithm,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +81,14 @@ def read_host_key(line: str) -> HostKey:
 
 
 def read_login_key(text: str) -> paramiko.PKey:
-    """Return the private key in an OpenSSH PEM text.
+    """Return the ed25519 private key in an OpenSSH PEM text.
 
     Raises:
         HostError: it is not one; nothing of the text is in the message.
     """
     with contextlib.suppress(Exception):
-        key = serialization.load_ssh_private_key(text.encode(), password=None)
-        match key:
-            case ed25519.Ed25519PrivateKey():
-                return paramiko.Ed25519Key.from_private_key(io.StringIO(text))
-            case rsa.RSAPrivateKey():
-                return paramiko.RSAKey.from_private_key(io.StringIO(text))
-            case ec.EllipticCurvePrivateKey():
-                return paramiko.ECDSAKey.from_private_key(io.StringIO(text))
-    raise HostError("the login key given is not an unencrypted OpenSSH private key")
+        return paramiko.Ed25519Key.from_private_key(io.StringIO(text))
+    raise HostError("the login key given is not an unencrypted OpenSSH private key of the kind ed25519")
 
 
 def connect(target: Target, *, timeout_s: float) -> paramiko.Transport:
@@ -150,7 +136,7 @@ def _dial(target: Target, timeout_s: float) -> socket.socket:
 
 def _verify(transport: paramiko.Transport, target: Target, timeout_s: float) -> None:
     try:
-        transport.get_security_options().key_types = target.host_key.signatures
+        transport.get_security_options().key_types = (target.host_key.algorithm,)
         transport.start_client(timeout=timeout_s)
         shown = transport.get_remote_server_key()
     except paramiko.ssh_exception.IncompatiblePeer as error:

@@ -10,10 +10,10 @@ import contextlib
 import selectors
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import paramiko
+
+from crdbmesh.clients.output import Output
 
 KILLED = 255
 """Exit status given for a command that a signal ended; the same as OpenSSH's client gives."""
@@ -44,22 +44,8 @@ class NotStartedError(Exception):
     """The server refused to run commands; nothing ran."""
 
 
-@dataclass
-class Output:
-    """The output of a command so far."""
-
-    stdout: bytearray = field(default_factory=bytearray)
-    stderr: bytearray = field(default_factory=bytearray)
-
-
 def execute(
-    channel: paramiko.Channel,
-    command: str,
-    output: Output,
-    *,
-    stdin: bytes,
-    timeout_s: float,
-    stop: threading.Event,
+    channel: paramiko.Channel, command: str, output: Output, *, stdin: bytes, timeout_s: float, stop: threading.Event
 ) -> int:
     """Run `command` and give its exit status; what it prints is added to `output` as it comes.
 
@@ -71,7 +57,7 @@ def execute(
     """
     deadline = time.monotonic() + timeout_s
     try:
-        _start(channel, command, timeout_s)
+        _start(channel, command, deadline)
         return _follow(channel, output, stdin, deadline, stop)
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise LostError from error
@@ -85,37 +71,21 @@ def close(channel: paramiko.Channel) -> None:
         channel.close()
 
 
-@contextlib.contextmanager
-def closing_after(channel: paramiko.Channel, timeout_s: float) -> Iterator[threading.Event]:
-    """Close `channel` when the block takes longer than `timeout_s`, and set the event given.
-
-    paramiko waits for the answer to a channel request without any limit of its own.
-    """
-    late = threading.Event()
-
-    def give_up() -> None:
-        late.set()
-        close(channel)
-
-    timer = threading.Timer(timeout_s, give_up)
+def _start(channel: paramiko.Channel, command: str, deadline: float) -> None:
+    # paramiko waits for the answer to a channel request without any limit of its own.
+    timer = threading.Timer(deadline - time.monotonic(), close, [channel])
     timer.daemon = True
     timer.start()
     try:
-        yield late
+        channel.exec_command(command)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        if time.monotonic() >= deadline:
+            raise TimedOutError from error
+        if _connected(channel):
+            raise NotStartedError from error
+        raise LostError from error
     finally:
         timer.cancel()
-
-
-def _start(channel: paramiko.Channel, command: str, timeout_s: float) -> None:
-    with closing_after(channel, timeout_s) as late:
-        try:
-            channel.exec_command(command)
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            if late.is_set():
-                raise TimedOutError from error
-            if _connected(channel):
-                raise NotStartedError from error
-            raise LostError from error
 
 
 def _follow(channel: paramiko.Channel, output: Output, stdin: bytes, deadline: float, stop: threading.Event) -> int:

@@ -1,19 +1,15 @@
 """A machine reached over SSH: run commands on it, write and read its files.
 
-The host key is known beforehand and verified from the first connection on; see `ssh_connect`. A command that may have
-run is never run again behind the caller's back. Secrets travel by standard input or SFTP, never in a command.
+The host key is known beforehand and verified from the first connection on; see `connect`. A command that may have
+run is never run again behind the caller's back. Secrets travel by standard input, never in a command.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import posixpath
-import secrets
 import shlex
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Self
 
 import paramiko
@@ -21,13 +17,13 @@ import tenacity
 
 from crdbmesh.clients import waiting
 from crdbmesh.clients.clock import REAL, Clock
+from crdbmesh.clients.output import CommandResult, Output
 from crdbmesh.clients.retrying import retrying
 from crdbmesh.clients.ssh import connect as ssh_connect
 from crdbmesh.clients.ssh import exec as ssh_exec
 from crdbmesh.errors import CommandError, HostError, StoppedError, UnreachableError, WaitError
 
 COMMAND_TIMEOUT_S = 120.0
-SFTP_TIMEOUT_S = 60.0
 
 _CONNECT_ATTEMPTS = 3
 _CONNECT_PAUSE_S = 0.5
@@ -35,17 +31,6 @@ _LOGIN_PATIENCE_S = 180.0
 """The time that a new machine may refuse the login key: sshd can start before cloud-init writes authorized_keys."""
 _ABSENT = 66
 """Exit status by which our own commands say that a file does not exist (EX_NOINPUT of sysexits.h)."""
-_TAIL_LINES = 15
-_TAIL_CHARACTERS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The result of a command. Its output may be secret, so it is not shown."""
-
-    stdout: str = field(repr=False)
-    stderr: str = field(repr=False)
-    status: int
 
 
 class Host:
@@ -140,7 +125,7 @@ class Host:
         sudo: bool = False,
         check: bool = True,
         describe: str | None = None,
-    ) -> Result:
+    ) -> CommandResult:
         """Run a shell command to its end.
 
         The command is for the login user's shell, or for root's with `sudo`. It shows in process lists and errors,
@@ -157,35 +142,42 @@ class Host:
             UnreachableError: no connection; nothing ran.
             HostError: the server refused to run anything.
         """
-        output = ssh_exec.Output()
+        output = Output()
         shown = describe or command
         status = self._execute(command, output, stdin=stdin or b"", sudo=sudo, timeout_s=timeout_s, shown=shown)
-        result = Result(_text(output.stdout), _text(output.stderr), status)
+        result = output.result(status)
         if check and status != 0:
-            raise CommandError(shown, host=self.name, status=status, tail=_tail(output))
+            raise CommandError(shown, host=self.name, status=status, tail=output.tail())
         return result
 
-    def write_file(self, path: str, content: bytes, *, mode: int, owner: str = "root:root") -> bool:
-        """Make a file have this content, mode and owner; readers see the old file or the new one.
+    def write_file(self, path: str, content: bytes, *, mode: int) -> bool:
+        """Make a file of root's have this content and mode; readers see the old file or the new one.
 
-        The content goes by SFTP into a private directory of the login user's, then root puts it in place; missing
-        parent directories are made. Return True when anything had to change. `owner` is `user:group`, by name.
+        The content goes by standard input; missing parent directories are made. Return True when anything had to
+        change.
 
         Raises:
-            HostError: see `run`; or SFTP failed.
+            HostError: see `run`.
         """
         if not posixpath.isabs(path) or not posixpath.basename(path):
             raise HostError(f"{self.name}: {path!r} is not the absolute path of a file")
-        user, _, group = owner.partition(":")
-        owner = f"{user}:{group or user}"
-        wanted = f"{mode & 0o7777:o} {owner} {hashlib.sha256(content).hexdigest()}"
-        quoted = shlex.quote(path)
+        digest, quoted = hashlib.sha256(content).hexdigest(), shlex.quote(path)
         look = f'test -f {quoted} && stat -c "%a %U:%G" {quoted} && sha256sum < {quoted}'
         found = self.run(look, sudo=True, check=False, describe=f"look at {path}")
-        if found.status == 0 and " ".join(found.stdout.split()).removesuffix(" -") == wanted:
+        if found.status == 0 and found.stdout.split() == [f"{mode:o}", "root:root", digest, "-"]:
             return False
-        with self._private_copy(content, path) as copy:
-            self._install(copy, path, mode=mode & 0o7777, owner=owner)
+        folder, name = posixpath.split(path)
+        install = [
+            "set -eu",
+            f"mkdir -p {shlex.quote(folder)}",
+            f"part=$(mktemp {shlex.quote(posixpath.join(folder, f'.{name}.XXXXXX'))})",
+            "trap 'rm -f \"$part\"' EXIT",
+            'cat > "$part"',
+            f'test "$(sha256sum < "$part")" = "{digest}  -" || {{ echo "not all of it arrived" >&2; exit 1; }}',
+            f'chmod {mode:04o} "$part"',
+            f'mv -fT "$part" {quoted}',
+        ]
+        self.run("\n".join(install), stdin=content, sudo=True, describe=f"write {path}")
         return True
 
     def read_file(self, path: str) -> bytes | None:
@@ -195,19 +187,17 @@ class Host:
             HostError: see `run`; or it cannot be read.
         """
         quoted = shlex.quote(path)
-        output = ssh_exec.Output()
+        output = Output()
         command = f"test -e {quoted} || exit {_ABSENT}; cat {quoted}"
         shown = f"read {path}"
         status = self._execute(command, output, stdin=b"", sudo=True, timeout_s=COMMAND_TIMEOUT_S, shown=shown)
         if status == _ABSENT:
             return None
         if status != 0:
-            raise CommandError(shown, host=self.name, status=status, tail=_last_lines(output.stderr))
+            raise CommandError(shown, host=self.name, status=status, tail=output.tail())
         return bytes(output.stdout)
 
-    def _execute(
-        self, command: str, output: ssh_exec.Output, *, stdin: bytes, sudo: bool, timeout_s: float, shown: str
-    ) -> int:
+    def _execute(self, command: str, output: Output, *, stdin: bytes, sudo: bool, timeout_s: float, shown: str) -> int:
         line = f"sudo -n sh -c {shlex.quote(command)}" if sudo and self._target.user != "root" else command
         channel = self._channel()
         try:
@@ -216,65 +206,15 @@ class Host:
             )
         except ssh_exec.TimedOutError:
             raise WaitError(
-                f"`{shown}` on {self.name} to end", seconds=timeout_s, last_seen=_tail(output) or "no output"
+                f"`{shown}` on {self.name} to end", seconds=timeout_s, last_seen=output.tail() or "no output"
             ) from None
         except ssh_exec.LeftError:
-            raise StoppedError(f"`{shown}` on {self.name} to end", last_seen=_tail(output) or "no output") from None
+            raise StoppedError(f"`{shown}` on {self.name} to end", last_seen=output.tail() or "no output") from None
         except ssh_exec.LostError:
             self._drop(channel.get_transport())
-            raise CommandError(shown, host=self.name, status=None, tail=_tail(output)) from None
+            raise CommandError(shown, host=self.name, status=None, tail=output.tail()) from None
         except ssh_exec.NotStartedError:
             raise HostError(f"{self.name} refused to run `{shown}`") from None
-
-    @contextlib.contextmanager
-    def _private_copy(self, content: bytes, path: str) -> Iterator[str]:
-        """`content` in a file that only the login user can read, for the length of the block."""
-        with self._sftp(f"writing {path}") as sftp:
-            home = sftp.normalize(".")
-            folder = posixpath.join(home, f".crdbmesh-{secrets.token_hex(8)}")
-            copy = posixpath.join(folder, "content")
-            sftp.mkdir(folder, mode=0o700)
-            try:
-                with sftp.open(copy, "wx") as file:
-                    file.chmod(0o600)
-                    file.set_pipelined(True)
-                    file.write(content)
-                if sftp.stat(copy).st_size != len(content):
-                    raise HostError(f"{self.name}: writing {path}: not all of it arrived")
-                yield copy
-            finally:
-                with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
-                    with contextlib.suppress(FileNotFoundError):
-                        sftp.remove(copy)
-                    sftp.rmdir(folder)
-
-    def _install(self, copy: str, path: str, *, mode: int, owner: str) -> None:
-        user, _, group = owner.partition(":")
-        folder, name = posixpath.split(path)
-        scratch = shlex.quote(posixpath.join(folder, f".{name}.{secrets.token_hex(8)}"))
-        install = f"install -m {mode:04o} -o {shlex.quote(user)} -g {shlex.quote(group)}"
-        self.run(
-            f"mkdir -p {shlex.quote(folder)} && {install} {shlex.quote(copy)} {scratch}"
-            f" && mv -fT {scratch} {shlex.quote(path)} || {{ rm -f {scratch}; exit 1; }}",
-            sudo=True,
-            describe=f"install {path}",
-        )
-
-    @contextlib.contextmanager
-    def _sftp(self, doing: str) -> Iterator[paramiko.SFTPClient]:
-        channel = self._channel()
-        try:
-            channel.settimeout(SFTP_TIMEOUT_S)
-            with ssh_exec.closing_after(channel, SFTP_TIMEOUT_S):
-                channel.invoke_subsystem("sftp")
-            with paramiko.SFTPClient(channel) as sftp:
-                yield sftp
-        except TimeoutError:
-            raise WaitError(f"{doing} on {self.name}", seconds=SFTP_TIMEOUT_S, last_seen="silence") from None
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise HostError(f"{self.name}: {doing} by SFTP: {error or type(error).__name__}").as_retryable() from error
-        finally:
-            ssh_exec.close(channel)
 
     def _channel(self) -> paramiko.Channel:
         """Open a session channel. Nothing has run when this fails, so a dead connection is replaced once."""
@@ -315,16 +255,3 @@ class Host:
             transport: paramiko.Transport = again(ssh_connect.connect, self._target, timeout_s=self._connect_timeout_s)
             self._transport = transport
             return transport
-
-
-def _text(raw: bytearray) -> str:
-    return raw.decode("utf-8", errors="replace")
-
-
-def _tail(output: ssh_exec.Output) -> str:
-    return _last_lines(output.stderr) or _last_lines(output.stdout)
-
-
-def _last_lines(raw: bytearray) -> str:
-    lines = _text(raw).strip().splitlines()[-_TAIL_LINES:]
-    return "\n".join(lines)[-_TAIL_CHARACTERS:]

@@ -1,0 +1,42 @@
+"""The output of a command on a machine or in a pod: as it comes, and as it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+_TAIL_LINES = 15
+_TAIL_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """The result of a command. Its output may be secret, so it is not shown."""
+
+    stdout: str = field(repr=False)
+    stderr: str = field(repr=False)
+    status: int
+
+
+@dataclass
+class Output:
+    """The output of a command so far."""
+
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)
+
+    def result(self, status: int) -> CommandResult:
+        """Return the result of the command, which ended with this status."""
+        return CommandResult(_text(self.stdout), _text(self.stderr), status)
+
+    def tail(self) -> str:
+        """Return the last lines of what went wrong, or else of what it printed."""
+        return _last_lines(self.stderr) or _last_lines(self.stdout)
+
+
+def _text(raw: bytearray) -> str:
+    return raw.decode("utf-8", errors="replace")
+
+
+def _last_lines(raw: bytearray) -> str:
+    lines = _text(raw).strip().splitlines()[-_TAIL_LINES:]
+    return "\n".join(lines)[-_TAIL_CHARACTERS:]
