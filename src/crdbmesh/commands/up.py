@@ -15,10 +15,12 @@ from typing import Any
 from crdbmesh.checks import catalog as checks
 from crdbmesh.clients import caller
 from crdbmesh.clients.cloud import Cloud
+from crdbmesh.commands import aim as aims
 from crdbmesh.desired import azure as resources
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Notify, Outcome, Result
 from crdbmesh.errors import CloudError, Finding, HeldError, RefusedError
+from crdbmesh.local import birth
 from crdbmesh.local.folder import SPEC, Journal, LocalFolder
 from crdbmesh.run import lease as leases
 from crdbmesh.run.world import World
@@ -101,6 +103,7 @@ def run_up(
     folder: LocalFolder,
     *,
     watch: Watch,
+    told: aims.Told = aims.untold,
     warn: Callable[[Finding], None] = lambda _finding: None,
     stop: threading.Event | None = None,
 ) -> UpResult:
@@ -109,6 +112,7 @@ def run_up(
     `watch` shows the run, `warn` takes each warning of the checks. Once `stop` is set, nothing new is started.
 
     Raises:
+        ElsewhereError: the mesh is in another subscription; nothing was changed.
         PreflightError: the checks found what would make it fail; nothing was created.
         HeldError: another run is at work on this mesh.
         CrdbmeshError: Azure or the local folder cannot be used at all.
@@ -116,11 +120,14 @@ def run_up(
     started = time.monotonic()
     stop = stop or threading.Event()
     with folder.locked(leases.name_of("up")), World.open(mesh, cloud, folder, stop=stop) as world:
+        aim = aims.require(world.session, folder, mesh.name, told)
         lease = _lease(world, lost=stop.set)
         with contextlib.suppress(CloudError, RefusedError):
             # The checks report better why it cannot be read.
             lease.look()
         checks.require(world, warn)
+        if birth.read(folder) is None:
+            birth.write(folder, birth.of(aim, birth.new_id()))
         folder.write(SPEC, config.dump(mesh))
         steps = catalog.steps(world)
         with folder.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:

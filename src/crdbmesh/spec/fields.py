@@ -48,6 +48,7 @@ MeshName = Annotated[
     str,
     Field(min_length=1, max_length=24),
     _checked(r"[a-z]([-a-z0-9]*[a-z0-9])?", "must be lower-case letters, digits and hyphens, starting with a letter"),
+    _checked(r"(?!removed$).*", "is the folder of removed meshes; choose another name"),
 ]
 RegionName = Annotated[
     str,

@@ -8,6 +8,8 @@ from __future__ import annotations
 TAG = "crdbmesh"
 """Azure tag whose value is the mesh's name: a resource belongs to the mesh if and only if it has the tag."""
 TAG_REGION = "crdbmesh-region"
+TAG_ID = "crdbmesh-id"
+"""Tag of the mesh's own resource group: the id that its local folder has recorded since its birth."""
 TAG_VERSION = "crdbmesh-version"
 TAG_LEASE_ID = "crdbmesh-lease-id"
 TAG_LEASE_HOLDER = "crdbmesh-lease-holder"

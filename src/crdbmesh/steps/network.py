@@ -10,8 +10,10 @@ from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import azure as desired
 from crdbmesh.engine.step import Gap
+from crdbmesh.local import birth
 from crdbmesh.observe import network
 from crdbmesh.observe.resource import Observed
+from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
 from crdbmesh.steps.base import MeshStep, ResourceStep
 
@@ -49,7 +51,9 @@ class Group(MeshStep):
         say(gap.summary)
         if arm.find_group(self.world.session, mesh.group_name) is None:
             self.world.forget_world()
-        arm.ensure_group(self.world.session, mesh.group_name, mesh.regions[0].name, desired.tags(mesh))
+        born = birth.read(self.world.folder)
+        own = {names.TAG_ID: born.mesh_id} if born is not None and born.mesh_id is not None else {}
+        arm.ensure_group(self.world.session, mesh.group_name, mesh.regions[0].name, {**desired.tags(mesh), **own})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from crdbmesh.engine.step import Gap, Outcome, Result
-from crdbmesh.errors import CrdbmeshError, Finding, PreflightError
+from crdbmesh.errors import CrdbmeshError, ElsewhereError, Finding, PreflightError
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level
 from crdbmesh.spec.mesh import Mesh
 
 _BLOCKED_SHOWN = 4
 _REFUSED = "`up` cannot start; nothing was created:"
+_ELSEWHERE = "This mesh is elsewhere; nothing was changed:"
 _BELONGINGS_SHOWN = 40
 _UNCUT = 200
 """The width, in columns, of files and logs, whose lines are not broken."""
@@ -205,7 +206,11 @@ def show_error(console: Console, error: CrdbmeshError, *, refused: str = _REFUSE
     """Print an error with its findings and remedies; `refused` is the title of those that would make `up` fail."""
     findings: list[Finding] = getattr(error, "findings", [])
     if findings:
-        console.print(Text(refused if isinstance(error, PreflightError) else "Invalid input:", style="bold red"))
+        titles: dict[type[CrdbmeshError], str] = {
+            PreflightError: refused,
+            ElsewhereError: "This mesh is elsewhere; nothing was changed:",
+        }
+        console.print(Text(titles.get(type(error), "Invalid input:"), style="bold red"))
         for finding in findings:
             console.print(Text.assemble(("  ✗ ", "red"), (finding.title, "bold")))
             console.print(f"      {finding.reason}", markup=False)

@@ -1,0 +1,84 @@
+"""Compares the subscription that a command is aimed at with the one that the mesh's local folder records."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from crdbmesh.clients.azure import resources as arm
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.errors import CloudError, ElsewhereError, Finding
+from crdbmesh.local import birth, contents, pki
+from crdbmesh.local.birth import Aim
+from crdbmesh.local.folder import LocalFolder
+from crdbmesh.observe import inventory
+from crdbmesh.observe import machines as observed
+from crdbmesh.spec import names
+
+Told = Callable[[Aim], None]
+"""Takes what a command is aimed at, before anything else is shown."""
+
+
+def untold(_aim: Aim) -> None:
+    """Tell nobody."""
+
+
+def find(session: Session) -> Aim:
+    """Return the aim of a session; the name and the tenant are empty when this login cannot see them."""
+    found = {}
+    with contextlib.suppress(CloudError):
+        # What needs the subscription reports better why it cannot be read.
+        found = arm.find_subscription(session) or {}
+    return Aim(
+        cloud=session.cloud.name,
+        arm_url=session.cloud.arm_url,
+        tenant_id=str(found.get("tenantId") or ""),
+        subscription_id=session.subscription_id,
+        subscription_name=str(found.get("displayName") or ""),
+    )
+
+
+def require(session: Session, folder: LocalFolder, mesh: str, told: Told = untold) -> Aim:
+    """Return what a session is aimed at, where the mesh is there or may be made there.
+
+    A folder that records nothing is taken to be for this mesh here when the mesh is found here and is the folder's.
+
+    Raises:
+        ElsewhereError: the mesh is elsewhere, or its folder holds its secrets and it is not found here.
+    """
+    aim = find(session)
+    told(aim)
+    recorded = birth.read(folder)
+    if recorded is not None:
+        birth.compare(mesh, recorded, aim)
+    elif folder.read(contents.LOGIN_KEY) is not None and not adopt(session, folder, mesh, aim):
+        reason = f"{folder.path} holds the keys of {mesh} and does not say where it is, and it is not found here"
+        remedy = "choose its subscription (az account set, AZURE_SUBSCRIPTION_ID); if it is gone, move that folder away"
+        raise ElsewhereError([Finding("subscription", str(aim).removeprefix("subscription "), reason, remedy)])
+    return aim
+
+
+def adopt(session: Session, folder: LocalFolder, mesh: str, aim: Aim) -> bool:
+    """Record where a mesh of an earlier release is, if it is found here; return whether it is.
+
+    Its machines were made with the folder's login key. Without machines its resource group is enough, unless the folder
+    says that there were some.
+    """
+    groups = arm.list_groups(session, names.TAG, mesh)
+    found = inventory.find(session, mesh)
+    if found.machines:
+        here = any(observed.accepts_key(vm, _login_key(folder, mesh)) for vm in found.machines.values())
+    else:
+        here = bool(groups or found.resources) and not any(folder.path.glob("kubeconfigs/*"))
+    if here:
+        ids = [tag for group in groups if (tag := (group.get("tags") or {}).get(names.TAG_ID))]
+        with contextlib.suppress(OSError):
+            birth.write(folder, birth.of(aim, ids[0] if ids else None))
+    return here
+
+
+def _login_key(folder: LocalFolder, mesh: str) -> str:
+    try:
+        return pki.read_ssh_key(folder.read(contents.LOGIN_KEY) or "", mesh).public
+    except ValueError:
+        return ""
