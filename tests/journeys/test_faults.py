@@ -12,6 +12,11 @@ from typing import Any
 
 import pytest
 
+from crdbmesh.commands import up
+from crdbmesh.engine import plan, run
+from crdbmesh.engine.step import Outcome
+from crdbmesh.steps import catalog
+
 Command = Callable[..., tuple[int, dict[str, Any], str]]
 UP = ("up", "--regions", "eastus,westus", "--machines-per-region", "1", "--allow-from", "127.0.0.1", "--yes")
 
@@ -55,6 +60,25 @@ def test_what_passes_is_absorbed_by_one_up_and_one_down(world: Any, command: Com
     assert code == 0, shown
     assert world.report()["resources"] == 0
     assert world.report()["unknown"] == []
+
+
+def test_what_azure_takes_back_in_a_minute_does_not_end_the_first_up(world: Any) -> None:
+    moods = {f"arm.{mood}" for mood in ("group_unseen", "compute_conflict", "operation_preempted")}
+    moods.add("arm.os_provisioning_timed_out")
+    world.misbehave(dict.fromkeys(moods, 1.0))
+    with world.open(world.mesh(["eastus"])) as run_world:
+        steps = catalog.steps(run_world)
+        until = next(at for at, step in enumerate(steps) if step.name == "eastus/node1/machine")
+        results = run.run(
+            plan.order(steps[: until + 1]),
+            workers=8,
+            notify=lambda _event: None,
+            retry_delays_s=up.RETRY_DELAYS_S,
+            recheck_delays_s=up.RECHECK_DELAYS_S,
+            pause=run_world.clock.wait,
+        )
+    assert {result.outcome for result in results.values()} == {Outcome.CHANGED}, results
+    assert moods <= {name for name, count in world.report()["faults"].items() if count}
 
 
 @pytest.mark.long

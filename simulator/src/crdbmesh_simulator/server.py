@@ -184,6 +184,13 @@ class Simulator:
                 return web.json_response({"error": str(error)}, status=400)
             return web.json_response({"rates": self.world.faults.rates})
 
+        async def set_answers(request: web.Request) -> web.Response:
+            try:
+                self.world.subscription.recordings.replace(await request.json())
+            except ValueError as error:
+                return web.json_response({"error": str(error)}, status=400)
+            return web.Response(status=204)
+
         async def clear_faults(_request: web.Request) -> web.Response:
             self.world.faults.clear()
             return web.Response(status=204)
@@ -193,6 +200,7 @@ class Simulator:
         app.router.add_get("/commands", commands)
         app.router.add_put("/faults", set_faults)
         app.router.add_delete("/faults", clear_faults)
+        app.router.add_put("/answers", set_answers)
         return app
 
     async def _serve(self, app: web.Application, context: ssl.SSLContext) -> str:

@@ -1,4 +1,4 @@
-"""Faults of the compute provider, and of a group that providers do not see yet: off unless they are asked for."""
+"""Faults of the compute provider, and of a group that providers do not see yet."""
 
 from __future__ import annotations
 

@@ -101,15 +101,9 @@ def test_rates_that_are_refused_change_nothing() -> None:
 
 def test_the_preset_has_every_transient_fault_and_no_other() -> None:
     lasting = {"arm.allocation_failed", "arm.zonal_allocation_failed", "arm.sku_not_available", "arm.quota"}
-    # These pass too, but must be asked for by name.
-    named = {
-        "arm.group_unseen",
-        "arm.os_provisioning_timed_out",
-        "arm.operation_preempted",
-        "arm.compute_conflict",
-        "arm.size_not_in_cluster",
-    }
-    assert set(MODERATE) == set(KNOWN) - lasting - named
+    # A machine that is running keeps its hardware, however often it is asked.
+    lasting.add("arm.size_not_in_cluster")
+    assert set(MODERATE) == set(KNOWN) - lasting
     assert all(0 < rate <= 0.3 for rate in MODERATE.values())
 
 

@@ -152,7 +152,7 @@ def test_a_login_that_does_not_work_says_how_to_log_in() -> None:
     error = ClientAuthenticationError(message="DefaultAzureCredential failed.\nAttempted:\n\tAzureCliCredential: no az")
     translated = failures.translate(error, "GET x")
     assert isinstance(translated, CredentialError)
-    assert str(translated) == "GET x: DefaultAzureCredential failed. Attempted: AzureCliCredential: no az"
+    assert str(translated) == "no credential gives a token\nAzureCliCredential: no az"
     assert translated.hint is not None
     assert "az login" in translated.hint
 

@@ -21,7 +21,7 @@ class Azure:
         self.world = world
         self.cloud: Cloud = world.cloud()
         self._subscription = f"/subscriptions/{world.coordinates['subscription_id']}"
-        self._doors = Doors(world.coordinates, Path())
+        self.doors = Doors(world.coordinates, Path())
 
     def register(self, *namespaces: str) -> None:
         for namespace in namespaces:
@@ -44,7 +44,7 @@ class Azure:
             body |= {"location": "eastus", "tags": tags}
         if kind == "publicIPAddresses":
             body["sku"] = {"name": "Standard"}
-        return self._doors.put(path, body)
+        return self.doors.put(path, body)
 
     def put_vnet(self, group: str, name: str, prefix: str, **tags: str) -> str:
         return self.put(group, "virtualNetworks", name, {"addressSpace": {"addressPrefixes": [prefix]}}, **tags)
@@ -66,7 +66,7 @@ class Azure:
         self.send("DELETE", f"/resourceGroups/{name}")
 
     def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        return self._doors.arm(method, path, body)
+        return self.doors.arm(method, path, body)
 
 
 @pytest.fixture(scope="session")

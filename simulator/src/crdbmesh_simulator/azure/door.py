@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from crdbmesh_simulator import resets
-from crdbmesh_simulator.azure import about, authorization, content, faults, locks, routes, tokens
+from crdbmesh_simulator.azure import about, authorization, content, faults, locks, policies, routes, tokens
 from crdbmesh_simulator.azure.call import Answer, Call, not_here
 from crdbmesh_simulator.azure.errors import ArmError, refusal
 from crdbmesh_simulator.azure.state import Subscription
@@ -135,10 +135,13 @@ class _Door:
             self._require_subscription(call)
             headers.update(self._subscription.throttle.take(call.method, self._subscription.now))
             given.require_readable()
+            if (recorded := self._subscription.recordings.find(call)) is not None:
+                return recorded
             authorization.require_allowed(call)
             if route.changes:
                 self._require_enabled(call)
                 locks.require_unlocked(call)
+                policies.require_allowed(call)
             return faults.answer(call, route.handler)
 
     def _require_subscription(self, call: Call) -> None:

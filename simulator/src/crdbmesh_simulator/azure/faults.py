@@ -19,7 +19,7 @@ from crdbmesh_simulator.azure.operations import Operation, Stage
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.state import Resource, Subscription
 
-_UNSEEN_S = (3.0, 15.0)
+_UNSEEN_S = (3.0, 90.0)
 _CHILDREN = ("subnets", "virtualNetworkPeerings", "securityRules", "ipConfigurations")
 _LATE_S = (2.0, 15.0)
 _BUSY_S = (3.0, 10.0)

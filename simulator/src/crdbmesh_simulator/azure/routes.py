@@ -19,6 +19,7 @@ from crdbmesh_simulator.azure import (
     locks,
     nsgs,
     peerings,
+    policies,
     providers,
 )
 from crdbmesh_simulator.azure.call import Answer, Call
@@ -90,6 +91,7 @@ def _platform() -> list[Route]:
         _route("POST", f"{provider}/register", providers.register),
         _route("GET", f"{_SUBSCRIPTION}/{permissions}", about.list_permissions),
         _route("GET", f"{_GROUP}/{permissions}", about.list_permissions),
+        _route("GET", f"{_SUBSCRIPTION}/providers/Microsoft.Authorization/policyAssignments", policies.list_all),
         _route("GET", f"{_SUBSCRIPTION}/providers/Microsoft.Compute/skus", about.list_skus),
         _route("GET", f"{_COMPUTE_PLACE}/usages", about.list_compute_usages),
         _route("GET", f"{_NETWORK_PLACE}/usages", about.list_network_usages),

@@ -20,6 +20,7 @@ from crdbmesh_simulator.azure.call import Tracking
 from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.latency import Latency
 from crdbmesh_simulator.azure.operations import Operation, Operations, Stage
+from crdbmesh_simulator.azure.recordings import Recordings
 from crdbmesh_simulator.azure.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -159,6 +160,8 @@ class Subscription:
         deployments: template deployments, running and ended, by id in lower case.
         permissions: of the caller's roles at the subscription; `group_permissions`: at groups, by name in lower case.
         locks: management locks by their ids in lower case.
+        policies: assignments of policies that concern the subscription.
+        recordings: answers to give in the place of our own.
         restrictions: sizes that this subscription may not use somewhere, beside the usual ones.
         unseen: until when the resource providers do not see a new group (its name in lower case).
         late: until when a new resource (id in lower case) cannot be read yet.
@@ -192,6 +195,8 @@ class Subscription:
         self.permissions: list[Body] = [CONTRIBUTOR, LOCKS_CONTRIBUTOR]
         self.group_permissions: dict[str, list[Body]] = {}
         self.locks: dict[str, Body] = {}
+        self.policies: list[Body] = []
+        self.recordings = Recordings()
         self.restrictions: set[sizes.Restriction] = set()
         self.clock_ahead_s = 0.0
         self.throttle = Throttle()

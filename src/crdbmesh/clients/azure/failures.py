@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from crdbmesh.clients.azure import remedies
 from crdbmesh.clients.clock import REAL, Clock
 from crdbmesh.clients.waiting import Say, jittered
 from crdbmesh.errors import (
@@ -20,31 +21,17 @@ from crdbmesh.errors import (
     ConflictError,
     CredentialError,
     ForbiddenError,
-    QuotaError,
     StoppedError,
     WaitError,
 )
 
 if TYPE_CHECKING:
-    from azure.core.exceptions import AzureError, HttpResponseError
+    from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
 T = TypeVar("T")
 
 ABSENT = frozenset({"resourcenotfound", "resourcegroupnotfound", "parentresourcenotfound", "notfound"})
 """Codes of a 404 that means: there is no such thing. `SubscriptionNotFound`, say, means something else."""
-
-_TRANSIENT = frozenset(
-    {
-        "anotheroperationinprogress",
-        "referencedresourcenotprovisioned",
-        "retryableerror",
-        "retryableerrorduetoanotheroperation",
-        "canceledandsupersededduetoanotheroperation",
-        "nicreservedforanothervm",
-        "resourcegroupbeingdeleted",
-    }
-)
-"""Something else is happening to the resource, or to one it depends on; it ends by itself."""
 
 _SHAKY = frozenset(
     {"internalservererror", "networkinginternaloperationerror", "servertimeout", "gatewaytimeout", "serviceunavailable"}
@@ -52,50 +39,28 @@ _SHAKY = frozenset(
 """Azure stumbled; the same request may well pass, but not for ever."""
 _SHAKY_TRIES = 4
 
-_LAGGING = frozenset({"resourcenotfound", "notfound", "parentresourcenotfound", "invalidresourcereference"})
-"""Azure does not see yet what it has just made: a subnet, an address, the very resource whose operation ended."""
-_LAG_TRIES = 5
+_LATE_BOOT = "OSProvisioningTimedOut"
+"""A VM's creation has failed, but its machine runs: the step is to be done again, which finds a VM to be updated."""
 
-_QUOTA = {
-    "skunotavailable": "choose another machine size or region, or other zones",
-    "quotaexceeded": "ask Azure for more quota (portal: Quotas), or use fewer or smaller machines",
-    "allocationfailed": "no room for this size there right now: try again later, or take another size or region",
-    "zonalallocationfailed": "no room for this size in that zone right now: set other zones, or none",
-    "overconstrainedallocationrequest": "no room for this size with these constraints: take another size or region",
-    "overconstrainedzonalallocationrequest": "no room for this size in that zone: set other zones, or another size",
-    "publicipcountlimitreached": "ask Azure for more public IP addresses in this region (portal: Quotas)",
-    "ipv4basicskupublicipcountlimitreached": "Basic public IPs are retired; use the Standard SKU",
+_LAGGING_S = {
+    "resourcegroupnotfound": 180.0,
+    "resourcenotfound": 30.0,
+    "notfound": 30.0,
+    "parentresourcenotfound": 30.0,
+    "invalidresourcereference": 30.0,
 }
-_VM_SIZE = "choose a machine size that the region offers (`az vm list-skus --location <region>` lists them)"
-
-_CREDENTIAL = {
-    "subscriptionnotfound": "set AZURE_SUBSCRIPTION_ID to a subscription that this login can see",
-    "invalidsubscriptionid": "set AZURE_SUBSCRIPTION_ID to a subscription's id",
-    "invalidauthenticationtokentenant": "log in to the tenant of the subscription (`az login --tenant <tenant>`)",
-}
-_LOG_IN = "log in with `az login`, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET"
-
-_FORBIDDEN = {
-    "requestdisallowedbypolicy": "an Azure Policy forbids it: ask who looks after the subscription's policies",
-    "scopelocked": "remove the lock on the resource or its group",
-    "readonlydisabledsubscription": "the subscription is disabled: see its state in the portal",
-}
-
-_HINTS = {
-    "missingsubscriptionregistration": "register the resource provider (`az provider register --namespace ...`)",
-    "vnetaddressspacesoverlap": "give the regions disjoint address ranges",
-    "vnetaddressspaceoverlapswithalreadypeeredvnet": "give the regions disjoint address ranges",
-    "remotepeeringisdisconnected": "delete the peering on the other side, then run again",
-    "anotherpeeringalreadyreferencesremotevnet": "delete the other peering between these two networks",
-    "invalidresourcegrouplocation": "delete that group, or choose another name",
-    "resourcegroupdeletionblocked": "see what blocks it (locks, resources used from outside), then run again",
-}
+"""Codes with which Azure does not see yet what it has just made (a group, a subnet, an address, the very resource whose
+operation ended), and for how many seconds of its own that is believed."""
 
 _ACTION = re.compile(
     r"perform (?:the )?action(?:\(s\))? '(?P<action>[^']+)'.{0,20}?"
     r"(?:over|on)(?: the)?(?: linked)? scope(?:\(s\))? '(?P<scope>[^']+)'",
     re.DOTALL,
 )
+_CHALLENGE = re.compile(r'\bclaims="([\w+/=-]+)"')
+_ATTEMPT = re.compile(r"^\t(\w+): (?:ERROR: |\w+ authentication unavailable[.,] )*(.+)$", re.MULTILINE)
+"""A line of azure-identity's account of the credentials that it tried."""
+_SENTENCE = re.compile(r".+?(?=[.!;](?:\s|$)|$)")
 _RETRIED_IN = re.compile(r"can be retried in (\d+) seconds?", re.IGNORECASE)
 _SECRETS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
@@ -142,11 +107,12 @@ def retrying(
             return call()
         except AzureError as cause:
             error = translate(cause, doing)
-            if not tries.allow_another(cause, error):
+            elapsed_s = clock.now() - started
+            again = tries.allow_another(cause, error, elapsed_s)
+            if not again and not tries.lagged:
                 raise error from cause
             wait_s = _server_pause_s(cause) or tries.next_pause_s()
-            elapsed_s = clock.now() - started
-            if clock.now() + wait_s > ends:
+            if not again or clock.now() + wait_s > ends:
                 raise WaitError(doing, seconds=elapsed_s, last_seen=str(error), hint=error.hint) from cause
             say(f"{doing}: {error.code or type(cause).__name__}, trying again ({elapsed_s:.0f} s)")
             if clock.wait(stop, wait_s):
@@ -154,23 +120,27 @@ def retrying(
 
 
 class _Tries:
-    """Counts the failed tries of one operation, and judges which are worth another."""
+    """Counts the failed tries of one operation, and judges which are worth another.
+
+    Attributes:
+        lagged: whether the last one failed because Azure does not see yet what it has just made.
+    """
 
     def __init__(self, *, is_put: bool) -> None:
         self._is_put = is_put
         self._shaky = 0
-        self._lagging = 0
+        self.lagged = False
         self._pause_s = _FIRST_PAUSE_S
 
-    def allow_another(self, cause: AzureError, error: CloudError) -> bool:
+    def allow_another(self, cause: AzureError, error: CloudError, elapsed_s: float) -> bool:
         codes = _codes(cause)
         if _is_shaky(cause, codes):
             self._shaky += 1
             return self._shaky < _SHAKY_TRIES
-        if self._is_put and codes & _LAGGING and self._lagging < _LAG_TRIES:
-            self._lagging += 1
-            return True
-        return bool(codes & _TRANSIENT) or error.status == 429
+        self.lagged = self._is_put and bool(codes & _LAGGING_S.keys())
+        if self.lagged:
+            return any(elapsed_s < _LAGGING_S.get(code, 0.0) for code in codes)
+        return isinstance(error, ConflictError)
 
     def next_pause_s(self) -> float:
         pause_s = self._pause_s
@@ -216,46 +186,57 @@ def translate(error: AzureError, doing: str) -> CloudError:
             code=type(error).__name__,
             hint="check the network connection and proxy settings",
         ).as_retryable()
-    codes = _codes(error)
-    kind, hint = _kind(error, codes)
-    if isinstance(error, ClientAuthenticationError) and error.response is None:
-        # azure-identity: one line per credential it tried.
-        return CredentialError(
-            f"{doing}: {_clean(' '.join(str(error.message).split()))}", code=_code(error), hint=_LOG_IN
-        )
+    if isinstance(error, ClientAuthenticationError) and not _codes(error):
+        return _login_error(error)
+    kind, hint = _kind(error)
     request_id = _header(error, "x-ms-correlation-request-id") or _header(error, "x-ms-request-id")
     tracing = f" (correlation id {request_id})" if request_id and hint is None else ""
     code = _code(error)
-    return kind(
-        f"{doing}: {code + ': ' if code else ''}{_message(error)}{tracing}",
+    translated = kind(
+        f"{doing}: {code + ': ' if code else ''}{_clean(_message(error))}{tracing}",
         code=code,
         status=None if error.status_code == 200 else error.status_code,
         request_id=request_id,
         hint=hint,
     )
+    return translated.as_retryable() if code == _LATE_BOOT else translated
 
 
-def _kind(error: HttpResponseError, codes: frozenset[str]) -> tuple[type[CloudError], str | None]:
+def _kind(error: HttpResponseError) -> tuple[type[CloudError], str | None]:
     text = _message(error)
-    if known := codes & _QUOTA.keys():
-        return QuotaError, _QUOTA[min(known)]
-    if "operationnotallowed" in codes and "quota" in text.lower():
-        return QuotaError, _QUOTA["quotaexceeded"]
-    if any(code.endswith("countlimitreached") for code in codes):
-        return QuotaError, "ask Azure for a higher limit (portal: Quotas), or delete what is not needed"
-    if "invalidparameter" in codes and "vm size" in text.lower():
-        return QuotaError, _VM_SIZE
-    if known := codes & _CREDENTIAL.keys():
-        return CredentialError, _CREDENTIAL[min(known)]
+    if command := _stronger_login(error):
+        return CredentialError, command
+    if known := remedies.find(_codes(error), text):
+        return known
     if error.status_code == 401:
-        return CredentialError, _LOG_IN
-    if known := codes & _FORBIDDEN.keys():
-        return ForbiddenError, _FORBIDDEN[min(known)]
+        return CredentialError, remedies.LOG_IN
     if error.status_code == 403:
         return ForbiddenError, _permission_hint(text)
-    if codes & _TRANSIENT or error.status_code == 429 or "conflict" in codes:
-        return ConflictError, "try again in a few minutes"
-    return CloudError, next((_HINTS[code] for code in sorted(codes) if code in _HINTS), None)
+    if error.status_code == 429:
+        return ConflictError, remedies.SOON
+    return CloudError, None
+
+
+def _stronger_login(error: HttpResponseError) -> str | None:
+    """Return what answers Azure's claims challenge, such as for a second factor; None when there is no challenge.
+
+    The challenge is a header of the 401 (learn.microsoft.com, "Claims challenges, claims requests, and client
+    capabilities"), which is the cause of azure-identity's error when no credential can answer it by itself.
+    """
+    for one in (error, error.__cause__):
+        challenge = _header(one, "WWW-Authenticate") or "" if one is not None else ""
+        if claims := _CHALLENGE.search(challenge):
+            command = f'az login{remedies.tenant_option(challenge)} --claims-challenge "{claims[1]}"'
+            return f"Azure asks for a stronger login, such as with a second factor: `az logout`, then `{command}`"
+    return None
+
+
+def _login_error(error: ClientAuthenticationError) -> CredentialError:
+    """Return azure-identity's failure with a line for each credential that it tried, each with its first sentence."""
+    text = str(error.message)
+    lines = [f"{name}: {_SENTENCE.match(why)[0]}" for name, why in _ATTEMPT.findall(text)]  # type: ignore[index]
+    told = "\n".join(["no credential gives a token", *map(_clean, lines)]) if lines else _clean(" ".join(text.split()))
+    return CredentialError(told, code=_code(error), hint=_stronger_login(error) or remedies.LOG_IN)
 
 
 def _permission_hint(text: str) -> str:
@@ -307,10 +288,10 @@ def _message(error: HttpResponseError) -> str:
             yield from collect(detail)
 
     parts = list(dict.fromkeys(collect(error.error)))
-    return _clean(" ".join(parts) or f"HTTP {error.status_code} {error.reason or ''}".rstrip())
+    return " ".join(parts) or f"HTTP {error.status_code} {error.reason or ''}".rstrip()
 
 
-def _header(error: AzureError, name: str) -> str | None:
+def _header(error: BaseException, name: str) -> str | None:
     headers = getattr(getattr(error, "response", None), "headers", None)
     value = headers.get(name) if headers is not None else None
     return str(value) if value else None

@@ -61,6 +61,9 @@ class Retries(RetryPolicy[Any, Any]):
         Raises:
             StoppedError: the operator interrupted.
         """
+        if response is not None:
+            # Else the connection of an answer that nobody reads to its end is lost to the pool.
+            response.http_response.close()
         super().sleep(settings, transport, response)
         if self._stop.is_set():
             seen = "no answer" if response is None else f"HTTP {response.http_response.status_code}"
