@@ -1,7 +1,7 @@
 """Seeded misbehaviour of the world: what may go wrong, how often, and whether it does this time.
 
-A fault is named `door.name`. The doors ask at each opportunity whether it happens; how it then looks from outside is
-theirs to say (`arm/faults.py`, `hosts/faults.py`, `kube/faults.py`). Nothing happens until rates are set. Chance comes
+A fault is named `door.name`; `faults.toml` lists them. The doors ask at each opportunity whether it happens; how it
+then looks from outside is theirs to say (their own `faults` modules). Nothing happens until rates are set. Chance comes
 from the world's seed, the fault's name, the key of the opportunity (method and path, host, pod) and how often it came
 up before: the same seed hits the same requests, whatever the order in which threads make them.
 
@@ -16,6 +16,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+
+from crdbmesh_simulator import tables
 
 T = TypeVar("T")
 
@@ -44,39 +46,7 @@ class Kind:
         return self.rate > 0
 
 
-KNOWN: dict[str, Kind] = {
-    "arm.throttled": Kind("429 with Retry-After", 0.03),
-    "arm.another_operation": Kind("409 AnotherOperationInProgress at writes of network resources", 0.05),
-    "arm.not_provisioned": Kind("400 or 409 ReferencedResourceNotProvisioned at writes of peerings", 0.1),
-    "arm.server_error": Kind("500, before or after the change", 0.02),
-    "arm.unavailable": Kind("503, some with Retry-After, some from a gateway", 0.02),
-    "arm.reset": Kind("the connection is reset after the change, before or in the middle of the answer", 0.02),
-    "arm.slow": Kind("an operation takes five to ten times as long", 0.05),
-    "arm.late_read": Kind("a new resource reads 404 for some seconds, and is missing from lists", 0.1),
-    "arm.network_operation_failed": Kind("an operation of the network provider ends Failed", 0.03),
-    "arm.allocation_failed": Kind("a VM's creation ends Failed: no room in the region"),
-    "arm.zonal_allocation_failed": Kind("a VM's creation ends Failed: no room in the zone"),
-    "arm.sku_not_available": Kind("409 SkuNotAvailable at the PUT of a VM"),
-    "arm.quota": Kind("409 OperationNotAllowed at the PUT of a VM: it exceeds the quota"),
-    "arm.compute_conflict": Kind("409 Conflict at writes of VMs and at their power actions", 0.03),
-    "arm.group_unseen": Kind("404 ResourceGroupNotFound for up to 90 s at PUTs in a group just made", 0.3),
-    "arm.operation_preempted": Kind("a VM's creation ends Failed: OperationPreempted", 0.03),
-    "arm.os_provisioning_timed_out": Kind("a VM's creation ends Failed although the machine runs", 0.03),
-    "arm.size_not_in_cluster": Kind("409 OperationNotAllowed at the resizing of a VM that is not deallocated"),
-    "ssh.refused": Kind("a connection is refused, or closed before the banner", 0.05),
-    "ssh.reset": Kind("the connection is reset in the middle of a command", 0.02),
-    "ssh.reset_sftp": Kind("the connection is reset in the middle of a file transfer", 0.03),
-    "ssh.reboot": Kind("the host reboots in the middle of a command", 0.003),
-    "kube.throttled": Kind("429 with Retry-After", 0.02),
-    "kube.server_error": Kind("500 of etcd, before or after the change", 0.02),
-    "kube.unavailable": Kind("503, the API server is not ready", 0.02),
-    "kube.reset": Kind("the connection is reset after the change, before or in the middle of the answer", 0.02),
-    "kube.watch_dropped": Kind("a watch ends after some events, properly or not", 0.1),
-    "kube.gone": Kind("410 Gone for a watch from a version, or for the next page of a list", 0.05),
-    "kube.conflict": Kind("409 Conflict at the PUT or PATCH of an object that is there", 0.03),
-    "kube.exec_broken": Kind("an exec's WebSocket breaks before the status", 0.05),
-    "k3s.learners": Kind("etcd has a learner already: a server's join fails at first", 0.3),
-}
+KNOWN: dict[str, Kind] = {name: Kind(*row) for name, row in tables.read(__package__, "faults").items()}
 """Every fault by name."""
 
 MODERATE: dict[str, float] = {name: kind.rate for name, kind in KNOWN.items() if kind.transient}

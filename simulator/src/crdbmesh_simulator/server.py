@@ -34,6 +34,7 @@ from crdbmesh_simulator.kubernetes.controllers import Controllers
 from crdbmesh_simulator.machines.server import Hosts
 from crdbmesh_simulator.network import Network
 from crdbmesh_simulator.nodeports import NodePorts
+from crdbmesh_simulator.userland.table import COMMANDS
 from crdbmesh_simulator.workloads import registry
 from crdbmesh_simulator.world import World
 
@@ -80,7 +81,7 @@ class Simulator:
             self.world, subscription_id=self._subscription_id, addresses=self._block.addresses()
         )
         self.world.network = Network(self.world)
-        self._hosts = Hosts(self.world)
+        self._hosts = Hosts(self.world, COMMANDS)
         self._controllers = Controllers(self.world, registry.start)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="doors", daemon=True)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from crdbmesh_simulator.clock import Clock
 from crdbmesh_simulator.kubernetes.api.cluster import Member
 from crdbmesh_simulator.machines.server import Hosts
+from crdbmesh_simulator.userland.table import COMMANDS
 from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ def make_town(scale: float) -> Iterator[Town]:
     world = World(clock=Clock(scale), seed=7)
     wiring = Wiring()
     world.network = cast("Network", wiring)
-    hosts = Hosts(world)
+    hosts = Hosts(world, COMMANDS)
     town = Town(world, hosts, wiring, new_key(), new_key(), free_block())
     hosts.start()
     try:

@@ -24,6 +24,7 @@ from crdbmesh.clients.ssh import host as ssh
 from crdbmesh.local import pki
 from crdbmesh_simulator.clock import Clock
 from crdbmesh_simulator.machines.server import Hosts
+from crdbmesh_simulator.userland.table import COMMANDS
 from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:
@@ -325,7 +326,7 @@ def _simulator() -> Iterator[Door]:
         custom_data=f"#cloud-config\n{yaml.safe_dump(user_data)}".encode(),
         nic_id="nic",
     )
-    hosts = Hosts(world)
+    hosts = Hosts(world, COMMANDS)
     hosts.start()
     relay = Relay((address, port))
     try:

@@ -1,11 +1,15 @@
-"""Child resources: where their parent is, and what is said when it is not there."""
+"""Child resources: what the types of them have in common."""
 
 from __future__ import annotations
 
+import copy
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import ClassVar
 
-from crdbmesh_simulator.azure.call import Call
+from crdbmesh_simulator.azure import schemas
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, accepted
 from crdbmesh_simulator.azure.errors import (
     Body,
     child_not_found,
@@ -13,8 +17,9 @@ from crdbmesh_simulator.azure.errors import (
     resource_not_found,
     unreadable,
 )
-from crdbmesh_simulator.azure.kinds import find_group
-from crdbmesh_simulator.azure.state import Resource
+from crdbmesh_simulator.azure.etags import etag_header, require_match, touch
+from crdbmesh_simulator.azure.kinds import find_group, open_group, page
+from crdbmesh_simulator.azure.state import Resource, Subscription
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,78}[A-Za-z0-9_])?")
 
@@ -36,31 +41,110 @@ def find(children: Iterable[Body], name: str) -> Body | None:
     return next((child for child in children if str(child["name"]).lower() == name.lower()), None)
 
 
-def parent_for_read(call: Call, kind: str) -> Resource:
-    """The parent, for a read. Raises ArmError: 404, of the parent itself."""
-    parent = _parent(call, kind)
-    if parent is None:
-        raise resource_not_found(kind, call.names["name"], call.names["group"])
-    return parent
+class ChildKind(ABC):
+    """A type of resource that lives in the body of another, its parent, and is read and written by itself too.
 
+    Attributes:
+        parent: the parent's type.
+        collection: where in the parent's properties it is, which is its own type's last part too.
+        operation: what its operations are called, less `Put` or `Delete`.
+    """
 
-def find_parent(call: Call, kind: str) -> Resource:
-    """The parent, for a write. Raises ArmError: 404, of a nested resource."""
-    parent = _parent(call, kind)
-    if parent is None:
-        raise refusal("ParentResourceNotFound", name=call.names["name"])
-    return parent
+    parent: ClassVar[str]
+    collection: ClassVar[str]
+    operation: ClassVar[str]
 
+    def get(self, call: Call) -> Answer:
+        """One child."""
+        parent = self._parent_for_read(call)
+        child = find(parent.properties[self.collection], call.names["child"])
+        if child is None:
+            raise child_not_found(f"{parent.id}/{self.collection}/{call.names['child']}")
+        return Answer(200, self.render(call, parent, child), etag_header(child))
 
-def read_child(parent: Resource, collection: str, name: str) -> Body:
-    """The child of this name. Raises ArmError: 404."""
-    child = find(parent.properties[collection], name)
-    if child is None:
-        raise child_not_found(f"{parent.id}/{collection}/{name}")
-    return child
+    def list_all(self, call: Call) -> Answer:
+        """All children of a parent."""
+        parent = self._parent_for_read(call)
+        return page(call, [self.render(call, parent, child) for child in parent.properties[self.collection]])
 
+    def put(self, call: Call) -> Answer:
+        """Create or replace a child."""
+        open_group(call.subscription, call.names["group"])
+        parent, name = self._parent_for_write(call), call.names["child"]
+        body = schemas.accept(f"{self.parent.replace('/', '.')}.{self.collection}", call.body())
+        old = find(parent.properties[self.collection], name)
+        require_names(parent.id, [name])
+        name = old["name"] if old else name
+        require_match(call, f"{parent.id}/{self.collection}/{name}", old)
+        return self.write(call, parent, name, body, old)
 
-def _parent(call: Call, kind: str) -> Resource | None:
-    group = find_group(call.subscription, call.names["group"])
-    path = f"/subscriptions/{call.subscription.id}/resourceGroups/{group.name}/providers/{kind}/{call.names['name']}"
-    return call.subscription.find(path)
+    def delete(self, call: Call) -> Answer:
+        """Delete a child; absent is done."""
+        subscription, parent = call.subscription, self._parent_for_write(call)
+        child = find(parent.properties[self.collection], call.names["child"])
+        require_match(call, f"{parent.id}/{self.collection}/{call.names['child']}", child)
+        if child is None:
+            return Answer(204)
+        holder = subscription.operations.holding(child["id"])
+        if holder is None or not holder.deletes:
+            held = self.require_deletable(call, parent, child)
+            child["properties"]["provisioningState"] = "Deleting"
+            touch(subscription, parent)
+
+            def end() -> None:
+                self.vanish(subscription, parent, child)
+
+            kind = f"Delete{self.operation}"
+            holder = subscription.start(kind, NETWORK, child["id"], parent.location, end, locks=held)
+        return accepted(call, holder, 202, None)
+
+    def render(self, call: Call, parent: Resource, child: Body) -> Body:  # noqa: ARG002 - what some types need
+        """A child as a GET answers it."""
+        return copy.deepcopy(child)
+
+    @abstractmethod
+    def write(self, call: Call, parent: Resource, name: str, body: Body, old: Body | None) -> Answer:
+        """Apply the type's rules and begin the operation; `old` is what is there now."""
+
+    @abstractmethod
+    def require_deletable(self, call: Call, parent: Resource, child: Body) -> list[str]:
+        """Apply the type's rules of deletion; return the ids of the resources that the deletion holds."""
+
+    def begin(self, call: Call, parent: Resource, child: Body, old: Body | None, held: list[str]) -> Answer:
+        """Store a child, in the place of `old`, and begin the operation, which holds these resources."""
+        subscription, children = call.subscription, parent.properties[self.collection]
+        if old is None:
+            children.append(child)
+        else:
+            children[children.index(old)] = child
+        touch(subscription, parent)
+
+        def end() -> None:
+            child["properties"]["provisioningState"] = "Succeeded"
+            touch(subscription, parent)
+
+        kind = f"Put{self.operation}"
+        operation = subscription.start(kind, NETWORK, child["id"], parent.location, end, locks=held)
+        return accepted(call, operation, 200 if old else 201, self.render(call, parent, child))
+
+    def vanish(self, subscription: Subscription, parent: Resource, child: Body) -> None:
+        """The child is gone."""
+        parent.properties[self.collection].remove(child)
+        touch(subscription, parent)
+
+    def _parent_for_read(self, call: Call) -> Resource:
+        parent = self._parent(call)
+        if parent is None:
+            raise resource_not_found(self.parent, call.names["name"], call.names["group"])
+        return parent
+
+    def _parent_for_write(self, call: Call) -> Resource:
+        parent = self._parent(call)
+        if parent is None:
+            raise refusal("ParentResourceNotFound", name=call.names["name"])
+        return parent
+
+    def _parent(self, call: Call) -> Resource | None:
+        group = find_group(call.subscription, call.names["group"])
+        scope = f"/subscriptions/{call.subscription.id}/resourceGroups/{group.name}"
+        return call.subscription.find(f"{scope}/providers/{self.parent}/{call.names['name']}")

@@ -6,8 +6,9 @@ import datetime as dt
 from typing import ClassVar
 
 from crdbmesh_simulator.azure import images
-from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted, not_here
+from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, not_here
 from crdbmesh_simulator.azure.errors import Body, refusal
+from crdbmesh_simulator.azure.etags import touch
 from crdbmesh_simulator.azure.kinds import Identity, Kind
 from crdbmesh_simulator.azure.state import Resource, Subscription
 from crdbmesh_simulator.world import Disk
@@ -32,8 +33,7 @@ class Disks(Kind):
         owner = resource.body.get("managedBy")
         if owner:
             raise refusal("OperationNotAllowed, disk attached", resource=resource, owner=owner, target="disk")
-        operation = self.begin_deletion(call, resource, "DeleteDisk")
-        return accepted(call, operation, 202, None)
+        return self.begin_deletion(call, resource, "DeleteDisk")
 
     def create(
         self,
@@ -82,7 +82,7 @@ class Disks(Kind):
         }
         if zones:
             body["zones"] = zones
-        resource = self.commit(subscription, identity, body, None)
+        resource = self.commit(subscription, identity, {}, body, None)
         resource.disk = Disk(gib=size_gib)
         return resource
 
@@ -108,17 +108,13 @@ class Disks(Kind):
         """A VM has the disk from now on."""
         disk.body["managedBy"] = vm_id
         disk.properties["diskState"] = "Attached"
-        self.touch(subscription, disk)
+        touch(subscription, disk)
 
     def detach(self, subscription: Subscription, disk: Resource) -> None:
         """No VM has the disk any more; what is on it stays."""
         disk.body.pop("managedBy", None)
         disk.properties["diskState"] = "Unattached"
-        self.touch(subscription, disk)
-
-    def set_state(self, disk: Resource, state: str) -> None:
-        """`Attached` while its VM runs, `Reserved` while it is deallocated."""
-        disk.properties["diskState"] = state
+        touch(subscription, disk)
 
 
 DISKS = Disks()

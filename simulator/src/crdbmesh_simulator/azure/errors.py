@@ -6,15 +6,13 @@ own clients). Codes and texts stand in `refusals.toml`.
 
 from __future__ import annotations
 
-import importlib.resources
-import tomllib
 from typing import Any
+
+from crdbmesh_simulator import tables
 
 Body = dict[str, Any]
 
-_REFUSALS: dict[str, tuple[int, str]] = tomllib.loads(
-    importlib.resources.files(__package__).joinpath("refusals.toml").read_text(encoding="utf-8")
-)
+_REFUSALS: dict[str, tuple[int, str]] = tables.read(__package__, "refusals")
 
 
 class ArmError(Exception):

@@ -6,6 +6,7 @@ which changes when an operation begins and when it ends; reads carry it as a hea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.azure.errors import ArmError, Body, refusal
@@ -21,9 +22,14 @@ def touch(subscription: Subscription, resource: Resource) -> None:
     """The resource, or something below it, has changed: a new etag, which its children share (recordings of NSGs)."""
     resource.changed_at = subscription.now
     etag = resource.body["etag"] = subscription.etag()
+    for child in children_of(resource):
+        child["etag"] = etag
+
+
+def children_of(resource: Resource) -> Iterator[Body]:
+    """What is below a resource in its body."""
     for collection in _CHILDREN:
-        for child in resource.properties.get(collection, []):
-            child["etag"] = etag
+        yield from resource.properties.get(collection, [])
 
 
 def etag_header(body: Body) -> dict[str, str]:

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from crdbmesh_simulator import resets
 from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, status_url
 from crdbmesh_simulator.azure.errors import ArmError, Body, not_provisioned, refusal, resource_not_found, superseded
-from crdbmesh_simulator.azure.etags import touch
+from crdbmesh_simulator.azure.etags import children_of, touch
 from crdbmesh_simulator.azure.operations import Operation, Stage
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.state import Resource, Subscription
 
 _UNSEEN_S = (3.0, 90.0)
-_CHILDREN = ("subnets", "virtualNetworkPeerings", "securityRules", "ipConfigurations")
 _LATE_S = (2.0, 15.0)
 _BUSY_S = (3.0, 10.0)
 _SLOW = (5.0, 10.0)
@@ -281,9 +280,8 @@ def _leave_failed(subscription: Subscription, target: str, kind: str) -> None:
     parent = resource or subscription.find("/".join(target.split("/")[:9]))
     if parent is None:
         return
-    for collection in _CHILDREN:
-        for child in parent.properties.get(collection, []):
-            _fail_child(child, target, whole=resource is not None)
+    for child in children_of(parent):
+        _fail_child(child, target, whole=resource is not None)
     touch(subscription, parent)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from crdbmesh_simulator import tables
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -18,14 +20,7 @@ EPHEMERAL_PORT = 49152
 LOAD_BALANCER = ipaddress.ip_address("168.63.129.16")
 """The address that the tag AzureLoadBalancer stands for on a machine."""
 
-TAGS = {
-    "ActionGroup", "ApiManagement", "AppConfiguration", "AppService", "AzureActiveDirectory", "AzureBackup",
-    "AzureCloud", "AzureContainerRegistry", "AzureCosmosDB", "AzureDatabricks", "AzureDevOps", "AzureEventGrid",
-    "AzureFrontDoor.Backend", "AzureFrontDoor.Frontend", "AzureKeyVault", "AzureMonitor", "AzurePlatformDNS",
-    "AzurePlatformIMDS", "AzurePlatformLKM", "AzureResourceManager", "AzureSiteRecovery", "AzureTrafficManager",
-    "EventHub", "GatewayManager", "GuestAndHybridManagement", "MicrosoftContainerRegistry", "ServiceBus", "Sql",
-    "Storage",
-}  # fmt: skip
+TAGS = frozenset(tables.read(__package__, "offers")["tags"]["foreign"])
 """Service tags that no address of this world belongs to."""
 
 

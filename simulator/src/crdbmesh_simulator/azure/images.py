@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crdbmesh_simulator import tables
+
 PUBLISHER = "Canonical"
 
 
@@ -20,32 +22,7 @@ class Image:
     disk_gib: int = 30
 
 
-def _plain(offer: str, os_version: str, version: str) -> list[Image]:
-    images = []
-    for stem in ("server", "minimal"):
-        images += [
-            Image(offer, stem, version, os_version),
-            Image(offer, f"{stem}-arm64", version, os_version, arm64=True),
-            Image(offer, f"{stem}-gen1", version, os_version, generation="V1"),
-        ]
-    return images
-
-
-def _dated(offer: str, stem: str, os_version: str, version: str) -> list[Image]:
-    return [
-        Image(offer, stem, version, os_version, generation="V1"),
-        Image(offer, f"{stem}-gen2", version, os_version),
-        Image(offer, f"{stem}-arm64", version, os_version, arm64=True),
-    ]
-
-
-IMAGES = [
-    *_dated("0001-com-ubuntu-server-focal", "20_04-lts", "20.04", "20.04.202505200"),
-    *_dated("0001-com-ubuntu-server-jammy", "22_04-lts", "22.04", "22.04.202611100"),
-    *_plain("ubuntu-22_04-lts", "22.04", "22.04.202611100"),
-    *_plain("ubuntu-24_04-lts", "24.04", "24.04.202611120"),
-    *_plain("ubuntu-26_04-lts", "26.04", "26.04.202611130"),
-]
+IMAGES = [Image(*row, **more) for *row, more in tables.read(__package__, "offers")["images"]["canonical"]]
 
 
 def find(publisher: str, offer: str, sku: str, version: str) -> Image | None:

@@ -19,8 +19,8 @@ from crdbmesh_simulator.azure.errors import (
     resource_not_found,
     superseded,
 )
-from crdbmesh_simulator.azure.etags import etag_header, require_match, touch
-from crdbmesh_simulator.azure.operations import Operation
+from crdbmesh_simulator.azure.etags import children_of, etag_header, require_match, touch
+from crdbmesh_simulator.azure.operations import Operation, Stage
 from crdbmesh_simulator.azure.state import Group, Resource, Subscription
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.()-]{0,78}[A-Za-z0-9_])?")
@@ -104,7 +104,7 @@ class Kind(ABC):
         require_match(call, resource.id, resource.body)
         self.require_idle(call, resource)
         resource.body["tags"] = dict(body.get("tags") or {})
-        self.touch(call.subscription, resource)
+        touch(call.subscription, resource)
         return Answer(200, self.render(call, resource), etag_header(resource.body))
 
     def delete(self, call: Call) -> Answer:
@@ -162,45 +162,52 @@ class Kind(ABC):
         """The id of a resource of this name."""
         return f"/subscriptions/{subscription.id}/resourceGroups/{group}/providers/{self.type}/{name}"
 
-    def commit(self, subscription: Subscription, identity: Identity, body: Body, existing: Resource | None) -> Resource:
-        """Store what a write decided on; `body` holds `properties` and, where there are any, tags, zones and SKU."""
+    def commit(
+        self, subscription: Subscription, identity: Identity, given: Body, stored: Body, existing: Resource | None
+    ) -> Resource:
+        """Store what a write decided on: `properties` and, where there are any, zones and SKU; and the given tags."""
         now = subscription.now
-        stored = {
-            "name": identity.name,
-            "id": identity.id,
-            "type": identity.type,
-            "location": identity.location,
-            **body,
-        }
-        if existing is not None:
-            existing.body = stored
-            self.touch(subscription, existing)
-            return existing
-        resource = Resource(
-            identity.id, identity.type, identity.name, identity.group, identity.location, stored, now, now
-        )
-        self.touch(subscription, resource)
-        subscription.resources[resource.key] = resource
+        body = {"name": identity.name, "id": identity.id, "type": identity.type, "location": identity.location}
+        body |= {**stored, **({"tags": given["tags"]} if "tags" in given else {})}
+        resource = existing
+        if resource is None:
+            resource = Resource(
+                identity.id, identity.type, identity.name, identity.group, identity.location, body, now, now
+            )
+            subscription.resources[resource.key] = resource
+        resource.body = body
+        touch(subscription, resource)
         return resource
 
-    def touch(self, subscription: Subscription, resource: Resource) -> None:
-        """The resource has changed."""
-        touch(subscription, resource)
+    def begin(
+        self,
+        call: Call,
+        kind: str,
+        resource: Resource,
+        existing: Resource | None,
+        done: Stage | None = None,
+        **more: Any,
+    ) -> Answer:
+        """Begin the operation of a write; `more` is as `Subscription.start` takes it."""
+        subscription = call.subscription
 
-    def begin_deletion(self, call: Call, resource: Resource, kind: str, *, latency: str | None = None) -> Operation:
+        def end() -> None:
+            succeed(subscription, resource)
+
+        operation = subscription.start(kind, self.tracking, resource.id, resource.location, done or end, **more)
+        return accepted(call, operation, 200 if existing else 201, self.render(call, resource))
+
+    def begin_deletion(self, call: Call, resource: Resource, kind: str, **more: Any) -> Answer:
         """Begin to delete a resource that may be deleted."""
         subscription = call.subscription
         resource.state = "Deleting"
-        self.touch(subscription, resource)
-        resource.deletion = subscription.start(
-            kind,
-            self.tracking,
-            resource.id,
-            resource.location,
-            lambda: self.vanish(subscription, resource),
-            latency=latency,
-        )
-        return resource.deletion
+        touch(subscription, resource)
+
+        def end() -> None:
+            self.vanish(subscription, resource)
+
+        resource.deletion = subscription.start(kind, self.tracking, resource.id, resource.location, end, **more)
+        return accepted(call, resource.deletion, 202, None)
 
     def require_name(self, name: str) -> None:
         """Refuse a name that the provider refuses. Raises ArmError: 400."""
@@ -208,14 +215,22 @@ class Kind(ABC):
             raise refusal("InvalidResourceName", name=name)
 
     def _require_same_place(self, existing: Resource | None, group: Group, location: str) -> None:
-        if existing is None or regions.normal(location) == existing.location:
-            return
-        raise refusal("InvalidResourceLocation", existing=existing, group=group, location=regions.normal(location))
+        if existing is not None and regions.normal(location) != existing.location:
+            raise refusal("InvalidResourceLocation", existing=existing, group=group, location=regions.normal(location))
 
     def _no_such_place(self, location: str) -> ArmError:
         return refusal(
             "LocationNotAvailableForResourceType", location=location, type=self.type, regions=",".join(regions.REGIONS)
         )
+
+
+def succeed(subscription: Subscription, resource: Resource) -> None:
+    """An operation on the resource, and on what was written with it, has ended well."""
+    resource.state = "Succeeded"
+    for child in children_of(resource):
+        if child["properties"].get("provisioningState") == "Updating":
+            child["properties"]["provisioningState"] = "Succeeded"
+    touch(subscription, resource)
 
 
 def find_group(subscription: Subscription, name: str) -> Group:
@@ -277,12 +292,10 @@ def page(call: Call, entries: list[Body], *, size: int | None = None) -> Answer:
     return Answer(200, body)
 
 
-def unchanged(existing: Resource | None, stored: Body) -> bool:
-    """Whether a write of `stored` would leave a resource as it is, etags and provisioning states apart."""
-    if existing is None or existing.state != "Succeeded":
-        return False
-    before = {name: existing.body[name] for name in ("properties", "tags") if name in existing.body}
-    return bool(_settled(before) == _settled(stored))
+def unchanged(existing: Resource, properties: Body, given: Body) -> bool:
+    """Whether a write would leave a resource as it is, etags and provisioning states apart."""
+    before, after = (existing.properties, existing.body.get("tags")), (properties, given.get("tags"))
+    return existing.state == "Succeeded" and bool(_settled(list(before)) == _settled(list(after)))
 
 
 def _settled(value: Any) -> Any:

@@ -9,39 +9,12 @@ from __future__ import annotations
 import math
 import random
 
+from crdbmesh_simulator import tables
+
 _P95 = 1.645
 """The standard normal's 95th percentile."""
 
-MODEL: dict[str, tuple[float, float]] = {
-    "PutResourceGroup": (1.5, 3),
-    "PutNetworkSecurityGroupOperation": (4, 10),
-    "DeleteNetworkSecurityGroupOperation": (8, 12),
-    "PutSecurityRuleOperation": (4, 10),
-    "DeleteSecurityRuleOperation": (8, 12),
-    "PutVirtualNetworkOperation": (5, 12),
-    "DeleteVirtualNetworkOperation": (8, 12),
-    "PutVirtualNetworkPeeringOperation": (11, 20),
-    "DeleteVirtualNetworkPeeringOperation": (8, 12),
-    "PutPublicIpAddressOperation": (3, 6),
-    "DeletePublicIpAddressOperation": (8, 12),
-    "PutNicOperation": (2, 5),
-    "DeleteNicOperation": (8, 13),
-    "CreateVirtualMachine": (52.25, 72.6),
-    "UpdateVirtualMachine": (8, 20),
-    "DeleteVirtualMachine": (30, 60),
-    "ForceDeleteVirtualMachine": (15, 30),
-    "StartVirtualMachine": (25, 50),
-    "StopVirtualMachine": (20, 40),
-    "RestartVirtualMachine": (30, 60),
-    "DeallocateVirtualMachine": (30, 60),
-    "DeleteDisk": (5, 12),
-    "PutVirtualMachineExtension": (20, 60),
-    "DeleteVirtualMachineExtension": (15, 40),
-    "RegisterProvider": (20, 60),
-    "DeleteEmptyResourceGroup": (16, 80),
-    "DeleteResourceGroup": (150, 600),
-    "ForceDeleteResourceGroup": (90, 300),
-}
+MODEL: dict[str, tuple[float, float]] = tables.read(__package__, "offers")["latency"]
 """Simulated seconds, (median, 95th percentile), by operation."""
 
 

@@ -64,8 +64,8 @@ class Interfaces(Kind):
         }  # fmt: skip
         if existing is not None and "macAddress" in existing.properties:
             properties["macAddress"] = existing.properties["macAddress"]
-        stored = {"kind": "Regular", "properties": properties, **({"tags": body["tags"]} if "tags" in body else {})}
-        resource = self.commit(subscription, identity, stored, existing)
+        stored = {"kind": "Regular", "properties": properties}
+        resource = self.commit(subscription, identity, body, stored, existing)
         return Answer(
             200 if existing else 201,
             self.render(call, resource),
@@ -81,8 +81,9 @@ class Interfaces(Kind):
             raise refusal("NicInUse, deletion", resource=resource, vm=vm)
         require_unreserved(subscription, resource, None)
         self.require_idle(call, resource)
-        operation = self.begin_deletion(call, resource, "DeleteNicOperation")
-        return accepted(call, operation, 200 if int(operation.id[0], 16) % 2 else 202, None)
+        answer = self.begin_deletion(call, resource, "DeleteNicOperation")
+        assert resource.deletion is not None
+        return accepted(call, resource.deletion, 200, None) if int(resource.deletion.id[0], 16) % 2 else answer
 
     def render(self, call: Call, resource: Resource) -> Body:
         """The NIC, with its VM."""

@@ -6,13 +6,12 @@ import copy
 import ipaddress
 from typing import Any, ClassVar
 
-from crdbmesh_simulator.azure import firewall, schemas
-from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted, not_here
-from crdbmesh_simulator.azure.children import find, find_parent, parent_for_read, read_child, require_names
+from crdbmesh_simulator.azure import firewall
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, not_here
+from crdbmesh_simulator.azure.children import ChildKind, require_names
 from crdbmesh_simulator.azure.errors import Body, refusal
-from crdbmesh_simulator.azure.etags import etag_header, require_match
-from crdbmesh_simulator.azure.kinds import Identity, Kind, open_group, unchanged
-from crdbmesh_simulator.azure.operations import Operation
+from crdbmesh_simulator.azure.etags import etag_header
+from crdbmesh_simulator.azure.kinds import Identity, Kind, unchanged
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
 NSGS = "Microsoft.Network/networkSecurityGroups"
@@ -60,12 +59,10 @@ class SecurityGroups(Kind):
         }
         if "flushConnection" in body.get("properties", {}):
             properties["flushConnection"] = body["properties"]["flushConnection"]
-        stored = {"properties": properties, **({"tags": body["tags"]} if "tags" in body else {})}
-        if existing is not None and unchanged(existing, stored):
+        if existing is not None and unchanged(existing, properties, body):
             return Answer(200, self.render(call, existing), etag_header(existing.body))
-        resource = self.commit(subscription, identity, stored, existing)
-        operation = self._begin(subscription, resource)
-        return accepted(call, operation, 200 if existing else 201, self.render(call, resource))
+        resource = self.commit(subscription, identity, body, {"properties": properties}, existing)
+        return self.begin(call, "PutNetworkSecurityGroupOperation", resource, existing)
 
     def erase(self, call: Call, resource: Resource) -> Answer:
         """Delete a group that nothing uses."""
@@ -73,8 +70,7 @@ class SecurityGroups(Kind):
         users = used_by(call.subscription, resource)
         if users:
             raise refusal("InUseNetworkSecurityGroupCannotBeDeleted", resource=resource, users=", ".join(users))
-        operation = self.begin_deletion(call, resource, "DeleteNetworkSecurityGroupOperation")
-        return accepted(call, operation, 202, None)
+        return self.begin_deletion(call, resource, "DeleteNetworkSecurityGroupOperation")
 
     def render(self, call: Call, resource: Resource) -> Body:
         """The group, with what uses it."""
@@ -86,79 +82,31 @@ class SecurityGroups(Kind):
         body["properties"].update({"subnets": nets} if nets else {})
         return body
 
-    def _begin(self, subscription: Subscription, resource: Resource) -> Operation:
-        def done() -> None:
-            resource.state = "Succeeded"
-            for rule in resource.properties["securityRules"]:
-                rule["properties"]["provisioningState"] = "Succeeded"
-            self.touch(subscription, resource)
-
-        return subscription.start(
-            "PutNetworkSecurityGroupOperation", self.tracking, resource.id, resource.location, done
-        )
-
 
 GROUPS = SecurityGroups()
 
 
-def get_rule(call: Call) -> Answer:
-    """One security rule."""
-    nsg = parent_for_read(call, NSGS)
-    rule = read_child(nsg, "securityRules", call.names["child"])
-    return Answer(200, copy.deepcopy(rule), etag_header(rule))
+class SecurityRules(ChildKind):
+    """Security rules as resources of their own."""
+
+    parent: ClassVar[str] = NSGS
+    collection: ClassVar[str] = "securityRules"
+    operation: ClassVar[str] = "SecurityRuleOperation"
+
+    def write(self, call: Call, parent: Resource, name: str, body: Body, old: Body | None) -> Answer:
+        """Create or replace one rule."""
+        GROUPS.require_idle(call, parent)
+        others = [other for other in parent.properties[self.collection] if other is not old]
+        rule = prepare(call, parent.id, {**body, "name": name}, others)
+        return self.begin(call, parent, rule, old, [parent.id])
+
+    def require_deletable(self, call: Call, parent: Resource, child: Body) -> list[str]:  # noqa: ARG002
+        """One writer of a group at a time."""
+        GROUPS.require_idle(call, parent)
+        return [parent.id]
 
 
-def put_rule(call: Call) -> Answer:
-    """Create or replace one rule."""
-    subscription = call.subscription
-    open_group(subscription, call.names["group"])
-    nsg = find_parent(call, NSGS)
-    body = schemas.accept("Microsoft.Network.networkSecurityGroups.securityRules", call.body())
-    rules = nsg.properties["securityRules"]
-    old = find(rules, call.names["child"])
-    require_names(nsg.id, [call.names["child"]])
-    require_match(call, f"{nsg.id}/securityRules/{call.names['child']}", old)
-    GROUPS.require_idle(call, nsg)
-    name = old["name"] if old else call.names["child"]
-    rule = prepare(call, nsg.id, {**body, "name": name}, [other for other in rules if other is not old])
-    if old is None:
-        rules.append(rule)
-    else:
-        rules[rules.index(old)] = rule
-    GROUPS.touch(subscription, nsg)
-
-    def done() -> None:
-        rule["properties"]["provisioningState"] = "Succeeded"
-        GROUPS.touch(subscription, nsg)
-
-    operation = subscription.start("PutSecurityRuleOperation", NETWORK, rule["id"], nsg.location, done, locks=[nsg.id])
-    return accepted(call, operation, 200 if old else 201, copy.deepcopy(rule))
-
-
-def delete_rule(call: Call) -> Answer:
-    """Delete one rule."""
-    subscription = call.subscription
-    nsg = find_parent(call, NSGS)
-    rules = nsg.properties["securityRules"]
-    rule = find(rules, call.names["child"])
-    require_match(call, f"{nsg.id}/securityRules/{call.names['child']}", rule)
-    if rule is None:
-        return Answer(204)
-    holder = subscription.operations.holding(rule["id"])
-    if holder is not None and holder.deletes:
-        return accepted(call, holder, 202, None)
-    GROUPS.require_idle(call, nsg)
-    rule["properties"]["provisioningState"] = "Deleting"
-    GROUPS.touch(subscription, nsg)
-
-    def done() -> None:
-        rules.remove(rule)
-        GROUPS.touch(subscription, nsg)
-
-    operation = subscription.start(
-        "DeleteSecurityRuleOperation", NETWORK, rule["id"], nsg.location, done, locks=[nsg.id]
-    )
-    return accepted(call, operation, 202, None)
+RULES = SecurityRules()
 
 
 def used_by(subscription: Subscription, nsg: Resource) -> list[str]:

@@ -7,11 +7,11 @@ blocks a new counterpart until it is itself written again or deleted. An operati
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
-from crdbmesh_simulator.azure import prefixes, schemas, vnets
-from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, accepted, not_here
-from crdbmesh_simulator.azure.children import find, find_parent, parent_for_read, read_child, require_names
+from crdbmesh_simulator.azure import prefixes, vnets
+from crdbmesh_simulator.azure.call import Answer, Call, not_here
+from crdbmesh_simulator.azure.children import ChildKind
 from crdbmesh_simulator.azure.errors import (
     Body,
     invalid_reference,
@@ -19,12 +19,11 @@ from crdbmesh_simulator.azure.errors import (
     not_provisioned,
     refusal,
 )
-from crdbmesh_simulator.azure.etags import etag_header, require_match, touch
-from crdbmesh_simulator.azure.kinds import in_progress, open_group, page
-from crdbmesh_simulator.azure.state import Resource
+from crdbmesh_simulator.azure.etags import touch
+from crdbmesh_simulator.azure.kinds import in_progress
+from crdbmesh_simulator.azure.state import Resource, Subscription
 
 VNETS = "Microsoft.Network/virtualNetworks"
-_SCHEMA = "Microsoft.Network.virtualNetworks.virtualNetworkPeerings"
 _DEFAULTS: dict[str, Any] = {
     "allowVirtualNetworkAccess": True,
     "allowForwardedTraffic": False,
@@ -37,88 +36,57 @@ _COMPUTED = ("peeringState", "peeringSyncLevel", "remoteAddressSpace", "remoteVi
 _UNSUPPORTED = ("enableOnlyIPv6Peering", "localSubnetNames", "remoteSubnetNames")
 
 
-def get(call: Call) -> Answer:
-    """One peering."""
-    vnet = parent_for_read(call, VNETS)
-    peering = read_child(vnet, "virtualNetworkPeerings", call.names["child"])
-    return Answer(200, _render(call, vnet, peering), etag_header(peering))
+class Peerings(ChildKind):
+    """The halves of peerings."""
 
+    parent: ClassVar[str] = VNETS
+    collection: ClassVar[str] = "virtualNetworkPeerings"
+    operation: ClassVar[str] = "VirtualNetworkPeeringOperation"
 
-def list_all(call: Call) -> Answer:
-    """All peerings of a VNet."""
-    vnet = parent_for_read(call, VNETS)
-    return page(call, [_render(call, vnet, peering) for peering in vnet.properties["virtualNetworkPeerings"]])
+    def render(self, call: Call, parent: Resource, child: Body) -> Body:
+        """A half as it looks now."""
+        return vnets.render_peering(call.subscription, parent, copy.deepcopy(child))
 
-
-def put(call: Call) -> Answer:
-    """Create or replace one half."""
-    subscription = call.subscription
-    open_group(subscription, call.names["group"])
-    vnet = find_parent(call, VNETS)
-    given = schemas.accept(_SCHEMA, call.body()).get("properties", {})
-    old = find(vnet.properties["virtualNetworkPeerings"], call.names["child"])
-    require_names(vnet.id, [call.names["child"]])
-    name = old["name"] if old else call.names["child"]
-    peering_id = f"{vnet.id}/virtualNetworkPeerings/{name}"
-    require_match(call, peering_id, old)
-    remote = _find_remote(call, given, vnet, peering_id)
-    _require_rules(call, vnet, remote, given, old, peering_id)
-    operation = subscription.operations.holding(vnet.id)
-    if operation is not None:
-        raise in_progress(call, operation)
-    operation = subscription.operations.holding(remote.id)
-    if operation is not None:
-        state = "Deleting" if operation.kind == "DeleteVirtualNetworkOperation" else "Updating"
-        raise not_provisioned(remote.id, peering_id, state, operation.kind)
-    for end in (vnet, remote):
-        if end.state == "Failed":
-            raise not_provisioned(end.id, peering_id, end.state, end.failed_by)
-    peering = _store(call, vnet, remote, given, old, peering_id)
-    touch(subscription, vnet)
-    touch(subscription, remote)
-
-    def done() -> None:
-        peering["properties"]["provisioningState"] = "Succeeded"
-        touch(subscription, vnet)
-
-    operation = subscription.start(
-        "PutVirtualNetworkPeeringOperation", NETWORK, peering_id, vnet.location, done, locks=[vnet.id, remote.id]
-    )
-    return accepted(call, operation, 200 if old else 201, _render(call, vnet, peering))
-
-
-def delete(call: Call) -> Answer:
-    """Delete one half; the other becomes Disconnected."""
-    subscription = call.subscription
-    vnet = find_parent(call, VNETS)
-    peering = find(vnet.properties["virtualNetworkPeerings"], call.names["child"])
-    require_match(call, f"{vnet.id}/virtualNetworkPeerings/{call.names['child']}", peering)
-    if peering is None:
-        return Answer(204)
-    holder = subscription.operations.holding(peering["id"])
-    if holder is not None and holder.deletes:
-        return accepted(call, holder, 202, None)
-    remote_id = str(peering["properties"]["remoteVirtualNetwork"]["id"])
-    for held in (vnet.id, remote_id):
-        operation = subscription.operations.holding(held)
+    def write(self, call: Call, parent: Resource, name: str, body: Body, old: Body | None) -> Answer:
+        """Create or replace one half."""
+        subscription, given = call.subscription, body.get("properties", {})
+        peering_id = f"{parent.id}/virtualNetworkPeerings/{name}"
+        remote = _find_remote(call, given, parent, peering_id)
+        _require_rules(call, parent, remote, given, old, peering_id)
+        operation = subscription.operations.holding(parent.id)
         if operation is not None:
             raise in_progress(call, operation)
-    peering["properties"]["provisioningState"] = "Deleting"
-    touch(subscription, vnet)
+        operation = subscription.operations.holding(remote.id)
+        if operation is not None:
+            state = "Deleting" if operation.kind == "DeleteVirtualNetworkOperation" else "Updating"
+            raise not_provisioned(remote.id, peering_id, state, operation.kind)
+        for end in (parent, remote):
+            if end.state == "Failed":
+                raise not_provisioned(end.id, peering_id, end.state, end.failed_by)
+        peering = _prepare(call, parent, remote, given, old, peering_id)
+        touch(subscription, remote)
+        return self.begin(call, parent, peering, old, [parent.id, remote.id])
 
-    def done() -> None:
-        vnet.properties["virtualNetworkPeerings"].remove(peering)
-        touch(subscription, vnet)
-        remote = subscription.find(remote_id)
-        back = vnets.counterpart(remote, vnet) if remote is not None else None
+    def require_deletable(self, call: Call, parent: Resource, child: Body) -> list[str]:
+        """Neither VNet is being written; a deletion holds both."""
+        held = [parent.id, str(child["properties"]["remoteVirtualNetwork"]["id"])]
+        for end in held:
+            operation = call.subscription.operations.holding(end)
+            if operation is not None:
+                raise in_progress(call, operation)
+        return held
+
+    def vanish(self, subscription: Subscription, parent: Resource, child: Body) -> None:
+        """One half is gone; the other becomes Disconnected."""
+        super().vanish(subscription, parent, child)
+        remote = subscription.find(str(child["properties"]["remoteVirtualNetwork"]["id"]))
+        back = vnets.counterpart(remote, parent) if remote is not None else None
         if remote is not None and back is not None:
             back["properties"]["peeringState"] = "Disconnected"
             touch(subscription, remote)
 
-    operation = subscription.start(
-        "DeleteVirtualNetworkPeeringOperation", NETWORK, peering["id"], vnet.location, done, locks=[vnet.id, remote_id]
-    )
-    return accepted(call, operation, 202, None)
+
+PEERINGS = Peerings()
 
 
 def _find_remote(call: Call, given: Body, vnet: Resource, peering_id: str) -> Resource:
@@ -174,7 +142,7 @@ def _require_disjoint(call: Call, vnet: Resource, remote: Resource, peering_id: 
             )
 
 
-def _store(call: Call, vnet: Resource, remote: Resource, given: Body, old: Body | None, peering_id: str) -> Body:
+def _prepare(call: Call, vnet: Resource, remote: Resource, given: Body, old: Body | None, peering_id: str) -> Body:
     back = vnets.counterpart(remote, vnet)
     local_space = list(vnet.properties["addressSpace"]["addressPrefixes"])
     remote_space = list(remote.properties["addressSpace"]["addressPrefixes"])
@@ -204,11 +172,6 @@ def _store(call: Call, vnet: Resource, remote: Resource, given: Body, old: Body 
         back["properties"]["peeringState"] = "Connected"
     if back is not None and not was_connected:
         back["properties"]["remoteAddressSpace"] = {"addressPrefixes": list(local_space)}
-    halves = vnet.properties["virtualNetworkPeerings"]
-    if old is None:
-        halves.append(peering)
-    else:
-        halves[halves.index(old)] = peering
     return peering
 
 
@@ -217,7 +180,3 @@ def _shared_guid(call: Call, old: Body | None, back: Body | None) -> str:
         if half is not None:
             return str(half["properties"]["resourceGuid"])
     return call.subscription.guid()
-
-
-def _render(call: Call, vnet: Resource, peering: Body) -> Body:
-    return vnets.render_peering(call.subscription, vnet, copy.deepcopy(peering))

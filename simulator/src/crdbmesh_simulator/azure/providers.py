@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.azure import regions
 from crdbmesh_simulator.azure.call import Answer, Call, Tracking
 from crdbmesh_simulator.azure.catalog import KINDS
@@ -9,24 +10,6 @@ from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.state import Provider, Subscription
 
 _REGISTRATION = Tracking("Microsoft.Resources", 10.0, (10.0,))
-_API_VERSIONS = {
-    "Microsoft.Network": ["2026-03-01", "2025-09-01", "2025-07-01", "2025-05-01", "2024-05-01", "2023-09-01"],
-    "Microsoft.Compute": ["2026-04-01", "2025-11-01", "2025-04-01", "2024-11-01", "2024-07-01", "2023-09-01"],
-    "Microsoft.Authorization": ["2022-04-01", "2020-05-01", "2017-04-01", "2016-09-01"],
-    "Microsoft.Resources": ["2025-04-01", "2024-11-01", "2022-12-01", "2021-04-01"],
-}
-
-_UNTRACKED = {
-    "Microsoft.Authorization": ("locks", "permissions"),
-    "Microsoft.Compute": ("locations", "locations/operations", "locations/publishers", "locations/usages",
-                          "locations/virtualMachines", "locations/vmSizes", "skus"),
-    "Microsoft.Network": ("locations", "locations/operationResults", "locations/operations", "locations/usages",
-                          "networkSecurityGroups/securityRules", "virtualNetworks/subnets",
-                          "virtualNetworks/virtualNetworkPeerings"),
-    "Microsoft.Resources": ("resourceGroups", "resources", "subscriptions", "subscriptions/locations",
-                            "subscriptions/operationresults", "subscriptions/providers", "subscriptions/resourceGroups",
-                            "subscriptions/resources", "subscriptions/tagNames", "tags", "tenants"),
-}  # fmt: skip
 _GLOBAL_IN_REGIONS = ("resourceGroups", "subscriptions/resourceGroups")
 
 
@@ -90,7 +73,8 @@ def _types(provider: Provider) -> list[Body]:
         for region in regions.REGIONS.values()
         if region.zones
     ]
-    versions = _API_VERSIONS.get(provider.namespace, [])
+    offers = tables.read(__package__, "offers")
+    versions = offers["api_versions"].get(provider.namespace, [])
     found: list[Body] = [
         {
             "resourceType": name,
@@ -108,6 +92,6 @@ def _types(provider: Provider) -> list[Body]:
             "apiVersions": versions,
             "capabilities": "SupportsTags, SupportsLocation" if name in _GLOBAL_IN_REGIONS else "None",
         }
-        for name in _UNTRACKED.get(provider.namespace, ())
+        for name in offers["untracked_types"].get(provider.namespace, ())
     ]
     return found

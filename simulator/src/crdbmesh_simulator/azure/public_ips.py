@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from crdbmesh_simulator.azure import quotas, regions
-from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted, not_here
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, not_here
 from crdbmesh_simulator.azure.errors import Body, refusal
-from crdbmesh_simulator.azure.kinds import Identity, Kind
+from crdbmesh_simulator.azure.kinds import Identity, Kind, succeed
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
 _UNSUPPORTED = (
@@ -55,22 +55,16 @@ class PublicAddresses(Kind):
             "ddosSettings": given.get("ddosSettings", {"protectionMode": "VirtualNetworkInherited"}),
         }
         properties.update({"ipAddress": address} if address else {})
-        stored: Body = {"properties": properties, "sku": sku}
-        stored.update({"tags": body["tags"]} if "tags" in body else {})
         kept_zones = zones or (existing.body.get("zones") if existing else None)
-        stored.update({"zones": kept_zones} if kept_zones else {})
-        resource = self.commit(subscription, identity, stored, existing)
+        stored: Body = {"properties": properties, "sku": sku, **({"zones": kept_zones} if kept_zones else {})}
+        resource = self.commit(subscription, identity, body, stored, existing)
         resource.address = drawn
 
         def done() -> None:
-            resource.state = "Succeeded"
             resource.properties["ipAddress"] = drawn
-            self.touch(subscription, resource)
+            succeed(subscription, resource)
 
-        operation = subscription.start(
-            "PutPublicIpAddressOperation", self.tracking, resource.id, resource.location, done
-        )
-        return accepted(call, operation, 200 if existing else 201, self.render(call, resource))
+        return self.begin(call, "PutPublicIpAddressOperation", resource, existing, done)
 
     def erase(self, call: Call, resource: Resource) -> Answer:
         """Delete an address that no NIC has."""
@@ -78,8 +72,7 @@ class PublicAddresses(Kind):
         user = used_by(call.subscription, resource)
         if user is not None:
             raise refusal("PublicIPAddressCannotBeDeleted", resource=resource, user=user)
-        operation = self.begin_deletion(call, resource, "DeletePublicIpAddressOperation")
-        return accepted(call, operation, 202, None)
+        return self.begin_deletion(call, resource, "DeletePublicIpAddressOperation")
 
     def vanish(self, subscription: Subscription, resource: Resource) -> None:
         """The address is free again."""

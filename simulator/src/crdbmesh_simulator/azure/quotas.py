@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.azure import sizes
 from crdbmesh_simulator.azure.errors import refusal
 
@@ -15,44 +16,9 @@ if TYPE_CHECKING:
 CORES = "cores"
 PUBLIC_ADDRESSES = "PublicIPAddresses"
 
-_USUAL = {
-    CORES: 100,
-    "virtualMachines": 25000,
-    "availabilitySets": 2500,
-    "lowPriorityCores": 100,
-    "VirtualNetworks": 1000,
-    "NetworkSecurityGroups": 5000,
-    "NetworkInterfaces": 65536,
-    PUBLIC_ADDRESSES: 1000,
-    "IPv4BasicSkuPublicIpAddresses": 0,
-    "IPv4StandardSkuPublicIpAddresses": 1000,
-    "LoadBalancers": 1000,
-    "RouteTables": 200,
-}
 _USUAL_FAMILY = 100
-_COMPUTE_NAMES = {
-    "availabilitySets": "Availability Sets",
-    CORES: "Total Regional vCPUs",
-    "virtualMachines": "Virtual Machines",
-    "lowPriorityCores": "Total Regional Spot vCPUs",
-}
-_NETWORK_NAMES = {
-    "VirtualNetworks": "Virtual Networks",
-    "NetworkSecurityGroups": "Network Security Groups",
-    "NetworkInterfaces": "Network Interfaces",
-    PUBLIC_ADDRESSES: "Public IP Addresses",
-    "IPv4BasicSkuPublicIpAddresses": "Public IPv4 Addresses - Basic",
-    "IPv4StandardSkuPublicIpAddresses": "Public IPv4 Addresses - Standard",
-    "LoadBalancers": "Load Balancers",
-    "RouteTables": "Route Tables",
-}
-_NETWORK_TYPES = {
-    "VirtualNetworks": "Microsoft.Network/virtualNetworks",
-    "NetworkSecurityGroups": "Microsoft.Network/networkSecurityGroups",
-    "NetworkInterfaces": "Microsoft.Network/networkInterfaces",
-    PUBLIC_ADDRESSES: "Microsoft.Network/publicIPAddresses",
-    "IPv4StandardSkuPublicIpAddresses": "Microsoft.Network/publicIPAddresses",
-}
+_OFFERS = tables.read(__package__, "offers")
+_COMPUTE, _NETWORK = _OFFERS["compute_usages"], _OFFERS["network_usages"]
 
 
 @dataclass(slots=True)
@@ -70,15 +36,15 @@ class Limits:
         for given, limit in self.everywhere.items():
             if given.lower() == name.lower():
                 return limit
-        return _USUAL.get(name, _USUAL_FAMILY)
+        return int({**_COMPUTE, **_NETWORK}.get(name, ("", _USUAL_FAMILY))[1])
 
 
 def compute_usages(subscription: Subscription, location: str) -> list[dict[str, Any]]:
     """`GET .../Microsoft.Compute/locations/L/usages`."""
     entries = []
-    for name, text in _COMPUTE_NAMES.items():
-        used = {CORES: _cores(subscription, location), "virtualMachines": len(list(_vms(subscription, location)))}
-        entries.append(_usage(name, text, used.get(name, 0), subscription.limits.of(name, location)))
+    for name, (text, *_) in _COMPUTE.items():
+        used = _cores(subscription, location) if name == CORES else _count(subscription, name, location)
+        entries.append(_usage(name, text, used, subscription.limits.of(name, location)))
     for family in sizes.FAMILIES:
         text = f"{family.removesuffix('Family').replace('standard', 'Standard ')} Family vCPUs"
         used_cores = _cores(subscription, location, family)
@@ -94,7 +60,7 @@ def network_usages(subscription: Subscription, location: str) -> list[dict[str, 
             "id": f"{path}/{name}",
             **_usage(name, text, _count(subscription, name, location), subscription.limits.of(name, location)),
         }
-        for name, text in _NETWORK_NAMES.items()
+        for name, (text, *_) in _NETWORK.items()
     ]
 
 
@@ -144,10 +110,8 @@ def _usage(name: str, text: str, used: int, limit: int) -> dict[str, Any]:
 
 
 def _count(subscription: Subscription, name: str, location: str) -> int:
-    kind = _NETWORK_TYPES.get(name)
-    if kind is None:
-        return 0
-    return sum(resource.location == location for resource in subscription.of_type(kind))
+    kind = {**_COMPUTE, **_NETWORK}[name][2]
+    return sum(resource.location == location for resource in subscription.of_type(kind)) if kind else 0
 
 
 def _cores(subscription: Subscription, location: str, family: str | None = None) -> int:

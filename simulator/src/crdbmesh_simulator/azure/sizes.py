@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.azure import regions
 
 
@@ -62,38 +63,8 @@ def _series(pattern: str, family: str, gib_per_vcpu: float, counts: str, **more:
     ]
 
 
-_COMMON = "2 4 8 16 32 48 64 96"
-_SIZES = [
-    *_series("Standard_D{}s_v3", "standardDSv3Family", 4, "2 4 8 16 32 48 64"),
-    *_series("Standard_D{}s_v4", "standardDSv4Family", 4, "2 4 8 16 32 48 64"),
-    *_series("Standard_D{}as_v4", "standardDASv4Family", 4, _COMMON),
-    *_series("Standard_D{}_v5", "standardDv5Family", 4, _COMMON, premium=False),
-    *_series("Standard_D{}s_v5", "standardDSv5Family", 4, _COMMON),
-    *_series("Standard_D{}ds_v5", "standardDDSv5Family", 4, _COMMON),
-    *_series("Standard_D{}as_v5", "standardDASv5Family", 4, _COMMON),
-    *_series("Standard_D{}ads_v5", "standardDADSv5Family", 4, _COMMON),
-    *_series("Standard_D{}ls_v5", "standardDLSv5Family", 2, _COMMON),
-    *_series("Standard_D{}ps_v5", "standardDPSv5Family", 4, "2 4 8 16 32 48 64", arm64=True, gen1=False),
-    *_series("Standard_E{}s_v5", "standardESv5Family", 8, "2 4 8 16 20 32 48 64 96"),
-    *_series("Standard_E{}as_v5", "standardEASv5Family", 8, "2 4 8 16 20 32 48 64 96"),
-    *_series("Standard_F{}s_v2", "standardFSv2Family", 2, "2 4 8 16 32 48 64 72"),
-    *_series("Standard_L{}s_v3", "standardLSv3Family", 8, "8 16 32 48 64 80"),
-    *_series("Standard_D{}s_v6", "StandardDsv6Family", 4, "2 4 8 16 32 48 64 96 128", gen1=False, controllers="NVMe"),
-    *_series("Standard_D{}as_v6", "StandardDasv6Family", 4, _COMMON, gen1=False, controllers="SCSI, NVMe"),
-    *_series("Standard_D{}ps_v6", "StandardDpsv6Family", 4, _COMMON, arm64=True, gen1=False, controllers="NVMe"),
-    *_series("Standard_B{}s_v2", "standardBsv2Family", 4, "2 4 8 16 32"),
-    *_series("Standard_B{}as_v2", "standardBasv2Family", 4, "2 4 8 16 32"),
-    *_series("Standard_B{}ls_v2", "standardBsv2Family", 2, "2 4"),
-    *_series("Standard_B{}als_v2", "standardBasv2Family", 2, "2 4"),
-    *_series("Standard_B{}ps_v2", "standardBpsv2Family", 4, "2 4 8 16", arm64=True, gen1=False),
-    *_series("Standard_M{}ms", "standardMSFamily", 27.34375, "64 128"),
-    Size("Standard_B1s", "standardBSFamily", 1, 1, accelerated=False),
-    Size("Standard_B1ms", "standardBSFamily", 1, 2, accelerated=False),
-    Size("Standard_B2s", "standardBSFamily", 2, 4, accelerated=False),
-    Size("Standard_B2ms", "standardBSFamily", 2, 8, accelerated=False),
-    Size("Standard_B4ms", "standardBSFamily", 4, 16, accelerated=False),
-]
-
+_SERIES = tables.read(__package__, "offers")["sizes"]["series"]
+_SIZES = [size for *row, more in _SERIES for size in _series(*row, **more)]
 SIZES = {size.name.lower(): size for size in _SIZES}
 """Sizes by their name in lower case."""
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.azure import faults, quotas, sizes
 from crdbmesh_simulator.azure.call import Tracking
 from crdbmesh_simulator.azure.errors import Body, refusal
@@ -37,27 +38,7 @@ NAMESPACES = (
 )
 _ALWAYS_REGISTERED = ("Microsoft.Authorization", "Microsoft.Resources")
 
-CONTRIBUTOR: Body = {
-    "actions": ["*"],
-    "notActions": [
-        "Microsoft.Authorization/*/Delete",
-        "Microsoft.Authorization/*/Write",
-        "Microsoft.Authorization/elevateAccess/Action",
-        "Microsoft.Blueprint/blueprintAssignments/write",
-        "Microsoft.Blueprint/blueprintAssignments/delete",
-        "Microsoft.Compute/galleries/share/action",
-    ],
-    "dataActions": [],
-    "notDataActions": [],
-}
-OWNER: Body = {"actions": ["*"], "notActions": [], "dataActions": [], "notDataActions": []}
-READER: Body = {"actions": ["*/read"], "notActions": [], "dataActions": [], "notDataActions": []}
-LOCKS_CONTRIBUTOR: Body = {
-    "actions": [f"Microsoft.Authorization/locks/{verb}" for verb in ("read", "write", "delete")],
-    "notActions": [],
-    "dataActions": [],
-    "notDataActions": [],
-}
+CONTRIBUTOR, OWNER, READER, LOCKS_CONTRIBUTOR = tables.read(__package__, "offers")["roles"].values()
 """Built-in roles, as the permissions API shows them. A contributor may do nothing about locks."""
 
 

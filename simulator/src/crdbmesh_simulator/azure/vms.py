@@ -13,8 +13,7 @@ from crdbmesh_simulator.azure import data_disks, faults, nics, public_ips, quota
 from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted
 from crdbmesh_simulator.azure.disks import DISKS, timestamp
 from crdbmesh_simulator.azure.errors import Body, refusal
-from crdbmesh_simulator.azure.kinds import Identity, Kind, find_group, open_group, page
-from crdbmesh_simulator.azure.operations import Operation
+from crdbmesh_simulator.azure.kinds import Identity, Kind, find_group, open_group, page, succeed
 from crdbmesh_simulator.azure.state import Resource, Subscription
 from crdbmesh_simulator.azure.vm_parts import (
     draw_mac,
@@ -36,6 +35,14 @@ _FAILS_AT = 0.5
 _HALTS_AT = 0.4
 _RESERVED_S = 180.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}(?<![-.])")
+
+_ACTIONS = {
+    "powerOff": ("Stop", "stopping", "stopped", True, False),
+    "deallocate": ("Deallocate", "deallocating", "deallocated", True, False),
+    "start": ("Start", "starting", "running", False, True),
+    "restart": ("Restart", "stopping", "running", True, True),
+}
+"""By the action: operation, power state during it and after it, whether the machine halts, whether it boots."""
 
 INTERFACES = nics.Interfaces()
 ADDRESSES = public_ips.PublicAddresses()
@@ -100,13 +107,11 @@ class VirtualMachines(Kind):
         properties["storageProfile"] = storage_profile(given, checked, disk, data)
         properties["hardwareProfile"]["vmSize"] = checked.size.name
         stored: Body = {"properties": properties, **identity_of(subscription, body.get("identity"), None)}
-        stored.update({"tags": body["tags"]} if "tags" in body else {})
-        stored.update({"zones": checked.zones} if checked.zones else {})
-        resource = self.commit(subscription, identity, stored, None)
+        stored |= {"zones": checked.zones} if checked.zones else {}
+        resource = self.commit(subscription, identity, body, stored, None)
         resource.power = "creating"
         resource.machine = new_machine(identity, given, checked, disk.disk or Disk())
-        operation = self._begin_creation(subscription, resource)
-        return accepted(call, operation, 201, self.render(call, resource))
+        return self._begin_creation(call, resource, None)
 
     def patch(self, call: Call) -> Answer:
         """Change what the body names, and leave the rest as it is."""
@@ -126,19 +131,13 @@ class VirtualMachines(Kind):
         if running is not None:
             preempted = refusal("OperationPreempted")
             subscription.operations.fail(running, preempted, subscription.now)
-        forced = call.flag("forceDeletion")
-        resource.state = "Deleting"
-        self.touch(subscription, resource)
-        resource.deletion = subscription.start(
+        return self.begin_deletion(
+            call,
+            resource,
             "DeleteVirtualMachine",
-            self.tracking,
-            resource.id,
-            resource.location,
-            lambda: self.vanish(subscription, resource),
             stages=[(_HALTS_AT, lambda: self._halt(subscription, resource))],
-            latency="ForceDeleteVirtualMachine" if forced else None,
+            latency="ForceDeleteVirtualMachine" if call.flag("forceDeletion") else None,
         )
-        return accepted(call, resource.deletion, 202, None)
 
     def vanish(self, subscription: Subscription, resource: Resource) -> None:
         """The VM is gone, and with it what was to go with it."""
@@ -156,22 +155,6 @@ class VirtualMachines(Kind):
             if reference.get("properties", {}).get("deleteOption") == "Delete":
                 _remove_nic(subscription, nic)
 
-    def power_off(self, call: Call) -> Answer:
-        """Stop the machine; it keeps its place."""
-        return self._power(call, "StopVirtualMachine", "stopping", "stopped", halts=True, boots=False)
-
-    def deallocate(self, call: Call) -> Answer:
-        """Stop the machine and give up its place."""
-        return self._power(call, "DeallocateVirtualMachine", "deallocating", "deallocated", halts=True, boots=False)
-
-    def start(self, call: Call) -> Answer:
-        """Start the machine."""
-        return self._power(call, "StartVirtualMachine", "starting", "running", halts=False, boots=True)
-
-    def restart(self, call: Call) -> Answer:
-        """Stop and start the machine."""
-        return self._power(call, "RestartVirtualMachine", "stopping", "running", halts=True, boots=True)
-
     def require_idle(self, call: Call, resource: Resource) -> None:
         """One operation at a time, and none but the deletion once that has begun."""
         if resource.deletion is not None:
@@ -179,34 +162,25 @@ class VirtualMachines(Kind):
         if call.subscription.operations.holding(resource.id) is not None:
             raise refusal("Conflict")
 
-    def _begin_creation(self, subscription: Subscription, resource: Resource) -> Operation:
+    def _begin_creation(self, call: Call, resource: Resource, existing: Resource | None) -> Answer:
+        subscription = call.subscription
+
         def fail_midway() -> None:
             error = faults.no_room(subscription, resource)
             for nic in nics_of(subscription, resource) if error is not None else []:
                 nic.reserved = (resource.id, subscription.now + _RESERVED_S)
-            error = error or faults.preempted(subscription, resource)
-            if error is not None:
+            if (error := error or faults.preempted(subscription, resource)) is not None:
                 resource.state, resource.power = "Failed", "stopped"
                 raise error
 
-        def boot() -> None:
-            self._boot(subscription, resource)
-
         def done() -> None:
-            error = faults.not_provisioned_in_time(subscription, resource)
-            resource.state = "Succeeded" if error is None else "Failed"
-            self.touch(subscription, resource)
-            if error is not None:
+            succeed(subscription, resource)
+            if (error := faults.not_provisioned_in_time(subscription, resource)) is not None:
+                resource.state = "Failed"
                 raise error
 
-        return subscription.start(
-            "CreateVirtualMachine",
-            self.tracking,
-            resource.id,
-            resource.location,
-            done,
-            stages=[(_FAILS_AT, fail_midway), (_BOOTS_AT, boot)],
-        )
+        stages = [(_FAILS_AT, fail_midway), (_BOOTS_AT, lambda: self._boot(subscription, resource))]
+        return self.begin(call, "CreateVirtualMachine", resource, existing, done, stages=stages)
 
     def _change(self, call: Call, identity: Identity, body: Body, existing: Resource) -> Answer:
         subscription = call.subscription
@@ -229,49 +203,37 @@ class VirtualMachines(Kind):
         properties["storageProfile"]["dataDisks"] = data_disks.apply(call, identity, data, present, zones)
         properties["provisioningState"] = "Updating"
         stored = {**identity_of(subscription, body.get("identity"), existing.body.get("identity"))}
-        stored.update({"tags": body["tags"]} if "tags" in body else {})
-        stored.update({"zones": zones} if zones else {})
-        resource = self.commit(subscription, identity, {**stored, "properties": properties}, existing)
-        if resource.machine is not None:
-            resource.machine.nic_id = nic.id
+        stored |= {"properties": properties, **({"zones": zones} if zones else {})}
+        resource = self.commit(subscription, identity, body, stored, existing)
         machine = resource.machine
-        if resized and machine is not None:
-            machine.size, machine.vcpus, machine.memory_gib = size.name, size.vcpus, size.memory_gib
-        if machine is not None and not machine.booted_at:
-            # Its creation failed; writing it again is another try.
-            operation = self._begin_creation(subscription, resource)
-            return accepted(call, operation, 200, self.render(call, resource))
-
-        def done() -> None:
-            resource.state = "Succeeded"
-            self.touch(subscription, resource)
-
-        running = resource.power == "running"
-        stages = [
-            (0.2, lambda: self._halt(subscription, resource)),
-            (0.6, lambda: self._boot(subscription, resource)),
-        ]
-        operation = subscription.start(
+        if machine is not None:
+            machine.nic_id = nic.id
+            if resized:
+                machine.size, machine.vcpus, machine.memory_gib = size.name, size.vcpus, size.memory_gib
+            if not machine.booted_at:
+                # Its creation failed; writing it again is another try.
+                return self._begin_creation(call, resource, existing)
+        stages = [(0.2, lambda: self._halt(subscription, resource)), (0.6, lambda: self._boot(subscription, resource))]
+        restarts = resized and resource.power == "running"
+        return self.begin(
+            call,
             "UpdateVirtualMachine",
-            self.tracking,
-            resource.id,
-            resource.location,
-            done,
-            stages=stages if resized and running else [],
+            resource,
+            existing,
+            stages=stages if restarts else [],
             latency="RestartVirtualMachine" if resized else None,
         )
-        return accepted(call, operation, 200, self.render(call, resource))
 
-    def _power(self, call: Call, kind: str, during: str, after: str, *, halts: bool, boots: bool) -> Answer:
+    def power(self, action: str, call: Call) -> Answer:
+        """`powerOff` (the machine keeps its place), `deallocate`, `start` or `restart`."""
+        kind, during, after, halts, boots = _ACTIONS[action]
         subscription = call.subscription
         open_group(subscription, call.names["group"])
         resource = self.require(call)
         self.require_idle(call, resource)
         if boots and halts and resource.power != "running":
-            verb = kind.removesuffix("VirtualMachine").lower()
-            raise refusal("OperationNotAllowed, not running", resource=resource, verb=verb)
-        resource.state = "Updating"
-        resource.power = during
+            raise refusal("OperationNotAllowed, not running", resource=resource, verb=action)
+        resource.state, resource.power = "Updating", during
 
         def halt() -> None:
             if halts:
@@ -283,14 +245,18 @@ class VirtualMachines(Kind):
                 self._boot(subscription, resource)
 
         def done() -> None:
-            resource.state = "Succeeded"
-            resource.power = after
+            resource.state, resource.power = "Succeeded", after
             disk = subscription.find(resource.properties["storageProfile"]["osDisk"]["managedDisk"]["id"])
             if disk is not None:
-                DISKS.set_state(disk, "Reserved" if after == "deallocated" else "Attached")
+                disk.properties["diskState"] = "Reserved" if after == "deallocated" else "Attached"
 
         operation = subscription.start(
-            kind, self.tracking, resource.id, resource.location, done, stages=[(0.3, halt), (0.6, boot)]
+            f"{kind}VirtualMachine",
+            self.tracking,
+            resource.id,
+            resource.location,
+            done,
+            stages=[(0.3, halt), (0.6, boot)],
         )
         return accepted(call, operation, 202, None)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from crdbmesh_simulator.azure import prefixes, subnets
-from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted, not_here
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, not_here
 from crdbmesh_simulator.azure.children import find, require_names
 from crdbmesh_simulator.azure.errors import Body, refusal
-from crdbmesh_simulator.azure.etags import etag_header
+from crdbmesh_simulator.azure.etags import etag_header, touch
 from crdbmesh_simulator.azure.kinds import Identity, Kind, in_progress, unchanged
 from crdbmesh_simulator.azure.operations import Operation
 from crdbmesh_simulator.azure.state import Resource, Subscription
@@ -43,29 +43,17 @@ class VirtualNetworks(Kind):
             "privateEndpointVNetPolicies": given.get("privateEndpointVNetPolicies", "Disabled"),
         }
         properties.setdefault("dhcpOptions", {"dnsServers": []})
-        stored = {"properties": properties, **({"tags": body["tags"]} if "tags" in body else {})}
-        if existing is not None and unchanged(existing, stored):
+        if existing is not None and unchanged(existing, properties, body):
             return Answer(200, self.render(call, existing), etag_header(existing.body))
-        resource = self.commit(subscription, identity, stored, existing)
-
-        def done() -> None:
-            resource.state = "Succeeded"
-            for subnet in resource.properties["subnets"]:
-                subnet["properties"]["provisioningState"] = "Succeeded"
-            self.touch(subscription, resource)
-
-        operation = subscription.start(
-            "PutVirtualNetworkOperation", self.tracking, resource.id, resource.location, done
-        )
-        return accepted(call, operation, 200 if existing else 201, self.render(call, resource))
+        resource = self.commit(subscription, identity, body, {"properties": properties}, existing)
+        return self.begin(call, "PutVirtualNetworkOperation", resource, existing)
 
     def erase(self, call: Call, resource: Resource) -> Answer:
         """Delete a VNet that nothing uses; peerings from the other side become Disconnected."""
         self.require_idle(call, resource)
         for subnet in resource.properties["subnets"]:
             subnets.require_unused(call.subscription, subnet)
-        operation = self.begin_deletion(call, resource, "DeleteVirtualNetworkOperation")
-        return accepted(call, operation, 202, None)
+        return self.begin_deletion(call, resource, "DeleteVirtualNetworkOperation")
 
     def vanish(self, subscription: Subscription, resource: Resource) -> None:
         """The VNet is gone, and the other ends of its peerings know."""
@@ -74,7 +62,7 @@ class VirtualNetworks(Kind):
             for peering in other.properties["virtualNetworkPeerings"]:
                 if peering["properties"]["remoteVirtualNetwork"]["id"].lower() == resource.key:
                     peering["properties"]["peeringState"] = "Disconnected"
-                    self.touch(subscription, other)
+                    touch(subscription, other)
 
     def render(self, call: Call, resource: Resource) -> Body:
         """The VNet, with what uses its subnets, and `Updating` while anything below it is being written."""

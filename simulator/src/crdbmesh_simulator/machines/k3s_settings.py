@@ -15,77 +15,17 @@ from typing import Any
 
 import yaml
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.filesystem import Actor, FileSystem
 
 CONFIG = "/etc/rancher/k3s/config.yaml"
 
-_AGENT_TEXT = (
-    "token", "token-file", "server", "data-dir", "node-name", "image-credential-provider-bin-dir", "v", "vmodule",
-    "log",
-    "image-credential-provider-config", "lb-server-port", "container-runtime-endpoint", "default-runtime", "config",
-    "image-service-endpoint", "pause-image", "snapshotter", "private-registry", "resolv-conf", "flannel-iface",
-    "flannel-conf", "flannel-cni-conf", "vpn-auth", "vpn-auth-file", "cluster-secret", "bind-address",
-)  # fmt: skip
-_AGENT_SWITCHES = (
-    "debug", "alsologtostderr", "with-node-id", "selinux", "protect-kernel-defaults", "rootless", "prefer-bundled-bin",
-    "disable-selinux", "docker", "no-flannel", "disable-default-registry-endpoint", "nonroot-devices",
-    "enable-pprof", "disable-apiserver-lb",
-)  # fmt: skip
-_AGENT_LISTS = (
-    "node-label", "node-taint", "airgap-extra-registry", "node-ip", "node-external-ip", "node-internal-dns",
-    "node-external-dns", "kubelet-arg", "kube-proxy-arg",
-)  # fmt: skip
-_SERVER_TEXT = (
-    "bind-address", "https-listen-port", "supervisor-port", "apiserver-port", "apiserver-bind-address",
-    "advertise-address", "advertise-port", "service-node-port-range", "cluster-domain", "flannel-backend",
-    "egress-selector-mode", "servicelb-namespace", "write-kubeconfig", "write-kubeconfig-mode",
-    "write-kubeconfig-group", "helm-job-image", "agent-token", "agent-token-file", "cluster-reset-restore-path",
-    "datastore-endpoint", "datastore-cafile", "datastore-certfile", "datastore-keyfile", "etcd-snapshot-name",
-    "etcd-snapshot-schedule-cron", "etcd-snapshot-retention", "etcd-snapshot-dir", "etcd-s3-endpoint",
-    "etcd-s3-endpoint-ca", "etcd-s3-access-key", "etcd-s3-secret-key", "etcd-s3-session-token", "etcd-s3-bucket",
-    "etcd-s3-bucket-lookup-type", "etcd-s3-region", "etcd-s3-folder", "etcd-s3-proxy", "etcd-s3-config-secret",
-    "etcd-s3-timeout", "etcd-s3-retention", "etcd-snapshot-reconcile-interval", "default-local-storage-path",
-    "system-default-registry", "secrets-encryption-provider", "kube-controller-arg", "datastore-endpoint-wait",
-)  # fmt: skip
-_SERVER_SWITCHES = (
-    "tls-san-security", "flannel-ipv6-masq", "flannel-external-ip", "cluster-init", "cluster-reset",
-    "etcd-expose-metrics", "etcd-disable-snapshots", "etcd-snapshot-compress", "etcd-s3", "etcd-s3-insecure",
-    "etcd-s3-skip-ssl-verify", "disable-scheduler", "disable-cloud-controller", "disable-kube-proxy",
-    "disable-network-policy", "disable-helm-controller", "disable-apiserver", "disable-controller-manager",
-    "disable-etcd", "disable-agent", "embedded-registry", "supervisor-metrics", "secrets-encryption", "kine-tls",
-)  # fmt: skip
-_SERVER_LISTS = (
-    "tls-san", "cluster-cidr", "service-cidr", "cluster-dns", "kube-apiserver-arg", "etcd-arg",
-    "kube-controller-manager-arg", "kube-scheduler-arg", "kube-cloud-controller-manager-arg", "disable",
-)  # fmt: skip
-_SHORT = {"t": "token", "s": "server", "d": "data-dir", "o": "write-kubeconfig", "i": "node-ip", "c": "config",
-          "l": "log"}  # fmt: skip
-_ENVIRONMENT = {
-    "K3S_TOKEN": "token", "K3S_TOKEN_FILE": "token-file", "K3S_URL": "server", "K3S_CLUSTER_INIT": "cluster-init",
-    "K3S_AGENT_TOKEN": "agent-token", "K3S_AGENT_TOKEN_FILE": "agent-token-file", "K3S_NODE_NAME": "node-name",
-    "K3S_KUBECONFIG_OUTPUT": "write-kubeconfig", "K3S_KUBECONFIG_MODE": "write-kubeconfig-mode",
-    "K3S_KUBECONFIG_GROUP": "write-kubeconfig-group", "K3S_DATASTORE_ENDPOINT": "datastore-endpoint",
-    "K3S_SELINUX": "selinux", "K3S_RESOLV_CONF": "resolv-conf", "K3S_DATA_DIR": "data-dir", "K3S_DEBUG": "debug",
-    "K3S_CLUSTER_RESET": "cluster-reset", "K3S_SYSTEM_DEFAULT_REGISTRY": "system-default-registry",
-    "K3S_LB_SERVER_PORT": "lb-server-port", "K3S_BIND_ADDRESS": "bind-address",
-}  # fmt: skip
+_FLAGS: dict[str, dict[str, Any]] = tables.read(__package__, "k3s_flags")
+_SHORT: dict[str, str] = _FLAGS["short"]
 _JOINED = ("cluster-cidr", "service-cidr", "cluster-dns", "node-ip")
 """Lists that are kept as text with commas, the form in which k3s shows them."""
 
-CRITICAL = (
-    "cluster-cidr", "service-cidr", "cluster-dns", "cluster-domain", "flannel-backend", "disable-network-policy",
-    "disable-kube-proxy", "disable", "disable-cloud-controller", "disable-helm-controller", "egress-selector-mode",
-    "embedded-registry", "secrets-encryption", "agent-token", "flannel-ipv6-masq", "flannel-external-ip",
-)  # fmt: skip
-"""What all servers of a cluster must share."""
-
-_DEFAULTS: dict[str, Any] = {
-    "cluster-cidr": "10.42.0.0/16", "service-cidr": "10.43.0.0/16", "cluster-domain": "cluster.local",
-    "flannel-backend": "vxlan", "disable-network-policy": False, "disable-kube-proxy": False, "disable": [],
-    "disable-cloud-controller": False, "disable-helm-controller": False, "egress-selector-mode": "agent",
-    "embedded-registry": False, "secrets-encryption": False, "agent-token": "", "flannel-ipv6-masq": False,
-    "flannel-external-ip": False,
-}  # fmt: skip
+_BACKENDS = ("none", "vxlan", "host-gw", "wireguard-native", "ipsec", "wireguard")
 _ITEMS = ("coredns", "servicelb", "traefik", "local-storage", "metrics-server", "runtimes")
 
 
@@ -113,7 +53,7 @@ class Settings:
 
     def critical(self) -> dict[str, Any]:
         """What all servers must share, with defaults."""
-        found = {name: self.values.get(name, _DEFAULTS.get(name)) for name in CRITICAL}
+        found = {name: self.values.get(name, default) for name, default in _FLAGS["critical"].items()}
         found["disable"] = sorted({word.strip() for text in found["disable"] or [] for word in str(text).split(",")})
         if not found["cluster-dns"]:
             ranges = str(found["service-cidr"]).split(",")
@@ -135,7 +75,7 @@ def read(files: FileSystem, argv: list[str], env: dict[str, str]) -> Settings:
     role = argv[1]
     kinds = _kinds(role)
     settings = Settings(role)
-    for variable, name in _ENVIRONMENT.items():
+    for variable, name in _FLAGS["environment"].items():
         if env.get(variable) and name in kinds:
             _put(settings.values, kinds, name, [env[variable]])
     flags = _flags(argv[2:], kinds)
@@ -162,15 +102,9 @@ def read(files: FileSystem, argv: list[str], env: dict[str, str]) -> Settings:
 
 
 def _kinds(role: str) -> dict[str, str]:
-    kinds = (
-        dict.fromkeys(_AGENT_TEXT, "text")
-        | dict.fromkeys(_AGENT_SWITCHES, "switch")
-        | dict.fromkeys(_AGENT_LISTS, "list")
-    )
-    if role == "server":
-        kinds |= dict.fromkeys(_SERVER_TEXT, "text") | dict.fromkeys(_SERVER_SWITCHES, "switch")
-        kinds |= dict.fromkeys(_SERVER_LISTS, "list")
-    return kinds
+    """Each flag's name with `text`, `switch` or `list`."""
+    roles = ("agent", "server") if role == "server" else ("agent",)
+    return {name: kind for each in roles for kind, names in _FLAGS[each].items() for name in names}
 
 
 def _flags(arguments: list[str], kinds: dict[str, str]) -> dict[str, list[str]]:
@@ -253,14 +187,7 @@ def _check(settings: Settings) -> None:
             except ValueError:
                 raise SettingsError(f"invalid {name}: invalid ip format '{text}'") from None
     backend = settings.text("flannel-backend", "vxlan")
-    if settings.role == "server" and backend not in (
-        "none",
-        "vxlan",
-        "host-gw",
-        "wireguard-native",
-        "ipsec",
-        "wireguard",
-    ):
+    if settings.role == "server" and backend not in _BACKENDS:
         raise SettingsError(f"unknown flannel backend '{backend}'")
     for text in settings.values.get("disable") or []:
         for word in text.split(","):

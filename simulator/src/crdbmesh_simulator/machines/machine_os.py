@@ -57,6 +57,8 @@ class MachineOS(System):
     Attributes:
         hardware: the VM it runs on.
         files, users, groups, systemd, sshd, cloud_init: its parts.
+        commands: the commands that are installed, by name.
+        corrupt_downloads: URLs whose content arrives damaged.
         powered_off: set while it goes or is down; a new one for each boot.
         boots: how often it has booted.
         running: whether it is on.
@@ -67,12 +69,14 @@ class MachineOS(System):
     sh = "dash"
     files: FileSystem
 
-    def __init__(self, world: World, hardware: Machine, corrupt_downloads: set[str] | None = None) -> None:
+    def __init__(
+        self, world: World, hardware: Machine, commands: Mapping[str, Command], corrupt_downloads: set[str]
+    ) -> None:
         self.world = world
         self.hardware = hardware
         self.files = FileSystem(world.lock, world.clock.now)
         hardware.disk.files = self.files
-        self.commands = _commands()
+        self.commands = commands
         self.hangups: set[threading.Event] = set()
         self.users: dict[str, User] = {}
         self.groups: dict[str, int] = {}
@@ -84,7 +88,7 @@ class MachineOS(System):
         self.boots = 0
         self.running = False
         self.powered_off = threading.Event()
-        self.corrupt_downloads = corrupt_downloads if corrupt_downloads is not None else set()
+        self.corrupt_downloads = corrupt_downloads
         self._pids = itertools.count(700)
         self._going_down: tuple[float, bool] | None = None
         self._coming_up: Generator[float, None, None] | None = None
@@ -324,9 +328,3 @@ def host_of(process: Process) -> MachineOS:
     if not isinstance(process.system, MachineOS):
         raise UnsupportedError(f"{process.name} in a container")
     return process.system
-
-
-def _commands() -> Mapping[str, Command]:
-    from crdbmesh_simulator.userland.table import COMMANDS  # its commands know this module's hosts
-
-    return COMMANDS

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from crdbmesh_simulator.machines import faults, k3s
 from crdbmesh_simulator.machines.connection import Connection
 from crdbmesh_simulator.machines.machine_os import MachineOS
 from crdbmesh_simulator.resets import reset_on_close
-from crdbmesh_simulator.userland import table as userland
+from crdbmesh_simulator.shell.process import Command
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.world import Machine, World
@@ -35,8 +35,8 @@ _BACKLOG = 64
 _MAX_SESSIONS = 400
 _STOP_DEADLINE_S = 5.0
 
-_LOADED = (k3s, userland)
-"""Modules that threads would otherwise import while they hold the world's lock."""
+_LOADED = k3s
+"""What threads would otherwise import while they hold the world's lock."""
 
 _Place = tuple[str, str, int]
 """Machine's key, address and port of a listener."""
@@ -45,12 +45,17 @@ _Place = tuple[str, str, int]
 class Hosts:
     """All machines' operating systems and their SSH servers.
 
+    Args:
+        world: where the machines are.
+        commands: what is installed on each of them, by name.
+
     Attributes:
         corrupt_downloads: a named fault: what machines fetch from these URLs arrives damaged.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, commands: Mapping[str, Command]) -> None:
         self._world = world
+        self._commands = commands
         self._systems: dict[str, MachineOS] = {}
         self._listeners: dict[_Place, tuple[socket.socket, asyncio.Task[None]]] = {}
         self._connections: set[Connection] = set()
@@ -80,7 +85,7 @@ class Hosts:
         """Switch a machine on: with a new disk, or with the one it had."""
         with self._world.lock:
             if machine.os is None:
-                machine.os = MachineOS(self._world, machine, self.corrupt_downloads)
+                machine.os = MachineOS(self._world, machine, self._commands, self.corrupt_downloads)
             system = machine.os
             if system.running:
                 return

@@ -1,12 +1,12 @@
-"""The report that `kvstoremesh-dbg troubleshoot` and `cilium-dbg troubleshoot clustermesh` print about each remote.
+"""The report that `kvstoremesh-dbg troubleshoot` prints about each remote cluster.
 
-After `pkg/kvstore/etcd_debug.go` and `cilium-dbg/cmd/troubleshoot_clustermesh.go` of Cilium 1.20. The first line with a
-cross names the cause; the last one, of the etcd client, is then always its deadline.
+After `pkg/kvstore/etcd_debug.go` of Cilium 1.20. The first line with a cross names the cause; the last one, of the etcd
+client, is then always its deadline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from cryptography import x509
 
@@ -18,13 +18,7 @@ from crdbmesh_simulator.workloads.cilium.etcd_link import Dialled, EtcdConfig
 _DEADLINE = "context deadline exceeded"
 
 
-def report(
-    container: Container,
-    folder: str,
-    files: Mapping[str, bytes],
-    names: Sequence[str],
-    resolved: Callable[[EtcdConfig], EtcdConfig] = lambda config: config,
-) -> ExecResult:
+def report(container: Container, folder: str, files: Mapping[str, bytes], names: Sequence[str]) -> ExecResult:
     """Report on remote clusters. With `world.lock` held.
 
     Args:
@@ -32,7 +26,6 @@ def report(
         folder: where the configurations are mounted.
         files: the configurations by the name of the remote cluster.
         names: those to report on; empty for all.
-        resolved: puts addresses into a configuration that are found without DNS.
     """
     lines = [f"Found {len(files)} cluster configurations"]
     if names:
@@ -52,7 +45,7 @@ def report(
         if missing:
             lines.append(f"❌ Cannot parse etcd configuration: {missing}")
             continue
-        lines += _connections(container, resolved(config))
+        lines += _connections(container, config)
     return ExecResult(("\n".join(lines) + "\n").encode())
 
 

@@ -150,7 +150,7 @@ def _init(process: Process, words: list[str]) -> Run:
 
 
 def _node_status(process: Process, words: list[str]) -> Run:
-    extra = {"format": "", "decommission": "bool", "timeout": ""}
+    extra = {"format": "value", "decommission": "bool", "timeout": "value"}
     flags = command_line.client(words, extra)
     form = _format(flags)
     node = yield from _open_sql(process, _target(process, flags))
@@ -194,19 +194,7 @@ def _format(flags: Flags) -> str:
 
 
 def _sql(process: Process, words: list[str]) -> Run:
-    extra = {
-        "execute": "list",
-        "format": "",
-        "database": "",
-        "file": "",
-        "safe-updates": "optional",
-        "set": "list",
-        "no-line-editor": "bool",
-        "read-only": "bool",
-        "watch": "",
-        "debug-sql-cli": "bool",
-        "embedded": "bool",
-    }
+    extra = {"execute": "many", "format": "value", "database": "value", "safe-updates": "optional", "set": "many"}
     flags = command_line.client(words, extra)
     form = _format(flags)
     texts = flags.lists.get("execute") or [decode(process.stdin.read())]

@@ -8,26 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-CLIENT = {"host": "", "port": "", "certs-dir": "", "url": "", "user": "", "cluster-name": "", "insecure": "bool",
-          "disable-cluster-name-verification": "bool", "log": "", "logtostderr": "optional", "vmodule": "",
-          "cert-principal-map": "", "echo-sql": "bool", "client-cert": "", "verbosity": ""}  # fmt: skip
-"""Flags of every client command. `bool`: needs no value; `optional`: has one only after `=`."""
+from crdbmesh_simulator import tables
 
-START = {
-    "accept-sql-without-tls": "bool", "advertise-addr": "", "advertise-host": "", "advertise-http-addr": "",
-    "advertise-port": "", "advertise-sql-addr": "", "attrs": "", "background": "bool", "cache": "",
-    "cert-principal-map": "", "certs-dir": "", "clock-device": "", "cluster-name": "",
-    "disable-cluster-name-verification": "bool", "disable-max-offset-check": "bool", "enterprise-encryption": "",
-    "experimental-dns-srv": "bool", "external-io-dir": "", "external-io-disable-http": "bool",
-    "external-io-disable-implicit-credentials": "bool", "host": "", "http-addr": "", "http-host": "", "http-port": "",
-    "insecure": "bool", "join": "list", "listen-addr": "", "listening-url-file": "", "locality": "",
-    "locality-advertise-addr": "list", "locality-file": "", "log": "", "log-config-file": "", "log-config-vars": "",
-    "log-dir": "", "logtostderr": "optional", "max-disk-temp-storage": "", "max-go-memory": "", "max-offset": "",
-    "max-sql-memory": "", "max-tsdb-memory": "", "node-cert-distinguished-name": "", "pid-file": "", "port": "",
-    "redactable-logs": "bool", "root-cert-distinguished-name": "", "socket-dir": "", "spatial-libs": "", "sql-addr":
-    "", "sql-audit-dir": "", "store": "list", "temp-dir": "", "tls-cipher-suites": "", "unencrypted-localhost-http":
-    "bool", "vmodule": "", "wal-failover": "", "goroutine-dump-dir": "", "virtualized": "bool",
-}  # fmt: skip
+_FLAGS: dict[str, dict[str, list[str]]] = tables.read(__package__, "flags")
+CLIENT, START = (
+    {name: kind for kind, names in _FLAGS[command].items() for name in names} for command in ("client", "start")
+)
+"""Flags of every client command, and of `start`: what each takes by its name."""
 
 
 class FlagError(Exception):
@@ -100,7 +87,7 @@ def _take(
         raise FlagError(
             f'invalid argument "{value}" for "--{name}" flag: strconv.ParseBool: parsing "{value}": invalid syntax'
         )
-    if kind == "list":
+    if kind == "many":
         found.lists.setdefault(name, []).append(value)
     found.values[name] = value
 

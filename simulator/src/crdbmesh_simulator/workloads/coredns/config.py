@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from crdbmesh_simulator.workloads.coredns import plugins
-from crdbmesh_simulator.workloads.coredns.corefile import Block, CorefileError, Dispenser, parse
+from crdbmesh_simulator.workloads.coredns.corefile import Block, CorefileError, Directive, parse
 from crdbmesh_simulator.workloads.coredns.message import absolute, under
 from crdbmesh_simulator.workloads.coredns.settings import Cache, Forward, Hosts, Kubernetes
 
@@ -69,31 +69,33 @@ def load(path: str, files: Mapping[str, bytes], env: Mapping[str, str]) -> Confi
 
 def _server(block: Block, zone: str, port: int, files: Mapping[str, bytes], config: Config) -> Server:
     server = Server(zone, port, set(block.directives))
-    for name, words in block.directives.items():
-        try:
-            _plugin(name, Dispenser(words), server, files, config)
-        except CorefileError as error:
-            raise CorefileError(f"plugin/{name}: {error}") from None
+    for name, directives in block.directives.items():
+        for directive in directives:
+            try:
+                _plugin(directive, server, files, config)
+            except CorefileError as error:
+                raise CorefileError(f"plugin/{name}: {error}") from None
     return server
 
 
-def _plugin(name: str, tokens: Dispenser, server: Server, files: Mapping[str, bytes], config: Config) -> None:
+def _plugin(directive: Directive, server: Server, files: Mapping[str, bytes], config: Config) -> None:
+    name = directive.head.name
     if name == "health" and config.health:
         raise CorefileError("listen tcp :8080: bind: address already in use")
     config.health = config.health or name == "health"
     config.ready = config.ready or name == "ready"
     if name == "kubernetes":
-        server.kubernetes = plugins.read_kubernetes(tokens, [server.zone], config.unhandled)
+        server.kubernetes = plugins.read_kubernetes(directive, [server.zone], config.unhandled)
     elif name == "hosts":
-        server.hosts = plugins.read_hosts(tokens, [server.zone])
+        server.hosts = plugins.read_hosts(directive, [server.zone])
     elif name == "forward":
-        server.forwards = plugins.read_forwards(tokens, files, config.unhandled)
+        server.forwards.append(plugins.read_forward(directive, files, config.unhandled))
     elif name == "cache":
-        server.cache = plugins.read_cache(tokens, config.unhandled)
+        server.cache = plugins.read_cache(directive, config.unhandled)
     elif name == "reload":
-        config.reload_s = plugins.read_reload(tokens)
-    elif name in plugins.CHECKS:
-        plugins.CHECKS[name](tokens)
+        config.reload_s = plugins.read_reload(directive)
+    elif name in plugins.CHECKED:
+        plugins.check(directive)
     elif name not in _SILENT:
         config.unhandled.append(name)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
-from crdbmesh_simulator.workloads.coredns.corefile import CorefileError, Dispenser
+from crdbmesh_simulator.workloads.coredns.corefile import CorefileError, Directive, Row
 from crdbmesh_simulator.workloads.coredns.message import absolute
 from crdbmesh_simulator.workloads.coredns.settings import Cache, Forward, Hosts, Kubernetes
 
@@ -38,74 +39,74 @@ def duration(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
 
 
-def _integer(tokens: Dispenser, text: str) -> int:
+def _integer(row: Row, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise tokens.error(f'strconv.Atoi: parsing "{text}": invalid syntax') from None
+        raise row.error(f'strconv.Atoi: parsing "{text}": invalid syntax') from None
 
 
-def _skip(tokens: Dispenser, plugin: str, unhandled: list[str], error: CorefileError) -> None:
+def _zones(words: tuple[str, ...]) -> list[str]:
+    return [absolute(zone) for zone in words]
+
+
+def _unknown(row: Row) -> CorefileError:
+    return row.error(f"unknown property '{row.name}'")
+
+
+def _skip(row: Row, plugin: str, unhandled: list[str], error: CorefileError) -> None:
     """Pass over an option that is not acted out; raise the error when CoreDNS has none of that name."""
-    if tokens.text not in _NOT_ACTED_OUT[plugin]:
+    if row.name not in _NOT_ACTED_OUT[plugin]:
         raise error
-    unhandled.append(f"{plugin} {tokens.text}")
-    tokens.rest()
+    unhandled.append(f"{plugin} {row.name}")
 
 
-def read_kubernetes(tokens: Dispenser, zones: list[str], unhandled: list[str]) -> Kubernetes:
+def read_kubernetes(directive: Directive, zones: list[str], unhandled: list[str]) -> Kubernetes:
     """Plugin `kubernetes`."""
-    tokens.next()
-    found = Kubernetes([absolute(zone) for zone in tokens.rest()] or zones)
-    while tokens.next_block():
-        if tokens.text == "pods":
-            kind = tokens.argument()
+    found = Kubernetes(_zones(directive.arguments) or zones)
+    for row in directive.rows:
+        if row.name == "pods":
+            kind = row.argument()
             if kind not in ("disabled", "insecure", "verified"):
-                raise tokens.error(f"wrong value for pods: {kind},  must be one of: disabled, verified, insecure")
-        elif tokens.text == "ttl":
-            found.ttl = _integer(tokens, tokens.argument())
-        elif tokens.text == "fallthrough":
-            found.fall_through = [absolute(zone) for zone in tokens.rest()] or ["."]
+                raise row.error(f"wrong value for pods: {kind},  must be one of: disabled, verified, insecure")
+        elif row.name == "ttl":
+            found.ttl = _integer(row, row.argument())
+        elif row.name == "fallthrough":
+            found.fall_through = _zones(row.words[1:]) or ["."]
         else:
-            _skip(tokens, "kubernetes", unhandled, tokens.error(f"unknown property '{tokens.text}'"))
+            _skip(row, "kubernetes", unhandled, _unknown(row))
     return found
 
 
-def read_hosts(tokens: Dispenser, zones: list[str]) -> Hosts:
+def read_hosts(directive: Directive, zones: list[str]) -> Hosts:
     """Plugin `hosts`."""
-    tokens.next()
-    arguments = tokens.rest()
-    found = Hosts(zones=[absolute(zone) for zone in arguments[1:]] or zones)
-    found.path = arguments[0] if arguments else found.path
-    while tokens.next_block():
-        if tokens.text == "fallthrough":
-            found.fall_through = [absolute(zone) for zone in tokens.rest()] or ["."]
-        elif tokens.text == "ttl":
-            found.ttl = _integer(tokens, tokens.argument())
-        elif tokens.text == "reload":
-            duration(tokens.argument())
-        elif tokens.text != "no_reverse":
-            raise tokens.error(f"unknown property '{tokens.text}'")
+    found = Hosts(zones=_zones(directive.arguments[1:]) or zones)
+    found.path = directive.arguments[0] if directive.arguments else found.path
+    for row in directive.rows:
+        if row.name == "fallthrough":
+            found.fall_through = _zones(row.words[1:]) or ["."]
+        elif row.name == "ttl":
+            found.ttl = _integer(row, row.argument())
+        elif row.name == "reload":
+            duration(row.argument())
+        elif row.name != "no_reverse":
+            raise _unknown(row)
     return found
 
 
-def read_forwards(tokens: Dispenser, files: Mapping[str, bytes], unhandled: list[str]) -> list[Forward]:
-    """Every `forward` of a server block."""
-    found: list[Forward] = []
-    while tokens.next():
-        zone = tokens.argument()
-        result = Forward("." if zone == "." else absolute(zone))
-        targets = tokens.rest()
-        if not targets:
-            raise tokens.count_error()
-        for target in targets:
-            result.upstreams += _upstreams(target, files)
-        if len(result.upstreams) > _MAX_UPSTREAMS:
-            raise CorefileError(f"more than {_MAX_UPSTREAMS} TOs configured: {len(result.upstreams)}")
-        while tokens.next_block():
-            _forward_option(tokens, result, unhandled)
-        found.append(result)
-    return found
+def read_forward(directive: Directive, files: Mapping[str, bytes], unhandled: list[str]) -> Forward:
+    """One `forward` of a server block."""
+    zone = directive.head.argument()
+    result = Forward("." if zone == "." else absolute(zone))
+    if len(directive.arguments) < 2:
+        raise directive.head.count_error()
+    for target in directive.arguments[1:]:
+        result.upstreams += _upstreams(target, files)
+    if len(result.upstreams) > _MAX_UPSTREAMS:
+        raise CorefileError(f"more than {_MAX_UPSTREAMS} TOs configured: {len(result.upstreams)}")
+    for row in directive.rows:
+        _forward_option(row, result, unhandled)
+    return result
 
 
 def _upstreams(target: str, files: Mapping[str, bytes]) -> list[tuple[str, int]]:
@@ -120,55 +121,51 @@ def _upstreams(target: str, files: Mapping[str, bytes]) -> list[tuple[str, int]]
     return [(words[1], 53) for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
 
 
-def _forward_option(tokens: Dispenser, result: Forward, unhandled: list[str]) -> None:
-    word = tokens.text
+def _forward_option(row: Row, result: Forward, unhandled: list[str]) -> None:
+    word = row.name
     if word in ("force_tcp", "prefer_udp", "failfast_all_unhealthy_upstreams"):
-        if tokens.next_arg():
-            raise tokens.count_error()
+        if len(row.words) > 1:
+            raise row.count_error()
         result.force_tcp = result.force_tcp or word == "force_tcp"
         result.prefer_udp = result.prefer_udp or word == "prefer_udp"
         result.fail_fast = result.fail_fast or word.startswith("failfast")
     elif word in ("max_fails", "max_concurrent", "max_idle_conns"):
-        count = _integer(tokens, tokens.argument())
+        count = _integer(row, row.argument())
         result.max_fails = count if word == "max_fails" else result.max_fails
     elif word in ("expire", "max_age", "read_timeout"):
-        span = duration(tokens.argument())
+        span = duration(row.argument())
         result.read_timeout_s = span if word == "read_timeout" else result.read_timeout_s
     elif word == "health_check":
-        result.health_check_s = duration(tokens.argument())
-        tokens.rest()
+        result.health_check_s = duration(row.argument())
     elif word == "policy":
-        result.policy = tokens.argument()
+        result.policy = row.argument()
         if result.policy not in ("random", "round_robin", "sequential"):
-            raise tokens.error(f"unknown policy '{result.policy}'")
+            raise row.error(f"unknown policy '{result.policy}'")
     else:
-        _skip(tokens, "forward", unhandled, tokens.error(f"unknown property '{word}'"))
+        _skip(row, "forward", unhandled, _unknown(row))
 
 
-def read_cache(tokens: Dispenser, unhandled: list[str]) -> Cache:
+def read_cache(directive: Directive, unhandled: list[str]) -> Cache:
     """Plugin `cache`."""
     found = Cache()
-    tokens.next()
-    arguments = tokens.rest()
-    if arguments and arguments[0].isdigit():
-        found.success_s = found.denial_s = _ttl(int(arguments[0]))
-    while tokens.next_block():
-        if tokens.text in ("success", "denial"):
-            word = tokens.text
-            numbers = [_integer(tokens, text) for text in tokens.rest()]
+    if directive.arguments and directive.arguments[0].isdigit():
+        found.success_s = found.denial_s = _ttl(int(directive.arguments[0]))
+    for row in directive.rows:
+        if row.name in ("success", "denial"):
+            numbers = [_integer(row, text) for text in row.words[1:]]
             if not 1 <= len(numbers) <= 3:
-                raise tokens.count_error()
+                raise row.count_error()
             most, least = (_ttl(numbers[1]) if numbers[1:] else None), (numbers[2] if numbers[2:] else None)
-            if word == "success":
+            if row.name == "success":
                 found.success_s, found.success_min_s = most or found.success_s, least or found.success_min_s
             else:
                 found.denial_s, found.denial_min_s = most or found.denial_s, least or found.denial_min_s
-        elif tokens.text == "servfail":
-            found.servfail_s = duration(tokens.argument())
+        elif row.name == "servfail":
+            found.servfail_s = duration(row.argument())
             if found.servfail_s > 300:
-                raise CorefileError(f"caching SERVFAIL responses over 5 minutes is not permitted: {tokens.text}")
+                raise CorefileError(f"caching SERVFAIL responses over 5 minutes is not permitted: {row.argument()}")
         else:
-            _skip(tokens, "cache", unhandled, tokens.count_error())
+            _skip(row, "cache", unhandled, replace(row, words=(row.name,)).count_error())
     return found
 
 
@@ -178,37 +175,22 @@ def _ttl(seconds: int) -> int:
     return seconds
 
 
-def read_reload(tokens: Dispenser) -> float:
+def read_reload(directive: Directive) -> float:
     """Plugin `reload`: its interval in seconds."""
-    tokens.next()
-    arguments = tokens.rest()
-    return max(duration(arguments[0]) if arguments else 30.0, 2.0)
+    return max(duration(directive.arguments[0]) if directive.arguments else 30.0, 2.0)
 
 
-def _nothing(tokens: Dispenser) -> None:
-    tokens.next()
-    if tokens.next_arg():
-        raise tokens.count_error()
+def check(directive: Directive) -> None:
+    """Check a plugin that has no effect of its own here. Raises CorefileError: an option that it does not have."""
+    if directive.head.name == "loop" and directive.arguments:
+        raise directive.head.count_error()
+    for row in directive.rows:
+        if row.name not in CHECKED[directive.head.name]:
+            raise _unknown(row)
 
 
-def _only(*options: str) -> Callable[[Dispenser], None]:
-    def check(tokens: Dispenser) -> None:
-        tokens.next()
-        tokens.rest()
-        while tokens.next_block():
-            if tokens.text not in options:
-                raise tokens.error(f"unknown property '{tokens.text}'")
-            tokens.rest()
-
-    return check
-
-
-CHECKS: dict[str, Callable[[Dispenser], None]] = {
-    "loop": _nothing,
-    "health": _only("lameduck"),
-    "ready": _only("monitor"),
-    "errors": _only("consolidate", "stacktrace", "show_first"),
-    "log": _only("class"),
-    "prometheus": _only("runtime_gauge"),
-    "loadbalance": _only("reload", "prefer"),
-}
+CHECKED: dict[str, tuple[str, ...]] = {
+    "loop": (), "health": ("lameduck",), "ready": ("monitor",), "errors": ("consolidate", "stacktrace", "show_first"),
+    "log": ("class",), "prometheus": ("runtime_gauge",), "loadbalance": ("reload", "prefer"),
+}  # fmt: skip
+"""Plugins of which only the options are checked, and these."""
