@@ -56,11 +56,7 @@ MODERATE: dict[str, float] = {name: kind.rate for name, kind in KNOWN.items() if
 class Faults:
     """What goes wrong in one world. Thread-safe; costs nothing while no rate is set.
 
-    Args:
-        seed: the world's.
-
-    Attributes:
-        active: whether any rate is set.
+    `seed`: the world's. `active`: whether any rate is set.
     """
 
     def __init__(self, seed: int) -> None:
@@ -109,10 +105,8 @@ class Faults:
     def happens(self, name: str, place: str | Sequence[str] = "", key: str = "") -> bool:
         """Whether this fault happens now; it counts as having happened.
 
-        Args:
-            name: one of `KNOWN`.
-            place: where: a region, or several names that a rate may be limited to.
-            key: the opportunity: what a client that tries again asks for again.
+        `name`: one of `KNOWN`. `place`: where: a region, or several names that a rate may be limited to. `key`: the
+        opportunity: what a client that tries again asks for again.
         """
         return self.active and self._pick((name,), place, (name, key)) is not None
 

@@ -84,12 +84,7 @@ class Spot:
 
 
 class FileSystem:
-    """A tree of inodes.
-
-    Args:
-        lock: guards every operation (the world's).
-        now: simulated time, for modification times.
-    """
+    """A tree of inodes. `lock`: guards every operation (the world's). `now`: simulated time, for modification times."""
 
     def __init__(self, lock: threading.RLock, now: Callable[[], float]) -> None:
         self._lock = lock

@@ -53,11 +53,7 @@ class CertificateAuthority:
     def issue(self, names_and_ips: Iterable[str]) -> tuple[str, str]:
         """A server certificate for these DNS names and addresses.
 
-        Returns:
-            The certificate and its private key, both PEM.
-
-        Raises:
-            ValueError: no name given.
+        Returns the certificate and its private key, both PEM. Raises ValueError: no name given.
         """
         names = list(names_and_ips)
         if not names:

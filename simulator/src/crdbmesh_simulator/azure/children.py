@@ -10,13 +10,7 @@ from typing import ClassVar
 
 from crdbmesh_simulator.azure import schemas
 from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, accepted
-from crdbmesh_simulator.azure.errors import (
-    Body,
-    child_not_found,
-    refusal,
-    resource_not_found,
-    unreadable,
-)
+from crdbmesh_simulator.azure.errors import Body, child_not_found, refusal, resource_not_found, unreadable
 from crdbmesh_simulator.azure.etags import etag_header, require_match, touch
 from crdbmesh_simulator.azure.kinds import find_group, open_group, page
 from crdbmesh_simulator.azure.state import Resource, Subscription
@@ -44,10 +38,8 @@ def find(children: Iterable[Body], name: str) -> Body | None:
 class ChildKind(ABC):
     """A type of resource that lives in the body of another, its parent, and is read and written by itself too.
 
-    Attributes:
-        parent: the parent's type.
-        collection: where in the parent's properties it is, which is its own type's last part too.
-        operation: what its operations are called, less `Put` or `Delete`.
+    `parent`: the parent's type. `collection`: where in the parent's properties it is, which is its own type's last part
+    too. `operation`: what its operations are called, less `Put` or `Delete`.
     """
 
     parent: ClassVar[str]

@@ -17,9 +17,7 @@ _UNREADABLE = "Unexpected character encountered while parsing value. Path '', li
 class Content:
     """A request's content.
 
-    Attributes:
-        value: the JSON value; None when there is none, or none that can be read.
-        error: why it cannot be read, or None.
+    `value`: the JSON value; None when there is none, or none that can be read. `error`: why it cannot be read, or None.
     """
 
     value: Any = None

@@ -36,10 +36,8 @@ _KINDS = {kind.type.lower(): kind for kind in KINDS}
 class Work:
     """A resource that is being deployed.
 
-    Attributes:
-        body: what is sent.
-        waits_for: ids, in lower case, of the resources of the template that have to be there first.
-        state: `Waiting`, `Running`, `Succeeded` or `Failed`.
+    `body`: what is sent. `waits_for`: ids, in lower case, of the resources of the template that have to be there first.
+    `state`: `Waiting`, `Running`, `Succeeded` or `Failed`.
     """
 
     id: str
@@ -60,11 +58,7 @@ class Work:
 
 @dataclass(slots=True)
 class Deployment:
-    """A deployment, running or ended.
-
-    Attributes:
-        call: the request that made it: what it puts is put as its caller.
-    """
+    """A deployment, running or ended. `call`: the request that made it: what it puts is put as its caller."""
 
     id: str
     name: str

@@ -16,20 +16,10 @@ _REFUSALS: dict[str, tuple[int, str]] = tables.read(__package__, "refusals")
 
 
 class ArmError(Exception):
-    """An error answer.
-
-    Attributes:
-        retry_after_s: simulated seconds the service asks to wait, or None.
-    """
+    """An error answer. `retry_after_s`: simulated seconds the service asks to wait, or None."""
 
     def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        *,
-        target: str | None = None,
-        details: list[Body] | None = None,
+        self, status: int, code: str, message: str, *, target: str | None = None, details: list[Body] | None = None
     ) -> None:
         super().__init__(message)
         self.status = status

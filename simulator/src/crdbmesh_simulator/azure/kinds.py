@@ -11,14 +11,7 @@ from typing import Any, ClassVar
 
 from crdbmesh_simulator.azure import regions, schemas
 from crdbmesh_simulator.azure.call import Answer, Call, Tracking, accepted, not_here, status_url
-from crdbmesh_simulator.azure.errors import (
-    ArmError,
-    Body,
-    group_not_found,
-    refusal,
-    resource_not_found,
-    superseded,
-)
+from crdbmesh_simulator.azure.errors import ArmError, Body, group_not_found, refusal, resource_not_found, superseded
 from crdbmesh_simulator.azure.etags import children_of, etag_header, require_match, touch
 from crdbmesh_simulator.azure.operations import Operation, Stage
 from crdbmesh_simulator.azure.state import Group, Resource, Subscription

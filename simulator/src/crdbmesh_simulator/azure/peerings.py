@@ -12,13 +12,7 @@ from typing import Any, ClassVar
 from crdbmesh_simulator.azure import prefixes, vnets
 from crdbmesh_simulator.azure.call import Answer, Call, not_here
 from crdbmesh_simulator.azure.children import ChildKind
-from crdbmesh_simulator.azure.errors import (
-    Body,
-    invalid_reference,
-    missing_reference,
-    not_provisioned,
-    refusal,
-)
+from crdbmesh_simulator.azure.errors import Body, invalid_reference, missing_reference, not_provisioned, refusal
 from crdbmesh_simulator.azure.etags import touch
 from crdbmesh_simulator.azure.kinds import in_progress
 from crdbmesh_simulator.azure.state import Resource, Subscription

@@ -101,12 +101,7 @@ def require_public_address(subscription: Subscription, location: str) -> None:
 
 
 def _usage(name: str, text: str, used: int, limit: int) -> dict[str, Any]:
-    return {
-        "currentValue": used,
-        "limit": limit,
-        "unit": "Count",
-        "name": {"value": name, "localizedValue": text},
-    }
+    return {"currentValue": used, "limit": limit, "unit": "Count", "name": {"value": name, "localizedValue": text}}
 
 
 def _count(subscription: Subscription, name: str, location: str) -> int:

@@ -115,12 +115,7 @@ def _restrictions(size: Size, region: regions.Region, more: Iterable[Restriction
     else:
         return []
     return [
-        {
-            "type": kind,
-            "values": [region.name],
-            "restrictionInfo": info,
-            "reasonCode": "NotAvailableForSubscription",
-        }
+        {"type": kind, "values": [region.name], "restrictionInfo": info, "reasonCode": "NotAvailableForSubscription"}
     ]
 
 

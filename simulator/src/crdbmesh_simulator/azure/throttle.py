@@ -20,14 +20,7 @@ class Throttle:
         self._filled_at: float | None = None
 
     def take(self, method: str, now: float) -> dict[str, str]:
-        """Use one token.
-
-        Returns:
-            The headers that say how many are left.
-
-        Raises:
-            ArmError: 429, there is none left.
-        """
+        """Use one token. Returns the headers that say how many are left. Raises ArmError: 429, there is none left."""
         self._refill(now)
         kind = _kind(method)
         if self._tokens[kind] < 1:

@@ -10,12 +10,7 @@ from typing import Any
 
 from crdbmesh_simulator.azure import data_disks, images, nics, public_ips, quotas, sizes
 from crdbmesh_simulator.azure.call import Call, not_here
-from crdbmesh_simulator.azure.errors import (
-    Body,
-    invalid_reference,
-    not_provisioned,
-    refusal,
-)
+from crdbmesh_simulator.azure.errors import Body, invalid_reference, not_provisioned, refusal
 from crdbmesh_simulator.azure.kinds import Identity
 from crdbmesh_simulator.azure.state import Resource, Subscription
 

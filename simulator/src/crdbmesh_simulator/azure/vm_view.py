@@ -43,9 +43,7 @@ def instance_view(subscription: Subscription, vm: Resource) -> Body:
         view["osVersion"] = image.os_version if image else ""
         view["vmAgent"] = {
             "vmAgentVersion": "2.14.0.1",
-            "statuses": [
-                _status("ProvisioningState/succeeded", "Ready", now, message="Guest Agent is running"),
-            ],
+            "statuses": [_status("ProvisioningState/succeeded", "Ready", now, message="Guest Agent is running")],
             "extensionHandlers": [],
         }
     return view

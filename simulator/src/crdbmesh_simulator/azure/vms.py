@@ -9,22 +9,12 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from crdbmesh_simulator.azure import data_disks, faults, nics, public_ips, quotas, vm_changes, vm_rules
+from crdbmesh_simulator.azure import data_disks, faults, nics, public_ips, quotas, vm_changes, vm_parts, vm_rules
 from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted
 from crdbmesh_simulator.azure.disks import DISKS, timestamp
 from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.kinds import Identity, Kind, find_group, open_group, page, succeed
 from crdbmesh_simulator.azure.state import Resource, Subscription
-from crdbmesh_simulator.azure.vm_parts import (
-    draw_mac,
-    identity_of,
-    kept,
-    merge,
-    new_machine,
-    nics_of,
-    replaced,
-    storage_profile,
-)
 from crdbmesh_simulator.azure.vm_view import instance_view
 from crdbmesh_simulator.world import Disk
 
@@ -99,18 +89,18 @@ class VirtualMachines(Kind):
         subscription = call.subscription
         given = body["properties"]
         disk = self._make_disk(call, identity, given, checked)
-        properties = kept(given)
+        properties = vm_parts.kept(given)
         properties["provisioningState"] = "Creating"
         properties["vmId"] = subscription.guid()
         properties["timeCreated"] = timestamp(subscription.now)
         data = data_disks.apply(call, identity, given["storageProfile"].get("dataDisks", []), [], checked.zones)
-        properties["storageProfile"] = storage_profile(given, checked, disk, data)
+        properties["storageProfile"] = vm_parts.storage_profile(given, checked, disk, data)
         properties["hardwareProfile"]["vmSize"] = checked.size.name
-        stored: Body = {"properties": properties, **identity_of(subscription, body.get("identity"), None)}
+        stored: Body = {"properties": properties, **vm_parts.identity_of(subscription, body.get("identity"), None)}
         stored |= {"zones": checked.zones} if checked.zones else {}
         resource = self.commit(subscription, identity, body, stored, None)
         resource.power = "creating"
-        resource.machine = new_machine(identity, given, checked, disk.disk or Disk())
+        resource.machine = vm_parts.new_machine(identity, given, checked, disk.disk or Disk())
         return self._begin_creation(call, resource, None)
 
     def patch(self, call: Call) -> Answer:
@@ -120,7 +110,7 @@ class VirtualMachines(Kind):
         body = call.body()
         shared = ("location", "tags", "zones", "identity")
         merged: Body = {name: resource.body[name] for name in shared if name in resource.body} | body
-        merged["properties"] = merge(resource.properties, body.get("properties") or {})
+        merged["properties"] = vm_parts.merge(resource.properties, body.get("properties") or {})
         call.content = merged
         return self.put(call)
 
@@ -167,7 +157,7 @@ class VirtualMachines(Kind):
 
         def fail_midway() -> None:
             error = faults.no_room(subscription, resource)
-            for nic in nics_of(subscription, resource) if error is not None else []:
+            for nic in vm_parts.nics_of(subscription, resource) if error is not None else []:
                 nic.reserved = (resource.id, subscription.now + _RESERVED_S)
             if (error := error or faults.preempted(subscription, resource)) is not None:
                 resource.state, resource.power = "Failed", "stopped"
@@ -198,11 +188,11 @@ class VirtualMachines(Kind):
             existing.properties["storageProfile"]["dataDisks"],
         )
         data_disks.require(call, identity, size, data, present)
-        properties = replaced(existing, given, size.name)
+        properties = vm_parts.replaced(existing, given, size.name)
         zones = existing.body.get("zones", [])
         properties["storageProfile"]["dataDisks"] = data_disks.apply(call, identity, data, present, zones)
         properties["provisioningState"] = "Updating"
-        stored = {**identity_of(subscription, body.get("identity"), existing.body.get("identity"))}
+        stored = {**vm_parts.identity_of(subscription, body.get("identity"), existing.body.get("identity"))}
         stored |= {"properties": properties, **({"zones": zones} if zones else {})}
         resource = self.commit(subscription, identity, body, stored, existing)
         machine = resource.machine
@@ -264,8 +254,8 @@ class VirtualMachines(Kind):
         if resource.machine is None or resource.machine.key in subscription.world.machines:
             return
         resource.power = "running"
-        for nic in nics_of(subscription, resource):
-            nic.properties.setdefault("macAddress", draw_mac(subscription))
+        for nic in vm_parts.nics_of(subscription, resource):
+            nic.properties.setdefault("macAddress", vm_parts.draw_mac(subscription))
         subscription.power_on(resource.machine, subscription.now)
 
     def _halt(self, subscription: Subscription, resource: Resource) -> None:

@@ -85,12 +85,7 @@ class VirtualNetworks(Kind):
             raise in_progress(call, operation)
 
     def _read_subnets(
-        self,
-        call: Call,
-        identity: Identity,
-        spaces: list[prefixes.Prefix],
-        given: Body,
-        existing: Resource | None,
+        self, call: Call, identity: Identity, spaces: list[prefixes.Prefix], given: Body, existing: Resource | None
     ) -> list[Body]:
         before = list(existing.properties["subnets"]) if existing else []
         if "subnets" not in given and call.api_version >= KEEPS_SUBNETS_SINCE:

@@ -57,12 +57,8 @@ class Stage:
 class CloudInit:
     """What cloud-init does at the first boot, and its status after.
 
-    Args:
-        machine: whose.
-        custom_data: as it came through ARM, decoded from base64.
-
-    Attributes:
-        initialised, provisioned: whether the first boot has got through the stages before sshd, and through all.
+    `machine`: whose. `custom_data`: as it came through ARM, decoded from base64. `initialised`, `provisioned`: whether
+    the first boot has got through the stages before sshd, and through all.
     """
 
     def __init__(self, machine: MachineOS, custom_data: bytes) -> None:

@@ -41,12 +41,7 @@ class Connection(asyncssh.SSHServer):
     """
 
     def __init__(
-        self,
-        machine: MachineOS,
-        address: str,
-        port: int,
-        threads: ThreadPoolExecutor,
-        all_connections: set[Connection],
+        self, machine: MachineOS, address: str, port: int, threads: ThreadPoolExecutor, all_connections: set[Connection]
     ) -> None:
         self.machine = machine
         self.port = port

@@ -42,10 +42,8 @@ class Program:
 class Offer:
     """What is at a URL.
 
-    Attributes:
-        content: the body.
-        mib: real size, which decides how long a download takes.
-        location: where a redirect leads first, as GitHub's release downloads do; None without one.
+    `content`: the body. `mib`: real size, which decides how long a download takes. `location`: where a redirect leads
+    first, as GitHub's release downloads do; None without one.
     """
 
     content: bytes

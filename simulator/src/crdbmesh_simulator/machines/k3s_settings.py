@@ -37,10 +37,8 @@ class SettingsError(Exception):
 class Settings:
     """The settings of one start of k3s.
 
-    Attributes:
-        role: `server` or `agent`.
-        values: as in the documentation; lists as lists, switches as bool, the rest as text.
-        skipped: keys of a server's configuration file that no flag has.
+    `role`: `server` or `agent`. `values`: as in the documentation; lists as lists, switches as bool, the rest as text.
+    `skipped`: keys of a server's configuration file that no flag has.
     """
 
     role: str
@@ -64,13 +62,8 @@ class Settings:
 def read(files: FileSystem, argv: list[str], env: dict[str, str]) -> Settings:
     """The settings of `k3s server …` or `k3s agent …`.
 
-    Args:
-        files: where the configuration files are.
-        argv: with the program's name first.
-        env: of the service.
-
-    Raises:
-        SettingsError: k3s would not start with them.
+    `files`: where the configuration files are. `argv`: with the program's name first. `env`: of the service. Raises
+    SettingsError: k3s would not start with them.
     """
     role = argv[1]
     kinds = _kinds(role)

@@ -15,14 +15,7 @@ from crdbmesh_simulator.machines import image, internet, names
 from crdbmesh_simulator.machines.cloud_init import CloudInit
 from crdbmesh_simulator.machines.sshd import Sshd
 from crdbmesh_simulator.machines.systemd import Systemd
-from crdbmesh_simulator.shell.process import (
-    Command,
-    NotStartedError,
-    Process,
-    System,
-    UnsupportedError,
-    decode,
-)
+from crdbmesh_simulator.shell.process import Command, NotStartedError, Process, System, UnsupportedError, decode
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.world import Machine, World

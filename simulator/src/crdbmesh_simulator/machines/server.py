@@ -45,12 +45,8 @@ _Place = tuple[str, str, int]
 class Hosts:
     """All machines' operating systems and their SSH servers.
 
-    Args:
-        world: where the machines are.
-        commands: what is installed on each of them, by name.
-
-    Attributes:
-        corrupt_downloads: a named fault: what machines fetch from these URLs arrives damaged.
+    `world`: where the machines are. `commands`: what is installed on each of them, by name. `corrupt_downloads`: a
+    named fault: what machines fetch from these URLs arrives damaged.
     """
 
     def __init__(self, world: World, commands: Mapping[str, Command]) -> None:

@@ -15,18 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncssh
-from asyncssh import (
-    FILEXFER_TYPE_DIRECTORY,
-    FILEXFER_TYPE_REGULAR,
-    FILEXFER_TYPE_SYMLINK,
-    FXF_APPEND,
-    FXF_CREAT,
-    FXF_EXCL,
-    FXF_TRUNC,
-    FXF_WRITE,
-    SFTPAttrs,
-    SFTPName,
-)
 
 from crdbmesh_simulator.inodes import READ, Inode, refuse
 from crdbmesh_simulator.machines import faults
@@ -77,24 +65,24 @@ class Files(asyncssh.SFTPServer):
         """The canonical form of a path."""
         return self._files.locate(self._path(path), self._who).path.encode()
 
-    def stat(self, path: bytes) -> SFTPAttrs:
+    def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
         """Attributes, links followed."""
         return _attributes(self._files.stat(self._path(path), self._who))
 
-    def lstat(self, path: bytes) -> SFTPAttrs:
+    def lstat(self, path: bytes) -> asyncssh.SFTPAttrs:
         """Attributes, of a link itself."""
         return _attributes(self._files.stat(self._path(path), self._who, follow=False))
 
-    def fstat(self, file_obj: object) -> SFTPAttrs:
+    def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
         """Attributes of an open file."""
         return _attributes(_opened(file_obj).inode)
 
-    async def scandir(self, path: bytes) -> AsyncIterator[SFTPName]:
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
         """The entries of a folder."""
         full = self._path(path)
         for name in [".", "..", *self._files.names(full, self._who)]:
             inode = self._files.stat(posixpath.join(full, name), self._who, follow=False)
-            yield SFTPName(name.encode(), "", _attributes(inode))
+            yield asyncssh.SFTPName(name.encode(), "", _attributes(inode))
 
     def readlink(self, path: bytes) -> bytes:
         """Where a link leads."""
@@ -105,24 +93,24 @@ class Files(asyncssh.SFTPServer):
 
     # --- open files ---
 
-    def open(self, path: bytes, pflags: int, attrs: SFTPAttrs) -> object:
+    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
         """Open a file."""
         full = self._path(path)
-        if pflags & FXF_WRITE:
+        if pflags & asyncssh.FXF_WRITE:
             self._machine.world.wrote("ssh")
             inode = self._files.open_write(
                 full,
                 self._who,
                 mode=stat.S_IMODE(0o666 if attrs.permissions is None else attrs.permissions),
-                truncate=bool(pflags & FXF_TRUNC),
-                create=bool(pflags & FXF_CREAT),
-                exclusive=bool(pflags & FXF_EXCL),
+                truncate=bool(pflags & asyncssh.FXF_TRUNC),
+                create=bool(pflags & asyncssh.FXF_CREAT),
+                exclusive=bool(pflags & asyncssh.FXF_EXCL),
             )
         else:
             inode = self._files.stat(full, self._who)
             if not self._who.may(inode, READ):
                 raise refuse(errno.EACCES, full)
-        return _Open(full, inode, bool(pflags & FXF_APPEND), faults.of_transfer(self._machine))
+        return _Open(full, inode, bool(pflags & asyncssh.FXF_APPEND), faults.of_transfer(self._machine))
 
     def close(self, file_obj: object) -> None:
         """Nothing is left to do."""
@@ -149,7 +137,7 @@ class Files(asyncssh.SFTPServer):
 
     # --- changing ---
 
-    def setstat(self, path: bytes, attrs: SFTPAttrs) -> None:
+    def setstat(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
         """Change mode, owner or times."""
         full, files, who = self._path(path), self._files, self._who
         inode = files.stat(full, who)
@@ -163,7 +151,7 @@ class Files(asyncssh.SFTPServer):
             if attrs.uid is not None and attrs.gid is not None:
                 files.chown(full, attrs.uid, attrs.gid, who)
 
-    def fsetstat(self, file_obj: object, attrs: SFTPAttrs) -> None:
+    def fsetstat(self, file_obj: object, attrs: asyncssh.SFTPAttrs) -> None:
         """The same, of an open file."""
         self.setstat(_opened(file_obj).path.encode(), attrs)
 
@@ -177,7 +165,7 @@ class Files(asyncssh.SFTPServer):
         with self._change():
             self._files.rename(self._path(oldpath), self._path(newpath), self._who)
 
-    def mkdir(self, path: bytes, attrs: SFTPAttrs) -> None:
+    def mkdir(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
         """Make a directory."""
         with self._change():
             mode = stat.S_IMODE(0o777 if attrs.permissions is None else attrs.permissions)
@@ -211,10 +199,10 @@ def _opened(file_obj: object) -> _Open:
     return file_obj
 
 
-def _attributes(inode: Inode) -> SFTPAttrs:
-    kinds = {stat.S_IFDIR: FILEXFER_TYPE_DIRECTORY, stat.S_IFLNK: FILEXFER_TYPE_SYMLINK}
-    return SFTPAttrs(
-        type=kinds.get(stat.S_IFMT(inode.mode), FILEXFER_TYPE_REGULAR),
+def _attributes(inode: Inode) -> asyncssh.SFTPAttrs:
+    kinds = {stat.S_IFDIR: asyncssh.FILEXFER_TYPE_DIRECTORY, stat.S_IFLNK: asyncssh.FILEXFER_TYPE_SYMLINK}
+    return asyncssh.SFTPAttrs(
+        type=kinds.get(stat.S_IFMT(inode.mode), asyncssh.FILEXFER_TYPE_REGULAR),
         size=inode.size,
         uid=inode.uid,
         gid=inode.gid,

@@ -26,11 +26,7 @@ _KEY_LINE = re.compile(
 
 
 class Sshd:
-    """The SSH daemon of one machine.
-
-    Attributes:
-        ports: where it listens now; empty when it does not.
-    """
+    """The SSH daemon of one machine. `ports`: where it listens now; empty when it does not."""
 
     def __init__(self, machine: MachineOS) -> None:
         self._machine = machine

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 class Task(ABC):
     """The main process of a service.
 
-    Attributes:
-        ready: it told systemd that it serves (Type=notify).
-        exit_code: None while it runs.
-        pid: process id.
+    `ready`: it told systemd that it serves (Type=notify). `exit_code`: None while it runs. `pid`: process id.
     """
 
     ready = False
@@ -51,12 +48,8 @@ class Daemon(Task):
 class CommandTask(Task):
     """Any other commands, one after the other.
 
-    Args:
-        machine: where.
-        commands: argument vectors, each with whether its failure is ignored.
-        env: their environment.
-        actor: who runs them.
-        unit: whose journal their output goes to.
+    `machine`: where. `commands`: argument vectors, each with whether its failure is ignored. `env`: their environment.
+    `actor`: who runs them. `unit`: whose journal their output goes to.
     """
 
     def __init__(
@@ -99,11 +92,7 @@ class CommandTask(Task):
 
 
 class Ended(Task):
-    """A program that could not be started.
-
-    Args:
-        code: exit status by which systemd says why.
-    """
+    """A program that could not be started. `code`: exit status by which systemd says why."""
 
     def __init__(self, code: int) -> None:
         self.exit_code = code

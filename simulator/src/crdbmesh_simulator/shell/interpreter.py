@@ -11,7 +11,7 @@ import re
 from collections.abc import Generator
 from dataclasses import dataclass, field
 
-from crdbmesh_simulator.shell import builtins, expand
+from crdbmesh_simulator.shell import builtins, expand, syntax
 from crdbmesh_simulator.shell.builtins import ExitError, LoopError
 from crdbmesh_simulator.shell.parser import Parser
 from crdbmesh_simulator.shell.process import (
@@ -26,21 +26,6 @@ from crdbmesh_simulator.shell.process import (
     encode,
     execute,
     os_error,
-)
-from crdbmesh_simulator.shell.syntax import (
-    AndOr,
-    Case,
-    Command,
-    For,
-    Group,
-    If,
-    IncompleteError,
-    Pipeline,
-    Redirect,
-    Script,
-    ShellSyntaxError,
-    Simple,
-    While,
 )
 
 _MAX_ROUNDS = 100_000
@@ -93,13 +78,13 @@ class Shell:
         """Run a script in this very shell, as a trap."""
         return self._text(text)
 
-    def substitute(self, script: Script) -> Generator[float, None, str]:
+    def substitute(self, script: syntax.Script) -> Generator[float, None, str]:
         """The output of a command substitution."""
         buffer = Buffer()
         self.substituted = yield from self._subshell(script, stdout=buffer)
         return decode(buffer.take()).rstrip("\n")
 
-    def _subshell(self, script: Script, **changes: Source | Sink) -> Run:
+    def _subshell(self, script: syntax.Script, **changes: Source | Sink) -> Run:
         """Run commands in a copy of this shell, in which changes stay."""
         inner = Shell(
             self.process.child(self.process.argv, env=self.process.env, **changes), self.bash, self.name,
@@ -119,7 +104,7 @@ class Shell:
             text += decode(line)
             try:
                 script = Parser(text).read_line()
-            except IncompleteError:
+            except syntax.IncompleteError:
                 continue
             text = ""
             if script:
@@ -139,7 +124,7 @@ class Shell:
             yield from body
         except ExitError as end:
             self.status = end.status
-        except ShellSyntaxError as error:
+        except syntax.ShellSyntaxError as error:
             self.process.complain(f"{self.name}: line {error.line}: {error}\n")
             self.process.system.not_known(f"shell syntax: {error}")
             self.status = 2
@@ -175,12 +160,12 @@ class Shell:
 
     # --- commands ---
 
-    def execute(self, script: Script) -> Steps:
+    def execute(self, script: syntax.Script) -> Steps:
         """Run commands one after the other."""
         for item in script:
             yield from self._and_or(item)
 
-    def _and_or(self, item: AndOr) -> Steps:
+    def _and_or(self, item: syntax.AndOr) -> Steps:
         last = len(item.items) - 1
         for number, (operator, pipeline) in enumerate(item.items):
             if (operator == "&&" and self.status != 0) or (operator == "||" and self.status == 0):
@@ -194,7 +179,7 @@ class Shell:
             if not guarded and self.status and "e" in self.options and not self.guarded:
                 raise ExitError(self.status)
 
-    def _pipeline(self, pipeline: Pipeline) -> Steps:
+    def _pipeline(self, pipeline: syntax.Pipeline) -> Steps:
         if len(pipeline.commands) == 1:
             yield from self._command(pipeline.commands[0])
         else:
@@ -202,7 +187,7 @@ class Shell:
             for number, command in enumerate(pipeline.commands):
                 buffer = Buffer()
                 stdout = self.process.stdout if number == len(pipeline.commands) - 1 else buffer
-                alone: Script = (AndOr((("", Pipeline((command,), negated=False)),)),)
+                alone: syntax.Script = (syntax.AndOr((("", syntax.Pipeline((command,), negated=False)),)),)
                 statuses.append((yield from self._subshell(alone, stdin=stdin, stdout=stdout)))
                 stdin = Source(buffer.take())
             failed = [status for status in statuses if status]
@@ -210,8 +195,8 @@ class Shell:
         if pipeline.negated:
             self.status = int(self.status == 0)
 
-    def _command(self, command: Command) -> Steps:
-        if isinstance(command, Simple):
+    def _command(self, command: syntax.Command) -> Steps:
+        if isinstance(command, syntax.Simple):
             yield from self._simple(command)
             return
         process = self.process
@@ -222,25 +207,25 @@ class Shell:
         finally:
             process.stdin, process.stdout, process.stderr = saved
 
-    def _compound(self, command: Command) -> Steps:
-        if isinstance(command, If):
+    def _compound(self, command: syntax.Command) -> Steps:
+        if isinstance(command, syntax.If):
             yield from self._if(command)
-        elif isinstance(command, While):
+        elif isinstance(command, syntax.While):
             yield from self._while(command)
-        elif isinstance(command, For):
+        elif isinstance(command, syntax.For):
             words = self.positional if command.words is None else (yield from expand.fields(self, command.words))
             for value in list(words):
                 self.variables[command.name] = value
                 if not (yield from self._round(command.body)):
                     break
-        elif isinstance(command, Case):
+        elif isinstance(command, syntax.Case):
             yield from self._case(command)
-        elif isinstance(command, Group) and command.subshell:
+        elif isinstance(command, syntax.Group) and command.subshell:
             self.status = yield from self._subshell(command.body)
-        elif isinstance(command, Group):
+        elif isinstance(command, syntax.Group):
             yield from self.execute(command.body)
 
-    def _condition(self, script: Script) -> Generator[float, None, bool]:
+    def _condition(self, script: syntax.Script) -> Generator[float, None, bool]:
         self.guarded += 1
         try:
             yield from self.execute(script)
@@ -248,7 +233,7 @@ class Shell:
             self.guarded -= 1
         return self.status == 0
 
-    def _if(self, command: If) -> Steps:
+    def _if(self, command: syntax.If) -> Steps:
         for condition, body in command.branches:
             if (yield from self._condition(condition)):
                 yield from self.execute(body)
@@ -257,7 +242,7 @@ class Shell:
         if command.otherwise is not None:
             yield from self.execute(command.otherwise)
 
-    def _while(self, command: While) -> Steps:
+    def _while(self, command: syntax.While) -> Steps:
         status = 0
         for _ in range(_MAX_ROUNDS):
             if (yield from self._condition(command.condition)) == command.until:
@@ -269,7 +254,7 @@ class Shell:
             yield _ROUND_S
         raise UnsupportedError(f"a loop of more than {_MAX_ROUNDS} rounds")
 
-    def _round(self, body: Script) -> Generator[float, None, bool]:
+    def _round(self, body: syntax.Script) -> Generator[float, None, bool]:
         """One round of a loop; whether there may be another."""
         try:
             yield from self.execute(body)
@@ -278,7 +263,7 @@ class Shell:
             return jump.again
         return True
 
-    def _case(self, command: Case) -> Steps:
+    def _case(self, command: syntax.Case) -> Steps:
         value = yield from expand.text(self, command.word)
         self.status = 0
         for patterns, body in command.branches:
@@ -287,7 +272,7 @@ class Shell:
                     yield from self.execute(body)
                     return
 
-    def _simple(self, command: Simple) -> Steps:
+    def _simple(self, command: syntax.Simple) -> Steps:
         self.line = command.line
         words = yield from expand.fields(self, command.words)
         self.substituted = 0
@@ -329,7 +314,7 @@ class Shell:
 
     # --- redirections ---
 
-    def _redirect(self, redirects: tuple[Redirect, ...]) -> Generator[float, None, bool]:
+    def _redirect(self, redirects: tuple[syntax.Redirect, ...]) -> Generator[float, None, bool]:
         """Point the streams elsewhere. False when that failed, which has been said."""
         for each in redirects:
             target = yield from expand.text(self, each.word)
@@ -348,7 +333,7 @@ class Shell:
                 return False
         return True
 
-    def _redirect_one(self, redirect: Redirect, target: str) -> None:
+    def _redirect_one(self, redirect: syntax.Redirect, target: str) -> None:
         process, operator = self.process, redirect.operator
         if operator == "<<":
             process.stdin = Source(encode(target))

@@ -5,21 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from crdbmesh_simulator.shell import syntax
 from crdbmesh_simulator.shell.process import UnsupportedError
-from crdbmesh_simulator.shell.syntax import (
-    AndOr,
-    Case,
-    Command,
-    For,
-    Group,
-    If,
-    Pipeline,
-    Redirect,
-    Script,
-    Simple,
-    While,
-    Word,
-)
 from crdbmesh_simulator.shell.words import WordReader, is_quoted
 
 _RESERVED = re.compile(
@@ -34,7 +21,7 @@ _FUNCTION = re.compile(r"([A-Za-z_][\w.-]*)[ \t]*\([ \t]*\)")
 class Parser(WordReader):
     """Reads commands, one complete line at a time, so that a script runs up to its first syntax error."""
 
-    def read_line(self) -> Script | None:
+    def read_line(self) -> syntax.Script | None:
         """The commands up to the next newline that ends a command, or None at the end."""
         self._newlines()
         if self.at_end():
@@ -55,9 +42,9 @@ class Parser(WordReader):
             if self.peek() in ")&;":
                 self.fail(self.peek())
 
-    def read_script(self, *stops: str) -> Script:
+    def read_script(self, *stops: str) -> syntax.Script:
         """Commands up to one of `stops` (reserved words, `)` or `;;`), which is not consumed."""
-        items: list[AndOr] = []
+        items: list[syntax.AndOr] = []
         while True:
             self._newlines()
             if self.at_end():
@@ -75,7 +62,7 @@ class Parser(WordReader):
         reserved = self._reserved()
         return any(stop == reserved or (stop in (")", ";;") and self.text.startswith(stop, self.at)) for stop in stops)
 
-    def _and_or(self) -> AndOr:
+    def _and_or(self) -> syntax.AndOr:
         items = [("", self._pipeline())]
         while True:
             self.skip_blanks()
@@ -87,9 +74,9 @@ class Parser(WordReader):
                 continue
             if self.peek() == "&":
                 raise UnsupportedError("a command in the background (&)")
-            return AndOr(tuple(items))
+            return syntax.AndOr(tuple(items))
 
-    def _pipeline(self) -> Pipeline:
+    def _pipeline(self) -> syntax.Pipeline:
         self.skip_blanks()
         negated = self._reserved() == "!"
         self.at += negated
@@ -97,16 +84,16 @@ class Parser(WordReader):
         while True:
             self.skip_blanks()
             if self.peek() != "|" or self.text.startswith("||", self.at):
-                return Pipeline(tuple(commands), negated)
+                return syntax.Pipeline(tuple(commands), negated)
             self.at += 1
             self._newlines()
             commands.append(self._command())
 
-    def _command(self) -> Command:
+    def _command(self) -> syntax.Command:
         self.skip_blanks()
         if self.at_end():
             self.incomplete()
-        readers: dict[str, Callable[[], Command]] = {
+        readers: dict[str, Callable[[], syntax.Command]] = {
             "if": self._if, "while": self._while, "until": self._until_loop, "for": self._for, "case": self._case,
             "{": self._group,
         }  # fmt: skip
@@ -122,14 +109,14 @@ class Parser(WordReader):
             self.at += 1
             body = self.read_script(")")
             self.at += 1
-            return Group(body, subshell=True, redirects=self._redirects())
+            return syntax.Group(body, subshell=True, redirects=self._redirects())
         return self._simple()
 
-    def _simple(self) -> Simple:
+    def _simple(self) -> syntax.Simple:
         line = self.line
-        assignments: list[tuple[str, bool, Word]] = []
-        words: list[Word] = []
-        redirects: list[Redirect] = []
+        assignments: list[tuple[str, bool, syntax.Word]] = []
+        words: list[syntax.Word] = []
+        redirects: list[syntax.Redirect] = []
         while True:
             self.skip_blanks()
             redirect = self._redirect()
@@ -146,10 +133,10 @@ class Parser(WordReader):
             words.append(self.read_word())
         if not (words or assignments or redirects):
             self.fail(self.peek())
-        return Simple(tuple(assignments), tuple(words), tuple(redirects), line)
+        return syntax.Simple(tuple(assignments), tuple(words), tuple(redirects), line)
 
-    def _redirects(self) -> tuple[Redirect, ...]:
-        found: list[Redirect] = []
+    def _redirects(self) -> tuple[syntax.Redirect, ...]:
+        found: list[syntax.Redirect] = []
         while True:
             self.skip_blanks()
             redirect = self._redirect()
@@ -157,7 +144,7 @@ class Parser(WordReader):
                 return tuple(found)
             found.append(redirect)
 
-    def _redirect(self) -> Redirect | None:
+    def _redirect(self) -> syntax.Redirect | None:
         match = _REDIRECT.match(self.text, self.at)
         if not match:
             return None
@@ -167,12 +154,12 @@ class Parser(WordReader):
         self.at = match.end()
         self.skip_blanks()
         word = self.read_word()
-        redirect = Redirect(int(match[1]) if match[1] else None, operator, word)
+        redirect = syntax.Redirect(int(match[1]) if match[1] else None, operator, word)
         if operator == "<<":
             self.pending.append((redirect, is_quoted(word)))
         return redirect
 
-    def _if(self) -> If:
+    def _if(self) -> syntax.If:
         branches = []
         while True:
             condition = self._until("then")
@@ -182,27 +169,27 @@ class Parser(WordReader):
             if word == "elif":
                 continue
             otherwise = self._until("fi") if word == "else" else None
-            return If(tuple(branches), otherwise, self._redirects())
+            return syntax.If(tuple(branches), otherwise, self._redirects())
 
-    def _until_loop(self) -> While:
+    def _until_loop(self) -> syntax.While:
         return self._while(until=True)
 
-    def _while(self, *, until: bool = False) -> While:
+    def _while(self, *, until: bool = False) -> syntax.While:
         condition = self._until("do")
         body = self._until("done")
-        return While(condition, body, until, self._redirects())
+        return syntax.While(condition, body, until, self._redirects())
 
-    def _for(self) -> For:
+    def _for(self) -> syntax.For:
         self.skip_blanks()
         match = re.compile(r"[A-Za-z_]\w*").match(self.text, self.at)
         if not match:
             self.fail(self.peek())
         self.at = match.end()
         self._newlines()
-        words: tuple[Word, ...] | None = None
+        words: tuple[syntax.Word, ...] | None = None
         if re.compile(r"in(?=[\s;]|$)").match(self.text, self.at):
             self.at += 2
-            found: list[Word] = []
+            found: list[syntax.Word] = []
             self.skip_blanks()
             while not self.at_end() and self.peek() not in "\n;":
                 found.append(self.read_word())
@@ -212,13 +199,13 @@ class Parser(WordReader):
             self.at += 1
         self._newlines()
         self._expect("do")
-        return For(match[0], words, self._until("done"), self._redirects())
+        return syntax.For(match[0], words, self._until("done"), self._redirects())
 
-    def _case(self) -> Case:
+    def _case(self) -> syntax.Case:
         self.skip_blanks()
         word = self.read_word()
         self._newlines()
-        branches: list[tuple[tuple[Word, ...], Script]] = []
+        branches: list[tuple[tuple[syntax.Word, ...], syntax.Script]] = []
         if not self.text.startswith("in", self.at):
             self.fail(self.peek())
         self.at += 2
@@ -226,7 +213,7 @@ class Parser(WordReader):
             self._newlines()
             if self._reserved() == "esac":
                 self.at += 4
-                return Case(word, tuple(branches), self._redirects())
+                return syntax.Case(word, tuple(branches), self._redirects())
             self.at += self.peek() == "("
             self.skip_blanks()
             patterns = [self.read_word()]
@@ -244,11 +231,11 @@ class Parser(WordReader):
                 self.at += 2
             branches.append((tuple(patterns), body))
 
-    def _group(self) -> Group:
+    def _group(self) -> syntax.Group:
         body = self._until("}")
-        return Group(body, subshell=False, redirects=self._redirects())
+        return syntax.Group(body, subshell=False, redirects=self._redirects())
 
-    def _until(self, word: str) -> Script:
+    def _until(self, word: str) -> syntax.Script:
         body = self.read_script(word)
         self._expect(word)
         if not body:

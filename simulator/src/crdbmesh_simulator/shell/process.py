@@ -136,11 +136,8 @@ class Tree(Protocol):
 class System(ABC):
     """What a process runs on: a host, or a container.
 
-    Attributes:
-        door: under which name what is not understood is recorded.
-        place: its name in the world's process lists.
-        files: its file tree.
-        sh: what `sh` is: `dash` or `bash`.
+    `door`: under which name what is not understood is recorded. `place`: its name in the world's process lists.
+    `files`: its file tree. `sh`: what `sh` is: `dash` or `bash`.
     """
 
     world: World

@@ -6,18 +6,8 @@ import re
 from abc import ABC, abstractmethod
 from typing import NoReturn
 
+from crdbmesh_simulator.shell import syntax
 from crdbmesh_simulator.shell.process import UnsupportedError
-from crdbmesh_simulator.shell.syntax import (
-    IncompleteError,
-    Part,
-    Redirect,
-    Script,
-    ShellSyntaxError,
-    Substitution,
-    Text,
-    Variable,
-    Word,
-)
 
 _NAME = re.compile(r"[A-Za-z_]\w*|[0-9]+|[@*#?$!-]")
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!-]")
@@ -31,7 +21,7 @@ class WordReader(ABC):
     def __init__(self, text: str, *, first_line: int = 1) -> None:
         self.text = text
         self.at = 0
-        self.pending: list[tuple[Redirect, bool]] = []
+        self.pending: list[tuple[syntax.Redirect, bool]] = []
         self._first_line = first_line
 
     @property
@@ -50,11 +40,11 @@ class WordReader(ABC):
     def fail(self, token: str) -> NoReturn:
         """Refuse the script because of what is at the position."""
         shown = "newline" if token in ("\n", "") else token
-        raise ShellSyntaxError(f"syntax error near unexpected token `{shown}'", self.line)
+        raise syntax.ShellSyntaxError(f"syntax error near unexpected token `{shown}'", self.line)
 
     def incomplete(self) -> NoReturn:
         """The script ends too early."""
-        raise IncompleteError("syntax error: unexpected end of file", self.line)
+        raise syntax.IncompleteError("syntax error: unexpected end of file", self.line)
 
     def skip_blanks(self) -> None:
         """Go over blanks, continued lines and a comment."""
@@ -71,13 +61,13 @@ class WordReader(ABC):
                 return
 
     @abstractmethod
-    def read_script(self, *stops: str) -> Script:
+    def read_script(self, *stops: str) -> syntax.Script:
         """Commands up to one of `stops`; the parser's."""
 
-    def read_word(self, *, may_be_empty: bool = False, ends: str = _ENDS) -> Word:
+    def read_word(self, *, may_be_empty: bool = False, ends: str = _ENDS) -> syntax.Word:
         """One word, as it is written."""
         start = self.at
-        parts: list[Part] = []
+        parts: list[syntax.Part] = []
         plain = ""
         while not self.at_end() and self.peek() not in ends:
             character = self.peek()
@@ -89,20 +79,20 @@ class WordReader(ABC):
                 self.at += 2
                 continue
             if plain:
-                parts.append(Text(plain, quoted=False))
+                parts.append(syntax.Text(plain, quoted=False))
                 plain = ""
             parts.extend(self._special(character))
         if plain:
-            parts.append(Text(plain, quoted=False))
+            parts.append(syntax.Text(plain, quoted=False))
         if self.at == start and not may_be_empty:
             if self.at_end():
                 self.incomplete()
             self.fail(self.peek())
         return tuple(parts)
 
-    def read_here_document(self, delimiter: Word, *, quoted: bool) -> Word:
+    def read_here_document(self, delimiter: syntax.Word, *, quoted: bool) -> syntax.Word:
         """The body of a here-document, which starts at the position."""
-        end = "".join(part.value for part in delimiter if isinstance(part, Text))
+        end = "".join(part.value for part in delimiter if isinstance(part, syntax.Text))
         body = ""
         while True:
             newline = self.text.find("\n", self.at)
@@ -115,12 +105,12 @@ class WordReader(ABC):
                 self.incomplete()
             body += line + "\n"
         if quoted:
-            return (Text(body, quoted=True),)
+            return (syntax.Text(body, quoted=True),)
         return tuple(type(self)(body, first_line=self.line).read_double(""))
 
-    def read_double(self, end: str) -> list[Part]:
+    def read_double(self, end: str) -> list[syntax.Part]:
         """What is between double quotes, up to and with `end`; a here-document's body, to its end."""
-        parts: list[Part] = []
+        parts: list[syntax.Part] = []
         plain = ""
         while self.at_end() is False or end:
             if self.at_end():
@@ -135,34 +125,34 @@ class WordReader(ABC):
                     plain += follows if follows in ("$", "`", "\\", end or "\\") else "\\" + follows
                 self.at += 2
             elif character in "$`":
-                parts.append(Text(plain, quoted=True))
+                parts.append(syntax.Text(plain, quoted=True))
                 plain = ""
                 parts.extend(self._expansion(quoted=True))
             else:
                 plain += character
                 self.at += 1
-        return [*parts, Text(plain, quoted=True)]
+        return [*parts, syntax.Text(plain, quoted=True)]
 
-    def _special(self, character: str) -> list[Part]:
+    def _special(self, character: str) -> list[syntax.Part]:
         if character == "\\":
             value = self.text[self.at + 1 : self.at + 2]
             if not value:
                 self.incomplete()
             self.at += 2
-            return [Text(value, quoted=True)]
+            return [syntax.Text(value, quoted=True)]
         if character == "'":
             end = self.text.find("'", self.at + 1)
             if end < 0:
                 self.incomplete()
             value = self.text[self.at + 1 : end]
             self.at = end + 1
-            return [Text(value, quoted=True)]
+            return [syntax.Text(value, quoted=True)]
         if character == '"':
             self.at += 1
             return self.read_double('"')
         return self._expansion(quoted=False)
 
-    def _expansion(self, *, quoted: bool) -> list[Part]:
+    def _expansion(self, *, quoted: bool) -> list[syntax.Part]:
         if self.peek() == "`" or self.text.startswith(("$((", "$'"), self.at):
             raise UnsupportedError(f"the expansion {self.text[self.at : self.at + 20]!r}")
         self.at += 1
@@ -170,37 +160,37 @@ class WordReader(ABC):
             self.at += 1
             script = self.read_script(")")
             self.at += 1
-            return [Substitution(script, quoted)]
+            return [syntax.Substitution(script, quoted)]
         if self.peek() == "{":
             self.at += 1
             return [self._braces(quoted=quoted)]
         match = _PLAIN_NAME.match(self.text, self.at)
         if not match:
-            return [Text("$", quoted)]
+            return [syntax.Text("$", quoted)]
         self.at = match.end()
-        return [Variable(match[0], "", (), quoted)]
+        return [syntax.Variable(match[0], "", (), quoted)]
 
-    def _braces(self, *, quoted: bool) -> Variable:
+    def _braces(self, *, quoted: bool) -> syntax.Variable:
         match = _NAME.match(self.text, self.at)
         if not match or (match[0] == "#" and not self.text.startswith("#}", self.at)):
             raise UnsupportedError(f"the expansion ${{{self.text[self.at : self.at + 20]}")
         self.at = match.end()
         if self.peek() == "}":
             self.at += 1
-            return Variable(match[0], "", (), quoted)
+            return syntax.Variable(match[0], "", (), quoted)
         operator = _OPERATOR.match(self.text, self.at)
         if not operator:
             raise UnsupportedError(f"the expansion ${{{match[0]}{self.text[self.at : self.at + 20]}")
         self.at = operator.end()
         if quoted and operator[0][-1] in "-=?+":
-            return Variable(match[0], operator[0], tuple(self.read_double("}")), quoted)
+            return syntax.Variable(match[0], operator[0], tuple(self.read_double("}")), quoted)
         argument = self.read_word(may_be_empty=True, ends="}")
         if self.at_end():
             self.incomplete()
         self.at += 1
-        return Variable(match[0], operator[0], argument, quoted)
+        return syntax.Variable(match[0], operator[0], argument, quoted)
 
 
-def is_quoted(word: Word) -> bool:
+def is_quoted(word: syntax.Word) -> bool:
     """Whether any part of a word was quoted."""
     return any(part.quoted for part in word)

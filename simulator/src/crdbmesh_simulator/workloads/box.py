@@ -6,15 +6,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.filesystem import Actor
-from crdbmesh_simulator.shell.process import (
-    Command,
-    NotStartedError,
-    Process,
-    Sink,
-    Source,
-    System,
-    UnsupportedError,
-)
+from crdbmesh_simulator.shell.process import Command, NotStartedError, Process, Sink, Source, System, UnsupportedError
 from crdbmesh_simulator.userland.table import COMMANDS
 from crdbmesh_simulator.workloads import dns, images, paths
 from crdbmesh_simulator.workloads.files import Files
@@ -118,10 +110,8 @@ class Box(System):
             **self.container.env,
         }
         cwd = str(self.container.spec.get("workingDir") or self.image.cwd)
-        uid, gid = self.files.identity()
-        return Process(
-            self, list(argv), env, cwd, Actor(uid, gid), Source(stdin), stdout or Sink(), stderr or Sink(), main
-        )
+        who = Actor(self.files.user, self.files.group)
+        return Process(self, list(argv), env, cwd, who, Source(stdin), stdout or Sink(), stderr or Sink(), main)
 
 
 def box_of(process: Process) -> Box:

@@ -16,7 +16,6 @@ from crdbmesh_simulator.workloads import paths
 from crdbmesh_simulator.workloads.coredns.message import (
     NOERROR,
     NXDOMAIN,
-    REFUSED,
     SERVFAIL,
     Answer,
     Question,
@@ -26,21 +25,7 @@ from crdbmesh_simulator.workloads.coredns.message import (
 from crdbmesh_simulator.workloads.coredns.resolver import exchange
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
     from crdbmesh_simulator.world import World
-
-__all__ = [
-    "NOERROR",
-    "NXDOMAIN",
-    "REFUSED",
-    "SERVFAIL",
-    "Answer",
-    "Resolv",
-    "hosts_file",
-    "lookup",
-    "resolv_conf",
-    "resolve",
-]
 
 _TIMEOUT_S = 5.0
 _ATTEMPTS = 2
@@ -63,19 +48,17 @@ class Resolv:
         return [plain, *searched] if name.count(".") >= self.ndots else [*searched, plain]
 
 
-def lookup(
-    world: World, source: Container | tuple[Cluster, Member], name: str, qtype: str = "A", *, transport: str = "UDP"
-) -> Answer:
-    """Resolve a name as the C library does in a container, or on a node: search list, then each name server.
+def lookup(world: World, source: Container, name: str, qtype: str = "A") -> Answer:
+    """Resolve a name as the C library does in a container: search list, then each name server.
 
     Takes `world.lock`. The answer's `elapsed_s` says how long it takes; nothing waits here.
     """
     with world.lock:
         config = resolv_conf(source)
-        start = _start(world, source)
+        start = paths.origin(world, source)
         spent, last = 0.0, Answer("", reason="no name server is configured")
         for candidate in config.candidates(name):
-            answer = _ask(world, start, config, Question(candidate, qtype, transport))
+            answer = _ask(world, start, config, Question(candidate, qtype))
             spent += answer.elapsed_s
             answer = dataclasses.replace(answer, elapsed_s=spent)
             if answer.found or not answer.rcode:
@@ -108,14 +91,9 @@ def hosts_file(container: Container) -> dict[str, list[str]]:
     return found
 
 
-def resolv_conf(source: Container | tuple[Cluster, Member]) -> Resolv:
-    """The resolver configuration of a container or of a node."""
-    if not isinstance(source, Container):
-        return Resolv((paths.AZURE_DNS,))
-    return _parse(source.files.get("/etc/resolv.conf", b"").decode(errors="replace"))
-
-
-def _parse(text: str) -> Resolv:
+def resolv_conf(source: Container) -> Resolv:
+    """The resolver configuration of a container."""
+    text = source.files.get("/etc/resolv.conf", b"").decode(errors="replace")
     servers: list[str] = []
     search: tuple[str, ...] = ()
     ndots = 1
@@ -130,12 +108,6 @@ def _parse(text: str) -> Resolv:
         elif words[0] == "options":
             ndots = next((int(word[6:]) for word in words if word.startswith("ndots:")), ndots)
     return Resolv(tuple(servers[:3]), search, ndots)
-
-
-def _start(world: World, source: Container | tuple[Cluster, Member]) -> paths.Origin:
-    if isinstance(source, Container):
-        return paths.origin(world, source)
-    return paths.node_origin(world, *source)
 
 
 def _ask(world: World, start: paths.Origin, config: Resolv, question: Question) -> Answer:

@@ -16,18 +16,14 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container
 
 _READ_ONLY = ("secret", "configMap", "projected", "downwardAPI")
+_FOLDERS = ("/tmp", "/etc", "/var", "/bin", "/usr/bin", "/cockroach", "/root")  # noqa: S108 - of a container
 
 
 def find_mount(container: Container, path: str) -> objects.Obj | None:
     """The volume mount that holds `path`."""
-    best: objects.Obj | None = None
-    for mount in container.spec.get("volumeMounts") or []:
-        base = str(mount["mountPath"]).rstrip("/")
-        if (path == base or path.startswith(base + "/")) and (
-            best is None or len(base) > len(str(best["mountPath"]).rstrip("/"))
-        ):
-            best = mount
-    return best
+    mounts: list[objects.Obj] = container.spec.get("volumeMounts") or []
+    fitting = [mount for mount in mounts if f"{path}/".startswith(str(mount["mountPath"]).rstrip("/") + "/")]
+    return max(fitting, key=lambda mount: len(str(mount["mountPath"]).rstrip("/")), default=None)
 
 
 def volume_identity(container: Container, path: str) -> tuple[str, ...] | None:
@@ -58,11 +54,20 @@ def volume_identity(container: Container, path: str) -> tuple[str, ...] | None:
 
 
 class Files:
-    """The file tree of a container."""
+    """The file tree of a container, for the one user that its processes have; nothing in it is a link.
+
+    `modes`: the permission bits that mounted files were given. `user`, `group`: who the container's processes are.
+    """
 
     def __init__(self, container: Container) -> None:
+        outer = container.pod["spec"].get("securityContext") or {}
+        inner = container.spec.get("securityContext") or {}
+        self.layer, self.modes = container.layer, container.modes
+        self.user = int(inner.get("runAsUser", outer.get("runAsUser")) or 0)
+        self.group = int(inner.get("runAsGroup", outer.get("runAsGroup")) or 0)
         self._container = container
-        self.layer = container.layer
+        self._fs_group = outer.get("fsGroup")
+        self._mounts = container.spec.get("volumeMounts") or []
 
     def read(self, path: str, who: Actor | None = None) -> bytes:  # noqa: ARG002 - the container has one user
         """The content of a file.
@@ -77,7 +82,8 @@ class Files:
             if self.is_dir(path):
                 raise IsADirectoryError(errno.EISDIR, "", path)
             raise FileNotFoundError(errno.ENOENT, "", path)
-        if not self.readable(path):
+        readable = 0o040 if self.owner(path) in (self.group, self._fs_group) else 0o004
+        if self.user != 0 and path in self.modes and not self.mode(path) & readable:
             raise PermissionError(errno.EACCES, "", path)
         return found
 
@@ -86,7 +92,7 @@ class Files:
         path = posixpath.normpath(path)
         content = self._find(path)
         if content is not None:
-            return Inode(0, stat.S_IFREG | self.mode(path), 0, self.group(path), 0.0, bytearray(content))
+            return Inode(0, stat.S_IFREG | self.mode(path), 0, self.owner(path), 0.0, bytearray(content))
         return Inode(0, stat.S_IFDIR | 0o755, 0, 0, 0.0) if path == "/" or self.is_dir(path) else None
 
     def stat(self, path: str, who: Actor, *, follow: bool = True) -> Inode:
@@ -98,11 +104,13 @@ class Files:
 
     def names(self, path: str, who: Actor) -> list[str]:  # noqa: ARG002 - the container has one user
         """The names in a folder, sorted."""
-        return self.entries(path)
+        base = posixpath.normpath(path).rstrip("/") + "/"
+        inside = {each[len(base) :].split("/")[0] for each in [*self._paths(), *self._bases()] if each.startswith(base)}
+        return sorted(inside)
 
     def glob(self, pattern: str, who: Actor) -> list[str]:  # noqa: ARG002 - the container has one user
         """Files that match a pattern, sorted."""
-        return fnmatch.filter(self.paths(), pattern)
+        return fnmatch.filter(self._paths(), pattern)
 
     def write(
         self,
@@ -122,8 +130,8 @@ class Files:
             return
         identity = volume_identity(self._container, path)
         if identity is None or mount.get("readOnly"):
-            raise OSError(30, "Read-only file system", path)
-        self._volume(identity)[self._inner(mount, path)] = data
+            raise OSError(errno.EROFS, "Read-only file system", path)
+        self._volume(identity)[_inner(mount, path)] = data
 
     def is_file(self, path: str) -> bool:
         """Return whether a file is there."""
@@ -132,92 +140,50 @@ class Files:
     def is_dir(self, path: str) -> bool:
         """Return whether a folder is there."""
         path = posixpath.normpath(path).rstrip("/")
-        bases = [str(mount["mountPath"]).rstrip("/") for mount in self._container.spec.get("volumeMounts") or []]
-        known = [*self.paths(), *bases, "/tmp/.", "/etc/.", "/var/.", "/bin/.", "/usr/bin/.", "/cockroach/.", "/root/."]  # noqa: S108
-        return path in bases or any(each.startswith(path + "/") for each in known)
-
-    def entries(self, folder: str) -> list[str]:
-        """The names in a folder, sorted."""
-        base = posixpath.normpath(folder).rstrip("/") + "/"
-        mounts = [str(mount["mountPath"]).rstrip("/") for mount in self._container.spec.get("volumeMounts") or []]
-        inside = [path[len(base) :].split("/")[0] for path in [*self.paths(), *mounts] if path.startswith(base)]
-        return sorted(set(inside))
-
-    def paths(self) -> list[str]:
-        """Every file."""
-        found = set(self._container.files) | set(self.layer)
-        for mount in self._container.spec.get("volumeMounts") or []:
-            base = str(mount["mountPath"]).rstrip("/")
-            identity = volume_identity(self._container, base)
-            if identity is not None:
-                sub = str(mount.get("subPath") or "")
-                for inner in self._volume(identity):
-                    if not sub:
-                        found.add(f"{base}/{inner}")
-                    elif inner == sub or inner.startswith(sub + "/"):
-                        found.add((base + inner[len(sub) :]).rstrip("/"))
-        return sorted(found)
+        known = [*self._paths(), *self._bases(), *(f"{folder}/." for folder in _FOLDERS)]
+        return path in self._bases() or any(each.startswith(path + "/") for each in known)
 
     def mode(self, path: str) -> int:
         """Permission bits as the kubelet sets them: with `fsGroup`, the group may read."""
         path = posixpath.normpath(path)
-        mode = self._container.modes.get(path, 0o644)
-        return mode | 0o440 if path in self._container.modes and self.fs_group() is not None else mode
+        mode = self.modes.get(path, 0o644)
+        return mode | 0o440 if path in self.modes and self._fs_group is not None else mode
 
-    def mounted_modes(self) -> dict[str, int]:
-        """The modes that mounted files were given."""
-        return self._container.modes
-
-    def mode_text(self, path: str) -> str:
-        """Permission bits as `ls -l` and Go write them."""
-        return stat.filemode(stat.S_IFREG | self.mode(path))
-
-    def group(self, path: str) -> int:
+    def owner(self, path: str) -> int:
         """The group that owns a file."""
-        return (self.fs_group() or 0) if posixpath.normpath(path) in self._container.modes else 0
+        return (self._fs_group or 0) if posixpath.normpath(path) in self.modes else 0
 
-    def fs_group(self) -> int | None:
-        """`fsGroup` of the pod."""
-        return (self._container.pod["spec"].get("securityContext") or {}).get("fsGroup")
+    def _paths(self) -> list[str]:
+        """Every file."""
+        found = set(self._container.files) | set(self.layer)
+        for mount in self._mounts:
+            base = str(mount["mountPath"]).rstrip("/")
+            identity = volume_identity(self._container, base)
+            sub = str(mount.get("subPath") or "")
+            for inner in self._volume(identity) if identity is not None else ():
+                if not sub or inner == sub or inner.startswith(sub + "/"):
+                    found.add(f"{base}/{inner[len(sub) :].lstrip('/')}".rstrip("/"))
+        return sorted(found)
 
-    def identity(self) -> tuple[int, int]:
-        """User and primary group of the container's processes."""
-        outer = self._container.pod["spec"].get("securityContext") or {}
-        inner = self._container.spec.get("securityContext") or {}
-        user = inner.get("runAsUser", outer.get("runAsUser"))
-        group = inner.get("runAsGroup", outer.get("runAsGroup"))
-        return int(user or 0), int(group or 0)
-
-    def readable(self, path: str) -> bool:
-        """Return whether the container's user may read a file."""
-        user, group = self.identity()
-        path = posixpath.normpath(path)
-        if user == 0 or path not in self._container.modes:
-            return True
-        mode, owner = self.mode(path), self.group(path)
-        if owner in (group, self.fs_group()):
-            return bool(mode & 0o040)
-        return bool(mode & 0o004)
+    def _bases(self) -> list[str]:
+        return [str(mount["mountPath"]).rstrip("/") for mount in self._mounts]
 
     def _find(self, path: str) -> bytes | None:
         if path in self.layer:
             return self.layer[path]
-        mount = find_mount(self._container, path)
-        if mount is not None:
-            identity = volume_identity(self._container, path)
-            if identity is not None:
-                written = self._volume(identity).get(self._inner(mount, path))
-                if written is not None:
-                    return written
-        return self._container.files.get(path)
+        mount, identity = find_mount(self._container, path), volume_identity(self._container, path)
+        written = (
+            self._volume(identity).get(_inner(mount, path)) if mount is not None and identity is not None else None
+        )
+        return self._container.files.get(path) if written is None else written
 
     def _volume(self, identity: tuple[str, ...]) -> dict[str, bytes]:
         kept = self._container.node.machine.disk.volumes.setdefault(identity, {}).setdefault("files", {})
         assert isinstance(kept, dict)
         return kept
 
-    @staticmethod
-    def _inner(mount: objects.Obj, path: str) -> str:
-        inner = path[len(str(mount["mountPath"]).rstrip("/")) :].lstrip("/")
-        sub = str(mount.get("subPath") or "").strip("/")
-        return "/".join(part for part in (sub, inner) if part)
+
+def _inner(mount: objects.Obj, path: str) -> str:
+    inner = path[len(str(mount["mountPath"]).rstrip("/")) :].lstrip("/")
+    sub = str(mount.get("subPath") or "").strip("/")
+    return "/".join(part for part in (sub, inner) if part)

@@ -31,51 +31,41 @@ class Image:
     Attributes:
         names: executables by name; all are found in the usual folders.
         entrypoint, command: what runs when the container says nothing.
-        own: executables elsewhere: full path -> name.
         sh: `bash`, `dash` or `busybox`: what `sh` is.
-        path_dirs: folders of `own` that are in the search path.
+        home: a further folder in the search path, with one executable of the same name in it; empty without one.
     """
 
     names: frozenset[str]
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
-    own: dict[str, str] = field(default_factory=dict)
     sh: str = "bash"
     cwd: str = "/"
-    path_dirs: tuple[str, ...] = ()
+    home: str = ""
     env: dict[str, str] = field(default_factory=dict)
 
     def find(self, word: str, cwd: str = "/") -> str | None:
         """The name of the executable that a command word stands for; None when the image has none."""
-        if "/" in word:
-            path = posixpath.normpath(posixpath.join(cwd, word))
-            if path in self.own:
-                return self.own[path]
-            folder, name = posixpath.split(path)
-            return name if folder in _BIN and name in self.names else None
-        if word in self.names:
-            return word
-        for folder in self.path_dirs:
-            if f"{folder}/{word}" in self.own:
-                return self.own[f"{folder}/{word}"]
-        return None
+        where = posixpath.normpath(posixpath.join(cwd, word)) if "/" in word else self.where(word)
+        folder, name = posixpath.split(where or "")
+        known = (folder == self.home and name == posixpath.basename(self.home)) or (
+            folder in _BIN and name in self.names
+        )
+        return name if name and known else None
 
     def where(self, word: str) -> str | None:
         """The full path of an executable, as `command -v` says it."""
         if "/" in word:
             return word if self.find(word) else None
-        for folder in self.path_dirs:
-            if f"{folder}/{word}" in self.own:
-                return f"{folder}/{word}"
+        if word == posixpath.basename(self.home):
+            return f"{self.home}/{word}"
         return f"/usr/bin/{word}" if word in self.names else None
 
 
 _COCKROACH = Image(
     _UBI_MINIMAL,
     entrypoint=("/cockroach/cockroach",),
-    own={"/cockroach/cockroach": "cockroach"},
     cwd="/cockroach",
-    path_dirs=("/cockroach",),
+    home="/cockroach",
     env={"COCKROACH_CHANNEL": "official-docker",
          "PATH": "/cockroach:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 )  # fmt: skip

@@ -61,12 +61,8 @@ def _matches(pattern: str, host: str) -> bool:
 def verify(pem: bytes, ca_pem: bytes, *, now: dt.datetime, usage: str, host: str | None = None) -> str | None:
     """Return why a peer that trusts `ca_pem` rejects a certificate chain; None when it accepts it.
 
-    Args:
-        pem: the leaf, then intermediates.
-        ca_pem: the trusted CAs.
-        now: the time.
-        usage: `server` or `client`, what the leaf is shown as.
-        host: the name that was dialled, for a server.
+    `pem`: the leaf, then intermediates. `ca_pem`: the trusted CAs. `now`: the time. `usage`: `server` or `client`, what
+    the leaf is shown as. `host`: the name that was dialled, for a server.
     """
     try:
         chain, roots = parse(pem), parse(ca_pem)

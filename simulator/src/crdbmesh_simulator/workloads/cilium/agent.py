@@ -32,10 +32,8 @@ _MESH_FOLDER = "/var/lib/cilium/clustermesh/"
 class CiliumAgent(datapath.Datapath):
     """A `cilium-agent` process.
 
-    Attributes:
-        config: `cilium-config` as it was when the agent started.
-        links: to the remote clusters.
-        problem: why it does not get on, or empty.
+    `config`: `cilium-config` as it was when the agent started. `links`: to the remote clusters. `problem`: why it does
+    not get on, or empty.
     """
 
     def __init__(self, container: Container) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from crdbmesh_simulator.workloads import dns, paths, trust
+from crdbmesh_simulator.workloads.coredns.message import NXDOMAIN
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container
@@ -147,7 +148,7 @@ def dial(container: Container, config: EtcdConfig, endpoint: str) -> Dialled:
         answer = dns.resolve(container.world, container, host)
         if not answer.found:
             server = answer.server.replace("#", ":") or "127.0.0.1:53"
-            why = "no such host" if answer.rcode == dns.NXDOMAIN else answer.reason or "server misbehaving"
+            why = "no such host" if answer.rcode == NXDOMAIN else answer.reason or "server misbehaving"
             return Dialled(endpoint, lookup_error=f"lookup {host} on {server}: {why}")
         addresses = tuple(answer.addresses)
     first = ""

@@ -31,12 +31,8 @@ NOT_FOUND = "cluster configuration expected to be present but not found"
 class Links(ABC):
     """The links of one program.
 
-    Args:
-        container: where the connections start.
-        say: writes to the program's log: level and message as one text, and the error.
-
-    Attributes:
-        remotes: the link to each remote cluster, by its name.
+    `container`: where the connections start. `say`: writes to the program's log: level and message as one text, and the
+    error. `remotes`: the link to each remote cluster, by its name.
     """
 
     def __init__(self, container: Container, say: Callable[[str, str], None]) -> None:

@@ -21,11 +21,8 @@ _DEADLINE = "context deadline exceeded"
 def report(container: Container, folder: str, files: Mapping[str, bytes], names: Sequence[str]) -> ExecResult:
     """Report on remote clusters. With `world.lock` held.
 
-    Args:
-        container: where the connections start.
-        folder: where the configurations are mounted.
-        files: the configurations by the name of the remote cluster.
-        names: those to report on; empty for all.
+    `container`: where the connections start. `folder`: where the configurations are mounted. `files`: the
+    configurations by the name of the remote cluster. `names`: those to report on; empty for all.
     """
     lines = [f"Found {len(files)} cluster configurations"]
     if names:

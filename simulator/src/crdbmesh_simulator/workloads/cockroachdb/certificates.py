@@ -7,6 +7,7 @@ must be 0700 at most, or 0740 when root and the process's own group own it.
 from __future__ import annotations
 
 import posixpath
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,19 +62,10 @@ def load(files: Files, folder: str, user: str, *, skip_permissions: bool = False
         raise CertificateError(f"problem with {what}: {mismatch}")
     principals = [trust.common_name(leaf), *trust.names(leaf)[0]]
     if user not in principals:
-        if user == "node":
-            raise CertificateError(
-                f"problem with {what}: server/client node certificate has principals {_quoted(principals)}, "
-                'expected "node"'
-            )
-        raise CertificateError(
-            f'problem with {what}: client certificate has principals {_quoted(principals)}, expected "{user}"'
-        )
+        kind = "server/client node" if user == "node" else "client"
+        shown = " ".join(f'"{name}"' for name in principals if name)
+        raise CertificateError(f'problem with {what}: {kind} certificate has principals [{shown}], expected "{user}"')
     return Pair(cert, key, ca)
-
-
-def _quoted(names: list[str]) -> str:
-    return "[" + " ".join(f'"{name}"' for name in names if name) + "]"
 
 
 def _read(files: Files, folder: str, name: str, missing: str) -> bytes:
@@ -93,12 +85,11 @@ def _parsed(pem: bytes, name: str) -> trust.Certificate:
 
 
 def _check_mode(files: Files, path: str) -> None:
-    mode = files.mode(path) if path in files.mounted_modes() else 0o600
-    _, group = files.identity()
-    allowed = _MAX_GROUP_MODE if files.group(path) == group else _MAX_MODE
+    mode = files.mode(path) if path in files.modes else 0o600
+    allowed = _MAX_GROUP_MODE if files.owner(path) == files.group else _MAX_MODE
     if mode & ~allowed:
-        limit = "-rwxr-----" if allowed == _MAX_GROUP_MODE else "-rwx------"
-        raise CertificateError(f"key file {path} has permissions {files.mode_text(path)}, exceeds {limit}")
+        shown, limit = (stat.filemode(stat.S_IFREG | bits) for bits in (mode, allowed))
+        raise CertificateError(f"key file {path} has permissions {shown}, exceeds {limit}")
 
 
 def check_node(pair: Pair, now: dt.datetime) -> str | None:

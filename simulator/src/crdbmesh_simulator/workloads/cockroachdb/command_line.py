@@ -25,9 +25,7 @@ class FlagError(Exception):
 class Flags:
     """Parsed flags.
 
-    Attributes:
-        values: by name; those that may be given several times keep all their values in `lists`.
-        words: what is no flag.
+    `values`: by name; those that may be given several times keep all their values in `lists`. `words`: what is no flag.
     """
 
     values: dict[str, str] = field(default_factory=dict)
@@ -63,13 +61,7 @@ def parse(words: list[str], known: Mapping[str, str]) -> Flags:
 
 
 def _take(
-    found: Flags,
-    word: str,
-    name: str,
-    given: bool,
-    value: str,
-    queue: list[str],
-    known: Mapping[str, str],
+    found: Flags, word: str, name: str, given: bool, value: str, queue: list[str], known: Mapping[str, str]
 ) -> None:
     if name not in known:
         raise FlagError(f"unknown flag: --{name}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.workloads import dns, paths
 from crdbmesh_simulator.workloads.cockroachdb import certificates
+from crdbmesh_simulator.workloads.coredns.message import NOERROR, NXDOMAIN
 from crdbmesh_simulator.workloads.service import unwrap
 
 if TYPE_CHECKING:
@@ -21,10 +22,7 @@ _DIAL_S = 5.0
 class Failed:
     """A connection that could not be made.
 
-    Attributes:
-        reason: what the client says.
-        elapsed_s: how long it took.
-        kind: `name`, `packet`, `tls` or `peer`.
+    `reason`: what the client says. `elapsed_s`: how long it took. `kind`: `name`, `packet`, `tls` or `peer`.
     """
 
     reason: str
@@ -41,7 +39,7 @@ class Peer:
     large: bool = True
 
 
-def dial(container: Container, host: str, port: int, client: Pair | None, *, plain: bool = False) -> Peer | Failed:
+def dial(container: Container, host: str, port: int, client: Pair | None) -> Peer | Failed:
     """Connect to a process's RPC or SQL port. With `world.lock` held.
 
     Args:
@@ -49,12 +47,11 @@ def dial(container: Container, host: str, port: int, client: Pair | None, *, pla
         host: name or address.
         port: the port.
         client: the client's certificate and CA; None when it does not use TLS.
-        plain: only the packet matters (the TLS session is already there).
     """
     answer = dns.resolve(container.world, container, host)
     if not answer.found:
         server = answer.server.replace("#", ":") or f"{_nameserver(container)}:53"
-        why = "no such host" if answer.rcode in (dns.NXDOMAIN, dns.NOERROR) else answer.reason or "server misbehaving"
+        why = "no such host" if answer.rcode in (NXDOMAIN, NOERROR) else answer.reason or "server misbehaving"
         if not answer.rcode:
             why = f"read udp: {why}" if "i/o timeout" not in why else "i/o timeout"
         return Failed(f"lookup {host} on {server}: {why}", answer.elapsed_s, "name")
@@ -64,8 +61,6 @@ def dial(container: Container, host: str, port: int, client: Pair | None, *, pla
         if isinstance(found, Failed):
             failed = found
             continue
-        if plain:
-            return found
         if not found.large:
             return Failed(f"dial tcp {ip}:{port}: i/o timeout", _DIAL_S, "packet")
         reason = tls(container, found.node, host, client)

@@ -40,10 +40,8 @@ class _Link:
 class CockroachNode(Service):
     """A running `cockroach start`.
 
-    Attributes:
-        settings: from the command line; None when it is wrong.
-        pair: node certificate, key and CA; None in insecure mode.
-        store: what is on its volume.
+    `settings`: from the command line; None when it is wrong. `pair`: node certificate, key and CA; None in insecure
+    mode. `store`: what is on its volume.
     """
 
     def __init__(self, container: Container) -> None:

@@ -59,8 +59,7 @@ def read(flags: Flags, container: Container, files: Files) -> Settings:
         locality = ",".join(f"{key}={value}" for key, value in command_line.locality(locality))
     stores = flags.lists.get("store") or ["/cockroach/cockroach-data"]
     path = next(
-        (part.partition("=")[2] for part in stores[0].split(",") if part.startswith("path=")),
-        stores[0].split(",")[0],
+        (part.partition("=")[2] for part in stores[0].split(",") if part.startswith("path=")), stores[0].split(",")[0]
     )
     return Settings(
         advertised=command_line.address(advertised, port, own),

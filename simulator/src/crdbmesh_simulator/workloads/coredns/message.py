@@ -21,12 +21,8 @@ class Record:
 class Question:
     """A question on its way.
 
-    Attributes:
-        name: lower case, with a final dot.
-        transport: `UDP` or `TCP`.
-        hops: how many servers have passed it on.
-        seen: the servers that have, by `id`.
-        probe: asked by the loop plugin to find out whether it comes back.
+    `name`: lower case, with a final dot. `transport`: `UDP` or `TCP`. `hops`: how many servers have passed it on.
+    `seen`: the servers that have, by `id`. `probe`: asked by the loop plugin to find out whether it comes back.
     """
 
     name: str
