@@ -25,6 +25,51 @@ def unsaid(_text: str) -> None:
     """The `Say` of callers that have nobody to tell."""
 
 
+class Wait:
+    """A wait with a deadline, which says what is awaited and what was last seen.
+
+    `awaited` is a noun phrase, `node eastus-1 Ready`; `say` is told whenever something else is seen. Once `stop` is
+    set, it ends.
+    """
+
+    def __init__(self, awaited: str, deadline_s: float, say: Say, stop: threading.Event, clock: Clock) -> None:
+        self.clock = clock
+        self.seen = ""
+        self._awaited = awaited
+        self._say = say
+        self._stop = stop
+        self._started, self._ends = clock.now(), clock.after(deadline_s)
+
+    def see(self, seen: str) -> None:
+        """Keep what is seen now."""
+        if seen != self.seen:
+            self.seen = seen
+            self._say(f"{self._awaited} (last: {seen})")
+
+    def left_s(self) -> float:
+        """Return the seconds left until the deadline."""
+        return self._ends - self.clock.now()
+
+    def pause(self, seconds: float) -> None:
+        """Pause, jittered, for no longer than is left; raises as `check` does."""
+        self.check()
+        self.clock.wait(self._stop, min(jittered(seconds), self.left_s()))
+        if self._stop.is_set():
+            self.check()
+
+    def check(self) -> None:
+        """Go on, unless the wait is over.
+
+        Raises:
+            WaitError: the deadline passed.
+            StoppedError: the operator interrupted.
+        """
+        if self.left_s() <= 0:
+            raise WaitError(self._awaited, seconds=self.clock.now() - self._started, last_seen=self.seen or "nothing")
+        if self._stop.is_set():
+            raise StoppedError(self._awaited, last_seen=self.seen or "nothing")
+
+
 def wait_until(
     probe: Callable[[], tuple[T | None, str]],
     *,
@@ -35,32 +80,19 @@ def wait_until(
     stop: threading.Event | None = None,
     clock: Clock = REAL,
 ) -> T:
-    """Call `probe` until it gives a value.
+    """Call `probe` until it gives a value; see `Wait`, which raises.
 
     `probe` gives a value, None while it has not come about, and what was seen; what it raises ends the wait. It runs
-    once more at the deadline. Pauses begin with `interval_s`, grow a little and are jittered. `awaited` is a noun
-    phrase, `node eastus-1 Ready`; `say` is told whenever something else is seen.
-
-    Raises:
-        WaitError: the deadline passed.
-        StoppedError: `stop` was set.
+    once more at the deadline. Pauses begin with `interval_s` and grow a little.
     """
-    stop = stop or threading.Event()
-    started, ends = clock.now(), clock.after(deadline_s)
+    wait = Wait(awaited, deadline_s, say, stop or threading.Event(), clock)
     pause_s = interval_s
-    told = None
     while True:
         value, seen = probe()
         if value is not None:
             return value
-        if seen != told:
-            say(f"{awaited} (last: {seen})")
-            told = seen
-        now = clock.now()
-        if now >= ends:
-            raise WaitError(awaited, seconds=now - started, last_seen=seen)
-        if clock.wait(stop, min(jittered(pause_s), ends - now)):
-            raise StoppedError(awaited, last_seen=seen)
+        wait.see(seen)
+        wait.pause(pause_s)
         pause_s = min(pause_s * _GROWTH, interval_s * _SLOWEST)
 
 

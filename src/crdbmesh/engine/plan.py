@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from crdbmesh.engine.step import Gap, Outcome, Result, Step
 from crdbmesh.errors import CrdbmeshError, PlanError
@@ -13,28 +13,11 @@ from crdbmesh.errors import CrdbmeshError, PlanError
 WORKERS = 32
 """The number of steps at once; most of them wait for Azure and for machines."""
 
+THREADS = 256
+"""The number of steps that may wait for their turn at once, each in a thread."""
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Steps in an order in which each comes after all it depends on."""
-
-    steps: tuple[Step, ...]
-
-    def __iter__(self) -> Iterator[Step]:
-        return iter(self.steps)
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def sorter(self) -> graphlib.TopologicalSorter[str]:
-        """Return a prepared sorter over the step names."""
-        sorter = graphlib.TopologicalSorter({step.name: step.after for step in self.steps})
-        sorter.prepare()
-        return sorter
-
-    def by_name(self) -> dict[str, Step]:
-        """Return the steps by name."""
-        return {step.name: step for step in self.steps}
+Plan = tuple[Step, ...]
+"""Steps in an order in which each comes after all it depends on."""
 
 
 def order(steps: Iterable[Step]) -> Plan:
@@ -57,8 +40,7 @@ def order(steps: Iterable[Step]) -> Plan:
         depth = _depths(by_name)
     except graphlib.CycleError as error:
         raise PlanError(f"steps wait for each other: {' -> '.join(error.args[1])}") from error
-    position = {step.name: index for index, step in enumerate(given)}
-    return Plan(tuple(sorted(given, key=lambda step: (depth[step.name], position[step.name]))))
+    return tuple(sorted(given, key=lambda step: depth[step.name]))
 
 
 def survey(plan: Plan, *, workers: int) -> dict[str, Gap | Result]:
@@ -67,35 +49,25 @@ def survey(plan: Plan, *, workers: int) -> dict[str, Gap | Result]:
     A step is not checked while a prerequisite has a gap, since its check would tell nothing: its gap names the
     prerequisite.
     """
-    found: dict[str, Gap | Result] = {}
-    sorter = plan.sorter()
-    steps = plan.by_name()
-    running: dict[Future[Gap | Result], str] = {}
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="survey") as pool:
-        while sorter.is_active():
-            held = {name for name, seen in found.items() if isinstance(seen, Result) and seen.outcome is Outcome.HELD}
-            for name in sorter.get_ready():
-                waits_for = [other for other in sorted(steps[name].after) if other not in held]
-                if waits_for:
-                    found[name] = Gap(f"comes after {waits_for[0]}")
-                    sorter.done(name)
-                    continue
-                running[pool.submit(_look, steps[name])] = name
-            if not running:
-                continue
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                name = running.pop(future)
-                found[name] = future.result()
-                sorter.done(name)
-    return {step.name: found[step.name] for step in plan}
+    found: dict[str, Future[Gap | Result]] = {}
+    slots = threading.BoundedSemaphore(workers)
 
+    def look(step: Step) -> Gap | Result:
+        for name in sorted(step.after):
+            before = found[name].result()
+            if isinstance(before, Gap) or before.outcome is not Outcome.HELD:
+                return Gap(f"comes after {name}")
+        with slots:
+            try:
+                return step.check() or Result(step.name, Outcome.HELD)
+            except CrdbmeshError as error:
+                return Result(step.name, Outcome.FAILED, str(error), hint=error.hint)
 
-def _look(step: Step) -> Gap | Result:
-    try:
-        gap = step.check()
-    except CrdbmeshError as error:
-        return Result(step.name, Outcome.FAILED, str(error), hint=error.hint)
-    return gap or Result(step.name, Outcome.HELD)
+    # Threads take steps in the plan's order, so the first that waits always waits for one that runs.
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="survey") as pool:
+        for step in plan:
+            found[step.name] = pool.submit(look, step)
+    return {name: future.result() for name, future in found.items()}
 
 
 def _depths(steps: Mapping[str, Step]) -> dict[str, int]:

@@ -20,7 +20,7 @@ from crdbmesh.clients.kube import compare, endpoint
 from crdbmesh.clients.kube.connection import Connection
 from crdbmesh.clients.kube.exec import execute
 from crdbmesh.clients.kube.failures import Answer
-from crdbmesh.clients.kube.watch import Wait
+from crdbmesh.clients.kube.watch import Watch
 from crdbmesh.clients.output import CommandResult
 from crdbmesh.desired import Object
 from crdbmesh.errors import KubeError
@@ -199,14 +199,7 @@ class Kube:
             KubeError: the API server refused.
         """
         path = _collection(api_version, kind, namespace or "default")
-        watch = Wait(
-            self._connection,
-            path,
-            {"fieldSelector": f"metadata.name={name}"},
-            awaited=awaited,
-            deadline_s=deadline_s,
-            say=say,
-        )
+        watch = self._watch(path, {"fieldSelector": f"metadata.name={name}"}, awaited, deadline_s, say)
         found = watch.until(lambda objects: until(objects[0] if objects else None))
         return found[0] if found else None
 
@@ -225,7 +218,7 @@ class Kube:
         """Watch the objects that a label selector selects until they are, together, as wanted. See `wait`."""
         path = _collection(api_version, kind, namespace)
         selector = {"labelSelector": labels} if labels else {}
-        return Wait(self._connection, path, selector, awaited=awaited, deadline_s=deadline_s, say=say).until(until)
+        return self._watch(path, selector, awaited, deadline_s, say).until(until)
 
     def exec(
         self,
@@ -283,6 +276,12 @@ class Kube:
         """Return the API server's version, such as `v1.36.4+k3s1`; one that is gone is given up after seconds."""
         answer = self._connection.request("GET", "/version", attempts=2, timeout_s=_VERSION_TIMEOUT_S)
         return str(answer.checked(f"{self.name}: read the version")["gitVersion"])
+
+    def _watch(
+        self, path: str, selectors: Mapping[str, str], awaited: str, deadline_s: float, say: waiting.Say
+    ) -> Watch:
+        wait = waiting.Wait(awaited, deadline_s, say, self._connection.stop, self._connection.clock)
+        return Watch(self._connection, path, selectors, wait)
 
     def _apply(self, obj: Mapping[str, Any], *, force: bool, dry_run: bool) -> Object:
         api_version, kind, namespace, name = _identity(obj)

@@ -12,11 +12,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from crdbmesh.clients import waiting
 from crdbmesh.clients.kube.connection import READ_TIMEOUT_S, TRANSIENT, Connection
 from crdbmesh.clients.kube.failures import NoAnswerError, UntrustedError
+from crdbmesh.clients.waiting import Wait
 from crdbmesh.desired import Object
-from crdbmesh.errors import KubeError, StoppedError, WaitError
+from crdbmesh.errors import KubeError
 
 Judge = Callable[[list[Object]], str | None]
 """Returns None when satisfied, else what is seen or missing."""
@@ -48,32 +48,14 @@ class _State:
             self.items[key] = item
 
 
-class Wait:
-    """One wait for a collection, or a part of it, to be as wanted.
+class Watch:
+    """A watch of a collection, or of the part of it that `selectors` select, a field or a label selector."""
 
-    `selectors` are `fieldSelector` and `labelSelector`; `say` is told whenever something else is seen.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        path: str,
-        selectors: Mapping[str, str],
-        *,
-        awaited: str,
-        deadline_s: float,
-        say: waiting.Say,
-    ) -> None:
+    def __init__(self, connection: Connection, path: str, selectors: Mapping[str, str], wait: Wait) -> None:
         self._connection = connection
         self._path = path
         self._selectors = selectors
-        self._awaited = awaited
-        self._say = say
-        self._clock = connection.clock
-        self._started = self._clock.now()
-        self._ends = self._clock.after(deadline_s)
-        self._seen = "nothing"
-        self._told: str | None = None
+        self._wait = wait
         self._failures = 0
 
     def until(self, judge: Judge) -> list[Object]:
@@ -86,43 +68,40 @@ class Wait:
             except KubeError as error:
                 if not _may_help(error):
                     raise
-                self._pause(str(error))
+                self._wait.see(str(error))
+                self._pause()
                 continue
             if self._satisfied(judge, state):
                 return state.objects()
             if state.version is None:
-                self._pause(self._seen)
-            elif self._watch(state, judge):
+                self._pause()
+            elif self._follow(state, judge):
                 return state.objects()
 
     def _list(self) -> _State:
         state = _State()
         query: dict[str, str | int] = {**self._selectors, "limit": _PAGE}
         while True:
-            timeout_s = max(1.0, min(READ_TIMEOUT_S, self._left_s()))
+            timeout_s = max(1.0, min(READ_TIMEOUT_S, self._wait.left_s()))
             answer = self._connection.request("GET", self._path, query=query, attempts=1, timeout_s=timeout_s)
             if answer.status == 404:
                 return _State()
             document = answer.checked(f"{self._connection.name}: list {self._path}")
             self._failures = 0
-            header = {
-                "apiVersion": document.get("apiVersion"),
-                "kind": str(document.get("kind", "")).removesuffix("List"),
-            }
+            kind = str(document.get("kind", "")).removesuffix("List")
             for item in document.get("items") or []:
-                state.put("ADDED", {**header, **item})
+                state.put("ADDED", {"apiVersion": document.get("apiVersion"), "kind": kind, **item})
             metadata = document.get("metadata") or {}
             if not metadata.get("continue"):
                 state.version = metadata.get("resourceVersion") or "0"
                 return state
             query["continue"] = metadata["continue"]
 
-    def _watch(self, state: _State, judge: Judge) -> bool:
+    def _follow(self, state: _State, judge: Judge) -> bool:
         """Follow changes; True once satisfied, False when it takes a new list to go on."""
         while True:
-            left_s = self._left_s()
-            if left_s <= 0:
-                raise self._late()
+            self._wait.check()
+            left_s = self._wait.left_s()
             query: dict[str, str | int] = {
                 **self._selectors,
                 "watch": "true",
@@ -131,62 +110,35 @@ class Wait:
                 "timeoutSeconds": max(1, math.ceil(min(left_s, _WATCH_S))),
             }
             # In real seconds: the server ends the watch before that.
-            silence_s = self._clock.real_s(min(left_s + 0.5, _WATCH_S + 5))
+            silence_s = self._wait.clock.real_s(max(0.5, min(left_s + 0.5, _WATCH_S + 5)))
             try:
                 with self._connection.stream(self._path, query=query, timeout_s=silence_s) as (status, lines):
-                    if status != 200:
-                        self._pause(f"{self._seen} (a watch is refused: HTTP {status})")
-                        return False
-                    for line in lines:
+                    for line in lines if status == 200 else [b"{}"]:
                         if not _apply(line, state):
-                            self._pause(self._seen)
+                            self._pause()
                             return False
                         self._failures = 0
                         if self._satisfied(judge, state):
                             return True
-                        self._check_time()
+                        self._wait.check()
             except (NoAnswerError, ValueError):
                 # Silent for too long, broken off, or cut in the middle of a line: nothing says what was missed.
-                self._pause(self._seen)
+                self._pause()
                 return False
             # What is judged may hang on more than the objects watched.
             if self._satisfied(judge, state):
                 return True
-            self._failures += 1
-            self._pause(self._seen, counts=False)
+            self._pause()
 
     def _satisfied(self, judge: Judge, state: _State) -> bool:
         seen = judge(state.objects())
-        if seen is None:
-            return True
-        self._see(seen)
-        return False
+        if seen is not None:
+            self._wait.see(seen)
+        return seen is None
 
-    def _see(self, seen: str) -> None:
-        self._seen = seen
-        if seen != self._told:
-            self._told = seen
-            self._say(f"{self._awaited} (last: {seen})")
-
-    def _pause(self, seen: str, *, counts: bool = True) -> None:
-        self._see(seen)
-        self._check_time()
-        pause_s = min(_FIRST_PAUSE_S * 1.6**self._failures, _LONGEST_PAUSE_S)
-        self._failures += counts
-        if self._clock.wait(self._connection.stop, min(waiting.jittered(pause_s), self._left_s())):
-            raise StoppedError(self._awaited, last_seen=self._seen)
-
-    def _check_time(self) -> None:
-        if self._left_s() <= 0:
-            raise self._late()
-        if self._connection.stop.is_set():
-            raise StoppedError(self._awaited, last_seen=self._seen)
-
-    def _left_s(self) -> float:
-        return self._ends - self._clock.now()
-
-    def _late(self) -> WaitError:
-        return WaitError(self._awaited, seconds=self._clock.now() - self._started, last_seen=self._seen)
+    def _pause(self) -> None:
+        self._wait.pause(min(_FIRST_PAUSE_S * 1.6**self._failures, _LONGEST_PAUSE_S))
+        self._failures += 1
 
 
 def _apply(line: bytes, state: _State) -> bool:
