@@ -24,8 +24,9 @@ from typing import Any
 
 from crdbmesh.desired import cilium, machine
 from crdbmesh.local import pki
-from crdbmesh.spec import load, versions
+from crdbmesh.spec import load
 from crdbmesh.spec.mesh import Machine, Mesh, Region
+from crdbmesh.spec.versions import NEWEST, Artifact
 
 READY_DEADLINE_S = 900.0
 KUBECONFIG = Path("/etc/rancher/k3s/k3s.yaml")
@@ -41,7 +42,7 @@ def main() -> int:
     region = mesh.all_regions()[0]
     (node,) = region.machines
     give_address(node)
-    install(region, node)
+    install(mesh, region, node)
     apply_cilium(mesh, region)
     seen = wait_ready(node.node)
     if seen is not None:
@@ -60,10 +61,10 @@ def give_address(node: Machine) -> None:
     run("ip", "link", "set", "crdbmesh0", "up")
 
 
-def install(region: Region, node: Machine) -> None:
+def install(mesh: Mesh, region: Region, node: Machine) -> None:
     """Download what is pinned, write what crdbmesh writes, and start k3s."""
-    download(versions.K3S_BINARY[platform.machine()], Path(machine.K3S_BINARY), mode=0o755)
-    download(versions.CILIUM_CHART, Path(machine.CHART), mode=0o644)
+    download(NEWEST.k3s.binary(platform.machine()), Path(machine.K3S_BINARY), mode=0o755)
+    download(NEWEST.cilium.chart, Path(machine.chart_path(mesh)), mode=0o644)
     settings = machine.k3s_config(
         region,
         node,
@@ -118,8 +119,10 @@ def wait_ready(name: str) -> str | None:
     return seen
 
 
-def download(artifact: versions.Artifact, path: Path, *, mode: int) -> None:
+def download(artifact: Artifact | None, path: Path, *, mode: int) -> None:
     """Download a pinned file; exit when its SHA-256 is not the pinned one."""
+    if artifact is None:
+        sys.exit(f"k3s is not pinned for {platform.machine()}")
     with urllib.request.urlopen(artifact.url, timeout=300) as answer:
         content: bytes = answer.read()
     if hashlib.sha256(content).hexdigest() != artifact.sha256:

@@ -12,7 +12,7 @@ from typing import Any
 import paramiko
 import pytest
 
-from crdbmesh.spec import versions
+from crdbmesh.spec.versions import NEWEST
 
 pytestmark = pytest.mark.timeout(240)
 REGIONS = ("eastus", "westus")
@@ -189,7 +189,7 @@ def test_secrets_are_mounted_read_only_and_not_for_everyone(own_pods: list[dict[
 
 def test_our_pods_images_are_exact_tags(own_pods: list[dict[str, Any]]) -> None:
     images = {container["image"] for pod in own_pods for container in pod["spec"]["containers"]}
-    assert images == {versions.COCKROACHDB_IMAGE}
+    assert images == {NEWEST.cockroachdb_image}
     for image in images:
         name, _, tag = image.rpartition(":")
         assert name.startswith("docker.io/")

@@ -17,14 +17,14 @@ from crdbmesh.clients import environment
 from crdbmesh.commands.doctor import run_doctor
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import load as config
-from crdbmesh.spec import versions
+from crdbmesh.spec.versions import NEWEST
 from crdbmesh_simulator.azure import authorization
 from crdbmesh_simulator.server import Simulator
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("the role"), pytest.mark.long]
 ROLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "examples" / "azure-role.json").read_text())
 ACTIONS: list[str] = ROLE["Actions"]
-K3S = versions.K3S_BINARY["x86_64"]
+K3S = next(filter(None, [NEWEST.k3s.binary("x86_64")]))
 
 LINKED = {
     "Microsoft.Network/virtualNetworks/peer/action",
@@ -154,7 +154,7 @@ def test_a_damaged_download_is_refused_with_its_file_and_both_checksums(damaged:
 
 
 def test_everything_that_nodes_download_is_pinned_to_a_checksum_and_comes_by_https(ground: Any, damaged: Any) -> None:
-    pinned = [*versions.K3S_BINARY.values(), versions.CILIUM_CHART]
+    pinned = [*filter(None, map(NEWEST.k3s.binary, NEWEST.k3s.sha256)), NEWEST.cilium.chart]
     for artifact in pinned:
         assert artifact.url.startswith("https://")
         assert re.fullmatch("[0-9a-f]{64}", artifact.sha256)

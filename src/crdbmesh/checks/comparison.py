@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from crdbmesh.desired import cockroach
 from crdbmesh.observe.belongings import Resource
 from crdbmesh.observe.inventory import Inventory
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Mesh, Region
 
 AGAIN = "it cannot be done in place: back up (SQL BACKUP), `crdbmesh down`, `crdbmesh up` with the new spec, restore"
-REMOVE = (
-    "decommission the CockroachDB node on it, drain and delete its Kubernetes node, delete its pod's volume claim and "
-    "its VM"
-)
-REPLACE = f"replace the machines, one at a time: {REMOVE}, run `up`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +22,19 @@ class Comparison:
     mesh: Mesh
     found: Inventory
     kept: Mesh | None
+
+    @property
+    def remove(self) -> str:
+        """The remedy that removes a machine for good."""
+        return (
+            f"decommission the CockroachDB node on it (`{cockroach.decommission(self.mesh)}`), drain and delete its "
+            "Kubernetes node, delete its pod's volume claim and its VM"
+        )
+
+    @property
+    def replace(self) -> str:
+        """The remedy that makes machines anew."""
+        return f"replace the machines, one at a time: {self.remove}, run `up`"
 
     def before(self, region: str) -> Region | None:
         """Return a region as the last `up` here kept it, or None."""

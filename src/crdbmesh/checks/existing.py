@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crdbmesh.checks import machines
+from crdbmesh.checks import disturbance, machines
 from crdbmesh.checks.comparison import AGAIN, Comparison
 from crdbmesh.checks.facts import Facts
+from crdbmesh.desired import cockroach
 from crdbmesh.errors import CloudError, ConfigError, CredentialError, Finding
 from crdbmesh.local.folder import SPEC
 from crdbmesh.observe import belongings, inventory, network
@@ -54,7 +55,7 @@ def _contradictions(facts: Facts) -> Iterator[Finding]:
     if elsewhere:
         # In the wrong group nothing would be found, and everything would seem to be new.
         return
-    for check in (_first_region, _gone_regions, _plans, machines.changed):
+    for check in (_first_region, _gone_regions, _plans, machines.changed, disturbance.disturbing):
         yield from check(compared)
 
 
@@ -143,17 +144,17 @@ def _gone_regions(compared: Comparison) -> Iterator[Finding]:
             continue
         renamed = f"; {', '.join(new)} is new, and a region cannot be renamed or moved" if new else ""
         reason = f"the mesh has machines there ({', '.join(there)}), and the spec does not list it{renamed}"
-        yield Finding("regions", name, reason, _leaving(name, first=name == _first(compared)))
+        yield Finding("regions", name, reason, _leaving(compared.mesh, name, first=name == _first(compared)))
 
 
-def _leaving(name: str, *, first: bool) -> str:
+def _leaving(mesh: Mesh, name: str, *, first: bool) -> str:
     if first:
         return f"list it again. To remove the first region: {AGAIN}"
     return (
         "list it again. To remove it: add its successor at the end of the list, run `up`; take it out of multi-region "
-        "databases (ALTER DATABASE … DROP REGION); decommission its nodes (`cockroach node decommission`), wait until "
-        f"they hold no replica; delete what carries the tag {names.TAG_REGION}={name}; then remove it from the spec, "
-        "with vnet, pods, services and cluster_id of the regions after it written out"
+        f"databases (ALTER DATABASE … DROP REGION); decommission its nodes (`{cockroach.decommission(mesh)}`), wait "
+        f"until they hold no replica; delete what carries the tag {names.TAG_REGION}={name}; then remove it from the "
+        "spec, with vnet, pods, services and cluster_id of the regions after it written out"
     )
 
 
@@ -202,7 +203,7 @@ def _kept(world: World) -> Mesh | None:
     if world.folder.read(SPEC) is None:
         return None
     try:
-        return config.mesh(config.read_file(world.folder.path / SPEC))
+        return config.mesh(config.read_kept(world.folder.path / SPEC))
     except ConfigError:
         return None
 

@@ -134,7 +134,7 @@ def _spec(facts: Facts) -> Iterator[Remark]:
     if not facts.folder.exists():
         return
     try:
-        config.mesh(config.read_file(facts.folder.path / SPEC))
+        config.mesh(config.read_kept(facts.folder.path / SPEC))
     except ConfigError as error:
         reason = f"the kept spec is invalid: {error.findings[0].reason}"
         remedy = "run `up` with --regions or --config, which replaces it"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from crdbmesh.checks.comparison import AGAIN, REMOVE, REPLACE, Comparison
+from crdbmesh.checks.comparison import AGAIN, Comparison
 from crdbmesh.errors import Finding
 from crdbmesh.observe import network
 from crdbmesh.run.world import World
@@ -35,7 +35,8 @@ def _fewer(compared: Comparison) -> Iterator[Finding]:
             f"there are more: {', '.join(more)}; they hold data, and `up` deletes nothing",
             f"put the number back; with fewer than three servers etcd does not survive the loss of one: {AGAIN}"
             if wanted < 3 <= max(numbers)
-            else f"put the number back. To remove a machine, the last first: {REMOVE}; then run `up` with one fewer",
+            else f"put the number back. To remove a machine, the last first: {compared.remove}; then run `up` with one "
+            "fewer",
         )
 
 
@@ -52,7 +53,7 @@ def _roles(compared: Comparison) -> Iterator[Finding]:
                     "machines",
                     f"{len(region.machines)} in {region.name}",
                     f"{name} is a k3s agent and cannot become a server in place",
-                    f"{REMOVE}, then run `up`, which makes it anew as a server",
+                    f"{compared.remove}, then run `up`, which makes it anew as a server",
                 )
 
 
@@ -61,16 +62,16 @@ def _sizes(compared: Comparison) -> Iterator[Finding]:
         size = str(vm.get("properties", {}).get("hardwareProfile", {}).get("vmSize", ""))
         if not size or size.lower() == machine.size.lower():
             continue
-        if why := _cannot_resize(compared.world, machine, size):
+        if why := cannot_resize(compared.world, machine, size):
             yield Finding(
                 "machines.size",
                 f"{machine.size} in {machine.region}",
                 f"{names.machine(compared.mesh.name, machine.region, machine.number)} is a {size}, and {why}",
-                f"choose a size of its kind, or {REPLACE}",
+                f"choose a size of its kind, or {compared.replace}",
             )
 
 
-def _cannot_resize(world: World, machine: Machine, size: str) -> str | None:
+def cannot_resize(world: World, machine: Machine, size: str) -> str | None:
     """Return the reason why Azure cannot resize a machine from `size`, or None.
 
     Source: learn.microsoft.com, "Change the size of a virtual machine" (temporary disk) and "VM sizes" (architecture).
@@ -111,7 +112,7 @@ def _zones(compared: Comparison) -> Iterator[Finding]:
                 "regions.zones",
                 f"{machine.zone or 'none'} for {names.machine(compared.mesh.name, machine.region, machine.number)}",
                 f"it is in {f'zone {is_in}' if is_in else 'no zone'}, and Azure does not move a VM between zones",
-                f"put `zones` back, or {REPLACE}",
+                f"put `zones` back, or {compared.replace}",
             )
 
 
@@ -138,7 +139,7 @@ def _disks(compared: Comparison) -> Iterator[Finding]:
                 "machines.disk_type",
                 wanted_type,
                 f"the disk of {name} is {kind}, and a disk's type is not changed while its machine runs",
-                f"put it back, or {REPLACE}",
+                f"put it back, or {compared.replace}",
             )
 
 

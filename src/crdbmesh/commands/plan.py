@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crdbmesh.checks import catalog as checks
+from crdbmesh.checks.disturbance import BY_HAND
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands.up import result_document
 from crdbmesh.engine import plan
@@ -15,6 +16,7 @@ from crdbmesh.errors import Finding
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
+from crdbmesh.spec.versions import outdated
 from crdbmesh.steps import catalog
 
 
@@ -50,7 +52,15 @@ class PlanResult:
                 {"step": name, "gap": found.summary} if isinstance(found, Gap) else result_document(found)
                 for name, found in self.found.items()
             ],
+            "migrations": self.migrations(),
         }
+
+    def migrations(self) -> list[dict[str, str]]:
+        """Return what the mesh has otherwise than one that is made now, and how to change it; `up` leaves it so."""
+        return [
+            {"field": f"versions.{program}", "has": has, "newest": newest, "how": BY_HAND[program]}
+            for program, has, newest in outdated(self.mesh.versions)
+        ]
 
 
 def run_plan(

@@ -10,7 +10,8 @@ from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import ABSENT, ConfigError, Finding
 from crdbmesh.local.folder import SPEC, list_meshes
 from crdbmesh.spec import load as config
-from crdbmesh.spec.mesh import Mesh
+from crdbmesh.spec.mesh import DEFAULT_NAME, Mesh
+from crdbmesh.spec.versions import NEWEST
 
 SSH_PORT = 22
 
@@ -57,6 +58,9 @@ def choose(given: Given, cloud: Cloud, root: Path) -> Mesh:
     else:
         document = {}
     overrides = given.overrides()
+    if isinstance(named := document.get("versions", {}), dict):
+        born = _born_with(given.name or document.get("name"), root)
+        overrides |= {f"versions.{program}": release for program, release in born.items() if program not in named}
     ssh = document.get("ssh", {})
     if cloud.ssh_port != SSH_PORT and isinstance(ssh, dict) and "port" not in ssh:
         overrides["ssh.port"] = cloud.ssh_port
@@ -98,6 +102,13 @@ def kept(name: str, root: Path) -> Mesh:
     return config.mesh(document)
 
 
+def _born_with(name: object, root: Path) -> dict[str, Any]:
+    """Return the versions that a mesh was made with, which hold until its spec names others; a new one's are the newest."""
+    kept = _kept_document(str(name or DEFAULT_NAME), root)
+    versions = kept["versions"] if kept else None
+    return versions if isinstance(versions, dict) else NEWEST.model_dump(mode="json")
+
+
 def _last(name: str | None, root: Path) -> dict[str, Any]:
     """Return the kept spec of the mesh, or nothing when there is none."""
     known = list_meshes(root)
@@ -109,7 +120,7 @@ def _last(name: str | None, root: Path) -> dict[str, Any]:
 
 
 def _kept_document(name: str, root: Path) -> dict[str, Any] | None:
-    return config.read_file(root / name / SPEC) if name in list_meshes(root) else None
+    return config.read_kept(root / name / SPEC) if name in list_meshes(root) else None
 
 
 def _asking_for_regions(finding: Finding) -> Finding:

@@ -60,7 +60,7 @@ def chart(mesh: Mesh, region: Region) -> Object:
     the network under all pods, which the default policy does.
     """
     spec = {
-        "chart": hosts.helm_chart_url(),
+        "chart": hosts.helm_chart_url(mesh),
         "targetNamespace": names.KUBE_SYSTEM,
         "bootstrap": True,
         "failurePolicy": "abort",

@@ -8,9 +8,10 @@ what production asks beyond them: no root client certificate in database pods, a
 from __future__ import annotations
 
 import base64
+import re
 
-from crdbmesh.desired import LABELS, Object, kube_object
-from crdbmesh.spec import names, versions
+from crdbmesh.desired import LABELS, Body, Object, kube_object
+from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh, Region
 
 APP = {"app": names.COCKROACH}
@@ -66,11 +67,15 @@ def zones(region: Region, labels: dict[str, str]) -> Object:
     return kube_object("v1", "ConfigMap", names.ZONES_CONFIGMAP, region.name, data=labels)
 
 
-def join(mesh: Mesh) -> list[str]:
-    """List the addresses a node joins by: up to two pods of every region, the same list everywhere."""
+def seeds(mesh: Mesh) -> list[str]:
+    """List the addresses by which a node joins: up to two pods of each of the first three regions.
+
+    They are asked until one answers, so more of them gain nothing (CockroachDB docs, `cockroach start`, `--join`:
+    three to five nodes).
+    """
     return [
         f"{names.cockroach_pod(region.name, ordinal)}:{names.COCKROACH_PORT}"
-        for region in mesh.all_regions()
+        for region in mesh.all_regions()[:3]
         for ordinal in range(min(2, region.replicas))
     ]
 
@@ -80,8 +85,11 @@ def init_target(mesh: Mesh) -> str:
     return f"{names.cockroach_pod(mesh.regions[0].name, 0)}:{names.COCKROACH_PORT}"
 
 
-def statefulset(mesh: Mesh, region: Region) -> Object:
+def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object:
     """Return the StatefulSet.
+
+    One that is there (`found`) keeps what it was made with as long as it serves: its list of seeds and how its pods
+    keep apart. Both would follow a mesh that grows, and to change them replaces every pod for nothing.
 
     `Parallel` is needed before initialisation (no pod is ever ready then). There is no liveness probe, as the docs
     advise: a slow node is not helped by being killed.
@@ -97,7 +105,7 @@ def statefulset(mesh: Mesh, region: Region) -> Object:
             f'--advertise-addr="$(hostname -f):{names.COCKROACH_PORT}"',
             f"--listen-addr=:{names.COCKROACH_PORT}",
             f"--http-addr=:{names.COCKROACH_HTTP_PORT}",
-            f"--join={','.join(join(mesh))}",
+            f"--join={','.join(_join(mesh, found))}",
             f'--locality="region={region.name},zone=${{zone}}"',
             f"--store={DATA}",
             f"--cache={share}",
@@ -107,7 +115,7 @@ def statefulset(mesh: Mesh, region: Region) -> Object:
     memory = f"{spec.memory_gib}Gi"
     container = {
         "name": "db",
-        "image": versions.COCKROACHDB_IMAGE,
+        "image": mesh.versions.cockroachdb_image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["/bin/bash", "-ec", f'zone="$(cat "{ZONES}/${{NODE_NAME}}")"\n{start}\n'],
         "env": [
@@ -144,7 +152,7 @@ def statefulset(mesh: Mesh, region: Region) -> Object:
         "automountServiceAccountToken": False,
         "securityContext": {**_POD_PROFILE, "fsGroupChangePolicy": "OnRootMismatch"},
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "affinity": _apart(region),
+        "affinity": _apart(region, found),
         "topologySpreadConstraints": [spread],
         "containers": [container],
         "volumes": [
@@ -171,12 +179,12 @@ def statefulset(mesh: Mesh, region: Region) -> Object:
     return kube_object("apps/v1", "StatefulSet", names.COCKROACH, region.name, labels=labels, spec=wanted)
 
 
-def client(region: Region) -> Object:
+def client(mesh: Mesh, region: Region) -> Object:
     """Return the Deployment of the client pod, for init, status and SQL: it alone has the root certificate."""
     labels = {"app": names.COCKROACH_CLIENT}
     container = {
         "name": "client",
-        "image": versions.COCKROACHDB_IMAGE,
+        "image": mesh.versions.cockroachdb_image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["sleep", "infinity"],
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
@@ -198,16 +206,42 @@ def client(region: Region) -> Object:
     )
 
 
-def _apart(region: Region) -> Object:
+def _join(mesh: Mesh, found: Body | None) -> list[str]:
+    """Return the seeds that the StatefulSet has, if one of them is a seed of the spec's too, or else the spec's."""
+    wanted = seeds(mesh)
+    containers = _pod_of(found).get("containers") or [{}]
+    match = re.search(r"--join=(\S+)", "".join(containers[0].get("command") or []))
+    kept = match[1].split(",") if match else []
+    return kept if set(kept) & set(wanted) else wanted
+
+
+def _apart(region: Region, found: Body | None) -> Object:
     term = {"labelSelector": {"matchLabels": APP}, "topologyKey": "kubernetes.io/hostname"}
-    if region.replicas <= len(region.machines):
-        return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
-    preferred = [{"weight": 100, "podAffinityTerm": term}]
-    return {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+    required = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    weighted = [{"weight": 100, "podAffinityTerm": term}]
+    preferred = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": weighted}}
+    kept = _pod_of(found).get("affinity")
+    if kept in (required, preferred):
+        return dict(kept)
+    return required if region.replicas <= len(region.machines) else preferred
+
+
+def _pod_of(found: Body | None) -> Body:
+    pod: Body = (found or {}).get("spec", {}).get("template", {}).get("spec", {})
+    return pod
 
 
 def _cpu(cpu: float) -> str:
     return f"{round(cpu * 1000)}m" if cpu != int(cpu) else str(int(cpu))
+
+
+def decommission(mesh: Mesh) -> str:
+    """Return the command, for people, that decommissions a node; it is refused without the cluster's name."""
+    first = mesh.regions[0].name
+    return (
+        f"kubectl -n {first} exec deploy/{names.COCKROACH_CLIENT} -- /cockroach/cockroach node decommission ID "
+        f"--certs-dir={CERTS} --host={names.COCKROACH_PUBLIC} --cluster-name={mesh.name}"
+    )
 
 
 def marker(region: Region, data: dict[str, str]) -> Object:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 
-from crdbmesh.desired import Object, kube_object
+from crdbmesh.desired import Body, Object, kube_object
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh, Region
 
 MAX_UPSTREAMS = 15
 """The forward plugin takes no more."""
+
+_FORWARDERS = "crdbmesh.dev/forwarders"
 
 
 def service(region: Region) -> Object:
@@ -63,10 +65,17 @@ def block(remote: Region) -> str:
 """
 
 
-def coredns(mesh: Mesh, region: Region) -> Object:
-    """Return our part of k3s's CoreDNS Deployment: a second replica, and a restart when the blocks change."""
-    wanted = forwarders(mesh, region)
-    digest = hashlib.sha256(json.dumps(wanted and wanted["data"], sort_keys=True).encode()).hexdigest()[:16]
-    template = {"metadata": {"annotations": {"crdbmesh.dev/forwarders": digest}}}
+def coredns(mesh: Mesh, region: Region, found: Body | None) -> Object:
+    """Return our part of k3s's CoreDNS Deployment (`found`): a second replica, and one restart for the first blocks.
+
+    Later blocks need none: plugin `reload` reads the Corefile and what it imports every 30 s and compares a hash of all
+    of it (coredns/coredns, plugin/reload/reload.go). Before the first ones there is nothing to disturb, and a restart
+    saves that time.
+    """
+    annotations = (found or {}).get("spec", {}).get("template", {}).get("metadata", {}).get("annotations") or {}
+    if (digest := annotations.get(_FORWARDERS)) is None:
+        wanted = forwarders(mesh, region)
+        digest = hashlib.sha256(json.dumps(wanted and wanted["data"], sort_keys=True).encode()).hexdigest()[:16]
+    template = {"metadata": {"annotations": {_FORWARDERS: digest}}}
     spec = {"replicas": min(2, len(region.machines)), "template": template}
     return kube_object("apps/v1", "Deployment", names.COREDNS, names.KUBE_SYSTEM, labels={}, spec=spec)

@@ -10,13 +10,12 @@ from typing import Any
 
 import yaml
 
-from crdbmesh.spec import addressing, names, versions
+from crdbmesh.spec import addressing, names
 from crdbmesh.spec.mesh import Machine, Mesh, Region
 
 K3S_CONFIG = "/etc/rancher/k3s/config.yaml"
 K3S_BINARY = "/usr/local/bin/k3s"
 CHARTS = "/var/lib/rancher/k3s/server/static/charts"
-CHART = f"{CHARTS}/cilium-{versions.CILIUM}.tgz"
 
 START = ("cluster-init", "server")
 """Settings that say how a node begins; k3s ignores them once it has a datastore, so they stay as they were."""
@@ -112,9 +111,14 @@ def unit_path(region: Region, machine: Machine) -> str:
     return f"/etc/systemd/system/{k3s_service(region, machine)}.service"
 
 
-def helm_chart_url() -> str:
+def chart_path(mesh: Mesh) -> str:
+    """Return the path of the Cilium chart on a server."""
+    return f"{CHARTS}/{names.CILIUM}-{mesh.versions.cilium.version}.tgz"
+
+
+def helm_chart_url(mesh: Mesh) -> str:
     """Return the URL of the Cilium chart for the helm-controller's job: the API server of the node it runs on."""
-    return f"https://%{{KUBERNETES_API}}%/static/charts/{names.CILIUM}-{versions.CILIUM}.tgz"
+    return f"https://%{{KUBERNETES_API}}%/static/charts/{names.CILIUM}-{mesh.versions.cilium.version}.tgz"
 
 
 _UNIT = """\

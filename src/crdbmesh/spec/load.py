@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from crdbmesh.errors import ABSENT, ConfigError, Finding
 from crdbmesh.spec.consistency import find_problems
 from crdbmesh.spec.mesh import Mesh
+from crdbmesh.spec.versions import RELEASE_0_1
 
 _REMEDIES = {
     "extra_forbidden": "remove it, or correct its spelling; `examples/` shows every field",
@@ -53,6 +54,15 @@ def read_file(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
         raise ConfigError.of("--config", str(path), "does not hold a mapping of fields", "see examples/ for the form")
     return loaded
+
+
+def read_kept(path: Path) -> dict[str, Any]:
+    """Return the mapping in a spec that `up` kept; a field that it lacks is what the version that made the mesh built.
+
+    Raises:
+        ConfigError: as `read_file` does.
+    """
+    return {"versions": RELEASE_0_1.model_dump(mode="json"), **read_file(path)}
 
 
 def mesh(document: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Mesh:

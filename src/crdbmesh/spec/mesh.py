@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from crdbmesh.spec import addressing, names
 from crdbmesh.spec.fields import Image, LoginName, MeshName, RegionName, Source, Zone
+from crdbmesh.spec.versions import NEWEST, Versions
+
+DEFAULT_NAME = "crdbmesh"
 
 
 class _Model(BaseModel):
@@ -137,11 +140,12 @@ class Mesh(_Model):
         allow_from: the sources that may connect from outside; by default the caller's own address; `*` means everyone.
         group: the resource group for everything, which may be shared with others.
         network, machines, ssh, cockroach: see their classes.
+        versions: what the mesh runs; by default what it was made with.
         patience: a factor for every deadline of `up`.
         tags: tags for every Azure resource, besides our own.
     """
 
-    name: MeshName = "crdbmesh"
+    name: MeshName = DEFAULT_NAME
     regions: tuple[RegionSpec, ...] = Field(min_length=1)
     allow_from: tuple[Source, ...] = ()
     group: str | None = Field(default=None, min_length=1, max_length=90, pattern=r"^[-\w._()]*[-\w_()]$")
@@ -149,6 +153,7 @@ class Mesh(_Model):
     machines: MachinesSpec = MachinesSpec()
     ssh: SSHSpec = SSHSpec()
     cockroach: CockroachSpec = CockroachSpec()
+    versions: Versions = NEWEST
     patience: float = Field(default=1.0, gt=0, le=20)
     tags: dict[str, str] = Field(default_factory=dict)
 

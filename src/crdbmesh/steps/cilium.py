@@ -74,7 +74,24 @@ class Cilium(ObjectsStep):
         return observed.read_missing(self.world, self.region)
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole chart is applied, whatever differs
-        """Apply the chart; if it is as wanted but something that it brings is gone, have it installed again."""
+        """Apply the chart; where pods run on it, in one region at a time, until its agents are ready again."""
+        if rollouts.read_missing(self.kube, "DaemonSet", names.CILIUM, names.KUBE_SYSTEM) is not None:
+            self._apply(say)
+            return
+        with self.world.turn("rollout"):
+            self._apply(say)
+            rollouts.wait(
+                self.kube,
+                "DaemonSet",
+                names.CILIUM,
+                names.KUBE_SYSTEM,
+                awaited=f"the Cilium agents of {self.region.name}",
+                deadline_s=self.world.deadline(READY_DEADLINE_S),
+                say=say,
+            )
+
+    def _apply(self, say: Say) -> None:
+        """Apply it; if it is as wanted but something that it brings is gone, have it installed again."""
         kube = self.kube
         kube.wait(
             "apiextensions.k8s.io/v1",

@@ -115,7 +115,8 @@ class Pods(ObjectsStep):
 
     def objects(self) -> list[Object]:
         """Return the StatefulSet."""
-        return [cockroach.statefulset(self.world.mesh, self.region)]
+        found = self.kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
+        return [cockroach.statefulset(self.world.mesh, self.region, found)]
 
     def check(self) -> Gap | None:
         """Refuse what a StatefulSet cannot change, and fewer pods: their data would be lost."""
@@ -182,9 +183,10 @@ class Pods(ObjectsStep):
         region, last = self.region.name, f"{names.COCKROACH}-{have - 1}"
         raise RefusedError(
             f"{region} has {have} CockroachDB pods, the spec says {wanted}: what the others hold would be lost",
-            hint=f"put the number back; or, one at a time, {last} first: `cockroach node decommission` its node, wait "
-            f"until it holds no replica, scale the StatefulSet {names.COCKROACH} of namespace {region} down by one, "
-            "delete the pod's volume claim; then run `up` with the smaller number",
+            hint=f"put the number back; or, one at a time, {last} first: decommission its node "
+            f"(`{cockroach.decommission(self.world.mesh)}`), wait until it holds no replica, scale the "
+            f"StatefulSet {names.COCKROACH} of namespace {region} down by one, delete the pod's volume claim; "
+            "then run `up` with the smaller number",
         )
 
     def _refuse_other_size(self, claim: Mapping[str, Any]) -> None:
@@ -225,7 +227,7 @@ class Client(DeploymentStep):
 
     def objects(self) -> list[Object]:
         """Return its Deployment."""
-        return [cockroach.client(self.region)]
+        return [cockroach.client(self.world.mesh, self.region)]
 
     def awaited(self) -> str:
         """Name the client pod, for messages."""

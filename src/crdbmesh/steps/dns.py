@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from crdbmesh.desired import Object, dns
+from crdbmesh.spec import names
 from crdbmesh.steps.base import DeploymentStep
 
 
@@ -15,10 +16,11 @@ class Forwarders(DeploymentStep):
     deadline_s = 600.0
 
     def objects(self) -> list[Object]:
-        """Return the NodePort Service, the server blocks, and CoreDNS's replicas and restart."""
+        """Return the NodePort Service, the server blocks, and CoreDNS's replicas."""
         mesh = self.world.mesh
         blocks = dns.forwarders(mesh, self.region)
-        return [dns.service(self.region), *([blocks] if blocks else []), dns.coredns(mesh, self.region)]
+        found = self.kube.find("apps/v1", "Deployment", names.COREDNS, names.KUBE_SYSTEM)
+        return [dns.service(self.region), *([blocks] if blocks else []), dns.coredns(mesh, self.region, found)]
 
     def awaited(self) -> str:
         """Name CoreDNS, for messages."""

@@ -12,6 +12,7 @@ from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.ssh.host import Host
 from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import azure as resources
+from crdbmesh.desired import cockroach
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import HostError, KubeError, RefusedError
@@ -163,8 +164,9 @@ class Member(MachineStep):
             raise RefusedError(
                 f"{self.machine.node} is {roles[was_server]} of k3s, the spec makes it {roles[self._is_server]}, "
                 "and k3s cannot change that",
-                hint="put the number of machines back; or decommission the CockroachDB node on it, drain and delete "
-                "its Node, delete its pod's volume claim and its VM, and run `up`: it is made anew",
+                hint="put the number of machines back; or decommission the CockroachDB node on it "
+                f"(`{cockroach.decommission(self.world.mesh)}`), drain and delete its Node, "
+                "delete its pod's volume claim and its VM, and run `up`: it is made anew",
             )
         for setting in hosts.FIXED:
             if setting in have and setting in wanted and have[setting] != wanted[setting]:

@@ -11,7 +11,7 @@ from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
-from crdbmesh.spec import versions
+from crdbmesh.spec.versions import Artifact
 from crdbmesh.steps.base import MachineStep
 
 DOWNLOAD_DEADLINE_S = 900.0
@@ -56,20 +56,22 @@ class Software(MachineStep):
         parts = (line.partition("  ") for line in said.splitlines())
         return {path.strip(): digest for digest, _, path in parts}
 
-    def _artifacts(self) -> dict[str, versions.Artifact]:
+    def _artifacts(self) -> dict[str, Artifact]:
         machine = self.world.host(self.machine).run("uname -m").stdout.strip()
-        if machine not in versions.K3S_BINARY:
+        mesh = self.world.mesh
+        k3s = mesh.versions.k3s
+        if (binary := k3s.binary(machine)) is None:
             raise RefusedError(
-                f"{self.machine.node} is {machine}; k3s is pinned for {', '.join(versions.K3S_BINARY)}",
+                f"{self.machine.node} is {machine}; k3s {k3s.version} is pinned for {', '.join(k3s.sha256)}",
                 hint="choose a VM size and image of one of these architectures",
             )
-        wanted = {hosts.K3S_BINARY: versions.K3S_BINARY[machine]}
+        wanted = {hosts.K3S_BINARY: binary}
         if self.machine in self.region.servers:
-            wanted[hosts.CHART] = versions.CILIUM_CHART
+            wanted[hosts.chart_path(mesh)] = mesh.versions.cilium.chart
         return wanted
 
 
-def _download(artifact: versions.Artifact, path: str, *, mode: str) -> str:
+def _download(artifact: Artifact, path: str, *, mode: str) -> str:
     """Return the script of a download; a second one, beside it, does not disturb what it fetches."""
     damaged = f"{artifact.url} arrived damaged: SHA-256 {artifact.sha256} expected, ${{seen%% *}} seen; it is not used"
     return "\n".join(

@@ -169,7 +169,7 @@ def plan(
         if output == "json":
             exits.print_json(found.document())
         else:
-            console.show_plan(console.make(stderr=False), mesh, found.found, catalog.place)
+            console.show_plan(console.make(stderr=False), mesh, found.found, catalog.place, found.migrations())
         raise typer.Exit(exits.FAILED if found.refused() else exits.DONE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import TextIOWrapper
 from typing import Protocol
 
@@ -144,8 +144,14 @@ def show_results(
     console.print(f"Run `{again}` again to resume from here.", markup=False)
 
 
-def show_plan(console: Console, mesh: Mesh, found: Mapping[str, Gap | Result], place: Place) -> None:
-    """Print what `up` would do, step by step, by region."""
+def show_plan(
+    console: Console,
+    mesh: Mesh,
+    found: Mapping[str, Gap | Result],
+    place: Place,
+    migrations: Iterable[Mapping[str, str]],
+) -> None:
+    """Print what `up` would do, step by step, by region; then what it leaves as it is, though newer could be had."""
     rows: dict[str, list[str]] = {}
     for step, what in found.items():
         if isinstance(what, Gap) or what.outcome is not Outcome.HELD:
@@ -167,6 +173,9 @@ def show_plan(console: Console, mesh: Mesh, found: Mapping[str, Gap | Result], p
     verb = "has" if gaps == 1 else "have"
     total = f": {gaps} of {_many(len(found), 'step')} {verb} something to do{failed}"
     console.print(Text.assemble((mesh.name, "bold"), total))
+    for one in migrations:
+        kept = f"{one['field']} stays {one['has']}; for {one['newest']}, {one['how']}"
+        console.print(kept, markup=False)
 
 
 def show_status(console: Console, health: Health) -> None:

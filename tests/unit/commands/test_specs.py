@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,8 +13,16 @@ from crdbmesh.clients.cloud import Cloud, GivenToken
 from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError
 from crdbmesh.local.folder import SPEC, LocalFolder
+from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
+from crdbmesh.spec.versions import NEWEST, RELEASE_0_1, outdated
 
+OLD = {
+    "k3s": {"version": "v1.35.1+k3s1", "sha256": {"x86_64": "0" * 64}},
+    "cilium": {"version": "1.19.0", "sha256": "1" * 64},
+    "cockroachdb": "v26.1.0",
+}
+OLDER = config.mesh({"regions": ["eastus"], "versions": OLD})
 AZURE = Cloud(name="azure", arm_url="https://arm.example", scopes=(), credential=GivenToken("t"))
 
 
@@ -44,6 +53,19 @@ def test_regions_make_a_new_spec_whatever_is_kept(tmp_path: Path) -> None:
     spec = choose(tmp_path, name="kept", regions="northeurope")
     assert [region.name for region in spec.regions] == ["northeurope"]
     assert spec.machines.per_region == 3
+
+
+def test_a_mesh_keeps_the_versions_it_was_born_with_until_its_spec_names_others(tmp_path: Path) -> None:
+    keep(tmp_path, "before")
+    assert choose(tmp_path, name="before", regions="eastus").versions == RELEASE_0_1
+    keep(tmp_path, "older", yaml.safe_dump({"versions": OLD}))
+    assert choose(tmp_path, name="older").versions == OLDER.versions
+    assert choose(tmp_path, name="older", regions="eastus,westus,northeurope").versions == OLDER.versions
+    assert choose(tmp_path, name="another", regions="eastus").versions == NEWEST
+    file = tmp_path / "mesh.yaml"
+    file.write_text("name: older\nregions: [eastus]\nversions: {cockroachdb: v26.2.9}\n")
+    assert choose(tmp_path, file=file).versions.named() == {**OLDER.versions.named(), "cockroachdb": "v26.2.9"}
+    assert [program for program, _, _ in outdated(OLDER.versions)] == ["k3s", "cilium", "cockroachdb"]
 
 
 def test_one_of_several_kept_must_be_named(tmp_path: Path) -> None:

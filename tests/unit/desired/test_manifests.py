@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from pathlib import Path
@@ -37,7 +38,7 @@ def kubernetes_objects(mesh: Mesh) -> list[dict[str, Any]]:
             *cockroach.services(region),
             cockroach.zones(region, {"eastus-1": "eastus-1"}),
             cockroach.statefulset(mesh, region),
-            cockroach.client(region),
+            cockroach.client(mesh, region),
             cockroach.marker(region, {"started": "now"}),
         ]
         forwarders = dns.forwarders(mesh, region)
@@ -142,16 +143,38 @@ def test_a_block_forwards_to_every_node_on_the_regions_own_port(mesh: Mesh) -> N
     assert block.count("{") == block.count("}") == 3
 
 
-def test_coredns_restarts_exactly_when_the_blocks_change(mesh: Mesh) -> None:
-    first = mesh.all_regions()[0]
+def test_coredns_restarts_for_its_first_blocks_and_never_again(mesh: Mesh) -> None:
     other = config.mesh({"regions": ["eastus", "westus"]})
-    assert dns.coredns(mesh, first) == dns.coredns(mesh, first)
-    assert dns.coredns(mesh, first) != dns.coredns(other, other.all_regions()[0])
+    born = dns.coredns(other, other.all_regions()[0], None)
+    assert born["spec"]["template"]["metadata"]["annotations"]
+    assert dns.coredns(mesh, mesh.all_regions()[0], born)["spec"]["template"] == born["spec"]["template"]
+    assert dns.coredns(mesh, mesh.all_regions()[0], None)["spec"]["template"] != born["spec"]["template"]
 
 
-def test_every_region_joins_by_the_same_seeds_two_a_region(mesh: Mesh) -> None:
-    seeds = cockroach.join(mesh)
+def test_pods_that_are_there_keep_their_template_while_the_mesh_grows(mesh: Mesh) -> None:
+    small = config.mesh({"regions": ["eastus"], "machines": {"per_region": 2}, "cockroach": {"replicas": 3}})
+    born = cockroach.statefulset(small, small.all_regions()[0])
+    grown = config.mesh({"regions": ["eastus", "westus"], "cockroach": {"replicas": 3}})
+    region = grown.all_regions()[0]
+    assert cockroach.statefulset(grown, region, born) == born
+    assert cockroach.statefulset(grown, region) != born
+
+
+@pytest.mark.parametrize("command", ["cockroach start", "cockroach start --join=nobody:26257 --cache=1GiB"])
+def test_a_list_of_seeds_that_names_none_of_the_mesh_is_not_kept(mesh: Mesh, command: str) -> None:
+    first = mesh.all_regions()[0]
+    wanted = cockroach.statefulset(mesh, first)
+    damaged = copy.deepcopy(wanted)
+    damaged["spec"]["template"]["spec"]["containers"][0]["command"] = ["/bin/bash", "-ec", command]
+    damaged["spec"]["template"]["spec"]["affinity"] = {}
+    assert cockroach.statefulset(mesh, first, damaged) == wanted
+
+
+def test_every_region_joins_by_the_same_seeds_two_of_each_of_the_first_three_regions(mesh: Mesh) -> None:
+    seeds = cockroach.seeds(mesh)
     assert len(seeds) == 6
+    more = config.mesh({"regions": [*(region.name for region in mesh.all_regions()), "francecentral"]})
+    assert cockroach.seeds(more) == seeds
     assert seeds[0] == "cockroachdb-0.cockroachdb.eastus.svc.cluster.local:26257"
     for region in mesh.all_regions():
         assert f"--join={','.join(seeds)}" in start_command(mesh, region.name)
@@ -172,13 +195,13 @@ def test_locality_has_region_and_zone_and_a_missing_zone_stops_the_pod(mesh: Mes
 def test_database_pods_do_not_get_the_root_client_certificate(mesh: Mesh) -> None:
     text = json.dumps(cockroach.statefulset(mesh, mesh.all_regions()[0]))
     assert names.CLIENT_SECRET not in text
-    assert names.CLIENT_SECRET in json.dumps(cockroach.client(mesh.all_regions()[0]))
+    assert names.CLIENT_SECRET in json.dumps(cockroach.client(mesh, mesh.all_regions()[0]))
 
 
 def test_pods_meet_the_restricted_profile(mesh: Mesh) -> None:
     region = mesh.all_regions()[0]
     assert cockroach.namespace(region)["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    for workload in (cockroach.statefulset(mesh, region), cockroach.client(region)):
+    for workload in (cockroach.statefulset(mesh, region), cockroach.client(mesh, region)):
         pod = workload["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

@@ -274,6 +274,9 @@ class TestIntent:
         assert file.getvalue() == "Nothing in Azure carries the tag of m.\n"
 
 
+NEWER = [{"field": "versions.cockroachdb", "has": "v26.2.5", "newest": "v26.2.9", "how": "one region at a time"}]
+
+
 def test_a_plan_is_grouped_by_region_with_gaps_and_refusals() -> None:
     target, file = screen()
     found: dict[str, Gap | Result] = {
@@ -282,7 +285,7 @@ def test_a_plan_is_grouped_by_region_with_gaps_and_refusals() -> None:
         "eastus/node1/machine": Gap("comes after eastus/network"),
         "westus/network": Result("westus/network", Outcome.HELD),
     }
-    console.show_plan(target, config.mesh({"name": "m", "regions": ["eastus"]}), found, catalog.place)
+    console.show_plan(target, config.mesh({"name": "m", "regions": ["eastus"]}), found, catalog.place, NEWER)
     assert file.getvalue().splitlines() == [
         "mesh",
         "  + group          resource group m is absent",
@@ -291,6 +294,7 @@ def test_a_plan_is_grouped_by_region_with_gaps_and_refusals() -> None:
         "      put it back",
         "  + node1/machine  comes after eastus/network",
         "m: 2 of 4 steps have something to do, 1 cannot be done",
+        "versions.cockroachdb stays v26.2.5; for v26.2.9, one region at a time",
     ]
 
 
