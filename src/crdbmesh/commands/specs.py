@@ -103,7 +103,7 @@ def kept(name: str, root: Path) -> Mesh:
 
 
 def _born_with(name: object, root: Path) -> dict[str, Any]:
-    """Return the versions that a mesh was made with, which hold until its spec names others; a new one's are the newest."""
+    """Return the versions a mesh was made with, which hold until its spec names others; a new one's are the newest."""
     kept = _kept_document(str(name or DEFAULT_NAME), root)
     versions = kept["versions"] if kept else None
     return versions if isinstance(versions, dict) else NEWEST.model_dump(mode="json")
