@@ -19,7 +19,7 @@ STATEFULSET = "/apis/apps/v1/namespaces/{0}/statefulsets/cockroachdb"
 IMAGE = "docker.io/cockroachdb/cockroach:v26.2.9"
 
 
-def command(world: Any, name: str, **document: Any) -> tuple[int, dict[str, Any]]:
+def command(world: Any, verb: str, /, **document: Any) -> tuple[int, dict[str, Any]]:
     """Run a command with a spec file, as its user does, and return its exit code and its JSON."""
     file = world.folder / "mesh.yaml"
     file.write_text(json.dumps(document))
@@ -28,9 +28,9 @@ def command(world: Any, name: str, **document: Any) -> tuple[int, dict[str, Any]
         "CRDBMESH_CLOUD": world.coordinates["cloud_file"],
         "CRDBMESH_HOME": str(world.home().path.parent),
     }
-    yes = ["--yes"] if name == "up" else []
+    yes = ["--yes"] if verb == "up" else []
     ended = subprocess.run(
-        [sys.executable, "-m", "crdbmesh", name, "--config", str(file), "--output", "json", *yes],
+        [sys.executable, "-m", "crdbmesh", verb, "--config", str(file), "--output", "json", *yes],
         env=environment,
         capture_output=True,
         text=True,
@@ -46,7 +46,7 @@ def refused(world: Any, **document: Any) -> list[dict[str, str]]:
     writes = world.writes()
     code, answer = command(world, "up", **document)
     assert code == 3, answer
-    assert command(world, "plan", **document) == (3, {**answer, "command": "plan"})
+    assert command(world, "plan", **document) == (code, answer)
     assert world.writes() == writes
     findings: list[dict[str, str]] = answer["error"]["findings"]
     return findings
@@ -84,9 +84,10 @@ def test_a_serving_mesh_grows_beside_what_runs_and_refuses_what_would_disturb_it
 
     # Who has upgraded the database by hand does not get it downgraded; who says so in the spec may go on.
     for region in ("eastus", "westus", "northeurope"):
-        patch = {"spec": {"template": {"spec": {"containers": [{"name": "db", "image": IMAGE}]}}}}
-        status, _ = world.kube(region, "PATCH", STATEFULSET.format(region), patch)
-        assert status == 200
+        _, found = world.kube(region, "GET", STATEFULSET.format(region))
+        found["spec"]["template"]["spec"]["containers"][0]["image"] = IMAGE
+        status, answer = world.kube(region, "PUT", STATEFULSET.format(region), found)
+        assert status == 200, answer
     kept = config.read_file(world.home().path / SPEC)
     (version,) = refused(world, **kept)
     assert "eastus, westus, northeurope runs v26.2.9" in version["reason"]
