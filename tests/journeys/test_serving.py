@@ -85,8 +85,9 @@ def test_a_serving_mesh_grows_beside_what_runs_and_refuses_what_would_disturb_it
     # Who has upgraded the database by hand does not get it downgraded; who says so in the spec may go on.
     for region in ("eastus", "westus", "northeurope"):
         _, found = world.kube(region, "GET", STATEFULSET.format(region))
-        found["spec"]["template"]["spec"]["containers"][0]["image"] = IMAGE
-        status, answer = world.kube(region, "PUT", STATEFULSET.format(region), found)
+        containers = [{**one, "image": IMAGE} for one in found["spec"]["template"]["spec"]["containers"]]
+        patch = {"spec": {"template": {"spec": {"containers": containers}}}}
+        status, answer = world.kube(region, "PATCH", STATEFULSET.format(region), patch)
         assert status == 200, answer
     kept = config.read_file(world.home().path / SPEC)
     (version,) = refused(world, **kept)
