@@ -14,14 +14,16 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import Any
+from typing import Any, NoReturn
 
-from tests.soak import commands, seeds
+from tests.soak import commands, crowded, seeds
 
 
 def main() -> None:
     """Run the seeds and print a line for each that did not end well, then the sum."""
     options = _options()
+    if options.world:
+        _world(options)
     chosen = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
     commands.preload()
     started = time.monotonic()
@@ -51,6 +53,28 @@ def main() -> None:
     sys.exit(0 if all(one.good for one in outcomes) else 1)
 
 
+def _world(options: argparse.Namespace) -> NoReturn:
+    """Run the seeds in which other people live beside the mesh."""
+    chosen = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
+    commands.preload()
+    outcomes: list[crowded.Outcome] = []
+    with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("fork")) as pool:
+        for future in as_completed([pool.submit(crowded.run, seed, scale=options.scale) for seed in chosen]):
+            outcomes.append(one := future.result())
+            if not one.good or options.verbose or options.seed is not None:
+                notes = "".join(f"\n    {note}" for note in one.notes)
+                verdict = "good" if one.good else "BAD"
+                sys.stderr.write(f"seed {one.seed}: {verdict}, {one.runs} runs, {one.seconds:.0f} s{notes}\n")
+                sys.stderr.flush()
+    sys.stdout.write(
+        f"world: seeds={len(outcomes)} converged={sum(one.converged for one in outcomes)} "
+        f"foreign_lost={sum(one.foreign_lost for one in outcomes)} "
+        f"secrets_lost={sum(one.secrets_lost for one in outcomes)} "
+        f"wrong_world_writes={sum(one.wrong_writes for one in outcomes)}\n"
+    )
+    sys.exit(0 if all(one.good for one in outcomes) else 1)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=200, help="how many (default 200)")
@@ -58,6 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="just this one, told in full")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, help="how many at once (default: cores)")
     parser.add_argument("--scale", type=float, default=300, help="simulated seconds per real second (default 300)")
+    parser.add_argument("--world", action="store_true", help="other people live beside the mesh, instead of faults")
     parser.add_argument("--verbose", action="store_true", help="tell of every seed")
     return parser.parse_args()
 
