@@ -70,7 +70,7 @@ class People:
         return made
 
     def change(self, path: str, edit: Callable[[dict[str, Any]], None], holds: dict[str, Any]) -> None:
-        """Read one of the mesh's resources, change it and write it back, as the portal does; skip one that is absent."""
+        """Read one of the mesh's resources, change it and write it back, as the portal does, if it is there."""
         status, body = self.doors.arm("GET", path)
         if status != 200 or body["properties"].get("provisioningState") != "Succeeded":
             return
