@@ -13,10 +13,10 @@ full pace, looks, and sleeps again for what is left.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import threading
 import time
+from collections.abc import Iterator
 
 from crdbmesh_simulator.load import Address, Load
 
@@ -24,6 +24,8 @@ _LOOK_S = 0.002
 """For so many real seconds the time stands still after a look."""
 _REST_S = 0.004
 """Nobody who waits looks more often than this."""
+_COARSE = 3.0
+"""A coarse wait, when the clock goes slowly, rests up to so many times as long as all of it takes at full pace."""
 _COMPUTING_PACE = 15.0
 _COMPUTING_PART = 1 / 12
 """What a second of computing counts, in simulated seconds: the larger of these, the second being a part of the pace."""
@@ -78,25 +80,42 @@ class Clock:
         """Wait for `simulated_s` simulated seconds; a negative time is none."""
         self.wait(threading.Event(), simulated_s)
 
-    def wait(self, event: threading.Event, simulated_s: float) -> bool:
-        """Wait until `event` is set, or `simulated_s` simulated seconds have passed; whether it is set."""
-        until = self.now() + simulated_s
-        while (left_s := until - self.now()) > 0:
-            if event.wait(self.rest_s(left_s)):
-                return True
-        return event.is_set()
+    def wait(self, event: threading.Event, simulated_s: float, *, coarse: bool = False) -> bool:
+        """Wait until `event` is set, or `simulated_s` simulated seconds have passed; whether it is set.
 
-    async def pause(self, simulated_s: float) -> None:
-        """Wait, in an event loop, for `simulated_s` simulated seconds; a negative time is none."""
-        await self.wait_in_loop(asyncio.Event(), simulated_s)
+        Args:
+            event: what ends the wait early.
+            simulated_s: how long it lasts at most.
+            coarse: the wait may last some times as long, for whoever only wants to look now and then: it costs less.
+        """
+        return any(event.wait(rest_s) for rest_s in self._rests(simulated_s, coarse=coarse)) or event.is_set()
 
-    async def wait_in_loop(self, event: asyncio.Event, simulated_s: float) -> bool:
+    async def pause(self, simulated_s: float, *, coarse: bool = False) -> None:
+        """`sleep`, in an event loop; coarse as in `wait`."""
+        for rest_s in self._rests(simulated_s, coarse=coarse):
+            await asyncio.sleep(rest_s)
+
+    async def wait_in_loop(self, event: asyncio.Event, simulated_s: float, *, coarse: bool = False) -> bool:
         """`wait`, in an event loop."""
-        until = self.now() + simulated_s
-        while (left_s := until - self.now()) > 0 and not event.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), self.rest_s(left_s))
+        waiter = asyncio.ensure_future(event.wait())
+        try:
+            for rest_s in self._rests(simulated_s, coarse=coarse):
+                if event.is_set():
+                    break
+                await asyncio.wait([waiter], timeout=rest_s)
+        finally:
+            waiter.cancel()
         return event.is_set()
+
+    def _rests(self, simulated_s: float, *, coarse: bool) -> Iterator[float]:
+        """The real seconds to rest before each look at the clock, until `simulated_s` simulated ones have passed."""
+        until = self.now() + simulated_s
+        rests = 0
+        while (left_s := until - self.now()) > 0:
+            if coarse and rests:
+                left_s = simulated_s * min(left_s / max(simulated_s - left_s, simulated_s / _COARSE), _COARSE)
+            rests += 1
+            yield self.rest_s(left_s)
 
     def meet(self, peer: Address) -> None:
         """Take note that somebody asks the world for something, and of the process that does.

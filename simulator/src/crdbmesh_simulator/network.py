@@ -6,7 +6,6 @@ documentation of virtual network routing, peering and network security groups. A
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -209,14 +208,16 @@ class Network:
             properties = peering["properties"]
             if properties["peeringState"] == "Connected" and properties["allowVirtualNetworkAccess"]:
                 texts += properties["remoteAddressSpace"]["addressPrefixes"]
-        networks: list[firewall.Network] = [ipaddress.ip_network(text) for text in texts]
-        return [*networks, ipaddress.ip_network(firewall.LOAD_BALANCER)]
+        networks: list[firewall.Network] = [firewall.parse_network(text) for text in texts]
+        return [*networks, firewall.parse_network(str(firewall.LOAD_BALANCER))]
 
 
 def _packet(source: str, destination: str, port: int, protocol: str) -> firewall.Packet:
-    return firewall.Packet(ipaddress.ip_address(source), ipaddress.ip_address(destination), port, protocol.capitalize())
+    return firewall.Packet(
+        firewall.parse_address(source), firewall.parse_address(destination), port, protocol.capitalize()
+    )
 
 
 def _inside(ip: str, space: dict[str, Any]) -> bool:
-    address = ipaddress.ip_address(ip)
-    return any(address in ipaddress.ip_network(prefix) for prefix in space["addressPrefixes"])
+    address = firewall.parse_address(ip)
+    return any(address in firewall.parse_network(prefix) for prefix in space["addressPrefixes"])

@@ -7,10 +7,10 @@ NodePorts lead to programs that speak no protocol of their own here, and stay cl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
+from crdbmesh_simulator import doors
 from crdbmesh_simulator.workloads import objects, paths
 from crdbmesh_simulator.workloads.coredns import wire
 from crdbmesh_simulator.workloads.coredns.message import Answer, Question, Record, absolute
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
     from crdbmesh_simulator.world import World
 
-T = TypeVar("T")
 _LOOK_S = 5.0
-_CALL_S = 20.0
 _IDLE_S = 10.0
 _ANSWER_S = 5.0
 _MOST_TARGETS = 20
@@ -31,93 +29,34 @@ _MOST_TARGETS = 20
 _Key = tuple[str, str, str, int, str]
 
 
-class NodePorts:
-    """All DNS doors of a world.
-
-    Args:
-        loop: the running loop on which they are served; `start`, `stop` and `tick` are called from other threads.
-    """
+class NodePorts(doors.Doors[_Key]):
+    """All DNS doors of a world."""
 
     def __init__(self, world: World, loop: asyncio.AbstractEventLoop) -> None:
-        self._world = world
-        self._loop = loop
-        self._doors: dict[_Key, _Door] = {}
-        self._refused: set[_Key] = set()
-        self._executor = ThreadPoolExecutor(max_workers=4, thread_name_prefix="dns")
-        self._keeper: asyncio.Task[None] | None = None
-        self._stopping = asyncio.Event()
-        self._busy = asyncio.Lock()
+        super().__init__(world, loop, name="dns", threads=4, look_s=_LOOK_S)
 
-    def start(self) -> None:
-        """Look after the doors from now on."""
-        self._call(self._start())
+    def make(self, key: _Key, cluster: Cluster, member: Member) -> _Door:
+        """The door of a NodePort."""
+        return _Door(self.world, self.executor, cluster, member, key)
 
-    def stop(self) -> None:
-        """Close every door."""
-        self._call(self._stop())
-        self._executor.shutdown(wait=True)
-
-    def tick(self) -> None:
-        """Open and close doors at once, as the world now asks."""
-        self._call(self._look())
-
-    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_S)
-
-    async def _start(self) -> None:
-        self._keeper = asyncio.ensure_future(self._keep())
-
-    async def _stop(self) -> None:
-        self._stopping.set()
-        if self._keeper is not None:
-            await self._keeper
-        async with self._busy:
-            for door in self._doors.values():
-                await door.close()
-            self._doors.clear()
-
-    async def _keep(self) -> None:
-        while not self._stopping.is_set():
-            await self._look()
-            await self._world.clock.wait_in_loop(self._stopping, _LOOK_S)
-
-    async def _look(self) -> None:
-        async with self._busy:
-            wanted = await self._loop.run_in_executor(self._executor, self._wanted)
-            for key in [key for key in self._doors if key not in wanted]:
-                await self._doors.pop(key).close()
-            self._refused &= set(wanted)
-            for key, (cluster, member) in wanted.items():
-                if key in self._doors or key in self._refused:
-                    continue
-                door = _Door(self._world, self._executor, cluster, member, key)
-                try:
-                    await door.open()
-                except OSError as error:
-                    await door.close()
-                    self._refused.add(key)
-                    self._world.not_known("dns", f"cannot listen at {key[2]}:{key[3]}: {error}")
-                    continue
-                self._doors[key] = door
-
-    def _wanted(self) -> dict[_Key, tuple[Cluster, Member]]:
-        world = self._world
+    def wanted(self) -> dict[_Key, tuple[Cluster, Member]]:
+        """One for each node's public address and NodePort that leads to a CoreDNS."""
+        world = self.world
         found: dict[_Key, tuple[Cluster, Member]] = {}
-        with world.lock:
-            for cluster in world.clusters:
-                ports = _node_ports(cluster)
-                for member in cluster.members.values() if ports else ():
-                    if world.machines.get(member.machine.key) is not member.machine:
-                        continue
-                    address = world.network.public_ip(member.machine)
-                    own = world.network.private_ip(member.machine)
-                    if address is None or own is None:
-                        continue
-                    start = paths.node_origin(world, cluster, member)
-                    for port, protocol in ports:
-                        reached = paths.reach(world, start, own, port, protocol)
-                        if not isinstance(reached, str) and isinstance(reached.program, CoreDNS):
-                            found[cluster.uid, member.node_name, address, port, protocol] = (cluster, member)
+        for cluster in world.clusters:
+            ports = _node_ports(cluster)
+            for member in cluster.members.values() if ports else ():
+                if world.machines.get(member.machine.key) is not member.machine:
+                    continue
+                address = world.network.public_ip(member.machine)
+                own = world.network.private_ip(member.machine)
+                if address is None or own is None:
+                    continue
+                start = paths.node_origin(world, cluster, member)
+                for port, protocol in ports:
+                    reached = paths.reach(world, start, own, port, protocol)
+                    if not isinstance(reached, str) and isinstance(reached.program, CoreDNS):
+                        found[cluster.uid, member.node_name, address, port, protocol] = (cluster, member)
         return found
 
 

@@ -83,7 +83,7 @@ class _Door:
             await asyncio.sleep(_JOIN_REAL_S)
 
     def _tick_until(self, stop: threading.Event) -> None:
-        while not self._world.clock.wait(stop, _TICK_S):
+        while not self._world.clock.wait(stop, _TICK_S, coarse=True):
             try:
                 self._subscription.tick()
             except Exception:  # noqa: BLE001 - the other machines go on

@@ -6,6 +6,7 @@ service tags match as in the documentation of security rules. Source ports are t
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from crdbmesh_simulator import tables
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+parse_address = functools.lru_cache(maxsize=4096)(ipaddress.ip_address)
+parse_network = functools.lru_cache(maxsize=1024)(ipaddress.ip_network)
 
 EPHEMERAL_PORT = 49152
 LOAD_BALANCER = ipaddress.ip_address("168.63.129.16")
@@ -57,6 +61,7 @@ def judge(rules: Iterable[dict[str, Any]], packet: Packet, direction: str, virtu
     return Verdict(allowed=False, rule="no rule")
 
 
+@functools.lru_cache(maxsize=1024)
 def is_tag(text: str) -> bool:
     """Whether this is a service tag, a regional one included."""
     name = text.lower()
@@ -102,7 +107,7 @@ def _has_address(prefix: str, address: Address, virtual_network: list[Network]) 
     if "-" in prefix:
         low, _, high = prefix.partition("-")
         return int(ipaddress.ip_address(low.strip())) <= int(address) <= int(ipaddress.ip_address(high.strip()))
-    return _inside(address, [ipaddress.ip_network(prefix, strict=False)])
+    return _inside(address, [parse_network(prefix, strict=False)])
 
 
 def _inside(address: Address, networks: Iterable[Network]) -> bool:

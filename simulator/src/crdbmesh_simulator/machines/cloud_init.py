@@ -221,7 +221,7 @@ class CloudInit:
             self._warn(f"Unhandled non-multipart (text/x-not-multipart) userdata: '{text[:24]!r}...'")
             return
         try:
-            document = yaml.safe_load(text)
+            document = yaml.load(text, Loader=yaml.CSafeLoader)
         except yaml.YAMLError as error:
             self._warn(f"Failed loading yaml blob. Invalid format at {str(error).splitlines()[0]}")
             return

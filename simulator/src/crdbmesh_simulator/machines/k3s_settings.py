@@ -133,7 +133,7 @@ def _files(files: FileSystem, path: str, *, required: bool) -> dict[str, list[st
     paths += sorted(files.glob(f"{path}.d/*.yaml", root) + files.glob(f"{path}.d/*.yml", root), key=posixpath.basename)
     for each in paths:
         try:
-            document = yaml.safe_load(files.read(each, root))
+            document = yaml.load(files.read(each, root), Loader=yaml.CSafeLoader)
         except yaml.YAMLError as error:
             raise SettingsError(f"yaml: {str(error).splitlines()[0]}") from None
         if document is None:

@@ -102,7 +102,7 @@ class Hosts:
     async def _serve(self) -> None:
         ticks = 0
         while not self._stopping.is_set():
-            await self._world.clock.pause(_TICK_S)
+            await self._world.clock.pause(_TICK_S, coarse=True)
             now = self._world.clock.now()
             with self._world.lock:
                 systems = list(self._systems.values())

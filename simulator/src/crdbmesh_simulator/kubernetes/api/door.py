@@ -16,11 +16,11 @@ import ssl
 import tempfile
 import weakref
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from crdbmesh_simulator import doors
 from crdbmesh_simulator.kubernetes.api.handler import Handler
 from crdbmesh_simulator.kubernetes.api.negotiation import BODY_LIMIT
 
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
     from crdbmesh_simulator.world import World
 
-T = TypeVar("T")
 PORT = 6443
 _LOOK_S = 2.0
-_CALL_S = 20.0
 _BACKLOG = 128
 _HANDSHAKE_S = 20.0
 _GOODBYE_S = 0.2
@@ -45,91 +43,30 @@ _SERVICE_NAMES = (
 _Key = tuple[str, str, float, str]
 
 
-class KubeDoors:
+class KubeDoors(doors.Doors[_Key]):
     """All Kubernetes doors of a world.
 
     Args:
-        loop: the running loop on which the doors are served; `start`, `stop` and `tick` are called from other threads.
         port: where every server listens.
     """
 
     def __init__(self, world: World, loop: asyncio.AbstractEventLoop, *, port: int = PORT) -> None:
-        self._world = world
-        self._loop = loop
+        super().__init__(world, loop, name="kube", threads=16, look_s=_LOOK_S)
         self._port = port
-        self._doors: dict[_Key, Door] = {}
-        self._refused: set[_Key] = set()
-        self._executor = ThreadPoolExecutor(max_workers=16, thread_name_prefix="kube")
-        self._keeper: asyncio.Task[None] | None = None
-        self._busy = asyncio.Lock()
-        self._stopping = asyncio.Event()
 
-    def start(self) -> None:
-        """Look after the doors from now on."""
-        self._call(self._start())
+    def make(self, key: _Key, cluster: Cluster, member: Member) -> Door:
+        """The door of a server."""
+        return Door(self.world, Handler(self.world, cluster, member, self.executor), key[3], self._port)
 
-    def stop(self) -> None:
-        """Close every door."""
-        self._call(self._stop())
-        self._executor.shutdown(wait=True)
-
-    def tick(self) -> None:
-        """Open and close doors at once, as the world now asks."""
-        self._call(self._look())
-
-    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_S)
-
-    async def _start(self) -> None:
-        await self._look()
-        self._keeper = asyncio.ensure_future(self._keep())
-
-    async def _keep(self) -> None:
-        while not self._stopping.is_set():
-            await self._world.clock.wait_in_loop(self._stopping, _LOOK_S)
-            await self._look()
-
-    async def _stop(self) -> None:
-        self._stopping.set()
-        if self._keeper is not None:
-            await self._keeper
-        async with self._busy:
-            await asyncio.gather(*(door.close() for door in self._doors.values()))
-            self._doors.clear()
-
-    async def _look(self) -> None:
-        async with self._busy:
-            wanted = await self._loop.run_in_executor(self._executor, self._wanted)
-            gone = [key for key in self._doors if key not in wanted]
-            await asyncio.gather(*(self._doors.pop(key).close() for key in gone))
-            self._refused &= set(wanted)
-            for key, (cluster, member) in wanted.items():
-                if key not in self._doors and key not in self._refused:
-                    await self._open(key, cluster, member)
-
-    async def _open(self, key: _Key, cluster: Cluster, member: Member) -> None:
-        handler = Handler(self._world, cluster, member, self._executor)
-        door = Door(self._world, handler, key[3], self._port)
-        try:
-            await door.open()
-        except OSError as error:
-            self._refused.add(key)
-            self._world.not_known("kube", f"cannot listen at {key[3]}:{self._port}: {error}")
-            return
-        self._doors[key] = door
-
-    def _wanted(self) -> dict[_Key, tuple[Cluster, Member]]:
-        world = self._world
+    def wanted(self) -> dict[_Key, tuple[Cluster, Member]]:
+        """One for each server that runs on a machine with a public address."""
         found: dict[_Key, tuple[Cluster, Member]] = {}
-        with world.lock:
-            for cluster in world.clusters:
-                for member in cluster.servers():
-                    if not member.running or world.machines.get(member.machine.key) is not member.machine:
-                        continue
-                    address = world.network.public_ip(member.machine)
+        for cluster in self.world.clusters:
+            for member in cluster.servers():
+                if member.running and self.world.machines.get(member.machine.key) is member.machine:
+                    address = self.world.network.public_ip(member.machine)
                     if address is not None:
-                        key = (cluster.uid, member.node_name, member.joined_at, address)
-                        found[key] = (cluster, member)
+                        found[cluster.uid, member.node_name, member.joined_at, address] = (cluster, member)
         return found
 
 

@@ -6,6 +6,7 @@ a tuple of FieldsV1 path elements: `f:<field>`, `k:<keys of an associative list'
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from crdbmesh_simulator.kubernetes.api.schema import ANY, Type
 Path = tuple[str, ...]
 FieldSet = frozenset[Path]
 _ABSENT = object()
+_MOST_DECODED = 4096
+_DECODED: dict[int, tuple[Mapping[str, Any], FieldSet]] = {}
+"""What was decoded lately, by identity, which is safe as long as it is held here."""
 
 
 class TypedError(Exception):
@@ -41,11 +45,18 @@ def exclude(paths: Iterable[Path], ignored: Iterable[Path]) -> set[Path]:
     return {path for path in paths if not any(path[: len(prefix)] == prefix for prefix in prefixes)}
 
 
-def decode(fields: Mapping[str, Any]) -> set[Path]:
-    """FieldsV1 as a set of paths."""
+def decode(fields: Mapping[str, Any]) -> FieldSet:
+    """FieldsV1, which nobody changes in place, as a set of paths."""
+    known = _DECODED.get(id(fields))
+    if known is not None:
+        return known[1]
     found: set[Path] = set()
     _decode(fields, (), found)
-    return found
+    if len(_DECODED) >= _MOST_DECODED:
+        _DECODED.clear()
+    decoded = frozenset(found)
+    _DECODED[id(fields)] = fields, decoded
+    return decoded
 
 
 def _decode(fields: Mapping[str, Any], path: Path, found: set[Path]) -> None:
@@ -58,10 +69,10 @@ def _decode(fields: Mapping[str, Any], path: Path, found: set[Path]) -> None:
             _decode(below, (*path, key), found)
 
 
-def encode(paths: Iterable[Path]) -> dict[str, Any]:
-    """A set of paths as FieldsV1."""
+@functools.lru_cache(maxsize=1024)
+def encode(members: FieldSet) -> dict[str, Any]:
+    """A set of paths as FieldsV1, for reading only."""
     root: dict[str, Any] = {}
-    members = set(paths)
     for path in sorted(members):
         node = root
         for depth, key in enumerate(path, 1):

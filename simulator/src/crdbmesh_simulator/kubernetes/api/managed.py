@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from crdbmesh_simulator.kubernetes.api import fieldset, status
 from crdbmesh_simulator.kubernetes.api.fieldset import FieldSet, Path
@@ -63,17 +62,22 @@ class Manager:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The fields that one manager owns, and since when."""
+    """The fields that one manager owns, and since when.
+
+    Attributes:
+        written: the entry of `metadata.managedFields` that it was read from, if it was.
+    """
 
     fields: FieldSet
     time: str
     api_version: str
+    written: Obj | None = field(default=None, compare=False)
 
 
 Entries = dict[Manager, Entry]
 
 
-def read_entries(entries: Iterable[Mapping[str, Any]]) -> Entries:
+def read_entries(entries: Iterable[Obj]) -> Entries:
     """`metadata.managedFields` as a table.
 
     Raises:
@@ -89,8 +93,8 @@ def read_entries(entries: Iterable[Mapping[str, Any]]) -> Entries:
         identity = Manager(
             name, str(operation), "" if operation == "Apply" else version, str(entry.get("subresource") or "")
         )
-        fields = frozenset(fieldset.decode(entry.get("fieldsV1") or {}))
-        found[identity] = Entry(fields, str(entry.get("time") or ""), version)
+        fields = fieldset.decode(entry.get("fieldsV1") or {})
+        found[identity] = Entry(fields, str(entry.get("time") or ""), version, entry)
     return found
 
 
@@ -104,6 +108,8 @@ def write_entries(entries: Entries) -> list[Obj]:
 
 
 def _write(manager: Manager, entry: Entry) -> Obj:
+    if entry.written is not None:
+        return entry.written
     written: Obj = {
         "apiVersion": entry.api_version,
         "fieldsType": "FieldsV1",
@@ -215,7 +221,7 @@ def keep(meta: Obj, old: Obj | None, entries: Entries) -> None:
     """Write the table into an object's metadata; unchanged tables keep their times."""
     before = (old["metadata"].get("managedFields") or []) if old is not None else []
     written = write_entries(entries)
-    if _timeless(written) == _timeless(before):
+    if written != before and _timeless(written) == _timeless(before):
         written = before
     meta.pop("managedFields", None)
     if written:

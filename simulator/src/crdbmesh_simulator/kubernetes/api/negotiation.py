@@ -6,6 +6,7 @@ of Kubernetes 1.36. Bodies are JSON (YAML for server-side apply), answers JSON; 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,13 +115,15 @@ def parse_yaml(raw: bytes) -> Any:
     Raises:
         StatusError: 400.
     """
+    with contextlib.suppress(ValueError):
+        return json.loads(raw)
     try:
         return json.loads(json.dumps(yaml.load(raw, Loader=_Loader)))  # noqa: S506 - a safe loader, see below
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise status.bad_request(f"error converting YAML to JSON: yaml: {error}") from None
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """YAML as Kubernetes reads it: dates stay text."""
 
 

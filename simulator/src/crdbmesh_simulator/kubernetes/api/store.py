@@ -36,6 +36,8 @@ _HEAD = ("apiVersion", "kind", "metadata")
 class Store:
     """The objects of one cluster.
 
+    What the writing methods return is shared, never changed in place, and for reading only.
+
     Thread-safe. Whoever reads, decides and writes holds `world.lock` around all three, as everywhere in the world;
     the store's own lock is taken inside and never held while waiting.
 
@@ -51,6 +53,7 @@ class Store:
         self.allocations = Allocations()
         self._random = random.Random()  # noqa: S311 - suffixes of names, not secrets
         self._objects: dict[tuple[str, str], dict[tuple[str, str], Obj]] = collections.defaultdict(dict)
+        self._sorted: dict[tuple[str, str], Objs] = {}
         self._version = 1
         self._history = History(self.lock, history_limit)
 
@@ -96,12 +99,11 @@ class Store:
     ) -> Objs:
         """As `list`, but shared objects for reading only."""
         with self.lock:
-            chosen = [
-                (key, obj)
-                for key, obj in self._objects[resource.key].items()
-                if (not namespace or key[0] == namespace) and _carries(obj, labels)
-            ]
-        return [obj for _, obj in sorted(chosen, key=lambda pair: pair[0])]
+            found = self._sorted.get(resource.key)
+            if found is None:
+                held = self._objects[resource.key]
+                found = self._sorted[resource.key] = [held[key] for key in sorted(held)]
+        return [obj for obj in found if (not namespace or _key(obj)[0] == namespace) and _carries(obj, labels)]
 
     def everything(self) -> Iterator[tuple[Resource, Obj]]:
         """Every object of every kind, shared, for reading only."""
@@ -265,8 +267,7 @@ class Store:
                 self._drop(resource, new)
             elif new != old:
                 self._commit(resource, old, new)
-            result: Obj = clone(new)
-            return result
+            return new
 
     def is_gone(self, resource: Resource, obj: Obj) -> bool:
         """Tell whether that very object is stored no longer."""
@@ -308,8 +309,7 @@ class Store:
                 raise status.already_exists(resource, str(meta["name"]))
             if not dry_run:
                 self._commit(resource, None, new)
-        result: Obj = clone(new)
-        return result
+        return new
 
     def _update(self, resource: Resource, old: Obj, new: Obj, workflow: managed.Workflow, *, dry_run: bool) -> Obj:
         strategy.check_update(resource, old, new)
@@ -322,8 +322,7 @@ class Store:
                 self._drop(resource, new)
             elif not dry_run:
                 self._commit(resource, old, new)
-        result: Obj = clone(new)
-        return result
+        return new
 
     def _commit(self, resource: Resource, old: Obj | None, new: Obj) -> None:
         self._version += 1
@@ -339,6 +338,7 @@ class Store:
 
     def _happened(self, resource: Resource, kind: str, obj: Obj, old: Obj | None) -> None:
         namespace, name = _key(obj)
+        self._sorted.pop(resource.key, None)
         event = Event(self._version, kind, resource, namespace, name, obj, old)
         strategy.follow(self, event)
         self._history.add(event)

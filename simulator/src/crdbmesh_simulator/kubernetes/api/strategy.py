@@ -119,7 +119,7 @@ def prepare_update(resource: Resource, old: Obj, new: Obj, subresource: str | No
     Raises:
         StatusError: 400 or 422.
     """
-    new = read(resource, new)
+    new = read(resource, {key: each for key, each in new.items() if key != "spec"} if subresource == "status" else new)
     if subresource == "status":
         changed = {**old, "metadata": {**old["metadata"]}, "status": new.get("status") or {}}
         if new["metadata"].get("managedFields"):

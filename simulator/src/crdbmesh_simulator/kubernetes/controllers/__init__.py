@@ -55,7 +55,7 @@ class Controllers:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             self._round()
-            self._world.clock.wait(self._stopping, self._period_s)
+            self._world.clock.wait(self._stopping, self._period_s, coarse=True)
 
     def _round(self) -> None:
         self._safely(self._adopt)

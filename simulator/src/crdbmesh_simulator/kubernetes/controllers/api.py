@@ -148,12 +148,14 @@ class Api:
 
     def set_status(self, obj: Obj, status: Obj) -> Obj | None:
         """Put a status in place of the stored one; None when the object is gone."""
-
-        def change(mine: Obj) -> None:
-            mine["status"] = clone(status)
-
-        subresource = "status" if "status" in self._resource(obj).subresources else None
-        return self.modify(obj, change, subresource=subresource)
+        meta = {"name": objects.name(obj), "namespace": objects.namespace(obj) or None}
+        wanted = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": meta, "status": status}
+        try:
+            return self._store.replace(self._resource(obj), wanted, subresource="status")
+        except StatusError as error:
+            if error.code == 404:
+                return None
+            raise
 
     def annotate(self, obj: Obj, annotations: Mapping[str, str]) -> None:
         """Set annotations."""

@@ -38,7 +38,7 @@ class Certgen(Program):
             return
         try:
             authority = self._authority()
-            wanted = yaml.safe_load(self.container.env.get("CILIUM_CERTGEN_CONFIG", "")) or {}
+            wanted = yaml.load(self.container.env.get("CILIUM_CERTGEN_CONFIG", ""), Loader=yaml.CSafeLoader) or {}
             for leaf in wanted.get("certs") or []:
                 cert, key = authority.sign(leaf)
                 self._write(str(leaf["namespace"]), str(leaf["name"]), "kubernetes.io/tls",

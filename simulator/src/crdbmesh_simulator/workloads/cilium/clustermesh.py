@@ -161,7 +161,7 @@ class ApiServer(Service):
 
 @functools.lru_cache(maxsize=64)
 def _user_names(data: bytes) -> tuple[str, ...]:
-    document = yaml.safe_load(data) or {}
+    document = yaml.load(data, Loader=yaml.CSafeLoader) or {}
     return tuple(str(user["name"]) for user in document.get("users") or [] if isinstance(user, Mapping))
 
 

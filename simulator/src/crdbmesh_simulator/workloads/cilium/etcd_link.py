@@ -87,7 +87,7 @@ class Connected:
 def read(data: bytes) -> EtcdConfig:
     """Parse a configuration file. Raises ValueError: it is no valid configuration."""
     try:
-        document = yaml.safe_load(data)
+        document = yaml.load(data, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         raise ValueError(f"error converting YAML to JSON: yaml: {error}") from None
     if not isinstance(document, dict) or not document.get("endpoints"):

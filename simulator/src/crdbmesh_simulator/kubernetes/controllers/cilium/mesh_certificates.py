@@ -66,7 +66,7 @@ def certgen(values: Obj) -> list[Obj]:
         "args": [f"--ca-generate={generate}", "--ca-reuse-secret", f"--ca-secret-namespace={NAMESPACE}",
                  "--ca-secret-name=cilium-ca", "--ca-common-name=Cilium CA"],
         "env": [{"name": "CILIUM_CERTGEN_CONFIG",
-                 "value": yaml.safe_dump({"certs": leaves(values)}, sort_keys=False)}],
+                 "value": yaml.dump({"certs": leaves(values)}, sort_keys=False, Dumper=yaml.CSafeDumper)}],
     }  # fmt: skip
     pod: Obj = {
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},

@@ -72,7 +72,11 @@ def render(values: Obj, *, version: str) -> list[Obj]:
         users = [{"name": f"remote-{name}", "role": "remote"} for name in clusters(values)]
         if not mesh["config"]["enabled"]:
             users = []
-        objects.append(_config_map("clustermesh-remote-users", {"users.yaml": yaml.safe_dump({"users": users})}))
+        objects.append(
+            _config_map(
+                "clustermesh-remote-users", {"users.yaml": yaml.dump({"users": users}, Dumper=yaml.CSafeDumper)}
+            )
+        )
     metrics = metrics_service("clustermesh-apiserver-metrics", "clustermesh-apiserver", _METRICS)
     objects += [_service(values), metrics, _deployment(values, version=version)]
     return objects + certgen(values)
@@ -107,8 +111,8 @@ def _remotes(values: Obj) -> list[Obj]:
         }
         if cluster.get("ips"):
             kvstoremesh["cilium-host-aliases"] = [{"hostname": host, "ips": list(cluster["ips"])}]
-        local[name] = encoded(yaml.safe_dump(agents, sort_keys=False))
-        remote[name] = encoded(yaml.safe_dump(kvstoremesh, sort_keys=False))
+        local[name] = encoded(yaml.dump(agents, sort_keys=False, Dumper=yaml.CSafeDumper))
+        remote[name] = encoded(yaml.dump(kvstoremesh, sort_keys=False, Dumper=yaml.CSafeDumper))
     return [secret("cilium-clustermesh", local), secret("cilium-kvstoremesh", remote)]
 
 

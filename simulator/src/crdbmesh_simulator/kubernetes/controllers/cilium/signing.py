@@ -11,6 +11,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _SIGNERS = (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)
@@ -25,7 +26,8 @@ class Authority:
     """A CA that signs leaves."""
 
     cert_pem: bytes
-    key_pem: bytes
+    cert: x509.Certificate
+    key: PrivateKeyTypes
 
     @classmethod
     def load(cls, cert_pem: bytes, key_pem: bytes) -> Authority:
@@ -36,13 +38,13 @@ class Authority:
         """
         try:
             cert = x509.load_pem_x509_certificate(cert_pem)
-            key = serialization.load_pem_private_key(key_pem, None)
+            key = serialization.load_pem_private_key(key_pem, None, unsafe_skip_rsa_key_validation=True)
         except ValueError as error:
             raise CertificateError("failed to parse CA certificate or key") from error
         encoding = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
         if cert.public_key().public_bytes(*encoding) != key.public_key().public_bytes(*encoding):
             raise CertificateError("CA private key does not match the CA certificate's public key")
-        return cls(cert_pem, key_pem)
+        return cls(cert_pem, cert, key)
 
     def sign(self, leaf: dict[str, Any]) -> tuple[bytes, bytes]:
         """Certificate and key, in PEM, for one entry of certgen's configuration.
@@ -50,8 +52,7 @@ class Authority:
         Raises:
             CertificateError: the certificate would outlive its CA, or the CA is not one.
         """
-        issuer = x509.load_pem_x509_certificate(self.cert_pem)
-        issuer_key = serialization.load_pem_private_key(self.key_pem, None)
+        issuer, issuer_key = self.cert, self.key
         if not isinstance(issuer_key, _SIGNERS):
             raise CertificateError("CA private key is of an unsupported type")
         try:

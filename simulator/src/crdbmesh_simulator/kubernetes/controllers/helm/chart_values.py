@@ -42,7 +42,7 @@ def read(files: Mapping[str, bytes]) -> Obj:
     values: Obj = {}
     for path in sorted(files):
         try:
-            loaded = yaml.safe_load(files[path]) or {}
+            loaded = yaml.load(files[path], Loader=yaml.CSafeLoader) or {}
         except yaml.YAMLError as error:
             raise ValueError(f"failed to parse {path}: {error}") from error
         if not isinstance(loaded, dict):

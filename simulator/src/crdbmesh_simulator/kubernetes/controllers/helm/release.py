@@ -62,7 +62,7 @@ def record(
                  "description": "Install complete" if status == "deployed" else status},
         "chart": {"metadata": chart},
         "config": values,
-        "manifest": "---\n".join(yaml.safe_dump(obj, sort_keys=False) for obj in manifest),
+        "manifest": "---\n".join(yaml.dump(obj, sort_keys=False, Dumper=yaml.CSafeDumper) for obj in manifest),
     }  # fmt: skip
     packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(release).encode(), mtime=0))).decode()
     labels = {"name": name, "owner": "helm", "status": status, "version": str(version), "modifiedAt": str(int(now))}
@@ -85,7 +85,7 @@ def record(
 
 def manifest(release: Obj) -> list[Obj]:
     """The objects of a release."""
-    return [obj for obj in yaml.safe_load_all(release["manifest"]) if obj]
+    return [obj for obj in yaml.load_all(release["manifest"], Loader=yaml.CSafeLoader) if obj]
 
 
 def own(objects_: Iterable[Obj], *, name: str, namespace: str) -> list[Obj]:
