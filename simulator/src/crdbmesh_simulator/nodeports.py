@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
     from crdbmesh_simulator.world import World
 
-_LOOK_S = 5.0
+_LOOK_S = 10.0
 _IDLE_S = 10.0
 _ANSWER_S = 5.0
 _MOST_TARGETS = 20

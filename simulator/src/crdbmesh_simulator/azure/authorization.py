@@ -8,6 +8,7 @@ may read, so they are never refused.
 
 from __future__ import annotations
 
+import functools
 import re
 import urllib.parse
 import uuid
@@ -89,9 +90,12 @@ def _platform_action(lowered: list[str], verb: str) -> str:
 
 
 def _matches(patterns: list[str], action: str) -> bool:
-    return any(
-        re.fullmatch(re.escape(pattern).replace(r"\*", ".*"), action, re.IGNORECASE | re.DOTALL) for pattern in patterns
-    )
+    return any(_regex(pattern).fullmatch(action) for pattern in patterns)
+
+
+@functools.lru_cache(maxsize=256)
+def _regex(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", ".*"), re.IGNORECASE | re.DOTALL)
 
 
 def _linked(call: Call, action: str) -> list[tuple[str, str]]:
