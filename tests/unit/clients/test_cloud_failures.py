@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from azure.core.utils import case_insensitive_dict
 from azure.mgmt.core.exceptions import ARMErrorFormat
 
 from crdbmesh.clients.azure import failures
+from crdbmesh.clients.clock import REAL
 from crdbmesh.errors import (
     CloudError,
     ConflictError,
@@ -216,6 +218,18 @@ class Calls:
 QUICK = {"retry-after-ms": "1"}
 
 
+def retrying(
+    calls: Calls, *, doing: str, say: Callable[[str], None], deadline_s: float, stop: threading.Event | None = None
+) -> int:
+    """The calls' first result, tried as a session tries an operation."""
+    tries = failures.Tries(doing, say=say, deadline_s=deadline_s, stop=stop or threading.Event(), clock=REAL)
+    while True:
+        try:
+            return calls()
+        except AzureError as error:
+            tries.pause_after(error)
+
+
 @pytest.mark.parametrize(
     ("status", "code"),
     [
@@ -231,7 +245,7 @@ QUICK = {"retry-after-ms": "1"}
 def test_what_passes_by_itself_is_tried_again_and_said(status: int, code: str) -> None:
     said: list[str] = []
     calls = Calls(answered(status, code, headers=QUICK), answered(status, code, headers=QUICK))
-    assert failures.retrying(calls, doing="PUT x", say=said.append, deadline_s=10) == 42
+    assert retrying(calls, doing="PUT x", say=said.append, deadline_s=10) == 42
     assert calls.count == 3
     assert len(said) == 2
     assert said[0].startswith(f"PUT x: {code}, trying again")
@@ -240,45 +254,41 @@ def test_what_passes_by_itself_is_tried_again_and_said(status: int, code: str) -
 def test_what_does_not_pass_is_raised_at_once() -> None:
     calls = Calls(answered(400, "VnetAddressSpacesOverlap"))
     with pytest.raises(CloudError, match="VnetAddressSpacesOverlap"):
-        failures.retrying(calls, doing="PUT x", say=lambda _: None, deadline_s=10)
+        retrying(calls, doing="PUT x", say=lambda _: None, deadline_s=10)
     assert calls.count == 1
 
 
 def test_our_own_errors_go_through() -> None:
     with pytest.raises(WaitError):
-        failures.retrying(
-            Calls(WaitError("x", seconds=1, last_seen="y")), doing="PUT x", say=lambda _: None, deadline_s=10
-        )
+        retrying(Calls(WaitError("x", seconds=1, last_seen="y")), doing="PUT x", say=lambda _: None, deadline_s=10)
 
 
 def test_at_the_deadline_the_last_answer_is_told() -> None:
     calls = Calls(*[answered(409, "AnotherOperationInProgress") for _ in range(99)])
     with pytest.raises(WaitError, match=r"for PUT x; last seen: .*AnotherOperationInProgress"):
-        failures.retrying(calls, doing="PUT x", say=lambda _: None, deadline_s=0.1)
+        retrying(calls, doing="PUT x", say=lambda _: None, deadline_s=0.1)
 
 
 def test_a_server_that_keeps_stumbling_is_given_up() -> None:
     calls = Calls(*[answered(500, "InternalServerError", headers=QUICK) for _ in range(99)])
     with pytest.raises(CloudError, match="InternalServerError"):
-        failures.retrying(calls, doing="PUT x", say=lambda _: None, deadline_s=60)
+        retrying(calls, doing="PUT x", say=lambda _: None, deadline_s=60)
     assert calls.count == 4
 
 
 def test_a_broken_connection_is_tried_again_but_one_that_never_was_is_not() -> None:
-    assert failures.retrying(Calls(ServiceResponseError("reset")), doing="x", say=lambda _: None, deadline_s=9) == 42
+    assert retrying(Calls(ServiceResponseError("reset")), doing="x", say=lambda _: None, deadline_s=9) == 42
     with pytest.raises(CloudError, match="does not answer"):
-        failures.retrying(Calls(ServiceRequestError("refused")), doing="x", say=lambda _: None, deadline_s=9)
+        retrying(Calls(ServiceRequestError("refused")), doing="x", say=lambda _: None, deadline_s=9)
 
 
 def test_a_pause_the_server_asks_for_that_is_longer_than_the_deadline_ends_the_wait() -> None:
     calls = Calls(answered(409, "AnotherOperationInProgress", headers={"Retry-After": "50"}))
     with pytest.raises(WaitError):
-        failures.retrying(calls, doing="PUT x", say=lambda _: None, deadline_s=40)
+        retrying(calls, doing="PUT x", say=lambda _: None, deadline_s=40)
     text = "The call can be retried in 14 seconds."
     with pytest.raises(WaitError):
-        failures.retrying(
-            Calls(answered(429, "RetryableError", text)), doing="PUT x", say=lambda _: None, deadline_s=10
-        )
+        retrying(Calls(answered(429, "RetryableError", text)), doing="PUT x", say=lambda _: None, deadline_s=10)
 
 
 def test_nothing_is_tried_again_once_stopped() -> None:
@@ -286,7 +296,7 @@ def test_nothing_is_tried_again_once_stopped() -> None:
     stop.set()
     calls = Calls(answered(409, "AnotherOperationInProgress", headers=QUICK))
     with pytest.raises(StoppedError):
-        failures.retrying(calls, doing="PUT x", say=lambda _: None, deadline_s=10, stop=stop)
+        retrying(calls, doing="PUT x", say=lambda _: None, deadline_s=10, stop=stop)
     assert calls.count == 1
 
 

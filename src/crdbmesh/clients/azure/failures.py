@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from crdbmesh.clients.azure import remedies
-from crdbmesh.clients.clock import REAL, Clock
+from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.waiting import Say, jittered
 from crdbmesh.errors import (
     CloudError,
@@ -27,8 +27,6 @@ from crdbmesh.errors import (
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
-
-T = TypeVar("T")
 
 ABSENT = frozenset({"resourcenotfound", "resourcegroupnotfound", "parentresourcenotfound", "notfound"})
 """Codes of a 404 that means: there is no such thing. `SubscriptionNotFound`, say, means something else."""
@@ -77,72 +75,54 @@ _LONGEST_PAUSE_S = 15.0
 _LONGEST_HINT_S = 60.0
 
 
-def retrying(
-    call: Callable[[], T],
-    *,
-    doing: str,
-    say: Say,
-    deadline_s: float,
-    stop: threading.Event | None = None,
-    clock: Clock = REAL,
-) -> T:
-    """`call`, again and again while Azure says that something else is in the way.
+class Tries:
+    """The tries of one operation, which is safe to repeat, while Azure says that something else is in the way.
 
-    A pause is as long as the answer's Retry-After says, and else grows; it is jittered.
-
-    `call` starts an operation and waits for it; it is safe to repeat. `say` is told what is in the way.
-
-    Raises:
-        WaitError: it was still in the way at the deadline.
-        StoppedError: `stop` was set.
-        CloudError: anything else went wrong.
-    """
-    from azure.core.exceptions import AzureError
-
-    stop = stop or threading.Event()
-    started, ends = clock.now(), clock.after(deadline_s)
-    tries = _Tries(is_put=doing.startswith("PUT"))
-    while True:
-        try:
-            return call()
-        except AzureError as cause:
-            error = translate(cause, doing)
-            elapsed_s = clock.now() - started
-            again = tries.allow_another(cause, error, elapsed_s)
-            if not again and not tries.lagged:
-                raise error from cause
-            wait_s = _server_pause_s(cause) or tries.next_pause_s()
-            if not again or clock.now() + wait_s > ends:
-                raise WaitError(doing, seconds=elapsed_s, last_seen=str(error), hint=error.hint) from cause
-            say(f"{doing}: {error.code or type(cause).__name__}, trying again ({elapsed_s:.0f} s)")
-            if clock.wait(stop, wait_s):
-                raise StoppedError(doing, last_seen=str(error)) from cause
-
-
-class _Tries:
-    """Counts the failed tries of one operation, and judges which are worth another.
-
-    Attributes:
-        lagged: whether the last one failed because Azure does not see yet what it has just made.
+    `say` is told what is in the way.
     """
 
-    def __init__(self, *, is_put: bool) -> None:
-        self._is_put = is_put
+    def __init__(self, doing: str, *, say: Say, deadline_s: float, stop: threading.Event, clock: Clock) -> None:
+        self._doing = doing
+        self._say = say
+        self._stop = stop
+        self._clock = clock
+        self._started, self._ends = clock.now(), clock.after(deadline_s)
         self._shaky = 0
-        self.lagged = False
+        self._lagged = False
         self._pause_s = _FIRST_PAUSE_S
 
-    def allow_another(self, cause: AzureError, error: CloudError, elapsed_s: float) -> bool:
+    def pause_after(self, cause: AzureError) -> None:
+        """Pause before another try: as long as the answer's Retry-After says, else longer each time, jittered.
+
+        Raises:
+            WaitError: it was still in the way at the deadline.
+            StoppedError: the operator interrupted.
+            CloudError: another try would not help.
+        """
+        error = translate(cause, self._doing)
+        elapsed_s = self._clock.now() - self._started
+        again = self._allow_another(cause, error, elapsed_s)
+        if not again and not self._lagged:
+            raise error from cause
+        wait_s = _server_pause_s(cause) or self._next_pause_s()
+        if not again or self._clock.now() + wait_s > self._ends:
+            raise WaitError(self._doing, seconds=elapsed_s, last_seen=str(error), hint=error.hint) from cause
+        self._say(f"{self._doing}: {error.code or type(cause).__name__}, trying again ({elapsed_s:.0f} s)")
+        if self._clock.wait(self._stop, wait_s):
+            raise StoppedError(self._doing, last_seen=str(error)) from cause
+
+    def _allow_another(self, cause: AzureError, error: CloudError, elapsed_s: float) -> bool:
         codes = _codes(cause)
         if _is_shaky(cause, codes):
             self._shaky += 1
             return self._shaky < _SHAKY_TRIES
-        self.lagged = self._is_put and bool(codes & _LAGGING_S.keys())
-        if self.lagged:
+        # Azure does not see yet what it has just made.
+        self._lagged = self._doing.startswith("PUT") and bool(codes & _LAGGING_S.keys())
+        if self._lagged:
             return any(elapsed_s < _LAGGING_S.get(code, 0.0) for code in codes)
         return isinstance(error, ConflictError)
 
-    def next_pause_s(self) -> float:
+    def _next_pause_s(self) -> float:
         pause_s = self._pause_s
         self._pause_s = min(pause_s * _GROWTH, _LONGEST_PAUSE_S)
         return jittered(pause_s)

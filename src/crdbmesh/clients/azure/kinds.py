@@ -1,7 +1,7 @@
 """The types of Azure resource that crdbmesh works with, each a value: `VNET.find(session, group, name)`.
 
 Azure wants one writer per VNet at a time, and a peering writes both its ends; the refusals this leads to are waited
-out (`failures.retrying`), which is no substitute for not causing them.
+out (`failures.Tries`), which is no substitute for not causing them.
 """
 
 from __future__ import annotations
@@ -62,30 +62,25 @@ class Kind:
         """
         return session.run_operation(
             self._doing("PUT", names),
-            lambda following: self.operations(session).begin_create_or_update(
-                group, *names, dict(body), polling=following, **options
-            ),
+            self.operations(session).begin_create_or_update,
+            group,
+            *names,
+            dict(body),
             say=say,
             deadline_s=self.deadline_s if deadline_s is None else deadline_s,
+            **options,
         )
 
     def update(self, session: Session, group: str, *names: str, body: Mapping[str, Any], say: Say = unsaid) -> Body:
         """Change what `body` names of a resource that exists, and leave the rest of it; raises as `ensure` does."""
-        return session.run_operation(
-            self._doing("PATCH", names),
-            lambda following: self.operations(session).begin_update(group, *names, dict(body), polling=following),
-            say=say,
-            deadline_s=self.deadline_s,
-        )
+        begin = self.operations(session).begin_update
+        doing = self._doing("PATCH", names)
+        return session.run_operation(doing, begin, group, *names, dict(body), say=say, deadline_s=self.deadline_s)
 
     def delete(self, session: Session, group: str, *names: str, say: Say = unsaid) -> None:
         """Delete a resource and wait; one that does not exist is done. Raises as `ensure` does."""
-        session.remove(
-            self._doing("DELETE", names),
-            lambda following: self.operations(session).begin_delete(group, *names, polling=following),
-            say=say,
-            deadline_s=self.deadline_s,
-        )
+        begin = self.operations(session).begin_delete
+        session.remove(self._doing("DELETE", names), begin, group, *names, say=say, deadline_s=self.deadline_s)
 
     def list(self, session: Session, group: str | None = None, *names: str) -> list[Body]:
         """List the resources of a group (or of a parent in it), or of the whole subscription.
@@ -128,12 +123,8 @@ _BY_TYPE = {kind.type.lower(): kind for kind in (VNET, PEERING, NSG, PUBLIC_IP, 
 
 def start_vm(session: Session, group: str, name: str, *, say: Say = unsaid) -> None:
     """Power a virtual machine on and wait; one that runs stays as it is."""
-    session.run_operation(
-        f"POST virtualMachines/{name}/start",
-        lambda following: session.compute.virtual_machines.begin_start(group, name, polling=following),
-        say=say,
-        deadline_s=VM.deadline_s,
-    )
+    begin = session.compute.virtual_machines.begin_start
+    session.run_operation(f"POST virtualMachines/{name}/start", begin, group, name, say=say, deadline_s=VM.deadline_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,3 @@ class Connections:
     def close(self) -> None:
         """Close them."""
         self._http.close()
-
-
-Begin = Callable[[ARMPolling], Any]
-"""Starts an operation that the given polling method then follows."""

@@ -6,7 +6,6 @@ import email.utils
 import time
 from urllib.parse import quote
 
-from crdbmesh.clients.azure import failures
 from crdbmesh.clients.azure.kinds import ResourceId
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.waiting import Say, unsaid, wait_until
@@ -31,15 +30,8 @@ def find_group(session: Session, name: str) -> Body | None:
 
 def ensure_group(session: Session, name: str, location: str, tags: dict[str, str]) -> Body:
     """Create a resource group, or give it these tags; waits while one of this name is being deleted."""
-    body = {"location": location, "tags": tags}
-    return failures.retrying(
-        lambda: session.resources.resource_groups.create_or_update(name, body).as_dict(),
-        doing=f"PUT resourceGroups/{name}",
-        say=unsaid,
-        deadline_s=GROUP_DEADLINE_S,
-        stop=session.stop,
-        clock=session.clock,
-    )
+    call, body = session.resources.resource_groups.create_or_update, {"location": location, "tags": tags}
+    return session.run_operation(f"PUT resourceGroups/{name}", call, name, body, deadline_s=GROUP_DEADLINE_S)
 
 
 def delete_group(session: Session, name: str, *, wait: bool = True, say: Say = unsaid) -> None:
@@ -53,11 +45,12 @@ def delete_group(session: Session, name: str, *, wait: bool = True, say: Say = u
             return
     session.remove(
         f"DELETE resourceGroups/{name}",
-        lambda following: session.resources.resource_groups.begin_delete(
-            name, force_deletion_types=_FORCED, polling=following if wait else False
-        ),
+        session.resources.resource_groups.begin_delete,
+        name,
+        force_deletion_types=_FORCED,
         say=say,
         deadline_s=GROUP_DELETION_DEADLINE_S,
+        **({} if wait else {"polling": False}),
     )
 
 
@@ -113,9 +106,9 @@ def delete_resource(session: Session, resource_id: str, *, say: Say = unsaid) ->
     api_version = _newest_api(session, at.type)
     session.remove(
         f"DELETE {resource_id}",
-        lambda following: session.resources.resources.begin_delete_by_id(
-            resource_id.lstrip("/"), api_version=api_version, polling=following
-        ),
+        session.resources.resources.begin_delete_by_id,
+        resource_id.lstrip("/"),
+        api_version=api_version,
         say=say,
         deadline_s=DELETION_DEADLINE_S,
     )
@@ -146,14 +139,8 @@ def register_provider(session: Session, namespace: str, say: Say = unsaid) -> Bo
         state = str(found.get("registrationState", "absent"))
         return (found if state == "Registered" else None), state
 
-    failures.retrying(
-        lambda: session.resources.providers.register(namespace),
-        doing=f"POST providers/{namespace}/register",
-        say=say,
-        deadline_s=REGISTRATION_DEADLINE_S,
-        stop=session.stop,
-        clock=session.clock,
-    )
+    doing, call = f"POST providers/{namespace}/register", session.resources.providers.register
+    session.run_operation(doing, call, namespace, say=say, deadline_s=REGISTRATION_DEADLINE_S)
     return wait_until(
         registered,
         awaited=f"{namespace} Registered",

@@ -1,4 +1,4 @@
-"""One run's way into Azure: the SDK's clients, made once, and the four things done with them.
+"""One run's way into Azure: the SDK's clients, made once, and what is done with them.
 
 `find` gives a dict or None, `list_all` every page, `run_operation` starts a long-running operation and follows it,
 `remove` takes absent as done. Dicts in and out have the shape of ARM's REST bodies: the SDK sends a dict verbatim,
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from azure.mgmt.network import NetworkManagementClient
     from azure.mgmt.resource.resources import ResourceManagementClient
     from azure.mgmt.resource.subscriptions import SubscriptionClient
-
-    from crdbmesh.clients.azure.pipeline import Begin
-
-"""A REST body: `{"location": ..., "tags": ..., "properties": {...}}`."""
 
 T = TypeVar("T")
 
@@ -137,10 +133,13 @@ class Session:
             response.raise_for_status()
         return {name.lower(): value for name, value in response.headers.items()}
 
-    def run_operation(self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float) -> Body:
+    def run_operation(
+        self, doing: str, begin: Callable[..., Any], *args: Any, say: Say = unsaid, deadline_s: float, **options: Any
+    ) -> Body:
         """Start an operation, again if something else is in the way, and follow it to its end.
 
-        `begin` starts it, to be followed by the polling method it is given; `doing` names it in messages, `PUT
+        `begin` is the SDK's method that starts it, called with the rest of the arguments; one whose name does not start
+        with `begin_` ends at once, and `polling=False` leaves another to itself. `doing` names it in messages, `PUT
         virtualNetworks/x`, and `say` is told its status at each look.
 
         Returns:
@@ -151,6 +150,8 @@ class Session:
             StoppedError: the operator interrupted; the operation goes on.
             CloudError: it failed.
         """
+        from azure.core.exceptions import AzureError
+
         started, ends = self.clock.now(), self.clock.after(deadline_s)
 
         def look(status: str) -> None:
@@ -161,19 +162,20 @@ class Session:
                 raise WaitError(doing, seconds=now - started, last_seen=status)
             say(f"{doing}: {status}, {now - started:.0f} s")
 
-        return failures.retrying(
-            lambda: _body(begin(self._following(self.cloud.arm_url, look)).result()),
-            doing=doing,
-            say=say,
-            deadline_s=deadline_s,
-            stop=self.stop,
-            clock=self.clock,
-        )
+        tries = failures.Tries(doing, say=say, deadline_s=deadline_s, stop=self.stop, clock=self.clock)
+        is_long = begin.__name__.startswith("begin_")
+        while True:
+            try:
+                following = {"polling": self._following(self.cloud.arm_url, look)} if is_long else {}
+                begun = begin(*args, **{**following, **options})
+                return _body(begun.result() if is_long else begun)
+            except AzureError as error:
+                tries.pause_after(error)
 
-    def remove(self, doing: str, begin: Begin, *, say: Say = unsaid, deadline_s: float) -> None:
-        """Run an operation that deletes something; absent is done. Raises as `run_operation` does."""
+    def remove(self, doing: str, begin: Callable[..., Any], *args: Any, **options: Any) -> None:
+        """Run an operation that deletes something, as `run_operation` does; absent is done."""
         try:
-            self.run_operation(doing, begin, say=say, deadline_s=deadline_s)
+            self.run_operation(doing, begin, *args, **options)
         except CloudError as error:
             if error.status != 404 or error.code.lower() not in failures.ABSENT:
                 raise
