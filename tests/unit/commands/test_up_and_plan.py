@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +19,8 @@ from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
 from crdbmesh.errors import PreflightError
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import load as config
+
+OURS = f"{Path('src') / 'crdbmesh'}{os.sep}"
 
 
 def spec(**document: Any) -> Any:
@@ -63,6 +67,31 @@ def test_an_up_that_is_stopped_keeps_its_spec_and_its_journal(azure: Any, tmp_pa
     lines = [json.loads(line) for line in ended.journal.read_text().splitlines()]
     assert lines[0]["command"] == "up"
     assert all(line["outcome"] == "stopped" for line in lines if line.get("kind") == "ended")
+
+
+def test_five_frames_of_ours_stand_between_up_and_the_sdk(azure: Any, tmp_path: Path) -> None:
+    stop, stacks = threading.Event(), []
+
+    @contextmanager
+    def watching(_steps: Sequence[str]) -> Iterator[Notify]:
+
+        def notify(event: Event) -> None:
+            if "trying again" in event.text:
+                stacks.append(traceback.extract_stack())
+                stop.set()
+
+        yield notify
+
+    azure.doors.misbehave({"arm.another_operation": 1.0})
+    try:
+        mesh = spec(name="frames", allow_from=["127.0.0.1"])
+        up.run_up(mesh, azure.cloud, LocalFolder(tmp_path / "frames"), watch=watching, stop=stop)
+    finally:
+        azure.doors.misbehave({})
+        azure.delete_group("frames")
+    ours = [frame.name for frame in stacks[0] if OURS in frame.filename]
+    # The first starts the step's thread; the last calls the SDK, and pauses when it is refused.
+    assert ["run", *ours[: ours.index("pause_after")]] == ["run", "one", "apply", "ensure", "run_operation"]
 
 
 def test_the_journal_tells_all_but_the_looking(tmp_path: Path) -> None:
