@@ -24,8 +24,8 @@ Each carries `hint`: the operator's next step. No message contains a secret: quo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 from crdbmesh.redaction import hide, hide_in
 
@@ -35,15 +35,27 @@ class CrdbmeshError(Exception):
 
     Attributes:
         hint: the operator's next step, one sentence, or None.
+        code: Azure's code for it, or another short name; empty where its class says enough.
         retryable: whether the same may succeed a little later: a connection broke, a server stumbled. Where repeating
             is safe, clients have repeated; what is left is for whoever can repeat the whole of what was going on.
     """
 
     retryable: bool = False
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, code: str = "") -> None:
         super().__init__(hide(message))
         self.hint = hide(hint) if hint is not None else None
+        self.code = code
+
+    def document(self) -> dict[str, Any]:
+        """Return the error as `--output json` prints it, wherever it is in the output."""
+        findings: list[Finding] = getattr(self, "findings", [])
+        return {
+            "code": self.code or type(self).__name__.removesuffix("Error").lower(),
+            "message": str(self),
+            "remedy": self.hint,
+            "findings": [asdict(finding) for finding in findings],
+        }
 
     def as_retryable(self) -> Self:
         """Mark this error as retryable and return it."""
@@ -145,8 +157,7 @@ class CloudError(CrdbmeshError):
         request_id: str | None = None,
         hint: str | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
+        super().__init__(message, hint=hint, code=code)
         self.status = status
         self.retryable = _stumbled(status)
         self.request_id = request_id

@@ -90,7 +90,7 @@ def test_a_second_up_is_refused_here_and_from_elsewhere_with_who_is_at_work(worl
             code, document, _ = ended(third)
         assert code == 3
         assert f"process {first.pid}, since 20" in document["error"]["message"]
-        assert "runs out at" in document["error"]["hint"]
+        assert "runs out at" in document["error"]["remedy"]
         assert not (elsewhere / "crdbmesh" / "mesh.yaml").exists()
         with running(world, elsewhere, "down", "crdbmesh", "--yes") as down:
             code, document, _ = ended(down)

@@ -92,7 +92,7 @@ def test_a_region_without_room_stops_alone_says_what_to_do_and_is_made_good_late
     assert {found["eastus/nodes"], found["eastus/dns"], found["eastus-westus/peerings"]} <= {"held", "changed"}
     steps = {step["step"]: step for step in document["steps"]}
     assert "AllocationFailed" in steps["westus/node1/machine"]["detail"]
-    assert "another size or region" in steps["westus/node1/machine"]["hint"]
+    assert "another size or region" in steps["westus/node1/machine"]["error"]["remedy"]
     assert steps["westus/cilium"]["culprit"] == "westus/node1/machine"
     world.misbehave({})
     code, document, shown = command(*UP)

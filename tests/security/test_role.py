@@ -120,7 +120,7 @@ def test_up_without_actions_that_nobody_foresaw_names_them_and_their_scope(world
     assert {action for action in lacking if any(action in step["detail"] for step in failed)} == lacking
     for step in failed:
         assert "/resourceGroups/less/providers/Microsoft.Network/" in step["detail"]
-        assert "role" in (step["hint"] or "").lower()
+        assert "role" in (step["error"]["remedy"] or "").lower()
 
 
 UP = ["up", "--regions", "eastus", "--machines-per-region", "1", "--yes", "--output", "json"]

@@ -314,7 +314,7 @@ def test_a_machine_with_another_host_key_is_refused_by_up_and_no_secret_goes_to_
     failed = {step["step"]: step for step in run.document()["steps"] if step["outcome"] == "failed"}
     assert list(failed) == ["westus/node1/host"]
     assert "the host key is not the one we gave" in failed["westus/node1/host"]["detail"]
-    assert failed["westus/node1/host"]["hint"]
+    assert failed["westus/node1/host"]["error"]["remedy"]
     assert mesh.ground.leaks(mesh.ground.around(run)) == []
 
 

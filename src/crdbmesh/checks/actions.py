@@ -24,6 +24,7 @@ ACTIONS = (
     f"{_RESOURCES}/operationresults/read",
     "Microsoft.Authorization/permissions/read",
     "Microsoft.Authorization/locks/read",
+    "Microsoft.Authorization/policyAssignments/read",
     "Microsoft.Network/register/action",
     "Microsoft.Network/locations/operations/read",
     "Microsoft.Network/locations/operationResults/read",
@@ -71,6 +72,7 @@ LOOKING = frozenset(
     {
         "Microsoft.Authorization/permissions/read",
         "Microsoft.Authorization/locks/read",
+        "Microsoft.Authorization/policyAssignments/read",
         "Microsoft.Network/locations/usages/read",
         "Microsoft.Compute/locations/usages/read",
         "Microsoft.Compute/locations/publishers/artifacttypes/offers/skus/versions/read",

@@ -28,6 +28,7 @@ CHECKS = (
     Check("permissions", "Permissions", account.permissions, needs_spec=False),
     Check("providers", "Resource providers", account.providers, needs_spec=False),
     Check("regions", "Regions", places.regions),
+    Check("policies", "Region policies", places.policies),
     Check("sizes", "Machine sizes", places.sizes),
     Check("image", "Image", places.image),
     Check("vcpus", "vCPU quota", limits.vcpus),

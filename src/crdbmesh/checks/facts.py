@@ -160,6 +160,10 @@ class Facts:
         """Return the bodies of all management locks of the subscription."""
         return self._once(lambda: resources.list_locks(self.session), "locks")
 
+    def policies(self) -> list[Body]:
+        """Return the assignments of policies that concern the subscription."""
+        return self._once(lambda: resources.list_policy_assignments(self.session), "policies")
+
     def may(self, action: str) -> bool:
         """Return True when the caller's roles allow an action where crdbmesh needs it.
 

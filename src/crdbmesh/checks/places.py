@@ -30,9 +30,43 @@ def regions(facts: Facts) -> Iterator[Remark]:
         yield refusal(f"regions[{index}]", region.name, reason, _meant(region.name, sorted(physical)))
 
 
+def policies(facts: Facts) -> Iterator[Remark]:
+    """Check that every policy on locations allows each region.
+
+    Azure keeps some kinds of subscription to a few regions by `sys.regionrestriction`; the built-in policy "Allowed
+    locations" has the same parameter.
+    """
+    scope = f"/subscriptions/{facts.session.subscription_id}".lower()
+    ours = f"{scope}/resourcegroups/{facts.mesh.group_name.lower()}"
+    binding: list[str] = []
+    for policy in facts.policies():
+        properties = policy.get("properties") or {}
+        given = {name.lower(): (one or {}).get("value") for name, one in (properties.get("parameters") or {}).items()}
+        allowed = {
+            _short(str(one)) for one in given.get("listofallowedlocations") or given.get("allowedlocations") or ()
+        }
+        at, left_out = str(properties.get("scope", "")).lower(), map(str.lower, properties.get("notScopes") or ())
+        elsewhere = f"{scope}/resourcegroups/" in at and at != ours
+        idle = properties.get("enforcementMode") == "DoNotEnforce" or given.get("effect") in ("Audit", "Disabled")
+        if not allowed or elsewhere or idle or {scope, ours} & set(left_out):
+            continue
+        title = f"{properties.get('displayName') or 'a policy'} ({policy.get('name')})"
+        binding.append(title)
+        for index, region in enumerate(facts.mesh.regions):
+            if region.name not in allowed:
+                reason = f"the policy {title} allows resources only in {', '.join(sorted(allowed))}"
+                remedy = "choose among these regions, or ask who looks after the policy (Azure's support for its own)"
+                yield refusal(f"regions[{index}]", region.name, reason, remedy)
+    yield Found(", ".join(binding) or "none")
+
+
+def _short(name: str) -> str:
+    return "".join(name.lower().split())
+
+
 def _meant(name: str, physical: list[str]) -> str:
     inside = [one for one in physical if len(name) > 3 and (name in one or one in name)]
-    short = "".join(name.lower().split())
+    short = _short(name)
     best = difflib.get_close_matches(short, physical, n=3)
     likeness = [difflib.SequenceMatcher(None, one, short).ratio() for one in best]
     close = [one for one, like in zip(best, likeness, strict=True) if like == likeness[0]] or inside[:1]

@@ -48,9 +48,7 @@ def remarks_of(error: CrdbmeshError, where: str, *, strict: bool = False) -> Ite
         yield from map(Refused, error.findings)
         return
     if isinstance(error, CredentialError):
-        # azure-identity goes on to say what each of its ten credentials lacks, which helps nobody here.
-        reason = str(error).partition("Attempted credentials")[0].strip()
-        yield refusal("credential", where, reason, error.hint or "log in again")
+        yield refusal("credential", where, str(error), error.hint or "log in again")
         return
     if isinstance(error, ForbiddenError):
         remedy = error.hint or "ask for the permissions in examples/azure-role.json"

@@ -17,7 +17,7 @@ from typing import Any
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.commands import kubeconfig
-from crdbmesh.commands.up import recorded, result_document
+from crdbmesh.commands.up import recorded
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Notify, Outcome, Result
 from crdbmesh.local import contents
@@ -75,7 +75,7 @@ class DownResult:
             "kept": list(self.kept),
             "forgotten_contexts": list(self.forgotten),
             "seconds": round(self.seconds, 1),
-            "steps": [result_document(result) for result in self.results.values()],
+            "steps": [result.document() for result in self.results.values()],
         }
 
 

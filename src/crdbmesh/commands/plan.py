@@ -9,7 +9,6 @@ from typing import Any
 from crdbmesh.checks import catalog as checks
 from crdbmesh.checks.disturbance import BY_HAND
 from crdbmesh.clients import cloud as clouds
-from crdbmesh.commands.up import result_document
 from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome, Result
 from crdbmesh.errors import Finding
@@ -49,7 +48,7 @@ class PlanResult:
             "gaps": len(self.gaps()),
             "refused": len(self.refused()),
             "steps": [
-                {"step": name, "gap": found.summary} if isinstance(found, Gap) else result_document(found)
+                {"step": name, "gap": found.summary} if isinstance(found, Gap) else found.document()
                 for name, found in self.found.items()
             ],
             "migrations": self.migrations(),

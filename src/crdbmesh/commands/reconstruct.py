@@ -46,7 +46,7 @@ def known(name: str | None, cloud: Cloud, root: Path) -> tuple[Mesh, bool]:
     except ConfigError:
         raise
     except CrdbmeshError as error:
-        reason = f"{unknown}, and Azure cannot be asked: {str(error).partition('Attempted credentials')[0].strip()}"
+        reason = f"{unknown}, and Azure cannot be asked: {error}"
         raise ConfigError.of("name", meant or "(absent)", reason, error.hint or "try again later") from error
 
 

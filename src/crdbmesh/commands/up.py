@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +73,12 @@ class UpResult:
             "regions": [region.name for region in self.mesh.regions],
             "allow_from": list(self.mesh.allow_from),
             "done": self.done,
-            "held": str(self.held) if self.held else None,
+            "error": self.held.document() if self.held else None,
             **{outcome.value: self.count(outcome) for outcome in Outcome},
             "seconds": round(self.seconds, 1),
-            "steps": [result_document(result) for result in self.results.values()],
+            "steps": [result.document() for result in self.results.values()],
             "journal": str(self.journal),
         }
-
-
-def result_document(result: Result) -> dict[str, Any]:
-    """Return a step's result as `--output json` prints it."""
-    return {**asdict(result), "outcome": result.outcome.value, "seconds": round(result.seconds, 1)}
 
 
 def with_caller(mesh: Mesh, cloud: Cloud) -> Mesh:

@@ -61,7 +61,7 @@ def survey(plan: Plan, *, workers: int) -> dict[str, Gap | Result]:
             try:
                 return step.check() or Result(step.name, Outcome.HELD)
             except CrdbmeshError as error:
-                return Result(step.name, Outcome.FAILED, str(error), hint=error.hint)
+                return Result.of(step.name, error)
 
     # Threads take steps in the plan's order, so the first that waits always waits for one that runs.
     with ThreadPoolExecutor(THREADS, thread_name_prefix="survey") as pool:

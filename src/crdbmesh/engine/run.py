@@ -140,9 +140,9 @@ class _Run:
         if isinstance(error, HeldError | StoppedError):
             return Result(step.name, Outcome.STOPPED, str(error))
         if not isinstance(error, CrdbmeshError):
-            return Result(step.name, Outcome.FAILED, f"unexpected {type(error).__name__}: {error}", hint=_BUG)
+            error = CrdbmeshError(f"unexpected {type(error).__name__}: {error}", hint=_BUG, code="bug")
         if pause_s is None or not error.retryable:
-            return Result(step.name, Outcome.FAILED, str(error), hint=error.hint)
+            return Result.of(step.name, error)
         self._tell(Event(step.name, "waiting", f"{error}; trying again"))
         if self.pause(self.stop, pause_s * random.uniform(0.8, 1.2)):  # noqa: S311 - spreads load, guards nothing
             return Result(step.name, Outcome.STOPPED, str(error))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
+from crdbmesh.errors import CrdbmeshError
 from crdbmesh.redaction import hide_in
 
 
@@ -79,6 +81,11 @@ class Step(ABC):
         """
 
 
+_NODE = re.compile(r"node(\d+)/")
+_VARYING = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+(?:\.\d+){3}|zones? '\d'|\d+ s\b")
+"""Ids of requests, addresses, zones and times, which differ between two accounts of one cause."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The result of a step.
@@ -87,6 +94,7 @@ class Result:
         detail: the gap that was closed, the error, or what blocks it; empty when the step simply held.
         hint: the remedy for a failed step, if there is one.
         culprit: the failed step that blocks this one, or None.
+        code: for a failed step, the error's code.
         seconds: real time from start to end.
     """
 
@@ -96,9 +104,36 @@ class Result:
     hint: str | None = None
     culprit: str | None = None
     seconds: float = 0.0
+    code: str = ""
 
     def __post_init__(self) -> None:
         hide_in(self, "detail", "hint")
+
+    @classmethod
+    def of(cls, step: str, error: CrdbmeshError, *, seconds: float = 0.0) -> Self:
+        """Make the result of a step that failed with an error."""
+        code = str(error.document()["code"])
+        return cls(step, Outcome.FAILED, str(error), hint=error.hint, seconds=seconds, code=code)
+
+    @property
+    def cause(self) -> tuple[str, str | None, str]:
+        """Return what is the same for all steps that failed for one cause, on whatever machine of whatever region."""
+        region, _, rest = self.step.partition("/")
+        number = _NODE.match(rest)
+        own = rf"\b{region}(-{number[1]})?(?!-?\w)" if number else rf"\b{region}\b"
+        return self.code, self.hint, _VARYING.sub("…", re.sub(own, "…", self.detail))
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as `--output json` prints it."""
+        error: dict[str, Any] = {"code": self.code, "message": self.detail, "remedy": self.hint, "findings": []}
+        return {
+            "step": self.step,
+            "outcome": self.outcome.value,
+            "detail": self.detail,
+            "culprit": self.culprit,
+            "seconds": round(self.seconds, 1),
+            "error": error if self.outcome is Outcome.FAILED else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,9 +129,13 @@ def show_results(
     `again` is the command that resumes the run.
     """
     count = {outcome: sum(one.outcome is outcome for one in results.values()) for outcome in Outcome}
-    for result in results.values():
-        if result.outcome is Outcome.FAILED:
-            _show_failure(console, result, [one.step for one in results.values() if one.culprit == result.step])
+    causes: dict[object, list[str]] = {}
+    failed = [result for result in results.values() if result.outcome is Outcome.FAILED]
+    for result in failed:
+        causes.setdefault(result.cause, []).append(result.step)
+    for result in failed:
+        if result.step == (same := causes[result.cause])[0]:
+            _show_failure(console, result, same, [one.step for one in results.values() if one.culprit in same])
     parts = [f"{number} {outcome.value}" for outcome, number in count.items() if number]
     worst = next((one for one in (Outcome.FAILED, Outcome.BLOCKED, Outcome.STOPPED) if count[one]), None)
     mark, style = MARK[worst or (Outcome.CHANGED if count[Outcome.CHANGED] else Outcome.HELD)]
@@ -153,6 +157,7 @@ def show_plan(
 ) -> None:
     """Print what `up` would do, step by step, by region; then what it leaves as it is, though newer could be had."""
     rows: dict[str, list[str]] = {}
+    said: dict[object, str] = {}
     for step, what in found.items():
         if isinstance(what, Gap) or what.outcome is not Outcome.HELD:
             rows.setdefault(place(step)[0], []).append(step)
@@ -164,8 +169,10 @@ def show_plan(
             if isinstance(what, Gap):
                 console.print(Text.assemble(("  + ", "green"), name, (f"  {what.summary}", "dim")))
                 continue
-            console.print(Text.assemble(("  ✗ ", "bold red"), name, f"  {what.detail}"))
-            if what.hint:
+            first = said.setdefault(what.cause, step)
+            detail = what.detail if first == step else f"as {first}"
+            console.print(Text.assemble(("  ✗ ", "bold red"), name, f"  {detail}"))
+            if what.hint and first == step:
                 console.print(f"      {what.hint}", markup=False)
     gaps = sum(isinstance(what, Gap) for what in found.values())
     refused = sum(isinstance(what, Result) and what.outcome is not Outcome.HELD for what in found.values())
@@ -222,16 +229,17 @@ def show_error(console: Console, error: CrdbmeshError, *, refused: str = _REFUSE
         console.print(Text(titles.get(type(error), "Invalid input:"), style="bold red"))
         for finding in findings:
             console.print(Text.assemble(("  ✗ ", "red"), (finding.title, "bold")))
-            console.print(f"      {finding.reason}", markup=False)
+            console.print("      " + finding.reason.replace("\n", "\n      "), markup=False)
             console.print(Text(f"      {finding.remedy}", style="dim"))
         return
-    console.print(Text.assemble(("✗ ", "bold red"), str(error)))
+    console.print(Text.assemble(("✗ ", "bold red"), str(error).replace("\n", "\n    ")))
     if error.hint:
         console.print(f"    {error.hint}", markup=False)
 
 
-def _show_failure(console: Console, result: Result, blocked: Sequence[str]) -> None:
-    console.print(Text.assemble(("✗ ", "bold red"), (result.step, "bold"), f": {result.detail}"))
+def _show_failure(console: Console, result: Result, same: Sequence[str], blocked: Sequence[str]) -> None:
+    detail = result.detail.replace("\n", "\n    ")
+    console.print(Text.assemble(("✗ ", "bold red"), (", ".join(same), "bold"), f": {detail}"))
     if result.hint:
         console.print(f"    {result.hint}", markup=False)
     if blocked:

@@ -55,5 +55,5 @@ def _show_finding(console: Console, finding: Finding, level: Level, *, indent: s
     mark, style = _MARK[level]
     title = (finding.title, "bold")
     console.print(Text.assemble((f"{indent}{mark} ", style), title))
-    console.print(Text(f"{indent}    {finding.reason}"))
+    console.print(Text(f"{indent}    " + finding.reason.replace("\n", f"\n{indent}    ")))
     console.print(Text(f"{indent}    {finding.remedy}", style="dim"))

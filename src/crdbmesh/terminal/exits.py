@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import typer
 
 from crdbmesh import redaction
-from crdbmesh.errors import ConfigError, CrdbmeshError, ElsewhereError, Finding, HeldError, PreflightError
+from crdbmesh.errors import ConfigError, CrdbmeshError, ElsewhereError, HeldError, PreflightError
 from crdbmesh.terminal import interrupts
 from crdbmesh.terminal.interrupts import Interrupts
 from crdbmesh.terminal.options import Output
@@ -50,13 +50,13 @@ def mapped(output: Output, *, refused: str | None = None) -> Iterator[Interrupts
             raise
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            _fail(CrdbmeshError(f"{where}{error.strerror or error}"), output, FAILED, kind="file")
+            _fail(CrdbmeshError(f"{where}{error.strerror or error}", code="file"), output, FAILED)
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
             if os.environ.get("CRDBMESH_DEBUG"):
                 raise
-            _fail(_bug(error), output, FAILED, kind="bug")
+            _fail(_bug(error), output, FAILED)
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ def print_json(document: dict[str, Any]) -> None:
 def print_usage_error(message: str, arguments: Sequence[str]) -> None:
     """Print the error of a command line that cannot be parsed, if it asks for JSON."""
     if _asks_for_json(arguments):
-        print_json({"error": _error("usage", message, None, [])})
+        print_json({"error": CrdbmeshError(message, code="usage").document()})
 
 
 def _code(error: CrdbmeshError) -> int:
@@ -78,31 +78,21 @@ def _code(error: CrdbmeshError) -> int:
     return FAILED
 
 
-def _fail(
-    error: CrdbmeshError, output: Output, code: int, *, kind: str | None = None, refused: str | None = None
-) -> NoReturn:
+def _fail(error: CrdbmeshError, output: Output, code: int, *, refused: str | None = None) -> NoReturn:
     from crdbmesh.terminal import console
 
     console.show_error(console.make(stderr=True), error, **({"refused": refused} if refused else {}))
     if output == "json":
-        kind = kind or type(error).__name__.removesuffix("Error").lower()
-        findings: list[Finding] = getattr(error, "findings", [])
-        print_json({"error": _error(kind, str(error), error.hint, findings)})
+        print_json({"error": error.document()})
     raise typer.Exit(code)
-
-
-def _error(kind: str, message: str, hint: str | None, findings: Sequence[Finding]) -> dict[str, Any]:
-    listed = [{"field": one.field, "value": one.value, "reason": one.reason, "remedy": one.remedy} for one in findings]
-    return {"code": kind, "message": message, "hint": hint, "findings": listed}
 
 
 def _bug(error: Exception) -> CrdbmeshError:
     descriptor, path = tempfile.mkstemp(prefix="crdbmesh-", suffix=".txt")
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(redaction.hide("".join(traceback.format_exception(error))))
-    return CrdbmeshError(
-        f"unexpected {type(error).__name__}", hint=f"this is a bug in crdbmesh; its traceback is in {path}"
-    )
+    hint = f"this is a bug in crdbmesh; its traceback is in {path}"
+    return CrdbmeshError(f"unexpected {type(error).__name__}", hint=hint, code="bug")
 
 
 def _leave(output: Output) -> None:
@@ -119,7 +109,7 @@ def _leave(output: Output) -> None:
 
 def _say_interrupted(output: Output) -> None:
     if output == "json":
-        print_json({"error": _error("interrupted", "interrupted", None, [])})
+        print_json({"error": CrdbmeshError("interrupted", code="interrupted").document()})
 
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from crdbmesh.checks.base import Level
 from crdbmesh.checks.offers import Offer, nearest
+from crdbmesh_simulator.azure import policies as policy
 from crdbmesh_simulator.azure.sizes import Restriction
 
 
@@ -156,3 +158,45 @@ def test_the_nearest_size_is_the_same_or_the_next_bigger_and_alike_in_name() -> 
 def azure_family(azure: Any, size: str) -> str:
     skus = azure.send("GET", "/providers/Microsoft.Compute/skus")[1]["value"]
     return str(next(sku["family"] for sku in skus if sku["name"] == size))
+
+
+def policies(azure: Any, name: str, locations: list[str], **more: Any) -> list[tuple[str, str]]:
+    """What the check of policies refuses in the presence of one, by field and value."""
+    azure.subscription.policies[:] = [policy.assignment(azure.subscription.id, name, locations, **more)]
+    found = azure.verdicts(regions=["eastus", "westus"])["policies"].refused
+    for one in found:
+        assert all(location.replace(" ", "").lower() in one.reason for location in locations), one
+        assert name in one.reason
+    return [(one.field, one.value) for one in found]
+
+
+@pytest.mark.parametrize("name", ["sys.regionrestriction", "allowed-locations"])
+def test_a_region_that_a_policy_does_not_allow_is_refused_with_those_that_it_allows(azure: Any, name: str) -> None:
+    assert policies(azure, name, ["Swedencentral", "East US"]) == [("regions[1]", "westus")]
+    assert policies(azure, name, ["swedencentral"]) == [("regions[0]", "eastus"), ("regions[1]", "westus")]
+    assert policies(azure, name, ["eastus", "westus"]) == []
+
+
+def test_azure_refuses_what_the_check_of_policies_refuses(azure: Any) -> None:
+    azure.put_group("pre")
+    for name, code in (("sys.regionrestriction", "ByAzure"), ("allowed-locations", "ByPolicy")):
+        azure.subscription.policies[:] = [policy.assignment(azure.subscription.id, name, ["westus"])]
+        path = "/resourceGroups/pre/providers/Microsoft.Network/networkSecurityGroups/n"
+        status, answer = azure.send("PUT", path, {"location": "eastus"})
+        assert (status, answer["error"]["code"]) == (403, f"RequestDisallowed{code}")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"enforcementMode": "DoNotEnforce"},
+        {"parameters": {"listOfAllowedLocations": {"value": ["westeurope"]}, "effect": {"value": "Audit"}}},
+        {"parameters": {"tagName": {"value": "costcentre"}}},
+        {"scope": "/subscriptions/SUBSCRIPTION/resourceGroups/others"},
+        {"notScopes": ["/subscriptions/SUBSCRIPTION/resourceGroups/pre"]},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+def test_a_policy_that_does_not_bind_us_is_no_finding(azure: Any, more: dict[str, Any]) -> None:
+    placed = json.loads(json.dumps(more).replace("SUBSCRIPTION", azure.subscription.id))
+    assert policies(azure, "elsewhere", ["westeurope"], **placed) == []

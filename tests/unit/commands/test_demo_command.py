@@ -75,7 +75,7 @@ def test_without_the_simulator_it_says_what_to_install() -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "pip install 'crdbmesh[demo]'" in done.stderr
-    assert json.loads(done.stdout)["error"]["hint"] == "install it: pip install 'crdbmesh[demo]'"
+    assert json.loads(done.stdout)["error"]["remedy"] == "install it: pip install 'crdbmesh[demo]'"
 
 
 def test_the_document_is_the_one_that_is_promised() -> None:

@@ -115,7 +115,7 @@ def test_a_plan_tells_gaps_from_refusals() -> None:
     result = plan.PlanResult(spec(), found)
     assert result.gaps() == {"a": "a is absent"}
     assert list(result.refused()) == ["b"]
-    assert result.document()["steps"][1]["hint"] == "put it back"
+    assert result.document()["steps"][1]["error"]["remedy"] == "put it back"
 
 
 @contextmanager

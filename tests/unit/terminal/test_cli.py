@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from crdbmesh import __version__
-from crdbmesh.errors import CloudError, ConfigError, CrdbmeshError, Finding, PreflightError, RefusedError
+from crdbmesh.engine import step
+from crdbmesh.errors import CloudError, ConfigError, CrdbmeshError, Finding, PreflightError, QuotaError, RefusedError
 from crdbmesh.local.folder import SPEC, LocalFolder
 from crdbmesh.terminal import app as cli
 from crdbmesh.terminal import exits
@@ -186,6 +187,20 @@ class TestJson:
     def test_nobody_who_did_not_ask_for_it_gets_it(self, capsys: pytest.CaptureFixture[str]) -> None:
         code, out, _ = run_main(capsys, "up", "--frobnicate")
         assert (code, out) == (2, "")
+
+    def test_every_error_has_one_shape_in_whatever_place_it_is(self, capsys: pytest.CaptureFixture[str]) -> None:
+        error = QuotaError("PUT x: SkuNotAvailable: no", code="SkuNotAvailable", hint="another size")
+        with pytest.raises(typer.Exit), exits.mapped("json"):
+            raise error
+        alone = json.loads(capsys.readouterr().out)["error"]
+        assert alone == {
+            "code": "SkuNotAvailable",
+            "message": "PUT x: SkuNotAvailable: no",
+            "remedy": "another size",
+            "findings": [],
+        }
+        assert step.Result.of("eastus/node1/machine", error).document()["error"] == alone
+        assert step.Result("a", step.Outcome.CHANGED, "a gap").document()["error"] is None
 
 
 class TestExitCodes:

@@ -12,7 +12,16 @@ from rich.console import Console
 
 from crdbmesh.commands import demo
 from crdbmesh.engine.step import Event, Gap, Outcome, Result
-from crdbmesh.errors import ConfigError, CrdbmeshError, Finding, KubeError, PreflightError
+from crdbmesh.errors import (
+    CloudError,
+    ConfigError,
+    CrdbmeshError,
+    Finding,
+    KubeError,
+    PreflightError,
+    QuotaError,
+    RefusedError,
+)
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level, RegionHealth
 from crdbmesh.spec import load as config
 from crdbmesh.steps import catalog
@@ -180,6 +189,34 @@ class TestResults:
             "Run `crdbmesh up --name m` again to resume from here.",
         ]
 
+    def test_failures_of_one_cause_in_several_machines_are_one_block_that_names_them(self) -> None:
+        results = {}
+        for region, number in [("eastus", 1), ("eastus", 2), ("eastus", 12), ("westus", 1)]:
+            step, vm = f"{region}/node{number}/machine", f"crdbmesh-{region}-{number}"
+            error = QuotaError(
+                f"PUT virtualMachines/{vm}: SkuNotAvailable: The requested VM size for resource '/subscriptions/s/"
+                f"resourceGroups/crdbmesh/providers/Microsoft.Compute/virtualMachines/{vm}' is currently not available "
+                f"in location '{region}' zones '{number % 3 + 1}' for subscription 's'.",
+                code="SkuNotAvailable",
+                hint="choose another size",
+            )
+            results[step] = Result.of(step, error)
+            results[f"{region}/node{number}/host"] = Result(
+                f"{region}/node{number}/host", Outcome.BLOCKED, "", culprit=step
+            )
+        other = "PUT networkInterfaces/{}: PrivateIPAddressIsAllocated: the address of {} belongs to {}"
+        for number in (1, 2):
+            step, nic = f"eastus/node{number}/nic", f"crdbmesh-eastus-{number}-nic"
+            theirs = f"/subscriptions/s/resourceGroups/theirs/nics/app{number}"
+            results[step] = Result.of(step, CloudError(other.format(nic, nic, theirs), hint=f"delete {theirs}"))
+        lines = self.shown(results).splitlines()
+        joined = " ".join(line.strip() for line in lines)
+        machines = "eastus/node1/machine, eastus/node2/machine, eastus/node12/machine, westus/node1/machine"
+        assert f"✗ {machines}: PUT virtualMachines/crdbmesh-eastus-1: SkuNotAvailable" in joined
+        assert joined.count("SkuNotAvailable") == joined.count("choose another size") == 1
+        assert "blocks eastus/node1/host, eastus/node2/host, eastus/node12/host, westus/node1/host" in joined
+        assert joined.count("✗ eastus/node1/nic:") == joined.count("✗ eastus/node2/nic:") == 1
+
     def test_a_good_end_is_one_line(self) -> None:
         results = {"a": Result("a", Outcome.HELD), "b": Result("b", Outcome.CHANGED)}
         assert self.shown(results) == "✓ 2 steps: 1 held, 1 changed, in 1 min 23 s\n"
@@ -295,6 +332,21 @@ def test_a_plan_is_grouped_by_region_with_gaps_and_refusals() -> None:
         "  + node1/machine  comes after eastus/network",
         "m: 2 of 4 steps have something to do, 1 cannot be done",
         "versions.cockroachdb stays v26.2.5; for v26.2.9, one region at a time",
+    ]
+
+
+def test_a_plan_says_one_cause_in_several_machines_once() -> None:
+    target, file = screen()
+    found: dict[str, Gap | Result] = {}
+    for number in (1, 2):
+        step = f"eastus/node{number}/machine"
+        error = RefusedError(f"VM m-eastus-{number} was made with another key", hint="restore the folder")
+        found[step] = Result.of(step, error)
+    console.show_plan(target, config.mesh({"name": "m", "regions": ["eastus"]}), found, catalog.place, [])
+    assert file.getvalue().splitlines()[1:4] == [
+        "  ✗ node1/machine  VM m-eastus-1 was made with another key",
+        "      restore the folder",
+        "  ✗ node2/machine  as eastus/node1/machine",
     ]
 
 

@@ -20,6 +20,7 @@ DELETION_DEADLINE_S = 900.0
 _FORCED = "Microsoft.Compute/virtualMachines,Microsoft.Compute/virtualMachineScaleSets"
 _PERMISSIONS_API = "2022-04-01"
 _LOCKS_API = "2020-05-01"
+_POLICIES_API = "2023-04-01"
 _SUBSCRIPTIONS_API = "2022-12-01"
 
 
@@ -171,6 +172,11 @@ def list_permissions(session: Session, group: str | None = None) -> list[Body]:
 def list_locks(session: Session) -> list[Body]:
     """List the management locks of the subscription and of everything in it: `id`, `name`, `properties.level`."""
     return session.read_pages("providers/Microsoft.Authorization/locks", _LOCKS_API)
+
+
+def list_policy_assignments(session: Session) -> list[Body]:
+    """List the assignments of policies that concern the subscription, those of its management groups included."""
+    return session.read_pages("providers/Microsoft.Authorization/policyAssignments", _POLICIES_API)
 
 
 def find_clock_ahead_s(session: Session) -> float | None:
