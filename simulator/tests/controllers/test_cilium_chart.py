@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
-from crdbmesh_simulator.kubernetes.controllers.cilium import defaults, rendering
+from crdbmesh_simulator.kubernetes.controllers.cilium import rendering
 from crdbmesh_simulator.kubernetes.controllers.helm import chart_values
 
 Obj = dict[str, Any]
 
 
 def render(values: Obj) -> dict[tuple[str, str], Obj]:
-    merged = chart_values.merge(defaults.defaults(), values)
+    merged = chart_values.merge(rendering.defaults(), values)
     objects = rendering.render(merged, version="1.20.0")
     return {(obj["kind"], obj["metadata"]["name"]): obj for obj in objects}
 

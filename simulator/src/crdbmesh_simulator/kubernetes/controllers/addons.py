@@ -7,16 +7,14 @@ applied at each start of a server, so edits of them do not last. Manifests of us
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.kubernetes.controllers import addon_objects, objects
+from crdbmesh_simulator.kubernetes.controllers import objects
+from crdbmesh_simulator.kubernetes.controllers.manifests import fill
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 
-if TYPE_CHECKING:
-    pass
-
 MANIFESTS = "/var/lib/rancher/k3s/server/manifests/"
+_PACKAGED = ("coredns", "local-storage", "metrics-server", "runtimes")
 _START_S = 4.0
 _RESCAN_S = 15.0
 _MANAGER = "deploy@k3s"
@@ -53,29 +51,23 @@ class Addons(Controller):
     def _bootstrap(self) -> None:
         if self.api.find("Namespace", None, "kube-system") is not None:
             return
-        for obj in [*addon_objects.namespaces(), *addon_objects.definitions(),
-                    addon_objects.kubernetes_service(self.site.service_ip(1)), *addon_objects.priorities(),
-                    *addon_objects.roles()]:  # fmt: skip
+        for obj in fill("bootstrap", {"address": self.site.service_ip(1)}):
             self._apply(obj)
 
     def _packaged(self) -> None:
         """(Re)write the packaged manifests, as each start of a server does."""
         config = self.site.cluster.config
-        parts = {
-            "coredns": addon_objects.coredns(
-                domain=str(config.get("cluster-domain", "cluster.local")),
-                address=str(config.get("cluster-dns", "10.43.0.10")).split(",")[0],
-                node_hosts=self._hosts_text(),
-            ),
-            "local-storage": addon_objects.local_storage(),
-            "metrics-server": addon_objects.metrics_server(),
-            "runtimes": addon_objects.runtimes(),
+        blanks = {
+            "domain": str(config.get("cluster-domain", "cluster.local")),
+            "address": str(config.get("cluster-dns", "10.43.0.10")).split(",")[0],
+            "node_hosts": self._hosts_text(),
         }
         if not self.site.disabled("traefik"):
             self.site.world.not_known("controllers", "k3s's Traefik, which its configuration does not disable")
-        for name, members in parts.items():
+        for name in _PACKAGED:
             if self.site.disabled(name):
                 continue
+            members = fill(name, blanks)
             for obj in members:
                 self._apply(obj)
             self._addon(name, f"{MANIFESTS}{name}.yaml", objects.digest(members, 32))
@@ -98,7 +90,6 @@ class Addons(Controller):
 
     def _apply(self, obj: Obj) -> None:
         """Create the object, or bring what it sets back to what it says."""
-        obj = self.api.copy(obj)
         existing = self.api.find(obj["kind"], objects.namespace(obj) or None, objects.name(obj))
         if existing is None:
             self.api.create(obj, manager=_MANAGER)

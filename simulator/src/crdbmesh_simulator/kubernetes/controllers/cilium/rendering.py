@@ -1,33 +1,38 @@
-"""Renders the Cilium chart from its values: configuration, agent, envoy, operator.
+"""Renders the Cilium chart from its values.
 
-After `install/kubernetes/cilium/templates/` of Cilium 1.20 (`validate.yaml`, `cilium-configmap.yaml`, `cilium-agent/`,
-`cilium-envoy/`, `cilium-operator/`, `cilium-ca-secret.yaml`). The Cluster Mesh part is in `mesh_chart.py`.
+After `install/kubernetes/cilium/templates/` of Cilium 1.20 (`validate.yaml`, `cilium-configmap.yaml`, the accounts and
+roles of each part, `clustermesh-config/`, the Service and certificates of `clustermesh-apiserver/`). The workloads are in
+the folder `manifests`. Each remote of Secret `cilium-kvstoremesh` is dialled at `<name>.<domain>`, whose addresses are
+host aliases; Secret `cilium-clustermesh` points the agents at the local `clustermesh-apiserver` Service for every remote.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
-from crdbmesh_simulator.kubernetes.controllers.cilium import mesh_chart
-from crdbmesh_simulator.kubernetes.controllers.cilium.agent_chart import daemonset, envoy
-from crdbmesh_simulator.kubernetes.controllers.cilium.common import (
-    CONFIG_FOLDER,
-    NAMESPACE,
-    PART_OF,
-    SECRETS,
-    api_env,
-    ca_secret,
-    image,
-)
-from crdbmesh_simulator.kubernetes.controllers.cilium.mesh_certificates import CERTGEN
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
+import yaml
+
+from crdbmesh_simulator.kubernetes.controllers.manifests import fill
+from crdbmesh_simulator.kubernetes.controllers.objects import Obj, digest
 
 _NAME = re.compile(r"^([a-z0-9][-a-z0-9]*)?[a-z0-9]$")
+_NAMESPACE, _SECRETS = "kube-system", "cilium-secrets"
+_FOLDER = "/var/lib/cilium/clustermesh"
+_PART_OF = {"app.kubernetes.io/part-of": "cilium"}
+_CERTGEN = "clustermesh-apiserver-generate-certs"
+_METRICS = {"apiserv-metrics": 9962, "etcd-metrics": 9963, "kvmesh-metrics": 9964}
+_USERS = ["--cluster-users-enabled", "--cluster-users-config-path=/var/lib/cilium/etcd-config/users.yaml"]
 
 
 class ChartError(Exception):
     """The chart refuses its values; the text is what `fail` in a template says."""
+
+
+def defaults() -> Obj:
+    """A fresh copy of the defaults of the chart's values, for the keys that its rendering reads."""
+    return fill("cilium-values")[0]
 
 
 def validate(values: Obj) -> None:
@@ -57,7 +62,37 @@ def validate(values: Obj) -> None:
         raise ChartError("The cluster ID is invalid: must be set to a non-zero value when ClusterMesh is enabled")
     if str(values["kubeProxyReplacement"]).lower() not in ("true", "false"):
         raise ChartError("kubeProxyReplacement must be explicitly set to a valid value (true or false) to continue.")
-    mesh_chart.validate(values, ChartError)
+    _validate_mesh(mesh)
+
+
+def _validate_mesh(mesh: Obj) -> None:
+    if mesh["useAPIServer"]:
+        mode = mesh["apiserver"]["tls"]["authMode"]
+        if mode not in ("legacy", "migration", "cluster"):
+            raise ChartError(".Values.clustermesh.apiserver.tls.authMode must be one of legacy, migration, cluster")
+        auto = mesh["apiserver"]["tls"]["auto"]
+        if not auto["enabled"] or auto["method"] != "cronJob":
+            raise ChartError(
+                f"clustermesh.apiserver.tls.auto.method {auto['method']} is not part of this simulated world"
+            )
+    if mesh["config"]["enabled"]:
+        for name, remote in _clusters(mesh).items():
+            if not remote.get("ips") and not remote.get("address"):
+                raise ChartError("missing clustermesh.apiserver.config.clusters.address")
+            if not remote.get("port"):
+                raise ChartError(f"missing clustermesh.config.clusters.port for {name}")
+
+
+def _clusters(mesh: Obj) -> dict[str, Obj]:
+    """The enabled remote clusters by name, from either form of `clustermesh.config.clusters`."""
+    given = mesh["config"]["clusters"]
+    if isinstance(given, dict):
+        listed = [{**(remote or {}), "name": name} for name, remote in given.items()]
+    elif isinstance(given, list):
+        listed = given
+    else:
+        raise ChartError(f"unknown type {type(given).__name__} for clustermesh.config.clusters")
+    return {str(remote["name"]): remote for remote in listed if remote.get("enabled") is not False}
 
 
 def render(values: Obj, *, version: str) -> list[Obj]:
@@ -71,22 +106,50 @@ def render(values: Obj, *, version: str) -> list[Obj]:
         ChartError: the values make no sense together.
     """
     validate(values)
-    config: Obj = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "cilium-config", "namespace": NAMESPACE},
-        "data": configuration(values),
-    }
-    objects: list[Obj] = [*_accounts(values), config]
-    if values["tls"]["ca"]["cert"] and values["tls"]["ca"]["key"]:
-        objects.insert(0, ca_secret(values["tls"]["ca"]["cert"], values["tls"]["ca"]["key"]))
+    mesh, operator, ca = values["clustermesh"], values["operator"], values["tls"]["ca"]
+    apiserver, config = mesh["apiserver"], configuration(values)
+    users = apiserver["tls"]["authMode"] != "legacy"
+    blanks: Obj = {
+        "values": values,
+        "images": {
+            "agent": _image(values["image"], version),
+            "envoy": _image(values["envoy"]["image"], version),
+            "operator": _image(operator["image"], version, suffix="-generic"),
+            "mesh": _image(apiserver["image"], version),
+            "certgen": _image(values["certgen"]["image"], version),
+        },
+        "api": _api_env(values),
+        "priority": values["priorityClassName"] or "system-node-critical",
+        "mesh_priority": apiserver["priorityClassName"] or "system-cluster-critical",
+        "annotations": {**values["podAnnotations"], **(
+            {"cilium.io/cilium-configmap-checksum": digest(config, 32)} if values["rollOutCiliumPods"] else {})},
+        "strategy": _operator_strategy(operator),
+        "users": {"enabled": users, "arguments": _USERS if users else []},
+        "aliases": _aliases(mesh),
+        "generate": str(bool(values["certgen"]["generateCA"])).lower(),
+        "leaves": _yaml({"certs": leaves(values)}),
+    }  # fmt: skip
+    objects = [*_accounts(values), _config_map("cilium-config", config)]
+    if ca["cert"] and ca["key"]:
+        objects.insert(0, _secret("cilium-ca", {"ca.crt": ca["cert"], "ca.key": ca["key"]}))
     if values["agent"]:
-        objects.append(daemonset(values, config["data"], version=version))
+        objects += fill("cilium-agent", blanks)
     if _envoy_enabled(values):
-        objects += envoy(values)
-    if values["operator"]["enabled"]:
-        objects.append(_operator(values, version=version))
-    return objects + mesh_chart.render(values, version=version)
+        objects += fill("cilium-envoy", blanks)
+    if operator["enabled"]:
+        objects += fill("cilium-operator", blanks)
+    if mesh["config"]["enabled"]:
+        objects += _remotes(mesh)
+    if not mesh["useAPIServer"]:
+        return objects
+    if users:
+        named = _clusters(mesh) if mesh["config"]["enabled"] else {}
+        listed = {"users": [{"name": f"remote-{name}", "role": "remote"} for name in named]}
+        objects.append(
+            _config_map("clustermesh-remote-users", {"users.yaml": yaml.dump(listed, Dumper=yaml.CSafeDumper)})
+        )
+    objects += [_mesh_service(apiserver), _metrics_service("clustermesh-apiserver-metrics", "clustermesh-apiserver")]
+    return [*objects, *fill("cilium-clustermesh", blanks), *fill("cilium-certgen", blanks)]
 
 
 def configuration(values: Obj) -> dict[str, str]:
@@ -163,20 +226,20 @@ def _accounts(values: Obj) -> list[Obj]:
     everywhere = ["cilium", "cilium-operator"]
     names = [*everywhere, *(["cilium-envoy"] if _envoy_enabled(values) else [])]
     roles = [
-        ("cilium-config-agent", NAMESPACE, "cilium", "configmaps", ["get", "list", "watch"]),
-        ("cilium-tlsinterception-secrets", SECRETS, "cilium", "secrets", ["get", "list", "watch"]),
-        ("cilium-operator-tlsinterception-secrets", SECRETS, "cilium-operator", "secrets",
+        ("cilium-config-agent", _NAMESPACE, "cilium", "configmaps", ["get", "list", "watch"]),
+        ("cilium-tlsinterception-secrets", _SECRETS, "cilium", "secrets", ["get", "list", "watch"]),
+        ("cilium-operator-tlsinterception-secrets", _SECRETS, "cilium-operator", "secrets",
          ["create", "delete", "update", "patch"]),
     ]  # fmt: skip
     if values["clustermesh"]["useAPIServer"]:
         everywhere.append("clustermesh-apiserver")
-        names += ["clustermesh-apiserver", CERTGEN]
-        roles.append((CERTGEN, NAMESPACE, CERTGEN, "secrets", ["create", "get", "update"]))
+        names += ["clustermesh-apiserver", _CERTGEN]
+        roles.append((_CERTGEN, _NAMESPACE, _CERTGEN, "secrets", ["create", "get", "update"]))
     found: list[Obj] = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SECRETS, "labels": dict(PART_OF)}}
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _SECRETS, "labels": dict(_PART_OF)}}
     ]
     found += [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": NAMESPACE}}
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": _NAMESPACE}}
         for name in names
     ]
     for name in everywhere:
@@ -192,79 +255,161 @@ def _accounts(values: Obj) -> list[Obj]:
 def _role(scope: str, meta: Obj, account: str, rules: list[Obj]) -> list[Obj]:
     """A Role or ClusterRole, bound to an account."""
     group = "rbac.authorization.k8s.io"
-    meta = {**meta, "labels": dict(PART_OF)}
+    meta = {**meta, "labels": dict(_PART_OF)}
     return [
         {"apiVersion": f"{group}/v1", "kind": f"{scope}Role", "metadata": meta, "rules": rules},
         {"apiVersion": f"{group}/v1", "kind": f"{scope}RoleBinding", "metadata": dict(meta),
          "roleRef": {"apiGroup": group, "kind": f"{scope}Role", "name": meta["name"]},
-         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}]},
+         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": _NAMESPACE}]},
     ]  # fmt: skip
 
 
-def _operator(values: Obj, *, version: str) -> Obj:
-    operator = values["operator"]
-    labels = {"io.cilium/app": "operator", "name": "cilium-operator", **PART_OF,
-              "app.kubernetes.io/name": "cilium-operator"}  # fmt: skip
-    env: list[Obj] = [
-        {"name": "K8S_NODE_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "spec.nodeName"}}},
-        {"name": "CILIUM_K8S_NAMESPACE",
-         "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}},
-        {"name": "CILIUM_DEBUG",
-         "valueFrom": {"configMapKeyRef": {"key": "debug", "name": "cilium-config", "optional": True}}},
-    ]  # fmt: skip
-    env += api_env(values)
-    check = {"httpGet": {"host": "127.0.0.1", "path": "/healthz", "port": 9234, "scheme": "HTTP"}}
-    container = {
-        "name": "cilium-operator",
-        "image": image(operator["image"], f"v{version}", suffix="-generic"),
-        "imagePullPolicy": operator["image"]["pullPolicy"],
-        "command": ["cilium-operator-generic"],
-        "args": [f"--config-dir={CONFIG_FOLDER}", "--debug=$(CILIUM_DEBUG)", *operator["extraArgs"]],
-        "env": [*env, *operator["extraEnv"]],
-        "ports": [
-            {"name": "health", "containerPort": 9234, "hostPort": 9234, "protocol": "TCP"},
-            *([{"name": "prometheus", "containerPort": operator["prometheus"]["port"],
-                "hostPort": operator["prometheus"]["port"], "protocol": "TCP"}]
-              if operator["prometheus"]["enabled"] else []),
-        ],
-        "livenessProbe": {**check, "initialDelaySeconds": 60, "periodSeconds": 10, "timeoutSeconds": 3},
-        "readinessProbe": {**check, "initialDelaySeconds": 0, "periodSeconds": 5, "timeoutSeconds": 3,
-                           "failureThreshold": 5},
-        "resources": operator["resources"],
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": "cilium-config-path", "mountPath": CONFIG_FOLDER, "readOnly": True}],
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-    }  # fmt: skip
-    strategy = operator["updateStrategy"]
+def _operator_strategy(operator: Obj) -> Obj:
+    strategy: Obj = operator["updateStrategy"]
     if int(operator["replicas"]) == 1 and strategy["type"] == "RollingUpdate":
-        surge = strategy["rollingUpdate"]["maxSurge"]
-        strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": "100%"}}
-    pod = {
-        "hostNetwork": operator["hostNetwork"],
-        "restartPolicy": "Always",
-        "priorityClassName": "system-cluster-critical",
-        "serviceAccountName": "cilium-operator",
-        "automountServiceAccountToken": True,
-        "affinity": operator["affinity"],
-        "nodeSelector": operator["nodeSelector"],
-        "tolerations": operator["tolerations"],
-        "containers": [container],
-        "volumes": [{"name": "cilium-config-path", "configMap": {"name": "cilium-config"}}],
+        return {**strategy, "rollingUpdate": {**strategy["rollingUpdate"], "maxUnavailable": "100%"}}
+    return strategy
+
+
+def _api_env(values: Obj) -> list[Obj]:
+    """Return the environment that points agent and operator to the Kubernetes API, if the values name it."""
+    if not values["k8sServiceHost"]:
+        return []
+    return [
+        {"name": "KUBERNETES_SERVICE_HOST", "value": str(values["k8sServiceHost"])},
+        {"name": "KUBERNETES_SERVICE_PORT", "value": str(values["k8sServicePort"] or 443)},
+    ]
+
+
+def _image(of: Obj, version: str, *, suffix: str = "") -> str:
+    """An image reference from the chart's `image` values."""
+    if of.get("override"):
+        return str(of["override"])
+    reference = f"{of['repository']}{suffix}{of.get('suffix') or ''}:{of.get('tag') or f'v{version}'}"
+    return f"{reference}@{of['digest']}" if of.get("useDigest") and of.get("digest") else reference
+
+
+def _config_map(name: str, data: dict[str, str]) -> Obj:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": _NAMESPACE}, "data": data}
+
+
+def _secret(name: str, data: dict[str, str]) -> Obj:
+    """A Secret of base64 values."""
+    return {**_config_map(name, data), "kind": "Secret", "type": "Opaque"}
+
+
+def _yaml(value: Any) -> str:
+    return str(yaml.dump(value, sort_keys=False, Dumper=yaml.CSafeDumper))
+
+
+def _encoded(value: Any) -> str:
+    return base64.b64encode(_yaml(value).encode()).decode()
+
+
+def _remotes(mesh: Obj) -> list[Obj]:
+    def etcd(host: str, prefix: str, **more: object) -> str:
+        files = {"trusted-ca-file": "-ca.crt", "key-file": ".key", "cert-file": ".crt"}
+        paths = {name: f"{_FOLDER}/{prefix}-etcd-client{end}" for name, end in files.items()}
+        return _encoded({"endpoints": [f"https://{host}"], **paths, **more})
+
+    local: dict[str, str] = {}
+    remote: dict[str, str] = {}
+    for name, cluster in _clusters(mesh).items():
+        host = f"{name}.{mesh['config']['domain']}" if cluster.get("ips") else cluster["address"]
+        aliases = (
+            {"cilium-host-aliases": [{"hostname": host, "ips": list(cluster["ips"])}]} if cluster.get("ips") else {}
+        )
+        local[name] = etcd(f"clustermesh-apiserver.{_NAMESPACE}.svc:2379", "local")
+        remote[name] = etcd(f"{host}:{cluster['port']}", "common", **aliases)
+    return [_secret("cilium-clustermesh", local), _secret("cilium-kvstoremesh", remote)]
+
+
+def _aliases(mesh: Obj) -> Obj:
+    config = mesh["config"]
+    if not config["enabled"] or not mesh["apiserver"]["kvstoremesh"]["enabled"] or mesh["disableKubernetesHostAliases"]:
+        return {}
+    return {"hostAliases": [
+        {"ip": ip, "hostnames": [f"{name}.{config['domain']}"]}
+        for name, cluster in _clusters(mesh).items()
+        for ip in cluster.get("ips") or []
+    ]}  # fmt: skip
+
+
+def _mesh_service(apiserver: Obj) -> Obj:
+    wanted = apiserver["service"]
+    port: Obj = {"port": 2379, "protocol": "TCP", "targetPort": 2379}
+    if wanted["type"] == "NodePort" and wanted["nodePort"]:
+        port["nodePort"] = int(wanted["nodePort"])
+    spec: Obj = {
+        "type": wanted["type"],
+        "selector": {"k8s-app": "clustermesh-apiserver"},
+        "ports": [port],
+        "internalTrafficPolicy": wanted["internalTrafficPolicy"],
     }
+    if wanted["type"] != "ClusterIP" and wanted["externalTrafficPolicy"]:
+        spec["externalTrafficPolicy"] = wanted["externalTrafficPolicy"]
+    affinity = wanted["enableSessionAffinity"]
+    if affinity == "Always" or (affinity == "HAOnly" and int(apiserver["replicas"]) > 1):
+        spec["sessionAffinity"] = "ClientIP"
     return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "cilium-operator", "namespace": NAMESPACE, "labels": labels},
-        "spec": {
-            "replicas": int(operator["replicas"]),
-            "selector": {"matchLabels": {"io.cilium/app": "operator", "name": "cilium-operator"}},
-            "strategy": strategy,
-            "template": {
-                "metadata": {
-                    "labels": {**labels, **operator["podLabels"]},
-                    "annotations": dict(operator["podAnnotations"]),
-                },
-                "spec": pod,
-            },
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "clustermesh-apiserver",
+            "namespace": _NAMESPACE,
+            "labels": {"k8s-app": "clustermesh-apiserver", **_PART_OF,
+                       "app.kubernetes.io/name": "clustermesh-apiserver", **wanted["labels"]},
+            "annotations": dict(wanted["annotations"]),
         },
-    }
+        "spec": spec,
+    }  # fmt: skip
+
+
+def _metrics_service(name: str, app: str) -> Obj:
+    """A headless Service for the metrics of a program."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": _NAMESPACE,
+                     "labels": {"k8s-app": app, "app.kubernetes.io/name": app, **_PART_OF}},
+        "spec": {
+            "clusterIP": "None",
+            "type": "ClusterIP",
+            "selector": {"k8s-app": app},
+            "ports": [{"name": port, "port": number, "protocol": "TCP", "targetPort": port}
+                      for port, number in _METRICS.items()],
+        },
+    }  # fmt: skip
+
+
+def leaves(values: Obj) -> list[Obj]:
+    """The certificates that Cluster Mesh needs, in the form of certgen's configuration."""
+    mesh = values["clustermesh"]
+    tls = mesh["apiserver"]["tls"]
+    name = values["cluster"]["name"]
+    remote = f"remote-{name}" if tls["authMode"] == "cluster" else "remote"
+    validity = f"{int(tls['auto']['certValidityDuration']) * 24}h"
+    service = f"clustermesh-apiserver.{_NAMESPACE}.svc"
+    hosts = [service, f"*.{mesh['config']['domain']}", *tls["server"]["extraDnsNames"], "127.0.0.1", "::1",
+             *tls["server"]["extraIpAddresses"]]  # fmt: skip
+    server = ["signing", "key encipherment", "server auth"]
+    client = ["signing", "key encipherment", "client auth"]
+
+    def leaf(short: str, common_name: str, usage: list[str], **more: list[str]) -> Obj:
+        return {
+            "name": f"clustermesh-apiserver-{short}-cert",
+            "namespace": _NAMESPACE,
+            "commonName": common_name,
+            **more,
+            "usage": usage,
+            "validity": validity,
+        }
+
+    found = [
+        leaf("server", service, server, hosts=hosts),
+        leaf("admin", f"admin-{name}", client),
+        leaf("remote", remote, client),
+    ]
+    if mesh["apiserver"]["kvstoremesh"]["enabled"]:
+        found.append(leaf("local", f"local-{name}", client))
+    return found

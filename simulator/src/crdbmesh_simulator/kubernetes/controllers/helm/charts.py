@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from crdbmesh_simulator.kubernetes.controllers import disk
-from crdbmesh_simulator.kubernetes.controllers.cilium import defaults, rendering
+from crdbmesh_simulator.kubernetes.controllers.cilium import rendering
 from crdbmesh_simulator.kubernetes.controllers.helm import chart_values
 from crdbmesh_simulator.kubernetes.controllers.helm.release import ReleaseError
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
@@ -75,9 +75,9 @@ def render(site: Site, chart: Chart, given: Obj) -> list[Obj]:
     if faults:
         head = "values don't meet the specifications of the schema(s) in the following chart(s):\ncilium:\n"
         raise ReleaseError(head + "\n".join(faults))
-    for path in chart_values.unread_paths(given, defaults.defaults()):
+    for path in chart_values.unread_paths(given, rendering.defaults()):
         site.world.not_known("helm", f"value {path} of chart cilium {chart.version} is not part of this world")
-    values = chart_values.merge(defaults.defaults(), given)
+    values = chart_values.merge(rendering.defaults(), given)
     for path in ("hubble.enabled", "ipv6.enabled", "encryption.enabled"):
         part, _, flag = path.partition(".")
         if values[part][flag]:
