@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crdbmesh_simulator.kubernetes.controllers.addon_objects import definitions
+from crdbmesh_simulator.kubernetes.controllers.manifests import fill
 
 Obj = dict[str, Any]
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -126,7 +126,10 @@ def test_a_definition_must_be_called_after_what_it_defines(api: Any) -> None:
 
 
 def test_a_helm_chart_keeps_what_its_definition_knows_and_nothing_else(api: Any) -> None:
-    api.make(DEFINITIONS, next(each for each in definitions() if each["spec"]["names"]["kind"] == "HelmChart"))
+    api.make(
+        DEFINITIONS,
+        next(each for each in fill("bootstrap", {"address": ""}) if "helmcharts." in each["metadata"]["name"]),
+    )
     path = "/apis/helm.cattle.io/v1/namespaces/default/helmcharts"
     given = {"chart": "c", "set": {"a": 1, "b": "x"}, "values": {"any": [1]}, "valueSecrets": [{"name": "a typo"}]}
     made = api.make(

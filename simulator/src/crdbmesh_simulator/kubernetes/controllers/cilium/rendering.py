@@ -1,9 +1,9 @@
 """Renders the Cilium chart from its values.
 
-After `install/kubernetes/cilium/templates/` of Cilium 1.20 (`validate.yaml`, `cilium-configmap.yaml`, the accounts and
-roles of each part, `clustermesh-config/`, the Service and certificates of `clustermesh-apiserver/`). The workloads are in
-the folder `manifests`. Each remote of Secret `cilium-kvstoremesh` is dialled at `<name>.<domain>`, whose addresses are
-host aliases; Secret `cilium-clustermesh` points the agents at the local `clustermesh-apiserver` Service for every remote.
+After `install/kubernetes/cilium/templates/` of Cilium 1.20 (`validate.yaml`, `cilium-configmap.yaml`, the accounts of
+each part, `clustermesh-config/`, the Service and certificates of `clustermesh-apiserver/`). The workloads are in the
+folder `manifests`. Each remote of Secret `cilium-kvstoremesh` is dialled at `<name>.<domain>`, whose addresses are host
+aliases; Secret `cilium-clustermesh` points the agents at the local `clustermesh-apiserver` Service for every remote.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from crdbmesh_simulator.kubernetes.controllers.manifests import fill
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj, digest
 
 _NAME = re.compile(r"^([a-z0-9][-a-z0-9]*)?[a-z0-9]$")
-_NAMESPACE, _SECRETS = "kube-system", "cilium-secrets"
+_NAMESPACE = "kube-system"
 _FOLDER = "/var/lib/cilium/clustermesh"
 _PART_OF = {"app.kubernetes.io/part-of": "cilium"}
-_CERTGEN = "clustermesh-apiserver-generate-certs"
-_METRICS = {"apiserv-metrics": 9962, "etcd-metrics": 9963, "kvmesh-metrics": 9964}
 _USERS = ["--cluster-users-enabled", "--cluster-users-config-path=/var/lib/cilium/etcd-config/users.yaml"]
 
 
@@ -111,6 +109,7 @@ def render(values: Obj, *, version: str) -> list[Obj]:
     users = apiserver["tls"]["authMode"] != "legacy"
     blanks: Obj = {
         "values": values,
+        "envoy": _envoy_enabled(values),
         "images": {
             "agent": _image(values["image"], version),
             "envoy": _image(values["envoy"]["image"], version),
@@ -129,7 +128,7 @@ def render(values: Obj, *, version: str) -> list[Obj]:
         "generate": str(bool(values["certgen"]["generateCA"])).lower(),
         "leaves": _yaml({"certs": leaves(values)}),
     }  # fmt: skip
-    objects = [*_accounts(values), _config_map("cilium-config", config)]
+    objects = [*fill("cilium-accounts", blanks), _config_map("cilium-config", config)]
     if ca["cert"] and ca["key"]:
         objects.insert(0, _secret("cilium-ca", {"ca.crt": ca["cert"], "ca.key": ca["key"]}))
     if values["agent"]:
@@ -145,10 +144,8 @@ def render(values: Obj, *, version: str) -> list[Obj]:
     if users:
         named = _clusters(mesh) if mesh["config"]["enabled"] else {}
         listed = {"users": [{"name": f"remote-{name}", "role": "remote"} for name in named]}
-        objects.append(
-            _config_map("clustermesh-remote-users", {"users.yaml": yaml.dump(listed, Dumper=yaml.CSafeDumper)})
-        )
-    objects += [_mesh_service(apiserver), _metrics_service("clustermesh-apiserver-metrics", "clustermesh-apiserver")]
+        objects.append(_config_map("clustermesh-remote-users", {"users.yaml": _yaml(listed)}))
+    objects.append(_mesh_service(apiserver))
     return [*objects, *fill("cilium-clustermesh", blanks), *fill("cilium-certgen", blanks)]
 
 
@@ -219,49 +216,6 @@ def _text(value: Any) -> str:
 def _envoy_enabled(values: Obj) -> bool:
     enabled = values["envoy"]["enabled"]
     return bool(values["l7Proxy"]) if enabled is None else bool(enabled)
-
-
-def _accounts(values: Obj) -> list[Obj]:
-    """The namespace of secrets for Envoy, and each program's account with its roles."""
-    everywhere = ["cilium", "cilium-operator"]
-    names = [*everywhere, *(["cilium-envoy"] if _envoy_enabled(values) else [])]
-    roles = [
-        ("cilium-config-agent", _NAMESPACE, "cilium", "configmaps", ["get", "list", "watch"]),
-        ("cilium-tlsinterception-secrets", _SECRETS, "cilium", "secrets", ["get", "list", "watch"]),
-        ("cilium-operator-tlsinterception-secrets", _SECRETS, "cilium-operator", "secrets",
-         ["create", "delete", "update", "patch"]),
-    ]  # fmt: skip
-    if values["clustermesh"]["useAPIServer"]:
-        everywhere.append("clustermesh-apiserver")
-        names += ["clustermesh-apiserver", _CERTGEN]
-        roles.append((_CERTGEN, _NAMESPACE, _CERTGEN, "secrets", ["create", "get", "update"]))
-    found: list[Obj] = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _SECRETS, "labels": dict(_PART_OF)}}
-    ]
-    found += [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": _NAMESPACE}}
-        for name in names
-    ]
-    for name in everywhere:
-        rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
-                 {"apiGroups": ["cilium.io"], "resources": ["*"], "verbs": ["*"]}]  # fmt: skip
-        found += _role("Cluster", {"name": name}, name, rules)
-    for name, space, account, resource, verbs in roles:
-        rules = [{"apiGroups": [""], "resources": [resource], "verbs": verbs}]
-        found += _role("", {"name": name, "namespace": space}, account, rules)
-    return found
-
-
-def _role(scope: str, meta: Obj, account: str, rules: list[Obj]) -> list[Obj]:
-    """A Role or ClusterRole, bound to an account."""
-    group = "rbac.authorization.k8s.io"
-    meta = {**meta, "labels": dict(_PART_OF)}
-    return [
-        {"apiVersion": f"{group}/v1", "kind": f"{scope}Role", "metadata": meta, "rules": rules},
-        {"apiVersion": f"{group}/v1", "kind": f"{scope}RoleBinding", "metadata": dict(meta),
-         "roleRef": {"apiGroup": group, "kind": f"{scope}Role", "name": meta["name"]},
-         "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": _NAMESPACE}]},
-    ]  # fmt: skip
 
 
 def _operator_strategy(operator: Obj) -> Obj:
@@ -362,23 +316,6 @@ def _mesh_service(apiserver: Obj) -> Obj:
             "annotations": dict(wanted["annotations"]),
         },
         "spec": spec,
-    }  # fmt: skip
-
-
-def _metrics_service(name: str, app: str) -> Obj:
-    """A headless Service for the metrics of a program."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name, "namespace": _NAMESPACE,
-                     "labels": {"k8s-app": app, "app.kubernetes.io/name": app, **_PART_OF}},
-        "spec": {
-            "clusterIP": "None",
-            "type": "ClusterIP",
-            "selector": {"k8s-app": app},
-            "ports": [{"name": port, "port": number, "protocol": "TCP", "targetPort": port}
-                      for port, number in _METRICS.items()],
-        },
     }  # fmt: skip
 
 
