@@ -175,13 +175,13 @@ def _journalctl(process: Process) -> int:
 def _cloud_init(process: Process) -> Run:
     if process.argv[1:2] != ["status"]:
         raise UnsupportedError(" ".join(process.argv))
-    options = parse(process.argv[2:], "wl", {"wait": "w", "long": "l", "format=": "format"})
+    options = parse(process.argv[2:], "w", {"wait": "w", "format=": "format"})
     state = host_of(process).cloud_init
     as_json = options.get("format") == "json"
     while "w" in options and not state.finished:
         process.say("" if as_json else ".")
         yield 2.0
-    text = state.status_json() if as_json else state.status_text(long="l" in options)
+    text = state.status_json() if as_json else state.status_text()
     process.say(text if as_json or "w" not in options else f"\n{text}")
     return state.exit_code
 
