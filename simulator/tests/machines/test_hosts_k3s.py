@@ -168,7 +168,7 @@ def test_flags_beat_the_file_and_the_folder_adds_to_it(fast_town: Town) -> None:
     fast_town.put("s1", "/etc/rancher/k3s/config.yaml.d/20.yaml", "tls-san: [y]\n")
     fast_town.run(
         "s1",
-        "echo '[Service]\nType=notify\nExecStart=/usr/local/bin/k3s server --node-name=flag --kubelet-arg a=b "
+        "echo '[Service]\nType=notify\nExecStart=/usr/local/bin/k3s server --node-name=flag --kubelet-arg=a=b "
         "--kubelet-arg=c=d' > /etc/systemd/system/k3s.service; systemctl daemon-reload; systemctl start k3s",
         sudo=True,
     )

@@ -19,8 +19,7 @@ def test_a_service_is_enabled_started_asked_about_and_stopped(town: Town) -> Non
     asked = "systemctl is-enabled x; systemctl is-active x; systemctl show x -p ActiveState,SubState --value"
     assert town.run("a", asked).stdout == "not-found\ninactive\ninactive\ndead\n"
     assert town.run("a", "sudo systemctl start x").status == 5
-    unit = "[Unit]\nDescription=X\n[Service]\nEnvironmentFile=-/etc/x.env\nExecStart=/bin/sh -c 'echo $V; sleep 1h'\n"
-    town.put("a", "/etc/x.env", "V='a b'\n")
+    unit = "[Unit]\nDescription=X\n[Service]\nEnvironment=\"V=a b\"\nExecStart=/bin/sh -c 'echo $V; sleep 1h'\n"
     town.put("a", "/etc/systemd/system/x.service", unit + "[Install]\nWantedBy=multi-user.target\n")
     assert town.run("a", asked).stdout == "disabled\ninactive\ninactive\ndead\n"
     assert town.run("a", "systemctl start x").stderr.startswith("Failed to start x.service: Interactive authentication")

@@ -42,13 +42,12 @@ class K3s(Task):
         etcd_up: its etcd answers its peers, which can be long before the API serves.
     """
 
-    def __init__(self, machine: MachineOS, unit: str, version: str, argv: list[str], env: dict[str, str]) -> None:
+    def __init__(self, machine: MachineOS, unit: str, version: str, argv: list[str]) -> None:
         self._machine = machine
         self._world = machine.world
         self._unit = unit
         self._version = version
         self._argv = argv
-        self._env = env
         self._step = self._read_settings
         self._due = self._world.clock.now() + self._spread(_UNPACK_S)
         self._said = ""
@@ -75,14 +74,7 @@ class K3s(Task):
 
     def _read_settings(self) -> None:
         self._log("info", f"Starting k3s {self._version}")
-        try:
-            self.settings = k3s_settings.read(self._machine.files, self._argv, self._env)
-        except SettingsError as error:
-            if str(error).startswith("Incorrect Usage"):
-                self._machine.systemd.log(self._unit, "k3s", str(error), self.pid)
-                raise SettingsError("flag provided but not defined: " + str(error).rpartition(": ")[2]
-                                    if "not defined" in str(error) else str(error)) from None  # fmt: skip
-            raise
+        self.settings = k3s_settings.read(self._machine.files, self._argv)
         for key in self.settings.skipped:
             self._log("warning", f"Unknown flag --{key} found in config.yaml, skipping\\n")
             self._world.not_known("ssh", f"k3s server: setting {key}")
@@ -104,7 +96,6 @@ class K3s(Task):
             self._next(self._begin, _FIRST_S)
 
     def _begin(self) -> None:
-
         given = self.settings.text("token")
         if given.startswith("K10"):
             token = k3s_tokens.parse(given)
@@ -176,8 +167,7 @@ class K3s(Task):
         self._next(self._learn, _LEARN_S)
 
     def _learn(self) -> None:
-        assert self.cluster is not None
-        assert self.member is not None
+        assert self.cluster is not None and self.member is not None  # noqa: PT018 - no test
         if self.cluster.members.get(self._node_name) is not self.member:
             raise JoinError("etcd: the member has been permanently removed from the cluster")
         if not k3s_join.can_catch_up(self.cluster, self.member):
@@ -208,8 +198,7 @@ class K3s(Task):
         self._next(self._ready, _AGENT_S)
 
     def _ready(self) -> None:
-        assert self.cluster is not None
-        assert self.member is not None
+        assert self.cluster is not None and self.member is not None  # noqa: PT018 - no test
         if self.member.role == "agent":
             self.member.running = True
             k3s_disk.write_agent(self._machine.files, self._data, self.cluster)
@@ -218,8 +207,7 @@ class K3s(Task):
         self._next(self._watch, 5.0)
 
     def _watch(self) -> None:
-        assert self.cluster is not None
-        assert self.member is not None
+        assert self.cluster is not None and self.member is not None  # noqa: PT018 - no test
         now = self._world.clock.now()
         if self.member.role == "server" and self.cluster.members.get(self._node_name) is not self.member:
             raise JoinError("etcd: the member has been permanently removed from the cluster")
@@ -258,8 +246,7 @@ class K3s(Task):
             )
 
     def _serve(self) -> None:
-        assert self.cluster is not None
-        assert self.member is not None
+        assert self.cluster is not None and self.member is not None  # noqa: PT018 - no test
         self.member.running = True
         k3s_disk.write_server(self._machine, self._data, self.cluster, self.settings)
         k3s_disk.write_agent(self._machine.files, self._data, self.cluster)

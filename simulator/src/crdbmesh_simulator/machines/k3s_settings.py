@@ -1,4 +1,4 @@
-"""Reads the settings of `k3s server` and `k3s agent`: config.yaml, its .d folder, flags and environment.
+"""Reads the settings of `k3s server` and `k3s agent`: config.yaml, its .d folder, and flags.
 
 Sources: docs.k3s.io (configuration file, server and agent reference), k3s's `pkg/cli/cmds` and `pkg/configfilearg`. A
 setting in the file of a *server* that no flag has is skipped with a warning, as k3s does it; on an agent, and on any
@@ -8,8 +8,6 @@ command line, it is `flag provided but not defined`.
 from __future__ import annotations
 
 import ipaddress
-import posixpath
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +19,6 @@ from crdbmesh_simulator.filesystem import Actor, FileSystem
 CONFIG = "/etc/rancher/k3s/config.yaml"
 
 _FLAGS: dict[str, dict[str, Any]] = tables.read(__package__, "k3s_flags")
-_SHORT: dict[str, str] = _FLAGS["short"]
 _JOINED = ("cluster-cidr", "service-cidr", "cluster-dns", "node-ip")
 """Lists that are kept as text with commas, the form in which k3s shows them."""
 
@@ -59,37 +56,24 @@ class Settings:
         return found
 
 
-def read(files: FileSystem, argv: list[str], env: dict[str, str]) -> Settings:
-    """The settings of `k3s server …` or `k3s agent …`.
+def read(files: FileSystem, argv: list[str]) -> Settings:
+    """The settings of `k3s server …` or `k3s agent …`, by its argument vector and the configuration files.
 
-    `files`: where the configuration files are. `argv`: with the program's name first. `env`: of the service. Raises
-    SettingsError: k3s would not start with them.
+    Raises SettingsError: k3s would not start with them.
     """
     role = argv[1]
     kinds = _kinds(role)
     settings = Settings(role)
-    for variable, name in _FLAGS["environment"].items():
-        if env.get(variable) and name in kinds:
-            _put(settings.values, kinds, name, [env[variable]])
     flags = _flags(argv[2:], kinds)
-    path = flags.get("config", [env.get("K3S_CONFIG_FILE", CONFIG)])[-1]
-    for name, given in _files(files, path, required="config" in flags).items():
-        key = _SHORT.get(name, name)
-        if key not in kinds:
+    for name, given in _files(files).items():
+        if name not in kinds:
             if role != "server":
                 raise SettingsError(f"Incorrect Usage: flag provided but not defined: -{name}")
             settings.skipped.append(name)
             continue
-        _put(settings.values, kinds, key, given)
+        _put(settings.values, kinds, name, given)
     for name, given in flags.items():
         _put(settings.values, kinds, name, given)
-    for name in ("token", "agent-token"):
-        file = settings.values.get(f"{name}-file")
-        if file:
-            inode = files.find(str(file), Actor())
-            if inode is None:
-                raise SettingsError(f"open {file}: no such file or directory")
-            settings.values[name] = bytes(inode.content).decode("utf-8", "replace").strip()
     _check(settings)
     return settings
 
@@ -101,49 +85,33 @@ def _kinds(role: str) -> dict[str, str]:
 
 
 def _flags(arguments: list[str], kinds: dict[str, str]) -> dict[str, list[str]]:
+    """`--name=value` and `--switch` of a command line."""
     found: dict[str, list[str]] = {}
-    rest = list(arguments)
-    while rest:
-        word = rest.pop(0)
-        match = re.fullmatch(r"--?([A-Za-z][\w-]*)(?:=(.*))?", word, re.DOTALL)
-        if not match:
-            if word == "--":
-                break
-            continue
-        name = _SHORT.get(match[1], match[1])
+    for word in arguments:
+        name, _, value = word.lstrip("-").partition("=")
         if name not in kinds:
-            raise SettingsError(f"Incorrect Usage: flag provided but not defined: -{match[1]}")
-        value = match[2]
-        if value is None and kinds[name] == "switch":
-            value = "true"
-        elif value is None:
-            if not rest:
-                raise SettingsError(f"Incorrect Usage: flag needs an argument: -{match[1]}")
-            value = rest.pop(0)
-        found.setdefault(name, []).append(value)
+            raise SettingsError(f"Incorrect Usage: flag provided but not defined: -{name}")
+        if not value and kinds[name] != "switch":
+            raise SettingsError(f"Incorrect Usage: flag needs an argument: -{name}")
+        found.setdefault(name, []).append(value or "true")
     return found
 
 
-def _files(files: FileSystem, path: str, *, required: bool) -> dict[str, list[str]]:
+def _files(files: FileSystem) -> dict[str, list[str]]:
     root = Actor()
     found: dict[str, list[str]] = {}
-    paths = [path] if files.find(path, root) is not None else []
-    if required and not paths:
-        raise SettingsError(f"open {path}: no such file or directory")
-    paths += sorted(files.glob(f"{path}.d/*.yaml", root) + files.glob(f"{path}.d/*.yml", root), key=posixpath.basename)
-    for each in paths:
+    paths = [CONFIG] if files.find(CONFIG, root) is not None else []
+    for each in [*paths, *files.glob(f"{CONFIG}.d/*.yaml", root)]:
         try:
-            document = yaml.load(files.read(each, root), Loader=yaml.CSafeLoader)
+            document = yaml.load(files.read(each, root), Loader=yaml.CSafeLoader) or {}
         except yaml.YAMLError as error:
             raise SettingsError(f"yaml: {str(error).splitlines()[0]}") from None
-        if document is None:
-            continue
         if not isinstance(document, dict):
             raise SettingsError("yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str into yaml.MapSlice")
         for key, value in document.items():
-            name, adds = (str(key)[:-1], True) if str(key).endswith("+") else (str(key), False)
             given = [_text(item) for item in value] if isinstance(value, list) else [_text(value)]
-            found[name] = [*found.get(name, []), *given] if adds else given
+            name = str(key).removesuffix("+")
+            found[name] = [*found.get(name, []), *given] if str(key).endswith("+") else given
     return found
 
 

@@ -74,7 +74,6 @@ class MachineOS(System):
         self.users: dict[str, User] = {}
         self.groups: dict[str, int] = {}
         self.modules: set[str] = {"overlay", "nf_conntrack", "hv_netvsc", "ip_tables"}
-        self.packages: set[str] = set()
         self._hostname = hardware.computer_name
         self.arch = "arm64" if _ARM_SIZE.search(hardware.size) else "amd64"
         self.disk_gib = hardware.disk.gib

@@ -190,7 +190,7 @@ class Systemd:
         burst, window = _START_LIMIT
         service.started = [moment for moment in service.started if now - moment < window]
         if len(service.started) >= burst:
-            self.log(service.name, "systemd", f"{service.name}: Start request repeated too quickly.", 1)
+            self._say(service, "Start request repeated too quickly.")
             self._fail(service, "start-limit-hit", again=False)
             return
         service.started.append(now)
@@ -200,14 +200,9 @@ class Systemd:
             service.active, service.sub = "active", "listening" if service.name.endswith(".socket") else "exited"
             self._machine.sshd.unit_started(service.name)
             return
-        try:
-            env = units.environment(unit, self._machine.files)
-        except FileNotFoundError as error:
-            self.log(service.name, "systemd", f"{service.name}: Failed to load environment files: {error}", 1)
-            self._fail(service, "resources")
-            return
+        env = units.environment(unit)
         actor = self._actor(unit)
-        before = [units.command(unit, line, env) for line in unit.all("Service.ExecStartPre")]
+        before = [units.command(line, env) for line in unit.all("Service.ExecStartPre")]
         if before:
             service.sub = "start-pre"
             service.task = CommandTask(self._machine, before, env, actor, service.name)
@@ -216,13 +211,8 @@ class Systemd:
 
     def _main(self, service: Service) -> None:
         unit = service.unit
-        try:
-            env = units.environment(unit, self._machine.files)
-        except FileNotFoundError as error:
-            self.log(service.name, "systemd", f"{service.name}: Failed to load environment files: {error}", 1)
-            self._fail(service, "resources")
-            return
-        argv, _ = units.command(unit, unit.all("Service.ExecStart")[-1], env)
+        env = units.environment(unit)
+        argv, _ = units.command(unit.all("Service.ExecStart")[-1], env)
         service.sub = "start"
         service.pid = self._machine.next_pid()
         service.task = self._launch(service, argv, env)
@@ -241,29 +231,27 @@ class Systemd:
         inode = self._machine.files.find(argv[0], Actor()) if argv[0].startswith("/") else None
         if inode is None or not inode.is_file or not inode.permissions & 0o111:
             reason = "No such file or directory" if inode is None else "Permission denied"
-            self.log(service.name, "systemd", f"{service.name}: Unable to locate executable '{argv[0]}': {reason}", 1)
-            return Ended(203)
+            return self._not_found(service, f"Unable to locate executable '{argv[0]}': {reason}")
         content = bytes(inode.content)
         program = internet.program(content)
+        k3s_role = argv[1:2] in (["server"], ["agent"]) and program is not None and program.name == "k3s"
         if program is None and not content.startswith(b"#!"):
-            self.log(
-                service.name, "systemd", f"{service.name}: Failed at step EXEC spawning {argv[0]}: Exec format error", 1
-            )
-            return Ended(203)
+            return self._not_found(service, f"Failed at step EXEC spawning {argv[0]}: Exec format error")
+        if program is not None and k3s_role and program.arch != self._machine.arch:
+            return self._not_found(service, f"Failed at step EXEC spawning {argv[0]}: Exec format error")
         if program is not None and program.name.endswith("-daemon"):
             return Daemon()
-        if program is not None and program.name == "k3s" and argv[1:2] and argv[1] in ("server", "agent"):
-            if program.arch != self._machine.arch:
-                self.log(
-                    service.name,
-                    "systemd",
-                    f"{service.name}: Failed at step EXEC spawning {argv[0]}: Exec format error",
-                    1,
-                )
-                return Ended(203)
+        if program is not None and k3s_role:
             self._machine.world.ran(self._machine.hostname, argv)
-            return k3s.K3s(self._machine, service.name, program.version, argv, env)
+            return k3s.K3s(self._machine, service.name, program.version, argv)
         return CommandTask(self._machine, [(argv, False)], env, self._actor(service.unit), service.name)
+
+    def _not_found(self, service: Service, reason: str) -> Task:
+        self._say(service, reason)
+        return Ended(203)
+
+    def _say(self, service: Service, text: str) -> None:
+        self.log(service.name, "systemd", f"{service.name}: {text}", 1)
 
     def _watch(self, service: Service, task: Task) -> None:
         if task.exit_code is not None and service.sub == "start-pre":
@@ -279,8 +267,7 @@ class Systemd:
         if code == 0:
             self._main(service)
             return
-        message = f"{service.name}: Control process exited, code=exited, status={code}/FAILURE"
-        self.log(service.name, "systemd", message, 1)
+        self._say(service, f"Control process exited, code=exited, status={code}/FAILURE")
         self._fail(service, "exit-code", code=code)
 
     def _activate(self, service: Service, sub: str) -> None:
@@ -301,7 +288,7 @@ class Systemd:
                 self.log(service.name, "systemd", f"Finished {service.name} - {unit.get('Unit.Description', '')}.", 1)
             return
         name = {203: "EXEC", 143: "TERM"}.get(code, "FAILURE" if code else "SUCCESS")
-        self.log(service.name, "systemd", f"{service.name}: Main process exited, code=exited, status={code}/{name}", 1)
+        self._say(service, f"Main process exited, code=exited, status={code}/{name}")
         if code == 0 and was == "active":
             policy = unit.get("Service.Restart", "no")
             service.active, service.sub = "inactive", "dead"
@@ -316,7 +303,7 @@ class Systemd:
         service.active, service.sub, service.result, service.exit_code = "failed", "failed", result, code
         service.failed_jobs += was == "activating"
         service.since = self._machine.world.clock.now()
-        self.log(service.name, "systemd", f"{service.name}: Failed with result '{result}'.", 1)
+        self._say(service, f"Failed with result '{result}'.")
         if was == "activating":
             description = service.unit.get("Unit.Description", service.name)
             self.log(service.name, "systemd", f"Failed to start {service.name} - {description}.", 1)
@@ -326,12 +313,7 @@ class Systemd:
     def _schedule(self, service: Service) -> None:
         service.active, service.sub = "activating", "auto-restart"
         service.restart_at = self._machine.world.clock.now() + service.unit.restart_s
-        self.log(
-            service.name,
-            "systemd",
-            f"{service.name}: Scheduled restart job, restart counter is at {service.restarts + 1}.",
-            1,
-        )
+        self._say(service, f"Scheduled restart job, restart counter is at {service.restarts + 1}.")
 
     def _end(self, service: Service) -> None:
         if service.task is not None:

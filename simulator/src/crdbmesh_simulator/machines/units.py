@@ -46,11 +46,6 @@ class Unit:
         """How long systemd waits before it starts the service again."""
         return seconds(self.get("Service.RestartSec", "100ms"))
 
-    def expand(self, text: str) -> str:
-        """Text with specifiers replaced."""
-        stem = self.name.rpartition(".")[0]
-        return re.sub(r"%([nNpi%])", lambda m: {"n": self.name, "%": "%", "i": ""}.get(m[1], stem), text)
-
 
 def full_name(name: str) -> str:
     """A unit's name with its type."""
@@ -63,9 +58,6 @@ def find_unit(files: FileSystem, name: str) -> Unit | None:
     root = Actor()
     for folder in FOLDERS:
         path = f"{folder}/{name}"
-        spot = files.find(path, root, follow=False)
-        if spot is None:
-            continue
         inode = files.find(path, root)
         if inode is None:
             continue
@@ -95,35 +87,23 @@ def _read(text: str, settings: dict[str, list[str]]) -> None:
         if value.strip():
             settings.setdefault(name, []).append(value.strip())
         else:
-            settings[name] = []
-            del settings[name]
+            settings.pop(name, None)
 
 
 def _logical_lines(text: str) -> Iterator[str]:
-    pending = ""
-    for raw in text.splitlines():
-        line = raw.strip()
-        if not line or line[0] in "#;":
-            if not pending or line:
-                continue
-            yield pending.strip()
-            pending = ""
-            continue
-        if line.endswith("\\"):
-            pending += line[:-1] + " "
-            continue
-        yield (pending + line).strip()
-        pending = ""
-    if pending.strip():
-        yield pending.strip()
+    """Lines without comments, those that end in a backslash joined with the next."""
+    kept = [line for line in map(str.strip, text.splitlines()) if line[:1] not in ("#", ";")]
+    for line in re.sub(r"\\\n", " ", "\n".join(kept)).splitlines():
+        if line.strip():
+            yield line.strip()
 
 
-def command(unit: Unit, line: str, env: dict[str, str]) -> tuple[list[str], bool]:
+def command(line: str, env: dict[str, str]) -> tuple[list[str], bool]:
     """An Exec line as an argument vector, and whether its failure is ignored."""
     prefix = re.match(r"[-@:+!|]*", line)
     assert prefix is not None
     words = []
-    for word in shlex.split(unit.expand(line[prefix.end() :])):
+    for word in shlex.split(line[prefix.end() :]):
         alone = re.fullmatch(r"\$([A-Za-z_]\w*)", word)
         if alone:
             words += env.get(alone[1], "").split()
@@ -132,39 +112,13 @@ def command(unit: Unit, line: str, env: dict[str, str]) -> tuple[list[str], bool
     return words, "-" in prefix[0]
 
 
-def environment(unit: Unit, files: FileSystem) -> dict[str, str]:
-    """The environment of a service's processes.
-
-    Raises FileNotFoundError: an EnvironmentFile that is not optional is missing.
-    """
+def environment(unit: Unit) -> dict[str, str]:
+    """The environment of a service's processes."""
     env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
            "HOME": "/root", "USER": "root", "INVOCATION_ID": "simulated"}  # fmt: skip
     for line in unit.all("Service.Environment"):
-        for word in shlex.split(unit.expand(line)):
-            key, _, value = word.partition("=")
-            env[key] = value
-    for given in unit.all("Service.EnvironmentFile"):
-        path = unit.expand(given)
-        optional = path.startswith("-")
-        for found in files.glob(path.lstrip("-"), Actor()) or ([] if optional else [path]):
-            inode = files.find(found, Actor())
-            if inode is None:
-                raise FileNotFoundError(found)
-            env |= _variables(bytes(inode.content).decode("utf-8", "replace"))
+        env |= dict(word.split("=", 1) for word in shlex.split(line))
     return env
-
-
-def _variables(text: str) -> dict[str, str]:
-    found = {}
-    for line in text.splitlines():
-        match = re.fullmatch(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*", line)
-        if not match or line.lstrip().startswith(("#", ";")):
-            continue
-        try:
-            found[match[1]] = " ".join(shlex.split(match[2]))
-        except ValueError:
-            found[match[1]] = match[2]
-    return found
 
 
 def seconds(text: str) -> float:
