@@ -273,13 +273,13 @@ def test_key_files_may_be_read_as_documented(bench: Any, ca: Any, context: dict[
 @pytest.mark.parametrize(
     "command",
     [
-        ["/cockroach/cockroach", "start", "--insecure", "--join=a", "--advertise-addr=b:26257"],
-        ["/bin/sh", "-c", "/cockroach/cockroach start --insecure --join a,b --advertise-addr=$HOSTNAME:26257"],
+        ["/cockroach/cockroach", "start", CERTS, "--join=a", "--advertise-addr=b:26257"],
+        ["/bin/sh", "-c", f"/cockroach/cockroach start {CERTS} --join a,b --advertise-addr=$HOSTNAME:26257"],
     ],
 )
 def test_a_start_is_understood_however_it_is_written(bench: Any, ca: Any, command: list[str]) -> None:
     _, boxes = region(bench, ca, count=1, command=command)
-    answer = boxes[0].programs["db"].http_get(8080, "/health", tls=False)
+    answer = boxes[0].programs["db"].http_get(8080, "/health", tls=True)
     assert answer is not None
     assert answer.status == 200
 

@@ -45,7 +45,7 @@ class Reached:
 
     Attributes:
         program: the program that listens, or None when it is a service of the node itself.
-        service: what it is when it is no program: `ssh`, `kubernetes`, `kubelet`, `etcd`, `azure-dns`.
+        service: what it is when it is no program: `kubernetes`, `azure-dns`, `internet`.
     """
 
     cluster: Cluster | None
@@ -223,12 +223,8 @@ def _at_node(
 ) -> Reached | str:
     """A connection that has arrived at a node's own address."""
     local = start is not None and start.node is member
-    if protocol == "TCP" and (port == 22 or (port, member.running) in ((6443, True), (10250, True))):
-        quorate = port == 22 or cluster.has_quorum() or port == 10250
-        if port != 6443 or (member.role == "server" and quorate):
-            return Reached(cluster, member, None, None, ip, port, {22: "ssh", 6443: "kubernetes"}.get(port, "kubelet"))
-    if protocol == "TCP" and port in (2379, 2380) and member.role == "server" and member.running:
-        return Reached(cluster, member, None, None, ip, port, "etcd")
+    if protocol == "TCP" and port == 6443 and member.role == "server" and member.running and cluster.has_quorum():
+        return Reached(cluster, member, None, None, ip, port, "kubernetes")
     for box in _boxes(cluster, member):
         if box.host_network:
             found = _in_sandbox(cluster, box, port, protocol)
@@ -262,8 +258,6 @@ def _across(world: World, start: Origin, machine: Machine, ip: str, port: int, p
         return f"{TIMEOUT} (the machine at {ip} is off)"
     found = find_member(world, machine)
     if found is None:
-        if port == 22 and protocol == "TCP":
-            return Reached(None, None, None, None, ip, port, "ssh")
         return f"{REFUSED} (nothing listens on {port}/{protocol} at {machine.name})"
     cluster, member = found
     return _at_node(world, cluster, member, ip, port, protocol, start)

@@ -28,8 +28,11 @@ def run(container: Container, argv: Sequence[str], stdin: bytes = b"") -> ExecRe
     if not argv or box.image.find(argv[0], process.cwd) is None:
         name = argv[0] if argv else ""
         box.not_known(f"{container.image}: {' '.join(argv)}")
-        what = "no such file or directory" if "/" in name else "executable file not found in $PATH"
-        stat = f"stat {name}: {what}" if "/" in name else f'"{name}": {what}'
+        stat = (
+            f"stat {name}: no such file or directory"
+            if "/" in name
+            else f'"{name}": executable file not found in $PATH'
+        )
         text = f"OCI runtime exec failed: exec failed: unable to start container process: exec: {stat}: unknown"
         return ExecResult(stderr=text.encode(), exit_code=_MISSING)
     work = execute(process)

@@ -32,24 +32,37 @@ class Service(Program):
 
 
 class Daemon(Service):
-    """A program of which only its health checks are of interest: it answers OK on every port its container declares."""
+    """A program of which only its health checks are of interest.
+
+    It answers on every port that its container declares, and on `more`.
+    """
+
+    more: frozenset[Port] = frozenset()
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
-        self._ports = frozenset(
-            (str(port.get("protocol", "TCP")), int(port["containerPort"])) for port in container.spec.get("ports") or []
-        )
+        declared = container.spec.get("ports") or []
+        ports = {(str(port.get("protocol", "TCP")), int(port["containerPort"])) for port in declared}
+        self._ports = self.more | ports
 
     def tick(self) -> None:
         """Nothing to do."""
 
+    def healthy(self) -> bool:
+        """Whether its health checks succeed."""
+        return True
+
     def listening(self) -> frozenset[Port]:
-        """The declared ports."""
+        """Its ports."""
         return self._ports
 
     def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:  # noqa: ARG002 - the interface
-        """OK on each declared port."""
-        return HttpAnswer(200, b"ok", "text/plain") if ("TCP", port) in self._ports else None
+        """Its health, on each port."""
+        if tls or ("TCP", port) not in self._ports:
+            return None
+        return (
+            HttpAnswer(200, b"ok", "text/plain") if self.healthy() else HttpAnswer(500, b"not reachable", "text/plain")
+        )
 
 
 class Wrapper(Service):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer
 from crdbmesh_simulator.workloads import datapath, objects
-from crdbmesh_simulator.workloads.cilium.common import api_reachable, identity_problem, options
+from crdbmesh_simulator.workloads.cilium.common import OneShot, api_reachable, identity_problem, options
 from crdbmesh_simulator.workloads.cilium.links import Links
 from crdbmesh_simulator.workloads.service import Daemon, Port, Service
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _START_S = 2.0
 _READY_S = 3.0
 _RETRY_S = 3.0
-_CHECK_S = 5.0
 _MESH_FOLDER = "/var/lib/cilium/clustermesh/"
 
 
@@ -60,7 +59,7 @@ class CiliumAgent(datapath.Datapath):
         if not self.initialised:
             self._initialise(now)
         if self.initialised:
-            self._follow_remotes(now)
+            self.links.follow(self.mesh_folder, self.cluster_name, now)
 
     def _load(self) -> None:
         given = options(self.container.argv)
@@ -73,12 +72,10 @@ class CiliumAgent(datapath.Datapath):
         self._loaded = True
         problem = identity_problem(self.config)
         if problem:
-            self.say(
-                f'time="{self._stamp()}" level=fatal msg="Invalid daemon configuration" error="{problem}" subsys=daemon'
-            )
+            self._write('level=fatal msg="Invalid daemon configuration" subsys=daemon', problem)
             self.exit_code = 1
             return
-        self.say(f'time="{self._stamp()}" level=info msg="Cilium {self.version}" subsys=daemon')
+        self._write(f'level=info msg="Cilium {self.version}" subsys=daemon', "")
 
     def _initialise(self, now: float) -> None:
         reason = api_reachable(self.container)
@@ -95,18 +92,16 @@ class CiliumAgent(datapath.Datapath):
             self._range_since = now
         if now >= self._range_since + _READY_S:
             self.initialised, self.problem = True, ""
-            self.say(f'time="{self._stamp()}" level=info msg="Daemon initialization completed" subsys=daemon')
+            self._write('level=info msg="Daemon initialization completed" subsys=daemon', "")
 
     def _complain(self, message: str, error: str) -> None:
         if error != self.problem:
-            self.say(f'time="{self._stamp()}" level=error msg="{message}" error="{error}" subsys=k8s-client')
+            self._write(f'level=error msg="{message}" subsys=k8s-client', error)
         self.problem = error
 
-    def _stamp(self) -> str:
-        return self._world.clock.utc().strftime("%Y-%m-%dT%H:%M:%SZ")
-
     def _write(self, text: str, error: str) -> None:
-        self.say(f'time="{self._stamp()}" {text}' + (f' error="{error}"' if error else ""))
+        stamp = self._world.clock.utc().strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.say(f'time="{stamp}" {text}' + (f' error="{error}"' if error else ""))
 
     # What it is.
 
@@ -188,9 +183,6 @@ class CiliumAgent(datapath.Datapath):
             for node in remote.snapshot.nodes
         ]
 
-    def _follow_remotes(self, now: float) -> None:
-        self.links.follow(self.mesh_folder, self.cluster_name, now)
-
     @property
     def mesh_folder(self) -> str:
         """The folder with the configurations of the remote clusters."""
@@ -230,71 +222,20 @@ class _OwnEtcd(Links):
         return f"clusterID {seen.id} is already used" if seen.id in used else ""
 
 
-class OneShot(Service):
-    """A preparatory command of the agent's pod, which ends when it is done; one that needs the API waits for it."""
-
-    def __init__(self, container: Container, *, needs_api: bool = False) -> None:
-        super().__init__(container)
-        self._needs_api = needs_api
-        self._due = container.world.clock.now() + 1.0
-
-    def tick(self) -> None:
-        """End when done; try again later without an API that is needed."""
-        now = self.container.world.clock.now()
-        if self.exit_code is not None or now < self._due:
-            return
-        reason = api_reachable(self.container) if self._needs_api else None
-        if reason is None:
-            self.exit_code = 0
-            return
-        self._due = now + _RETRY_S
-        self.say(f'level=warning msg="Unable to contact k8s api-server" error="{reason}"')
-
-
 class CiliumOperator(Daemon):
-    """`cilium-operator`: healthy while it reaches the API."""
+    """`cilium-operator`: healthy while it reaches the API; `/healthz` on 9234."""
 
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self._healthy = False
-        self._next = container.world.clock.now() + _START_S
+    more = frozenset({("TCP", 9234)})
 
-    def tick(self) -> None:
-        """Look for the API now and then."""
-        now = self.container.world.clock.now()
-        if now < self._next:
-            return
-        self._next = now + _CHECK_S
-        reason = api_reachable(self.container)
-        if reason is not None and self._healthy != (reason is None):
-            self.say(f'level=error msg="Unable to contact k8s api-server" error="{reason}"')
-        self._healthy = reason is None
-
-    def listening(self) -> frozenset[Port]:
-        """Health and metrics."""
-        return super().listening() | {("TCP", 9234)}
-
-    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
-        """`/healthz` on 9234."""
-        if tls or ("TCP", port) not in self.listening():
-            return None
-        if not path.startswith("/healthz"):
-            return HttpAnswer(404)
-        return HttpAnswer(200 if self._healthy else 500, b"ok" if self._healthy else b"not reachable", "text/plain")
+    def healthy(self) -> bool:
+        """Whether it reaches the API."""
+        return api_reachable(self.container) is None
 
 
 class Envoy(Daemon):
-    """`cilium-envoy`: healthy."""
+    """`cilium-envoy`: healthy; `/healthz` on 9878."""
 
-    def listening(self) -> frozenset[Port]:
-        """Health and metrics."""
-        return super().listening() | {("TCP", 9878)}
-
-    def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
-        """`/healthz` on 9878."""
-        if tls or ("TCP", port) not in self.listening():
-            return None
-        return HttpAnswer(200 if path.startswith(("/healthz", "/metrics")) else 404, b"", "text/plain")
+    more = frozenset({("TCP", 9878)})
 
 
 def start(container: Container) -> Service:

@@ -18,7 +18,7 @@ from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAn
 from crdbmesh_simulator.workloads import objects, trust
 from crdbmesh_simulator.workloads.cilium import etcd_link, troubleshoot
 from crdbmesh_simulator.workloads.cilium.cli import wants_json
-from crdbmesh_simulator.workloads.cilium.common import api_reachable, health_answer, identity_problem, options
+from crdbmesh_simulator.workloads.cilium.common import OneShot, api_reachable, health_answer, identity_problem, options
 from crdbmesh_simulator.workloads.cilium.links import Links
 from crdbmesh_simulator.workloads.cilium.remote_cluster import Remote, Snapshot
 from crdbmesh_simulator.workloads.datapath import RemoteNode
@@ -49,14 +49,10 @@ class Etcd(Service):
         key = self.container.files.get(self._options.get("key-file", f"{_SERVER}/tls.key"), b"")
         problem = trust.key_matches(cert, key) if cert else "open tls.crt: no such file or directory"
         if problem:
-            self.say(
-                f'{{"level":"fatal","caller":"etcdmain/etcd.go:204","msg":"discovery failed","error":"{problem}"}}'
-            )
+            self.say(f'{{"level":"fatal","msg":"discovery failed","error":"{problem}"}}')
             self.exit_code = 1
             return
-        self.say(
-            '{"level":"info","caller":"embed/serve.go:187","msg":"serving client traffic securely","address":":2379"}'
-        )
+        self.say('{"level":"info","msg":"serving client traffic securely","address":":2379"}')
 
     def _started(self) -> bool:
         return bool(self.log)
@@ -211,10 +207,6 @@ class KVStoreMesh(Service):
         now = self._world.clock.now()
         if self.exit_code is not None or now < self._started_at + _START_S:
             return
-        if problem := identity_problem(self.options):
-            self.say(f'level=fatal msg="Invalid configuration" error="{problem}"')
-            self.exit_code = 1
-            return
         self.links.follow(self.folder, self.options.get("cluster-name", ""), now)
         etcd = find_sibling(self.container, "etcd")
         if isinstance(etcd, Etcd):
@@ -260,20 +252,6 @@ class KVStoreMesh(Service):
         return ExecResult(stderr=f'Error: unknown command "{verb}" for "kvstoremesh-dbg"\n'.encode(), exit_code=1)
 
 
-class EtcdInit(Service):
-    """`clustermesh-apiserver etcdinit`: prepares etcd's data folder, and ends."""
-
-    def __init__(self, container: Container) -> None:
-        super().__init__(container)
-        self._done_at = container.world.clock.now() + 2.0
-
-    def tick(self) -> None:
-        """End when it is done."""
-        if self.exit_code is None and self.container.world.clock.now() >= self._done_at:
-            self.say('level=info msg="Completed etcd initialization"')
-            self.exit_code = 0
-
-
 def start(container: Container) -> Service:
     """The program of a container of the clustermesh-apiserver image, by its command line."""
     words = container.argv or ["/usr/bin/clustermesh-apiserver"]
@@ -281,5 +259,5 @@ def start(container: Container) -> Service:
         return Etcd(container)
     verb = words[1] if len(words) > 1 else ""
     if verb == "etcdinit":
-        return EtcdInit(container)
+        return OneShot(container)
     return KVStoreMesh(container) if verb == "kvstoremesh" else ApiServer(container)

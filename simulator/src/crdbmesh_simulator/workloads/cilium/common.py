@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.programs import Container, HttpAnswer
 from crdbmesh_simulator.workloads import objects, paths
 from crdbmesh_simulator.workloads.cilium import etcd_link
-from crdbmesh_simulator.workloads.service import Port
+from crdbmesh_simulator.workloads.service import Port, Service
 
-if TYPE_CHECKING:
-    pass
+_RETRY_S = 3.0
 
 
 def options(argv: Sequence[str]) -> dict[str, str]:
@@ -27,12 +25,9 @@ def options(argv: Sequence[str]) -> dict[str, str]:
 def identity_problem(found: Mapping[str, str]) -> str | None:
     """Return why a cluster's name and id are not valid together."""
     name, limit = found.get("cluster-name", "default"), int(found.get("max-connected-clusters") or 255)
-    if not name or len(name) > 32 or not etcd_link.CLUSTER_NAME.match(name):
+    number = int(found.get("cluster-id") or 0)
+    if len(name) > 32 or not etcd_link.CLUSTER_NAME.match(name):
         return f"invalid cluster name: {name!r}"
-    try:
-        number = int(found.get("cluster-id") or 0)
-    except ValueError:
-        return f"invalid cluster id {found.get('cluster-id')!r}"
     if not 0 <= number <= limit:
         return f"invalid cluster id {number}: must be in range 0..{limit}"
     return f"cannot use default cluster name with cluster ID {number}" if name == "default" and number else None
@@ -56,3 +51,24 @@ def health_answer(ports: frozenset[Port], port: int, path: str, *, tls: bool, re
     if path.startswith("/readyz"):
         return HttpAnswer(200 if ready else 500, b"ok" if ready else b"not ready", "text/plain")
     return HttpAnswer(200, b"ok", "text/plain") if path.startswith("/healthz") else HttpAnswer(404)
+
+
+class OneShot(Service):
+    """A preparatory command of a pod, which ends when it is done; one that needs the API waits for it."""
+
+    def __init__(self, container: Container, *, needs_api: bool = False) -> None:
+        super().__init__(container)
+        self._needs_api = needs_api
+        self._due = container.world.clock.now() + 1.0
+
+    def tick(self) -> None:
+        """End when done; try again later without an API that is needed."""
+        now = self.container.world.clock.now()
+        if self.exit_code is not None or now < self._due:
+            return
+        reason = api_reachable(self.container) if self._needs_api else None
+        if reason is None:
+            self.exit_code = 0
+            return
+        self._due = now + _RETRY_S
+        self.say(f'level=warning msg="Unable to contact k8s api-server" error="{reason}"')

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cryptography import x509
-
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult
-from crdbmesh_simulator.workloads import trust
 from crdbmesh_simulator.workloads.cilium import etcd_link
 from crdbmesh_simulator.workloads.cilium.etcd_link import Dialled, EtcdConfig
 
@@ -52,7 +49,6 @@ def _connections(container: Container, config: EtcdConfig) -> list[str]:
     for each in dialled:
         lines.append(f"   - {each.endpoint}")
         lines += [f"     {line}" for line in _endpoint(each)]
-    lines += ["", "🔑 Digital certificates:", *(f"   {line}" for line in _certificates(container, config))]
     lines += ["", "⚙️ Etcd client:"]
     reached = next((each for each in dialled if each.etcd is not None and not each.error), None)
     if reached is not None and reached.etcd is not None:
@@ -85,30 +81,3 @@ def _endpoint(found: Dialled) -> list[str]:
     if found.client_error:
         return [*lines, f"❌ TLS client authentication failed: {found.client_error}"]
     return [*lines, "ℹ️  Etcd server version: 3.6.5"]
-
-
-def _certificates(container: Container, config: EtcdConfig) -> list[str]:
-    roots, client = container.files.get(config.ca, b""), container.files.get(config.cert, b"")
-    lines: list[str] = []
-    for title, pem in (("TLS Root CA certificates", roots), ("TLS client certificates", client)):
-        if not pem:
-            continue
-        lines.append(f"✅ {title}:")
-        for certificate in trust.parse(pem)[: None if pem is roots else 1]:
-            lines += [f"   {line}" for line in _describe(certificate)]
-    if client and trust.verify(client, roots, now=container.world.clock.utc(), usage="client"):
-        lines.append("     ⚠️ Cannot verify certificate with the configured root CAs")
-    return lines
-
-
-def _describe(certificate: x509.Certificate) -> list[str]:
-    number = f"{certificate.serial_number:x}"
-    pairs = ":".join(number[at : at + 2] for at in range(0, len(number), 2))
-    return [
-        f"- Serial number:       {pairs}",
-        f"  Subject:             {certificate.subject.rfc4514_string()}",
-        f"  Issuer:              {certificate.issuer.rfc4514_string()}",
-        "  Validity:",
-        f"    Not before:  {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} +0000 UTC",
-        f"    Not after:   {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} +0000 UTC",
-    ]

@@ -25,6 +25,13 @@ _LISTEN_S = 1.5
 _JOIN_S = 1.0
 _PEER_S = 10.0
 _SETTLE_S = 2.0
+_STARTED = """\
+*
+* INFO: initial startup completed.
+* Node will now attempt to join a running cluster, or wait for `cockroach init`.
+* Client connections will be accepted after this completes successfully.
+*
+"""
 WAITING = "node is waiting for cluster initialization"
 
 
@@ -92,7 +99,7 @@ class CockroachNode(Service):
             self.say('Failed running "start"')
             self.exit_code = 1
             return
-        if not self.settings.insecure and not self._load_certificates():
+        if not self._load_certificates():
             return
         identity = volume_identity(self.container, self.settings.store)
         self.store = stores.find_store(self.container, identity)
@@ -101,17 +108,7 @@ class CockroachNode(Service):
         try:
             self.pair = self.read_certificates()
         except CertificateError as error:
-            for line in (
-                "*",
-                "* ERROR: cannot load certificates.",
-                "* Check your certificate settings, set --certs-dir, or use --insecure for insecure clusters.",
-                "*",
-                f"* {error}",
-                "*",
-                f"ERROR: cannot load certificates.\n{error}",
-                'Failed running "start"',
-            ):
-                self.log += line.splitlines()
+            self.log += f'ERROR: cannot load certificates.\n{error}\nFailed running "start"'.splitlines()
             self.exit_code = 1
             return False
         return True
@@ -137,15 +134,7 @@ class CockroachNode(Service):
     def _listen(self) -> None:
         self._listening = True
         if self.database is None:
-            for line in (
-                "*",
-                "* INFO: initial startup completed.",
-                "* Node will now attempt to join a running cluster, or wait for `cockroach init`.",
-                "* Client connections will be accepted after this completes successfully.",
-                "* Check the log file(s) for progress. ",
-                "*",
-            ):
-                self.say(line)
+            self.log += _STARTED.splitlines()
         else:
             self._join_done(self.database, self.store.node_id, "restarted pre-existing node")
 
@@ -222,24 +211,20 @@ class CockroachNode(Service):
         record.locality, record.build = self.settings.locality, self.build
         record.started_at = record.updated_at = now
         record.beats = self.can_heartbeat
-        scheme = "http" if self.settings.insecure else "https"
-        host = self.settings.advertised[0]
-        label = _label(self.settings.advertised)
-        safety = "--insecure" if self.settings.insecure else f"--certs-dir={self.settings.certs_dir}"
-        tail = "sslmode=disable" if self.settings.insecure else "sslmode=verify-full"
-        self.log += [
-            f"CockroachDB node starting at {stores.timestamp(now)} (took {now - self._started_at:.1f}s)",
-            f"build:               CCL {self.build} @ 2026/08/10 14:02:30 (go1.25.7)",
-            f"webui:               ‹{scheme}://{host}:{self.settings.http_port}›",
-            f"sql:                 ‹postgresql://root@{_label(self.settings.sql)}/defaultdb?{tail}›",
-            f"RPC client flags:    ‹/cockroach/cockroach <client cmd> --host={label} {safety}›",
-            "logs:                ‹<none>›",
-            f"store[0]:            ‹path={self.settings.store}›",
-            "storage engine:      pebble",
-            f"clusterID:           ‹{database.cluster_id}›",
-            f"status:              {status}",
-            f"nodeID:              {number}",
-        ]
+        host, label = self.settings.advertised[0], _label(self.settings.advertised)
+        sql = f"postgresql://root@{_label(self.settings.sql)}/defaultdb?sslmode=verify-full"
+        said = {
+            "build": f"CCL {self.build} @ 2026/08/10 14:02:30 (go1.25.7)",
+            "webui": f"‹https://{host}:{self.settings.http_port}›",
+            "sql": f"‹{sql}›",
+            "RPC client flags": f"‹cockroach <client cmd> --host={label} --certs-dir={self.settings.certs_dir}›",
+            "store[0]": f"‹path={self.settings.store}›",
+            "clusterID": f"‹{database.cluster_id}›",
+            "status": status,
+            "nodeID": str(number),
+        }
+        self.say(f"CockroachDB node starting at {stores.timestamp(now)} (took {now - self._started_at:.1f}s)")
+        self.log += [f"{name + ':':20} {text}" for name, text in said.items()]
         self._links.clear()
 
     # Keeping in touch.
@@ -320,8 +305,8 @@ class CockroachNode(Service):
         """`/health`; anything else needs a login."""
         if self.settings is None or port != self.settings.http_port or ("TCP", port) not in self.listening():
             return None
-        if tls == self.settings.insecure:
-            return None if tls else HttpAnswer(307, b"", "text/html")
+        if not tls:
+            return HttpAnswer(307, b"", "text/html")
         bare, _, query = path.partition("?")
         if bare.rstrip("/") in ("/health", "/_admin/v1/health", "/api/v2/health"):
             problem = self.unready() if "ready=1" in query or "ready=true" in query else None

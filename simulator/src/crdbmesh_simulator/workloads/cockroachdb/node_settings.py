@@ -27,7 +27,6 @@ class Settings:
     cluster_name: str = ""
     check_name: bool = True
     certs_dir: str = ""
-    insecure: bool = False
     store: str = "/cockroach/cockroach-data"
 
 
@@ -38,7 +37,7 @@ def read(flags: Flags, container: Container, files: Files) -> Settings:
     """
     if flags.words:
         raise FlagError(f'unknown command "{flags.words[0]}" for "cockroach start"')
-    if not flags.lists.get("join") and not flags.on("experimental-dns-srv"):
+    if not flags.lists.get("join"):
         raise FlagError(
             "no --join flags provided to 'cockroach start'\nHINT: Consider using 'cockroach init' or "
             "'cockroach start-single-node' instead"
@@ -50,11 +49,6 @@ def read(flags: Flags, container: Container, files: Files) -> Settings:
     sql = command_line.address(flags.get("sql-addr"), listen[1])
     http = command_line.address(flags.get("http-addr") or flags.get("http-host"), int(flags.get("http-port") or 8080))
     locality = flags.get("locality")
-    if flags.get("locality-file"):
-        path = flags.get("locality-file")
-        if not files.is_file(path):
-            raise FlagError(f"open {path}: no such file or directory")
-        locality = files.read(path).decode().strip()
     if locality:
         locality = ",".join(f"{key}={value}" for key, value in command_line.locality(locality))
     stores = flags.lists.get("store") or ["/cockroach/cockroach-data"]
@@ -72,7 +66,6 @@ def read(flags: Flags, container: Container, files: Files) -> Settings:
         cluster_name=flags.get("cluster-name"),
         check_name=not flags.on("disable-cluster-name-verification"),
         certs_dir=flags.get("certs-dir") or container.env.get("COCKROACH_CERTS_DIR") or "/root/.cockroach-certs",
-        insecure=flags.on("insecure"),
         store=path if path.startswith("/") else f"/cockroach/{path}",
     )
 

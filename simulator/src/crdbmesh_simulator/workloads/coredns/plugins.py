@@ -24,7 +24,7 @@ _NOT_ACTED_OUT = {
         "noendpoints", "ignore", "multicluster", "startup_timeout", "apiserver_qps", "apiserver_burst",
         "apiserver_max_inflight",
     },
-    "forward": {"except", "tls", "tls_servername", "next", "failover"},
+    "forward": {"except", "tls", "tls_servername", "next", "failover", "failfast_all_unhealthy_upstreams"},
     "cache": {"serve_stale", "disable", "prefetch", "keepttl"},
 }  # fmt: skip
 
@@ -123,12 +123,11 @@ def _upstreams(target: str, files: Mapping[str, bytes]) -> list[tuple[str, int]]
 
 def _forward_option(row: Row, result: Forward, unhandled: list[str]) -> None:
     word = row.name
-    if word in ("force_tcp", "prefer_udp", "failfast_all_unhealthy_upstreams"):
+    if word in ("force_tcp", "prefer_udp"):
         if len(row.words) > 1:
             raise row.count_error()
         result.force_tcp = result.force_tcp or word == "force_tcp"
         result.prefer_udp = result.prefer_udp or word == "prefer_udp"
-        result.fail_fast = result.fail_fast or word.startswith("failfast")
     elif word in ("max_fails", "max_concurrent", "max_idle_conns"):
         count = _integer(row, row.argument())
         result.max_fails = count if word == "max_fails" else result.max_fails
@@ -139,7 +138,7 @@ def _forward_option(row: Row, result: Forward, unhandled: list[str]) -> None:
         result.health_check_s = duration(row.argument())
     elif word == "policy":
         result.policy = row.argument()
-        if result.policy not in ("random", "round_robin", "sequential"):
+        if result.policy not in ("random", "sequential"):
             raise row.error(f"unknown policy '{result.policy}'")
     else:
         _skip(row, "forward", unhandled, _unknown(row))

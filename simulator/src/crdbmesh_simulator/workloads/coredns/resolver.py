@@ -60,7 +60,6 @@ class Resolver:
     log: list[str]
     caches: dict[str, dict[tuple[str, str], _Kept]] = field(default_factory=dict)
     upstreams: dict[tuple[str, int], _Health] = field(default_factory=dict)
-    turn: int = 0
     looped: bool = False
 
     def answer(self, question: Question) -> Answer:
@@ -128,8 +127,6 @@ class Resolver:
         spent, reason = 0.0, "no healthy upstream"
         order = self._order(settings)
         if all(self._down(settings, each) for each in order):
-            if settings.fail_fast:
-                return Answer(SERVFAIL, reason="no healthy proxies")
             order = [self.container.world.random.choice(order)]
         for upstream in order:
             if spent >= _FORWARD_DEADLINE_S:
@@ -151,10 +148,6 @@ class Resolver:
         order = list(settings.upstreams)
         if settings.policy == "random":
             self.container.world.random.shuffle(order)
-        elif settings.policy == "round_robin":
-            self.turn += 1
-            cut = self.turn % len(order)
-            order = order[cut:] + order[:cut]
         return order
 
     def _down(self, settings: Forward, upstream: tuple[str, int]) -> bool:

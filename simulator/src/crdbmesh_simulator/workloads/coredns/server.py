@@ -54,28 +54,20 @@ class CoreDNS(Service):
         """Port 53, and those of the plugins that serve HTTP."""
         if self.resolver is None or self.exit_code is not None:
             return frozenset()
-        ports = {("UDP", server.port) for server in self.resolver.config.servers}
-        ports |= {("TCP", server.port) for server in self.resolver.config.servers}
-        ports.add(("TCP", 9153))
-        if self.resolver.config.health:
-            ports.add(("TCP", 8080))
-        if self.resolver.config.ready:
-            ports.add(("TCP", 8181))
-        return frozenset(ports)
+        config = self.resolver.config
+        http = {9153, *((8080,) if config.health else ()), *((8181,) if config.ready else ())}
+        served = {server.port for server in config.servers}
+        return frozenset({("UDP", port) for port in served} | {("TCP", port) for port in served | http})
 
     def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
-        """Health, readiness, metrics."""
+        """Health and readiness."""
         if tls or ("TCP", port) not in self.listening():
             return None
         if port == 8080 and path.startswith("/health"):
-            return HttpAnswer(200, b"OK", "text/plain; charset=utf-8")
+            return HttpAnswer(200, b"OK", "text/plain")
         if port == 8181 and path.startswith("/ready"):
-            if self.ready:
-                return HttpAnswer(200, b"OK", "text/plain; charset=utf-8")
-            return HttpAnswer(503, b"kubernetes", "text/plain; charset=utf-8")
-        if port == 9153 and path.startswith("/metrics"):
-            return HttpAnswer(200, b'coredns_build_info{version="1.14.4"} 1\n', "text/plain; version=0.0.4")
-        return HttpAnswer(404, b"404 page not found\n", "text/plain; charset=utf-8")
+            return HttpAnswer(200, b"OK", "text/plain") if self.ready else HttpAnswer(503, b"kubernetes", "text/plain")
+        return HttpAnswer(404, b"404 page not found\n", "text/plain")
 
     @property
     def ready(self) -> bool:

@@ -26,7 +26,7 @@ class Hosts:
 
 @dataclass(slots=True)
 class Forward:
-    """Settings of plugin `forward`; `fail_fast` is `failfast_all_unhealthy_upstreams`."""
+    """Settings of plugin `forward`."""
 
     zone: str
     upstreams: list[tuple[str, int]] = field(default_factory=list)
@@ -36,7 +36,6 @@ class Forward:
     health_check_s: float = 0.5
     policy: str = "random"
     read_timeout_s: float = 2.0
-    fail_fast: bool = False
 
 
 @dataclass(slots=True)
