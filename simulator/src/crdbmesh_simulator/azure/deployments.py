@@ -8,8 +8,6 @@ learn.microsoft.com, "Deployments" of the Resource Management REST API.
 from __future__ import annotations
 
 import graphlib
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,11 +48,6 @@ class Work:
     operation: Operation | None = None
     error: Body | None = None
 
-    @property
-    def named(self) -> Body:
-        """The resource as a deployment names it."""
-        return {"id": self.id, "resourceType": self.type, "resourceName": self.name}
-
 
 @dataclass(slots=True)
 class Deployment:
@@ -63,7 +56,6 @@ class Deployment:
     id: str
     name: str
     group: str
-    hash: str
     call: Call
     started_at: float
     correlation_id: str
@@ -106,8 +98,7 @@ class Deployment:
         try:
             answer = self._put(work)
         except ArmError as error:
-            work.state = "Failed"
-            work.error = {key: value for key, value in error.error().items() if value != []}
+            work.state, work.error = "Failed", {key: value for key, value in error.error().items() if value != []}
             return
         url = answer.headers.get("Azure-AsyncOperation", "")
         work.operation = self.call.subscription.operations.find(url.partition("?")[0].rpartition("/")[2])
@@ -120,16 +111,8 @@ class Deployment:
             work.state = "Failed" if work.error else "Succeeded"
 
     def _put(self, work: Work) -> Answer:
-        call = Call(
-            subscription=self.call.subscription,
-            method="PUT",
-            path=work.id,
-            names={"group": self.group, "name": work.name},
-            query={"api-version": work.api_version},
-            headers={},
-            base_url=self.call.base_url,
-            content=work.body,
-        )
+        names, query = {"group": self.group, "name": work.name}, {"api-version": work.api_version}
+        call = Call(self.call.subscription, "PUT", work.id, names, query, {}, self.call.base_url, work.body)
         authorization.require_allowed(call)
         locks.require_unlocked(call)
         return _KINDS[work.type.lower()].put(call)
@@ -200,7 +183,6 @@ def _read(call: Call, group: Group) -> Deployment:
         id=f"{scope}/providers/{_TYPE}/{call.names['name']}",
         name=call.names["name"],
         group=group.name,
-        hash=str(int(hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:15], 16)),
         call=call,
         started_at=call.subscription.now,
         correlation_id=call.subscription.guid(),
@@ -253,21 +235,13 @@ def _require(call: Call) -> Deployment:
 
 
 def _render(deployment: Deployment) -> Body:
-    changed_at = deployment.ended_at or deployment.call.subscription.now
     properties: Body = {
-        "templateHash": deployment.hash,
         "parameters": {},
         "mode": "Incremental",
         "provisioningState": deployment.state,
-        "timestamp": timestamp(changed_at),
-        "duration": f"PT{changed_at - deployment.started_at:.7f}S",
+        "timestamp": timestamp(deployment.ended_at or deployment.call.subscription.now),
         "correlationId": deployment.correlation_id,
         "providers": [{"namespace": provider.namespace} for provider in deployment.providers()],
-        "dependencies": [
-            {"dependsOn": [each.named for each in deployment.works if each.id.lower() in work.waits_for], **work.named}
-            for work in deployment.works
-            if work.waits_for
-        ],
     }
     if deployment.state == "Succeeded":
         properties["outputResources"] = [{"id": work.id} for work in deployment.works]

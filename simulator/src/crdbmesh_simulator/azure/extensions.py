@@ -38,13 +38,9 @@ def put(call: Call) -> Answer:
     properties.pop("protectedSettings", None)
     name = call.names["child"]
     existed = name.lower() in vm.extensions
-    extension: Body = {
-        "name": name,
-        "id": f"{vm.id}/extensions/{name}",
-        "type": f"{vm.type}/extensions",
-        "location": vm.location,
-        "properties": {"autoUpgradeMinorVersion": False, **properties, "provisioningState": "Creating"},
-    }
+    extension: Body = {"name": name, "id": f"{vm.id}/extensions/{name}", "type": f"{vm.type}/extensions"}
+    properties = {"autoUpgradeMinorVersion": False, **properties, "provisioningState": "Creating"}
+    extension |= {"location": vm.location, "properties": properties}
     vm.extensions[name.lower()] = extension
 
     def done() -> None:

@@ -6,12 +6,11 @@ from typing import Any
 
 from crdbmesh_simulator.azure import authorization, filters
 from crdbmesh_simulator.azure.call import Answer, Call
-from crdbmesh_simulator.azure.catalog import KINDS
 from crdbmesh_simulator.azure.disks import timestamp
-from crdbmesh_simulator.azure.errors import Body, refusal, resource_not_found
+from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.etags import touch
-from crdbmesh_simulator.azure.kinds import find_group, open_group, page, require_tags
-from crdbmesh_simulator.azure.state import Group, Resource, Subscription
+from crdbmesh_simulator.azure.kinds import find_group, find_scope, page, require_tags
+from crdbmesh_simulator.azure.state import Resource
 
 
 def list_all(call: Call) -> Answer:
@@ -46,78 +45,48 @@ def list_all(call: Call) -> Answer:
 
 def get_tags(call: Call) -> Answer:
     """`GET SCOPE/providers/Microsoft.Resources/tags/default`."""
-    return Answer(200, _Tagged(call).render())
+    scope, target = find_scope(call)
+    return Answer(200, _render(scope, dict(target.tags)))
 
 
 def put_tags(call: Call) -> Answer:
     """Replace all tags of a scope."""
-    tagged = _Tagged(call, writing=True)
-    tagged.write(_given_tags(call))
-    return Answer(200, tagged.render())
+    return _write(call, _given_tags(call))
 
 
 def patch_tags(call: Call) -> Answer:
     """Merge, replace or delete tags of a scope."""
-    tagged = _Tagged(call, writing=True)
     operation = str(call.body().get("operation", "")).lower()
-    given = _given_tags(call)
+    given, present = _given_tags(call), dict(find_scope(call)[1].tags)
     if operation == "replace":
-        tagged.write(given)
-    elif operation == "merge":
-        tagged.write({**tagged.read(), **given})
-    elif operation == "delete":
-        tagged.write({name: value for name, value in tagged.read().items() if given.get(name) != value})
-    else:
-        raise refusal("InvalidTagPatchOperation")
-    return Answer(200, tagged.render())
+        return _write(call, given)
+    if operation == "merge":
+        return _write(call, {**present, **given})
+    if operation == "delete":
+        return _write(call, {name: value for name, value in present.items() if given.get(name) != value})
+    raise refusal("InvalidTagPatchOperation")
 
 
 def delete_tags(call: Call) -> Answer:
     """Remove all tags of a scope."""
-    _Tagged(call, writing=True).write({})
+    _write(call, {})
     return Answer(200)
 
 
-class _Tagged:
-    """The scope of a tags call: the subscription, a group or a resource."""
+def _write(call: Call, tags: dict[str, str]) -> Answer:
+    scope, target = find_scope(call, writing=True)
+    require_tags(tags)
+    if isinstance(target, Resource):
+        target.body["tags"] = tags
+        touch(call.subscription, target)
+    else:
+        target.tags = tags
+    return Answer(200, _render(scope, tags))
 
-    def __init__(self, call: Call, *, writing: bool = False) -> None:
-        self._call = call
-        self._target: Subscription | Group | Resource = call.subscription
-        if "group" in call.names:
-            find = open_group if writing else find_group
-            self._target = find(call.subscription, call.names["group"])
-        if "name" in call.names and isinstance(self._target, Group):
-            found = _find(call, self._target)
-            if found is None:
-                kind = f"{call.names['namespace']}/{call.names['plural']}"
-                raise resource_not_found(kind, call.names["name"], self._target.name)
-            self._target = found
 
-    def read(self) -> dict[str, str]:
-        return dict(self._target.tags)
-
-    def write(self, tags: dict[str, str]) -> None:
-        require_tags(tags)
-        if isinstance(self._target, Resource):
-            self._target.body["tags"] = tags
-            touch(self._call.subscription, self._target)
-        else:
-            self._target.tags = tags
-
-    def render(self) -> Body:
-        subscription = self._call.subscription
-        scope = f"/subscriptions/{subscription.id}"
-        if isinstance(self._target, Group):
-            scope = f"{scope}/resourceGroups/{self._target.name}"
-        elif isinstance(self._target, Resource):
-            scope = self._target.id
-        return {
-            "id": f"{scope}/providers/Microsoft.Resources/tags/default",
-            "name": "default",
-            "type": "Microsoft.Resources/tags",
-            "properties": {"tags": self.read()},
-        }
+def _render(scope: str, tags: dict[str, str]) -> Body:
+    path = f"{scope}/providers/Microsoft.Resources/tags/default"
+    return {"id": path, "name": "default", "type": "Microsoft.Resources/tags", "properties": {"tags": tags}}
 
 
 def _given_tags(call: Call) -> dict[str, str]:
@@ -127,12 +96,6 @@ def _given_tags(call: Call) -> dict[str, str]:
         raise refusal("InvalidRequestContent, no tags")
     require_tags(tags)
     return dict(tags)
-
-
-def _find(call: Call, group: Group) -> Resource | None:
-    kind = f"{call.names['namespace']}/{call.names['plural']}".lower()
-    known = next((one for one in KINDS if one.type.lower() == kind), None)
-    return known.find(call.subscription, group.name, call.names["name"]) if known else None
 
 
 def _entry(resource: Resource, names: tuple[str, ...], expanded: set[str]) -> dict[str, Any]:

@@ -242,6 +242,26 @@ def open_group(subscription: Subscription, name: str) -> Group:
     return group
 
 
+def find_scope(call: Call, *, writing: bool = False) -> tuple[str, Subscription | Group | Resource]:
+    """What a call for locks or tags is about, with its id: the subscription, a group or a resource.
+
+    Raises ArmError: 404; 409, the group is being deleted and `writing`.
+    """
+    subscription = call.subscription
+    scope = f"/subscriptions/{subscription.id}"
+    if "group" not in call.names:
+        return scope, subscription
+    group = (open_group if writing else find_group)(subscription, call.names["group"])
+    scope = f"{scope}/resourceGroups/{group.name}"
+    if "namespace" not in call.names:
+        return scope, group
+    kind, name = f"{call.names['namespace']}/{call.names['plural']}", call.names["name"]
+    resource = subscription.find(f"{scope}/providers/{kind}/{name}")
+    if resource is None:
+        raise resource_not_found(kind, name, group.name)
+    return resource.id, resource
+
+
 def being_deleted(group: Group) -> ArmError:
     """409 of a group that goes away."""
     return refusal("ResourceGroupBeingDeleted", group=group)

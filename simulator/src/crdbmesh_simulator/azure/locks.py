@@ -10,8 +10,8 @@ import re
 import urllib.parse
 
 from crdbmesh_simulator.azure.call import Answer, Call
-from crdbmesh_simulator.azure.errors import Body, refusal, resource_not_found
-from crdbmesh_simulator.azure.kinds import find_group, page
+from crdbmesh_simulator.azure.errors import Body, refusal
+from crdbmesh_simulator.azure.kinds import find_scope, page
 
 _LEVELS = {"cannotdelete": "CanNotDelete", "readonly": "ReadOnly"}
 _NAME = re.compile(r"[^<>%&:?/\\\x00-\x1f]{1,260}")
@@ -21,7 +21,7 @@ _OPEN = ("/register", "/unregister")
 
 def put(call: Call) -> Answer:
     """Create or replace a lock."""
-    scope = _scope(call)
+    scope, _ = find_scope(call)
     name = call.names["lock"]
     if not _NAME.fullmatch(name):
         raise refusal("InvalidLockName", name=name)
@@ -45,13 +45,13 @@ def put(call: Call) -> Answer:
 
 def delete(call: Call) -> Answer:
     """Delete a lock; absent is done."""
-    lock = call.subscription.locks.pop(f"{_scope(call)}{_LOCKS}/{call.names['lock']}".lower(), None)
+    lock = call.subscription.locks.pop(f"{find_scope(call)[0]}{_LOCKS}/{call.names['lock']}".lower(), None)
     return Answer(200 if lock is not None else 204)
 
 
 def list_all(call: Call) -> Answer:
     """The locks at a scope and below; with `atScope()`, those at the scope and above."""
-    scope = _scope(call).lower()
+    scope = find_scope(call)[0].lower()
     text = call.query.get("$filter", "").strip().lower()
     if text not in ("", "atscope()"):
         raise refusal("InvalidFilterInQueryString, locks", text=text)
@@ -81,23 +81,6 @@ def require_unlocked(call: Call) -> None:
     raise refusal(
         "ScopeLocked", path=path, verb="delete" if deletes else "write", locked=", ".join(dict.fromkeys(locked))
     )
-
-
-def _scope(call: Call) -> str:
-    """The id of what the call's locks are on. Raises ArmError: 404, it does not exist."""
-    subscription = call.subscription
-    scope = f"/subscriptions/{subscription.id}"
-    if "group" not in call.names:
-        return scope
-    group = find_group(subscription, call.names["group"])
-    scope = f"{scope}/resourceGroups/{group.name}"
-    if "namespace" not in call.names:
-        return scope
-    kind, name = f"{call.names['namespace']}/{call.names['plural']}", call.names["name"]
-    resource = subscription.find(f"{scope}/providers/{kind}/{name}")
-    if resource is None:
-        raise resource_not_found(kind, name, group.name)
-    return resource.id
 
 
 def _of(key: str) -> str:

@@ -83,8 +83,5 @@ def _refused(code: str, message: str, description: str, tenant_id: str) -> ArmEr
 
 
 def _clock(at: float) -> str:
-    try:
-        moment = dt.datetime.fromtimestamp(at, tz=dt.UTC)
-    except (OverflowError, ValueError):
-        return str(at)
+    moment = dt.datetime.fromtimestamp(at, tz=dt.UTC)
     return f"{moment.month}/{moment.day}/{moment.year} {moment.hour % 12 or 12}:{moment:%M:%S} {moment:%p}"

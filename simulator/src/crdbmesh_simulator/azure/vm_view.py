@@ -9,24 +9,13 @@ from crdbmesh_simulator.azure.disks import timestamp
 from crdbmesh_simulator.azure.errors import Body
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
-_POWER = {
-    "creating": None,
-    "starting": "VM starting",
-    "running": "VM running",
-    "stopping": "VM stopping",
-    "stopped": "VM stopped",
-    "deallocating": "VM deallocating",
-    "deallocated": "VM deallocated",
-}
-
 
 def instance_view(subscription: Subscription, vm: Resource) -> Body:
     """The view."""
     at = timestamp(vm.changed_at)
     statuses = [_status(f"ProvisioningState/{vm.state.lower()}", f"Provisioning {vm.state.lower()}", at)]
-    power = _POWER[vm.power]
-    if power is not None:
-        statuses.append(_status(f"PowerState/{vm.power}", power))
+    if vm.power != "creating":
+        statuses.append(_status(f"PowerState/{vm.power}", f"VM {vm.power}"))
     reference = vm.properties["storageProfile"]["imageReference"]
     image = images.find(reference["publisher"], reference["offer"], reference["sku"], reference["version"])
     disk = vm.properties["storageProfile"]["osDisk"]["name"]
@@ -38,21 +27,16 @@ def instance_view(subscription: Subscription, vm: Resource) -> Body:
     }
     if vm.power == "running" and vm.state == "Succeeded":
         now = timestamp(subscription.now)
-        view["computerName"] = vm.properties["osProfile"]["computerName"]
-        view["osName"] = "ubuntu"
-        view["osVersion"] = image.os_version if image else ""
-        view["vmAgent"] = {
-            "vmAgentVersion": "2.14.0.1",
-            "statuses": [_status("ProvisioningState/succeeded", "Ready", now, message="Guest Agent is running")],
-            "extensionHandlers": [],
+        ready = _status("ProvisioningState/succeeded", "Ready", now, message="Guest Agent is running")
+        view |= {
+            "computerName": vm.properties["osProfile"]["computerName"],
+            "osName": "ubuntu",
+            "osVersion": image.os_version if image else "",
+            "vmAgent": {"vmAgentVersion": "2.14.0.1", "statuses": [ready], "extensionHandlers": []},
         }
     return view
 
 
 def _status(code: str, text: str, at: str | None = None, *, message: str | None = None) -> dict[str, Any]:
-    status = {"code": code, "level": "Info", "displayStatus": text}
-    if message is not None:
-        status["message"] = message
-    if at is not None:
-        status["time"] = at
-    return status
+    more = {"message": message, "time": at}
+    return {"code": code, "level": "Info", "displayStatus": text, **{k: v for k, v in more.items() if v is not None}}
