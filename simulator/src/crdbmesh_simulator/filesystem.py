@@ -137,9 +137,8 @@ class FileSystem:
         """A place and everything below it, parents first; links are not followed."""
         inode = self.stat(path, who, follow=False)
         yield path, inode
-        if inode.is_dir:
-            for name in self.names(path, who):
-                yield from self.walk(posixpath.join(path, name), who)
+        for name in self.names(path, who) if inode.is_dir else ():
+            yield from self.walk(posixpath.join(path, name), who)
 
     def glob(self, pattern: str, who: Actor) -> list[str]:
         """Paths that match an absolute pattern, sorted; `[!…]`, `*` and `?` as in a shell, hidden names apart."""
@@ -202,17 +201,14 @@ class FileSystem:
     def mkdir(self, path: str, who: Actor, *, mode: int = 0o777, parents: bool = False) -> None:
         """Make a directory; with `parents`, the missing ones above it too and no complaint if it is there."""
         with self._lock:
-            spot: Spot | None = None
             if parents:
                 above = posixpath.dirname(path.rstrip("/")) or "/"
-                inode = self.find(above, who)
-                if inode is None:
+                if self.find(above, who) is None:
                     self.mkdir(above, who, parents=True)
-                spot = self._locate(path, who)
-                if spot.inode is not None and spot.inode.is_dir:
-                    return
-            spot = spot or self._locate(path, who)
+            spot = self._locate(path, who)
             if spot.inode is not None:
+                if parents and spot.inode.is_dir:
+                    return
                 raise refuse(errno.EEXIST, path)
             self._add(spot, who, self._new(stat.S_IFDIR | (mode & ~who.umask), who), path)
 
@@ -275,21 +271,16 @@ class FileSystem:
     def chmod(self, path: str, mode: int, who: Actor) -> None:
         """Set permission bits; only the owner and root may."""
         with self._lock:
-            spot = self._locate(path, who)
-            if spot.inode is None:
-                raise refuse(errno.ENOENT, path)
-            if who.uid not in (0, spot.inode.uid):
+            spot, inode = self._existing(path, who)
+            if who.uid not in (0, inode.uid):
                 raise refuse(errno.EPERM, path)
-            who.ledger.touch(spot.path, spot.inode)
-            spot.inode.mode = stat.S_IFMT(spot.inode.mode) | (mode & 0o7777)
+            who.ledger.touch(spot.path, inode)
+            inode.mode = stat.S_IFMT(inode.mode) | (mode & 0o7777)
 
     def chown(self, path: str, uid: int | None, gid: int | None, who: Actor) -> None:
         """Set owner and group; only root may give files away."""
         with self._lock:
-            spot = self._locate(path, who)
-            if spot.inode is None:
-                raise refuse(errno.ENOENT, path)
-            inode = spot.inode
+            spot, inode = self._existing(path, who)
             same_owner = uid is None or uid == inode.uid
             own_group = gid is None or gid == inode.gid or gid == who.gid or gid in who.groups
             if who.uid != 0 and not (inode.uid == who.uid and same_owner and own_group):
@@ -334,6 +325,12 @@ class FileSystem:
         parent = trail[-2][1] if len(trail) > 1 else self.root
         name, inode = trail[-1]
         return Spot(parent, name, inode, "/" + "/".join(part for part, _ in trail))
+
+    def _existing(self, path: str, who: Actor) -> tuple[Spot, Inode]:
+        spot = self._locate(path, who)
+        if spot.inode is None:
+            raise refuse(errno.ENOENT, path)
+        return spot, spot.inode
 
     def _held(self, path: str, who: Actor) -> Spot:
         spot = self._locate(path, who, follow=False)

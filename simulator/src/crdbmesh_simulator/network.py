@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from crdbmesh_simulator.azure import firewall
+from crdbmesh_simulator.azure import firewall, vnets
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.state import Resource, Subscription
@@ -159,7 +159,7 @@ class Network:
         if remote is None or properties["peeringState"] != "Connected":
             state = properties["peeringState"] if remote is not None else "Disconnected"
             return f"peering {name} {state}"
-        back = self._peering_back(remote, place.vnet)
+        back = vnets.counterpart(remote, place.vnet)
         if back is None or back["properties"]["peeringState"] != "Connected":
             return f"no route back: VNet {remote.name} has no connected peering to {place.vnet.name}"
         for half in (peering, back):
@@ -167,13 +167,6 @@ class Network:
                 return f"peering {half['name']} does not allow virtual network access"
         if not _inside(place.address, back["properties"]["remoteAddressSpace"]):
             return f"no route back: peering {back['name']} is not in sync with the address space of {place.vnet.name}"
-        return None
-
-    def _peering_back(self, remote: Resource, vnet: Resource) -> dict[str, Any] | None:
-        peerings: list[dict[str, Any]] = remote.properties["virtualNetworkPeerings"]
-        for peering in peerings:
-            if peering["properties"]["remoteVirtualNetwork"]["id"].lower() == vnet.key:
-                return peering
         return None
 
     def _machine_in(self, vnet: Resource, ip: str) -> Machine | None:

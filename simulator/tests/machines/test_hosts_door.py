@@ -174,7 +174,7 @@ def test_an_unknown_command_is_127_and_recorded(town: Town) -> None:
 READS = [
     "cat /etc/hostname; id; systemctl is-active ssh; sudo true; ls -l /; uname -m",
     "mkdir -p /tmp; touch /etc/hostname; echo x > /tmp/scratch; rm /tmp/scratch; sudo chmod 644 /etc/hostname",
-    "f=$(mktemp); echo x > $f; sudo cp /etc/hostname /etc/copy; sudo rm /etc/copy",
+    "f=$(mktemp); echo x > $f; sudo sh -c 'cat /etc/hostname > /etc/copy'; sudo rm /etc/copy",
     "sudo systemctl start ssh.socket; sudo systemctl enable chrony; sudo systemctl daemon-reload",
     "cat /etc/hostname | sudo tee /etc/hostname",
 ]

@@ -1,14 +1,14 @@
-"""Commands that make, show, move and remove files: ls, stat, mkdir, rm, mv, cp, install, mktemp, touch, chmod.
+"""Commands that make, show, move and remove files: ls, stat, mkdir, rm, mv, install, mktemp, touch, chmod.
 
 Behaviour after the GNU coreutils manual.
 """
 
 from __future__ import annotations
 
-import errno
 import posixpath
 import re
 import stat
+from collections.abc import Callable
 
 from crdbmesh_simulator.inodes import Inode
 from crdbmesh_simulator.machines.machine_os import host_of
@@ -35,27 +35,33 @@ def _owner(process: Process, text: str) -> tuple[int | None, int | None]:
     return host.users[user].uid if user else None, host.groups[group] if group else None
 
 
+def _each(process: Process, paths: list[str], failure: str, act: Callable[[str], None], status: int = 1) -> int:
+    """Do something with each path; what fails is told, with the path in `failure`, and gives the status."""
+    worst = 0
+    for path in paths:
+        try:
+            act(path)
+        except OSError as error:
+            process.complain(f"{process.name}: {failure.format(path)}: {os_error(error)}\n")
+            worst = status
+    return worst
+
+
 def _ls(process: Process) -> int:
     options = parse(process.argv[1:], "lAad1")
-    status = 0
-    for path in options.operands or ["."]:
-        try:
-            inode = process.files.stat(process.path(path), process.actor)
-            if not inode.is_dir or "d" in options:
-                _show(process, path, inode, long="l" in options)
-                continue
-            names = process.files.names(process.path(path), process.actor)
-        except OSError as error:
-            process.complain(f"ls: cannot access '{path}': {os_error(error)}\n")
-            status = 2
-            continue
-        if len(options.operands) > 1:
-            process.say(f"{path}:\n")
-        for name in names:
+
+    def show(path: str) -> None:
+        full = process.path(path)
+        inode = process.files.stat(full, process.actor)
+        if not inode.is_dir or "d" in options:
+            _show(process, path, inode, long="l" in options)
+            return
+        for name in process.files.names(full, process.actor):
             if not name.startswith(".") or "A" in options or "a" in options:
-                entry = process.files.stat(posixpath.join(process.path(path), name), process.actor, follow=False)
+                entry = process.files.stat(posixpath.join(full, name), process.actor, follow=False)
                 _show(process, name, entry, long="l" in options)
-    return status
+
+    return _each(process, options.operands or ["."], "cannot access '{}'", show, 2)
 
 
 def _show(process: Process, name: str, inode: Inode, *, long: bool) -> None:
@@ -64,51 +70,41 @@ def _show(process: Process, name: str, inode: Inode, *, long: bool) -> None:
 
 
 def _stat(process: Process) -> int:
-    options = parse(process.argv[1:], "c:", {"format=": "c"})
-    host, status = host_of(process), 0
-    for path in options.operands:
-        try:
-            inode = host.files.stat(process.path(path), process.actor, follow=False)
-        except OSError as error:
-            process.complain(f"stat: cannot statx '{path}': {os_error(error)}\n")
-            status = 1
-            continue
+    options, host = parse(process.argv[1:], "c:", {"format=": "c"}), host_of(process)
+
+    def show(path: str) -> None:
+        inode = host.files.stat(process.path(path), process.actor, follow=False)
         table = {"%a": f"{inode.permissions:o}", "%U": host.user_name(inode.uid), "%G": host.group_name(inode.gid),
                  "%s": str(inode.size), "%n": path}  # fmt: skip
-        text = re.sub(r"%.", lambda found, table=table: table.get(found[0], found[0]), options.get("c"))  # type: ignore[misc]
+        text = re.sub(r"%.", lambda found: table.get(found[0], found[0]), options.get("c"))
         if "%" in text or "c" not in options:
             raise UnsupportedError(" ".join(process.argv))
         process.say(text + "\n")
-    return status
+
+    return _each(process, options.operands, "cannot statx '{}'", show)
 
 
 def _mkdir(process: Process) -> int:
-    options = parse(process.argv[1:], "pm:", {"parents": "p", "mode=": "m"})
-    files, status = host_of(process).files, 0
-    for path in options.operands:
+    options, files = parse(process.argv[1:], "pm:", {"parents": "p", "mode=": "m"}), host_of(process).files
+
+    def make(path: str) -> None:
         full = process.path(path)
-        try:
-            there = files.find(full, process.actor) is not None
-            files.mkdir(full, process.actor, parents="p" in options)
-            if "m" in options and not there:
-                files.chmod(full, _mode(options.get("m")), process.actor)
-        except OSError as error:
-            process.complain(f"mkdir: cannot create directory ‘{path}’: {os_error(error)}\n")
-            status = 1
-    return status
+        there = files.find(full, process.actor) is not None
+        files.mkdir(full, process.actor, parents="p" in options)
+        if "m" in options and not there:
+            files.chmod(full, _mode(options.get("m")), process.actor)
+
+    return _each(process, options.operands, "cannot create directory ‘{}’", make)
 
 
 def _rm(process: Process) -> int:
-    options = parse(process.argv[1:], "rRf", {"recursive": "r", "force": "f"})
-    files, status = host_of(process).files, 0
-    for path in options.operands:
-        try:
+    options, files = parse(process.argv[1:], "rRf", {"recursive": "r", "force": "f"}), host_of(process).files
+
+    def remove(path: str) -> None:
+        if "f" not in options or files.find(process.path(path), process.actor, follow=False) is not None:
             files.remove(process.path(path), process.actor, recursive="r" in options or "R" in options)
-        except OSError as error:
-            if "f" not in options or error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                process.complain(f"rm: cannot remove '{path}': {os_error(error)}\n")
-                status = 1
-    return status
+
+    return _each(process, options.operands, "cannot remove '{}'", remove)
 
 
 def _mv(process: Process) -> int:
@@ -117,28 +113,13 @@ def _mv(process: Process) -> int:
     folder = process.find(target)
     if folder is not None and folder.is_dir and "T" not in options:
         target = posixpath.join(target, posixpath.basename(source))
-    try:
-        host_of(process).files.rename(process.path(source), process.path(target), process.actor)
-    except OSError as error:
-        process.complain(f"mv: cannot move '{source}' to '{target}': {os_error(error)}\n")
-        return 1
-    return 0
-
-
-def _cp(process: Process) -> int:
-    source, target = _two(process, parse(process.argv[1:], "f").operands)
-    files = host_of(process).files
-    folder = process.find(target)
-    if folder is not None and folder.is_dir:
-        target = posixpath.join(target, posixpath.basename(source))
-    try:
-        inode = files.stat(process.path(source), process.actor)
-        content = files.read(process.path(source), process.actor)
-        files.write(process.path(target), content, process.actor, mode=inode.permissions)
-    except OSError as error:
-        process.complain(f"cp: cannot copy '{source}' to '{target}': {os_error(error)}\n")
-        return 1
-    return 0
+    files, full = host_of(process).files, process.path(target)
+    return _each(
+        process,
+        [source],
+        f"cannot move '{{}}' to '{target}'",
+        lambda path: files.rename(process.path(path), full, process.actor),
+    )
 
 
 def _two(process: Process, operands: list[str]) -> tuple[str, str]:
@@ -171,14 +152,10 @@ def _mktemp(process: Process) -> int:
         raise UsageError(f"too few X's in template ‘{template}’")
     name = match[1] + "".join(process.world.random.choice(_LETTERS) for _ in match[2])
     files, path = host_of(process).files, process.path(name)
-    try:
-        if "d" in options:
-            files.mkdir(path, process.actor, mode=0o700)
-        else:
-            files.write(path, b"", process.actor, mode=0o600)
-    except OSError as error:
-        process.complain(f"mktemp: failed to create file via template ‘{template}’: {os_error(error)}\n")
-        return 1
+    if "d" in options:
+        files.mkdir(path, process.actor, mode=0o700)
+    else:
+        files.write(path, b"", process.actor, mode=0o600)
     process.say(name + "\n")
     return 0
 
@@ -194,19 +171,16 @@ def _chmod(process: Process) -> int:
     if len(operands) < 2:
         raise UsageError("missing operand")
     files = host_of(process).files
-    for operand in operands[1:]:
-        path = process.path(operand)
-        try:
-            inode = files.stat(path, process.actor)
-            mode = inode.permissions | 0o111 if operands[0] == "+x" else _mode(operands[0])
-            files.chmod(path, mode, process.actor)
-        except OSError as error:
-            process.complain(f"chmod: changing permissions of '{operand}': {os_error(error)}\n")
-            return 1
-    return 0
+
+    def change(path: str) -> None:
+        inode = files.stat(process.path(path), process.actor)
+        mode = inode.permissions | 0o111 if operands[0] == "+x" else _mode(operands[0])
+        files.chmod(process.path(path), mode, process.actor)
+
+    return _each(process, operands[1:], "changing permissions of '{}'", change)
 
 
 COMMANDS: dict[str, Command] = {
-    "ls": _ls, "stat": _stat, "mkdir": _mkdir, "rm": _rm, "mv": _mv, "cp": _cp, "install": _install,
+    "ls": _ls, "stat": _stat, "mkdir": _mkdir, "rm": _rm, "mv": _mv, "install": _install,
     "mktemp": _mktemp, "touch": _touch, "chmod": _chmod,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Commands that run others or wait, and those about who and where one is: sh, sudo, timeout, sleep, env, id, uname."""
+"""Commands that run others or wait, and those about who and where one is: sh, sudo, timeout, sleep, id, uname."""
 
 from __future__ import annotations
 
@@ -52,17 +52,6 @@ def _shell(process: Process) -> Run:
         return (yield from shell.run_text(script))
     shell.positional = arguments
     return (yield from shell.run_source(process.stdin))
-
-
-def _env(process: Process) -> Run:
-    env, words = dict(process.env), process.argv[1:]
-    while words and (match := re.fullmatch(r"([A-Za-z_]\w*)=(.*)", words[0], re.DOTALL)):
-        env[match[1]] = match[2]
-        words = words[1:]
-    if words:
-        return (yield from execute(process.child(words, env=env, main=process.main), "env: "))
-    process.say("".join(f"{name}={value}\n" for name, value in env.items()))
-    return 0
 
 
 def _duration_s(text: str) -> float:
@@ -151,7 +140,7 @@ def _hostname(process: Process) -> Run:
 
 
 COMMANDS: dict[str, Command] = {
-    "sh": _shell, "bash": _shell, "dash": _shell, "env": _env, "timeout": _timeout, "sleep": _sleep, "sudo": _sudo,
+    "sh": _shell, "bash": _shell, "dash": _shell, "timeout": _timeout, "sleep": _sleep, "sudo": _sudo,
     "id": _id, "whoami": _id, "uname": _uname, "hostname": _hostname, "true": lambda _process: 0,
     "false": lambda _process: 1,
 }  # fmt: skip
