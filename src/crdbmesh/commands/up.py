@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,13 @@ from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import aim as aims
 from crdbmesh.desired import azure as resources
 from crdbmesh.engine import plan, run
-from crdbmesh.engine.step import Event, Notify, Outcome, Result
+from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
 from crdbmesh.errors import CloudError, Finding, HeldError, RefusedError
 from crdbmesh.local import birth
-from crdbmesh.local.folder import SPEC, Journal, LocalFolder
+from crdbmesh.local.birth import Aim
+from crdbmesh.local.contents import DOWN_BEGUN, Place
+from crdbmesh.local.folder import SPEC, Journal, LocalFolder, erase_removed
+from crdbmesh.observe import inventory
 from crdbmesh.run import lease as leases
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
@@ -33,6 +36,9 @@ RETRY_DELAYS_S = (2.0, 6.0, 15.0, 30.0)
 RECHECK_DELAYS_S = (1.0, 2.0, 4.0, 8.0)
 """Delays between checks of a step that was applied and does not hold yet: Azure's reads lag behind its writes."""
 
+
+Ask = Callable[[Mapping[str, Gap | Result], frozenset[Place]], None]
+"""Takes the gap or result of every step, and the machines that there are, before the first write."""
 Watch = Callable[[Sequence[str]], AbstractContextManager[Notify]]
 """Shows a run: it takes the names of the steps, and until its block ends each event."""
 
@@ -46,6 +52,7 @@ class UpResult:
     """
 
     mesh: Mesh
+    aim: Aim
     results: dict[str, Result]
     seconds: float
     journal: Path
@@ -70,6 +77,7 @@ class UpResult:
         return {
             "command": "up",
             "mesh": self.mesh.name,
+            **self.aim.document(),
             "regions": [region.name for region in self.mesh.regions],
             "allow_from": list(self.mesh.allow_from),
             "done": self.done,
@@ -99,12 +107,14 @@ def run_up(
     *,
     watch: Watch,
     told: aims.Told = aims.untold,
+    ask: Ask | None = None,
     warn: Callable[[Finding], None] = lambda _finding: None,
     stop: threading.Event | None = None,
 ) -> UpResult:
     """Apply every step that does not hold.
 
-    `watch` shows the run, `warn` takes each warning of the checks. Once `stop` is set, nothing new is started.
+    `told` takes what the run is aimed at, `warn` each warning of the checks, and `watch` shows the run. `ask` is called
+    before the first write, and what it raises ends the run. Once `stop` is set, nothing new is started.
 
     Raises:
         ElsewhereError: the mesh is in another subscription; nothing was changed.
@@ -121,10 +131,15 @@ def run_up(
             # The checks report better why it cannot be read.
             lease.look()
         checks.require(world, warn)
+        steps = catalog.steps(world)
+        if ask is not None:
+            found = plan.survey(plan.order(steps), workers=plan.WORKERS)
+            ask({step.name: found[step.name] for step in steps}, inventory.list_machines(world.session, mesh.name))
         if birth.read(folder) is None:
             birth.write(folder, birth.of(aim, birth.new_id()))
         folder.write(SPEC, config.dump(mesh))
-        steps = catalog.steps(world)
+        folder.delete(DOWN_BEGUN)
+        erase_removed(folder.path.parent, dt.datetime.now(dt.UTC))
         with folder.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:
             journal.record(command="up", mesh=mesh.name, regions=[region.name for region in mesh.regions])
             with lease:
@@ -140,7 +155,7 @@ def run_up(
                 )
             held = {"held": str(lease.held_by_other)} if lease.held_by_other else {}
             journal.record(ended=round(time.monotonic() - started, 3), **held)
-    return UpResult(mesh, results, time.monotonic() - started, journal.path, lease.held_by_other)
+    return UpResult(mesh, aim, results, time.monotonic() - started, journal.path, lease.held_by_other)
 
 
 def _lease(world: World, *, lost: Callable[[], None]) -> leases.Lease:
