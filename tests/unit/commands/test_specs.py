@@ -68,11 +68,11 @@ def test_regions_of_another_name_take_nothing_from_what_is_kept(tmp_path: Path) 
 
 def test_a_mesh_keeps_the_versions_it_was_born_with_until_its_spec_names_others(tmp_path: Path) -> None:
     keep(tmp_path, "before")
-    assert choose(tmp_path, name="before", regions="eastus").versions == RELEASE_0_1
+    assert choose(tmp_path, name="before", regions=("eastus",)).versions == RELEASE_0_1
     keep(tmp_path, "older", yaml.safe_dump({"versions": OLD}))
     assert choose(tmp_path, name="older").versions == OLDER.versions
-    assert choose(tmp_path, name="older", regions="eastus,westus,northeurope").versions == OLDER.versions
-    assert choose(tmp_path, name="another", regions="eastus").versions == NEWEST
+    assert choose(tmp_path, name="older", regions=("eastus,westus,northeurope",)).versions == OLDER.versions
+    assert choose(tmp_path, name="another", regions=("eastus",)).versions == NEWEST
     file = tmp_path / "mesh.yaml"
     file.write_text("name: older\nregions: [eastus]\nversions: {cockroachdb: v26.2.9}\n")
     assert choose(tmp_path, file=file).versions.named() == {**OLDER.versions.named(), "cockroachdb": "v26.2.9"}
