@@ -3,8 +3,7 @@
     CrdbmeshError
     ├── ConfigError          the spec, a flag or a file is wrong; carries every finding at once
     ├── PreflightError       the checks found what would make `up` fail; nothing was created
-    │   ├── ElsewhereError   the mesh is in another cloud, tenant or subscription
-    │   └── UnsafeError      others could plant or change what is in the local folder
+    ├── ElsewhereError       the mesh is in another cloud, tenant or subscription; nothing was read or changed
     ├── PlanError            the steps do not form a plan (a bug in a catalog)
     ├── HeldError            another run is at work on this mesh; says whose it is and since when
     ├── RefusedError         a change that cannot be made in place; says why, and the alternative
@@ -64,6 +63,8 @@ class CrdbmeshError(Exception):
         return self
 
 
+PRECONDITION_FAILED = 412
+"""HTTP's status of a write that somebody else's came before."""
 ABSENT = "(absent)"
 """The value of a finding about something that is not given."""
 
@@ -108,12 +109,8 @@ class PreflightError(_FindingsError):
     """The checks found what would make `up` fail; nothing was created."""
 
 
-class ElsewhereError(PreflightError):
+class ElsewhereError(_FindingsError):
     """The mesh's local folder is for another cloud, tenant or subscription than the command; nothing was changed."""
-
-
-class UnsafeError(PreflightError):
-    """Others could plant or change what is in the local folder; nothing was changed."""
 
 
 class PlanError(CrdbmeshError):
@@ -164,7 +161,7 @@ class CloudError(CrdbmeshError):
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.status = status
-        self.retryable = _stumbled(status)
+        self.retryable = status == PRECONDITION_FAILED or _stumbled(status)
         self.request_id = request_id
 
 

@@ -205,9 +205,11 @@ def _up(trial: _Trial, outcome: Outcome, chance: random.Random, wanted: dict[str
             kills -= 1
             outcome.kills += 1
             by = chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGINT))
-            ended = trial.run("up", "--config", spec, "--yes", end_after_s=chance.uniform(0.05, usual_s), end_by=by)
+            ended = trial.run(
+                "up", "--config", spec, "--yes", "--prune-rules", end_after_s=chance.uniform(0.05, usual_s), end_by=by
+            )
         else:
-            ended = trial.run("up", "--config", spec, "--yes")
+            ended = trial.run("up", "--config", spec, "--yes", "--prune-rules")
         last = _said(ended)
         if hurts and (ended.code == 0 or chance.random() < 0.5):
             hurts -= 1
@@ -220,7 +222,7 @@ def _up(trial: _Trial, outcome: Outcome, chance: random.Random, wanted: dict[str
         if outcome.ups == MOST_RUNS - 2:
             trial.doors.misbehave({})
     trial.doors.misbehave({})
-    again = trial.run("up", "--config", spec, "--yes")
+    again = trial.run("up", "--config", spec, "--yes", "--prune-rules")
     status = trial.run("status", NAME)
     found = status.document.get("figures") or {}
     outcome.split = len(status.document.get("cluster_ids") or []) > 1

@@ -79,7 +79,7 @@ def test_a_static_address_that_cannot_be_is_refused(shared: Any, group: str, bod
     assert (reply.status, reply.code) == (400, code)
 
 
-def test_a_nic_has_one_configuration_here(shared: Any, group: str, bodies: Any) -> None:
+def test_of_a_nics_several_configurations_one_is_its_primary_one_here(shared: Any, group: str, bodies: Any) -> None:
     body = bodies.nic(shared.vnet(group, "v", "10.0.0.0/16"))
     body["properties"]["ipConfigurations"].append({"name": "second", "properties": {}})
     assert shared.ask("PUT", f"{group}/{NETWORK}/networkInterfaces/n", body).status == 501
@@ -133,3 +133,32 @@ def test_a_nic_waits_for_what_it_refers_to(slow: Any, bodies: Any) -> None:
     slow.wait(begun)
     slow.wait(written)
     assert slow.done("PUT", path, body).status == 200
+
+
+def test_a_nic_has_several_configurations_of_which_one_is_primary(shared: Any, group: str, bodies: Any) -> None:
+    made = shared.vnet(group, "v", "10.0.0.0/16")
+    body = bodies.nic(made)
+    subnet = body["properties"]["ipConfigurations"][0]["properties"]["subnet"]
+    body["properties"]["ipConfigurations"][0]["properties"]["primary"] = True
+    body["properties"]["ipConfigurations"].append({"name": "second", "properties": {"subnet": subnet}})
+    nic = shared.nic(group, "several", body)
+    first, second = nic["properties"]["ipConfigurations"]
+    assert (first["properties"]["primary"], second["properties"]["primary"]) == (True, False)
+    assert [one["properties"]["privateIPAddress"] for one in (first, second)] == ["10.0.0.4", "10.0.0.5"]
+    again = shared.ask("PUT", f"{group}/{NETWORK}/networkInterfaces/several", nic).body["properties"]
+    addresses = [one["properties"]["privateIPAddress"] for one in again["ipConfigurations"]]
+    assert addresses == ["10.0.0.4", "10.0.0.5"]
+    second["properties"] |= {"privateIPAllocationMethod": "Static", "privateIPAddress": "10.0.0.4"}
+    taken = shared.ask("PUT", f"{group}/{NETWORK}/networkInterfaces/several", {**nic, "etag": None})
+    assert taken.code == "PrivateIPAddressIsAllocated"
+
+
+def test_a_dns_label_is_one_addresss_in_a_region_and_lost_by_a_put_without_it(shared: Any, group: str) -> None:
+    labelled = {**PUBLIC_IP, "properties": {**PUBLIC_IP["properties"], "dnsSettings": {"domainNameLabel": "shop"}}}
+    path = f"{group}/{NETWORK}/publicIPAddresses"
+    made = shared.done("PUT", f"{path}/one", labelled).body
+    assert made["properties"]["dnsSettings"]["fqdn"] == "shop.eastus.cloudapp.azure.com"
+    assert shared.ask("PUT", f"{path}/two", labelled).code == "DnsRecordInUse"
+    shared.done("PUT", f"{path}/one", PUBLIC_IP)
+    assert "dnsSettings" not in shared.ask("GET", f"{path}/one").body["properties"]
+    assert shared.done("PUT", f"{path}/two", labelled).body["properties"]["dnsSettings"]["domainNameLabel"] == "shop"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from crdbmesh.checks.comparison import AGAIN, Comparison
 from crdbmesh.errors import Finding
-from crdbmesh.observe import network
+from crdbmesh.observe import firewall
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine
@@ -173,7 +173,7 @@ def _port(compared: Comparison) -> int | None:
         return compared.kept.ssh.port
     session, group = compared.world.session, compared.world.group
     for region in compared.found.vnets:
-        rule = network.find_ssh_rule(session, group, compared.mesh.name, region)
+        rule = firewall.find_ssh_rule(session, group, compared.mesh.name, region)
         if rule is not None:
             return rule.port
     return None

@@ -17,7 +17,7 @@ from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError, CrdbmeshError
 from crdbmesh.local.folder import list_meshes
-from crdbmesh.observe import inventory, network
+from crdbmesh.observe import firewall, inventory, network
 from crdbmesh.observe.inventory import Inventory
 from crdbmesh.spec import addressing
 from crdbmesh.spec import load as config
@@ -80,7 +80,7 @@ def reconstruct(session: Session, found: Inventory) -> Mesh:
     if group.lower() != found.mesh.lower():
         document["group"] = group
     for region in regions:
-        rule = network.find_ssh_rule(session, group, found.mesh, region)
+        rule = firewall.find_ssh_rule(session, group, found.mesh, region)
         if rule is not None:
             document["ssh"] = {"port": rule.port}
             document["allow_from"] = [source for source in rule.sources if _is_source(source)]

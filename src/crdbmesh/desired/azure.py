@@ -6,7 +6,8 @@ Shapes follow Microsoft's published types for network 2025-09-01 and compute 202
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection
+from itertools import count
 from typing import Any
 
 from crdbmesh import __version__
@@ -16,6 +17,8 @@ from crdbmesh.spec.mesh import Machine, Mesh, Region
 
 NODE_PORTS = "30000-32767"
 KUBE_PORT = 6443
+RULES = {"ssh": 100, "kubernetes-api": 200, "node-ports": 300}
+"""The names and priorities of our rules in each network security group."""
 PROVIDERS = ("Microsoft.Network", "Microsoft.Compute")
 """The resource providers that the subscription must be registered for."""
 
@@ -39,31 +42,30 @@ def _regional(mesh: Mesh, region: str, **fields: Any) -> Body:
     return {"location": region, "tags": tags(mesh, region), **fields}
 
 
-def firewall(mesh: Mesh, region: Region) -> Body:
+def ports(mesh: Mesh) -> tuple[str, str, str]:
+    """Return the ports, or the range of ports, that each of `RULES` opens."""
+    return str(mesh.ssh.port), str(KUBE_PORT), NODE_PORTS
+
+
+def firewall(mesh: Mesh, region: Region, taken: Collection[int] = ()) -> Body:
     """Return the network security group with its three rules: SSH, Kubernetes API, NodePorts, from `allow_from` only.
 
-    Traffic within the VNet and with peered ones is allowed by Azure's default rules.
+    Priorities that other people's rules have `taken` are passed over: Azure wants each once. Traffic within the VNet
+    and with peered ones is allowed by Azure's default rules.
     """
-    ports = {"ssh": (100, str(mesh.ssh.port)), "kubernetes-api": (200, str(KUBE_PORT)), "node-ports": (300, NODE_PORTS)}
-    rules = [{"name": name, "properties": _allow(mesh, priority, port)} for name, (priority, port) in ports.items()]
+    rules = []
+    for (name, first), port in zip(RULES.items(), ports(mesh), strict=True):
+        priority = next(number for number in count(first) if number not in taken)
+        rules.append({"name": name, "properties": _allow(mesh, priority, port)})
     return _regional(mesh, region.name, properties={"securityRules": rules})
 
 
-def network(mesh: Mesh, region: Region, found: Mapping[str, Any] | None = None) -> Body:
-    """Return the VNet with its one subnet. Machines reach out through their own public IPs, so the subnet is private.
-
-    The peerings of the VNet that was found, and what others added to it, stay, where a PUT would remove them.
-    """
-    have = (found or {}).get("properties", {})
-    own = str(region.ranges.vnet)
-    prefixes = have.get("addressSpace", {}).get("addressPrefixes") or []
+def network(mesh: Mesh, region: Region) -> Body:
+    """Return the VNet with its one subnet, a private one: machines reach out through their own public IPs."""
     private = {"addressPrefix": str(region.ranges.subnet), "defaultOutboundAccess": False}
-    others = [one for one in have.get("subnets") or [] if one.get("name") != names.SUBNET]
-    peerings = have.get("virtualNetworkPeerings")
     properties = {
-        "addressSpace": {"addressPrefixes": [own, *(prefix for prefix in prefixes if prefix != own)]},
-        "subnets": [{"name": names.SUBNET, "properties": private}, *others],
-        **({"virtualNetworkPeerings": peerings} if peerings else {}),
+        "addressSpace": {"addressPrefixes": [str(region.ranges.vnet)]},
+        "subnets": [{"name": names.SUBNET, "properties": private}],
     }
     return _regional(mesh, region.name, properties=properties)
 

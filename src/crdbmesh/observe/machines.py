@@ -39,10 +39,7 @@ def vm(world: World, machine: Machine) -> Observed:
     seen = resource.presence(world, kinds.VM, name, found, wanted)
     if found is None or seen.cause is not None:
         return seen
-    size = found["properties"].get("hardwareProfile", {}).get("vmSize", "")
-    if size.lower() != machine.size.lower():
-        return seen.with_missing(f"{seen.title}: size {machine.size} wanted, {size} found")
-    if differences := compare.differences({"tags": resource.judged_tags(wanted)}, found):
+    if differences := compare.differences(resource.judged(wanted), found):
         return seen.with_missing(f"{seen.title}: {'; '.join(differences)}")
     return seen.with_missing(None if is_running(found) else f"{seen.title} is {power_of(found)}, not running")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from crdbmesh.clients.azure import compare, kinds
@@ -12,7 +12,7 @@ from crdbmesh.clients.azure.session import Session
 from crdbmesh.desired import Body
 from crdbmesh.desired import azure as desired
 from crdbmesh.errors import RefusedError
-from crdbmesh.observe import belongings, resource
+from crdbmesh.observe import belongings, firewall, resource
 from crdbmesh.observe.health import Layer
 from crdbmesh.observe.resource import Observed
 from crdbmesh.run.world import World
@@ -64,21 +64,11 @@ def foreign_group(mesh: Mesh, found: Body) -> str | None:
     return f"belongs to the mesh {owner}" if owner else "is not crdbmesh's"
 
 
-def firewall(world: World, region: Region) -> Observed:
-    """Judge a region's network security group: our three rules and no other."""
-    wanted = desired.firewall(world.mesh, region)
-    seen = resource.look(world, kinds.NSG, names.firewall(world.mesh.name, region.name), wanted)
-    ours = {rule["name"] for rule in wanted["properties"]["securityRules"]}
-    rules = (seen.found or {}).get("properties", {}).get("securityRules") or []
-    foreign = sorted(str(rule.get("name")) for rule in rules if rule.get("name") not in ours)
-    return seen.with_missing(f"{seen.title} has rules that are not ours: {', '.join(foreign)}" if foreign else None)
-
-
 def vnet(world: World, region: Region) -> Observed:
     """Judge a region's VNet with its subnet; subnets and ranges that others added to it are theirs."""
     name = names.network(world.mesh.name, region.name)
     found = kinds.VNET.find(world.session, world.group, name)
-    seen = resource.judge(world, kinds.VNET, name, found, desired.network(world.mesh, region, found))
+    seen = resource.judge(world, kinds.VNET, name, found, desired.network(world.mesh, region))
     for moved in find_moved_ranges(found, region) if found is not None and seen.refusal is None else ():
         return replace(seen, refusal=resource.unchangeable(seen.title, f"the {moved[0]}'s range", *moved[1:]))
     return seen
@@ -104,14 +94,22 @@ def peering(world: World, region: Region, remote: Region) -> Observed:
     path = peering_path(world.mesh, region, remote)
     title = f"peering {region.name} -> {remote.name}"
     found = kinds.PEERING.find(world.session, world.group, *path)
-    if found is None:
-        return Observed(title, None, f"{title} is absent")
     wanted = desired.peering(world.mesh, remote, world.session.subscription_id)
-    if differences := compare.differences(wanted, found):
-        return Observed(title, found, f"{title}: {'; '.join(differences)}")
+    if found is None:
+        return Observed(title, None, f"{title} is absent", wanted=wanted)
+    differences = compare.differences(wanted, found)
+    seen = Observed(title, found, f"{title}: {'; '.join(differences)}" if differences else None, wanted=wanted)
     state = str(found["properties"].get("peeringState"))
-    seen = Observed(title, found, None if state == "Connected" else f"{title} is {state}")
+    seen = seen.with_missing(None if state == "Connected" else f"{title} is {state}")
     return seen.with_missing(None if is_in_sync(found) else f"{title} is {found['properties']['peeringSyncLevel']}")
+
+
+def can_pair(world: World, remote: Region, peering: Mapping[str, Any]) -> bool:
+    """Return True when a peering leads to `remote`'s VNet, and its other half was not deleted."""
+    properties = peering["properties"]
+    wanted = desired.peering(world.mesh, remote, world.session.subscription_id)["properties"]
+    leads_there = not compare.differences(wanted["remoteVirtualNetwork"], properties["remoteVirtualNetwork"])
+    return leads_there and properties.get("peeringState") != "Disconnected"
 
 
 def is_in_sync(peering: Mapping[str, Any]) -> bool:
@@ -126,7 +124,7 @@ def peering_path(mesh: Mesh, region: Region, remote: Region) -> tuple[str, str]:
 
 def read_network(world: World, region: Region) -> Layer:
     """Read how a region's VNet and firewall are doing."""
-    return layer("network", [vnet(world, region), firewall(world, region)])
+    return layer("network", [vnet(world, region), firewall.firewall(world, region)])
 
 
 def read_peerings(world: World, region: Region) -> Layer:
@@ -151,34 +149,6 @@ def subnet_of(vnet: Mapping[str, Any]) -> str | None:
     """Return the IPv4 range of a VNet's subnet for machines, or None."""
     for subnet in vnet.get("properties", {}).get("subnets") or []:
         if subnet.get("name") == names.SUBNET:
-            prefixes = _both(subnet.get("properties", {}), "addressPrefix", "addressPrefixes")
+            prefixes = firewall.both(subnet.get("properties", {}), "addressPrefix", "addressPrefixes")
             return next((prefix for prefix in prefixes if ":" not in prefix), None)
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class SSHRule:
-    """The SSH rule of a region's firewall."""
-
-    port: int
-    sources: tuple[str, ...]
-
-
-def find_ssh_rule(session: Session, group: str, mesh: str, region: str) -> SSHRule | None:
-    """Read the rule for SSH of a region's firewall; None when there is no such rule or firewall."""
-    return ssh_rule(kinds.NSG.find(session, group, names.firewall(mesh, region)))
-
-
-def ssh_rule(nsg: Body | None) -> SSHRule | None:
-    """Return a firewall's rule for SSH, or None."""
-    for rule in (nsg or {}).get("properties", {}).get("securityRules") or []:
-        properties = rule.get("properties", {})
-        port = next(iter(_both(properties, "destinationPortRange", "destinationPortRanges")), "")
-        if rule.get("name") == "ssh" and port.isdigit():
-            return SSHRule(int(port), tuple(_both(properties, "sourceAddressPrefix", "sourceAddressPrefixes")))
-    return None
-
-
-def _both(properties: Mapping[str, Any], single: str, plural: str) -> list[str]:
-    """Return the values of a field that ARM may answer as one value or as a list."""
-    return [str(value) for value in (properties.get(single), *(properties.get(plural) or [])) if value]

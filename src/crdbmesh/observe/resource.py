@@ -28,6 +28,7 @@ class Observed:
         found: its body, or None when it does not exist.
         missing: what is not as it must be, in one line; None when it is right.
         refusal: why crdbmesh may not, or cannot, make it right; None when it can.
+        undecided: why it may not be written until the user has said something; None when it may.
         name: its name in Azure; empty for what is not named by one name alone.
         wanted: the body that makes it right.
     """
@@ -38,6 +39,7 @@ class Observed:
     refusal: CrdbmeshError | None = None
     name: str = ""
     wanted: Body = field(default_factory=dict)
+    undecided: CrdbmeshError | None = None
 
     @property
     def cause(self) -> str | None:
@@ -52,7 +54,7 @@ class Observed:
         """
         if self.refusal is not None:
             raise self.refusal
-        return None if self.missing is None else Gap(self.missing, "create" if self.found is None else "change")
+        return None if self.missing is None else Gap(self.missing)
 
     def with_missing(self, missing: str | None) -> Observed:
         """Return this, with `missing` wrong if nothing else is."""
@@ -71,7 +73,7 @@ def judge(world: World, kind: Kind, name: str, found: Body | None, wanted: Body)
         return seen
     if (where := location_of(found)) != location_of(wanted):
         return replace(seen, refusal=unchangeable(seen.title, "location", where, location_of(wanted)))
-    differences = compare.differences({**wanted, "tags": judged_tags(wanted)}, found)
+    differences = compare.differences(judged(wanted), found)
     return seen.with_missing(f"{seen.title}: {'; '.join(differences)}" if differences else None)
 
 
@@ -92,9 +94,9 @@ def unchangeable(title: str, what: str, found: object, wanted: object) -> Refuse
     )
 
 
-def judged_tags(wanted: Body) -> dict[str, str]:
-    """Return the tags that a resource must have: all but the one that says which version of crdbmesh wrote it last."""
-    return {key: value for key, value in wanted["tags"].items() if key != names.TAG_VERSION}
+def judged(wanted: Body) -> Body:
+    """Return what a resource is judged by: all but the tag that says which version of crdbmesh wrote it last."""
+    return {**wanted, "tags": {key: value for key, value in wanted["tags"].items() if key != names.TAG_VERSION}}
 
 
 def location_of(body: Mapping[str, Any]) -> str:

@@ -20,12 +20,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.waiting import wait_until
-from crdbmesh.errors import CloudError, CrdbmeshError, HeldError, RefusedError
+from crdbmesh.desired import Body
+from crdbmesh.errors import PRECONDITION_FAILED, CloudError, CrdbmeshError, HeldError, RefusedError
 from crdbmesh.spec import names
 
 LASTS_S = 300.0
@@ -35,7 +36,8 @@ _RENEWALS = 4
 _TAKE_S = 120.0
 _READABLE_S = 60.0
 _TRIES = 3
-_PRECONDITION_FAILED = 412
+_HOLDER = f"{names.TAG}-lease-"
+"""Tags of this prefix name the holder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Lease:
     def __post_init__(self, command: str, origin: str | None) -> None:
         now = _now()
         self._me = Holder(secrets.token_hex(8), name_of(command), origin or f"none-{secrets.token_hex(8)}", now, now)
-        self._etag: str | None = None
+        self._held: Body | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._renewer: threading.Thread | None = None
@@ -138,16 +140,16 @@ class Lease:
         with self._lock:
             if self.held_by_other is not None:
                 raise self.held_by_other
-            if self._etag is not None and _now() < self._me.until:
+            if self._held is not None and _now() < self._me.until:
                 return
             # Not taken yet, or not renewed in time: this computer slept.
-            holder, etag = self._read()
+            holder, found = self._read()
             try:
                 self._refuse(holder)
             except HeldError as error:
                 self.held_by_other = error
                 raise
-            self._etag = self._write(self._renewed(since=_now()), etag)
+            self._held = self._write(self._renewed(since=_now()), found)
             if self._renewer is None:
                 self._renewer = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
                 self._renewer.start()
@@ -162,10 +164,10 @@ class Lease:
         """Give it back, if this run has it; a lease that cannot be given back runs out."""
         self.end()
         with self._lock:
-            etag, self._etag = self._etag, None
-        if etag is not None and self.held_by_other is None:
+            held, self._held = self._held, None
+        if held is not None and self.held_by_other is None:
             with contextlib.suppress(CrdbmeshError):
-                self._put({}, etag)
+                self._put({}, held)
 
     def _refuse(self, holder: Holder | None) -> None:
         if holder is None or holder.id == self._me.id or holder.until < _now() or holder.origin == self._me.origin:
@@ -175,7 +177,7 @@ class Lease:
             hint=f"wait until it ends; if it died, its lease runs out at {_text(holder.until)}",
         )
 
-    def _read(self) -> tuple[Holder | None, str | None]:
+    def _read(self) -> tuple[Holder | None, Body | None]:
         found = kinds.NSG.find(self.session, self.group, names.lease(self.mesh))
         if found is None:
             return None, None
@@ -185,21 +187,21 @@ class Lease:
                 f"network security group {names.lease(self.mesh)} exists in {self.group} and is not this mesh's",
                 hint=f"choose another --name or `group`; if it is this mesh's, tag it {names.TAG}={self.mesh}",
             )
-        return Holder.of(found.get("tags") or {}), str(found.get("etag", ""))
+        return Holder.of(found.get("tags") or {}), found
 
-    def _write(self, holder: Holder, etag: str | None) -> str:
-        """Write the holder where nobody wrote in between; the new etag.
+    def _write(self, holder: Holder, found: Body | None) -> Body:
+        """Write the holder where nobody wrote in between; return the security group as it is then.
 
         It is read again afterwards: a request that was sent twice is refused the second time, and whether Azure
         honours `If-None-Match` is not documented.
         """
         for _ in range(_TRIES):
             try:
-                self._put(holder.tags(), etag)
+                self._put(holder.tags(), found)
             except CloudError as error:
-                if error.status != _PRECONDITION_FAILED:
+                if error.status != PRECONDITION_FAILED:
                     raise
-            there, etag = wait_until(
+            there, found = wait_until(
                 self._read_back,
                 awaited=f"the lease of {self.mesh} to be readable",
                 deadline_s=_READABLE_S,
@@ -209,21 +211,23 @@ class Lease:
             )
             if there == holder:
                 self._me = holder
-                return etag
+                return found
             # Somebody else's, or still what it was: something that is no run of ours changed the security group.
             self._refuse(there)
         raise HeldError(f"the lease of {self.mesh} is being changed by somebody else", hint="wait a little, run again")
 
-    def _read_back(self) -> tuple[tuple[Holder | None, str] | None, str]:
+    def _read_back(self) -> tuple[tuple[Holder | None, Body] | None, str]:
         """Azure's reads lag behind its writes."""
-        holder, etag = self._read()
-        return (None if etag is None else (holder, etag)), "404"
+        holder, found = self._read()
+        return (None if found is None else (holder, found)), "404"
 
-    def _put(self, more: Mapping[str, str], etag: str | None) -> None:
-        body: dict[str, Any] = {"location": self.location, "tags": {**self.tags, **more}, "properties": {}}
-        condition = {"If-Match": etag} if etag else {"If-None-Match": "*"}
+    def _put(self, holder: Mapping[str, str], found: Body | None) -> None:
+        """Write these tags of a holder over whatever else is on the security group."""
+        others = {key: value for key, value in ((found or {}).get("tags") or {}).items() if not key.startswith(_HOLDER)}
+        body = {**(found or {"location": self.location, "properties": {}}), "tags": {**others, **self.tags, **holder}}
+        condition = kinds.unless_changed(found) or {"headers": {"If-None-Match": "*"}}
         name = names.lease(self.mesh)
-        kinds.NSG.ensure(self.session, self.group, name, body=body, headers=condition, deadline_s=_TAKE_S)
+        kinds.NSG.ensure(self.session, self.group, name, body=body, deadline_s=_TAKE_S, **condition)
 
     def _renewed(self, *, since: dt.datetime) -> Holder:
         until = _now() + dt.timedelta(seconds=round(self.lasts_s))
@@ -233,7 +237,7 @@ class Lease:
         while not self._ended.wait(self.lasts_s / _RENEWALS):
             try:
                 with self._lock:
-                    self._etag = self._write(self._renewed(since=self._me.since), self._etag)
+                    self._held = self._write(self._renewed(since=self._me.since), self._held)
             except HeldError as error:
                 self._lose(error)
                 return

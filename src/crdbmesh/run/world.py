@@ -37,6 +37,7 @@ class World:
     Attributes:
         stop: once set, every wait ends with StoppedError; it is the session's.
         clock: the cloud's; it is the session's.
+        keeps_rules: whether firewall rules of other people that let in more than the spec stay; None: nobody has said.
     """
 
     def __init__(self, mesh: Mesh, session: Session, folder: LocalFolder) -> None:
@@ -45,6 +46,7 @@ class World:
         self.folder = folder
         self.stop = session.stop
         self.clock = session.clock
+        self.keeps_rules: bool | None = None
         self._lock = threading.Lock()
         self._kept: dict[str, Any] = {}
         self._locks: dict[str, threading.Lock] = {}

@@ -6,10 +6,11 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.azure.kinds import Kind
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.waiting import Say
-from crdbmesh.desired import Body, Object
+from crdbmesh.desired import Object
 from crdbmesh.engine.step import Gap, Step
 from crdbmesh.errors import KubeError
 from crdbmesh.observe import rollouts
@@ -58,18 +59,16 @@ class ResourceStep(RegionStep):
         """Judge the resource as it is."""
         return self.observe().gap()
 
-    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole body is sent, whatever differs
-        """Send the wanted body, with the tags that others have put on the resource."""
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - it is read again, since others write too
+        """Read the resource, lay the wanted body over it, and write it.
+
+        When somebody has written in between, Azure refuses, and the step is done again.
+        """
         seen = self.observe()
-        if seen.refusal is not None:
-            raise seen.refusal
-        body = with_tags_of(seen.found, seen.wanted)
-        self.kind.ensure(self.world.session, self.world.group, seen.name, body=body, say=say)
-
-
-def with_tags_of(found: Body | None, body: Body) -> Body:
-    """Return a body with the tags that others have put on the resource as well as its own."""
-    return {**body, "tags": {**((found or {}).get("tags") or {}), **body["tags"]}}
+        if (refused := seen.refusal or seen.undecided) is not None:
+            raise refused
+        body, options = compare.merge(seen.found, seen.wanted), kinds.unless_changed(seen.found)
+        self.kind.ensure(self.world.session, self.world.group, seen.name, body=body, say=say, **options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +91,7 @@ class ObjectsStep(RegionStep):
         kube = self.kube
         for wanted in self.objects():
             if differences := kube.covers(wanted):
-                summary = f"{wanted['kind']} {wanted['metadata']['name']}: {'; '.join(differences[:3])}"
-                return Gap(summary, "create" if summary.endswith(" is absent") else "change")
+                return Gap(f"{wanted['kind']} {wanted['metadata']['name']}: {'; '.join(differences[:3])}")
         missing = self.missing()
         return Gap(missing) if missing else None
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from crdbmesh.clients.azure import kinds
+from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import azure as desired
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import HostError, WaitError
-from crdbmesh.observe import machines
+from crdbmesh.observe import machines, resource
 from crdbmesh.observe.resource import Observed
 from crdbmesh.run.world import lost_folder
 from crdbmesh.steps import secrets
-from crdbmesh.steps.base import MachineStep, ResourceStep, with_tags_of
+from crdbmesh.steps.base import MachineStep, ResourceStep
 
 BOOT_DEADLINE_S = 600.0
 
@@ -47,7 +47,6 @@ class VirtualMachine(MachineStep, ResourceStep):
     """A machine's VM, running."""
 
     kind = kinds.VM
-    restarts = "the machine, if it is stopped or its size changes"
 
     def observe(self) -> Observed:
         """Judge the VM as it is; one that was made with another login key than ours is of no use."""
@@ -59,7 +58,7 @@ class VirtualMachine(MachineStep, ResourceStep):
         return seen
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Create it, or start it again, or change its size or its tags."""
+        """Create it, or change its size or its tags and start it again; the rest of it stays as it is."""
         seen = self.observe()
         world, session, group = self.world, self.world.session, self.world.group
         if seen.found is None:
@@ -73,13 +72,14 @@ class VirtualMachine(MachineStep, ResourceStep):
                 login_key=world.login_key().public,
                 cloud_init=hosts.cloud_init(world.mesh, host_key=key.private, host_key_public=key.public),
             )
-            self.kind.ensure(session, group, seen.name, body=with_tags_of(None, body), say=say)
+            self.kind.ensure(session, group, seen.name, body=body, say=say)
             return
         is_settled = seen.found["properties"].get("provisioningState") == "Succeeded"
+        if not is_settled or compare.differences(resource.judged(seen.wanted), seen.found):
+            body = {**seen.wanted, "tags": compare.merge(seen.found.get("tags"), seen.wanted["tags"], "tags")}
+            self.kind.update(session, group, seen.name, body=body, say=say, **kinds.unless_changed(seen.found))
         if is_settled and not machines.is_running(seen.found):
             kinds.start_vm(session, group, seen.name, say=say)
-            return
-        self.kind.update(session, group, seen.name, body=with_tags_of(seen.found, seen.wanted), say=say)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from crdbmesh.clients.azure import kinds
+from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import azure as desired
 from crdbmesh.engine.step import Gap
 from crdbmesh.local import birth
-from crdbmesh.observe import network
+from crdbmesh.observe import firewall, network
 from crdbmesh.observe.resource import Observed
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
@@ -58,7 +58,7 @@ class Group(MeshStep):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firewall(ResourceStep):
-    """A region's network security group: our three rules and no other.
+    """A region's network security group with our three rules.
 
     The rules are in the same PUT as the group, so that there is no moment with half of them.
     """
@@ -67,7 +67,7 @@ class Firewall(ResourceStep):
 
     def observe(self) -> Observed:
         """Judge the security group as it is."""
-        return network.firewall(self.world, self.region)
+        return firewall.firewall(self.world, self.region)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,25 +93,25 @@ class Peerings(MeshStep):
         return next((gap for gap in gaps if gap is not None), None)
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Put both, one after the other.
+        """Put both, one after the other, over what is there.
 
-        A direction whose other half was deleted is Disconnected, and Azure refuses to pair with it again: it is
-        deleted first.
+        What Azure cannot pair again is deleted first: a direction whose other half was deleted is Disconnected, and one
+        that leads elsewhere cannot be led back.
         """
-        session, group, mesh = self.world.session, self.world.group, self.world.mesh
-        outdated = set()
         for region, remote in self._directions():
-            path = network.peering_path(mesh, region, remote)
             found = network.peering(self.world, region, remote).found
-            if found is not None and found["properties"].get("peeringState") == "Disconnected":
-                kinds.PEERING.delete(session, group, *path, say=say)
-            elif found is not None and not network.is_in_sync(found):
-                outdated.add(path)
+            if found is not None and not network.can_pair(self.world, remote, found):
+                path = network.peering_path(self.world.mesh, region, remote)
+                kinds.PEERING.delete(self.world.session, self.world.group, *path, say=say)
         for region, remote in self._directions():
-            path = network.peering_path(mesh, region, remote)
-            body = desired.peering(mesh, remote, session.subscription_id)
-            sync = "true" if path in outdated else None
-            kinds.PEERING.ensure(session, group, *path, body=body, say=say, sync_remote_address_space=sync)
+            seen = network.peering(self.world, region, remote)
+            if seen.gap() is None:
+                continue
+            path = network.peering_path(self.world.mesh, region, remote)
+            body, options = compare.merge(seen.found, seen.wanted), kinds.unless_changed(seen.found)
+            if seen.found is not None and not network.is_in_sync(seen.found):
+                options["sync_remote_address_space"] = "true"
+            kinds.PEERING.ensure(self.world.session, self.world.group, *path, body=body, say=say, **options)
 
     def _directions(self) -> list[tuple[Region, Region]]:
         one, other = self.pair

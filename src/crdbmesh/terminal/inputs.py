@@ -13,6 +13,10 @@ from crdbmesh.errors import ABSENT, ConfigError
 from crdbmesh.terminal.options import Output
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
     from crdbmesh.clients.cloud import Cloud
     from crdbmesh.local.folder import LocalFolder
 
@@ -68,6 +72,14 @@ def must_ask(*, yes: bool, output: Output, remedy: str) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError.of("--yes", ABSENT, "cannot prompt without a terminal", remedy)
     return True
+
+
+def keeps_rules(screen: Console, wider: Mapping[str, str]) -> bool:
+    """Ask whether other people's firewall rules stay: what each lets in, by its id."""
+    from crdbmesh.terminal import console
+
+    console.show_wider(screen, wider)
+    return not typer.confirm("Remove these rules? No keeps them", err=True)
 
 
 def confirm_name(name: str) -> None:

@@ -21,10 +21,8 @@ NewName = Annotated[
     str | None, typer.Option("--name", metavar="NAME", envvar="CRDBMESH_NAME", help="The mesh's name [crdbmesh].")
 ]
 Regions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--regions", metavar="A,B,C", envvar="CRDBMESH_REGIONS", help="Azure regions, comma-separated; repeatable."
-    ),
+    str | None,
+    typer.Option("--regions", metavar="A,B,C", envvar="CRDBMESH_REGIONS", help="Azure regions, comma-separated."),
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -50,7 +48,14 @@ MachineSize = Annotated[
     typer.Option("--machine-size", metavar="SIZE", envvar="CRDBMESH_MACHINE_SIZE", help="VM size [Standard_D4s_v5]."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", envvar="CRDBMESH_YES", help="Do not ask.")]
-YesDown = Annotated[bool, typer.Option("--yes", "-y", envvar="CRDBMESH_DOWN_YES", help="Do not ask.")]
+Rules = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-rules/--prune-rules",
+        envvar="CRDBMESH_KEEP_RULES",
+        help="Keep, or remove, other people's firewall rules that let in more than the spec.",
+    ),
+]
 OutputOption = Annotated[
     Output,
     typer.Option("--output", "-o", envvar="CRDBMESH_OUTPUT", help="json: one object on stdout, and no questions."),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from crdbmesh.clients.azure.compare import differences
+from crdbmesh.clients.azure.compare import differences, merge
 
 NSG: dict[str, Any] = {
     "location": "East US",
@@ -76,6 +78,8 @@ def test_nothing_at_all_covers_nothing() -> None:
         ({"protocol": "Tcp"}, {"protocol": "TCP"}),
         ({"sourceAddressPrefix": "192.0.2.1"}, {"sourceAddressPrefix": "192.0.2.1/32"}),
         ({"addressPrefix": "10.1.0.0/24"}, {"addressPrefixes": ["10.1.0.0/24"]}),
+        ({"addressPrefix": "10.1.0.0/24"}, {"addressPrefixes": ["10.1.0.0/24", "10.2.0.0/24"]}),
+        ({"addressPrefixes": ["10.1.0.0/24"]}, {"addressPrefixes": ["10.2.0.0/24", "10.1.0.0/24"]}),
         ({"sourceAddressPrefixes": ["192.0.2.1"]}, {"sourceAddressPrefix": "192.0.2.1"}),
         ({"keyData": "ssh-ed25519 AAAA c"}, {"keyData": "ssh-ed25519 AAAA c\n"}),
         ({"useRemoteGateways": None}, {}),
@@ -105,7 +109,7 @@ def test_the_same_in_another_form_is_no_difference(desired: dict[str, Any], actu
         ({"adminUsername": "Me"}, {"adminUsername": "me"}),
         ({"sourceAddressPrefixes": ["192.0.2.1"]}, {"sourceAddressPrefix": "*"}),
         ({"sourceAddressPrefixes": ["192.0.2.1"]}, {"sourceAddressPrefixes": ["192.0.2.1", "0.0.0.0/0"]}),
-        ({"addressPrefix": "10.1.0.0/24"}, {"addressPrefixes": ["10.1.0.0/24", "10.2.0.0/24"]}),
+        ({"addressPrefixes": ["10.1.0.0/24"]}, {"addressPrefixes": ["10.2.0.0/24"]}),
         ({"tags": {"type": "A"}}, {"tags": {"type": "a"}}),
         ({"tags": {"customData": "x"}}, {"tags": {}}),
         ({"a": {"b": 1}}, {"a": 1}),
@@ -141,3 +145,47 @@ def test_write_only_fields_are_never_told() -> None:
 def test_long_values_are_cut() -> None:
     (only,) = differences({"keyData": "k" * 500}, {"keyData": "l" * 500})
     assert len(only) < 150
+
+
+SCALARS = st.one_of(st.booleans(), st.integers(0, 9), st.sampled_from(["", "a", "B", "10.0.0.0/8"]))
+NAMES = st.sampled_from(["a", "B", "tags", "addressPrefixes", "sourceAddressPrefix", "destinationPortRanges", "zones"])
+PLAIN = st.one_of(SCALARS, st.lists(SCALARS, max_size=3))
+LISTS = st.lists(
+    st.fixed_dictionaries({"name": st.sampled_from(["x", "y", "z"]), "properties": st.dictionaries(NAMES, PLAIN)}),
+    max_size=3,
+    unique_by=lambda one: str(one["name"]),
+)
+BODIES = st.dictionaries(NAMES, st.one_of(PLAIN, LISTS, st.dictionaries(NAMES, PLAIN)), max_size=4)
+
+
+@given(found=BODIES, wanted=BODIES)
+def test_what_is_merged_covers_what_is_wanted_and_merging_again_changes_nothing(
+    found: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    merged = merge(found, wanted)
+    assert differences(wanted, merged) == []
+    assert merge(merged, wanted) == merged
+
+
+@given(found=BODIES)
+def test_what_is_not_named_stays_as_it_is(found: dict[str, Any]) -> None:
+    added = merge(found, {"other": 1, "objects": [{"name": "new"}]})
+    assert added == {**found, "other": 1, "objects": [{"name": "new"}]}
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "merged"),
+    [
+        ({"sourceAddressPrefix": "*", "sourceAddressPrefixes": []}, {"sourceAddressPrefixes": ["192.0.2.1"]}, None),
+        ({"sourceAddressPrefixes": ["*"]}, {"sourceAddressPrefix": "192.0.2.1"}, None),
+        ({"sourceApplicationSecurityGroups": [{"id": "/g"}]}, {"sourceAddressPrefix": "192.0.2.1"}, None),
+        ({"sourceAddressPrefixes": ["::"]}, {"sourceAddressPrefix": "::"}, {"sourceAddressPrefixes": ["::"]}),
+        ({"addressPrefixes": ["::/9"]}, {"addressPrefixes": ["::/8"]}, {"addressPrefixes": ["::/8", "::/9"]}),
+        ({"tags": {"CrdbMesh": "n", "x": "1"}}, {"tags": {"crdbmesh": "m"}}, {"tags": {"CrdbMesh": "m", "x": "1"}}),
+        ({"location": "East US"}, {"location": "eastus"}, {"location": "East US"}),
+    ],
+)  # fmt: skip
+def test_of_two_fields_that_exclude_each_other_one_is_left_and_forms_are_kept(
+    found: dict[str, Any], wanted: dict[str, Any], merged: dict[str, Any] | None
+) -> None:
+    assert merge(found, wanted) == (merged or wanted)

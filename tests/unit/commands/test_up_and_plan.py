@@ -6,23 +6,23 @@ import json
 import os
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from crdbmesh.commands import plan, up
 from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
 from crdbmesh.errors import PreflightError
-from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import load as config
+from crdbmesh.terminal import app as cli
 
 OURS = f"{Path('src') / 'crdbmesh'}{os.sep}"
-AIM = Aim(cloud="lab", arm_url="https://arm.example", subscription_id="s")
 
 
 def spec(**document: Any) -> Any:
@@ -114,7 +114,7 @@ def test_a_plan_tells_gaps_from_refusals() -> None:
         "b": Result("b", Outcome.FAILED, "cannot be changed in place", hint="put it back"),
         "c": Result("c", Outcome.HELD),
     }
-    result = plan.PlanResult(spec(), AIM, found)
+    result = plan.PlanResult(spec(), found)
     assert result.gaps() == {"a": "a is absent"}
     assert list(result.refused()) == ["b"]
     assert result.document()["steps"][1]["error"]["remedy"] == "put it back"
@@ -123,3 +123,52 @@ def test_a_plan_tells_gaps_from_refusals() -> None:
 @contextmanager
 def silent(_steps: Sequence[str]) -> Iterator[Notify]:
     yield lambda _event: None
+
+
+WIDE = {
+    "priority": 150,
+    "direction": "Inbound",
+    "access": "Allow",
+    "protocol": "*",
+    "sourceAddressPrefix": "*",
+    "sourcePortRange": "*",
+    "destinationAddressPrefix": "*",
+    "destinationPortRange": "*",
+}
+
+
+def test_a_wider_rule_of_others_stops_up_with_exit_code_3_until_it_is_said_whether_it_stays(
+    azure: Any, tmp_path: Path
+) -> None:
+    azure.put_group("wide", crdbmesh="wide")
+    rules = {"securityRules": [{"name": "hurry", "properties": WIDE}]}
+    nsg = azure.put("wide", "networkSecurityGroups", "wide-eastus-nsg", rules, crdbmesh="wide")
+    before = azure.world.writes()
+    arguments = ["up", "--name", "wide", "--regions", "eastus", "--allow-from", "127.0.0.1", "--yes", "-o", "json"]
+    environment = {"CRDBMESH_HOME": str(tmp_path), "CRDBMESH_CLOUD": str(azure.world.cloud_file)}
+    shown = CliRunner().invoke(cli.app, arguments, env=environment)
+    assert shown.exit_code == 3, shown.output
+    (finding,) = json.loads(shown.stdout)["error"]["findings"]
+    assert finding["value"] == f"{nsg}/securityRules/hurry"
+    assert "lets in more than the spec" in finding["reason"]
+    assert "--prune-rules" in finding["remedy"]
+    assert "--keep-rules" in finding["remedy"]
+    assert azure.world.writes() == before
+    stop = threading.Event()
+    stop.set()
+    asked: list[str] = []
+
+    def prune(wider: Mapping[str, str]) -> bool:
+        asked.extend(wider.values())
+        return False
+
+    ended = up.run_up(
+        spec(name="wide", allow_from=["127.0.0.1"]),
+        azure.cloud,
+        LocalFolder(tmp_path / "wide"),
+        watch=silent,
+        ask=prune,
+        stop=stop,
+    )
+    assert ended.stopped
+    assert asked == ["hurry (* * from *)"]

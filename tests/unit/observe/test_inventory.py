@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crdbmesh.observe import belongings, network
+from crdbmesh.observe import belongings, firewall
 from crdbmesh.spec import names
 
 MESH_NAMES = st.from_regex(r"[a-z]([-a-z0-9]{0,10}[a-z0-9])?", fullmatch=True)
@@ -44,7 +44,7 @@ def test_a_machine_of_a_mesh_with_a_longer_name_is_not_taken_for_ones_own() -> N
     ],
 )
 def test_the_firewalls_rule_says_port_and_sources(properties: dict[str, Any], rule: Any) -> None:
-    found = network.ssh_rule({"properties": {"securityRules": [{"name": "ssh", "properties": properties}]}})
+    found = firewall.ssh_rule({"properties": {"securityRules": [{"name": "ssh", "properties": properties}]}})
     assert (found and (found.port, found.sources)) == rule
 
 

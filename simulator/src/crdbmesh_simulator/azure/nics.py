@@ -43,14 +43,14 @@ class Interfaces(Kind):
         """Create or replace a NIC, at once: the answer says Succeeded, and no operation follows."""
         subscription = call.subscription
         given = body.get("properties", {})
-        configuration = _Configuration(call, identity, given, existing).read()
+        configurations = _read_configurations(call, identity, given, existing)
         properties = {
             **_DEFAULTS,
             **{name: value for name, value in given.items() if name != "ipConfigurations"},
             **_FIXED,
             "provisioningState": "Succeeded",
             "resourceGuid": existing.properties["resourceGuid"] if existing else subscription.guid(),
-            "ipConfigurations": [configuration],
+            "ipConfigurations": configurations,
         }
         if "networkSecurityGroup" in given:
             reference = given["networkSecurityGroup"]
@@ -95,24 +95,40 @@ class Interfaces(Kind):
         return body
 
 
-class _Configuration:
-    """The IP configuration of a NIC being read: one a NIC, IPv4."""
+def _read_configurations(call: Call, identity: Identity, given: Body, existing: Resource | None) -> list[Body]:
+    entries = given.get("ipConfigurations", [])
+    if not entries:
+        raise refusal("IpConfigurationsMissing", identity=identity)
+    require_names(identity.id, [str(entry.get("name") or "") for entry in entries])
+    primary = [at for at, entry in enumerate(entries) if entry.get("properties", {}).get("primary")]
+    if len(primary) > 1 or (len(entries) > 1 and not primary):
+        raise not_here(call, "a NIC with several IP configurations of which not one is primary")
+    read: list[Body] = []
+    for at, entry in enumerate(entries):
+        configuration = _Configuration(call, identity, entry, existing, read)
+        read.append(configuration.read(is_primary=at == (primary or [0])[0]))
+    return read
 
-    def __init__(self, call: Call, identity: Identity, given: Body, existing: Resource | None) -> None:
-        entries = given.get("ipConfigurations", [])
-        if not entries:
-            raise refusal("IpConfigurationsMissing", identity=identity)
+
+class _Configuration:
+    """An IP configuration of a NIC being read, after `siblings`: IPv4."""
+
+    def __init__(
+        self, call: Call, identity: Identity, entry: Body, existing: Resource | None, siblings: list[Body]
+    ) -> None:
         self._subscription = call.subscription
         self._identity = identity
-        self._name = str(entries[0].get("name") or "")
-        self._given: dict[str, Any] = copy.deepcopy(entries[0].get("properties", {}))
+        self._name = str(entry["name"])
+        self._given: dict[str, Any] = copy.deepcopy(entry.get("properties", {}))
         self._id = f"{identity.id}/ipConfigurations/{self._name}"
-        self._old = existing.properties["ipConfigurations"][0]["properties"] if existing else None
-        require_names(identity.id, [self._name])
-        if len(entries) > 1 or self._given.get("privateIPAddressVersion", "IPv4") != "IPv4":
-            raise not_here(call, "a NIC with several configurations, or one of IPv6")
+        self._siblings = siblings
+        before = existing.properties["ipConfigurations"] if existing else []
+        self._old = (find(before, self._name) or {}).get("properties")
+        self._others = [one for one in before if one["name"].lower() != self._name.lower()]
+        if self._given.get("privateIPAddressVersion", "IPv4") != "IPv4":
+            raise not_here(call, "a NIC with a configuration of IPv6")
 
-    def read(self) -> Body:
+    def read(self, *, is_primary: bool) -> Body:
         subnet = self._read_subnet()
         properties: dict[str, Any] = {
             **self._given,
@@ -120,7 +136,7 @@ class _Configuration:
             "privateIPAllocationMethod": self._given.get("privateIPAllocationMethod", "Dynamic"),
             "privateIPAddressVersion": "IPv4",
             "subnet": {"id": subnet["id"]},
-            "primary": True,
+            "primary": is_primary,
         }
         if "publicIPAddress" in self._given:
             properties["publicIPAddress"] = self._read_public_address()
@@ -164,10 +180,11 @@ class _Configuration:
         if network is None:
             raise refusal("SubnetHasNoIPv4AddressPrefix", id=self._id, subnet=subnet)
         key = subnet["id"].lower()
+        others = [one for nic, one in self._subscription.ip_configurations() if nic.key != self._identity.id.lower()]
         used = {
             one["properties"]["privateIPAddress"]: str(one["id"])
-            for nic, one in self._subscription.ip_configurations()
-            if one["properties"]["subnet"]["id"].lower() == key and nic.key != self._identity.id.lower()
+            for one in (*others, *self._others, *self._siblings)
+            if one["properties"]["subnet"]["id"].lower() == key
         }
         if self._given.get("privateIPAllocationMethod") == "Static":
             return self._read_static(network, used)

@@ -15,8 +15,6 @@ _UNSUPPORTED = (
     "natGateway",
     "servicePublicIPAddress",
     "linkedPublicIPAddress",
-    "ipTags",
-    "dnsSettings",
 )
 
 
@@ -51,10 +49,12 @@ class PublicAddresses(Kind):
             "publicIPAddressVersion": "IPv4",
             "publicIPAllocationMethod": "Static",
             "idleTimeoutInMinutes": given.get("idleTimeoutInMinutes", 4),
-            "ipTags": [],
+            "ipTags": given.get("ipTags", []),
             "ddosSettings": given.get("ddosSettings", {"protectionMode": "VirtualNetworkInherited"}),
         }
         properties.update({"ipAddress": address} if address else {})
+        if label := given.get("dnsSettings", {}).get("domainNameLabel"):
+            properties["dnsSettings"] = {"domainNameLabel": label, "fqdn": _claim_name(subscription, identity, label)}
         kept_zones = zones or (existing.body.get("zones") if existing else None)
         stored: Body = {"properties": properties, "sku": sku, **({"zones": kept_zones} if kept_zones else {})}
         resource = self.commit(subscription, identity, body, stored, existing)
@@ -95,6 +95,15 @@ def used_by(subscription: Subscription, address: Resource) -> str | None:
         if configuration["properties"].get("publicIPAddress", {}).get("id", "").lower() == address.key:
             return str(configuration["id"])
     return None
+
+
+def _claim_name(subscription: Subscription, identity: Identity, label: str) -> str:
+    """The DNS name of a label, which one address of a region may have. Raises ArmError: 400."""
+    fqdn = f"{label}.{identity.location}.cloudapp.azure.com"
+    for address in subscription.of_type(identity.type):
+        if address.key != identity.id.lower() and address.properties.get("dnsSettings", {}).get("fqdn") == fqdn:
+            raise refusal("DnsRecordInUse", fqdn=fqdn)
+    return fqdn
 
 
 def require_zones(identity: Identity, zones: list[str] | None) -> list[str] | None:

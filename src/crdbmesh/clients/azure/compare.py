@@ -1,15 +1,15 @@
-"""Is what we want covered by what Azure has? Both are REST bodies.
+"""Is what we want covered by what Azure has, and what must be sent so that it is? Both are REST bodies.
 
-What Azure has may hold more: fields it filled in, rules of its own. Where ARM returns a value in another form than it
-was given (case of ids and enumerations, order of lists, numbers as texts, a list of one as a plain value), the forms
-count as equal.
+What Azure has may hold more: fields it filled in, other people's fields and objects, further address ranges. Where ARM
+returns a value in another form than it was given (case of ids and enumerations, order of lists, numbers as texts, a
+list of one as a plain value), the forms count as equal.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 _WRITE_ONLY = frozenset({"customdata", "adminpassword", "userdata"})
@@ -52,8 +52,14 @@ _TWINS = {
 _TWIN_OF = {**_TWINS, **{plural: single for single, plural in _TWINS.items()}}
 """Pairs of fields of which ARM may answer with the other: one value, or a list of one."""
 
+_RANGES = frozenset({"addressprefix", "addressprefixes"})
+"""Address ranges of VNets and subnets: others may add to them."""
+
 _KEYS = ("name", "id", "path")
 """The field that tells the objects of a list apart."""
+
+_ADDRESSES = re.compile(r"(?<=source|nation)addressprefix(es)?")
+"""A rule has either addresses or application security groups."""
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _LONGEST = 60
@@ -65,6 +71,41 @@ def differences(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) ->
     Each is a line such as `properties.addressSpace.addressPrefixes: 10.1.0.0/16 wanted, 10.9.0.0/16 found`.
     """
     return list(_in_object("", desired, actual or {}))
+
+
+def merge(found: Any, wanted: Any, key: str = "") -> Any:
+    """Return `found` with `wanted` laid over it: what `wanted` does not name stays as it is.
+
+    Objects are merged member by member, lists of objects by the members' names, address ranges as sets; anything else
+    that differs is replaced. Read-only members stay in the result: Azure ignores them but for the `etag`.
+    """
+    if isinstance(wanted, Mapping):
+        return _merged_object(found if isinstance(found, Mapping) else {}, wanted, is_tags=key == "tags")
+    if isinstance(wanted, list | tuple):
+        present = list(found) if isinstance(found, list | tuple) else []
+        if any(isinstance(one, Mapping) for one in wanted):
+            return _merged_list(present, wanted)
+        if not any(_in_list("", key, list(wanted), present)):
+            return present
+        kept = [one for one in present if one not in wanted] if key in _RANGES else []
+        return [*wanted, *kept]
+    return wanted if found is None or _plain(key, wanted) != _plain(key, found) else found
+
+
+def _merged_object(found: Mapping[str, Any], wanted: Mapping[str, Any], *, is_tags: bool) -> dict[str, Any]:
+    merged, spelled = dict(found), {key.lower(): key for key in found}
+    for key, value in wanted.items():
+        lowered = key.lower()
+        at = spelled.get(lowered, key)
+        if lowered in _TWIN_OF and not is_tags:
+            twin = spelled.get(_TWIN_OF[lowered], "")
+            has_twin = found.get(twin) and not found.get(at)
+            if has_twin and not any(_in_list("", lowered, _listed(value), _listed(found[twin]))):
+                continue
+            for instead in (twin, spelled.get(_ADDRESSES.sub("applicationsecuritygroups", lowered), "")):
+                merged.pop(instead, None)
+        merged[at] = merge(found.get(at), value, "" if is_tags else lowered)
+    return merged
 
 
 def _in_object(path: str, desired: Mapping[str, Any], actual: Mapping[str, Any]) -> Iterator[str]:
@@ -101,7 +142,8 @@ def _in_value(path: str, key: str, wanted: Any, found: Any) -> Iterator[str]:
 
 def _in_list(path: str, key: str, wanted: list[Any], found: list[Any]) -> Iterator[str]:
     if not any(isinstance(one, Mapping) for one in wanted):
-        if {_plain(key, one) for one in wanted} != {_plain(key, one) for one in found if not isinstance(one, Mapping)}:
+        ours, theirs = {_plain(key, one) for one in wanted}, {_plain(key, one) for one in found}
+        if not (ours <= theirs if key in _RANGES else ours == theirs):
             yield f"{path}: {_shown(wanted)} wanted, {_shown(found)} found"
         return
     for index, one in enumerate(wanted):
@@ -116,6 +158,15 @@ def _in_list(path: str, key: str, wanted: list[Any], found: list[Any]) -> Iterat
             continue
         # The nearest of those that match: without a name to go by, that is the one with the fewest differences.
         yield from min((list(_in_object(at, one, other)) for other in matching), key=len)
+
+
+def _merged_list(found: Sequence[Any], wanted: Sequence[Any]) -> list[Any]:
+    merged = list(found)
+    for one in wanted:
+        _, same = _like(one)
+        at = next((at for at, other in enumerate(merged) if isinstance(other, Mapping) and same(other)), len(merged))
+        merged[at : at + 1] = [merge(merged[at] if at < len(merged) else None, one)]
+    return merged
 
 
 def _like(one: Mapping[str, Any]) -> tuple[str, Callable[[Mapping[str, Any]], bool]]:

@@ -71,11 +71,13 @@ class Kind:
             **options,
         )
 
-    def update(self, session: Session, group: str, *names: str, body: Mapping[str, Any], say: Say = unsaid) -> Body:
+    def update(
+        self, session: Session, group: str, *names: str, body: Mapping[str, Any], say: Say = unsaid, **options: Any
+    ) -> Body:
         """Change what `body` names of a resource that exists, and leave the rest of it; raises as `ensure` does."""
         begin = self.operations(session).begin_update
-        doing = self._doing("PATCH", names)
-        return session.run_operation(doing, begin, group, *names, dict(body), say=say, deadline_s=self.deadline_s)
+        doing, deadline_s = self._doing("PATCH", names), self.deadline_s
+        return session.run_operation(doing, begin, group, *names, dict(body), say=say, deadline_s=deadline_s, **options)
 
     def delete(self, session: Session, group: str, *names: str, say: Say = unsaid) -> None:
         """Delete a resource and wait; one that does not exist is done. Raises as `ensure` does."""
@@ -119,6 +121,12 @@ VM = Kind("Microsoft.Compute/virtualMachines", "VM", lambda session: session.com
 DISK = Kind("Microsoft.Compute/disks", "disk", lambda session: session.compute.disks, 900.0)
 
 _BY_TYPE = {kind.type.lower(): kind for kind in (VNET, PEERING, NSG, PUBLIC_IP, NIC, VM, DISK)}
+
+
+def unless_changed(found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the option of a write that Azure refuses with 412 when somebody has written since `found` was read."""
+    etag = (found or {}).get("etag")
+    return {"headers": {"If-Match": etag}} if etag else {}
 
 
 def start_vm(session: Session, group: str, name: str, *, say: Say = unsaid) -> None:

@@ -1,0 +1,130 @@
+"""Judges a region's firewall: the mesh's own three rules, and what other people's rules let in beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
+from typing import Any
+
+from crdbmesh.clients.azure import kinds
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.desired import Body
+from crdbmesh.desired import azure as desired
+from crdbmesh.errors import RefusedError
+from crdbmesh.observe import resource
+from crdbmesh.observe.resource import Observed
+from crdbmesh.run.world import World
+from crdbmesh.spec import names
+from crdbmesh.spec.mesh import Mesh, Region
+
+KEEP_OR_PRUNE = "`crdbmesh up --prune-rules` removes these rules, `crdbmesh up --keep-rules` keeps them"
+_SOURCES = ("sourceAddressPrefix", "sourceAddressPrefixes")
+_PORTS = ("destinationPortRange", "destinationPortRanges")
+_LET_IN_ANYWAY = frozenset({"virtualnetwork", "azureloadbalancer"})
+"""The sources that Azure's default rules let in, to any port."""
+
+
+def firewall(world: World, region: Region) -> Observed:
+    """Judge a region's network security group: our three rules, and none that lets in more.
+
+    Other rules of other people stay. One that lets in more is missing nothing when the run keeps it; when it prunes, it
+    is left out of what was found.
+    """
+    name = names.firewall(world.mesh.name, region.name)
+    found = kinds.NSG.find(world.session, world.group, name)
+    seen = resource.judge(world, kinds.NSG, name, found, desired.firewall(world.mesh, region, _taken(found)))
+    wider = find_wider(world.mesh, found)
+    if not wider or world.keeps_rules or seen.refusal is not None:
+        return seen
+    said = f"{seen.title} lets in more than the spec: {'; '.join(wider.values())}"
+    if world.keeps_rules is None:
+        return replace(seen.with_missing(said), undecided=RefusedError(said, hint=KEEP_OR_PRUNE))
+    rules = [rule for rule in _rules(found) if rule["name"] not in wider]
+    pruned = {**(found or {}), "properties": {**(found or {})["properties"], "securityRules": rules}}
+    return replace(seen.with_missing(said), found=pruned)
+
+
+def find_all_wider(world: World) -> dict[str, str]:
+    """Find the rules that let in more than the spec in all of the mesh's firewalls: what each lets in, by its id."""
+    ours = {names.firewall(world.mesh.name, region.name).lower() for region in world.mesh.all_regions()}
+    found: dict[str, str] = {}
+    for nsg in kinds.NSG.list(world.session, world.group):
+        if str(nsg["name"]).lower() in ours:
+            found |= {f"{nsg['id']}/securityRules/{name}": said for name, said in find_wider(world.mesh, nsg).items()}
+    return found
+
+
+def find_wider(mesh: Mesh, nsg: Mapping[str, Any] | None) -> dict[str, str]:
+    """Find other people's rules of a firewall that let in more than the spec: what each lets in, by its name."""
+    found = {}
+    for rule in _rules(nsg):
+        properties = rule["properties"]
+        if rule["name"] not in desired.RULES and _is_wider(mesh, properties):
+            sources = ", ".join(both(properties, *_SOURCES)) or "a security group"
+            ports = ", ".join(both(properties, *_PORTS))
+            found[str(rule["name"])] = f"{rule['name']} ({properties.get('protocol')} {ports} from {sources})"
+    return found
+
+
+def _is_wider(mesh: Mesh, properties: Mapping[str, Any]) -> bool:
+    if (properties["access"].lower(), properties["direction"].lower()) != ("allow", "inbound"):
+        return False
+    sources = both(properties, *_SOURCES)
+    networks = [region.ranges.vnet for region in mesh.all_regions()]
+    if all(source.lower() in _LET_IN_ANYWAY or _is_in(source, networks) for source in sources):
+        # Also when there are none: members of application security groups are in the VNet.
+        return False
+    is_named = "*" in mesh.allow_from or all(_is_in(source, mesh.allow_from) for source in sources)
+    ports = all(any(_covers(ours, port) for ours in desired.ports(mesh)) for port in both(properties, *_PORTS))
+    return not (is_named and ports and properties["protocol"].lower() == "tcp")
+
+
+def _is_in(source: str, networks: Iterable[Any]) -> bool:
+    try:
+        return any(IPv4Network(source).subnet_of(IPv4Network(network)) for network in networks)
+    except ValueError:
+        return False
+
+
+def _covers(ours: str, theirs: str) -> bool:
+    first, _, last = ours.partition("-")
+    low, _, high = theirs.partition("-")
+    return low.isdigit() and int(first) <= int(low) and int(high or low) <= int(last or first)
+
+
+def _rules(nsg: Mapping[str, Any] | None) -> list[Body]:
+    return (nsg or {}).get("properties", {}).get("securityRules") or []
+
+
+def _taken(nsg: Mapping[str, Any] | None) -> set[int]:
+    others = [rule["properties"] for rule in _rules(nsg) if rule["name"] not in desired.RULES]
+    return {int(properties["priority"]) for properties in others if properties["direction"].lower() == "inbound"}
+
+
+@dataclass(frozen=True, slots=True)
+class SSHRule:
+    """The SSH rule of a region's firewall."""
+
+    port: int
+    sources: tuple[str, ...]
+
+
+def find_ssh_rule(session: Session, group: str, mesh: str, region: str) -> SSHRule | None:
+    """Read the rule for SSH of a region's firewall; None when there is no such rule or firewall."""
+    return ssh_rule(kinds.NSG.find(session, group, names.firewall(mesh, region)))
+
+
+def ssh_rule(nsg: Body | None) -> SSHRule | None:
+    """Return a firewall's rule for SSH, or None."""
+    for rule in _rules(nsg):
+        properties = rule.get("properties", {})
+        port = next(iter(both(properties, *_PORTS)), "")
+        if rule.get("name") == "ssh" and port.isdigit():
+            return SSHRule(int(port), tuple(both(properties, *_SOURCES)))
+    return None
+
+
+def both(properties: Mapping[str, Any], single: str, plural: str) -> list[str]:
+    """Return the values of a field that ARM may answer as one value or as a list."""
+    return [str(value) for value in (properties.get(single), *(properties.get(plural) or [])) if value]
