@@ -17,15 +17,59 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
 from crdbmesh_simulator import resets
-from crdbmesh_simulator.azure import about, authorization, content, faults, locks, policies, routes, tokens
+from crdbmesh_simulator.azure import about, authorization, faults, locks, policies, routes, tokens
 from crdbmesh_simulator.azure.call import Answer, Call, not_here
 from crdbmesh_simulator.azure.errors import ArmError, refusal
 from crdbmesh_simulator.azure.state import Subscription
 from crdbmesh_simulator.world import World
+
+_UNREADABLE = "Unexpected character encountered while parsing value. Path '', line 0, position 0."
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A request's content.
+
+    `value`: the JSON value; None when there is none, or none that can be read. `error`: why it cannot be read, or None.
+    """
+
+    value: Any = None
+    error: ArmError | None = None
+
+    def require_readable(self) -> None:
+        """Refuse content that cannot be read. Raises ArmError: 400, 413 or 415."""
+        if self.error is not None:
+            raise self.error
+
+
+async def read(request: web.Request) -> Content:
+    """The content of a request."""
+    try:
+        raw = await request.read()
+    except ConnectionError as error:
+        raise web.HTTPBadRequest(text="The client went away.") from error
+    except web.HTTPRequestEntityTooLarge:
+        return Content(error=refusal("RequestContentTooLarge"))
+    if not raw:
+        return Content()
+    given = request.headers.get("Content-Type")
+    if (given or "").partition(";")[0].strip().lower() not in ("application/json", "text/json"):
+        return Content(error=refusal("UnsupportedMediaType", kind=given or "<null>"))
+    try:
+        return Content(json.loads(raw, parse_constant=_refuse_constant))
+    except (ValueError, RecursionError):
+        return Content(error=refusal("InvalidRequestContent", problem=_UNREADABLE))
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
 
 _API_VERSION = re.compile(r"(\d{4}-\d{2}-\d{2})(-preview|-privatepreview|-alpha|-beta)?")
 _FIRST_API = "2014-01-01"
@@ -94,7 +138,7 @@ class _Door:
         self._world.clock.hear(request.transport)
         headers: dict[str, str] = {}
         try:
-            answer = self._answer(request, await content.read(request), headers)
+            answer = self._answer(request, await read(request), headers)
         except ArmError as error:
             answer = _told(error, request.path)
         except web.HTTPException:
@@ -108,7 +152,7 @@ class _Door:
         response = self._respond(request, answer, headers)
         return await resets.cut(request, response, answer.cut) if answer.cut else response
 
-    def _answer(self, request: web.Request, given: content.Content, headers: dict[str, str]) -> Answer:
+    def _answer(self, request: web.Request, given: Content, headers: dict[str, str]) -> Answer:
         call = Call(
             subscription=self._subscription,
             method=request.method,

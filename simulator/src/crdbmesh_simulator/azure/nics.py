@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 
 from crdbmesh_simulator.azure import nsgs, prefixes, public_ips, subnets, vnets
 from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted, not_here
-from crdbmesh_simulator.azure.children import find, require_names
+from crdbmesh_simulator.azure.children import find, find_reference, require_names, require_provisioned
 from crdbmesh_simulator.azure.errors import Body, invalid_reference, missing_reference, refusal
 from crdbmesh_simulator.azure.kinds import Identity, Kind
-from crdbmesh_simulator.azure.references import find_reference, require_provisioned
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
 _RESERVED = 4

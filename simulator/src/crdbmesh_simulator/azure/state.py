@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import collections
 import ipaddress
+import math
+import random
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -19,14 +21,82 @@ from crdbmesh_simulator import tables
 from crdbmesh_simulator.azure import faults, quotas, sizes
 from crdbmesh_simulator.azure.call import Tracking
 from crdbmesh_simulator.azure.errors import Body, refusal
-from crdbmesh_simulator.azure.latency import Latency
 from crdbmesh_simulator.azure.operations import Operation, Operations, Stage
 from crdbmesh_simulator.azure.recordings import Recordings
-from crdbmesh_simulator.azure.throttle import Throttle
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.deployments import Deployment
     from crdbmesh_simulator.world import Disk, Machine, World
+
+_P95 = 1.645
+"""The standard normal's 95th percentile."""
+
+MODEL: dict[str, tuple[float, float]] = tables.read(__package__, "offers")["latency"]
+"""Simulated seconds, (median, 95th percentile), by operation."""
+
+
+class Latency:
+    """Draws durations; the same seed, operation, resource and attempt give the same duration."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._attempts: dict[tuple[str, str], int] = {}
+
+    def draw(self, operation: str, resource_id: str) -> float:
+        """Simulated seconds that `operation` on this resource takes this time."""
+        key = (operation, resource_id.lower())
+        attempt = self._attempts[key] = self._attempts.get(key, 0) + 1
+        median, p95 = MODEL[operation]
+        chance = random.Random(f"{self._seed}|{operation}|{key[1]}|{attempt}")  # noqa: S311 - not cryptography
+        sigma = math.log(p95 / median) / _P95
+        # Bounded at both ends: an outlier of an hour would tell nothing about the client under test.
+        return median * math.exp(max(-2.0, min(2.0, chance.gauss(0, 1))) * sigma)
+
+
+_BUCKETS = {"reads": (250, 25.0), "writes": (200, 10.0), "deletes": (200, 10.0)}
+_GLOBAL_FACTOR = 15
+
+
+class Throttle:
+    """The subscription's buckets."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[str, float] = {kind: float(size) for kind, (size, _) in _BUCKETS.items()}
+        self._filled_at: float | None = None
+
+    def take(self, method: str, now: float) -> dict[str, str]:
+        """Use one token. Returns the headers that say how many are left. Raises ArmError: 429, there is none left."""
+        self._refill(now)
+        kind = _kind(method)
+        if self._tokens[kind] < 1:
+            wait_s = (1 - self._tokens[kind]) / _BUCKETS[kind][1]
+            raise refusal(
+                "SubscriptionRequestsThrottled",
+                kind=kind,
+                limit=_BUCKETS[kind][0],
+                seconds=max(1, round(wait_s)),
+                retry_after_s=max(1.0, wait_s),
+            )
+        self._tokens[kind] -= 1
+        prefix = "x-ms-ratelimit-remaining-subscription"
+        left = int(self._tokens[kind])
+        return {
+            f"{prefix}-{kind}": str(left),
+            f"{prefix}-global-{kind}": str(_GLOBAL_FACTOR * _BUCKETS[kind][0] - (_BUCKETS[kind][0] - left)),
+        }
+
+    def _refill(self, now: float) -> None:
+        passed = max(0.0, now - self._filled_at) if self._filled_at is not None else 0.0
+        self._filled_at = now
+        for kind, (size, rate) in _BUCKETS.items():
+            self._tokens[kind] = min(float(size), self._tokens[kind] + passed * rate)
+
+
+def _kind(method: str) -> str:
+    if method in ("GET", "HEAD"):
+        return "reads"
+    return "deletes" if method == "DELETE" else "writes"
+
 
 NAMESPACES = (
     "Microsoft.Authorization",

@@ -7,9 +7,9 @@ from typing import Any
 
 from crdbmesh_simulator.azure import prefixes
 from crdbmesh_simulator.azure.call import Call
+from crdbmesh_simulator.azure.children import find_reference
 from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.kinds import Identity
-from crdbmesh_simulator.azure.references import find_reference
 from crdbmesh_simulator.azure.state import Subscription
 
 VNETS = "Microsoft.Network/virtualNetworks"

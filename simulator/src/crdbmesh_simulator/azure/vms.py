@@ -15,7 +15,7 @@ from crdbmesh_simulator.azure.disks import DISKS, timestamp
 from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.kinds import Identity, Kind, find_group, open_group, page, succeed
 from crdbmesh_simulator.azure.state import Resource, Subscription
-from crdbmesh_simulator.azure.vm_view import instance_view
+from crdbmesh_simulator.azure.vm_parts import instance_view
 from crdbmesh_simulator.world import Disk
 
 _BOOTS_AT = 0.6

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from crdbmesh_simulator.filesystem import Actor
-from crdbmesh_simulator.machines import ssh_keys
+from crdbmesh_simulator.machines import sshd
 from crdbmesh_simulator.shell.process import Buffer, Process, Run, Signalled, decode, execute
 
 if TYPE_CHECKING:
@@ -238,20 +238,20 @@ class CloudInit:
         if given and isinstance(given, dict):
             self._write_keys({str(key): str(value) for key, value in given.items()})
             return
-        for kind in ssh_keys.KINDS:
-            private, public = ssh_keys.generate(kind, f"root@{self._machine.hostname}")
+        for kind in sshd.KINDS:
+            private, public = sshd.generate_key(kind, f"root@{self._machine.hostname}")
             self._write_key(kind, "private", private)
             self._write_key(kind, "public", public)
 
     def _write_keys(self, given: dict[str, str]) -> None:
         for key, value in given.items():
             kind, _, half = key.partition("_")
-            if kind not in ssh_keys.KINDS or half not in _SUFFIXES:
+            if kind not in sshd.KINDS or half not in _SUFFIXES:
                 reason = f"Skipping {key} - unsupported key type" if half else f'"{key}" entry is not valid'
                 self._warn(f"ssh_keys: {reason}")
                 continue
             self._write_key(kind, half, value)
-            public = ssh_keys.public_of(value) if half == "private" and f"{kind}_public" not in given else None
+            public = sshd.public_of(value) if half == "private" and f"{kind}_public" not in given else None
             if public is not None:
                 self._write_key(kind, "public", public)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from crdbmesh_simulator.kubernetes.api.authority import Authority
 from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.store import Store
-from crdbmesh_simulator.machines import faults, k3s_disk, k3s_join, k3s_settings, k3s_tokens
+from crdbmesh_simulator.machines import faults, k3s_disk, k3s_join, k3s_settings
 from crdbmesh_simulator.machines.k3s_join import JoinError
 from crdbmesh_simulator.machines.k3s_settings import Settings, SettingsError
 from crdbmesh_simulator.machines.tasks import Task
@@ -98,7 +98,7 @@ class K3s(Task):
     def _begin(self) -> None:
         given = self.settings.text("token")
         if given.startswith("K10"):
-            token = k3s_tokens.parse(given)
+            token = k3s_join.parse(given)
             raise JoinError("failed to normalize server token; the CA hash of a new cluster cannot be known: "
                             f"K10{token.ca_hash[:8]}…")  # fmt: skip
         critical = self.settings.critical()
@@ -129,7 +129,7 @@ class K3s(Task):
             raise JoinError("this server may have been previously removed from the cluster; etcd: the member has been "
                             "permanently removed from the cluster")  # fmt: skip
         token = self.settings.text("token")
-        if token and k3s_tokens.parse(token).password != cluster.token:
+        if token and k3s_join.parse(token).password != cluster.token:
             raise JoinError("Error: preparing server: failed to bootstrap cluster data: failed to reconcile with local "
                             "datastore: bootstrap data already found and encrypted with different token")  # fmt: skip
         if self._node_name != datastore.node:

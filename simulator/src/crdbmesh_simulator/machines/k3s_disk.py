@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.filesystem import Actor, FileSystem
-from crdbmesh_simulator.machines import k3s_tokens
+from crdbmesh_simulator.machines import k3s_join
 from crdbmesh_simulator.machines.k3s_settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def write_server(machine: MachineOS, data: str, cluster: Cluster, settings: Sett
     for folder in ("server", "server/tls", "server/manifests", "server/static", "server/static/charts", "server/cred"):
         _folder(files, f"{data}/{folder}", 0o700)
     texts = {
-        "token": k3s_tokens.full(cluster.authority.ca_hash, cluster.token) + "\n",
+        "token": k3s_join.full(cluster.authority.ca_hash, cluster.token) + "\n",
         "tls/server-ca.crt": cluster.authority.ca_pem,
         "tls/client-ca.crt": cluster.authority.client_ca_pem,
     }

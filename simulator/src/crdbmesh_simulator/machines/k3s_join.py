@@ -4,15 +4,41 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.machines import k3s_tokens, names
+from crdbmesh_simulator.machines import names
 from crdbmesh_simulator.machines.k3s_settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
     from crdbmesh_simulator.machines.machine_os import MachineOS
     from crdbmesh_simulator.world import Machine, World
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token taken apart; `ca_hash` is empty in the short form."""
+
+    ca_hash: str
+    user: str
+    password: str
+
+
+def parse(text: str) -> Token:
+    """Take a token apart. Raises ValueError: it starts like a full one and is none."""
+    if not text.startswith("K10"):
+        return Token("", "server", text)
+    match = re.fullmatch(r"K10([0-9a-f]{64})::(?:([^:]+):)?(.+)", text)
+    if not match:
+        raise ValueError("token must be in format K10<CA-HASH>::<USERNAME>:<PASSWORD> or <PASSWORD>")
+    return Token(match[1], match[2] or "server", match[3])
+
+
+def full(ca_hash: str, password: str) -> str:
+    """The full form, as k3s writes it to /var/lib/rancher/k3s/server/token."""
+    return f"K10{ca_hash}::server:{password}"
+
 
 _PREFIX = (
     "Error: preparing server: failed to bootstrap cluster data: failed to check if bootstrap data has been "
@@ -84,7 +110,7 @@ def _find_server(world: World, machine: Machine) -> tuple[Cluster, Member] | Non
 
 def _check_token(cluster: Cluster, settings: Settings, prefix: str, url: str) -> None:
     try:
-        token = k3s_tokens.parse(settings.text("token"))
+        token = parse(settings.text("token"))
     except ValueError as error:
         raise JoinError(f"{prefix}{error}") from None
     if token.ca_hash and token.ca_hash != cluster.authority.ca_hash:

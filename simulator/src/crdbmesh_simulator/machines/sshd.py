@@ -15,10 +15,33 @@ from typing import TYPE_CHECKING
 import asyncssh
 
 from crdbmesh_simulator.filesystem import Actor
-from crdbmesh_simulator.machines import ssh_keys
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.machines.machine_os import MachineOS
+
+KINDS = {"rsa": "ssh-rsa", "ecdsa": "ecdsa-sha2-nistp256", "ed25519": "ssh-ed25519"}
+"""The kinds of keys that sshd has by default, as its files name them and as the protocol does."""
+
+
+def generate_key(kind: str, comment: str) -> tuple[bytes, bytes]:
+    """A new key as ssh-keygen writes it: OpenSSH private key and public line."""
+    key = asyncssh.generate_private_key(KINDS[kind], comment=comment)
+    return key.export_private_key("openssh"), key.export_public_key("openssh")
+
+
+def public_of(private: str) -> bytes | None:
+    """The public line of a private key, or None when it cannot be read."""
+    key = load_key(private)
+    return key.export_public_key("openssh") if key else None
+
+
+def load_key(private: str) -> asyncssh.SSHKey | None:
+    """A private key in any of the formats that sshd reads, or None."""
+    try:
+        return asyncssh.import_private_key(private.strip() + "\n")
+    except asyncssh.KeyImportError:
+        return None
+
 
 _KEY_LINE = re.compile(
     r"(?:^|\s)((?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp\d+|sk-[\w-]+@openssh\.com))\s+([A-Za-z0-9+/=]+)"
@@ -52,11 +75,11 @@ class Sshd:
     def host_keys(self) -> list[asyncssh.SSHKey]:
         """The host keys it shows: those whose private files only root can read."""
         found = []
-        for kind in ssh_keys.KINDS:
+        for kind in KINDS:
             inode = self._machine.files.find(f"/etc/ssh/ssh_host_{kind}_key", Actor())
             if inode is None or inode.permissions & 0o077:
                 continue
-            key = ssh_keys.load(bytes(inode.content).decode("utf-8", "replace"))
+            key = load_key(bytes(inode.content).decode("utf-8", "replace"))
             if key is not None:
                 found.append(key)
         return found

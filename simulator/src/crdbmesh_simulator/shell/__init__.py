@@ -4,7 +4,6 @@
     syntax.py               the syntax tree
     words.py, parser.py     a script's text -> its tree
     expand.py               a word of the tree -> strings
-    conditions.py           test
     interpreter.py, builtins.py   the tree -> an exit status
 
 What a host and a container do differently is in the `System` that a process belongs to. What is not understood is

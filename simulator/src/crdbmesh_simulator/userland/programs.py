@@ -54,6 +54,13 @@ def _shell(process: Process) -> Run:
     return (yield from shell.run_source(process.stdin))
 
 
+def _env(process: Process) -> int:
+    if len(process.argv) > 1:
+        raise UnsupportedError(" ".join(process.argv))
+    process.say("".join(f"{name}={value}\n" for name, value in process.env.items()))
+    return 0
+
+
 def _duration_s(text: str) -> float:
     match = re.fullmatch(r"(\d*\.?\d+|infinity)([smhd]?)", text)
     if not match:
@@ -140,7 +147,7 @@ def _hostname(process: Process) -> Run:
 
 
 COMMANDS: dict[str, Command] = {
-    "sh": _shell, "bash": _shell, "dash": _shell, "timeout": _timeout, "sleep": _sleep, "sudo": _sudo,
+    "sh": _shell, "env": _env, "bash": _shell, "dash": _shell, "timeout": _timeout, "sleep": _sleep, "sudo": _sudo,
     "id": _id, "whoami": _id, "uname": _uname, "hostname": _hostname, "true": lambda _process: 0,
     "false": lambda _process: 1,
 }  # fmt: skip

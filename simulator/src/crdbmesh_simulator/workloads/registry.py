@@ -8,8 +8,8 @@ from crdbmesh_simulator.kubernetes.programs import Container, Program
 from crdbmesh_simulator.workloads import images
 from crdbmesh_simulator.workloads.cilium import agent, clustermesh
 from crdbmesh_simulator.workloads.coredns.server import CoreDNS
+from crdbmesh_simulator.workloads.runner import ShellProgram
 from crdbmesh_simulator.workloads.service import Daemon
-from crdbmesh_simulator.workloads.shell_program import ShellProgram
 
 _PROGRAMS: dict[str, Callable[[Container], Program]] = {
     "cilium/cilium": agent.start,

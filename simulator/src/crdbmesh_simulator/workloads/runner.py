@@ -1,17 +1,15 @@
-"""Runs a command in a running container, as `kubectl exec` does."""
+"""Runs commands in containers: beside a program, as `kubectl exec` does, or as the container's program itself."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.kubernetes.programs import ExecResult
-from crdbmesh_simulator.shell.process import Become, Buffer, Signalled, execute
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult
+from crdbmesh_simulator.shell.process import Become, Buffer, Run, Signalled, execute
 from crdbmesh_simulator.workloads.box import Box
-
-if TYPE_CHECKING:
-    from crdbmesh_simulator.kubernetes.programs import Container
+from crdbmesh_simulator.workloads.service import Wrapper
 
 _MISSING = 127
 _SLICE_S = 10.0
@@ -72,3 +70,82 @@ def _gone(container: Container) -> bool:
         uid = str(container.pod["metadata"].get("uid"))
         powered = container.world.machines.get(container.node.machine.key) is container.node.machine
         return pods is not None and (uid not in pods.sandboxes or not powered)
+
+
+_STEPS_A_TICK = 200
+
+
+class ShellProgram(Wrapper):
+    """Runs `argv`, or what the image says when it is empty."""
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        box = Box(container)
+        self._out, self._err, image = Buffer(), Buffer(), box.image
+        given = [str(word) for word in container.argv]
+        argv = given if container.spec.get("command") else [*image.entrypoint, *(given or image.command)]
+        self._process = box.process(argv, stdout=self._out, stderr=self._err, main=True)
+        self._missing = not argv or image.find(argv[0], self._process.cwd) is None
+        self._work: Run | None = None
+        self._wake = 0.0
+
+    def tick(self) -> None:
+        """Go on with the command until it waits, or with what it has become."""
+        if self.exit_code is not None:
+            return
+        if self.inner is not None:
+            self.inner.tick()
+            self.exit_code = self.inner.exit_code
+            return
+        now = self.container.world.clock.now()
+        if now < self._wake:
+            return
+        if self._missing:
+            self._fail_to_start()
+            return
+        if self._work is None:
+            self._work = execute(self._process)
+        self._advance(now)
+        self._flush()
+
+    def _advance(self, now: float) -> None:
+        assert self._work is not None
+        try:
+            for _ in range(_STEPS_A_TICK):
+                self._wake = max(self._wake, now - 60.0) + next(self._work) if self._wake else now + next(self._work)
+                if self._wake > now:
+                    return
+        except StopIteration as end:
+            self._flush(rest=True)
+            self.exit_code = int(end.value)
+        except Signalled:
+            self._flush(rest=True)
+            self.exit_code = 143
+        except Become as change:
+            self._flush(rest=True)
+            self._become(change)
+
+    def _become(self, change: Become) -> None:
+        from crdbmesh_simulator.workloads.cockroachdb.node import CockroachNode
+
+        container = dataclasses.replace(self.container, argv=change.argv, env=change.env)
+        container.files, container.modes = self.container.files, self.container.modes
+        self.inner = CockroachNode(container)
+        self.inner.log = self.log
+        self.inner.tick()
+        self.exit_code = self.inner.exit_code
+
+    def _fail_to_start(self) -> None:
+        argv = self._process.argv
+        name = argv[0] if argv else ""
+        self.container.world.not_known("exec", f"{self.container.image}: {' '.join(argv)}")
+        self.say(f'exec: "{name}": executable file not found in $PATH: unknown')
+        self.exit_code = 128
+
+    def _flush(self, *, rest: bool = False) -> None:
+        for stream in (self._out, self._err):
+            text = stream.take()
+            cut = len(text) if rest else text.rfind(b"\n") + 1
+            self.log += text[:cut].decode(errors="replace").splitlines()
+            stream.write(text[cut:])
+        del self.log[:-5000]

@@ -6,17 +6,29 @@ error as `ERROR: …` and `Failed running "<command>"`, exit status 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import csv
+import io
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from crdbmesh_simulator.shell.process import Become, Process, Run, decode
 from crdbmesh_simulator.workloads.box import box_of
-from crdbmesh_simulator.workloads.cockroachdb import certificates, command_line, dialing, statements, tables
+from crdbmesh_simulator.workloads.cockroachdb import certificates, command_line, dialing, statements
 from crdbmesh_simulator.workloads.cockroachdb.certificates import CertificateError, Pair
 from crdbmesh_simulator.workloads.cockroachdb.command_line import FlagError, Flags
 from crdbmesh_simulator.workloads.cockroachdb.dialing import Failed
 from crdbmesh_simulator.workloads.cockroachdb.node import WAITING, CockroachNode
 from crdbmesh_simulator.workloads.cockroachdb.stores import timestamp
+
+DELIMITERS = {"tsv": "\t", "csv": ","}
+
+
+def show(form: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A result in one of the formats of `DELIMITERS`."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n", delimiter=DELIMITERS[form]).writerows([columns, *rows])
+    return out.getvalue()
+
 
 _INIT_GIVES_UP_S = 1800.0
 _RETRY_S = 1.0
@@ -182,13 +194,13 @@ def _node_status(process: Process, words: list[str]) -> Run:
         rows.append([known[column] for column in columns])
     if wanted and not rows:
         raise CommandError(f"node {wanted[0]} doesn't exist")
-    process.say(tables.show(form, columns, rows))
+    process.say(show(form, columns, rows))
     return 0
 
 
 def _format(flags: Flags) -> str:
     form = flags.get("format", "tsv")
-    if form not in tables.DELIMITERS:
+    if form not in DELIMITERS:
         raise FlagError(f'invalid argument "{form}" for "--format" flag: not a format of this simulated world')
     return form
 
@@ -205,7 +217,7 @@ def _sql(process: Process, words: list[str]) -> Run:
                 result = statements.run(node, statement)
             except statements.SqlError as error:
                 raise CommandError(f"{error}\nSQLSTATE: 0A000") from None
-            process.say(tables.show(form, result.columns, result.rows) if result.columns else f"{result.tag}\n")
+            process.say(show(form, result.columns, result.rows) if result.columns else f"{result.tag}\n")
     return 0
 
 
