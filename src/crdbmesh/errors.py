@@ -3,7 +3,8 @@
     CrdbmeshError
     ├── ConfigError          the spec, a flag or a file is wrong; carries every finding at once
     ├── PreflightError       the checks found what would make `up` fail; nothing was created
-    ├── ElsewhereError       the mesh is in another cloud, tenant or subscription; nothing was read or changed
+    │   ├── ElsewhereError   the mesh is in another cloud, tenant or subscription
+    │   └── UnsafeError      others could plant or change what is in the local folder
     ├── PlanError            the steps do not form a plan (a bug in a catalog)
     ├── HeldError            another run is at work on this mesh; says whose it is and since when
     ├── RefusedError         a change that cannot be made in place; says why, and the alternative
@@ -109,8 +110,12 @@ class PreflightError(_FindingsError):
     """The checks found what would make `up` fail; nothing was created."""
 
 
-class ElsewhereError(_FindingsError):
+class ElsewhereError(PreflightError):
     """The mesh's local folder is for another cloud, tenant or subscription than the command; nothing was changed."""
+
+
+class UnsafeError(PreflightError):
+    """Others could plant or change what is in the local folder; nothing was changed."""
 
 
 class PlanError(CrdbmeshError):

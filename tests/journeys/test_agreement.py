@@ -46,7 +46,7 @@ def test_a_vnet_without_its_tags_is_a_gap_to_status_and_plan_and_the_meshs_own_t
     assert cause is not None
     assert cause.startswith("VNet crdbmesh-eastus: tags.crdbmesh")
     assert plan.run_plan(mesh, world.cloud(), world.home()).gaps()["eastus/network"] == cause
-    found = down.find("crdbmesh", world.cloud())
+    found = down.find("crdbmesh", world.cloud(), world.home())
     assert found.kept == ()
     assert VNET.rpartition("/")[2] in {resource["name"] for resource in found.groups["crdbmesh"]}
 
@@ -70,4 +70,6 @@ def test_in_a_shared_group_a_vnet_without_tags_is_nobodys_to_all_three(world: An
             step.check()
         with pytest.raises(PreflightError, match=reason):
             require(run_world, lambda _finding: None)
-    assert VNET.rpartition("/")[2] not in {one["name"] for one in down.find("crdbmesh", world.cloud()).resources}
+    assert VNET.rpartition("/")[2] not in {
+        one["name"] for one in down.find("crdbmesh", world.cloud(), world.home()).resources
+    }

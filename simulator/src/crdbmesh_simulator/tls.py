@@ -1,4 +1,4 @@
-"""Certificates for the simulator's HTTPS doors: one authority, and server certificates signed by it.
+"""Certificates and TLS of the simulator's doors: authorities, what they sign, and contexts to serve with.
 
 ECDSA P-256 throughout; profiles as in RFC 5280 with the server names in the subject alternative name (RFC 9525).
 """
@@ -10,20 +10,25 @@ import ipaddress
 import os
 import ssl
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_VALIDITY = dt.timedelta(days=365)
-_BACKDATED = dt.timedelta(days=1)
-_OTHER_USAGES = (
-    "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only",
-)  # fmt: skip
+_YEAR = dt.timedelta(days=365)
+_BACKDATED = dt.timedelta(hours=1)
+
+
+class Signed(NamedTuple):
+    """A certificate and its private key, both PEM, and its serial number."""
+
+    certificate_pem: str
+    key_pem: str
+    serial: int
 
 
 class CertificateAuthority:
@@ -37,14 +42,44 @@ class CertificateAuthority:
     def create(cls, common_name: str) -> Self:
         """A new authority."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = _name(common_name)
-        certificate = _builder(subject, subject, key.public_key(), signs=True).sign(key, hashes.SHA256())
-        return cls(certificate, key)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        end = dt.datetime.now(dt.UTC) + 10 * _YEAR
+        builder = _builder(subject, subject, key.public_key(), end, lasts=10 * _YEAR, ca=True)
+        return cls(builder.sign(key, hashes.SHA256()), key)
 
     @property
     def ca_pem(self) -> str:
         """The authority's certificate, which clients are told to trust."""
-        return _certificate_pem(self._certificate)
+        return self._certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
+
+    def sign(
+        self,
+        common_name: str,
+        usage: x509.ObjectIdentifier,
+        *,
+        orgs: Iterable[str] = (),
+        names: Sequence[str] = (),
+        expired: bool = False,
+        form: serialization.PrivateFormat = serialization.PrivateFormat.PKCS8,
+    ) -> Signed:
+        """A certificate for a new key, valid for a year from now on, or until an hour ago."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        end = dt.datetime.now(dt.UTC) + (-_BACKDATED if expired else _YEAR)
+        subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, org) for org in orgs]
+        subject.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64]))
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = (
+            _builder(x509.Name(subject), self._certificate.subject, key.public_key(), end, lasts=_YEAR, ca=False)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(authority, critical=False)
+        )
+        if names:
+            alternatives = x509.SubjectAlternativeName([general_name(name) for name in names])
+            builder = builder.add_extension(alternatives, critical=False)
+        signed = builder.sign(self._key, hashes.SHA256())
+        pem = serialization.Encoding.PEM
+        key_pem = key.private_bytes(pem, form, serialization.NoEncryption())
+        return Signed(signed.public_bytes(pem).decode(), key_pem.decode(), signed.serial_number)
 
     def issue(self, names_and_ips: Iterable[str]) -> tuple[str, str]:
         """A server certificate for these DNS names and addresses.
@@ -54,64 +89,57 @@ class CertificateAuthority:
         names = list(names_and_ips)
         if not names:
             raise ValueError("a server certificate needs at least one name or address")
-        key = ec.generate_private_key(ec.SECP256R1())
-        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        builder = _builder(_name(names[0]), self._certificate.subject, key.public_key(), signs=False)
-        certificate = (
-            builder.add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(authority, critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        return _certificate_pem(certificate), _key_pem(key)
+        signed = self.sign(names[0], ExtendedKeyUsageOID.SERVER_AUTH, names=names)
+        return signed.certificate_pem, signed.key_pem
 
     def server_context(self, names_and_ips: Iterable[str]) -> ssl.SSLContext:
         """A context to serve with, holding a new certificate for these names."""
-        certificate, key = self.issue(names_and_ips)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # The ssl module loads keys from files only; this one is private to the user and gone at once.
-        descriptor, path = tempfile.mkstemp(prefix="crdbmesh-", suffix=".pem")
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(certificate + key)
-            context.load_cert_chain(path)
-        finally:
-            Path(path).unlink()
-        return context
+        return server_context(*self.issue(names_and_ips))
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, *, signs: bool
-) -> x509.CertificateBuilder:
-    now, no = dt.datetime.now(dt.UTC), dict.fromkeys(_OTHER_USAGES, False)
-    usage = x509.KeyUsage(digital_signature=True, key_cert_sign=signs, crl_sign=signs, **no)
-    return (
-        x509.CertificateBuilder(issuer, subject, public_key, x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + _VALIDITY)
-        .add_extension(x509.BasicConstraints(ca=signs, path_length=0 if signs else None), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-    )
+def server_context(certificate_pem: str, key_pem: str, client_ca_pem: str | None = None) -> ssl.SSLContext:
+    """A context to serve with; it asks for client certificates of an authority if one is given."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if client_ca_pem is not None:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=client_ca_pem)
+    # The ssl module loads keys from files only; this one is private to the user and gone at once.
+    descriptor, path = tempfile.mkstemp(prefix="crdbmesh-", suffix=".pem")
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(certificate_pem + key_pem)
+        context.load_cert_chain(path)
+    finally:
+        Path(path).unlink()
+    return context
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def general_name(name: str) -> x509.GeneralName:
+    """A host name or address as it stands among the alternative names of a certificate."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
+def key_usage(*, ca: bool) -> x509.KeyUsage:
+    """The usage of an authority's key, or of a server's or client's."""
+    return x509.KeyUsage(
+        digital_signature=True, content_commitment=False, key_encipherment=not ca, data_encipherment=False,
+        key_agreement=False, key_cert_sign=ca, crl_sign=ca, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
 
 
-def _certificate_pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode("ascii")
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, end: dt.datetime, *, lasts: dt.timedelta,
+    ca: bool,
+) -> x509.CertificateBuilder:  # fmt: skip
+    return (
+        x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number())
+        .not_valid_before(end - lasts - _BACKDATED)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(key_usage(ca=ca), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 from crdbmesh.checks.actions import ACTIONS, LOOKING, OF_THE_GROUP
 from crdbmesh.checks.facts import Facts
-from crdbmesh.checks.remarks import Found, Remark, refusal, warning
+from crdbmesh.checks.remarks import Found, Refused, Remark, refusal, warning
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import resources
 from crdbmesh.desired.azure import PROVIDERS
-from crdbmesh.errors import CrdbmeshError, CredentialError
+from crdbmesh.errors import CrdbmeshError, CredentialError, ElsewhereError
+from crdbmesh.local import birth
 
 _NOT_THE_LOGIN = {"subscriptionnotfound", "invalidsubscriptionid"}
 _SHAKY_STATES = {
@@ -42,8 +43,13 @@ def credential(facts: Facts) -> Iterator[Remark]:
 
 
 def subscription(facts: Facts) -> Iterator[Remark]:
-    """Check that the subscription is enabled."""
+    """Check that the subscription is enabled, and the one in which the mesh is."""
     found = facts.subscription()
+    if (born := birth.read(facts.folder)) is not None:
+        try:
+            birth.compare(facts.folder.path.name, born, resources.aim_of(facts.session, found))
+        except ElsewhereError as error:
+            yield from map(Refused, error.findings)
     state = str(found.get("state") or "not visible to this login")
     shown = f"{found.get('displayName') or 'no name'} ({facts.session.subscription_id})"
     if state == "Enabled":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from crdbmesh.checks.facts import Facts
-from crdbmesh.checks.remarks import Found, Refused, Remark, Warned, remarks_of
-from crdbmesh.errors import CrdbmeshError, Finding, StoppedError
+from crdbmesh.checks.remarks import Found, Refused, Remark, Warned, collect
+from crdbmesh.errors import Finding
 
 
 class Level(StrEnum):
@@ -82,14 +82,11 @@ def judge(check: Check, facts: Facts, *, strict: bool = False) -> Verdict:
     Raises:
         StoppedError: the operator interrupted.
     """
-    remarks: list[Remark] = []
-    try:
-        remarks.extend(check.look(facts))
-    except StoppedError:
-        raise
-    except CrdbmeshError as error:
-        remarks.extend(remarks_of(error, facts.cloud.name, strict=strict))
-    return _verdict(check, remarks)
+    remarks = collect(lambda: check.look(facts), facts.cloud.name, strict=strict)
+    found = dict.fromkeys(remark.text for remark in remarks if isinstance(remark, Found))
+    refused = dict.fromkeys(remark.finding for remark in remarks if isinstance(remark, Refused))
+    warnings = dict.fromkeys(remark.finding for remark in remarks if isinstance(remark, Warned))
+    return Verdict(check.name, check.title, "; ".join(found), tuple(refused), tuple(warnings))
 
 
 def skip(check: Check, why: str) -> Verdict:
@@ -105,22 +102,7 @@ def without_repeats(verdicts: Iterable[Verdict]) -> list[Verdict]:
         refused = tuple(one for one in verdict.refused if one not in said)
         warnings = tuple(one for one in verdict.warnings if one not in said)
         repeats = len(refused) + len(warnings) < len(verdict.findings)
-        kept.append(
-            Verdict(
-                verdict.check,
-                verdict.title,
-                verdict.found or ("as above" if repeats else ""),
-                refused,
-                warnings,
-                skipped=verdict.skipped or repeats,
-            )
-        )
+        found, skipped = verdict.found or ("as above" if repeats else ""), verdict.skipped or repeats
+        kept.append(replace(verdict, found=found, refused=refused, warnings=warnings, skipped=skipped))
         said.update(refused, warnings)
     return kept
-
-
-def _verdict(check: Check, remarks: list[Remark]) -> Verdict:
-    found = dict.fromkeys(remark.text for remark in remarks if isinstance(remark, Found))
-    refused = dict.fromkeys(remark.finding for remark in remarks if isinstance(remark, Refused))
-    warnings = dict.fromkeys(remark.finding for remark in remarks if isinstance(remark, Warned))
-    return Verdict(check.name, check.title, "; ".join(found), tuple(refused), tuple(warnings))

@@ -9,12 +9,12 @@ from typing import Any, Self, TypeVar, cast
 
 from crdbmesh.checks import actions
 from crdbmesh.checks.offers import Offer
-from crdbmesh.checks.remarks import Remark, remarks_of
+from crdbmesh.checks.remarks import Remark, collect
 from crdbmesh.clients.azure import capacity, identity, kinds, resources
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.desired import Body
-from crdbmesh.errors import CrdbmeshError, ForbiddenError, StoppedError
+from crdbmesh.errors import CrdbmeshError, ForbiddenError
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import belongings, network
 from crdbmesh.run.world import World
@@ -89,7 +89,7 @@ class Facts:
     def each(self, regions: Iterable[Region], look: Callable[[Region], Iterable[Remark]]) -> Iterator[Remark]:
         """Yield the remarks on several regions, read in parallel, in order; an error in one becomes its remark."""
         with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="checks-of-regions") as pool:
-            for remarks in pool.map(lambda region: self._remarks(region, look), regions):
+            for remarks in pool.map(lambda region: collect(lambda: look(region), self.cloud.name), regions):
                 yield from remarks
 
     def identity(self) -> identity.Identity:
@@ -186,16 +186,6 @@ class Facts:
 
     def _permissions(self, group: str | None = None) -> list[Body]:
         return self._once(lambda: resources.list_permissions(self.session, group), "permissions", group or "")
-
-    def _remarks(self, region: Region, look: Callable[[Region], Iterable[Remark]]) -> list[Remark]:
-        remarks: list[Remark] = []
-        try:
-            remarks.extend(look(region))
-        except StoppedError:
-            raise
-        except CrdbmeshError as error:
-            remarks.extend(remarks_of(error, self.cloud.name))
-        return remarks
 
     def _once(self, read: Callable[[], T], *key: str) -> T:
         with self._lock:

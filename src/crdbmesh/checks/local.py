@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crdbmesh.checks.facts import Facts
-from crdbmesh.checks.remarks import Found, Remark, refusal, warning
+from crdbmesh.checks.remarks import Found, Refused, Remark, refusal, warning
 from crdbmesh.clients.azure import resources
 from crdbmesh.errors import ConfigError
-from crdbmesh.local import pki
+from crdbmesh.local import guard, pki
 from crdbmesh.local.contents import LOGIN_KEY
 from crdbmesh.local.folder import SPEC
 from crdbmesh.observe import belongings, network
@@ -81,8 +81,10 @@ def folder(facts: Facts) -> Iterator[Remark]:
     """Check that the mesh's local folder is writable, private and has room."""
     path = facts.folder.path
     try:
+        unsafe = [*guard.problems_above(path.parent), *guard.problems_within(path)]
         yield from _folder(path)
-        if path.is_dir():
+        yield from map(Refused, unsafe)
+        if path.is_dir() and not unsafe:
             yield from _contents(path)
             yield from _spec(facts)
     except OSError as error:
@@ -110,20 +112,13 @@ def _contents(path: Path) -> Iterator[Remark]:
     if stat.S_IMODE(own.st_mode) & 0o077:
         reason = f"others can open it (mode {stat.S_IMODE(own.st_mode):o}), and it holds keys"
         yield warning("folder", str(path), reason, f"run chmod 700 {path}; `up` does so too")
-    strangers, readable = [], []
-    for entry in sorted(path.rglob("*")):
-        status = entry.lstat()
-        if status.st_uid != os.getuid():
-            strangers.append(entry)
-        elif stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) & 0o077:
-            readable.append(entry)
-    if own.st_uid != os.getuid():
-        strangers.insert(0, path)
-    if strangers:
-        reason = f"{_listed(path, strangers)} belong to another user"
-        yield refusal("folder", str(path), reason, f"run sudo chown -R {os.getuid()} {path}")
+    readable = [
+        entry
+        for entry in sorted(path.rglob("*"))
+        if stat.S_ISREG(mode := entry.lstat().st_mode) and stat.S_IMODE(mode) & 0o077
+    ]
     if readable:
-        reason = f"others can read {_listed(path, readable)}"
+        reason = f"others can read {guard.listed(path, readable)}"
         yield refusal(
             "folder", str(path), reason, f"run chmod -R go= {path}; if others may have read the keys, start afresh"
         )
@@ -137,7 +132,7 @@ def _spec(facts: Facts) -> Iterator[Remark]:
         config.mesh(config.read_kept(facts.folder.path / SPEC))
     except ConfigError as error:
         reason = f"the kept spec is invalid: {error.findings[0].reason}"
-        remedy = "run `up` with --regions or --config, which replaces it"
+        remedy = "run `up` with --config, which replaces it"
         yield warning("folder", str(facts.folder.path / SPEC), reason, remedy)
 
 
@@ -147,7 +142,7 @@ def keys(facts: Facts) -> Iterator[Remark]:
     machines = {name: vm for name, vm in facts.machines().items() if name in ours}
     path = facts.folder.path / LOGIN_KEY
     try:
-        public = pki.read_ssh_key(path.read_text(encoding="utf-8"), facts.mesh.name).public
+        public = pki.read_ssh_key(guard.read_text(path), facts.mesh.name).public
     except (FileNotFoundError, NotADirectoryError):
         yield Found("none yet" if not machines else "not here")
         return
@@ -190,9 +185,3 @@ def clock(facts: Facts) -> Iterator[Remark]:
         "certificates made here may not be valid yet on the machines, and tokens may seem to have expired",
         "set this computer's clock (timedatectl set-ntp true)",
     )
-
-
-def _listed(folder: Path, entries: list[Path]) -> str:
-    shown = [str(one.relative_to(folder)) if one != folder else "the folder" for one in entries[:_SHOWN]]
-    more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
-    return f"{', '.join(shown)}{more}"

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from crdbmesh.errors import ConfigError, CrdbmeshError, CredentialError, Finding, ForbiddenError, PreflightError
+from crdbmesh.errors import (
+    ConfigError,
+    CrdbmeshError,
+    CredentialError,
+    Finding,
+    ForbiddenError,
+    PreflightError,
+    StoppedError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,22 @@ def refusal(field: str, value: str, reason: str, remedy: str) -> Refused:
 def warning(field: str, value: str, reason: str, remedy: str) -> Warned:
     """Make a finding that does not stop `up`."""
     return Warned(Finding(field, value, reason, remedy))
+
+
+def collect(look: Callable[[], Iterable[Remark]], where: str, *, strict: bool = False) -> list[Remark]:
+    """Return what a look yields; an error of Azure's becomes a part of it, as `remarks_of` says.
+
+    Raises:
+        StoppedError: the operator interrupted.
+    """
+    remarks: list[Remark] = []
+    try:
+        remarks.extend(look())
+    except StoppedError:
+        raise
+    except CrdbmeshError as error:
+        remarks.extend(remarks_of(error, where, strict=strict))
+    return remarks
 
 
 def remarks_of(error: CrdbmeshError, where: str, *, strict: bool = False) -> Iterator[Remark]:

@@ -24,10 +24,14 @@ CLOUD_FILE = "CRDBMESH_CLOUD"
 SUBSCRIPTION = "AZURE_SUBSCRIPTION_ID"
 """Environment variables."""
 
+USABLE = ("Enabled", "Warned", "PastDue")
+"""States of a subscription in which resources can be made."""
+
 ADDRESS_URL = "https://api.ipify.org"
 """Answers with the caller's IPv4 address."""
 
 _TOKEN_LEFT_S = 300.0
+_FAILED_S = 30.0
 _PROCESS_S = 60
 """The time that a program which gives tokens, such as `az`, may take."""
 
@@ -35,7 +39,8 @@ _PROCESS_S = 60
 class LazyCredential:
     """A credential that is made when it is first needed, because making it imports azure-identity (0.3 s).
 
-    Its tokens are kept while they are valid, because the credential of `az login` starts a process for each one.
+    Its tokens are kept while they are valid, and a failure for half a minute, because the credential of `az login`
+    starts a process for each attempt.
     """
 
     def __init__(self, make: Callable[[], TokenCredential]) -> None:
@@ -44,6 +49,7 @@ class LazyCredential:
         self._lock = threading.Lock()
         self._tokens: dict[tuple[str, ...], AccessToken] = {}
         self._asking = threading.Lock()
+        self._failed: tuple[float, Exception | None] = (0.0, None)
 
     def load(self) -> TokenCredential:
         """Return the credential itself."""
@@ -59,7 +65,14 @@ class LazyCredential:
             kept = self._tokens.get(scopes)
             if kept is not None and kept.expires_on > time.time() + _TOKEN_LEFT_S and not options.get("claims"):
                 return kept
-            token = credential.get_token(*scopes, **options)
+            until, failure = self._failed
+            if failure is not None and time.time() < until and not options.get("claims"):
+                raise failure
+            try:
+                token = credential.get_token(*scopes, **options)
+            except Exception as error:
+                self._failed = (time.time() + _FAILED_S, error)
+                raise
             redaction.learn(token.token, whole=True)
             self._tokens[scopes] = token
             return token
@@ -95,6 +108,7 @@ class Cloud:
         credential: an azure-core TokenCredential.
         ca_file: a PEM file with the only certificate authorities to trust; None for the usual ones.
         subscription_id: None to find it by the credential.
+        subscription_name, tenant_id: of the subscription, where they are known before Azure is asked.
         address_url: a URL that answers with the caller's address as plain text.
         address_fallbacks: URLs to ask, in turn, when `address_url` does not answer.
         ssh_port: the port of the machines' SSH servers, unless the spec sets one.
@@ -107,19 +121,61 @@ class Cloud:
     credential: TokenCredential = field(repr=False)
     ca_file: Path | None = None
     subscription_id: str | None = None
+    subscription_name: str | None = None
+    tenant_id: str | None = None
     address_url: str = ADDRESS_URL
     address_fallbacks: tuple[str, ...] = ()
     ssh_port: int = 22
     time_scale: float = 1.0
 
 
-def default_credential(authority: str | None = None) -> LazyCredential:
-    """Make azure-identity's DefaultAzureCredential, by default for the public cloud's authority."""
+@dataclass(frozen=True, slots=True)
+class KnownCloud:
+    """A cloud of Azure's own, the only ones that the operator's login is for."""
+
+    names: tuple[str, ...]
+    arm_url: str
+    scope: str
+    authority: str
+
+
+KNOWN = (
+    KnownCloud(
+        ("AzureCloud", "AzurePublicCloud", "AzurePublic"),
+        "https://management.azure.com",
+        "https://management.azure.com/.default",
+        "login.microsoftonline.com",
+    ),
+    KnownCloud(
+        ("AzureUSGovernment", "AzureUSGovernmentCloud"),
+        "https://management.usgovcloudapi.net",
+        "https://management.core.usgovcloudapi.net/.default",
+        "login.microsoftonline.us",
+    ),
+    KnownCloud(
+        ("AzureChinaCloud",),
+        "https://management.chinacloudapi.cn",
+        "https://management.chinacloudapi.cn/.default",
+        "login.chinacloudapi.cn",
+    ),
+)
+"""Endpoints as azure-mgmt-core 1.6 and azure-identity 1.27 have them."""
+
+
+def default_credential(authority: str, azs_subscription: str | None = None) -> LazyCredential:
+    """Make azure-identity's DefaultAzureCredential for an authority.
+
+    azure-cli is asked for a token of the account and the tenant of `azs_subscription`, which it must know.
+    """
 
     def make() -> TokenCredential:
-        from azure.identity import DefaultAzureCredential
+        from azure.identity import AzureCliCredential, DefaultAzureCredential
 
-        return DefaultAzureCredential(process_timeout=_PROCESS_S, **({"authority": authority} if authority else {}))
+        made = DefaultAzureCredential(process_timeout=_PROCESS_S, authority=authority)
+        for one in made.credentials:
+            if isinstance(one, AzureCliCredential):
+                one.subscription = azs_subscription
+        return made
 
     return LazyCredential(make)
 

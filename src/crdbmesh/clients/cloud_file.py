@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import ValidationInfo as Info
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from crdbmesh.clients.cloud import ADDRESS_URL, CLOUD_FILE, Cloud, GivenToken, LazyCredential, default_credential
-from crdbmesh.errors import ABSENT, ConfigError, Finding
+from crdbmesh.clients.cloud import ADDRESS_URL, CLOUD_FILE, KNOWN, Cloud, GivenToken, LazyCredential, default_credential
+from crdbmesh.errors import ABSENT, ConfigError, Finding, UnsafeError
+from crdbmesh.local import guard
 
 _HIDDEN = "(not shown)"
 
@@ -34,8 +35,12 @@ def _check_url(text: str) -> str:
 
 def _check_file(text: str, info: Info) -> str:
     path = Path(str(info.context)) / text
-    if not path.is_file():
-        raise _refusal(f"is not a file (looked for {path})", "give the path of a readable file")
+    try:
+        guard.require_unplanted(path)
+    except UnsafeError as error:
+        raise _refusal(error.findings[0].reason, error.findings[0].remedy) from None
+    except OSError:
+        raise _refusal(f"is not a file (looked for {path})", "give the path of a readable file") from None
     return str(path)
 
 
@@ -100,7 +105,8 @@ def read(path: Path) -> Cloud:
     """Return the cloud that a cloud file describes.
 
     Raises:
-        ConfigError: every mistake in it.
+        ConfigError: every mistake in it, or it has no token and is not for Azure's own hosts.
+        UnsafeError: others could have written it.
     """
     try:
         file = CloudFile.model_validate(_load(path), context=path.parent)
@@ -123,15 +129,20 @@ def read(path: Path) -> Cloud:
 
 
 def _credential(file: CloudFile) -> GivenToken | LazyCredential:
-    if file.token:
-        return GivenToken(file.token)
-    return GivenToken(file=Path(file.token_file)) if file.token_file else default_credential()
+    if file.token or file.token_file:
+        return GivenToken(file.token or "", file=Path(file.token_file) if file.token_file else None)
+    for known in KNOWN:
+        if urlsplit(file.arm_url).netloc.lower() == urlsplit(known.arm_url).netloc:
+            return default_credential(known.authority)
+    reason = f"is needed: your own login is for Azure's own hosts, not for {urlsplit(file.arm_url).hostname}"
+    raise ConfigError.of("token", ABSENT, reason, "give token or token_file")
 
 
 def _load(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
+        guard.require_unplanted(path)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"

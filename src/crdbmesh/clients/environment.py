@@ -1,47 +1,22 @@
-"""The cloud that the environment names: a cloud file, or Azure's own clouds, public and sovereign."""
+"""The cloud that the environment names: a cloud file, or Azure's own clouds, public and sovereign.
+
+Without AZURE_SUBSCRIPTION_ID it is azure-cli's current subscription, in azure-cli's own file (azure-cli-core,
+`_profile.py`): a list `subscriptions` of `id`, `name`, `state`, `tenantId`, `environmentName` and `isDefault`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from crdbmesh.clients.cloud import CLOUD_FILE, SUBSCRIPTION, Cloud, default_credential
+from crdbmesh.clients.cloud import CLOUD_FILE, KNOWN, SUBSCRIPTION, USABLE, Cloud, KnownCloud, default_credential
 from crdbmesh.errors import ConfigError
 
 _ADDRESS_FALLBACKS = ("https://checkip.amazonaws.com", "https://ipv4.icanhazip.com")
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    names: tuple[str, ...]
-    arm_url: str
-    scope: str
-    authority: str
-
-
-_KNOWN = (
-    _Known(
-        ("AzureCloud", "AzurePublicCloud", "AzurePublic"),
-        "https://management.azure.com",
-        "https://management.azure.com/.default",
-        "login.microsoftonline.com",
-    ),
-    _Known(
-        ("AzureUSGovernment", "AzureUSGovernmentCloud"),
-        "https://management.usgovcloudapi.net",
-        "https://management.core.usgovcloudapi.net/.default",
-        "login.microsoftonline.us",
-    ),
-    _Known(
-        ("AzureChinaCloud",),
-        "https://management.chinacloudapi.cn",
-        "https://management.chinacloudapi.cn/.default",
-        "login.chinacloudapi.cn",
-    ),
-)
-"""Endpoints as azure-mgmt-core 1.6 and azure-identity 1.27 have them."""
 
 
 def find_cloud(environ: Mapping[str, str]) -> Cloud:
@@ -54,28 +29,45 @@ def find_cloud(environ: Mapping[str, str]) -> Cloud:
         from crdbmesh.clients import cloud_file
 
         return cloud_file.read(Path(file).expanduser())
-    known = _find_known(environ)
+    current = _find_azs_subscription(environ)
+    known = _find_known(environ, str(current.get("environmentName", "")))
+    if current.get("environmentName") not in known.names:
+        current = {}
     return Cloud(
         name=known.names[0],
         arm_url=known.arm_url,
         scopes=(known.scope,),
-        credential=default_credential(environ.get("AZURE_AUTHORITY_HOST") or known.authority),
-        subscription_id=environ.get(SUBSCRIPTION) or None,
+        credential=default_credential(environ.get("AZURE_AUTHORITY_HOST") or known.authority, current.get("id")),
+        subscription_id=environ.get(SUBSCRIPTION) or current.get("id"),
+        subscription_name=current.get("name"),
+        tenant_id=current.get("tenantId"),
         address_fallbacks=_ADDRESS_FALLBACKS,
     )
 
 
-def _find_known(environ: Mapping[str, str]) -> _Known:
+def _find_azs_subscription(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return what azure-cli knows of the subscription that is asked for, or of its current one; empty for nothing."""
+    folder = environ.get("AZURE_CONFIG_DIR") or f"{environ.get('HOME') or '/nonexistent'}/.azure"
+    asked = environ.get(SUBSCRIPTION, "").lower()
+    with contextlib.suppress(OSError, ValueError, AttributeError, LookupError, TypeError):
+        document = json.loads((Path(folder) / "azureProfile.json").read_text(encoding="utf-8-sig"))
+        for one in document["subscriptions"]:
+            if one["id"].lower() == asked if asked else one.get("isDefault") is True and one.get("state") in USABLE:
+                return dict(one)
+    return {}
+
+
+def _find_known(environ: Mapping[str, str], azs: str) -> KnownCloud:
     if name := environ.get("AZURE_CLOUD", ""):
-        for known in _KNOWN:
+        for known in KNOWN:
             if name.lower() in (known_name.lower() for known_name in known.names):
                 return known
-        names = ", ".join(known.names[0] for known in _KNOWN)
+        names = ", ".join(known.names[0] for known in KNOWN)
         raise ConfigError.of("AZURE_CLOUD", name, "is not a cloud that crdbmesh knows", f"use one of {names}")
     if not (authority := environ.get("AZURE_AUTHORITY_HOST", "")):
-        return _KNOWN[0]
+        return next((known for known in KNOWN if azs in known.names), KNOWN[0])
     host = urlsplit(authority).hostname if "://" in authority else authority.rstrip("/")
-    for known in _KNOWN:
+    for known in KNOWN:
         if host == known.authority:
             return known
     raise ConfigError.of(

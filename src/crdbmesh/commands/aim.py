@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.session import Session
+from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import CloudError, ElsewhereError, Finding
 from crdbmesh.local import birth, contents, pki
 from crdbmesh.local.birth import Aim
@@ -23,21 +24,6 @@ def untold(_aim: Aim) -> None:
     """Tell nobody."""
 
 
-def find(session: Session) -> Aim:
-    """Return the aim of a session; the name and the tenant are empty when this login cannot see them."""
-    found = {}
-    with contextlib.suppress(CloudError):
-        # What needs the subscription reports better why it cannot be read.
-        found = arm.find_subscription(session) or {}
-    return Aim(
-        cloud=session.cloud.name,
-        arm_url=session.cloud.arm_url,
-        tenant_id=str(found.get("tenantId") or ""),
-        subscription_id=session.subscription_id,
-        subscription_name=str(found.get("displayName") or ""),
-    )
-
-
 def require(session: Session, folder: LocalFolder, mesh: str, told: Told = untold) -> Aim:
     """Return what a session is aimed at, where the mesh is there or may be made there.
 
@@ -46,8 +32,13 @@ def require(session: Session, folder: LocalFolder, mesh: str, told: Told = untol
     Raises:
         ElsewhereError: the mesh is elsewhere, or its folder holds its secrets and it is not found here.
     """
-    aim = find(session)
+    found = {}
+    with contextlib.suppress(CloudError):
+        # What needs the subscription reports better why it cannot be read.
+        found = arm.find_subscription(session) or {}
+    aim = arm.aim_of(session, found)
     told(aim)
+    folder.require_safe()
     recorded = birth.read(folder)
     if recorded is not None:
         birth.compare(mesh, recorded, aim)
@@ -56,6 +47,18 @@ def require(session: Session, folder: LocalFolder, mesh: str, told: Told = untol
         remedy = "choose its subscription (az account set, AZURE_SUBSCRIPTION_ID); if it is gone, move that folder away"
         raise ElsewhereError([Finding("subscription", str(aim).removeprefix("subscription "), reason, remedy)])
     return aim
+
+
+def compare(cloud: Cloud, folder: LocalFolder, mesh: str) -> None:
+    """Compare as `require` does, with what is known of a cloud without asking it.
+
+    Raises:
+        ElsewhereError: the mesh is elsewhere.
+    """
+    if (recorded := birth.read(folder)) is not None:
+        known = {"tenant_id": cloud.tenant_id or "", "subscription_id": cloud.subscription_id or ""}
+        aim = Aim(cloud=cloud.name, arm_url=cloud.arm_url, subscription_name=cloud.subscription_name or "", **known)
+        birth.compare(mesh, recorded, aim)
 
 
 def adopt(session: Session, folder: LocalFolder, mesh: str, aim: Aim) -> bool:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from crdbmesh.commands import down, status, up
@@ -18,8 +17,6 @@ from crdbmesh.spec import load
 from crdbmesh.spec.mesh import Mesh
 
 NAME = "demo"
-_SIMULATED = "simulated-world"
-"""File in the local folder of a mesh in a simulated Azure; it holds the path of the cloud file."""
 
 Tell = Callable[[str], None]
 """Shows a title, or, indented, a line below it."""
@@ -106,8 +103,7 @@ def run_demo(
     """
     started = time.monotonic()
     mesh, cloud = _placed(mesh, azure), azure.cloud()
-    # Inside the simulator's own folder, which goes with the simulator however this ends.
-    folder = LocalFolder(azure.cloud_file.parent / "home" / mesh.name)
+    folder = LocalFolder(azure.home / mesh.name)
     tell(_title(mesh))
     first = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
     _must(first, "up")
@@ -150,39 +146,27 @@ def keep(
     watch: up.Watch,
     ready: Callable[[], None],
     stop: threading.Event,
-    root: Path,
 ) -> None:
     """Bring a mesh up, report that it is ready, and keep its simulated Azure until `stop` is set.
-
-    Its local folder is where every other command looks for it, so that these work in another terminal.
 
     The spec's SSH port is set to the simulator's; the simulated Azure has nothing in it yet. `ready` is called once the
     mesh is up, and `stop` ends it.
 
     Raises:
-        DemoError: it did not come up, or a mesh of that name is known already.
+        DemoError: it did not come up.
         KeyboardInterrupt: `stop` was set before it was up.
     """
-    folder = LocalFolder(root / mesh.name)
-    _forget_dead(folder)
-    if folder.path.exists():
-        hint = "choose another with --name, or remove that one with `crdbmesh down`"
-        raise DemoError(f"a mesh called {mesh.name} is known already, in {folder.path}", hint=hint)
     mesh, cloud = _placed(mesh, azure), azure.cloud()
-    try:
-        folder.write(_SIMULATED, str(azure.cloud_file))
-        tell(_title(mesh))
-        ended = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
-        _must(ended, "up")
-        tell(_summary(ended))
-        ready()
-        while not stop.wait(0.5) and azure.process.poll() is None:
-            pass
-        if azure.process.poll() is not None:
-            raise DemoError("the simulator ended by itself")
-        tell(f"Stopping the simulated Azure; {azure.report()['resources']} simulated resources go with it.")
-    finally:
-        folder.remove()
+    tell(_title(mesh))
+    ended = up.run_up(mesh, cloud, LocalFolder(azure.home / mesh.name), watch=watch, stop=stop)
+    _must(ended, "up")
+    tell(_summary(ended))
+    ready()
+    while not stop.wait(0.5) and azure.process.poll() is None:
+        pass
+    if azure.process.poll() is not None:
+        raise DemoError("the simulator ended by itself")
+    tell(f"Stopping the simulated Azure; {azure.report()['resources']} simulated resources go with it.")
 
 
 def _placed(mesh: Mesh, azure: SimulatedAzure) -> Mesh:
@@ -190,13 +174,6 @@ def _placed(mesh: Mesh, azure: SimulatedAzure) -> Mesh:
     cloud = azure.cloud()
     ssh = mesh.ssh.model_copy(update={"port": cloud.ssh_port})
     return up.with_caller(mesh.model_copy(update={"ssh": ssh}), cloud)
-
-
-def _forget_dead(folder: LocalFolder) -> None:
-    """Remove the folder of a mesh whose simulated Azure is gone, because the demo was killed."""
-    cloud_file = folder.read(_SIMULATED)
-    if cloud_file is not None and not Path(cloud_file).exists():
-        folder.remove()
 
 
 def _title(mesh: Mesh) -> str:

@@ -12,16 +12,19 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure.session import Session
+from crdbmesh.commands import aim as aims
 from crdbmesh.commands import kubeconfig
 from crdbmesh.commands.up import recorded
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Notify, Outcome, Result
 from crdbmesh.local import contents
-from crdbmesh.local.folder import LocalFolder
+from crdbmesh.local.birth import Aim
+from crdbmesh.local.folder import LocalFolder, erase_removed
 from crdbmesh.observe import belongings
 from crdbmesh.observe.belongings import Belongings
 from crdbmesh.run import lease as leases
@@ -42,9 +45,11 @@ class DownResult:
         kept: what stays because it is not the mesh's.
         finished: False when Azure was told to delete but nobody waited.
         forgotten: the contexts that were taken out of the user's kubeconfig.
+        folder: where the mesh's local folder is now, or None when there is none.
     """
 
     mesh: str
+    aim: Aim
     results: dict[str, Result]
     found: int
     left: tuple[str, ...]
@@ -52,6 +57,7 @@ class DownResult:
     finished: bool
     seconds: float
     forgotten: tuple[str, ...] = ()
+    folder: Path | None = None
 
     @property
     def stopped(self) -> bool:
@@ -68,24 +74,28 @@ class DownResult:
         return {
             "command": "down",
             "mesh": self.mesh,
+            **self.aim.document(),
             "done": self.done,
             "finished": self.finished,
             "found": self.found,
             "left": list(self.left),
             "kept": list(self.kept),
             "forgotten_contexts": list(self.forgotten),
+            "folder": str(self.folder) if self.folder else None,
             "seconds": round(self.seconds, 1),
             "steps": [result.document() for result in self.results.values()],
         }
 
 
-def find(mesh: str, cloud: clouds.Cloud) -> Belongings:
+def find(mesh: str, cloud: clouds.Cloud, folder: LocalFolder, told: aims.Told = aims.untold) -> Belongings:
     """Find what `down` would delete.
 
     Raises:
+        ElsewhereError: the mesh is in another subscription.
         CrdbmeshError: Azure cannot be reached.
     """
     with Session(cloud) as session:
+        aims.require(session, folder, mesh, told)
         return belongings.find(session, mesh)
 
 
@@ -96,47 +106,69 @@ def run_down(
     *,
     notify: Notify,
     wait: bool = True,
+    purge: bool = False,
     forget_in: Mapping[str, str] | None = None,
     stop: threading.Event | None = None,
 ) -> DownResult:
-    """Delete it all, look again, and remove the local folder once nothing is left.
+    """Delete it all, look again, and move the local folder to the removed ones once nothing is left.
 
-    The local folder is not needed. Without `wait` this ends once Azure has taken the order; but resources that go one
-    by one are always waited for, since the next depends on them. `forget_in` is the environment that names the user's
-    kubeconfig, to take the mesh's contexts out of it. Once `stop` is set, nothing new is started.
+    The local folder is not needed. It stays where it is when nothing of the mesh was found, now or by a `down` before.
+    With `purge` it is erased instead of moved, and so are those of this mesh that were moved before.
+
+    Without `wait` this ends once Azure has taken the order; but resources that go one by one are always waited for,
+    since the next depends on them. `forget_in` is the environment that names the user's kubeconfig, to take the mesh's
+    contexts out of it. Once `stop` is set, nothing new is started.
 
     Raises:
+        ElsewhereError: the mesh is in another subscription; nothing was changed.
         HeldError: another run is at work on this mesh.
         CrdbmeshError: Azure cannot be reached at all.
     """
-    started = time.monotonic()
+    started, now = time.monotonic(), dt.datetime.now(dt.UTC)
     with Session(cloud, stop=stop) as session, contextlib.ExitStack() as stack:
         origin = None
         if folder.path.is_dir():
             stack.enter_context(folder.locked(leases.name_of("down")))
             origin = leases.origin_id(folder.path)
+        aim = aims.require(session, folder, mesh)
         found = belongings.find(session, mesh)
         lease = _lease(session, mesh, found, origin=origin)
         if lease is not None:
             lease.take()
             stack.callback(lease.end)
-        # Forget the cluster id: the next `up` starts an empty database.
-        folder.delete(contents.CLUSTER_ID)
-        if folder.exists():
-            journal = stack.enter_context(folder.journal("down", dt.datetime.now(dt.UTC)))
-            journal.record(command="down", mesh=mesh, found=found.count)
-            notify = recorded(journal, notify)
-        steps = plan.order(removal.steps(session, found, wait=wait))
-        results = run.run(steps, workers=plan.WORKERS, notify=notify, stop=stop)
+        if found.count and folder.path.is_dir():
+            folder.write(contents.DOWN_BEGUN, "")
+            # Forget the cluster id: the next `up` starts an empty database.
+            folder.delete(contents.CLUSTER_ID)
+        with contextlib.ExitStack() as run_stack:
+            if folder.exists():
+                journal = run_stack.enter_context(folder.journal("down", now))
+                journal.record(command="down", mesh=mesh, found=found.count)
+                notify = recorded(journal, notify)
+            steps = plan.order(removal.steps(session, found, wait=wait))
+            results = run.run(steps, workers=plan.WORKERS, notify=notify, stop=stop)
         left = belongings.find_remaining(session, mesh).names() if wait else ()
-        ended = DownResult(mesh, results, found.count, left, found.kept, wait, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        ended = DownResult(mesh, aim, results, found.count, left, found.kept, wait, seconds)
         if lease is not None and not ended.done:
             lease.give_back()
-    if ended.done and forget_in is not None:
-        ended = replace(ended, forgotten=_forget(folder, found, forget_in))
-    if ended.done and wait:
+        if not ended.done:
+            return ended
+        forgotten = kubeconfig.forget(folder, forget_in) if forget_in is not None else ()
+        erase_removed(folder.path.parent, now, mesh=mesh if purge else None)
+        return replace(ended, forgotten=forgotten, folder=_put_aside(folder, now, purge=purge) if wait else folder.path)
+
+
+def _put_aside(folder: LocalFolder, now: dt.datetime, *, purge: bool) -> Path | None:
+    """Return where the folder of a mesh that is gone is now; a folder whose mesh was never found stays."""
+    if not folder.path.is_dir():
+        return None
+    if folder.holds_secrets() and folder.read(contents.DOWN_BEGUN) is None:
+        return folder.path
+    if purge:
         folder.remove()
-    return ended
+        return None
+    return folder.put_aside(now)
 
 
 def _lease(session: Session, mesh: str, found: Belongings, *, origin: str | None) -> leases.Lease | None:
@@ -153,8 +185,3 @@ def _lease(session: Session, mesh: str, found: Belongings, *, origin: str | None
         origin=origin,
         lasts_s=LEASE_S,
     )
-
-
-def _forget(folder: LocalFolder, found: Belongings, environ: Mapping[str, str]) -> tuple[str, ...]:
-    kept = [path.stem for path in sorted((folder.path / "kubeconfigs").glob("*.yaml"))]
-    return kubeconfig.forget(dict.fromkeys([*kept, *found.regions]), environ).contexts

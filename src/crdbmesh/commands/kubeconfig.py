@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crdbmesh.errors import ConfigError, Finding
-from crdbmesh.local import kubeconfig
+from crdbmesh.local import contents, kubeconfig
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh
@@ -17,16 +17,25 @@ from crdbmesh.spec.mesh import Mesh
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The file that contexts were merged into or removed from, the contexts, and the backup of the old file."""
+    """The user's file after contexts were merged into it.
+
+    Attributes:
+        path: of the file.
+        contexts: of the mesh's regions.
+        backup: of the old file, or None.
+        kept: the contexts that have the usual names and stay, because they point at other clusters.
+    """
 
     path: Path
     contexts: tuple[str, ...]
     backup: Path | None
+    kept: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
         """Return the result as `--output json` prints it."""
         backup = str(self.backup) if self.backup else None
-        return {"command": "kubeconfig", "path": str(self.path), "contexts": list(self.contexts), "backup": backup}
+        listed = {"contexts": list(self.contexts), "kept": list(self.kept)}
+        return {"command": "kubeconfig", "path": str(self.path), **listed, "backup": backup}
 
 
 def contexts(mesh: Mesh) -> tuple[str, ...]:
@@ -40,11 +49,17 @@ def read(mesh: Mesh, folder: LocalFolder) -> str:
     Raises:
         ConfigError: a region has none yet.
     """
-    return kubeconfig.dump(kubeconfig.merge(kubeconfig.empty(), _configs(mesh, folder), switch=contexts(mesh)[0]))
+    return kubeconfig.dump(
+        kubeconfig.merge(kubeconfig.empty(), _configs(mesh, folder).values(), switch=contexts(mesh)[0])
+    )
 
 
-def merge(mesh: Mesh, folder: LocalFolder, environ: Mapping[str, str], *, switch: str | None) -> Merged:
+def merge(
+    mesh: Mesh, folder: LocalFolder, environ: Mapping[str, str], *, switch: str | None, replace: bool = False
+) -> Merged:
     """Merge the contexts into the user's file; its current context stays unless `switch` names a region.
+
+    A context whose name is taken by one that points elsewhere has the mesh's name too, unless `replace` is given.
 
     Raises:
         ConfigError: a region has none yet, `switch` is not a region, or the file is not a kubeconfig.
@@ -53,26 +68,50 @@ def merge(mesh: Mesh, folder: LocalFolder, environ: Mapping[str, str], *, switch
         known = ", ".join(region.name for region in mesh.regions)
         raise ConfigError.of("--switch", switch, "is not a region of the mesh", f"choose from {known}")
     path = kubeconfig.user_path(environ, Path.home())
-    target = None if switch is None else names.context(switch)
-    backup = kubeconfig.write_merged(path, _configs(mesh, folder), switch=target, now=dt.datetime.now(dt.UTC))
-    return Merged(path, contexts(mesh), backup)
+    added = _configs(mesh, folder)
+    chosen: dict[str, str] = {}
+
+    def change(config: kubeconfig.Config) -> kubeconfig.Config:
+        for region, one in added.items():
+            plain = names.context(region)
+            chosen[region] = plain if replace else kubeconfig.choose_name(config, one, [plain, f"{plain}-{mesh.name}"])
+            server = kubeconfig.current(one)["cluster"]["server"]
+            renamed = kubeconfig.rewrite(one, server=server, context=chosen[region])
+            config = kubeconfig.merge(config, [renamed], switch=chosen[region] if region == switch else None)
+        return config
+
+    backup = kubeconfig.change_file(path, change, now=dt.datetime.now(dt.UTC))
+    kept = tuple(name for region, name in zip(chosen, contexts(mesh), strict=True) if chosen[region] != name)
+    return Merged(path, tuple(chosen.values()), backup, kept)
 
 
-def forget(regions: Iterable[str], environ: Mapping[str, str]) -> Merged:
-    """Remove the contexts of these regions from the user's file; absent is done.
+def forget(folder: LocalFolder, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Remove from the user's file what points at the clusters whose kubeconfigs are in the mesh's folder.
+
+    Returns:
+        The names of the contexts that were removed.
 
     Raises:
         ConfigError: the file is not a kubeconfig, or cannot be written.
     """
+    texts = [folder.read(contents.kubeconfig(path.stem)) for path in folder.path.glob("kubeconfigs/*.yaml")]
+    clusters = {points for text in texts if text and (points := kubeconfig.points_at(kubeconfig.parse(text)))}
     path = kubeconfig.user_path(environ, Path.home())
-    unwanted = tuple(names.context(region) for region in regions)
-    backup = kubeconfig.write_removed(path, unwanted, now=dt.datetime.now(dt.UTC))
-    return Merged(path, unwanted, backup)
+    gone: tuple[str, ...] = ()
+
+    def change(config: kubeconfig.Config) -> kubeconfig.Config:
+        nonlocal gone
+        changed, gone = kubeconfig.remove(config, clusters)
+        return changed if gone else config
+
+    if path.exists():
+        kubeconfig.change_file(path, change, now=dt.datetime.now(dt.UTC))
+    return gone
 
 
-def _configs(mesh: Mesh, folder: LocalFolder) -> list[kubeconfig.Config]:
-    texts = {region.name: folder.read(f"kubeconfigs/{region.name}.yaml") for region in mesh.regions}
+def _configs(mesh: Mesh, folder: LocalFolder) -> dict[str, kubeconfig.Config]:
+    texts = {region.name: folder.read(contents.kubeconfig(region.name)) for region in mesh.regions}
     if absent := [name for name, text in texts.items() if text is None]:
         remedy = "run `crdbmesh up` until its k3s answers"
         raise ConfigError([Finding("region", name, "has no kubeconfig yet", remedy) for name in absent])
-    return [kubeconfig.parse(text, source=f"the kubeconfig of {name}") for name, text in texts.items() if text]
+    return {name: kubeconfig.parse(text or "", source=f"the kubeconfig of {name}") for name, text in texts.items()}

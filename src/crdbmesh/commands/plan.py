@@ -9,9 +9,11 @@ from typing import Any
 from crdbmesh.checks import catalog as checks
 from crdbmesh.checks.disturbance import BY_HAND
 from crdbmesh.clients import cloud as clouds
+from crdbmesh.commands import aim as aims
 from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome, Result
 from crdbmesh.errors import Finding
+from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
@@ -24,6 +26,7 @@ class PlanResult:
     """The result of `plan`: the gap or result of every step, in the catalog's order."""
 
     mesh: Mesh
+    aim: Aim
     found: dict[str, Gap | Result]
 
     def gaps(self) -> dict[str, str]:
@@ -43,6 +46,7 @@ class PlanResult:
         return {
             "command": "plan",
             "mesh": self.mesh.name,
+            **self.aim.document(),
             "regions": [region.name for region in self.mesh.regions],
             "allow_from": list(self.mesh.allow_from),
             "gaps": len(self.gaps()),
@@ -63,16 +67,23 @@ class PlanResult:
 
 
 def run_plan(
-    mesh: Mesh, cloud: clouds.Cloud, folder: LocalFolder, *, warn: Callable[[Finding], None] = lambda _finding: None
+    mesh: Mesh,
+    cloud: clouds.Cloud,
+    folder: LocalFolder,
+    *,
+    told: aims.Told = aims.untold,
+    warn: Callable[[Finding], None] = lambda _finding: None,
 ) -> PlanResult:
     """Make every check, then survey every step.
 
     Raises:
+        ElsewhereError: the mesh is in another subscription.
         PreflightError: the checks found what would make `up` fail.
         CrdbmeshError: Azure or the local folder cannot be used at all.
     """
     with World.open(mesh, cloud, folder) as world:
+        aim = aims.require(world.session, folder, mesh.name, told)
         checks.require(world, warn)
         steps = catalog.steps(world)
         found = plan.survey(plan.order(steps), workers=plan.WORKERS)
-        return PlanResult(mesh, {step.name: found[step.name] for step in steps})
+        return PlanResult(mesh, aim, {step.name: found[step.name] for step in steps})

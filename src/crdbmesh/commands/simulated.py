@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib.util
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 from crdbmesh.clients import cloud_file
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import CrdbmeshError
+from crdbmesh.local import files
 
 SCALE = 45.0
 """Simulated seconds per second."""
@@ -69,6 +71,11 @@ class SimulatedAzure:
         """Return the path for `CRDBMESH_CLOUD`."""
         return Path(self.coordinates["cloud_file"])
 
+    @property
+    def home(self) -> Path:
+        """Return the root of the demo's meshes, which goes with the simulator however it or this process ends."""
+        return self.cloud_file.parent / "home"
+
     def cloud(self) -> Cloud:
         """Return the cloud that its cloud file describes."""
         return cloud_file.read(self.cloud_file)
@@ -92,8 +99,10 @@ class SimulatedAzure:
 
 
 @contextlib.contextmanager
-def serve(*, scale: float = SCALE, seed: int = 0) -> Iterator[SimulatedAzure]:
+def serve(*, scale: float = SCALE, seed: int = 0, folder: Path | None = None) -> Iterator[SimulatedAzure]:
     """Start a simulated Azure, which ends with the block, or with this process: the simulator watches our pipe.
+
+    Its files, and the folders of the meshes in it, are below `folder`, by default where temporary files are.
 
     Raises:
         DemoError: the simulator is not installed.
@@ -101,9 +110,13 @@ def serve(*, scale: float = SCALE, seed: int = 0) -> Iterator[SimulatedAzure]:
     if importlib.util.find_spec(_MODULE) is None:
         raise DemoError("the simulator is not installed", hint="install it: pip install 'crdbmesh[demo]'")
     command = [sys.executable, "-m", _MODULE, "--attached", "--scale", str(scale), "--seed", str(seed)]
+    environment = dict(os.environ)
+    if folder is not None:
+        files.make_folder(folder)
+        environment["TMPDIR"] = str(folder)
     # A session of its own, so that Ctrl-C at the terminal reaches this process only, which then stops the simulator.
     with subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, env=environment
     ) as process:
         try:
             yield SimulatedAzure(process)

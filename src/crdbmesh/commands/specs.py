@@ -8,7 +8,7 @@ from typing import Any
 
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import ABSENT, ConfigError, Finding
-from crdbmesh.local.folder import SPEC, list_meshes
+from crdbmesh.local.folder import SPEC, LocalFolder, list_meshes
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import DEFAULT_NAME, Mesh
 from crdbmesh.spec.versions import NEWEST
@@ -20,7 +20,7 @@ SSH_PORT = 22
 class Given:
     """The values of flags and variables; None for each that is not given."""
 
-    regions: str | None = None
+    regions: tuple[str, ...] | None = None
     name: str | None = None
     file: Path | None = None
     allow_from: tuple[str, ...] | None = None
@@ -31,22 +31,23 @@ class Given:
         """Return the fields of the spec that they set."""
         return {
             "name": self.name,
-            "regions": listed(self.regions) if self.regions is not None else None,
-            "allow_from": [part for text in self.allow_from for part in listed(text)] if self.allow_from else None,
+            "regions": listed(*self.regions) if self.regions is not None else None,
+            "allow_from": listed(*self.allow_from) if self.allow_from else None,
             "machines.per_region": self.machines_per_region,
             "machines.size": self.machine_size,
         }
 
 
-def listed(text: str) -> list[str]:
-    """Return the parts of a comma-separated text."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+def listed(*texts: str) -> list[str]:
+    """Return the parts of comma-separated texts."""
+    return [part.strip() for text in texts for part in text.split(",") if part.strip()]
 
 
 def choose(given: Given, cloud: Cloud, root: Path) -> Mesh:
-    """Return the spec: flags over the file, or the kept spec when neither gives regions.
+    """Return the spec: flags over the file, or over the spec that is kept when no file is given.
 
-    The cloud sets the SSH port unless the file does. `root` is the folder of all meshes' local folders.
+    A region that is given by its name alone keeps what the file or the kept spec says of it. The cloud sets the SSH
+    port unless the file does. `root` is the folder of all meshes' local folders.
 
     Raises:
         ConfigError: with every mistake.
@@ -56,8 +57,11 @@ def choose(given: Given, cloud: Cloud, root: Path) -> Mesh:
     elif given.regions is None:
         document = _last(given.name, root)
     else:
-        document = {}
+        document = _kept_document(given.name or DEFAULT_NAME, root) or {}
     overrides = given.overrides()
+    if overrides["regions"] is not None and isinstance(known := document.get("regions"), list):
+        entries = {str(one["name"]): one for one in known if isinstance(one, dict) and "name" in one}
+        overrides["regions"] = [entries.get(name, name) for name in overrides["regions"]]
     if isinstance(named := document.get("versions", {}), dict):
         born = _born_with(given.name or document.get("name"), root)
         overrides |= {f"versions.{program}": release for program, release in born.items() if program not in named}
@@ -120,7 +124,10 @@ def _last(name: str | None, root: Path) -> dict[str, Any]:
 
 
 def _kept_document(name: str, root: Path) -> dict[str, Any] | None:
-    return config.read_kept(root / name / SPEC) if name in list_meshes(root) else None
+    if name not in list_meshes(root):
+        return None
+    LocalFolder(root / name).require_safe()
+    return config.read_kept(root / name / SPEC)
 
 
 def _asking_for_regions(finding: Finding) -> Finding:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from crdbmesh.clients.cloud import Cloud
+from crdbmesh.commands import aim as aims
+from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import status
 from crdbmesh.observe.health import Health, Layer
@@ -12,17 +14,19 @@ from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
 
 
-def run_status(mesh: Mesh, cloud: Cloud, folder: LocalFolder) -> Health:
-    """Read every layer.
+def run_status(mesh: Mesh, cloud: Cloud, folder: LocalFolder, *, told: aims.Told = aims.untold) -> Health:
+    """Read every layer; `told` takes what the command is aimed at.
 
     Raises:
+        ElsewhereError: the mesh is in another subscription.
         CrdbmeshError: Azure cannot be reached at all.
     """
     with World.open(mesh, cloud, folder) as world:
+        aims.require(world.session, folder, mesh.name, told)
         return status.read(world)
 
 
-def document(health: Health, *, reconstructed: bool = False) -> dict[str, Any]:
+def document(health: Health, aim: Aim, *, reconstructed: bool = False) -> dict[str, Any]:
     """Return the result as `--output json` prints it.
 
     `reconstructed` says that the spec was made from tags, because the local folder is lost.
@@ -30,6 +34,7 @@ def document(health: Health, *, reconstructed: bool = False) -> dict[str, Any]:
     return {
         "command": "status",
         "mesh": health.mesh,
+        **aim.document(),
         "degraded": health.degraded,
         "reconstructed": reconstructed,
         "figures": health.figures(),

@@ -18,11 +18,13 @@ from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import aim as aims
 from crdbmesh.desired import azure as resources
 from crdbmesh.engine import plan, run
-from crdbmesh.engine.step import Event, Notify, Outcome, Result
+from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
 from crdbmesh.errors import CloudError, Finding, HeldError, PreflightError, RefusedError
 from crdbmesh.local import birth
-from crdbmesh.local.folder import SPEC, Journal, LocalFolder
-from crdbmesh.observe import firewall
+from crdbmesh.local.birth import Aim
+from crdbmesh.local.contents import DOWN_BEGUN, Place
+from crdbmesh.local.folder import SPEC, Journal, LocalFolder, erase_removed
+from crdbmesh.observe import firewall, inventory
 from crdbmesh.run import lease as leases
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
@@ -34,6 +36,9 @@ RETRY_DELAYS_S = (2.0, 6.0, 15.0, 30.0)
 RECHECK_DELAYS_S = (1.0, 2.0, 4.0, 8.0)
 """Delays between checks of a step that was applied and does not hold yet: Azure's reads lag behind its writes."""
 
+
+Ask = Callable[[Mapping[str, Gap | Result], frozenset[Place]], None]
+"""Takes the gap or result of every step, and the machines that there are, before the first write."""
 Watch = Callable[[Sequence[str]], AbstractContextManager[Notify]]
 """Shows a run: it takes the names of the steps, and until its block ends each event."""
 
@@ -47,6 +52,7 @@ class UpResult:
     """
 
     mesh: Mesh
+    aim: Aim
     results: dict[str, Result]
     seconds: float
     journal: Path
@@ -71,6 +77,7 @@ class UpResult:
         return {
             "command": "up",
             "mesh": self.mesh.name,
+            **self.aim.document(),
             "regions": [region.name for region in self.mesh.regions],
             "allow_from": list(self.mesh.allow_from),
             "done": self.done,
@@ -112,15 +119,17 @@ def run_up(
     *,
     watch: Watch,
     told: aims.Told = aims.untold,
+    ask: Ask | None = None,
     warn: Callable[[Finding], None] = lambda _finding: None,
     keeps_rules: bool | None = None,
-    ask: Callable[[Mapping[str, str]], bool] = refuse_wider,
+    decide: Callable[[Mapping[str, str]], bool] = refuse_wider,
     stop: threading.Event | None = None,
 ) -> UpResult:
     """Apply every step that does not hold.
 
-    `watch` shows the run, `warn` takes each warning of the checks. `keeps_rules` says whether firewall rules of other
-    people that let in more than the spec stay; when there are some and it does not, `ask` is given what each lets in by
+    `told` takes what the run is aimed at, `warn` each warning of the checks, and `watch` shows the run. `ask` is called
+    before the first write, and what it raises ends the run. `keeps_rules` says whether firewall rules of other people
+    that let in more than the spec stay; when there are some and it does not, `decide` is given what each lets in, by
     its id. Once `stop` is set, nothing new is started.
 
     Raises:
@@ -140,11 +149,16 @@ def run_up(
         checks.require(world, warn)
         world.keeps_rules = keeps_rules
         if keeps_rules is None and (wider := firewall.find_all_wider(world)):
-            world.keeps_rules = ask(wider)
+            world.keeps_rules = decide(wider)
+        steps = catalog.steps(world)
+        if ask is not None:
+            found = plan.survey(plan.order(steps), workers=plan.WORKERS)
+            ask({step.name: found[step.name] for step in steps}, inventory.list_machines(world.session, mesh.name))
         if birth.read(folder) is None:
             birth.write(folder, birth.of(aim, birth.new_id()))
         folder.write(SPEC, config.dump(mesh))
-        steps = catalog.steps(world)
+        folder.delete(DOWN_BEGUN)
+        erase_removed(folder.path.parent, dt.datetime.now(dt.UTC))
         with folder.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:
             journal.record(command="up", mesh=mesh.name, regions=[region.name for region in mesh.regions])
             with lease:
@@ -160,7 +174,7 @@ def run_up(
                 )
             held = {"held": str(lease.held_by_other)} if lease.held_by_other else {}
             journal.record(ended=round(time.monotonic() - started, 3), **held)
-    return UpResult(mesh, results, time.monotonic() - started, journal.path, lease.held_by_other)
+    return UpResult(mesh, aim, results, time.monotonic() - started, journal.path, lease.held_by_other)
 
 
 def _lease(world: World, *, lost: Callable[[], None]) -> leases.Lease:

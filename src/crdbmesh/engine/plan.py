@@ -56,12 +56,15 @@ def survey(plan: Plan, *, workers: int) -> dict[str, Gap | Result]:
         for name in sorted(step.after):
             before = found[name].result()
             if isinstance(before, Gap) or before.outcome is not Outcome.HELD:
-                return Gap(f"comes after {name}")
+                return Gap(f"comes after {name}", "after")
         with slots:
             try:
-                return step.check() or Result(step.name, Outcome.HELD)
+                gap = step.check()
             except CrdbmeshError as error:
                 return Result.of(step.name, error)
+        if gap is not None and gap.kind == "change" and step.restarts:
+            return Gap(f"{gap.summary}; may restart {step.restarts}")
+        return gap or Result(step.name, Outcome.HELD)
 
     # Threads take steps in the plan's order, so the first that waits always waits for one that runs.
     with ThreadPoolExecutor(THREADS, thread_name_prefix="survey") as pool:

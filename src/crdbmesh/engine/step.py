@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from crdbmesh.errors import CrdbmeshError
 from crdbmesh.redaction import hide_in
@@ -35,9 +35,14 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The difference between a step and the world, in one line: `peering eastus-westus is Initiated, not Connected`."""
+    """The difference between a step and the world, in one line: `peering eastus-westus is Initiated, not Connected`.
+
+    Attributes:
+        kind: `create` when nothing is there yet, `after` when the step cannot be checked before another holds.
+    """
 
     summary: str
+    kind: Literal["create", "change", "after"] = field(default="change", compare=False)
 
     def __post_init__(self) -> None:
         hide_in(self, "summary")
@@ -58,6 +63,8 @@ class Step(ABC):
     exclusive: frozenset[str] = frozenset()
     leased: ClassVar[bool] = True
     """True when only the run that holds the mesh's lease may apply it."""
+    restarts: ClassVar[str] = ""
+    """The things that applying it may restart where they are there already, for people; empty for none."""
 
     @abstractmethod
     def check(self) -> Gap | None:

@@ -6,6 +6,7 @@ A folder of a release that recorded nothing has no such file, until a command fi
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -36,6 +37,11 @@ class Aim(BaseModel):
         """Return it for people: `subscription Prod (1111-…)`, with the cloud unless it is Azure's public one."""
         name = f"{self.subscription_name} ({self.subscription_id})" if self.subscription_name else self.subscription_id
         return f"subscription {name}" + ("" if self.cloud == "AzureCloud" else f" of {self.cloud}")
+
+    def document(self) -> dict[str, Any]:
+        """Return it as `--output json` prints it with a command's result."""
+        subscription = {"id": self.subscription_id, "name": self.subscription_name or None}
+        return {"cloud": self.cloud, "tenant": self.tenant_id or None, "subscription": subscription}
 
 
 class Birth(Aim):

@@ -15,6 +15,10 @@ LOGIN_KEY = "login.key"
 CILIUM_CA = "ca/cilium.pem"
 COCKROACH_CA = "ca/cockroach.pem"
 TOKENS = "tokens/"
+DOWN_BEGUN = "down-begun"
+"""Marks a mesh of which a `down` found something to delete; the next `up` removes it."""
+MADE_WITH = (LOGIN_KEY, "ca", TOKENS, "host-keys")
+"""The files and folders of the secrets that something was made with."""
 CLUSTER_ID = "cluster-id"
 """The id of the CockroachDB cluster that was initialised; no secret, but it outlives the volumes."""
 

@@ -8,6 +8,12 @@ import secrets
 from pathlib import Path
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, private from the start: others could else replace them."""
+    for level in (*reversed(folder.parents), folder):
+        level.mkdir(mode=0o700, exist_ok=True)
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file of mode 0600: readers see all of the old text or of the new, also after a power failure.
 

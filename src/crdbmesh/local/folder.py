@@ -11,19 +11,24 @@ import contextlib
 import datetime as dt
 import json
 import os
+import re
 import shutil
-import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
 from crdbmesh import redaction
-from crdbmesh.errors import ConfigError, HeldError
-from crdbmesh.local import contents, files
+from crdbmesh.errors import ConfigError, HeldError, UnsafeError
+from crdbmesh.local import contents, files, guard
 
 SPEC = "mesh.yaml"
 JOURNALS = "journals"
+REMOVED = "removed"
+"""The folder, among those of the meshes, of the folders of meshes that were taken down."""
+KEPT = dt.timedelta(days=30)
+_MOVED_AT = "%Y%m%dT%H%M%S"
+_MOVED = re.compile(r"(?P<mesh>[a-z][-a-z0-9]*)-(?P<moved>\d{8}T\d{6})(-\d+)?")
 _LOCK = "lock"
 _HOLDER = "lock-holder"
 """Says who holds the lock. A file of its own, because on Windows nobody else can read the lock while it is held."""
@@ -45,6 +50,18 @@ def list_meshes(root: Path) -> list[str]:
     return sorted(entry.parent.name for entry in root.glob(f"*/{SPEC}"))
 
 
+def erase_removed(root: Path, now: dt.datetime, *, mesh: str | None = None) -> None:
+    """Erase the folders that `put_aside` moved `KEPT` ago or earlier, and all of `mesh` at once."""
+    removed = root / REMOVED
+    if any(guard.problems_within(removed)):
+        return
+    for entry in removed.glob("*"):
+        if found := _MOVED.fullmatch(entry.name):
+            moved = dt.datetime.strptime(found["moved"], _MOVED_AT).replace(tzinfo=dt.UTC)
+            if found["mesh"] == mesh or now - moved >= KEPT:
+                shutil.rmtree(entry)
+
+
 class LocalFolder:
     """The local folder of one mesh; the first write creates it."""
 
@@ -60,20 +77,18 @@ class LocalFolder:
         """Return a file's text, or None when there is no such file.
 
         Raises:
-            ConfigError: other users can read it, or it cannot be read.
+            UnsafeError: others could read it or have planted it.
+            ConfigError: it cannot be read.
         """
         path = self.path / name
         try:
-            mode = path.stat().st_mode
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
+            text = guard.read_text(path, private=True)
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise _error(path, f"cannot be read ({error.strerror})", "make it readable by you") from error
         except UnicodeDecodeError:
             raise _error(path, "is not text", "restore it from a backup") from None
-        if stat.S_IMODE(mode) & 0o077:
-            raise _error(path, f"can be read by others (mode {stat.S_IMODE(mode):o})", f"run chmod 600 {path}")
         _learn(name, text)
         return text
 
@@ -97,15 +112,30 @@ class LocalFolder:
         """Remove a file; do nothing when there is no such file."""
         (self.path / name).unlink(missing_ok=True)
 
+    def require_safe(self) -> None:
+        """Refuse a folder in which others could plant or change something.
+
+        Raises:
+            UnsafeError: with everything that is wrong.
+        """
+        if found := [*guard.problems_above(self.path.parent), *guard.problems_within(self.path)]:
+            raise UnsafeError(found)
+
+    def holds_secrets(self) -> bool:
+        """Return True when something of a mesh was made with what is in the folder."""
+        return any((self.path / name).exists() for name in contents.MADE_WITH)
+
     @contextlib.contextmanager
     def locked(self, holder: str) -> Iterator[None]:
         """Hold the folder, so that one run at a time on this machine uses it; remove it when it ends up empty.
 
         Raises:
             HeldError: another process holds it.
+            UnsafeError: others could plant or change something in it.
         """
         import filelock
 
+        self.require_safe()
         self._make(self.path)
         lock = filelock.FileLock(self.path / _LOCK, timeout=0, mode=0o600)
         try:
@@ -132,11 +162,26 @@ class LocalFolder:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.path)
 
+    def put_aside(self, now: dt.datetime) -> Path:
+        """Move the whole folder to the removed ones, and return its new place; call it while the folder is held."""
+        removed = self.path.parent / REMOVED
+        files.make_folder(removed)
+        number = 1
+        while True:
+            target = removed / f"{self.path.name}-{now:{_MOVED_AT}}{'' if number == 1 else f'-{number}'}"
+            try:
+                # A folder may take the place of an empty one.
+                target.mkdir(mode=0o700)
+            except FileExistsError:
+                number += 1
+            else:
+                return self.path.replace(target)
+
     def journal(self, command: str, now: dt.datetime) -> Journal:
         """Start the journal of a run."""
         self._make(self.path / JOURNALS)
         path = self.path / JOURNALS / f"{now:%Y%m%dT%H%M%S.%f}-{command}.jsonl"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         return Journal(path, os.fdopen(descriptor, "a", encoding="utf-8"))
 
     def _read_holder(self) -> str:
@@ -147,11 +192,10 @@ class LocalFolder:
             return "another process on this machine"
 
     def _make(self, folder: Path) -> None:
-        # Folders that exist keep their mode, except for the mesh's own. New ones are private from the start, the
-        # folder of all meshes too: whoever may write there could put another folder in this one's place.
-        for level in (*reversed(folder.parents), folder):
-            level.mkdir(mode=0o700, exist_ok=True)
+        files.make_folder(folder)
         for level in (self.path, folder):
+            if level.is_symlink():
+                raise UnsafeError(list(guard.problems_within(level)))
             level.chmod(0o700)
 
 

@@ -12,7 +12,7 @@ import copy
 import datetime as dt
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -20,9 +20,12 @@ from urllib.parse import urlsplit, urlunsplit
 import yaml
 
 from crdbmesh.errors import ConfigError
-from crdbmesh.local import files
+from crdbmesh.local import files, guard
 
 Config = dict[str, Any]
+
+Points = tuple[str, str]
+"""A cluster's server and its CA, which tell one cluster from another."""
 
 _LISTS = {"clusters": "cluster", "contexts": "context", "users": "user"}
 
@@ -129,19 +132,44 @@ def merge(into: Mapping[str, Any], add: Iterable[Mapping[str, Any]], *, switch: 
     return merged
 
 
-def remove(config: Mapping[str, Any], contexts: Iterable[str]) -> Config:
-    """Return `config` without these contexts, and without their clusters and users, unless others use them."""
-    unwanted = set(contexts)
+def points_at(config: Mapping[str, Any], context: str = "") -> Points | None:
+    """Return the server and the CA of a context's cluster, by default the current one's; None for neither."""
+    name = _find(config, "contexts", context or config.get("current-context") or "").get("cluster", "")
+    return _points(_find(config, "clusters", name))
+
+
+def choose_name(into: Mapping[str, Any], add: Mapping[str, Any], candidates: Sequence[str]) -> str:
+    """Return the first of some names under which a kubeconfig can be merged: its own entry's, or one that is free.
+
+    Raises:
+        ConfigError: all of them are taken by entries that point at another server, or trust another CA.
+    """
+    ours = points_at(add)
+    taken = {name: [*_pointing(into, name)] for name in candidates}
+    for name, pointing in taken.items():
+        if pointing and all(one == ours for one in pointing):
+            return name
+    if free := [name for name, pointing in taken.items() if not pointing]:
+        return free[0]
+    server = next((one[0] for one in taken[candidates[-1]] if one), "nothing that is known")
+    raise _wrong_context(candidates[-1], server)
+
+
+def remove(config: Mapping[str, Any], clusters: Collection[Points]) -> tuple[Config, tuple[str, ...]]:
+    """Return `config` without what points at these clusters, and the names of the contexts that are gone.
+
+    A user goes when it is called as a cluster that goes and no context that stays uses it.
+    """
     kept: Config = copy.deepcopy(dict(config))
-    kept["contexts"] = [entry for entry in kept.get("contexts") or [] if entry["name"] not in unwanted]
-    for field, inner in {"clusters": "cluster", "users": "user"}.items():
-        used = {(entry.get("context") or {}).get(inner) for entry in kept["contexts"]}
-        kept[field] = [
-            entry for entry in kept.get(field) or [] if entry["name"] not in unwanted or entry["name"] in used
-        ]
+    gone = {entry["name"] for entry in kept.get("clusters") or [] if _points(entry.get("cluster")) in clusters}
+    contexts = {one["name"]: one.get("context") or {} for one in kept.get("contexts") or []}
+    unwanted = tuple(name for name, context in contexts.items() if context.get("cluster") in gone)
+    users = gone - {context.get("user") for name, context in contexts.items() if name not in unwanted}
+    for field, names in {"contexts": unwanted, "clusters": gone, "users": users}.items():
+        kept[field] = [entry for entry in kept.get(field) or [] if entry["name"] not in names]
     if kept.get("current-context") in unwanted:
         kept["current-context"] = ""
-    return kept
+    return kept, unwanted
 
 
 def user_path(environ: Mapping[str, str], home: Path) -> Path:
@@ -152,24 +180,11 @@ def user_path(environ: Mapping[str, str], home: Path) -> Path:
     return next((path for path in listed if path.exists()), listed[-1])
 
 
-def write_merged(path: Path, add: Iterable[Mapping[str, Any]], *, switch: str | None, now: dt.datetime) -> Path | None:
-    """Merge kubeconfigs into the user's file, as `merge` and `change_file` do."""
-    added = list(add)
-    return change_file(path, lambda config: merge(config, added, switch=switch), now=now)
-
-
-def write_removed(path: Path, contexts: Iterable[str], *, now: dt.datetime) -> Path | None:
-    """Remove contexts from the user's file, as `remove` and `change_file` do."""
-    names = list(contexts)
-    if not path.exists():
-        return None
-    return change_file(path, lambda config: remove(config, names), now=now)
-
-
 def change_file(path: Path, change: Callable[[Config], Config], *, now: dt.datetime) -> Path | None:
     """Change a kubeconfig file completely or not at all; it and its backup end up readable by their owner only.
 
-    A file that holds what it should is not touched. A symbolic link stays one: what it points to changes.
+    A file that holds what it should is not touched. A symbolic link stays one: what it points to changes, if that is a
+    regular file of the user's own.
 
     Args:
         path: of the file, which may be absent.
@@ -184,7 +199,9 @@ def change_file(path: Path, change: Callable[[Config], Config], *, now: dt.datet
     """
     real = path.resolve()
     try:
-        _make_folder(real.parent)
+        if real.exists() and (reason := guard.why_not_own(real.stat())) is not None:
+            raise _wrong(str(path), reason, "name a regular file of your own in KUBECONFIG")
+        files.make_folder(real.parent)
         with _locked(real):
             old = _read(real)
             new = change(copy.deepcopy(old) if old is not None else empty())
@@ -205,12 +222,6 @@ def _read(path: Path) -> Config | None:
     except UnicodeDecodeError:
         raise _wrong(str(path), "is not UTF-8 text") from None
     return parse(text, source=str(path))
-
-
-def _make_folder(folder: Path) -> None:
-    missing = [level for level in (folder, *folder.parents) if not level.exists()]
-    for level in reversed(missing):
-        level.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextlib.contextmanager
@@ -244,6 +255,28 @@ def _back_up(path: Path, now: dt.datetime) -> Path:
     raise _wrong(str(path), "has a hundred backups of this second", "wait a second")
 
 
+def _points(cluster: Mapping[str, Any] | None) -> Points | None:
+    if not cluster:
+        return None
+    return str(cluster.get("server")), str(cluster.get("certificate-authority-data"))
+
+
+def _pointing(config: Mapping[str, Any], name: str) -> Iterator[Points | None]:
+    """Yield what each entry of a name points at; a user by itself points at nothing that is known."""
+    found = {field: _find(config, field, name) for field in _LISTS}
+    if found["clusters"]:
+        yield _points(found["clusters"])
+    if found["contexts"]:
+        yield points_at(config, name)
+    elif found["users"] and not found["clusters"]:
+        yield None
+
+
+def _find(config: Mapping[str, Any], field: str, name: str) -> dict[str, Any]:
+    found = [entry for entry in config.get(field) or [] if entry["name"] == name]
+    return dict(found[0].get(_LISTS[field]) or {}) if found else {}
+
+
 def _entry(config: Mapping[str, Any], field: str, name: str) -> dict[str, Any]:
     for entry in config.get(field) or []:
         if entry["name"] == name:
@@ -259,6 +292,11 @@ def _moved(url: str, server: str) -> str:
         raise _wrong("kubeconfig", f"has a cluster whose server is no URL: {url!r}")
     host = f"[{server.strip('[]')}]" if ":" in server else server
     return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
+
+
+def _wrong_context(name: str, server: str) -> ConfigError:
+    reason = f"points at another cluster ({server}) in your kubeconfig"
+    return ConfigError.of("context", name, reason, "pass --replace to replace it, or rename it")
 
 
 def _wrong(source: str, reason: str, remedy: str = "give a kubeconfig file as kubectl reads it") -> ConfigError:

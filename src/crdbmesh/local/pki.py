@@ -30,7 +30,6 @@ _BACKDATED = dt.timedelta(hours=24)
 
 KeyKind = Literal["rsa2048", "ec256"]
 _PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +177,12 @@ def is_issued_by(cert_pem: str, ca_pem: str) -> bool:
 
 
 def covers(cert_pem: str, hosts: Iterable[str]) -> list[str]:
-    """Return those of `hosts` (names, addresses, `*.` names) for which a certificate is not valid, in order."""
-    dns, addresses = _subject_alternatives(_read(cert_pem))
-    return [host for host in hosts if not _covered(host, dns, addresses)]
+    """Return those of `hosts` (names, addresses, `*.` names) that a certificate does not have, in order."""
+    try:
+        found = _read(cert_pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return list(hosts)
+    return [host for host in hosts if _general_name(host) not in found]
 
 
 def expires(cert_pem: str) -> dt.datetime:
@@ -225,14 +227,10 @@ def _builder(subject: x509.Name, private: _PrivateKey, now: dt.datetime) -> x509
         x509.CertificateBuilder()
         .subject_name(subject)
         .public_key(public)
-        .serial_number(_serial())
+        .serial_number(secrets.randbits(128) or 1)
         .not_valid_before(now - _BACKDATED)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
     )
-
-
-def _serial() -> int:
-    return secrets.randbits(128) or 1
 
 
 def _make_key(kind: KeyKind) -> _PrivateKey:
@@ -261,15 +259,10 @@ def _usage(*, content_commitment: bool, key_encipherment: bool, key_cert_sign: b
 
 
 def _general_name(host: str) -> x509.GeneralName:
-    address = _address(host)
-    return x509.DNSName(host) if address is None else x509.IPAddress(address)
-
-
-def _address(host: str) -> _Address | None:
     try:
-        return ipaddress.ip_address(host)
+        return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return None
+        return x509.DNSName(host)
 
 
 def _pair(certificate: x509.Certificate, private: _PrivateKey) -> KeyPair:
@@ -282,29 +275,6 @@ def _pair(certificate: x509.Certificate, private: _PrivateKey) -> KeyPair:
 
 def _read(cert_pem: str) -> x509.Certificate:
     return x509.load_pem_x509_certificate(cert_pem.encode())
-
-
-def _subject_alternatives(certificate: x509.Certificate) -> tuple[set[str], set[_Address]]:
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return set(), set()
-    dns = {name.lower() for name in found.get_values_for_type(x509.DNSName)}
-    addresses = {
-        address
-        for address in found.get_values_for_type(x509.IPAddress)
-        if isinstance(address, ipaddress.IPv4Address | ipaddress.IPv6Address)
-    }
-    return dns, addresses
-
-
-def _covered(host: str, dns: set[str], addresses: set[_Address]) -> bool:
-    address = _address(host)
-    if address is not None:
-        return address in addresses
-    name = host.lower().rstrip(".")
-    _, dot, parent = name.partition(".")
-    return name in dns or (bool(dot) and f"*.{parent}" in dns)
 
 
 def _make_ssh_key(comment: str) -> SSHKey:

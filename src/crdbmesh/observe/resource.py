@@ -54,7 +54,7 @@ class Observed:
         """
         if self.refusal is not None:
             raise self.refusal
-        return None if self.missing is None else Gap(self.missing)
+        return None if self.missing is None else Gap(self.missing, "create" if self.found is None else "change")
 
     def with_missing(self, missing: str | None) -> Observed:
         """Return this, with `missing` wrong if nothing else is."""

@@ -91,7 +91,8 @@ class ObjectsStep(RegionStep):
         kube = self.kube
         for wanted in self.objects():
             if differences := kube.covers(wanted):
-                return Gap(f"{wanted['kind']} {wanted['metadata']['name']}: {'; '.join(differences[:3])}")
+                summary = f"{wanted['kind']} {wanted['metadata']['name']}: {'; '.join(differences[:3])}"
+                return Gap(summary, "create" if summary.endswith(" is absent") else "change")
         missing = self.missing()
         return Gap(missing) if missing else None
 

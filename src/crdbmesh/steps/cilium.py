@@ -32,6 +32,8 @@ _FIXED = {"cluster id": "cluster-id", "cluster name": "cluster-name", "pod range
 class Cilium(ObjectsStep):
     """The chart is installed with our values, and what it brings is there."""
 
+    restarts = "the region's Cilium agents"
+
     def objects(self) -> list[Object]:
         """Return the Secret with the CA, then the HelmChart that reads it."""
         ca = self.world.cilium_ca()

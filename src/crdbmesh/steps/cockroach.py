@@ -113,6 +113,8 @@ class Services(ObjectsStep):
 class Pods(ObjectsStep):
     """The StatefulSet is as the spec says and its pods run (they are ready only once the cluster is initialised)."""
 
+    restarts = "the region's database pods, one at a time"
+
     def objects(self) -> list[Object]:
         """Return the StatefulSet."""
         found = self.kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)

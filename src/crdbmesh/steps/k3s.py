@@ -35,12 +35,14 @@ _SERVERS_OWN = ("cluster-cidr", "service-cidr", "flannel-backend", "tls-san")
 class Member(MachineStep):
     """The machine is a member of its region's cluster: configured, running, and for a server an etcd voter."""
 
+    restarts = "k3s on the machine"
+
     def check(self) -> Gap | None:
         """Compare the configuration, the service and the node with what they should be."""
         host = self.world.host(self.machine)
         have = host.read_file(hosts.K3S_CONFIG)
         if have is None:
-            return Gap(f"{self.machine.node}: k3s is not configured")
+            return Gap(f"{self.machine.node}: k3s is not configured", "create")
         wanted, settings = self._config(self.region.servers[0]), _parsed(have)
         self._refuse_fixed(settings, wanted)
         if _lasting(settings) != _lasting(wanted):
@@ -186,7 +188,7 @@ class Kubeconfig(RegionStep):
         """Ask the API with the kubeconfig that is kept."""
         text = self.world.folder.read(contents.kubeconfig(self.region.name))
         if text is None:
-            return Gap(f"{self.region.name}: no kubeconfig yet")
+            return Gap(f"{self.region.name}: no kubeconfig yet", "create")
         server = kubeconfig.current(kubeconfig.parse(text))["cluster"].get("server")
         if server != self._server():
             return Gap(f"{self.region.name}: the kubeconfig names {server}, which is not {self._server()}")

@@ -47,6 +47,7 @@ class VirtualMachine(MachineStep, ResourceStep):
     """A machine's VM, running."""
 
     kind = kinds.VM
+    restarts = "the machine, if it is stopped or its size changes"
 
     def observe(self) -> Observed:
         """Judge the VM as it is; one that was made with another login key than ours is of no use."""

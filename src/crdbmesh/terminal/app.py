@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
@@ -29,7 +29,12 @@ from crdbmesh.terminal.options import (
     Regions,
     Rules,
     Yes,
+    YesDown,
 )
+
+if TYPE_CHECKING:
+    from crdbmesh.engine.step import Gap, Result
+    from crdbmesh.local.birth import Aim
 
 _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluster Mesh, CockroachDB.
 
@@ -106,28 +111,42 @@ def up(
     """
     from crdbmesh.commands import specs
     from crdbmesh.commands import up as command
+    from crdbmesh.steps import catalog
     from crdbmesh.terminal import console, doctor_view, progress
 
     with exits.mapped(output) as signals:
-        given = specs.Given(regions, name, config_file, inputs.several(allow_from), machines_per_region, machine_size)
+        given = specs.Given(
+            inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
+        )
         cloud = inputs.cloud()
         mesh = specs.choose(given, cloud, inputs.root())
         asks = inputs.must_ask(yes=yes, output=output, remedy="pass --yes to skip the question")
         mesh = command.with_caller(mesh, cloud)
         screen = console.make(stderr=True)
-        console.show_intent(screen, mesh)
-        if asks and not typer.confirm("Create or update this mesh?", err=True):
-            raise typer.Exit(exits.FAILED)
-        console.say(screen, "Checking subscription, regions, sizes and quota …")
+
+        def told(aim: Aim) -> None:
+            console.show_aim(screen, aim)
+            console.show_intent(screen, mesh)
+            console.say(screen, "Checking subscription, regions, sizes and quota …")
+
+        def ask(found: Mapping[str, Gap | Result], there: frozenset[tuple[str, int]]) -> None:
+            console.show_plan(screen, mesh, found, catalog.place, [])
+            console.show_cost(screen, mesh, there)
+            with signals.asking():
+                if asks and not typer.confirm("Create or update this mesh?", err=True):
+                    raise typer.Exit(exits.FAILED)
+
         with signals.finishing("`crdbmesh up` will resume from there.") as stop:
             ended = command.run_up(
                 mesh,
                 cloud,
                 inputs.folder(mesh.name),
                 watch=progress.watch(screen),
+                told=told,
+                ask=ask,
                 warn=doctor_view.warn(screen),
                 keeps_rules=rules,
-                ask=partial(inputs.keeps_rules, screen) if asks else command.refuse_wider,
+                decide=partial(inputs.keeps_rules, screen) if asks else command.refuse_wider,
                 stop=stop,
             )
         console.show_results(
@@ -164,13 +183,20 @@ def plan(
     from crdbmesh.terminal import console, doctor_view
 
     with exits.mapped(output, refused="`up` would stop here:") as signals, signals.leaving():
-        given = specs.Given(regions, name, config_file, inputs.several(allow_from), machines_per_region, machine_size)
+        given = specs.Given(
+            inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
+        )
         cloud = inputs.cloud()
         mesh = up.with_caller(specs.choose(given, cloud, inputs.root()), cloud)
         screen = console.make(stderr=True)
-        console.show_intent(screen, mesh)
-        console.say(screen, "Reading the current state …")
-        found = command.run_plan(mesh, cloud, inputs.folder(mesh.name), warn=doctor_view.warn(screen))
+
+        def told(aim: Aim) -> None:
+            console.show_aim(screen, aim)
+            console.show_intent(screen, mesh)
+            console.say(screen, "Reading the current state …")
+
+        folder, warn = inputs.folder(mesh.name), doctor_view.warn(screen)
+        found = command.run_plan(mesh, cloud, folder, told=told, warn=warn)
         if output == "json":
             exits.print_json(found.document())
         else:
@@ -197,7 +223,9 @@ def doctor(
     from crdbmesh.terminal import console, doctor_view
 
     with exits.mapped(output) as signals, signals.leaving():
-        given = specs.Given(regions, name, config_file, inputs.several(allow_from), machines_per_region, machine_size)
+        given = specs.Given(
+            inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
+        )
         cloud = inputs.cloud()
         mesh = command.find_mesh(given, cloud, inputs.root())
         known = mesh.name if mesh else name or command.NAME
@@ -220,13 +248,19 @@ def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOpti
     with exits.mapped(output) as signals, signals.leaving():
         cloud = inputs.cloud()
         mesh, reconstructed = reconstruct.known(mesh_name or name, cloud, inputs.root())
-        folder = inputs.folder(mesh.name)
-        if reconstructed:
-            told = f"{folder.path} holds no spec of {mesh.name}; this one is reconstructed from its tags in Azure."
-            console.say(console.make(stderr=True), told)
-        health = command.run_status(mesh, cloud, folder)
+        folder, screen = inputs.folder(mesh.name), console.make(stderr=True)
+
+        aimed: list[Aim] = []
+
+        def told(aim: Aim) -> None:
+            aimed.append(aim)
+            console.show_aim(screen, aim)
+            if reconstructed:
+                console.say(screen, f"{folder.path} holds no spec of {mesh.name}; this one is reconstructed from tags.")
+
+        health = command.run_status(mesh, cloud, folder, told=told)
         if output == "json":
-            exits.print_json(command.document(health, reconstructed=reconstructed))
+            exits.print_json(command.document(health, aimed[0], reconstructed=reconstructed))
         else:
             console.show_status(console.make(stderr=False), health)
         raise typer.Exit(exits.DEGRADED if health.degraded else exits.DONE)
@@ -236,7 +270,7 @@ def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOpti
 def down(
     mesh_name: NameArgument = None,
     name: Name = None,
-    yes: Yes = False,
+    yes: YesDown = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", envvar="CRDBMESH_NO_WAIT", help="Return once Azure has accepted the deletions.")
     ] = False,
@@ -248,20 +282,28 @@ def down(
             help="Also remove the mesh's contexts from your kubeconfig.",
         ),
     ] = False,
+    purge: Annotated[
+        bool,
+        typer.Option(
+            "--purge",
+            envvar="CRDBMESH_DOWN_PURGE",
+            help="Erase its local folder at once, and those of it that were moved aside, instead of after 30 days.",
+        ),
+    ] = False,
     output: OutputOption = "text",
 ) -> None:
-    """Delete everything that carries the mesh's tag, and nothing else, and forget the mesh once it is gone."""
+    """Delete everything that carries the mesh's tag, and nothing else; its local folder is moved aside for 30 days."""
     from crdbmesh.commands import down as command
     from crdbmesh.commands import specs
     from crdbmesh.terminal import console, progress
 
     with exits.mapped(output) as signals:
         known = specs.name_of(mesh_name or name, inputs.root())
-        cloud, screen = inputs.cloud(), console.make(stderr=True)
+        cloud, screen, folder = inputs.cloud(), console.make(stderr=True), inputs.folder(known)
         with signals.leaving():
-            found = command.find(known, cloud)
+            found = command.find(known, cloud, folder, lambda aim: console.show_aim(screen, aim))
         console.show_belongings(screen, known, found.count, found.names(), found.kept)
-        if found.count and inputs.must_ask(yes=yes, output=output, remedy="pass --yes to delete it all"):
+        if (found.count or purge) and inputs.must_ask(yes=yes, output=output, remedy="pass --yes to delete it all"):
             inputs.confirm_name(known)
         with (
             signals.finishing("`crdbmesh down` will resume from there.") as stop,
@@ -270,20 +312,23 @@ def down(
             ended = command.run_down(
                 known,
                 cloud,
-                inputs.folder(known),
+                folder,
                 notify=notify,
                 wait=not no_wait,
+                purge=purge,
                 forget_in=os.environ if forget_kubeconfig else None,
                 stop=stop,
             )
         again = inputs.again("down", known)
+        if ended.done and ended.finished and ended.folder is not None:
+            console.show_folder(screen, known, ended.folder, moved=ended.folder != folder.path)
         if ended.results:
             console.show_results(screen, ended.results, seconds=ended.seconds, journal=None, again=again)
         for line in ended.left:
             console.say(screen, f"  still exists: {line}")
         if output == "json":
             exits.print_json(ended.document())
-        elif ended.done and ended.finished:
+        elif ended.done and ended.finished and ended.folder != folder.path:
             typer.echo(f"{known} is gone.")
         elif ended.done:
             typer.echo(f"{known} is being deleted. Run `{again}` again to make sure that nothing is left.")
@@ -307,17 +352,27 @@ def kubeconfig(
             help="With --merge: make this region's the current context.",
         ),
     ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            envvar="CRDBMESH_REPLACE",
+            help="With --merge: replace contexts of the same name that point at other clusters.",
+        ),
+    ] = False,
     output: OutputOption = "text",
 ) -> None:
     """Print a kubeconfig with a context per region, or merge these contexts into your own."""
+    from crdbmesh.commands import aim, specs
     from crdbmesh.commands import kubeconfig as command
-    from crdbmesh.commands import specs
 
     with exits.mapped(output):
-        if switch is not None and not merge:
-            raise ConfigError.of("--switch", switch, "works with --merge only", "add --merge")
+        for option, value in (("--switch", switch), ("--replace", replace)):
+            if value and not merge:
+                raise ConfigError.of(option, str(value), "works with --merge only", "add --merge")
         known = specs.name_of(mesh_name or name, inputs.root())
         mesh, folder = specs.kept(known, inputs.root()), inputs.folder(known)
+        aim.compare(inputs.cloud(), folder, known)
         if not merge:
             text = command.read(mesh, folder)
             if output == "json":
@@ -326,11 +381,13 @@ def kubeconfig(
             else:
                 typer.echo(text, nl=False)
             return
-        merged = command.merge(mesh, folder, os.environ, switch=switch)
+        merged = command.merge(mesh, folder, os.environ, switch=switch, replace=replace)
         if output == "json":
             exits.print_json(merged.document())
             return
         typer.echo(f"{', '.join(merged.contexts)} are in {merged.path}")
+        for name in merged.kept:
+            typer.echo(f"{name} points at another cluster and stays; --replace replaces it.", err=True)
         if merged.backup:
             typer.echo(f"Backup of the old file: {merged.backup}", err=True)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import TextIOWrapper
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.padding import Padding
@@ -14,13 +16,19 @@ from rich.table import Table
 from rich.text import Text
 
 from crdbmesh.engine.step import Gap, Outcome, Result
-from crdbmesh.errors import CrdbmeshError, ElsewhereError, Finding, PreflightError
+from crdbmesh.errors import CrdbmeshError, ElsewhereError, Finding, PreflightError, UnsafeError
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level
 from crdbmesh.spec.mesh import Mesh
 
+if TYPE_CHECKING:
+    from crdbmesh.local.birth import Aim
+
 _BLOCKED_SHOWN = 4
 _REFUSED = "`up` cannot start; nothing was created:"
-_ELSEWHERE = "This mesh is elsewhere; nothing was changed:"
+_TITLES: dict[type[CrdbmeshError], str] = {
+    ElsewhereError: "This mesh is elsewhere; nothing was changed:",
+    UnsafeError: "Others could change what crdbmesh reads; nothing was changed:",
+}
 _BELONGINGS_SHOWN = 40
 _UNCUT = 200
 """The width, in columns, of files and logs, whose lines are not broken."""
@@ -37,6 +45,7 @@ _LEVEL = {
     Level.ABSENT: ("–", "red"),
     Level.UNKNOWN: ("?", "yellow"),
 }
+_KIND = {"create": ("  + ", "green"), "change": ("  ~ ", "yellow"), "after": ("  · ", "dim")}
 _HEADING = {"clustermesh": "cluster\nmesh", "cockroachdb": "cockroach\ndb"}
 """Headings in two lines, so that every layer fits into 80 columns."""
 
@@ -80,6 +89,30 @@ def say(console: Console, text: str) -> None:
 def announce(console: Console, text: str) -> None:
     """Print the title of what comes next."""
     console.print(Text(text, style="bold"))
+
+
+def show_aim(console: Console, aim: Aim) -> None:
+    """Print what the command is aimed at."""
+    console.print(Text(str(aim)[:1].upper() + str(aim)[1:], style="bold"))
+
+
+def show_cost(console: Console, mesh: Mesh, there: Collection[tuple[str, int]]) -> None:
+    """Print what `up` is about to make that Azure charges for, besides the machines that are `there`."""
+    new = [machine.size for machine in mesh.all_machines() if (machine.region, machine.number) not in there]
+    if new:
+        sizes = ", ".join(f"{count} {size}" for size, count in Counter(new).items())
+        disk = f"{mesh.machines.disk_gib} GiB {mesh.machines.disk_type}"
+        each = f"by the hour for {_many(len(new), 'new machine')} ({sizes}), each with a disk ({disk}) and a public IP"
+        console.print(f"  Azure charges {each}, and for traffic between regions.", markup=False)
+
+
+def show_folder(console: Console, mesh: str, folder: Path, *, moved: bool) -> None:
+    """Print where the local folder of a mesh is after `down`."""
+    if moved:
+        text = f"Its local folder is now {folder}; an `up` or `down` after 30 days erases it, or `down {mesh} --purge`."
+    else:
+        text = f"Nothing of {mesh} was found, so its local folder with its keys stays: {folder}"
+    console.print(text, markup=False)
 
 
 def show_intent(console: Console, mesh: Mesh) -> None:
@@ -173,7 +206,7 @@ def show_plan(
         for step in steps:
             what, name = found[step], f"{_within(step, row):<{wide}}"
             if isinstance(what, Gap):
-                console.print(Text.assemble(("  + ", "green"), name, (f"  {what.summary}", "dim")))
+                console.print(Text.assemble(_KIND[what.kind], name, (f"  {what.summary}", "dim")))
                 continue
             first = said.setdefault(what.cause, step)
             detail = what.detail if first == step else f"as {first}"
@@ -228,10 +261,7 @@ def show_error(console: Console, error: CrdbmeshError, *, refused: str = _REFUSE
     """Print an error with its findings and remedies; `refused` is the title of those that would make `up` fail."""
     findings: list[Finding] = getattr(error, "findings", [])
     if findings:
-        titles: dict[type[CrdbmeshError], str] = {
-            PreflightError: refused,
-            ElsewhereError: "This mesh is elsewhere; nothing was changed:",
-        }
+        titles = {**_TITLES, PreflightError: refused}
         console.print(Text(titles.get(type(error), "Invalid input:"), style="bold red"))
         for finding in findings:
             console.print(Text.assemble(("  ✗ ", "red"), (finding.title, "bold")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from crdbmesh.commands.simulated import SimulatedAzure
 
+_FOLDER = ".demo"
+"""Below the folder of all meshes; no mesh can be called so."""
 _REGIONS = "eastus,westus,northeurope"
 
 
@@ -41,18 +44,18 @@ def demo(
     with exits.mapped(output) as signals, signals.finishing("The simulated Azure ends with it.") as stop:
         screen = console.make(stderr=True)
         console.announce(screen, "Starting a simulated Azure on this machine; nothing leaves it, nothing is charged.")
-        with simulated.serve(seed=seed) as azure:
+        with simulated.serve(seed=seed, folder=inputs.root() / _FOLDER) as azure:
             # This import takes a second, in which the simulator starts.
             from crdbmesh.commands import demo as command
             from crdbmesh.commands import specs
             from crdbmesh.terminal import progress
 
-            chosen = specs.listed(_REGIONS if regions is None else regions)
+            chosen = specs.listed(*(regions or [_REGIONS]))
             mesh = command.spec(chosen, 3 if machines_per_region is None else machines_per_region, name=name)
             tell, watch = functools.partial(_tell, screen), progress.watch(screen)
             if keep:
                 ready = functools.partial(_show_ready, screen, mesh.name, azure, output)
-                command.keep(mesh, azure, tell=tell, watch=watch, ready=ready, stop=stop, root=inputs.root())
+                command.keep(mesh, azure, tell=tell, watch=watch, ready=ready, stop=stop)
                 return
             show = functools.partial(console.show_status, screen)
             result = command.run_demo(mesh, azure, tell=tell, watch=watch, show=show, stop=stop)
@@ -72,11 +75,11 @@ def _tell(screen: Console, text: str) -> None:
 def _show_ready(screen: Console, mesh: str, azure: SimulatedAzure, output: Output) -> None:
     from crdbmesh.terminal import console
 
+    variables = {"CRDBMESH_CLOUD": str(azure.cloud_file), "CRDBMESH_HOME": str(azure.home)}
     if output == "json":
-        variables = {"CRDBMESH_CLOUD": str(azure.cloud_file)}
         exits.print_json({"command": "demo", "simulated": True, "mesh": mesh, "environment": variables})
     else:
         console.announce(screen, "The simulated Azure runs until Ctrl-C. To use it in another terminal:")
-        typer.echo(f"export CRDBMESH_CLOUD={azure.cloud_file}")
+        typer.echo(f"export {' '.join(f'{name}={shlex.quote(value)}' for name, value in variables.items())}")
         console.say(screen, f"Then, for example: crdbmesh status {mesh}")
     sys.stdout.flush()

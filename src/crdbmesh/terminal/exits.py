@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import typer
 
 from crdbmesh import redaction
-from crdbmesh.errors import ConfigError, CrdbmeshError, ElsewhereError, HeldError, PreflightError
+from crdbmesh.errors import ConfigError, CrdbmeshError, HeldError, PreflightError
 from crdbmesh.terminal import interrupts
 from crdbmesh.terminal.interrupts import Interrupts
 from crdbmesh.terminal.options import Output
@@ -73,7 +73,7 @@ def print_usage_error(message: str, arguments: Sequence[str]) -> None:
 def _code(error: CrdbmeshError) -> int:
     if isinstance(error, ConfigError):
         return USAGE
-    if isinstance(error, PreflightError | ElsewhereError | HeldError):
+    if isinstance(error, PreflightError | HeldError):
         return PREFLIGHT
     return FAILED
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM.
+"""Ctrl-C, SIGTERM, and SIGHUP, which the end of a terminal sends.
 
 The effect of the first interrupt depends on the work in progress. By default it raises KeyboardInterrupt. While a
 command only reads, it ends the process at once: nothing is lost, and threads that wait for the network would delay it.
@@ -16,11 +16,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
+from pathlib import Path
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HEARD_S = 1.0
 """The time in seconds after which the main thread is taken to be waiting for a lock."""
 
@@ -66,6 +67,12 @@ class Interrupts:
         with self._as(_First.FINISH):
             yield self.stop
 
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Let the first interrupt raise KeyboardInterrupt again, while the user is asked before anything is written."""
+        with self._as(_First.RAISE):
+            yield
+
     def arrived(self) -> None:
         """Handle an interrupt in the watching thread, unless the main thread will."""
         again, self._arrived = self._arrived, True
@@ -108,10 +115,14 @@ def handled(leave: Callable[[], None]) -> Iterator[Interrupts]:
         return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    watcher = threading.Thread(target=_watch, args=(reader, interrupts.arrived), name="interrupts", daemon=True)
+    terminals = [descriptor for descriptor in range(3) if os.isatty(descriptor)]
+    watching = (reader, interrupts.arrived, terminals)
+    watcher = threading.Thread(target=_watch, args=watching, name="interrupts", daemon=True)
     watcher.start()
     fd_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    handlers_before = {number: signal.signal(number, interrupts.in_main_thread) for number in _SIGNALS}
+    # What nohup lets us ignore stays ignored.
+    taken = [one for one in _SIGNALS if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
+    handlers_before = {number: signal.signal(number, interrupts.in_main_thread) for number in taken}
     try:
         yield interrupts
     finally:
@@ -123,8 +134,13 @@ def handled(leave: Callable[[], None]) -> Iterator[Interrupts]:
         os.close(reader)
 
 
-def _watch(reader: int, arrived: Callable[[], None]) -> None:
+def _watch(reader: int, arrived: Callable[[], None], terminals: Iterable[int]) -> None:
     """Read the number of each signal, which Python writes at once, whatever the main thread does."""
     while came := os.read(reader, 1):
+        if came[0] == signal.SIGHUP:
+            # The terminal is gone: what is still written to it goes nowhere, instead of failing.
+            with Path(os.devnull).open("r+b", buffering=0) as nowhere:
+                for descriptor in terminals:
+                    os.dup2(nowhere.fileno(), descriptor)
         if came[0] in _SIGNALS:
             arrived()

@@ -21,8 +21,10 @@ NewName = Annotated[
     str | None, typer.Option("--name", metavar="NAME", envvar="CRDBMESH_NAME", help="The mesh's name [crdbmesh].")
 ]
 Regions = Annotated[
-    str | None,
-    typer.Option("--regions", metavar="A,B,C", envvar="CRDBMESH_REGIONS", help="Azure regions, comma-separated."),
+    list[str] | None,
+    typer.Option(
+        "--regions", metavar="A,B,C", envvar="CRDBMESH_REGIONS", help="Azure regions, comma-separated; repeatable."
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -48,6 +50,7 @@ MachineSize = Annotated[
     typer.Option("--machine-size", metavar="SIZE", envvar="CRDBMESH_MACHINE_SIZE", help="VM size [Standard_D4s_v5]."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", envvar="CRDBMESH_YES", help="Do not ask.")]
+YesDown = Annotated[bool, typer.Option("--yes", "-y", envvar="CRDBMESH_DOWN_YES", help="Do not ask.")]
 Rules = Annotated[
     bool | None,
     typer.Option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from crdbmesh.clients import caller, cloud, cloud_file, environment
-from crdbmesh.errors import CloudError, ConfigError
+from crdbmesh.errors import CloudError, ConfigError, UnsafeError
 
 TOKEN = "a-secret-that-nobody-may-see"
 
@@ -168,6 +170,47 @@ def test_a_file_that_is_no_mapping_or_cannot_be_parsed_is_refused_without_quotin
 def test_the_token_is_in_no_representation(tmp_path: Path) -> None:
     found = environment.find_cloud(write(tmp_path, arm_url="https://arm.example.org", token=TOKEN))
     assert TOKEN not in f"{found!r} {found.credential!r} {found.credential.get_token!r}"
+
+
+@pytest.mark.parametrize(
+    "arm_url",
+    ["https://management.azure.com.evil.example", "https://arm.example.org", "https://management.azure.com:444"],
+)
+def test_the_operators_login_is_for_azures_own_hosts_only(tmp_path: Path, arm_url: str) -> None:
+    reasons = wrong(write(tmp_path, arm_url=arm_url))
+    assert "your own login is for Azure's own hosts" in reasons["token"]
+
+
+@pytest.mark.parametrize("arm_url", ["https://management.azure.com/", "https://management.chinacloudapi.cn"])
+def test_for_azures_own_hosts_a_cloud_file_needs_no_token(tmp_path: Path, arm_url: str) -> None:
+    found = environment.find_cloud(write(tmp_path, arm_url=arm_url))
+    assert isinstance(found.credential, cloud.LazyCredential)
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o602])
+@pytest.mark.parametrize("name", ["cloud.json", "ca.pem"])
+def test_a_file_that_others_can_write_to_is_refused(tmp_path: Path, mode: int, name: str) -> None:
+    (tmp_path / "ca.pem").write_text(trustme.CA().cert_pem.bytes().decode())
+    environ = write(tmp_path, arm_url="https://arm.example.org", token=TOKEN, ca_file="ca.pem")
+    environment.find_cloud(environ)
+    (tmp_path / name).chmod(mode)
+    with pytest.raises(ConfigError if name == "ca.pem" else UnsafeError, match="can be changed by others"):
+        environment.find_cloud(environ)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_cloud_file_of_another_user_is_refused_and_one_that_they_could_replace(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    environ = write(folder, arm_url="https://arm.example.org", token=TOKEN)
+    folder.chmod(0o777)
+    with pytest.raises(UnsafeError, match="others can write to it"):
+        environment.find_cloud(environ)
+    folder.chmod(0o1777)
+    environment.find_cloud(environ)
+    os.chown(folder / "cloud.json", 12345, 12345)
+    with pytest.raises(UnsafeError, match="belongs to another user"):
+        environment.find_cloud(environ)
 
 
 def test_a_credential_is_made_once_and_only_when_needed() -> None:

@@ -23,7 +23,7 @@ from azure.mgmt.core import ARMPipelineClient
 from crdbmesh.clients.azure import pipeline
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud, GivenToken
-from crdbmesh.errors import StoppedError, WaitError
+from crdbmesh.errors import CloudError, StoppedError, WaitError
 
 OFFLINE = Cloud(
     name="offline",
@@ -173,3 +173,9 @@ def test_proxies_are_looked_for_only_beyond_this_computer(arm_url: str, asks: bo
     connections = pipeline.Connections(cloud, threading.Event())
     assert connections.transport().session.trust_env is asks
     connections.close()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example"])
+def test_the_token_goes_to_no_other_host_that_an_answer_leads_to(host: str) -> None:
+    with Session(OFFLINE) as session, pytest.raises(CloudError, match=f"leads to {host}"):
+        session.list_all("GET things", lambda: session._pages(f"https://{host}/next"))

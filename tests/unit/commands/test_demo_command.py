@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from crdbmesh.commands import demo, simulated
 from crdbmesh.engine.step import Notify, Outcome
 from crdbmesh.errors import ConfigError
+from crdbmesh.local.contents import LOGIN_KEY
 from crdbmesh.local.folder import SPEC, LocalFolder
 
 
@@ -25,8 +27,10 @@ def silent(_steps: Sequence[str]) -> Iterator[Notify]:
     yield lambda _event: None
 
 
-def keep(root: Path, *, stop: threading.Event) -> None:
-    with simulated.serve() as azure:
+def keep(folder: Path, *, stop: threading.Event) -> None:
+    with simulated.serve(folder=folder) as azure:
+        assert azure.cloud_file.is_relative_to(folder)
+        assert azure.home.is_relative_to(folder)
         demo.keep(
             demo.spec(["eastus"], 1, name="kept"),
             azure,
@@ -34,7 +38,6 @@ def keep(root: Path, *, stop: threading.Event) -> None:
             watch=silent,
             ready=lambda: None,
             stop=stop,
-            root=root,
         )
 
 
@@ -108,23 +111,50 @@ def test_anything_that_should_be_nothing_makes_it_unclean(field: str) -> None:
     assert not demo.DemoResult({}, **counts, seconds=1).clean
 
 
-def test_a_mesh_of_that_name_is_not_overwritten(tmp_path: Path) -> None:
-    folder = LocalFolder(tmp_path / "kept")
-    folder.write(SPEC, "regions: [eastus]\n")
-    with pytest.raises(simulated.DemoError, match="is known already"):
-        keep(tmp_path, stop=threading.Event())
-    assert folder.exists()
-
-
-def test_what_a_killed_demo_left_is_cleared_and_an_interrupted_one_leaves_nothing(tmp_path: Path) -> None:
-    folder = LocalFolder(tmp_path / "kept")
-    folder.write(SPEC, "regions: [eastus]\n")
-    folder.write("simulated-world", str(tmp_path / "gone" / "cloud.json"))
+def test_a_demo_leaves_nothing_below_its_root(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(KeyboardInterrupt):
-        keep(tmp_path, stop=stop)
-    assert not folder.path.exists()
+        keep(tmp_path / ".demo", stop=stop)
+    assert list((tmp_path / ".demo").iterdir()) == []
+
+
+def test_a_demo_whose_terminal_is_closed_leaves_the_keys_of_other_meshes_and_nothing_of_its_own(tmp_path: Path) -> None:
+    """The terminal's end is a hang-up: SIGHUP, and errors at every later write to it."""
+    other = LocalFolder(tmp_path / "demo")
+    other.write(SPEC, "regions: [eastus]\n")
+    other.write(LOGIN_KEY, "a key")
+    other.write("simulated-world", str(tmp_path / "gone" / "cloud.json"))
+    terminal, theirs = os.openpty()
+    command = [sys.executable, "-m", "crdbmesh", "demo", "--keep", "--regions", "eastus", "--machines-per-region", "1"]
+    with subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "CRDBMESH_HOME": str(tmp_path)},
+        start_new_session=True,
+        preexec_fn=take_terminal,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"Then, for example" not in shown:
+            shown += os.read(terminal, 4096)
+        os.close(terminal)
+        assert process.wait(60) == 0
+    plain = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]|\s", b"", shown).decode()
+    assert f"exportCRDBMESH_CLOUD={tmp_path}/.demo/" in plain
+    assert f"CRDBMESH_HOME={tmp_path}/.demo/" in plain
+    assert list((tmp_path / ".demo").iterdir()) == []
+    assert other.read(LOGIN_KEY) == "a key"
+
+
+def take_terminal() -> None:
+    """Make standard input the controlling terminal, whose end is a signal then."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def test_a_spec_that_cannot_be_is_refused_before_anything_starts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 
 from crdbmesh.commands import down
 from crdbmesh.engine.step import Event, Outcome
-from crdbmesh.local import contents
-from crdbmesh.local.folder import SPEC, LocalFolder
+from crdbmesh.errors import ElsewhereError
+from crdbmesh.local import birth, contents
+from crdbmesh.local.birth import Aim
+from crdbmesh.local.folder import SPEC, LocalFolder, list_meshes
 
 
 def kept_folder(root: Path, mesh: str) -> LocalFolder:
@@ -30,7 +33,7 @@ def test_a_group_of_the_meshs_own_goes_whole_and_the_folder_at_last(azure: Any, 
     azure.put_address("whole", "whole-eastus-1-ip", crdbmesh="whole")
     folder = kept_folder(tmp_path, "whole")
 
-    found = down.find("whole", azure.cloud)
+    found = down.find("whole", azure.cloud, folder)
     assert found.count == 3
     assert found.names() == ("resource group whole with 1 publicIPAddresses, 1 virtualNetworks",)
 
@@ -39,6 +42,11 @@ def test_a_group_of_the_meshs_own_goes_whole_and_the_folder_at_last(azure: Any, 
     assert ended.left == ()
     assert not azure.group_exists("whole")
     assert not folder.path.exists()
+    assert ended.folder is not None
+    assert ended.folder.parent == tmp_path / "removed"
+    assert ended.folder.name.startswith("whole-2")
+    assert (ended.folder / SPEC).is_file()
+    assert list_meshes(tmp_path) == []
 
 
 def test_absent_is_done_and_needs_no_folder(azure: Any, tmp_path: Path) -> None:
@@ -147,22 +155,76 @@ current-context: mine
 """
 
 
-@pytest.mark.parametrize("folder_lost", [False, True], ids=["folder kept", "folder lost"])
-def test_contexts_are_forgotten_on_request_by_folder_or_by_tags(
-    azure: Any, tmp_path: Path, *, folder_lost: bool
+KEPT = KUBECONFIG.replace("current-context: mine", "current-context: crdb-k3s-eastus")
+
+
+@pytest.mark.parametrize(
+    ("kept", "forgotten"), [(KEPT, ("crdb-k3s-eastus",)), (KEPT.replace("113.1", "113.2"), ()), (None, ())]
+)
+def test_contexts_that_point_at_the_meshs_clusters_are_forgotten_on_request_and_no_others(
+    azure: Any, tmp_path: Path, kept: str | None, forgotten: tuple[str, ...]
 ) -> None:
-    mesh = f"forget{int(folder_lost)}"
-    azure.put_group(mesh, crdbmesh=mesh)
-    azure.put_address(mesh, f"{mesh}-eastus-1-ip", **{"crdbmesh": mesh, "crdbmesh-region": "eastus"})
-    folder = LocalFolder(tmp_path / mesh)
-    if not folder_lost:
-        folder.write("kubeconfigs/eastus.yaml", KUBECONFIG)
+    azure.put_group("forget", crdbmesh="forget")
+    folder = LocalFolder(tmp_path / "forget")
+    if kept is not None:
+        folder.write("kubeconfigs/eastus.yaml", kept)
     own = tmp_path / "config"
     own.write_text(KUBECONFIG)
-    ended = run(azure, mesh, folder, forget_in={"KUBECONFIG": str(own)})
-    assert ended.forgotten == ("crdb-k3s-eastus",)
-    assert "crdb-k3s-eastus" not in own.read_text()
+    ended = run(azure, "forget", folder, forget_in={"KUBECONFIG": str(own)})
+    assert ended.forgotten == forgotten
+    assert ("crdb-k3s-eastus" in own.read_text()) is not bool(forgotten)
     assert "current-context: mine" in own.read_text()
+
+
+def born(azure: Any, folder: LocalFolder, **change: str) -> LocalFolder:
+    """The folder of a mesh that this Azure, or another one, had or has."""
+    folder.write(contents.LOGIN_KEY, "a key")
+    aim = Aim(cloud="lab", arm_url=azure.cloud.arm_url, subscription_id=azure.world.coordinates["subscription_id"])
+    birth.write(folder, birth.of(aim.model_copy(update=change), "an id"))
+    return folder
+
+
+def test_a_folder_with_keys_of_which_nothing_is_found_stays(azure: Any, tmp_path: Path) -> None:
+    folder = born(azure, kept_folder(tmp_path, "unfound"))
+    for purge in (False, True):
+        ended = run(azure, "unfound", folder, purge=purge)
+        assert ended.done
+        assert ended.folder == folder.path
+        assert folder.read(contents.LOGIN_KEY) == "a key"
+
+
+def test_a_mesh_of_another_subscription_is_not_taken_down_and_its_folder_stays(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("other", crdbmesh="other")
+    folder = born(azure, kept_folder(tmp_path, "other"), subscription_id="another")
+    before = azure.world.writes()
+    with pytest.raises(ElsewhereError, match="is in subscription another"):
+        run(azure, "other", folder)
+    assert azure.world.writes() == before
+    assert azure.group_exists("other")
+    assert folder.read(contents.LOGIN_KEY) == "a key"
+    azure.delete_group("other")
+
+
+def test_a_removed_folder_is_erased_after_30_days_or_on_request(azure: Any, tmp_path: Path) -> None:
+    old, new = (dt.datetime.now(dt.UTC) - dt.timedelta(days=days) for days in (31, 29))
+    for moved in (old, new, new):
+        kept_folder(tmp_path, "again").put_aside(moved)
+    kept_folder(tmp_path, "other").put_aside(new)
+    (tmp_path / "removed" / "somebodys").mkdir()
+    run(azure, "again", LocalFolder(tmp_path / "again"))
+    left = {path.name.partition("-2")[0] for path in (tmp_path / "removed").iterdir()}
+    assert (left, len(list((tmp_path / "removed").glob("again-*")))) == ({"again", "other", "somebodys"}, 2)
+    run(azure, "again", LocalFolder(tmp_path / "again"), purge=True)
+    assert sorted(path.name.partition("-2")[0] for path in (tmp_path / "removed").iterdir()) == ["other", "somebodys"]
+
+
+def test_purge_erases_the_folder_at_once(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("purged", crdbmesh="purged")
+    folder = born(azure, kept_folder(tmp_path, "purged"))
+    ended = run(azure, "purged", folder, purge=True)
+    assert ended.done
+    assert ended.folder is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_is_in_the_journal(azure: Any, tmp_path: Path) -> None:

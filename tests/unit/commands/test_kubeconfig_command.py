@@ -67,9 +67,38 @@ def test_only_a_region_of_the_mesh_can_be_switched_to(home: LocalFolder, tmp_pat
     assert yaml.safe_load(own.read_text())["current-context"] == "crdb-k3s-westus"
 
 
+def contexts_in(file: Path) -> list[str]:
+    return [entry["name"] for entry in yaml.safe_load(file.read_text())["contexts"]]
+
+
+def test_two_meshes_in_one_region_have_a_context_each(home: LocalFolder, tmp_path: Path) -> None:
+    own = tmp_path / "config"
+    kubeconfig.merge(MESH, home, {"KUBECONFIG": str(own)}, switch=None)
+    other, folder = config.mesh({"name": "other", "regions": ["eastus"]}), LocalFolder(tmp_path / "other")
+    folder.write("kubeconfigs/eastus.yaml", given("eastus", "203.0.113.7"))
+    for _ in range(2):
+        merged = kubeconfig.merge(other, folder, {"KUBECONFIG": str(own)}, switch="eastus")
+        assert (merged.contexts, merged.kept) == (("crdb-k3s-eastus-other",), ("crdb-k3s-eastus",))
+    assert contexts_in(own) == ["crdb-k3s-eastus", "crdb-k3s-westus", "crdb-k3s-eastus-other"]
+    assert "https://203.0.113.1:6443" in own.read_text()
+    assert yaml.safe_load(own.read_text())["current-context"] == "crdb-k3s-eastus-other"
+    assert kubeconfig.forget(folder, {"KUBECONFIG": str(own)}) == ("crdb-k3s-eastus-other",)
+    assert contexts_in(own) == ["crdb-k3s-eastus", "crdb-k3s-westus"]
+
+
+def test_who_asks_for_it_replaces_a_context_that_points_elsewhere(home: LocalFolder, tmp_path: Path) -> None:
+    own = tmp_path / "config"
+    own.write_text(given("eastus", "203.0.113.9"))
+    merged = kubeconfig.merge(MESH, home, {"KUBECONFIG": str(own)}, switch=None, replace=True)
+    assert merged.contexts == ("crdb-k3s-eastus", "crdb-k3s-westus")
+    assert "203.0.113.9" not in own.read_text()
+
+
 def test_forgetting_takes_ours_and_leaves_the_rest(home: LocalFolder, tmp_path: Path) -> None:
     own = tmp_path / "config"
-    own.write_text(given("eastus", "203.0.113.1").replace("crdb-k3s-eastus", "mine"))
+    own.write_text(given("eastus", "203.0.113.9").replace("crdb-k3s-eastus", "mine"))
+    assert kubeconfig.forget(home, {"KUBECONFIG": str(own)}) == ()
     kubeconfig.merge(MESH, home, {"KUBECONFIG": str(own)}, switch=None)
-    kubeconfig.forget(["eastus", "westus", "never"], {"KUBECONFIG": str(own)})
-    assert [entry["name"] for entry in yaml.safe_load(own.read_text())["contexts"]] == ["mine"]
+    assert kubeconfig.forget(home, {"KUBECONFIG": str(own)}) == ("crdb-k3s-eastus", "crdb-k3s-westus")
+    assert contexts_in(own) == ["mine"]
+    assert kubeconfig.forget(home, {"KUBECONFIG": str(tmp_path / "absent")}) == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import sys
@@ -49,7 +50,11 @@ def test_saying_no_to_up_writes_nothing_and_keeps_nothing(azure: Any, tmp_path: 
         azure, tmp_path, "up", "--regions", "eastus", question="Create or update this mesh?", answer="n\n"
     )
     assert code == 1
+    subscription = azure.world.coordinates["subscription_id"]
+    assert plain(shown).startswith(f"SubscriptionSimulatedsubscription({subscription})ofsimulatedcrdbmesh:")
     assert "1 region, 3 machines" in shown
+    assert "+group" in plain(shown)
+    assert "Azurechargesbythehourfor3newmachines(3Standard_D4s_v5)" in plain(shown)
     assert "open to 127.0.0.1/32 only" in shown
     assert azure.world.writes() == before
     assert list(tmp_path.iterdir()) == []
@@ -74,8 +79,14 @@ def test_down_wants_the_name_itself(azure: Any, tmp_path: Path) -> None:
     code, shown = converse(azure, tmp_path, "down", question=question, answer="typed\n")
     assert code == 0, shown
     assert "typed is gone." in shown
+    assert f"Itslocalfolderisnow{tmp_path}/removed/typed-" in plain(shown)
     assert not azure.group_exists("typed")
     assert not (tmp_path / "typed").exists()
+
+
+def plain(shown: str) -> str:
+    """What a terminal showed, without colours and breaks of lines."""
+    return "".join(re.sub(r"\x1b\[[0-9;]*m", "", shown).split())
 
 
 def _take_terminal() -> None:

@@ -48,20 +48,31 @@ def test_the_kept_spec_is_used_when_nothing_says_where(tmp_path: Path) -> None:
     assert (spec.name, spec.allow_from, spec.machines.size) == ("kept", ("203.0.113.9/32",), "Standard_D8s_v5")
 
 
-def test_regions_make_a_new_spec_whatever_is_kept(tmp_path: Path) -> None:
+def test_regions_change_the_regions_of_a_kept_spec_and_keep_the_rest(tmp_path: Path) -> None:
+    text = "name: kept\nregions: [{name: eastus, machines: 5}, westus]\nmachines: {per_region: 7}\n"
+    LocalFolder(tmp_path / "kept").write(SPEC, text)
+    spec = choose(tmp_path, name="kept", regions=("eastus,westus", "northeurope"))
+    assert [(region.name, region.machines) for region in spec.regions] == [
+        ("eastus", 5),
+        ("westus", None),
+        ("northeurope", None),
+    ]
+    assert spec.machines.per_region == 7
+
+
+def test_regions_of_another_name_take_nothing_from_what_is_kept(tmp_path: Path) -> None:
     keep(tmp_path, "kept", "machines: {per_region: 7}\n")
-    spec = choose(tmp_path, name="kept", regions="northeurope")
-    assert [region.name for region in spec.regions] == ["northeurope"]
-    assert spec.machines.per_region == 3
+    spec = choose(tmp_path, regions=("northeurope",))
+    assert (spec.name, spec.machines.per_region) == ("crdbmesh", 3)
 
 
 def test_a_mesh_keeps_the_versions_it_was_born_with_until_its_spec_names_others(tmp_path: Path) -> None:
     keep(tmp_path, "before")
-    assert choose(tmp_path, name="before", regions="eastus").versions == RELEASE_0_1
+    assert choose(tmp_path, name="before", regions=("eastus",)).versions == RELEASE_0_1
     keep(tmp_path, "older", yaml.safe_dump({"versions": OLD}))
     assert choose(tmp_path, name="older").versions == OLDER.versions
-    assert choose(tmp_path, name="older", regions="eastus,westus,northeurope").versions == OLDER.versions
-    assert choose(tmp_path, name="another", regions="eastus").versions == NEWEST
+    assert choose(tmp_path, name="older", regions=("eastus,westus,northeurope",)).versions == OLDER.versions
+    assert choose(tmp_path, name="another", regions=("eastus",)).versions == NEWEST
     file = tmp_path / "mesh.yaml"
     file.write_text("name: older\nregions: [eastus]\nversions: {cockroachdb: v26.2.9}\n")
     assert choose(tmp_path, file=file).versions.named() == {**OLDER.versions.named(), "cockroachdb": "v26.2.9"}
@@ -117,7 +128,7 @@ def test_a_name_never_leads_out_of_the_folder(name: str) -> None:
 
 
 @given(
-    regions=st.none() | st.text(max_size=30),
+    regions=st.none() | st.lists(st.text(max_size=30), min_size=1, max_size=3).map(tuple),
     name=st.none() | st.text(max_size=10),
     allow_from=st.none() | st.lists(st.text(max_size=20), max_size=3).map(tuple),
     machines=st.none() | st.integers(),
@@ -125,7 +136,11 @@ def test_a_name_never_leads_out_of_the_folder(name: str) -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_whatever_the_flags_say_is_a_spec_or_a_clear_error(
-    regions: str | None, name: str | None, allow_from: tuple[str, ...] | None, machines: int | None, size: str | None
+    regions: tuple[str, ...] | None,
+    name: str | None,
+    allow_from: tuple[str, ...] | None,
+    machines: int | None,
+    size: str | None,
 ) -> None:
     given = specs.Given(regions, name, None, allow_from, machines, size)
     try:

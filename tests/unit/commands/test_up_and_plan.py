@@ -18,11 +18,13 @@ from typer.testing import CliRunner
 from crdbmesh.commands import plan, up
 from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
 from crdbmesh.errors import PreflightError
+from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import load as config
 from crdbmesh.terminal import app as cli
 
 OURS = f"{Path('src') / 'crdbmesh'}{os.sep}"
+AIM = Aim(cloud="lab", arm_url="https://arm.example", subscription_id="s")
 
 
 def spec(**document: Any) -> Any:
@@ -114,7 +116,7 @@ def test_a_plan_tells_gaps_from_refusals() -> None:
         "b": Result("b", Outcome.FAILED, "cannot be changed in place", hint="put it back"),
         "c": Result("c", Outcome.HELD),
     }
-    result = plan.PlanResult(spec(), found)
+    result = plan.PlanResult(spec(), AIM, found)
     assert result.gaps() == {"a": "a is absent"}
     assert list(result.refused()) == ["b"]
     assert result.document()["steps"][1]["error"]["remedy"] == "put it back"
@@ -167,7 +169,7 @@ def test_a_wider_rule_of_others_stops_up_with_exit_code_3_until_it_is_said_wheth
         azure.cloud,
         LocalFolder(tmp_path / "wide"),
         watch=silent,
-        ask=prune,
+        decide=prune,
         stop=stop,
     )
     assert ended.stopped

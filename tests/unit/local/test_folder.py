@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crdbmesh.errors import ConfigError
+from crdbmesh.errors import ConfigError, UnsafeError
 from crdbmesh.local.folder import SPEC, LocalFolder, list_meshes
 
 
@@ -34,7 +34,7 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     folder = LocalFolder(tmp_path / "m")
     folder.write("login.key", "secret")
     (folder.path / "login.key").chmod(0o644)
-    with pytest.raises(ConfigError, match="chmod 600") as caught:
+    with pytest.raises(UnsafeError, match="chmod 600") as caught:
         folder.read("login.key")
     assert "secret" not in str(caught.value)
 

@@ -68,8 +68,18 @@ def region(name: str, server: str = "20.1.2.3") -> dict[str, Any]:
     return kubeconfig.rewrite(kubeconfig.parse(K3S), server=server, context=f"crdb-k3s-{name}")
 
 
+def points(config: dict[str, Any]) -> kubeconfig.Points:
+    found = kubeconfig.points_at(config)
+    assert found is not None
+    return found
+
+
 def names(config: dict[str, Any], field: str) -> list[str]:
     return [entry["name"] for entry in config[field]]
+
+
+def write_merged(path: Path, add: list[dict[str, Any]], *, switch: str | None, now: dt.datetime) -> Path | None:
+    return kubeconfig.change_file(path, lambda config: kubeconfig.merge(config, add, switch=switch), now=now)
 
 
 class TestParse:
@@ -187,15 +197,55 @@ class TestMerge:
     def test_removing_undoes_merging(self) -> None:
         before = kubeconfig.parse(USERS)
         merged = kubeconfig.merge(before, [region("westus")], switch="crdb-k3s-westus")
-        removed = kubeconfig.remove(merged, ["crdb-k3s-westus", "crdb-k3s-absent"])
+        removed, gone = kubeconfig.remove(merged, {points(region("westus")), ("https://absent", "none")})
+        assert gone == ("crdb-k3s-westus",)
         assert removed == {**before, "current-context": ""}
 
-    def test_what_another_context_uses_is_not_removed(self) -> None:
-        config = kubeconfig.merge(kubeconfig.parse(USERS), [region("eastus")], switch=None)
-        config["contexts"][0]["context"]["cluster"] = "crdb-k3s-eastus"
-        removed = kubeconfig.remove(config, ["crdb-k3s-eastus"])
-        assert names(removed, "clusters") == ["work", "crdb-k3s-eastus"]
-        assert names(removed, "users") == ["me"]
+    def test_what_points_elsewhere_is_not_removed_whatever_its_name(self) -> None:
+        before = kubeconfig.parse(USERS)
+        assert kubeconfig.remove(before, {points(region("eastus"))}) == (before, ())
+
+    def test_every_context_of_a_cluster_that_goes_goes_and_no_user_of_another(self) -> None:
+        config = kubeconfig.merge({}, [region("eastus")], switch=None)
+        config["contexts"].append({"name": "mine", "context": {"cluster": "crdb-k3s-eastus", "user": "me"}})
+        config["users"].append({"name": "me", "user": {"token": "t"}})
+        removed, gone = kubeconfig.remove(config, {points(region("eastus"))})
+        assert gone == ("crdb-k3s-eastus", "mine")
+        assert (names(removed, "clusters"), names(removed, "users")) == ([], ["me"])
+
+
+class TestChooseName:
+    """Two meshes in one region."""
+
+    NAMES = ("crdb-k3s-eastus", "crdb-k3s-eastus-prod")
+
+    def choose(self, into: dict[str, Any]) -> str:
+        return kubeconfig.choose_name(into, region("eastus"), self.NAMES)
+
+    def test_a_name_that_is_free_or_its_own_is_taken(self) -> None:
+        assert self.choose(kubeconfig.empty()) == "crdb-k3s-eastus"
+        assert self.choose(kubeconfig.merge({}, [region("eastus")], switch=None)) == "crdb-k3s-eastus"
+
+    @pytest.mark.parametrize("change", [{"server": "https://old:6443"}, {"certificate-authority-data": "b3RoZXI="}])
+    def test_an_entry_that_points_at_another_server_or_ca_keeps_its_name(self, change: dict[str, str]) -> None:
+        other = region("eastus")
+        other["clusters"][0]["cluster"] |= change
+        into = kubeconfig.merge({}, [other], switch=None)
+        assert self.choose(into) == "crdb-k3s-eastus-prod"
+        own = kubeconfig.rewrite(region("eastus"), server="https://20.1.2.3:6443", context="crdb-k3s-eastus-prod")
+        assert self.choose(kubeconfig.merge(into, [own], switch=None)) == "crdb-k3s-eastus-prod"
+
+    @pytest.mark.parametrize("field", ["clusters", "users"])
+    def test_a_cluster_or_a_user_of_that_name_alone_keeps_it_too(self, field: str) -> None:
+        other = {**kubeconfig.empty(), field: region("eastus", "20.9.9.9")[field]}
+        assert self.choose(other) == "crdb-k3s-eastus-prod"
+
+    def test_with_both_names_taken_it_is_refused_with_the_way_out(self) -> None:
+        others = [
+            kubeconfig.rewrite(region("eastus"), server="https://20.9.9.9:6443", context=name) for name in self.NAMES
+        ]
+        with pytest.raises(ConfigError, match=r"another cluster \(https://20.9.9.9:6443\).*--replace"):
+            self.choose(kubeconfig.merge({}, others, switch=None))
 
 
 class TestUserPath:
@@ -222,7 +272,7 @@ class TestFile:
 
     def test_a_missing_file_is_made_private_with_its_folder(self, tmp_path: Path) -> None:
         path = tmp_path / "home" / ".kube" / "config"
-        assert kubeconfig.write_merged(path, [region("eastus")], switch=None, now=NOW) is None
+        assert write_merged(path, [region("eastus")], switch=None, now=NOW) is None
         assert (self.mode(path), self.mode(path.parent)) == (0o600, 0o700)
         assert names(kubeconfig.parse(path.read_text()), "contexts") == ["crdb-k3s-eastus"]
         assert [entry.name for entry in path.parent.iterdir()] == ["config"]
@@ -231,19 +281,19 @@ class TestFile:
         path = tmp_path / "config"
         path.write_text(USERS)
         path.chmod(0o644)
-        backup = kubeconfig.write_merged(path, [region("eastus")], switch=None, now=NOW)
+        backup = write_merged(path, [region("eastus")], switch=None, now=NOW)
         assert backup == tmp_path / "config.crdbmesh-20261123T040506.bak"
         assert backup.read_text() == USERS
         assert self.mode(backup) == self.mode(path) == 0o600
-        second = kubeconfig.write_merged(path, [region("westus")], switch=None, now=NOW)
+        second = write_merged(path, [region("westus")], switch=None, now=NOW)
         assert second is not None
         assert second != backup
 
     def test_a_file_that_needs_no_change_is_not_touched(self, tmp_path: Path) -> None:
         path = tmp_path / "config"
-        kubeconfig.write_merged(path, [region("eastus")], switch=None, now=NOW)
+        write_merged(path, [region("eastus")], switch=None, now=NOW)
         before = path.stat()
-        assert kubeconfig.write_merged(path, [region("eastus")], switch=None, now=NOW) is None
+        assert write_merged(path, [region("eastus")], switch=None, now=NOW) is None
         assert path.stat() == before
 
     def test_a_symbolic_link_is_followed_and_stays(self, tmp_path: Path) -> None:
@@ -252,7 +302,7 @@ class TestFile:
         real.write_text(USERS)
         link = tmp_path / "config"
         link.symlink_to(real)
-        backup = kubeconfig.write_merged(link, [region("eastus")], switch=None, now=NOW)
+        backup = write_merged(link, [region("eastus")], switch=None, now=NOW)
         assert link.is_symlink()
         assert "https://20.1.2.3:6443" in real.read_text()
         assert backup is not None
@@ -263,7 +313,7 @@ class TestFile:
         path = tmp_path / "config"
         path.write_bytes(content)
         with pytest.raises(ConfigError, match="config"):
-            kubeconfig.write_merged(path, [region("eastus")], switch=None, now=NOW)
+            write_merged(path, [region("eastus")], switch=None, now=NOW)
         assert path.read_bytes() == content
         assert [entry.name for entry in tmp_path.iterdir()] == ["config"]
 
@@ -273,31 +323,43 @@ class TestFile:
         lock = tmp_path / "config.lock"
         lock.touch()
         with pytest.raises(ConfigError, match="is being changed by another program"):
-            kubeconfig.write_merged(path, [region("eastus")], switch=None, now=NOW)
+            write_merged(path, [region("eastus")], switch=None, now=NOW)
         assert path.read_text() == USERS
         lock.unlink()
-        kubeconfig.write_merged(path, [region("eastus")], switch=None, now=NOW)
+        write_merged(path, [region("eastus")], switch=None, now=NOW)
         assert not lock.exists()
 
-    def test_removing_from_a_missing_file_is_done(self, tmp_path: Path) -> None:
-        assert kubeconfig.write_removed(tmp_path / "a" / "config", ["x"], now=NOW) is None
-        assert not (tmp_path / "a").exists()
+    @pytest.mark.parametrize("kind", ["folder", "fifo", "device", "link to a fifo"])
+    def test_what_is_no_regular_file_is_refused_at_once_and_stays(self, tmp_path: Path, kind: str) -> None:
+        path = Path("/dev/null") if kind == "device" else tmp_path / "config"
+        if kind == "folder":
+            path.mkdir()
+        elif kind != "device":
+            os.mkfifo(tmp_path / "fifo")
+            path.symlink_to(tmp_path / "fifo")
+            path = path if kind == "link to a fifo" else tmp_path / "fifo"
+        before = path.lstat()
+        with pytest.raises(ConfigError, match="is not a regular file"):
+            write_merged(path, [region("eastus")], switch=None, now=NOW)
+        assert (path.lstat().st_mode, path.lstat().st_ino) == (before.st_mode, before.st_ino)
 
-    def test_contexts_are_removed(self, tmp_path: Path) -> None:
-        path = tmp_path / "config"
-        kubeconfig.write_merged(path, [region("eastus"), region("westus")], switch=None, now=NOW)
-        assert kubeconfig.write_removed(path, ["crdb-k3s-eastus"], now=NOW) is not None
-        assert names(kubeconfig.parse(path.read_text()), "users") == ["crdb-k3s-westus"]
-
-    def test_a_folder_in_the_files_place_is_an_error(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="cannot be changed"):
-            kubeconfig.write_merged(tmp_path, [region("eastus")], switch=None, now=NOW)
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+    @pytest.mark.parametrize("linked", [False, True])
+    def test_a_file_of_another_user_is_refused_and_not_touched(self, tmp_path: Path, *, linked: bool) -> None:
+        real, path = tmp_path / "real", tmp_path / "config"
+        (real if linked else path).write_text(USERS)
+        os.chown(real if linked else path, 12345, 12345)
+        if linked:
+            path.symlink_to(real)
+        with pytest.raises(ConfigError, match="belongs to another user"):
+            write_merged(path, [region("eastus")], switch=None, now=NOW)
+        assert path.read_text() == USERS
 
     @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
     def test_kubectl_reads_what_was_written(self, tmp_path: Path) -> None:
         path = tmp_path / "config"
         path.write_text(USERS.replace("auth-provider", "x-auth-provider"))
-        kubeconfig.write_merged(path, [region("eastus", "2001:db8::1")], switch="crdb-k3s-eastus", now=NOW)
+        write_merged(path, [region("eastus", "2001:db8::1")], switch="crdb-k3s-eastus", now=NOW)
         asked = ["kubectl", "config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}"]
         environ = {"KUBECONFIG": str(path), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
         done = subprocess.run(asked, capture_output=True, text=True, check=True, env=environ)

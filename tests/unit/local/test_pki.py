@@ -152,8 +152,8 @@ def test_another_ca_of_the_same_name_did_not_issue_it() -> None:
 
 def test_missing_names_are_listed_in_order() -> None:
     asked = [
-        "cockroachdb-0.cockroachdb.eastus.svc.cluster.local",
-        "cockroachdb-0.cockroachdb.westus.svc.cluster.local",
+        "*.cockroachdb.eastus.svc.cluster.local",
+        "*.cockroachdb.westus.svc.cluster.local",
         "*.cockroachdb.eastus",
         "10.1.2.3",
         "127.0.0.1",

@@ -317,9 +317,10 @@ NEWER = [{"field": "versions.cockroachdb", "has": "v26.2.5", "newest": "v26.2.9"
 def test_a_plan_is_grouped_by_region_with_gaps_and_refusals() -> None:
     target, file = screen()
     found: dict[str, Gap | Result] = {
-        "mesh/group": Gap("resource group m is absent"),
+        "mesh/group": Gap("resource group m is absent", "create"),
+        "eastus/firewall": Gap("NSG m-eastus-nsg has rules that are not ours: x"),
         "eastus/network": Result("eastus/network", Outcome.FAILED, "cannot be changed", hint="put it back"),
-        "eastus/node1/machine": Gap("comes after eastus/network"),
+        "eastus/node1/machine": Gap("comes after eastus/network", "after"),
         "westus/network": Result("westus/network", Outcome.HELD),
     }
     console.show_plan(target, config.mesh({"name": "m", "regions": ["eastus"]}), found, catalog.place, NEWER)
@@ -327,10 +328,11 @@ def test_a_plan_is_grouped_by_region_with_gaps_and_refusals() -> None:
         "mesh",
         "  + group          resource group m is absent",
         "eastus",
+        "  ~ firewall       NSG m-eastus-nsg has rules that are not ours: x",
         "  ✗ network        cannot be changed",
         "      put it back",
-        "  + node1/machine  comes after eastus/network",
-        "m: 2 of 4 steps have something to do, 1 cannot be done",
+        "  · node1/machine  comes after eastus/network",
+        "m: 3 of 5 steps have something to do, 1 cannot be done",
         "versions.cockroachdb stays v26.2.5; for v26.2.9, one region at a time",
     ]
 

@@ -11,7 +11,7 @@ import pytest
 
 from crdbmesh.terminal import interrupts
 
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 
 
 def send(number: signal.Signals) -> None:
@@ -69,6 +69,25 @@ def test_one_that_the_main_thread_does_not_hear_leaves_all_the_same() -> None:
         # What the watcher does when the main thread had just begun to wait in the operating system.
         threading.Thread(target=handled.arrived, daemon=True).start()
         assert left.wait(5)
+
+
+def test_asking_amid_work_it_interrupts_the_question() -> None:
+    left = threading.Event()
+    with interrupts.handled(left.set) as handled, handled.finishing("") as stop:
+        with pytest.raises(KeyboardInterrupt), handled.asking():
+            send(signal.SIGINT)
+        assert not stop.is_set()
+
+
+def test_a_closed_terminal_that_nohup_lets_us_ignore_is_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupts.handled(lambda: None) as handled, handled.finishing("") as stop:
+            send(signal.SIGHUP)
+            assert not stop.wait(0.2)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_signals_are_given_back() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 from azure.core.pipeline.policies import CustomHookPolicy, RetryPolicy
@@ -20,7 +21,7 @@ from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import failures
 from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.waiting import jittered
-from crdbmesh.errors import StoppedError
+from crdbmesh.errors import CloudError, StoppedError
 
 if TYPE_CHECKING:
     from azure.core.pipeline import PipelineResponse
@@ -106,12 +107,27 @@ class Following(ARMPolling):
 
 
 class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core has no types for its transports
-    """The SDK's transport, whose pauses are those of the cloud's clock and end when the operator interrupts."""
+    """The SDK's transport, which sends the token to the cloud's own host only.
 
-    def __init__(self, clock: Clock, stop: threading.Event, **options: Any) -> None:
+    Its pauses are those of the cloud's clock, and end when the operator interrupts.
+    """
+
+    def __init__(self, host: str, clock: Clock, stop: threading.Event, **options: Any) -> None:
         super().__init__(**options)
+        self._host = host
         self._clock = clock
         self._stop = stop
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Send a request: links to the next page and to an operation's status are the server's to choose.
+
+        Raises:
+            CloudError: it would take the token to another host.
+        """
+        host = urlsplit(request.url).hostname or ""
+        if "Authorization" in request.headers and host != self._host and not host.endswith(f".{self._host}"):
+            raise CloudError(f"an answer of {self._host} leads to {host}, which is not sent your token")
+        return super().send(request, **options)
 
     def sleep(self, duration: float) -> None:
         """Pause before a request is sent again, or an operation looked at again."""
@@ -126,6 +142,7 @@ class Connections:
     """
 
     def __init__(self, cloud: clouds.Cloud, stop: threading.Event) -> None:
+        self._host = urlsplit(cloud.arm_url).hostname or ""
         self._clock = Clock(cloud.time_scale)
         self._stop = stop
         self._verify: str | bool = str(cloud.ca_file) if cloud.ca_file else True
@@ -142,6 +159,7 @@ class Connections:
     def transport(self) -> RequestsTransport:
         """Return a transport for one client."""
         return _Transport(
+            self._host,
             self._clock,
             self._stop,
             session=self._http,

@@ -11,6 +11,7 @@ from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.waiting import Say, unsaid, wait_until
 from crdbmesh.desired import Body
 from crdbmesh.errors import CloudError
+from crdbmesh.local.birth import Aim
 
 GROUP_DEADLINE_S = 900.0
 GROUP_DELETION_DEADLINE_S = 3600.0
@@ -156,6 +157,17 @@ def register_provider(session: Session, namespace: str, say: Say = unsaid) -> Bo
 def find_subscription(session: Session) -> Body | None:
     """Return the session's subscription: `displayName`, `state`, `subscriptionPolicies`."""
     return session.find("GET subscription", lambda: session.subscriptions.subscriptions.get(session.subscription_id))
+
+
+def aim_of(session: Session, subscription: Body) -> Aim:
+    """Return the aim of a session; name and tenant are empty when this login cannot see its subscription."""
+    return Aim(
+        cloud=session.cloud.name,
+        arm_url=session.cloud.arm_url,
+        tenant_id=str(subscription.get("tenantId") or ""),
+        subscription_id=session.subscription_id,
+        subscription_name=str(subscription.get("displayName") or ""),
+    )
 
 
 def list_subscriptions(session: Session) -> list[Body]:

@@ -191,12 +191,13 @@ class Session:
             url = page.get("nextLink") or ""
 
     def _only_subscription(self) -> str:
-        seen = self.list_all("GET subscriptions", self.subscriptions.subscriptions.list)
+        listed = self.list_all("GET subscriptions", self.subscriptions.subscriptions.list)
+        seen = [one for one in listed if one.get("state", clouds.USABLE[0]) in clouds.USABLE]
         if len(seen) == 1:
             return str(seen[0]["subscriptionId"])
-        listed = ", ".join(f"{one.get('subscriptionId')} ({one.get('displayName')})" for one in seen)
+        shown = ", ".join(f"{one.get('subscriptionId')} ({one.get('displayName')})" for one in seen)
         reason = (
-            f"is not set, and the login sees {len(seen)}: {listed}" if seen else "is not set, and the login sees none"
+            f"is not set, and the login sees {len(seen)}: {shown}" if seen else "is not set, and the login sees none"
         )
         remedy = (
             "set it to one of them"

@@ -99,28 +99,16 @@ class Kube:
         path = _collection(api_version, kind, namespace)
         query = {"labelSelector": labels} if labels else {}
         doing = f"{self.name}: list {api_version} {kind}"
-        header = {"apiVersion": api_version, "kind": kind}
         for limit in (*[_PAGE] * _RESTARTS, None):
-            found = self._pages(path, {**query, "limit": str(limit)} if limit else query, doing, _is_secret(kind))
-            if found is not None:
-                return [{**header, **item} for item in found]
+            try:
+                asked = {**query, "limit": str(limit)} if limit else query
+                found = self._connection.list(path, asked, doing, secret=_is_secret(kind))
+            except KubeError as error:
+                if error.status != 410:
+                    raise
+            else:
+                return found[0] if found else []
         raise KubeError(f"{doing}: the list expires while it is read", status=410)
-
-    def _pages(self, path: str, query: Mapping[str, str], doing: str, secret: bool) -> Objects | None:
-        """Read a list page by page; None when it expired midway."""
-        found: Objects = []
-        token = ""
-        while True:
-            answer = self._connection.request("GET", path, query={**query, "continue": token} if token else query)
-            if answer.status == 404:
-                return []
-            if answer.status == 410:
-                return None
-            document = answer.checked(doing, secret=secret)
-            found += document.get("items") or []
-            token = (document.get("metadata") or {}).get("continue") or ""
-            if not token:
-                return found
 
     def apply(self, obj: Mapping[str, Any], *, force: bool = False) -> Object:
         """Make an object be as given, in the fields given; others' fields stay theirs.

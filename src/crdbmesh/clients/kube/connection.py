@@ -20,6 +20,7 @@ from crdbmesh.clients.kube import failures
 from crdbmesh.clients.kube.endpoint import Endpoint
 from crdbmesh.clients.kube.failures import Answer
 from crdbmesh.clients.retrying import retrying
+from crdbmesh.desired import Object
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
@@ -101,6 +102,37 @@ class Connection:
         )
         answer: Answer = again(once)
         return answer
+
+    def list(
+        self,
+        path: str,
+        query: Query,
+        doing: str,
+        *,
+        secret: bool = False,
+        attempts: int = _ATTEMPTS,
+        timeout_s: float = READ_TIMEOUT_S,
+    ) -> tuple[list[Object], str] | None:
+        """Return the objects of a collection, page by page, and its version; None when the API has no such path.
+
+        Raises:
+            KubeError: the API server refused or does not answer; with the status 410 when a page expired.
+        """
+        found: list[Object] = []
+        token: dict[str, str] = {}
+        while True:
+            asked = {**query, **token}
+            answer = self.request("GET", path, query=asked, attempts=attempts, timeout_s=timeout_s)
+            if answer.status == 404:
+                return None
+            document = answer.checked(doing, secret=secret)
+            kind = str(document.get("kind", "")).removesuffix("List")
+            header = {"apiVersion": document.get("apiVersion"), "kind": kind}
+            found += [{**header, **item} for item in document.get("items") or []]
+            metadata = document.get("metadata") or {}
+            if not metadata.get("continue"):
+                return found, metadata.get("resourceVersion") or "0"
+            token = {"continue": metadata["continue"]}
 
     @contextlib.contextmanager
     def stream(self, path: str, *, query: Query, timeout_s: float) -> Iterator[tuple[int, Iterator[bytes]]]:

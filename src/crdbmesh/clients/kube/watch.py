@@ -25,7 +25,7 @@ _WATCH_S = 15
 """The time a watch runs before it is begun anew; also the longest silence that is believed."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 2.0
-_PAGE = 500
+_PAGE = "500"
 
 
 @dataclass
@@ -79,23 +79,16 @@ class Watch:
                 return state.objects()
 
     def _list(self) -> _State:
+        timeout_s = max(1.0, min(READ_TIMEOUT_S, self._wait.left_s()))
+        query, doing = {**self._selectors, "limit": _PAGE}, f"{self._connection.name}: list {self._path}"
+        found = self._connection.list(self._path, query, doing, attempts=1, timeout_s=timeout_s)
+        self._failures = 0
         state = _State()
-        query: dict[str, str | int] = {**self._selectors, "limit": _PAGE}
-        while True:
-            timeout_s = max(1.0, min(READ_TIMEOUT_S, self._wait.left_s()))
-            answer = self._connection.request("GET", self._path, query=query, attempts=1, timeout_s=timeout_s)
-            if answer.status == 404:
-                return _State()
-            document = answer.checked(f"{self._connection.name}: list {self._path}")
-            self._failures = 0
-            kind = str(document.get("kind", "")).removesuffix("List")
-            for item in document.get("items") or []:
-                state.put("ADDED", {"apiVersion": document.get("apiVersion"), "kind": kind, **item})
-            metadata = document.get("metadata") or {}
-            if not metadata.get("continue"):
-                state.version = metadata.get("resourceVersion") or "0"
-                return state
-            query["continue"] = metadata["continue"]
+        if found is not None:
+            for item in found[0]:
+                state.put("ADDED", item)
+            state.version = found[1]
+        return state
 
     def _follow(self, state: _State, judge: Judge) -> bool:
         """Follow changes; True once satisfied, False when it takes a new list to go on."""

@@ -13,7 +13,9 @@ import time
 
 import paramiko
 
+from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.output import Output
+from crdbmesh.errors import CommandError, HostError, StoppedError, WaitError
 
 KILLED = 255
 """Exit status given for a command that a signal ended; the same as OpenSSH's client gives."""
@@ -28,41 +30,45 @@ _LEAVING_S = 3.0
 """The time that a command may still run after the operator interrupted."""
 
 
-class TimedOutError(Exception):
-    """The command did not end in time; its channel is closed."""
-
-
-class LeftError(Exception):
-    """The operator interrupted; the command is left to itself."""
-
-
-class LostError(Exception):
-    """The connection ended before the command's exit status came: nobody knows how far it got."""
-
-
-class NotStartedError(Exception):
-    """The server refused to run commands; nothing ran."""
-
-
 def execute(
-    channel: paramiko.Channel, command: str, output: Output, *, stdin: bytes, timeout_s: float, stop: threading.Event
+    channel: paramiko.Channel,
+    command: str,
+    output: Output,
+    *,
+    stdin: bytes,
+    timeout_s: float,
+    stop: threading.Event,
+    clock: Clock,
+    host: str,
+    shown: str,
 ) -> int:
     """Run `command` and give its exit status; what it prints is added to `output` as it comes.
 
+    `shown` stands for it in messages, and `host` for the machine.
+
     Raises:
-        TimedOutError: it did not end within `timeout_s`.
-        LeftError: `stop` was set, and it did not end soon after.
-        LostError: the connection broke.
-        NotStartedError: the server does not run commands.
+        WaitError: it did not end within `timeout_s`; its channel is closed.
+        StoppedError: `stop` was set, and it did not end soon after; it is left to itself.
+        CommandError: the connection ended before its exit status came, so nobody knows how far it got.
+        HostError: the server refused to run commands; nothing ran.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + clock.real_s(timeout_s)
     try:
-        _start(channel, command, deadline)
-        return _follow(channel, output, stdin, deadline, stop)
+        if not _start(channel, command, deadline):
+            raise HostError(f"{host} refused to run `{shown}`")
+        status = _follow(channel, output, stdin, deadline, stop)
     except (paramiko.SSHException, EOFError, OSError) as error:
-        raise LostError from error
+        status = None
+        if time.monotonic() < deadline:
+            raise CommandError(shown, host=host, status=None, tail=output.tail()) from error
     finally:
         close(channel)
+    if status is not None:
+        return status
+    awaited, seen = f"`{shown}` on {host} to end", output.tail() or "no output"
+    if time.monotonic() <= deadline:
+        raise StoppedError(awaited, last_seen=seen)
+    raise WaitError(awaited, seconds=timeout_s, last_seen=seen)
 
 
 def close(channel: paramiko.Channel) -> None:
@@ -71,24 +77,27 @@ def close(channel: paramiko.Channel) -> None:
         channel.close()
 
 
-def _start(channel: paramiko.Channel, command: str, deadline: float) -> None:
+def _start(channel: paramiko.Channel, command: str, deadline: float) -> bool:
+    """Begin the command; False when the server refuses to."""
     # paramiko waits for the answer to a channel request without any limit of its own.
     timer = threading.Timer(deadline - time.monotonic(), close, [channel])
     timer.daemon = True
     timer.start()
     try:
         channel.exec_command(command)
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        if time.monotonic() >= deadline:
-            raise TimedOutError from error
-        if _connected(channel):
-            raise NotStartedError from error
-        raise LostError from error
+    except (paramiko.SSHException, EOFError, OSError):
+        if time.monotonic() < deadline and _connected(channel):
+            return False
+        raise
     finally:
         timer.cancel()
+    return True
 
 
-def _follow(channel: paramiko.Channel, output: Output, stdin: bytes, deadline: float, stop: threading.Event) -> int:
+def _follow(
+    channel: paramiko.Channel, output: Output, stdin: bytes, deadline: float, stop: threading.Event
+) -> int | None:
+    """Return the exit status, or None when the command is given up: at the deadline, or soon after `stop` is set."""
     unsent = memoryview(stdin)
     feeding = True
     ended_at: float | None = None
@@ -108,11 +117,11 @@ def _follow(channel: paramiko.Channel, output: Output, stdin: bytes, deadline: f
                 if now - ended_at > _GRACE_S:
                     return _status(channel, output)
             if now > deadline:
-                raise TimedOutError
+                return None
             if stop.is_set():
                 stopped_at = stopped_at or now
                 if now - stopped_at > _LEAVING_S:
-                    raise LeftError
+                    return None
             if channel.eof_received:
                 # The descriptor is readable for ever now; only the exit status is still to come.
                 channel.status_event.wait(min(_PAUSE_S, deadline - now))
@@ -155,7 +164,7 @@ def _status(channel: paramiko.Channel, output: Output) -> int:
     if status >= 0 and channel.eof_received:
         return status
     if not _connected(channel):
-        raise LostError
+        raise EOFError
     return status if status >= 0 else KILLED
 
 

@@ -21,7 +21,7 @@ from crdbmesh.clients.output import CommandResult, Output
 from crdbmesh.clients.retrying import retrying
 from crdbmesh.clients.ssh import connect as ssh_connect
 from crdbmesh.clients.ssh import exec as ssh_exec
-from crdbmesh.errors import CommandError, HostError, StoppedError, UnreachableError, WaitError
+from crdbmesh.errors import CommandError, HostError, UnreachableError
 
 COMMAND_TIMEOUT_S = 120.0
 
@@ -202,19 +202,19 @@ class Host:
         channel = self._channel()
         try:
             return ssh_exec.execute(
-                channel, line, output, stdin=stdin, timeout_s=self._clock.real_s(timeout_s), stop=self._stop
+                channel,
+                line,
+                output,
+                stdin=stdin,
+                timeout_s=timeout_s,
+                stop=self._stop,
+                clock=self._clock,
+                host=self.name,
+                shown=shown,
             )
-        except ssh_exec.TimedOutError:
-            raise WaitError(
-                f"`{shown}` on {self.name} to end", seconds=timeout_s, last_seen=output.tail() or "no output"
-            ) from None
-        except ssh_exec.LeftError:
-            raise StoppedError(f"`{shown}` on {self.name} to end", last_seen=output.tail() or "no output") from None
-        except ssh_exec.LostError:
+        except CommandError:
             self._drop(channel.get_transport())
-            raise CommandError(shown, host=self.name, status=None, tail=output.tail()) from None
-        except ssh_exec.NotStartedError:
-            raise HostError(f"{self.name} refused to run `{shown}`") from None
+            raise
 
     def _channel(self) -> paramiko.Channel:
         """Open a session channel. Nothing has run when this fails, so a dead connection is replaced once."""

@@ -11,9 +11,7 @@ clock; whether it has expired is decided by the simulated time at which it was i
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import hashlib
-import ipaddress
 import json
 import secrets
 import time
@@ -22,16 +20,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from crdbmesh_simulator.tls import CertificateAuthority
 
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 _DAY_S = 86400.0
 _LASTS_S = 365 * _DAY_S
 _RENEWED_S = 90 * _DAY_S
-_YEAR = dt.timedelta(days=365)
+_FORM = serialization.PrivateFormat.TraditionalOpenSSL
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,81 +49,13 @@ class Issued:
     names: tuple[str, ...] = ()
 
 
-class _CA:
-    """A self-signed certificate authority."""
-
-    def __init__(self, name: str) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = dt.datetime.now(dt.UTC)
-        self.certificate = (
-            x509.CertificateBuilder()
-            .subject_name(self.name)
-            .issuer_name(self.name)
-            .public_key(self.key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + 10 * _YEAR)
-            .add_extension(_usage(signs_certificates=True), critical=True)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
-            .sign(self.key, hashes.SHA256())
-        )
-
-    @property
-    def pem(self) -> str:
-        return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-    def issue(
-        self,
-        common_name: str,
-        orgs: Iterable[str],
-        usage: x509.ObjectIdentifier,
-        *,
-        now: float,
-        names: Sequence[str] = (),
-        expired: bool = False,
-    ) -> Issued:
-        key = ec.generate_private_key(ec.SECP256R1())
-        end = dt.datetime.now(dt.UTC) + (-dt.timedelta(hours=1) if expired else _YEAR)
-        serial = x509.random_serial_number()
-        subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, org) for org in orgs]
-        subject.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name(subject))
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(serial)
-            .not_valid_before(end - _YEAR - dt.timedelta(hours=1))
-            .not_valid_after(end)
-            .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
-        )
-        if names:
-            general = [_general_name(text) for text in names]
-            builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False)
-        certificate = builder.sign(self.key, hashes.SHA256())
-        return Issued(
-            certificate.public_bytes(serialization.Encoding.PEM).decode() + self.pem,
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-            ).decode(),
-            serial,
-            now + _LASTS_S,
-            tuple(names),
-        )
-
-
 class Authority:
     """The trust of one cluster."""
 
     def __init__(self) -> None:
         stamp = int(time.time())
-        self._server = _CA(f"k3s-server-ca@{stamp}")
-        self._client = _CA(f"k3s-client-ca@{stamp}")
+        self._server = CertificateAuthority.create(f"k3s-server-ca@{stamp}")
+        self._client = CertificateAuthority.create(f"k3s-client-ca@{stamp}")
         self._signer = ec.generate_private_key(ec.SECP256R1())
         self._key_id = secrets.token_urlsafe(32)
         self._serving: dict[str, Issued] = {}
@@ -134,12 +65,12 @@ class Authority:
     @property
     def ca_pem(self) -> str:
         """The CA of the servers: what `/cacerts` answers, and what a kubeconfig trusts."""
-        return self._server.pem
+        return self._server.ca_pem
 
     @property
     def client_ca_pem(self) -> str:
         """The CA of the clients."""
-        return self._client.pem
+        return self._client.ca_pem
 
     @property
     def ca_hash(self) -> str:
@@ -157,20 +88,24 @@ class Authority:
         wanted = tuple(dict.fromkeys(names))
         held = self._serving.get(node)
         if held is None or held.names != wanted or held.ends - now < _RENEWED_S:
-            held = self._server.issue("k3s", ["k3s"], ExtendedKeyUsageOID.SERVER_AUTH, now=now, names=wanted)
-            self._serving[node] = held
+            held = self._serving[node] = self._serve(now, wanted)
         return held
 
     def expired_twin(self, held: Issued) -> Issued:
         """Return what a server shows whose certificate has expired: one that a client's TLS refuses as expired."""
+        return self._serve(held.ends, held.names, expired=True)
+
+    def _serve(self, now: float, names: tuple[str, ...], *, expired: bool = False) -> Issued:
         usage = ExtendedKeyUsageOID.SERVER_AUTH
-        return self._server.issue("k3s", ["k3s"], usage, now=held.ends, names=held.names, expired=True)
+        signed = self._server.sign("k3s", usage, orgs=["k3s"], names=names, expired=expired, form=_FORM)
+        return Issued(signed.certificate_pem + self.ca_pem, signed.key_pem, signed.serial, now + _LASTS_S, names)
 
     def client_certificate(self, cn: str, orgs: Iterable[str] = (), *, now: float) -> Issued:
         """Issue a client certificate for a user in these groups, at a simulated time."""
-        issued = self._client.issue(cn, orgs, ExtendedKeyUsageOID.CLIENT_AUTH, now=now)
-        self._ends[issued.serial] = issued.ends
-        return issued
+        signed = self._client.sign(cn, ExtendedKeyUsageOID.CLIENT_AUTH, orgs=orgs, form=_FORM)
+        self._ends[signed.serial] = now + _LASTS_S
+        chain = signed.certificate_pem + self.client_ca_pem
+        return Issued(chain, signed.key_pem, signed.serial, now + _LASTS_S)
 
     def is_expired(self, serial: int, now: float) -> bool:
         """Tell whether the client certificate with this serial number has expired at a simulated time."""
@@ -220,27 +155,6 @@ class Authority:
         signed = f"{_part(header)}.{_part(claims)}"
         r, s = utils.decode_dss_signature(self._signer.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
         return f"{signed}.{_url64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=True,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _general_name(text: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(text))
-    except ValueError:
-        return x509.DNSName(text)
 
 
 def _base64(text: str) -> str:

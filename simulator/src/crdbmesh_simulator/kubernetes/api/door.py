@@ -10,17 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import os
 import socket
 import ssl
-import tempfile
 import weakref
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from crdbmesh_simulator import doors
+from crdbmesh_simulator import doors, tls
 from crdbmesh_simulator.kubernetes.api.handler import Handler
 from crdbmesh_simulator.kubernetes.api.negotiation import BODY_LIMIT
 
@@ -163,16 +161,20 @@ class Door:
         cluster, member = self._handler.cluster, self._handler.member
         names = server_names(cluster, member, self._world)
         issued = cluster.authority.server_certificate(member.node_name, names, now=self._handler.now)
-        self._context, self._certificate = make_context(cluster, issued), issued
+        self._context, self._certificate = self._present(issued), issued
 
     def _tls(self) -> ssl.SSLContext:
         """The TLS of a new connection: from its end on, clients see the certificate as expired."""
         assert self._context is not None
         if self._certificate is not None and self._certificate.ends <= self._handler.now:
             cluster = self._handler.cluster
-            self._context = make_context(cluster, cluster.authority.expired_twin(self._certificate))
+            self._context = self._present(cluster.authority.expired_twin(self._certificate))
             self._certificate = None
         return self._context
+
+    def _present(self, issued: Issued) -> ssl.SSLContext:
+        client_ca = self._handler.cluster.authority.client_ca_pem
+        return tls.server_context(issued.certificate_pem, issued.key_pem, client_ca)
 
     def _lets_in(self, source: str) -> bool:
         with self._world.lock:
@@ -188,22 +190,6 @@ async def _ignore(loop: asyncio.AbstractEventLoop, connection: socket.socket) ->
         pass
     finally:
         connection.close()
-
-
-def make_context(cluster: Cluster, issued: Issued) -> ssl.SSLContext:
-    """Make the TLS of a server that shows this certificate, and takes client certificates of its cluster's CA."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.load_verify_locations(cadata=cluster.authority.client_ca_pem)
-    descriptor, path = tempfile.mkstemp(prefix="k3s-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(issued.key_pem + issued.certificate_pem)
-        context.load_cert_chain(path)
-    finally:
-        os.unlink(path)  # noqa: PTH108 - the twin of mkstemp
-    return context
 
 
 def server_names(cluster: Cluster, member: Member, world: World) -> list[str]:

@@ -7,9 +7,13 @@ Columns after `pkg/printers/internalversion/printers.go` of Kubernetes 1.36, and
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Callable, Mapping
+from importlib import resources
 from typing import Any
+
+import yaml
 
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, Objs
 from crdbmesh_simulator.kubernetes.api.resources import Resource
@@ -37,7 +41,11 @@ def make(resource: Resource, objects: Objs, *, now: float, include: str, head: b
     Ages are counted up to `now`; `include` says what each row holds of its object (`Object`, `Metadata` or `None`),
     `head` whether the columns are described (in a watch, only the first table does so).
     """
-    columns = _custom(resource) if resource.columns else _BUILTIN.get(resource.kind, (("Age", _age),))
+    columns = (
+        _custom(resource)
+        if resource.columns
+        else _builtin().get(resource.kind, (("Age", _stamp(".metadata.creationTimestamp")),))
+    )
     described = [_NAME, *(_describe(title) for title, _ in columns)]
     if resource.kind == "Event":
         described = described[1:]
@@ -147,9 +155,6 @@ def _human(seconds: float) -> str:
             return f"{count}{letter}{left}{small_letter}" if left else f"{count}{letter}"
     years, rest = divmod(total, 365 * 86400)
     return f"{years}y{rest // 86400}d"
-
-
-_age = _stamp(".metadata.creationTimestamp")
 
 
 def _phase(obj: Obj, _now: float) -> str:
@@ -284,83 +289,26 @@ def _ending(ended: Obj) -> str:
     return str(ended.get("reason") or f"ExitCode:{ended.get('exitCode')}")
 
 
-_AGE = ("Age", _age)
-_CREATED = ("Created At", _at(".metadata.creationTimestamp"))
-_TEMPLATE: _Columns = (("+Containers", _containers("name")), ("+Images", _containers("image")))
-_WORKLOAD: _Columns = (*_TEMPLATE, ("+Selector", _joined(".spec.selector")))
-_CLASS = ("StorageClass", _at(".spec.storageClassName"))
-_ATTRIBUTES = ("VolumeAttributesClass", _at(".spec.volumeAttributesClassName", _UNSET))
-_MODE = ("+VolumeMode", _at(".spec.volumeMode", _UNSET))
-
-_BUILTIN: dict[str, _Columns] = {
-    "Pod": (
-        ("Ready", _ready), ("Status", _pod_status), ("Restarts", _restarts), _AGE, ("+IP", _at(".status.podIP", _NONE)),
-        ("+Node", _at(".spec.nodeName", _NONE)), ("+Nominated Node", _at(".status.nominatedNodeName", _NONE)),
-        ("+Readiness Gates", _at(".spec.readinessGates", _NONE)),
-    ),
-    "Node": (
-        ("Status", _node_status), ("Roles", _roles), _AGE, ("Version", _at(".status.nodeInfo.kubeletVersion")),
-        ("+Internal-IP", _at('.status.addresses[?(@.type=="InternalIP")].address', _NONE)),
-        ("+External-IP", _at('.status.addresses[?(@.type=="ExternalIP")].address', _NONE)),
-        ("+OS-Image", _at(".status.nodeInfo.osImage", _UNKNOWN)),
-        ("+Kernel-Version", _at(".status.nodeInfo.kernelVersion", _UNKNOWN)),
-        ("+Container-Runtime", _at(".status.nodeInfo.containerRuntimeVersion", _UNKNOWN)),
-    ),
-    "Service": (
-        ("Type", _at(".spec.type")), ("Cluster-IP", _at(".spec.clusterIP", _NONE)), ("External-IP", _external),
-        ("Port(s)", _ports), _AGE, ("+Selector", _joined(".spec.selector")),
-    ),
-    "Namespace": (("Status", _phase), _AGE),
-    "ConfigMap": (("#Data", _count(".data")), _AGE),
-    "Secret": (("Type", _at(".type")), ("#Data", _count(".data")), _AGE),
-    "ServiceAccount": (("#Secrets", _count(".secrets")), _AGE),
-    "PersistentVolumeClaim": (
-        ("Status", _phase), ("Volume", _at(".spec.volumeName")), ("Capacity", _at(".status.capacity.storage")),
-        ("Access Modes", _modes(".status.accessModes")), _CLASS, _ATTRIBUTES, _AGE, _MODE,
-    ),
-    "PersistentVolume": (
-        ("Capacity", _at(".spec.capacity.storage")), ("Access Modes", _modes(".spec.accessModes")),
-        ("Reclaim Policy", _at(".spec.persistentVolumeReclaimPolicy")), ("Status", _phase), ("Claim", _claim), _CLASS,
-        _ATTRIBUTES, ("Reason", _at(".status.reason")), _AGE, _MODE,
-    ),
-    "Event": (
-        ("Last Seen", _stamp(".lastTimestamp")), ("Type", _at(".type")), ("Reason", _at(".reason")),
-        ("Object", _involved), ("+Subobject", _at(".involvedObject.fieldPath")), ("+Source", _source),
-        ("Message", _at(".message")), ("+First Seen", _stamp(".firstTimestamp")), ("+#Count", _at(".count", 1)),
-        ("+Name", _at(".metadata.name")),
-    ),
-    "Deployment": (
-        ("Ready", _replicas(".status.readyReplicas")), ("#Up-to-date", _at(".status.updatedReplicas", 0)),
-        ("#Available", _at(".status.availableReplicas", 0)), _AGE, *_WORKLOAD,
-    ),
-    "ReplicaSet": (
-        ("#Desired", _at(".spec.replicas", 0)), ("#Current", _at(".status.replicas", 0)),
-        ("#Ready", _at(".status.readyReplicas", 0)), _AGE, *_WORKLOAD,
-    ),
-    "StatefulSet": (("Ready", _replicas(".status.readyReplicas")), _AGE, *_TEMPLATE),
-    "DaemonSet": (
-        ("#Desired", _at(".status.desiredNumberScheduled", 0)), ("#Current", _at(".status.currentNumberScheduled", 0)),
-        ("#Ready", _at(".status.numberReady", 0)), ("#Up-to-date", _at(".status.updatedNumberScheduled", 0)),
-        ("#Available", _at(".status.numberAvailable", 0)),
-        ("Node Selector", _joined(".spec.template.spec.nodeSelector")), _AGE, *_WORKLOAD,
-    ),
-    "Job": (("Status", _job_status), ("Completions", _completions), ("Duration", _duration), _AGE, *_WORKLOAD),
-    "EndpointSlice": (
-        ("AddressType", _at(".addressType")), ("Ports", _slice_ports), ("Endpoints", _addresses), _AGE,
-    ),
-    "StorageClass": (
-        ("Provisioner", _at(".provisioner")), ("ReclaimPolicy", _at(".reclaimPolicy")),
-        ("VolumeBindingMode", _at(".volumeBindingMode")), ("AllowVolumeExpansion", _at(".allowVolumeExpansion", False)),
-        _AGE,
-    ),
-    "PodDisruptionBudget": (
-        ("Min Available", _at(".spec.minAvailable", "N/A")), ("Max Unavailable", _at(".spec.maxUnavailable", "N/A")),
-        ("#Allowed Disruptions", _at(".status.disruptionsAllowed", 0)), _AGE,
-    ),
-    "Lease": (("Holder", _at(".spec.holderIdentity")), _AGE),
-    "CustomResourceDefinition": (_CREATED,),
-    "ClusterRole": (_CREATED,),
-    "Role": (_CREATED,),
-    "ClusterRoleBinding": (("Role", _role), _AGE),
-    "RoleBinding": (("Role", _role), _AGE),
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "count": _count, "joined": _joined, "since": _stamp, "replicas": _replicas, "modes": _modes,
+    "containers": _containers, "phase": _phase, "node_status": _node_status, "roles": _roles, "external": _external,
+    "ports": _ports, "claim": _claim, "involved": _involved, "source": _source, "addresses": _addresses,
+    "slice_ports": _slice_ports, "role": _role, "job_status": _job_status, "completions": _completions,
+    "duration": _duration, "ready": _ready, "restarts": _restarts, "pod_status": _pod_status,
 }  # fmt: skip
+
+
+@functools.cache
+def _builtin() -> dict[str, _Columns]:
+    file = resources.files("crdbmesh_simulator.kubernetes") / "columns-1.36.yaml"
+    listed: dict[str, dict[str, str]] = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    return {kind: tuple((title, _cell(text)) for title, text in cells.items()) for kind, cells in listed.items()}
+
+
+def _cell(text: str) -> _Cell:
+    if text.startswith("."):
+        path, bar, absent = text.partition("|")
+        return _at(path, yaml.load(absent, Loader=yaml.CSafeLoader) if bar else "")
+    name, _, path = text.partition(" ")
+    function = _FUNCTIONS[name]
+    return function(path) if path else function
