@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from crdbmesh_simulator.kubernetes.controllers.cilium import rendering
-from crdbmesh_simulator.kubernetes.controllers.helm import chart_values
+from crdbmesh_simulator.kubernetes.controllers.helm import charts
 
 Obj = dict[str, Any]
 
 
 def render(values: Obj) -> dict[tuple[str, str], Obj]:
-    merged = chart_values.merge(rendering.defaults(), values)
+    merged = charts.merge(rendering.defaults(), values)
     objects = rendering.render(merged, version="1.20.0")
     return {(obj["kind"], obj["metadata"]["name"]): obj for obj in objects}
 
@@ -106,5 +106,5 @@ def test_values_are_merged_as_helm_does() -> None:
         "/config/values-01_HelmChart.yaml": b"a: {b: 1, c: 2}\nl: [1]\n",
         "/config/values-10_X.yaml": b"a: {b: 3}\n",
     }
-    assert chart_values.read(files) == {"a": {"b": 3, "c": 2}, "l": [1]}
-    assert chart_values.merge({"a": {"b": 1}}, {"a": None}) == {"a": None}
+    assert charts.read(files) == {"a": {"b": 3, "c": 2}, "l": [1]}
+    assert charts.merge({"a": {"b": 1}}, {"a": None}) == {"a": None}

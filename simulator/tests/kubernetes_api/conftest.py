@@ -23,8 +23,7 @@ from crdbmesh_simulator.kubernetes.api.authority import Authority
 from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.door import KubeDoors
 from crdbmesh_simulator.kubernetes.api.store import Store
-from crdbmesh_simulator.kubernetes.log import LogLine
-from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer
+from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer, LogLine
 from crdbmesh_simulator.world import Machine, World
 
 Obj = dict[str, Any]

@@ -10,8 +10,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from crdbmesh_simulator.kubernetes.api import podsecurity, status
-from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
-from crdbmesh_simulator.kubernetes.api.quantities import value_of
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, value_of
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from crdbmesh_simulator.kubernetes.api.authority import Authority
     from crdbmesh_simulator.kubernetes.api.store import Store
-    from crdbmesh_simulator.kubernetes.log import LogLine
-    from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer
+    from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer, LogLine
     from crdbmesh_simulator.world import Machine
 
 

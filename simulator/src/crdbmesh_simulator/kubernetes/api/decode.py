@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from crdbmesh_simulator.kubernetes.api import fieldset, quantities, status
+from crdbmesh_simulator.kubernetes.api import fieldset, jsonvalue, status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 from crdbmesh_simulator.kubernetes.api.schema import Type, type_of
@@ -75,7 +75,7 @@ class _Reader:
             items = [self.read(type_.element, each, f"{path}[{at}]", owner) for at, each in enumerate(value)]
             return [each for each in items if each is not None]
         if kind == "quantity":
-            return quantities.canonical(value)
+            return jsonvalue.canonical(value)
         if type_.custom:
             self._check_scalar(type_, value, path)
         elif type_.format == "byte" and self.found.mistyped is None:

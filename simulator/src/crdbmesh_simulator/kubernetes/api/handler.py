@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiohttp import web
 
 from crdbmesh_simulator.kubernetes.api import (
-    authorizer,
-    discovery,
+    authority,
     faults,
     logs,
     portforward,
     proxy,
+    resources,
     status,
     verbs,
     watch,
 )
 from crdbmesh_simulator.kubernetes.api import exec as commands
-from crdbmesh_simulator.kubernetes.api.authorizer import Action, User
+from crdbmesh_simulator.kubernetes.api.authority import Action, User
 from crdbmesh_simulator.kubernetes.api.negotiation import is_true, json_response, status_response, wants_table
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 from crdbmesh_simulator.kubernetes.api.status import StatusError
@@ -128,16 +128,16 @@ class Handler:
             if call is not None:
                 return await self._perform(call)
         else:
-            authorizer.check(user, Action(_VERBS.get(request.method, ""), path=path))
+            authority.check(user, Action(_VERBS.get(request.method, ""), path=path))
             if path in _HEALTH:
                 return self._health(path)
             if parts != ["version"]:
                 self._require_quorum()
-            document = discovery.document(self.cluster.store.resources, parts, self.cluster.version)
+            document = resources.document(self.cluster.store.resources, parts, self.cluster.version)
             if document is not None:
                 return json_response(document)
         self.world.not_known("kube", f"{request.method} {path}")
-        known = discovery.is_served(self.cluster.store.resources, parts)
+        known = resources.is_served(self.cluster.store.resources, parts)
         raise status.unknown_resource() if known else status.unknown_path()
 
     def _require_quorum(self) -> None:
@@ -155,7 +155,7 @@ class Handler:
         certificate = None if transport is None else transport.get_extra_info("peercert")
         if certificate is None and "Authorization" in request.headers:
             self.world.not_known("kube", f"{request.method} {request.path} with a token")
-        return authorizer.identify(self.cluster.authority, certificate, self.now)
+        return authority.identify(self.cluster.authority, certificate, self.now)
 
     def _understand(self, request: web.Request, parts: list[str], user: User) -> Call | None:
         """Read a path below an API version; None when nothing is served there."""
@@ -184,7 +184,7 @@ class Handler:
         namespace = call.name if call.resource.kind == "Namespace" else call.namespace
         resource = call.resource
         action = Action(verb, resource.group, resource.plural, namespace or "", call.name, sub=call.sub)
-        authorizer.check(call.user, action)
+        authority.check(call.user, action)
         return await faults.answer(self, call, self._dispatch)
 
     async def _dispatch(self, call: Call) -> web.StreamResponse:

@@ -14,7 +14,7 @@ from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.negotiation import is_true
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 from crdbmesh_simulator.kubernetes.api.status import StatusError
-from crdbmesh_simulator.kubernetes.log import LogLine
+from crdbmesh_simulator.kubernetes.programs import LogLine
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.handler import Call, Handler

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from crdbmesh_simulator.kubernetes.api import names, quantities, status
+from crdbmesh_simulator.kubernetes.api import jsonvalue, names, status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, clone
 from crdbmesh_simulator.kubernetes.api.status import FieldError
 
@@ -189,13 +189,13 @@ def _resources(resources: Obj, where: str) -> list[FieldError]:
     errors: list[FieldError] = []
     for kind in ("limits", "requests"):
         for name, value in (resources.get(kind) or {}).items():
-            if not quantities.is_quantity(value):
+            if not jsonvalue.is_quantity(value):
                 errors.append(status.invalid(f"{where}.{kind}[{name}]", value, _QUANTITY_TEXT))
     limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
     if errors:
         return errors
     for name, value in requests.items():
-        if name in limits and quantities.value_of(value) > quantities.value_of(limits[name]):
+        if name in limits and jsonvalue.value_of(value) > jsonvalue.value_of(limits[name]):
             why = f"must be less than or equal to {name} limit of {limits[name]}"
             errors.append(status.invalid(f"{where}.requests", str(value), why))
     return errors

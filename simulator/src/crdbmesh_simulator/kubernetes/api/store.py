@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.api import managed, status, strategy
 from crdbmesh_simulator.kubernetes.api.allocation import Allocations
-from crdbmesh_simulator.kubernetes.api.apply import Apply
 from crdbmesh_simulator.kubernetes.api.history import ADDED, DELETED, MODIFIED, Event, History, Listener
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, Objs, clone
+from crdbmesh_simulator.kubernetes.api.managed import Apply
 from crdbmesh_simulator.kubernetes.api.resources import Catalogue, Resource
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import functools
 
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
-from crdbmesh_simulator.kubernetes.controllers.pod_template import pod_from
+from crdbmesh_simulator.kubernetes.controllers.objects import Obj, pod_from
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 
 REVISION = "deployment.kubernetes.io/revision"

@@ -5,6 +5,7 @@ After the API conventions of Kubernetes 1.36 (`staging/src/k8s.io/apimachinery`)
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import hashlib
 import json
@@ -213,3 +214,23 @@ def pod_ready(pod: Mapping[str, Any]) -> bool:
 def pod_active(pod: Mapping[str, Any]) -> bool:
     """Return whether a pod is neither finished nor being deleted."""
     return not deleting(pod) and status(pod).get("phase") not in ("Succeeded", "Failed")
+
+
+def pod_from(template: Obj, owner: Obj, *, name: str | None = None, generate: str | None = None) -> Obj:
+    """A Pod object for `owner`, ready to be created."""
+    meta = copy.deepcopy(template.get("metadata") or {})
+    wanted: Obj = {
+        "namespace": namespace(owner),
+        "labels": dict(meta.get("labels") or {}),
+        "ownerReferences": [owner_reference(owner)],
+    }
+    if meta.get("annotations"):
+        wanted["annotations"] = dict(meta["annotations"])
+    if meta.get("finalizers"):
+        wanted["finalizers"] = list(meta["finalizers"])
+    if name is not None:
+        wanted["name"] = name
+    if generate is not None:
+        wanted["generateName"] = generate
+    spec = copy.deepcopy(template["spec"])
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": wanted, "spec": spec, "status": {"phase": "Pending"}}

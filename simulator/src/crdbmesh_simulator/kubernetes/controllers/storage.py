@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.kubernetes.controllers import disk, objects
+from crdbmesh_simulator.kubernetes.controllers import objects
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.scheduler import SELECTED_NODE
-from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
+from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site, make_folder, remove_folder
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Member
@@ -122,7 +122,7 @@ class Claims(Controller):
     def _make(self, claim: Obj, chosen: Obj, member: Member) -> None:
         name = f"pvc-{objects.uid(claim)}"
         folder = f"{_FOLDER}/{name}_{objects.namespace(claim)}_{objects.name(claim)}"
-        disk.make_folder(member.machine, folder)
+        make_folder(member.machine, folder)
         rule = {"key": "kubernetes.io/hostname", "operator": "In", "values": [member.node_name]}
         local = objects.annotations_of(chosen).get("defaultVolumeType") == "local"
         source: Obj = {"local": {"path": folder}} if local else {
@@ -181,7 +181,7 @@ class Claims(Controller):
             folder = str((spec.get("local") or spec.get("hostPath") or {}).get("path"))
             for member in self.site.cluster.members.values():
                 if member.node_name == objects.annotations_of(volume).get("local.path.provisioner/selected-node"):
-                    disk.remove_folder(member.machine, folder)
+                    remove_folder(member.machine, folder)
             self.api.delete(volume)
         elif objects.status(volume).get("phase") != "Released":
             self.api.set_status(volume, {**objects.status(volume), "phase": "Released"})

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import importlib.resources
+import json
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from crdbmesh_simulator.kubernetes.controllers import disk
+import jsonschema
+import yaml
+
 from crdbmesh_simulator.kubernetes.controllers.cilium import rendering
-from crdbmesh_simulator.kubernetes.controllers.helm import chart_values
 from crdbmesh_simulator.kubernetes.controllers.helm.release import ReleaseError
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
-from crdbmesh_simulator.kubernetes.controllers.site import Site
+from crdbmesh_simulator.kubernetes.controllers.site import Site, find_file
 from crdbmesh_simulator.kubernetes.programs import Container
 from crdbmesh_simulator.machines import internet
 
@@ -43,7 +50,7 @@ def find_chart(site: Site, container: Container) -> Chart:
     member = container.node
     if host not in ("127.0.0.1", "localhost") or member.role != "server":
         member = next((each for each in site.cluster.servers() if site.alive(each)), member)
-    content = disk.find_file(member.machine, _STATIC + found[1])
+    content = find_file(member.machine, _STATIC + found[1])
     if content is None:
         address = where.replace("%{KUBERNETES_API}%", f"{host}:{container.env.get('KUBERNETES_SERVICE_PORT', '')}")
         raise ReleaseError(f"failed to fetch {address} : 404 Not Found")
@@ -71,13 +78,13 @@ def render(site: Site, chart: Chart, given: Obj) -> list[Obj]:
     if chart.name != "cilium" or chart.version not in _CILIUM:
         site.world.not_known("helm", f"chart {chart.name} {chart.version}")
         raise ReleaseError(f'chart "{chart.name}" version "{chart.version}" cannot be rendered')
-    faults = chart_values.schema_errors(given)
+    faults = schema_errors(given)
     if faults:
         head = "values don't meet the specifications of the schema(s) in the following chart(s):\ncilium:\n"
         raise ReleaseError(head + "\n".join(faults))
-    for path in chart_values.unread_paths(given, rendering.defaults()):
+    for path in unread_paths(given, rendering.defaults()):
         site.world.not_known("helm", f"value {path} of chart cilium {chart.version} is not part of this world")
-    values = chart_values.merge(rendering.defaults(), given)
+    values = merge(rendering.defaults(), given)
     for path in ("hubble.enabled", "ipv6.enabled", "encryption.enabled"):
         part, _, flag = path.partition(".")
         if values[part][flag]:
@@ -86,3 +93,66 @@ def render(site: Site, chart: Chart, given: Obj) -> list[Obj]:
         return rendering.render(values, version=chart.version)
     except rendering.ChartError as error:
         raise ReleaseError(f"execution error at (cilium/templates/validate.yaml): {error}") from error
+
+
+_SCHEMA = "cilium-1.20.0-values.schema.json"
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Obj:
+    """`over` on top of `base`: maps are merged, everything else is replaced; null removes a key of the chart."""
+    result: Obj = dict(base)
+    for key, value in over.items():
+        have = result.get(key)
+        if isinstance(value, Mapping) and isinstance(have, Mapping):
+            result[key] = merge(have, value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def read(files: Mapping[str, bytes]) -> Obj:
+    """The user's values: YAML files in the order of their names.
+
+    Raises:
+        ValueError: a file is no YAML mapping.
+    """
+    values: Obj = {}
+    for path in sorted(files):
+        try:
+            loaded = yaml.load(files[path], Loader=yaml.CSafeLoader) or {}
+        except yaml.YAMLError as error:
+            raise ValueError(f"failed to parse {path}: {error}") from error
+        if not isinstance(loaded, dict):
+            raise ValueError(f"failed to parse {path}: cannot unmarshal into a map")  # noqa: TRY004 - a matter of the file's content
+        values = merge(values, loaded)
+    return values
+
+
+@functools.cache
+def _schema() -> Obj:
+    folder = importlib.resources.files("crdbmesh_simulator.kubernetes.controllers") / "charts"
+    return json.loads((folder / _SCHEMA).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def schema_errors(values: Obj) -> list[str]:
+    """Return the violations of the chart's `values.schema.json`, in helm's words."""
+    found = []
+    for error in jsonschema.Draft7Validator(_schema()).iter_errors(_without_null(values)):
+        where = "/".join(str(part) for part in error.absolute_path)
+        found.append(f"- at '/{where}': {error.message}")
+    return sorted(found)
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_null(each) for key, each in value.items() if each is not None}
+    return value
+
+
+def unread_paths(values: Obj, read: Obj) -> Iterator[str]:
+    """Paths in the values that are not among `read`, the values that the rendering of this world goes by."""
+    for key, value in values.items():
+        if key not in read:
+            yield key
+        elif isinstance(value, dict) and isinstance(read[key], dict) and read[key]:
+            yield from (f"{key}.{path}" for path in unread_paths(value, read[key]))

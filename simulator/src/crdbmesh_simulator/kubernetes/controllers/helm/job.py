@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from crdbmesh_simulator.kubernetes.api.status import StatusError
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.helm import chart_values, charts, release
+from crdbmesh_simulator.kubernetes.controllers.helm import charts, release
 from crdbmesh_simulator.kubernetes.controllers.helm.release import ReleaseError
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Site, api_unreachable
@@ -76,7 +76,7 @@ class HelmJob(Program):
         try:
             chart = charts.find_chart(self.site, self.container)
             files = {path: data for path, data in self.container.files.items() if path.startswith("/config/values")}
-            values = chart_values.read(files)
+            values = charts.read(files)
             rendered = charts.render(self.site, chart, values)
             wanted = release.own(rendered, name=self._name, namespace=self._space)
             release.check_ownership(self.site.api, wanted, name=self._name, namespace=self._space,

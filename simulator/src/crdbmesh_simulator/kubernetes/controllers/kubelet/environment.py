@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.kubernetes.controllers import disk, objects
+from crdbmesh_simulator.kubernetes.controllers import objects
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
+from crdbmesh_simulator.kubernetes.controllers.site import find_file, is_folder, list_files
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Member
@@ -248,7 +249,7 @@ def _claimed(site: Site, pod: Obj, claim_name: str, member: Member) -> Mount:
     if volume is None:
         raise MountError(f'MountVolume.SetUp failed: PersistentVolumeClaim "{claim_name}" is not bound')
     local = objects.spec(volume).get("local")
-    if local is not None and not disk.is_folder(member.machine, str(local["path"])):
+    if local is not None and not is_folder(member.machine, str(local["path"])):
         raise MountError(
             f'MountVolume.NewMounter initialization failed for volume "{bound}" : path "{local["path"]}" does not exist'
         )
@@ -259,11 +260,11 @@ def _host_path(source: Obj, member: Member) -> Mount:
     """A folder or file of the node: what its operating system holds there now."""
     mount = Mount()
     path = str(source["path"]).rstrip("/")
-    single = disk.find_file(member.machine, path)
+    single = find_file(member.machine, path)
     if single is not None:
         mount.files[""] = single
     else:
-        for where, data in disk.list_files(member.machine, path).items():
+        for where, data in list_files(member.machine, path).items():
             mount.files[where[len(path) + 1 :]] = data
     if not mount.files and source.get("type") in ("File", "Socket", "CharDevice", "BlockDevice"):
         raise MountError(f"MountVolume.SetUp failed : hostPath type check failed: {path} is not a file")

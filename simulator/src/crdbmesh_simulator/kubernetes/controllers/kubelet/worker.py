@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.api.pods import Sandbox
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.kubelet import environment, images, probes
-from crdbmesh_simulator.kubernetes.controllers.kubelet.containers import ContainerState, qualified
-from crdbmesh_simulator.kubernetes.controllers.kubelet.pod_status import pod_status
+from crdbmesh_simulator.kubernetes.controllers.kubelet import containers, environment
+from crdbmesh_simulator.kubernetes.controllers.kubelet.containers import ContainerState, pod_status, qualified
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.programs import Container
 
@@ -236,7 +235,7 @@ class PodWorker:
             return True
         ends = self._pulls.get(image)
         if ends is None:
-            self._pulls[image] = ends = now + (images.pull_s(image) if image not in self._images else 1.0)
+            self._pulls[image] = ends = now + (containers.pull_s(image) if image not in self._images else 1.0)
             self._event("Normal", "Pulling", f'Pulling image "{image}"')
             if state.reason in ("ImagePullBackOff", "ErrImagePull"):
                 state.reason = "ErrImagePull"
@@ -267,7 +266,7 @@ class PodWorker:
         node = self.site.api.find("Node", None, self.member.node_name) or {}
         host_ip = self.site.private_ip(self.member)
         try:
-            images.check_user(self.pod, state.spec, image)
+            containers.check_user(self.pod, state.spec, image)
             env = environment.environment(
                 self.site, self.pod, state.spec, pod_ip=self.box.ip, host_ip=host_ip, node=node
             )
@@ -316,7 +315,7 @@ class PodWorker:
             if state.started == (probe.kind == "startupProbe"):
                 continue
             if now >= probe.next_at:
-                probes.ask(probe, state.spec, state.program, now)
+                containers.ask(probe, state.spec, state.program, now)
             self.wake(probe.next_at)
             if probe.kind == "startupProbe" and probe.passing:
                 state.started = True
