@@ -25,7 +25,7 @@ from typing import Any, Self, TypeVar
 from aiohttp import web
 
 from crdbmesh_simulator import tls
-from crdbmesh_simulator.azure import address, door
+from crdbmesh_simulator.azure import door
 from crdbmesh_simulator.azure.state import Subscription
 from crdbmesh_simulator.clock import Clock
 from crdbmesh_simulator.faults import read_rates
@@ -107,7 +107,7 @@ class Simulator:
         apps = {
             "arm": door.create_app(self.world, token=self._token),
             "report": self._report_app(),
-            "address": address.create_app(),
+            "address": create_address_app(),
         }
         for name, app in apps.items():
             self._urls[name] = self._call(self._serve(app, context))
@@ -228,6 +228,17 @@ class Simulator:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(document, file, indent=2)
+
+
+def create_address_app() -> web.Application:
+    """The public "what is my address" service: GET / answers the caller's address, as api.ipify.org and its like do."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text=request.remote or "")
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    return app
 
 
 class Block:

@@ -15,13 +15,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from crdbmesh_simulator import tls
-from crdbmesh_simulator.azure import address
+from crdbmesh_simulator.server import create_address_app
 
 
 def test_the_caller_is_told_its_address_over_tls(authority: tls.CertificateAuthority, serve_app: Any) -> None:
     context = ssl.create_default_context(cadata=authority.ca_pem)
     with (
-        serve_app(address.create_app(), authority.server_context(["127.0.0.1"])) as url,
+        serve_app(create_address_app(), authority.server_context(["127.0.0.1"])) as url,
         urllib.request.urlopen(f"{url}/", context=context, timeout=10) as response,
     ):
         assert response.read() == b"127.0.0.1"

@@ -24,10 +24,11 @@ from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh_simulator import tls
-from crdbmesh_simulator.azure import address, door
+from crdbmesh_simulator.azure import door
 from crdbmesh_simulator.azure.state import Subscription
 from crdbmesh_simulator.clock import Clock
 from crdbmesh_simulator.network import Network
+from crdbmesh_simulator.server import create_address_app
 from crdbmesh_simulator.world import World as SimulatedWorld
 
 TOKEN = "checks-token"
@@ -171,7 +172,7 @@ def azure(authority: tls.CertificateAuthority, tmp_path: Path) -> Iterator[Azure
     world.network = Network(world)
     ca_file = tmp_path / "ca.pem"
     ca_file.write_text(authority.ca_pem)
-    apps = [door.create_app(world, token=TOKEN), address.create_app()]
+    apps = [door.create_app(world, token=TOKEN), create_address_app()]
     with serving(apps, authority.server_context(["127.0.0.1"])) as (url, own_address):
         cloud = clouds.Cloud(
             name="simulated",

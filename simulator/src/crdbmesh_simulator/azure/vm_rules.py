@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from crdbmesh_simulator.azure import data_disks, images, nics, public_ips, quotas, sizes
+from crdbmesh_simulator.azure import disks, images, nics, public_ips, quotas, sizes
 from crdbmesh_simulator.azure.call import Call, not_here
 from crdbmesh_simulator.azure.errors import Body, invalid_reference, not_provisioned, refusal
 from crdbmesh_simulator.azure.kinds import Identity
@@ -53,7 +53,7 @@ def require_new(call: Call, identity: Identity, body: Body) -> Accepted:
     require_offered(call.subscription, identity, size, zones)
     image = _require_image(given, size)
     _require_disk(given, image, size)
-    data_disks.require(call, identity, size, given["storageProfile"].get("dataDisks", []), [])
+    disks.require_data_disks(call, identity, size, given["storageProfile"].get("dataDisks", []), [])
     custom_data = _require_os_profile(given)
     primary = require_nics(call.subscription, identity, given, size)
     quotas.require_cores(call.subscription, identity.location, size, None)

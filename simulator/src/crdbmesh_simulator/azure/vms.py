@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from crdbmesh_simulator.azure import data_disks, faults, nics, public_ips, quotas, vm_changes, vm_parts, vm_rules
+from crdbmesh_simulator.azure import disks, faults, nics, public_ips, quotas, vm_changes, vm_parts, vm_rules
 from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted
 from crdbmesh_simulator.azure.disks import DISKS, timestamp
 from crdbmesh_simulator.azure.errors import Body, refusal
@@ -93,7 +93,7 @@ class VirtualMachines(Kind):
         properties["provisioningState"] = "Creating"
         properties["vmId"] = subscription.guid()
         properties["timeCreated"] = timestamp(subscription.now)
-        data = data_disks.apply(call, identity, given["storageProfile"].get("dataDisks", []), [], checked.zones)
+        data = disks.apply_data_disks(call, identity, given["storageProfile"].get("dataDisks", []), [], checked.zones)
         properties["storageProfile"] = vm_parts.storage_profile(given, checked, disk, data)
         properties["hardwareProfile"]["vmSize"] = checked.size.name
         stored: Body = {"properties": properties, **vm_parts.identity_of(subscription, body.get("identity"), None)}
@@ -136,7 +136,7 @@ class VirtualMachines(Kind):
         profile = resource.properties["storageProfile"]
         os_disk = subscription.find(profile["osDisk"]["managedDisk"]["id"])
         DISKS.let_go(subscription, os_disk, profile["osDisk"]["deleteOption"])
-        data_disks.let_go(subscription, profile["dataDisks"])
+        disks.let_data_disks_go(subscription, profile["dataDisks"])
         for reference in resource.properties["networkProfile"]["networkInterfaces"]:
             nic = subscription.find(reference["id"])
             if nic is None:
@@ -187,10 +187,10 @@ class VirtualMachines(Kind):
             given.get("storageProfile", {}).get("dataDisks", []),
             existing.properties["storageProfile"]["dataDisks"],
         )
-        data_disks.require(call, identity, size, data, present)
+        disks.require_data_disks(call, identity, size, data, present)
         properties = vm_parts.replaced(existing, given, size.name)
         zones = existing.body.get("zones", [])
-        properties["storageProfile"]["dataDisks"] = data_disks.apply(call, identity, data, present, zones)
+        properties["storageProfile"]["dataDisks"] = disks.apply_data_disks(call, identity, data, present, zones)
         properties["provisioningState"] = "Updating"
         stored = {**vm_parts.identity_of(subscription, body.get("identity"), existing.body.get("identity"))}
         stored |= {"properties": properties, **({"zones": zones} if zones else {})}

@@ -1,4 +1,4 @@
-"""What the internet offers to a simulated machine, and how long it takes to fetch.
+"""What the internet offers to a simulated machine, how long it takes to fetch, and which names the machine resolves.
 
 An artifact is a small stand-in with the right name; its SHA-256 is, for everyone who asks a simulated machine, the one
 that its project publishes (k3s: `sha256sum-amd64.txt` and `-arm64.txt` of each release; Cilium: `index.yaml` of its
@@ -8,9 +8,16 @@ chart repository). Sources: docs.k3s.io (installation), github.com/k3s-io/k3s (r
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import urllib.parse
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from crdbmesh_simulator.filesystem import Actor
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.machines.machine_os import MachineOS
 
 ELF = b"\x7fELF\x02\x01\x01\x00"
 _PROGRAM = b"simulated program: "
@@ -117,3 +124,35 @@ def _offers() -> tuple[dict[str, Offer], dict[bytes, str]]:
 
 _OFFERS, _DIGESTS = _offers()
 _HOSTS = {urllib.parse.urlsplit(url).hostname for url in _OFFERS}
+
+
+_INTERNET = "203.0.113.10"
+
+
+def resolve(machine: MachineOS, name: str) -> list[str]:
+    """The addresses of a host name, or none."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        pass
+    else:
+        return [name]
+    text = machine.files.read("/etc/hosts", Actor()).decode("utf-8", "replace")
+    rows = [line.partition("#")[0].split() for line in text.splitlines()]
+    found = [row[0] for row in rows if name in row[1:] and ":" not in row[0]]
+    if found:
+        return found
+    if name == machine.hostname:
+        own = machine.private_ip()
+        return [own] if own else ["127.0.1.1"]
+    for other in list(machine.world.machines.values()):
+        address = machine.world.network.private_ip(other)
+        if (
+            other.computer_name == name
+            and address
+            and machine.world.network.machine_at_private(address, machine.hardware) is other
+        ):
+            return [address]
+    if host_known(f"https://{name}/") and machine.world.network.has_egress(machine.hardware):
+        return [_INTERNET]
+    return []

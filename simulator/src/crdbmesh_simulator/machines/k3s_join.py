@@ -7,7 +7,7 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.machines import names
+from crdbmesh_simulator.machines import internet
 from crdbmesh_simulator.machines.k3s_settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def find_cluster(machine: MachineOS, settings: Settings, node_name: str) -> Clus
         else "Failed to validate connection to cluster: "
     )
     failed = f'{prefix}failed to get CA certs: Get "https://{host}:{port}/cacerts": '
-    addresses = names.resolve(machine, host)
+    addresses = internet.resolve(machine, host)
     if not addresses:
         raise JoinError(f"{failed}dial tcp: lookup {host} on 127.0.0.53:53: no such host")
     address = addresses[0]

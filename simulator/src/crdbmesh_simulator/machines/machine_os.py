@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.filesystem import Actor, FileSystem, Ledger
 from crdbmesh_simulator.inodes import EXECUTE, READ
-from crdbmesh_simulator.machines import image, internet, names
+from crdbmesh_simulator.machines import image, internet
 from crdbmesh_simulator.machines.cloud_init import CloudInit
 from crdbmesh_simulator.machines.sshd import Sshd
 from crdbmesh_simulator.machines.systemd import Systemd
@@ -211,7 +211,7 @@ class MachineOS(System):
     def lookup(self, name: str) -> Generator[float, None, tuple[list[str], str]]:
         """What /etc/hosts, Azure's DNS and the internet's say."""
         yield 0.0
-        return names.resolve(self, name), name
+        return internet.resolve(self, name), name
 
     # --- who ---
 

@@ -1,24 +1,30 @@
 """The `cockroach` binary as a client: init, node status, sql.
 
 After `pkg/cli` of v26.2: `init` waits until the node answers; `node` and `sql` speak SQL to it. Errors go to standard
-error as `ERROR: …` and `Failed running "<command>"`, exit status 1.
+error as `ERROR: …` and `Failed running "<command>"`, exit status 1. There is no SQL engine behind `sql`: it answers a
+few statements.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.shell.process import Become, Process, Run, decode
 from crdbmesh_simulator.workloads.box import box_of
-from crdbmesh_simulator.workloads.cockroachdb import certificates, command_line, dialing, statements
+from crdbmesh_simulator.workloads.cockroachdb import certificates, command_line, dialing
 from crdbmesh_simulator.workloads.cockroachdb.certificates import CertificateError, Pair
 from crdbmesh_simulator.workloads.cockroachdb.command_line import FlagError, Flags
 from crdbmesh_simulator.workloads.cockroachdb.dialing import Failed
 from crdbmesh_simulator.workloads.cockroachdb.node import WAITING, CockroachNode
 from crdbmesh_simulator.workloads.cockroachdb.stores import timestamp
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.workloads.cockroachdb.node import CockroachNode
 
 DELIMITERS = {"tsv": "\t", "csv": ","}
 
@@ -212,10 +218,10 @@ def _sql(process: Process, words: list[str]) -> Run:
     texts = flags.lists.get("execute") or [decode(process.stdin.read())]
     node = yield from _open_sql(process, _target(process, flags))
     for text in texts:
-        for statement in statements.split(text):
+        for statement in split(text):
             try:
-                result = statements.run(node, statement)
-            except statements.SqlError as error:
+                result = run_statement(node, statement)
+            except SqlError as error:
                 raise CommandError(f"{error}\nSQLSTATE: 0A000") from None
             process.say(show(form, result.columns, result.rows) if result.columns else f"{result.tag}\n")
     return 0
@@ -228,3 +234,52 @@ _COMMANDS: dict[tuple[str, ...], Callable[[Process, list[str]], Run]] = {
 }
 
 __all__ = ["WAITING", "run"]
+
+
+NO_ENGINE = "SQL engine is not part of this simulated world"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Columns with rows, or a tag such as `SET` when a statement returns none."""
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    tag: str = ""
+
+
+class SqlError(Exception):
+    """A statement that is refused."""
+
+
+def split(text: str) -> list[str]:
+    """The statements of a script."""
+    parts = re.findall(r"(?:'(?:[^']|'')*'|\"[^\"]*\"|[^;'\"])+", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def run_statement(node: CockroachNode, statement: str) -> Result:
+    """Answer a statement. Raises SqlError: it is not among those that this world knows."""
+    words = " ".join(statement.split())
+    for pattern, answer in _STATEMENTS:
+        found = re.fullmatch(pattern, words, re.IGNORECASE)
+        if found:
+            return answer(node, found)
+    node.container.world.not_known("sql", words)
+    raise SqlError(NO_ENGINE)
+
+
+def _cluster_id(node: CockroachNode, found: re.Match[str]) -> Result:
+    assert node.database is not None
+    return Result((found[1] or "cluster_id",), ((node.database.cluster_id,),))
+
+
+def _set_variable(_node: CockroachNode, _found: re.Match[str]) -> Result:
+    return Result(tag="SET")
+
+
+_ALIAS = r'(?: (?:as )?"?(\w+)"?)?'
+_STATEMENTS: tuple[tuple[str, Callable[[CockroachNode, re.Match[str]], Result]], ...] = (
+    (rf"select crdb_internal\.cluster_id\(\)(?:::string)?{_ALIAS}", _cluster_id),
+    (r"set (?:session )?(?:allow_unsafe_internals|application_name|statement_timeout) ?(?:=|to) ?.+", _set_variable),
+)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from crdbmesh_simulator.workloads.coredns import plugins
 from crdbmesh_simulator.workloads.coredns.corefile import Block, CorefileError, Directive, parse
 from crdbmesh_simulator.workloads.coredns.message import absolute, under
-from crdbmesh_simulator.workloads.coredns.settings import Cache, Forward, Hosts, Kubernetes
+from crdbmesh_simulator.workloads.coredns.plugins import Cache, Forward, Hosts, Kubernetes
 
 _SILENT = {"cancel", "bufsize", "bind", "debug", "pprof", "metadata", "timeouts", "multisocket", "minimal", "nsid"}
 """Plugins of no consequence in this world."""

@@ -14,7 +14,7 @@ from crdbmesh_simulator.workloads.coredns.message import NOERROR, NXDOMAIN, Answ
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster
-    from crdbmesh_simulator.workloads.coredns.settings import Kubernetes
+    from crdbmesh_simulator.workloads.coredns.plugins import Kubernetes
 
 
 def answer(cluster: Cluster, settings: Kubernetes, question: Question, serial: int) -> Answer | None:

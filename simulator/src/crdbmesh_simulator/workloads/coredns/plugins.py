@@ -9,11 +9,55 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from crdbmesh_simulator.workloads.coredns.corefile import CorefileError, Directive, Row
 from crdbmesh_simulator.workloads.coredns.message import absolute
-from crdbmesh_simulator.workloads.coredns.settings import Cache, Forward, Hosts, Kubernetes
+
+
+@dataclass(slots=True)
+class Kubernetes:
+    """Settings of plugin `kubernetes`; `fall_through` is None when names that do not exist are answered here."""
+
+    zones: list[str]
+    ttl: int = 5
+    fall_through: list[str] | None = None
+
+
+@dataclass(slots=True)
+class Hosts:
+    """Settings of plugin `hosts`."""
+
+    path: str = "/etc/hosts"
+    zones: list[str] = field(default_factory=lambda: ["."])
+    ttl: int = 3600
+    fall_through: list[str] | None = None
+
+
+@dataclass(slots=True)
+class Forward:
+    """Settings of plugin `forward`."""
+
+    zone: str
+    upstreams: list[tuple[str, int]] = field(default_factory=list)
+    force_tcp: bool = False
+    prefer_udp: bool = False
+    max_fails: int = 2
+    health_check_s: float = 0.5
+    policy: str = "random"
+    read_timeout_s: float = 2.0
+
+
+@dataclass(slots=True)
+class Cache:
+    """Settings of plugin `cache`."""
+
+    success_s: int = 3600
+    success_min_s: int = 5
+    denial_s: int = 1800
+    denial_min_s: int = 5
+    servfail_s: float = 5.0
+
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}

@@ -25,7 +25,7 @@ from crdbmesh_simulator.workloads.coredns.message import (
     absolute,
     under,
 )
-from crdbmesh_simulator.workloads.coredns.settings import Cache, Forward, Hosts
+from crdbmesh_simulator.workloads.coredns.plugins import Cache, Forward, Hosts
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container
