@@ -239,6 +239,27 @@ def test_a_firewall_that_lets_somebody_else_in_only_keeps_us_out(world: Any) -> 
     assert "waited" in results["eastus/node1/host"].detail
 
 
+def test_an_own_address_that_changed_changes_the_firewall_before_anything_waits_for_ssh(world: Any) -> None:
+    mesh = world.mesh(["eastus"], allow_from=["own"])
+
+    def up_to_the_host(address: str) -> dict[str, Result]:
+        with world.open(mesh.with_own(address)) as run_world:
+            steps = catalog.steps(run_world)
+            until = next(at for at, step in enumerate(steps) if step.name == "eastus/node1/host")
+            return run.run(plan.order(steps[: until + 1]), workers=8, notify=lambda _event: None)
+
+    made = up_to_the_host("127.0.0.1")
+    assert all(result.outcome.good for result in made.values()), made
+    path = "Microsoft.Network/networkSecurityGroups/crdbmesh-eastus-nsg"
+    nsg = world.resource("GET", path)[1]
+    for rule in nsg["properties"]["securityRules"]:
+        rule["properties"]["sourceAddressPrefix"] = "203.0.113.9/32"
+    world.doors.put(nsg["id"], nsg)
+    results = up_to_the_host("127.0.0.1")
+    assert [name for name, result in results.items() if result.outcome is Outcome.CHANGED] == ["eastus/firewall"]
+    assert results["eastus/node1/host"].outcome is Outcome.HELD
+
+
 def test_a_lost_token_is_refused_rather_than_replaced(world: Any) -> None:
     mesh = world.mesh(["eastus"], patience=0.1)
     assert not [r for r in world.up(mesh).values() if r.outcome is Outcome.FAILED]

@@ -1,9 +1,9 @@
 """Starts a whole simulated world, says where its doors are, and stops it.
 
-Doors: Azure Resource Manager, a report of what was asked of the world, and "what is my address" as public services
-answer it, each at https://127.0.0.1:<port>; SSH at <public ip of each machine>:<its port>; the Kubernetes API at
-https://<public ip of each server>:6443; DNS at the NodePorts that lead to a CoreDNS. One thread serves the HTTPS and
-DNS doors, one moves the clusters, a few serve SSH.
+Doors: Azure Resource Manager, a report of what was asked of the world, and two services for "what is my address", as
+public ones answer it, each at https://127.0.0.1:<port>; SSH at <public ip of each machine>:<its port>; the Kubernetes
+API at https://<public ip of each server>:6443; DNS at the NodePorts that lead to a CoreDNS. One thread serves the HTTPS
+and DNS doors, one moves the clusters, a few serve SSH.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ class Simulator:
             "arm": door.create_app(self.world, token=self._token),
             "report": self._report_app(),
             "address": create_address_app(),
+            "other address": create_address_app(),
         }
         for name, app in apps.items():
             self._urls[name] = self._call(self._serve(app, context))
@@ -141,7 +142,7 @@ class Simulator:
             "subscription_id": self._subscription_id,
             "cloud_file": str(self._folder / "cloud.json"),
             "report_url": f"{self._urls['report']}/",
-            "address_url": f"{self._urls['address']}/",
+            "address_urls": [f"{self._urls[name]}/" for name in ("address", "other address")],
             "ssh_port": self._ssh_port,
             "time_scale": self.world.clock.scale,
         }
@@ -218,7 +219,7 @@ class Simulator:
 
     def _write_cloud_file(self) -> None:
         coordinates = self.coordinates()
-        keys = ("arm_url", "ca_file", "token", "subscription_id", "address_url", "ssh_port", "time_scale")
+        keys = ("arm_url", "ca_file", "token", "subscription_id", "address_urls", "ssh_port", "time_scale")
         document = {
             "name": "simulated",
             "scopes": [f"{coordinates['arm_url']}/.default"],

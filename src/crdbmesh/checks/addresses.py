@@ -14,6 +14,7 @@ from crdbmesh.desired.azure import resource_id
 from crdbmesh.errors import CloudError, ConfigError
 from crdbmesh.observe import belongings
 from crdbmesh.spec import names
+from crdbmesh.spec.fields import OWN
 from crdbmesh.spec.mesh import Region
 
 _NAMED = 3
@@ -101,7 +102,7 @@ def caller(facts: Facts) -> Iterator[Remark]:
         find_proxy("https://192.0.2.1:6443")
     except ConfigError as error:
         yield from map(Refused, error.findings)
-    allowed = facts.mesh.allow_from if facts.knows_mesh else ()
+    allowed = facts.mesh.allow_from if facts.knows_mesh else (OWN,)
     if "*" in allowed:
         yield Found("everyone on the internet")
         yield warning(
@@ -114,23 +115,28 @@ def caller(facts: Facts) -> Iterator[Remark]:
     try:
         own = callers.find_address(facts.cloud)
     except CloudError as error:
-        if allowed:
+        if OWN not in allowed:
             yield Found(f"{', '.join(allowed)}; your own address is unknown")
             return
-        yield refusal("allow_from", "(absent)", str(error), error.hint or "give --allow-from")
+        yield refusal("allow_from", OWN, str(error), error.hint or "give --allow-from")
         return
-    if not allowed:
-        yield Found(f"your own address, {own}")
+    named = ", ".join(f"your own address, {own.address}" if source == OWN else source for source in allowed)
+    if OWN in allowed:
+        yield Found(named)
+        if not own.sure:
+            reason = f"no two services agree that {own.address} is your address ({own.told})"
+            yield warning("allow_from", OWN, reason, f"make sure that it is, or pass --allow-from {own.address}")
         return
-    if any(IPv4Address(own) in IPv4Network(source) for source in allowed):
-        yield Found(f"{', '.join(allowed)}; your address is {own}")
+    if any(IPv4Address(own.address) in IPv4Network(source) for source in allowed):
+        yield Found(f"{named}; your address is {own.address}")
         return
-    yield Found(f"{', '.join(allowed)}; not your address ({own})")
-    yield warning(
+    yield Found(f"{named}; not your address ({own.address})")
+    yield refusal(
         "allow_from",
-        ", ".join(allowed),
-        f"your address is {own}, which is not among them, so `up` cannot reach the machines from here",
-        f"add --allow-from {own}/32, or connect from an address that is allowed",
+        named,
+        f"your address is {own.address}, which is not among them, so `up` could not reach the machines from here",
+        f"add --allow-from {own.address}, or `own`, which follows your address; or connect from one that is allowed. "
+        "If SSH leaves by another address than the web does, pass --no-address-lookup",
     )
 
 

@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from crdbmesh.clients.cloud import Cloud, is_loopback
 from crdbmesh.errors import CloudError
 
 
-def find_address(cloud: Cloud, timeout_s: float = 10.0) -> str:
-    """Return this computer's IPv4 address as the internet sees it.
+@dataclass(frozen=True, slots=True)
+class Own:
+    """This computer's IPv4 address as the internet sees it.
 
-    `address_url` and `address_fallbacks` are asked in turn, each for at most `timeout_s` real seconds.
+    Attributes:
+        sure: True when two services agree on it.
+        told: the answer of each service that was asked.
+    """
+
+    address: str
+    sure: bool
+    told: str
+
+
+def find_address(cloud: Cloud, timeout_s: float = 10.0) -> Own:
+    """Ask the cloud's `address_urls` in turn, each for at most `timeout_s` real seconds, until two agree.
 
     Raises:
         CloudError: none of them gave an address.
     """
-    seen = []
-    for url in (cloud.address_url, *cloud.address_fallbacks):
+    told, seen = [], []
+    for url in cloud.address_urls:
         try:
-            answer = _fetch(url, str(cloud.ca_file) if cloud.ca_file else True, timeout_s)
+            answer = _fetch(url, str(cloud.ca_file) if cloud.ca_file else True, timeout_s).strip()
         except (OSError, ValueError) as error:
-            seen.append(f"{url}: {error}")
+            told.append(f"{url}: {error}")
             continue
+        told.append(f"{url}: answered {answer[:60]!r}")
         try:
-            return str(ipaddress.IPv4Address(answer.strip()))
+            seen.append(str(ipaddress.IPv4Address(answer)))
         except ValueError:
-            seen.append(f"{url}: answered {answer[:60]!r}, which is not an IPv4 address")
-    raise CloudError(
-        f"cannot find out your own address ({'; '.join(seen)})",
-        hint="name the addresses that may reach the machines with --allow-from",
-    )
+            told[-1] += ", which is not an IPv4 address"
+        if len(seen) > len(set(seen)):
+            break
+    if not seen:
+        raise CloudError(
+            f"cannot find out your own address ({'; '.join(told) or 'no service may be asked for it'})",
+            hint="name the addresses that may reach the machines with --allow-from",
+        )
+    return Own(max(seen, key=seen.count), len(seen) > len(set(seen)), "; ".join(told))
 
 
 def _fetch(url: str, trust: str | bool, timeout_s: float) -> str:

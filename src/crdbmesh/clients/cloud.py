@@ -27,8 +27,8 @@ SUBSCRIPTION = "AZURE_SUBSCRIPTION_ID"
 USABLE = ("Enabled", "Warned", "PastDue")
 """States of a subscription in which resources can be made."""
 
-ADDRESS_URL = "https://api.ipify.org"
-"""Answers with the caller's IPv4 address."""
+ADDRESS_URLS = ("https://api.ipify.org", "https://checkip.amazonaws.com", "https://ipv4.icanhazip.com")
+"""Each answers with the caller's IPv4 address; SECURITY.md and README name them."""
 
 _TOKEN_LEFT_S = 300.0
 _FAILED_S = 30.0
@@ -109,8 +109,7 @@ class Cloud:
         ca_file: a PEM file with the only certificate authorities to trust; None for the usual ones.
         subscription_id: None to find it by the credential.
         subscription_name, tenant_id: of the subscription, where they are known before Azure is asked.
-        address_url: a URL that answers with the caller's address as plain text.
-        address_fallbacks: URLs to ask, in turn, when `address_url` does not answer.
+        address_urls: services that answer with the caller's address as plain text; none to ask nobody.
         ssh_port: the port of the machines' SSH servers, unless the spec sets one.
         time_scale: the seconds that pass there in a real second; pauses and deadlines follow it (see `clock`).
     """
@@ -123,8 +122,7 @@ class Cloud:
     subscription_id: str | None = None
     subscription_name: str | None = None
     tenant_id: str | None = None
-    address_url: str = ADDRESS_URL
-    address_fallbacks: tuple[str, ...] = ()
+    address_urls: tuple[str, ...] = ADDRESS_URLS
     ssh_port: int = 22
     time_scale: float = 1.0
 

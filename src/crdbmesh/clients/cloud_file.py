@@ -12,7 +12,15 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import ValidationInfo as Info
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from crdbmesh.clients.cloud import ADDRESS_URL, CLOUD_FILE, KNOWN, Cloud, GivenToken, LazyCredential, default_credential
+from crdbmesh.clients.cloud import (
+    ADDRESS_URLS,
+    CLOUD_FILE,
+    KNOWN,
+    Cloud,
+    GivenToken,
+    LazyCredential,
+    default_credential,
+)
 from crdbmesh.errors import ABSENT, ConfigError, Finding, UnsafeError
 from crdbmesh.local import guard
 
@@ -78,7 +86,7 @@ class CloudFile(BaseModel):
     token: Text | None = None
     token_file: Annotated[Text, AfterValidator(_check_alone), AfterValidator(_check_file)] | None = None
     subscription_id: Text | None = None
-    address_url: Url = ADDRESS_URL
+    address_urls: list[Url] = list(ADDRESS_URLS)
     ssh_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     time_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
@@ -94,7 +102,7 @@ _EXPECTED = {
     "token": _TEXT,
     "token_file": _PATH,
     "subscription_id": _TEXT,
-    "address_url": _URL,
+    "address_urls": ("is not a list of https URLs", "give services that answer with the caller's address"),
     "ssh_port": ("is not a port", "give a number from 1 to 65535"),
     "time_scale": ("is not a number above 0", "leave it out: on Azure it is 1"),
 }
@@ -122,7 +130,7 @@ def read(path: Path) -> Cloud:
         credential=_credential(file),
         ca_file=Path(file.ca_file) if file.ca_file else None,
         subscription_id=file.subscription_id,
-        address_url=file.address_url,
+        address_urls=tuple(file.address_urls),
         ssh_port=file.ssh_port or 22,
         time_scale=file.time_scale,
     )

@@ -16,8 +16,6 @@ from urllib.parse import urlsplit
 from crdbmesh.clients.cloud import CLOUD_FILE, KNOWN, SUBSCRIPTION, USABLE, Cloud, KnownCloud, default_credential
 from crdbmesh.errors import ConfigError
 
-_ADDRESS_FALLBACKS = ("https://checkip.amazonaws.com", "https://ipv4.icanhazip.com")
-
 
 def find_cloud(environ: Mapping[str, str]) -> Cloud:
     """Return the cloud that the environment names, Azure's public cloud by default.
@@ -41,7 +39,6 @@ def find_cloud(environ: Mapping[str, str]) -> Cloud:
         subscription_id=environ.get(SUBSCRIPTION) or current.get("id"),
         subscription_name=current.get("name"),
         tenant_id=current.get("tenantId"),
-        address_fallbacks=_ADDRESS_FALLBACKS,
     )
 
 

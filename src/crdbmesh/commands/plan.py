@@ -48,7 +48,7 @@ class PlanResult:
             "mesh": self.mesh.name,
             **self.aim.document(),
             "regions": [region.name for region in self.mesh.regions],
-            "allow_from": list(self.mesh.allow_from),
+            "allow_from": list(self.mesh.sources),
             "gaps": len(self.gaps()),
             "refused": len(self.refused()),
             "steps": [

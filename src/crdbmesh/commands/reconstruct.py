@@ -83,7 +83,7 @@ def reconstruct(session: Session, found: Inventory) -> Mesh:
         rule = firewall.find_ssh_rule(session, group, found.mesh, region)
         if rule is not None:
             document["ssh"] = {"port": rule.port}
-            document["allow_from"] = [source for source in rule.sources if _is_source(source)]
+            document["allow_from"] = [source for source in rule.sources if _is_source(source)] or ["own"]
             break
     return config.mesh(document)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import ABSENT, ConfigError, Finding
+from crdbmesh.local.contents import OWN_ADDRESS
 from crdbmesh.local.folder import SPEC, LocalFolder, list_meshes
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import DEFAULT_NAME, Mesh
@@ -103,7 +104,8 @@ def kept(name: str, root: Path) -> Mesh:
         if known:
             remedy = f"known are: {', '.join(known)}; if {name} is another, {remedy}"
         raise ConfigError.of("name", name, f"no such mesh is known here ({root})", remedy)
-    return config.mesh(document)
+    mesh, own = config.mesh(document), LocalFolder(root / name).read(OWN_ADDRESS)
+    return mesh.with_own(own) if own else mesh
 
 
 def _born_with(name: object, root: Path) -> dict[str, Any]:

@@ -22,12 +22,13 @@ from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
 from crdbmesh.errors import CloudError, Finding, HeldError, PreflightError, RefusedError
 from crdbmesh.local import birth
 from crdbmesh.local.birth import Aim
-from crdbmesh.local.contents import DOWN_BEGUN, Place
+from crdbmesh.local.contents import DOWN_BEGUN, OWN_ADDRESS, Place
 from crdbmesh.local.folder import SPEC, Journal, LocalFolder, erase_removed
 from crdbmesh.observe import firewall, inventory
 from crdbmesh.run import lease as leases
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
+from crdbmesh.spec.fields import OWN
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
 
@@ -79,7 +80,7 @@ class UpResult:
             "mesh": self.mesh.name,
             **self.aim.document(),
             "regions": [region.name for region in self.mesh.regions],
-            "allow_from": list(self.mesh.allow_from),
+            "allow_from": list(self.mesh.sources),
             "done": self.done,
             "error": self.held.document() if self.held else None,
             **{outcome.value: self.count(outcome) for outcome in Outcome},
@@ -89,15 +90,21 @@ class UpResult:
         }
 
 
-def with_caller(mesh: Mesh, cloud: Cloud) -> Mesh:
-    """Return the spec with the caller's own address as the only source, when it names none.
+def with_caller(mesh: Mesh, cloud: Cloud, *, sure: bool = False) -> Mesh:
+    """Return the spec with the caller's own address where it says `own`.
 
     Raises:
         CloudError: the caller's address cannot be found.
+        PreflightError: it has to be `sure`, because nobody is asked, and no two services agree on it.
     """
-    if mesh.allow_from:
+    if OWN not in mesh.allow_from:
         return mesh
-    return mesh.model_copy(update={"allow_from": (f"{caller.find_address(cloud)}/32",)})
+    own = caller.find_address(cloud)
+    if sure and not own.sure:
+        reason = f"no two services agree that this is your address ({own.told})"
+        remedy = f"pass --allow-from {own.address}, or leave out --yes to be asked"
+        raise PreflightError.of("allow_from", own.address, reason, remedy)
+    return mesh.with_own(own.address)
 
 
 def refuse_wider(wider: Mapping[str, str]) -> bool:
@@ -157,6 +164,7 @@ def run_up(
         if birth.read(folder) is None:
             birth.write(folder, birth.of(aim, birth.new_id()))
         folder.write(SPEC, config.dump(mesh))
+        folder.write(OWN_ADDRESS, mesh.own or "")
         folder.delete(DOWN_BEGUN)
         erase_removed(folder.path.parent, dt.datetime.now(dt.UTC))
         with folder.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:

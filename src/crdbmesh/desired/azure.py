@@ -170,7 +170,7 @@ def usable_zones(sku: Body, location: str) -> tuple[str, ...]:
 
 
 def _allow(mesh: Mesh, priority: int, ports: str) -> Body:
-    sources = list(mesh.allow_from)
+    sources = list(mesh.sources)
     source = {"sourceAddressPrefix": sources[0]} if len(sources) == 1 else {"sourceAddressPrefixes": sources}
     if "*" in sources:
         source = {"sourceAddressPrefix": "*"}

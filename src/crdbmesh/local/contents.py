@@ -22,6 +22,9 @@ MADE_WITH = (LOGIN_KEY, "ca", TOKENS, "host-keys")
 CLUSTER_ID = "cluster-id"
 """The id of the CockroachDB cluster that was initialised; no secret, but it outlives the volumes."""
 
+OWN_ADDRESS = "own-address"
+"""The address that `own` in the spec stood for in the last `up`; `status` asks nobody for it."""
+
 Place = tuple[str, int]
 """A machine's region and number."""
 

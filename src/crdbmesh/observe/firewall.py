@@ -75,7 +75,7 @@ def _is_wider(mesh: Mesh, properties: Mapping[str, Any]) -> bool:
     if all(source.lower() in _LET_IN_ANYWAY or _is_in(source, networks) for source in sources):
         # Also when there are none: members of application security groups are in the VNet.
         return False
-    is_named = "*" in mesh.allow_from or all(_is_in(source, mesh.allow_from) for source in sources)
+    is_named = "*" in mesh.sources or all(_is_in(source, mesh.sources) for source in sources)
     ports = all(any(_covers(ours, port) for ours in desired.ports(mesh)) for port in both(properties, *_PORTS))
     return not (is_named and ports and properties["protocol"].lower() == "tcp")
 

@@ -7,9 +7,10 @@ from ipaddress import IPv4Network, collapse_addresses
 
 from crdbmesh.errors import Finding
 from crdbmesh.spec import addressing, names
+from crdbmesh.spec.fields import OWN
 from crdbmesh.spec.mesh import Mesh
 
-_EVERYONE = "write '*' if you mean that"
+_WORDS = ("*", OWN)
 _RESERVED = tuple(
     IPv4Network(text)
     for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32", "224.0.0.0/4", "240.0.0.0/4")
@@ -124,11 +125,11 @@ def _range_problems(mesh: Mesh) -> Iterator[Finding]:
 
 def _source_problems(mesh: Mesh) -> Iterator[Finding]:
     for index, source in enumerate(mesh.allow_from):
-        if source != "*" and IPv4Network(source).prefixlen == 0:
+        if source not in _WORDS and IPv4Network(source).prefixlen == 0:
             yield Finding(
                 f"allow_from[{index}]", source, "opens the firewall to everyone", "write '*' if you mean that"
             )
-    ranges = [IPv4Network(source) for source in mesh.allow_from if source != "*"]
+    ranges = [IPv4Network(source) for source in mesh.allow_from if source not in _WORDS]
     if [block.prefixlen for block in collapse_addresses(ranges)] == [0] and all(block.prefixlen for block in ranges):
         together = ", ".join(mesh.allow_from)
         yield Finding(

@@ -20,13 +20,17 @@ def _checked(pattern: str, rule: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+OWN = "own"
+"""The source that stands for the address from which `up` is run."""
+
+
 def _source(value: Any) -> Any:
-    if value == "*":
+    if value in ("*", OWN):
         return value
     try:
         return str(IPv4Network(str(value)))
     except ValueError as error:
-        raise ValueError(f"must be an IPv4 address or range such as 203.0.113.7/32, or '*' ({error})") from error
+        raise ValueError(f"must be an IPv4 address or range such as 203.0.113.7/32, 'own' or '*' ({error})") from error
 
 
 def _location(value: Any) -> Any:

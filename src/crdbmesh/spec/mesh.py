@@ -13,10 +13,10 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from crdbmesh.spec import addressing, names
-from crdbmesh.spec.fields import Image, LoginName, MeshName, RegionName, Source, Zone
+from crdbmesh.spec.fields import OWN, Image, LoginName, MeshName, RegionName, Source, Zone
 from crdbmesh.spec.versions import NEWEST, Versions
 
 DEFAULT_NAME = "crdbmesh"
@@ -137,7 +137,8 @@ class Mesh(_Model):
     Attributes:
         name: the mesh's name; also its resource group's, unless `group` is set.
         regions: at least one.
-        allow_from: the sources that may connect from outside; by default the caller's own address; `*` means everyone.
+        allow_from: the sources that may connect from outside; `own`, which is the default, is the address from which
+            `up` is run, and `*` means everyone.
         group: the resource group for everything, which may be shared with others.
         network, machines, ssh, cockroach: see their classes.
         versions: what the mesh runs; by default what it was made with.
@@ -147,7 +148,7 @@ class Mesh(_Model):
 
     name: MeshName = DEFAULT_NAME
     regions: tuple[RegionSpec, ...] = Field(min_length=1)
-    allow_from: tuple[Source, ...] = ()
+    allow_from: tuple[Source, ...] = Field(default=(OWN,), min_length=1)
     group: str | None = Field(default=None, min_length=1, max_length=90, pattern=r"^[-\w._()]*[-\w_()]$")
     network: NetworkSpec = NetworkSpec()
     machines: MachinesSpec = MachinesSpec()
@@ -156,6 +157,7 @@ class Mesh(_Model):
     versions: Versions = NEWEST
     patience: float = Field(default=1.0, gt=0, le=20)
     tags: dict[str, str] = Field(default_factory=dict)
+    _own: str | None = PrivateAttr(None)
 
     @model_validator(mode="before")
     @classmethod
@@ -164,6 +166,23 @@ class Mesh(_Model):
             regions = [{"name": item} if isinstance(item, str) else item for item in value["regions"]]
             return {**value, "regions": regions}
         return value
+
+    @property
+    def own(self) -> str | None:
+        """Return the address that `own` stands for, or None while it is not known."""
+        return self._own
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return `allow_from` with the address that `own` stands for."""
+        own = (f"{self._own}/32",) if self._own else ()
+        return tuple(dict.fromkeys(one for source in self.allow_from for one in (own if source == OWN else (source,))))
+
+    def with_own(self, address: str) -> Self:
+        """Return a copy in which an address stands for `own`."""
+        copied = self.model_copy()
+        copied._own = address  # noqa: SLF001 - of its own class
+        return copied
 
     @property
     def group_name(self) -> str:

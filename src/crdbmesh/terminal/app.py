@@ -25,6 +25,7 @@ from crdbmesh.terminal.options import (
     Name,
     NameArgument,
     NewName,
+    NoAddressLookup,
     OutputOption,
     Regions,
     Rules,
@@ -99,6 +100,7 @@ def up(
     name: NewName = None,
     config_file: ConfigFile = None,
     allow_from: AllowFrom = None,
+    no_address_lookup: NoAddressLookup = False,
     machines_per_region: MachinesPerRegion = None,
     machine_size: MachineSize = None,
     rules: Rules = None,
@@ -118,10 +120,10 @@ def up(
         given = specs.Given(
             inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
         )
-        cloud = inputs.cloud()
+        cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh = specs.choose(given, cloud, inputs.root())
         asks = inputs.must_ask(yes=yes, output=output, remedy="pass --yes to skip the question")
-        mesh = command.with_caller(mesh, cloud)
+        mesh = command.with_caller(mesh, cloud, sure=not asks)
         screen = console.make(stderr=True)
 
         def told(aim: Aim) -> None:
@@ -172,6 +174,7 @@ def plan(
     name: NewName = None,
     config_file: ConfigFile = None,
     allow_from: AllowFrom = None,
+    no_address_lookup: NoAddressLookup = False,
     machines_per_region: MachinesPerRegion = None,
     machine_size: MachineSize = None,
     output: OutputOption = "text",
@@ -186,7 +189,7 @@ def plan(
         given = specs.Given(
             inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
         )
-        cloud = inputs.cloud()
+        cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh = up.with_caller(specs.choose(given, cloud, inputs.root()), cloud)
         screen = console.make(stderr=True)
 
@@ -210,6 +213,7 @@ def doctor(
     name: NewName = None,
     config_file: ConfigFile = None,
     allow_from: AllowFrom = None,
+    no_address_lookup: NoAddressLookup = False,
     machines_per_region: MachinesPerRegion = None,
     machine_size: MachineSize = None,
     output: OutputOption = "text",
@@ -226,7 +230,7 @@ def doctor(
         given = specs.Given(
             inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
         )
-        cloud = inputs.cloud()
+        cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh = command.find_mesh(given, cloud, inputs.root())
         known = mesh.name if mesh else name or command.NAME
         found = command.run_doctor(mesh, cloud, inputs.folder(known))

@@ -130,11 +130,11 @@ def show_intent(console: Console, mesh: Mesh) -> None:
         ranges = [str(block) for block in (region.ranges.vnet, region.ranges.pods, region.ranges.services)]
         table.add_row(region.name, str(len(region.machines)), *ranges)
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
-    if "*" in mesh.allow_from:
+    if "*" in mesh.sources:
         loud = "  SSH, the Kubernetes API and NodePorts will be open to EVERYONE (allow_from: *)"
         console.print(Text(loud, style="bold red"))
     else:
-        console.print(f"  SSH, Kubernetes API and NodePorts: open to {', '.join(mesh.allow_from)} only", markup=False)
+        console.print(f"  SSH, Kubernetes API and NodePorts: open to {', '.join(mesh.sources)} only", markup=False)
     if len(regions) == 2:
         warning = "  Two regions do not survive the loss of one: a majority takes three."
         console.print(Text(warning, style="yellow"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,15 +27,16 @@ def several(values: list[str] | None) -> tuple[str, ...] | None:
     return tuple(values) if values else None
 
 
-def cloud() -> Cloud:
-    """Return the cloud that the environment names.
+def cloud(*, lookup: bool = True) -> Cloud:
+    """Return the cloud that the environment names; without `lookup`, nobody is asked for the caller's own address.
 
     Raises:
         ConfigError: a variable or the cloud file is wrong.
     """
     from crdbmesh.clients import environment
 
-    return environment.find_cloud(os.environ)
+    found = environment.find_cloud(os.environ)
+    return found if lookup else replace(found, address_urls=())
 
 
 def root() -> Path:

@@ -36,7 +36,15 @@ AllowFrom = Annotated[
         "--allow-from",
         metavar="CIDR",
         envvar="CRDBMESH_ALLOW_FROM",
-        help="Source that may connect: address or range, repeatable. By default your own address; '*' means everyone.",
+        help="Source that may connect: address or range, repeatable [own, your own address]; '*' means everyone.",
+    ),
+]
+NoAddressLookup = Annotated[
+    bool,
+    typer.Option(
+        "--no-address-lookup",
+        envvar="CRDBMESH_NO_ADDRESS_LOOKUP",
+        help="Ask no service on the internet for your own address; name it with --allow-from.",
     ),
 ]
 MachinesPerRegion = Annotated[

@@ -172,8 +172,8 @@ def azure(authority: tls.CertificateAuthority, tmp_path: Path) -> Iterator[Azure
     world.network = Network(world)
     ca_file = tmp_path / "ca.pem"
     ca_file.write_text(authority.ca_pem)
-    apps = [door.create_app(world, token=TOKEN), create_address_app()]
-    with serving(apps, authority.server_context(["127.0.0.1"])) as (url, own_address):
+    apps = [door.create_app(world, token=TOKEN), create_address_app(), create_address_app()]
+    with serving(apps, authority.server_context(["127.0.0.1"])) as (url, *own_address):
         cloud = clouds.Cloud(
             name="simulated",
             arm_url=url,
@@ -181,7 +181,7 @@ def azure(authority: tls.CertificateAuthority, tmp_path: Path) -> Iterator[Azure
             credential=clouds.GivenToken(TOKEN),
             ca_file=ca_file,
             subscription_id=world.subscription.id,
-            address_url=f"{own_address}/",
+            address_urls=tuple(f"{service}/" for service in own_address),
         )
         yield Azure(world, cloud, tmp_path)
     assert world.unknown == []

@@ -68,9 +68,10 @@ def test_our_own_networks_do_not_count_as_others(azure: Any) -> None:
 @pytest.mark.parametrize(
     ("allowed", "level", "found"),
     [
-        ([], Level.OK, "your own address, 127.0.0.1"),
+        (["own"], Level.OK, "your own address, 127.0.0.1"),
+        (["203.0.113.1", "own"], Level.OK, "203.0.113.1/32, your own address, 127.0.0.1"),
         (["127.0.0.0/24"], Level.OK, "127.0.0.0/24; your address is 127.0.0.1"),
-        (["203.0.113.1"], Level.WARNING, "203.0.113.1/32; not your address (127.0.0.1)"),
+        (["203.0.113.1"], Level.REFUSED, "203.0.113.1/32; not your address (127.0.0.1)"),
         (["*"], Level.WARNING, "everyone on the internet"),
     ],
 )
@@ -80,8 +81,8 @@ def test_the_caller_is_let_in_or_told(azure: Any, allowed: list[str], level: Lev
 
 
 def test_an_old_address_of_the_caller_is_told_with_the_new_one(azure: Any) -> None:
-    (finding,) = azure.verdicts(allow_from=["203.0.113.1"])["caller"].warnings
-    assert "add --allow-from 127.0.0.1/32" in finding.remedy
+    (finding,) = azure.verdicts(allow_from=["203.0.113.1"])["caller"].refused
+    assert "add --allow-from 127.0.0.1, or `own`" in finding.remedy
 
 
 def test_a_firewall_open_to_everyone_is_said_plainly(azure: Any) -> None:
@@ -90,7 +91,7 @@ def test_a_firewall_open_to_everyone_is_said_plainly(azure: Any) -> None:
 
 
 def test_without_an_own_address_somebody_must_be_named(azure: Any) -> None:
-    nobody = dataclasses.replace(azure.cloud, address_url=f"{azure.cloud.arm_url}/nothing")
+    nobody = dataclasses.replace(azure.cloud, address_urls=(f"{azure.cloud.arm_url}/nothing",))
 
     def caller(**document: Any) -> Verdict:
         spec = config.mesh({"name": "pre", "regions": ["eastus"], **document})
@@ -100,3 +101,12 @@ def test_without_an_own_address_somebody_must_be_named(azure: Any) -> None:
     (finding,) = caller().refused
     assert "--allow-from" in finding.remedy
     assert caller(allow_from=["203.0.113.1"]).level is Level.OK
+
+
+def test_an_address_that_only_one_service_gives_is_a_warning(azure: Any) -> None:
+    alone = dataclasses.replace(azure.cloud, address_urls=azure.cloud.address_urls[:1])
+    with World.open(config.mesh({"name": "pre", "regions": ["eastus"]}), alone, azure.folder) as world:
+        verdict = next(one for one in catalog.run_checks(world) if one.check == "caller")
+    (finding,) = verdict.warnings
+    assert "no two services agree that 127.0.0.1 is your address" in finding.reason
+    assert "--allow-from 127.0.0.1" in finding.remedy

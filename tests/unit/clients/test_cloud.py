@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -78,7 +79,7 @@ def test_a_cloud_file_says_all_of_it(tmp_path: Path) -> None:
         scopes=["https://lab/.default"],
         token=TOKEN,
         subscription_id="s-2",
-        address_url="https://127.0.0.1:8443/address",
+        address_urls=["https://127.0.0.1:8443/address"],
         ssh_port=2222,
         time_scale=0.5,
     )
@@ -112,7 +113,7 @@ def test_every_mistake_in_a_cloud_file_is_found_at_once(tmp_path: Path) -> None:
     environ = write(
         tmp_path,
         arm_url="http://arm.example.org",
-        address_url="nonsense",
+        address_urls=["nonsense"],
         token=TOKEN,
         token_file="absent",
         ca_file="absent.pem",
@@ -123,7 +124,7 @@ def test_every_mistake_in_a_cloud_file_is_found_at_once(tmp_path: Path) -> None:
     )
     assert set(wrong(environ)) == {
         "arm_url",
-        "address_url",
+        "address_urls",
         "token_file",
         "ca_file",
         "ssh_port",
@@ -268,24 +269,49 @@ def answering(*bodies: str) -> Iterator[str]:
         server.server_close()
 
 
-def test_the_callers_address_is_what_the_service_answers() -> None:
-    with answering(" 203.0.113.9\n") as url:
-        assert caller.find_address(replace(environment.find_cloud({}), address_url=url)) == "203.0.113.9"
+def asked(*urls: str) -> caller.Own:
+    return caller.find_address(replace(environment.find_cloud({}), address_urls=urls))
 
 
-def test_another_service_is_asked_when_one_answers_nonsense_or_not_at_all() -> None:
+def test_the_callers_address_is_what_two_services_agree_on() -> None:
+    with answering(" 203.0.113.9\n", "203.0.113.9", "198.51.100.7") as url:
+        found = asked(url, url, url)
+    assert (found.address, found.sure) == ("203.0.113.9", True)
+    with answering("198.51.100.7", "<html>", "203.0.113.9", "203.0.113.9") as url:
+        found = asked(url, url, url, url)
+    assert (found.address, found.sure) == ("203.0.113.9", True)
+
+
+def test_what_one_service_says_alone_or_against_the_others_is_not_sure() -> None:
     with answering("<html>", "", "198.51.100.7") as url:
-        asked = replace(environment.find_cloud({}), address_url=url, address_fallbacks=(url, url))
-        assert caller.find_address(asked) == "198.51.100.7"
+        found = asked(url, url, url)
+    assert (found.address, found.sure) == ("198.51.100.7", False)
+    assert "503" in found.told
+    with answering("198.51.100.7", "203.0.113.9") as url:
+        found = asked(url, url)
+    assert not found.sure
+    assert "198.51.100.7" in found.told
+    assert "203.0.113.9" in found.told
+
+
+def test_nobody_is_asked_when_no_service_may_be() -> None:
+    with pytest.raises(CloudError, match="no service may be asked") as caught:
+        asked()
+    assert "--allow-from" in (caught.value.hint or "")
 
 
 def test_without_any_address_the_operator_is_told_what_was_asked_and_what_to_do() -> None:
-    with answering("2001:db8::1") as url:
-        asked = replace(environment.find_cloud({}), address_url=url, address_fallbacks=("http://plain.example.org",))
-        with pytest.raises(CloudError, match=r"2001:db8::1.*not an https URL") as caught:
-            caller.find_address(asked)
+    with answering("2001:db8::1") as url, pytest.raises(CloudError, match=r"2001:db8::1.*not an https URL") as caught:
+        asked(url, "http://plain.example.org")
     assert caught.value.hint is not None
     assert "--allow-from" in caught.value.hint
+
+
+def test_whom_we_ask_is_in_the_documents() -> None:
+    for document in ("README.md", "SECURITY.md"):
+        text = (Path(__file__).parents[3] / document).read_text()
+        assert all(str(urlsplit(url).hostname) in text for url in cloud.ADDRESS_URLS), document
+        assert "--no-address-lookup" in text
 
 
 @pytest.mark.parametrize("scheme", ["", "http://"])
@@ -308,7 +334,7 @@ def test_the_service_is_asked_through_the_proxy_with_and_without_a_scheme(
         for name in ("https_proxy", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HTTPS_PROXY", f"{scheme}127.0.0.1:{server.server_address[1]}")
-        there = replace(environment.find_cloud({}), address_url="https://address.invalid", address_fallbacks=())
+        there = replace(environment.find_cloud({}), address_urls=("https://address.invalid",))
         with pytest.raises(CloudError, match="cannot find out your own address"):
             caller.find_address(there)
         server.shutdown()
@@ -321,7 +347,7 @@ def test_a_proxy_that_is_none_is_an_error_and_no_bug(proxy: str, monkeypatch: py
     for name in ("https_proxy", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    there = replace(environment.find_cloud({}), address_url="https://address.invalid", address_fallbacks=())
+    there = replace(environment.find_cloud({}), address_urls=("https://address.invalid",))
     with pytest.raises(CloudError, match="cannot find out your own address"):
         caller.find_address(there, timeout_s=2)
 

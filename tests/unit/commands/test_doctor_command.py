@@ -75,7 +75,7 @@ def test_it_takes_the_kept_spec(azure: Any, tmp_path: Path) -> None:
     shown = crdbmesh(azure, tmp_path, "doctor")
     assert shown.exit_code == 3
     assert "regions[0] = eastuss" in shown.stdout
-    assert "--allow-from 127.0.0.1/32" in shown.stdout
+    assert "--allow-from 127.0.0.1" in shown.stdout
 
 
 def test_a_mistake_in_what_is_said_is_still_two(azure: Any, tmp_path: Path) -> None:
@@ -98,12 +98,12 @@ def test_without_a_login_it_is_three_and_says_so_once(azure: Any, tmp_path: Path
 
 
 def test_up_and_plan_show_warnings_on_stderr_and_stop_at_what_is_refused(azure: Any, tmp_path: Path) -> None:
-    arguments = ("--regions", "eastuss", "--allow-from", "203.0.113.1", "--name", "pre")
+    arguments = ("--regions", "eastuss", "--allow-from", "*", "--name", "pre")
     before = azure.world.writes()
     for command in (["up", "--yes"], ["plan"]):
         shown = crdbmesh(azure, tmp_path / "home", *command, *arguments)
         assert shown.exit_code == 3
-        assert "! allow_from = 203.0.113.1/32" in shown.stderr
+        assert "! allow_from = *" in shown.stderr
         assert "regions[0] = eastuss" in shown.stderr
         assert shown.stdout == ""
     assert azure.world.writes() == before
@@ -115,7 +115,7 @@ def test_all_findings_come_at_once_and_plan_stops_at_them(azure: Any, tmp_path: 
         {
             "name": "pre",
             "regions": ["eastus", "westuss"],
-            "allow_from": ["203.0.113.1"],
+            "allow_from": ["*"],
             "machines": {"size": "Standard_Nope"},
         }
     )
@@ -132,3 +132,22 @@ def test_the_document_of_a_result_can_be_printed(azure: Any, tmp_path: Path) -> 
     document = result.document()
     assert json.loads(json.dumps(document)) == document
     assert document["skipped"] == sum(check.needs_spec for check in catalog.CHECKS)
+
+
+@pytest.mark.parametrize("command", [["up", "--yes"], ["plan"], ["doctor"]], ids=lambda command: command[0])
+def test_who_is_not_let_in_is_stopped_at_once_with_the_remedy(azure: Any, tmp_path: Path, command: list[str]) -> None:
+    arguments = ("--regions", "eastus", "--allow-from", "203.0.113.1", "--name", "pre")
+    before = azure.world.writes()
+    shown = crdbmesh(azure, tmp_path, *command, *arguments)
+    assert shown.exit_code == 3
+    assert "add --allow-from 127.0.0.1, or `own`" in " ".join(shown.output.split())
+    assert azure.world.writes() == before
+    shown = crdbmesh(azure, tmp_path, *command, *arguments, "--no-address-lookup", "--machine-size", "Standard_Nope")
+    assert "allow_from" not in shown.output.replace("203.0.113.1/32", "")
+
+
+def test_nobody_is_asked_for_the_address_when_that_is_said(azure: Any, tmp_path: Path) -> None:
+    shown = crdbmesh(azure, tmp_path, "up", "--yes", "--regions", "eastus", "--no-address-lookup")
+    assert shown.exit_code == 1
+    assert "no service may be asked for it" in shown.stderr
+    assert "--allow-from" in shown.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from crdbmesh.commands import plan, up
@@ -32,7 +34,24 @@ def spec(**document: Any) -> Any:
 
 
 def test_the_callers_address_is_let_in_when_the_spec_names_none(azure: Any) -> None:
-    assert up.with_caller(spec(), azure.cloud).allow_from == ("127.0.0.1/32",)
+    assert up.with_caller(spec(), azure.cloud, sure=True).sources == ("127.0.0.1/32",)
+
+
+def test_own_stays_own_in_the_kept_spec_and_stands_for_another_address_the_next_time() -> None:
+    named = spec(allow_from=["own", "203.0.113.0/24"])
+    here = named.with_own("198.51.100.7")
+    assert here.sources == ("198.51.100.7/32", "203.0.113.0/24")
+    kept = config.mesh(yaml.safe_load(config.dump(here)))
+    assert kept == named
+    assert kept.with_own("198.51.100.8").sources[0] == "198.51.100.8/32"
+
+
+def test_without_a_question_one_service_alone_does_not_open_the_firewall(azure: Any) -> None:
+    alone = dataclasses.replace(azure.cloud, address_urls=azure.cloud.address_urls[:1])
+    with pytest.raises(PreflightError, match="no two services agree") as caught:
+        up.with_caller(spec(), alone, sure=True)
+    assert "pass --allow-from 127.0.0.1" in caught.value.findings[0].remedy
+    assert up.with_caller(spec(), alone).sources == ("127.0.0.1/32",)
 
 
 def test_who_the_spec_names_is_let_in_and_nobody_else(azure: Any) -> None:

@@ -185,7 +185,7 @@ def cloud_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     thread.start()
     url = f"https://127.0.0.1:{server.server_address[1]}"
     authority.cert_pem.write_to_path(folder / "ca.pem")
-    document = {"arm_url": url, "ca_file": "ca.pem", "token": TOKEN, "address_url": url, "ssh_port": 2222}
+    document = {"arm_url": url, "ca_file": "ca.pem", "token": TOKEN, "address_urls": [url], "ssh_port": 2222}
     path = folder / "cloud.json"
     path.write_text(json.dumps({**document, "subscription_id": "00000000-0000-4000-8000-000000000001"}))
     yield path
