@@ -2,13 +2,15 @@
 
 Nothing in crdbmesh puts a secret into a message. But messages quote others: the end of a command's output, a line of a
 service's log, an API's answer. Code that reads or makes a secret calls `learn`; errors, gaps, events, results, findings
-and journals pass their text through `hide`. A secret is recognised as a whole, in base64 at any offset, and by any line
-of its PEM.
+and journals pass their text through `hide`, which does so before anything is cut. A secret is recognised as a whole and
+by any run of 16 of its characters, whatever their case and whatever white space is between them, in hexadecimal, in
+base64, in base64 of it and in URLs; a private key by its private numbers, in whatever format they stand.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 import threading
 from collections.abc import Iterator
@@ -17,10 +19,19 @@ HIDDEN = "(secret)"
 
 _LEAST = 16
 """The length in characters below which a text is not taken for a secret: ordinary words would contain it."""
+_PART = 8
+"""Half of it: in any run of `_LEAST` characters there is a whole part of a secret that was cut into parts of this."""
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 _FIELD = re.compile(r"^\s*(?:client-key-data|token|password)\s*:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
+_CHARACTER = re.compile(r"(?P<space>\s+|\\[nrt])|%(?P<quoted>[0-9a-fA-F]{2})|.")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{22,}")
+_HEX = re.compile(r"[0-9a-fA-F]{32,}")
+_URLSAFE = str.maketrans("-_", "+/")
+_INTEGER, _OCTETS, _SEQUENCE = 0x02, 0x04, 0x30
 _lock = threading.Lock()
 _known: dict[str, None] = {}
+_parts: dict[str, tuple[str, int]] = {}
+"""The parts of every form of every secret, each with the form, in lower case, and its place in it."""
 
 
 def learn(text: str, *, whole: bool = False) -> None:
@@ -32,6 +43,7 @@ def learn(text: str, *, whole: bool = False) -> None:
     """
     if whole:
         _remember(text.strip())
+        _remember_parts(text.strip().encode())
     for secret in _secrets(text):
         _remember(secret)
 
@@ -39,10 +51,16 @@ def learn(text: str, *, whole: bool = False) -> None:
 def hide(text: str) -> str:
     """Return `text` without the secrets known so far."""
     with _lock:
-        known = list(_known)
+        known, parts = list(_known), _parts
     for secret in known:
         if secret in text:
             text = text.replace(secret, HIDDEN)
+    if not parts:
+        return text
+    found = [match for match in _CHARACTER.finditer(text) if match["space"] is None]
+    joined = "".join(chr(int(match["quoted"], 16)) if match["quoted"] else match[0] for match in found)
+    for start, end in reversed(_merged(_spans(joined, encoded=True))):
+        text = f"{text[: found[start].start()]}{HIDDEN}{text[found[end - 1].end() :]}"
     return text
 
 
@@ -55,27 +73,107 @@ def hide_in(value: object, *fields: str) -> None:
 
 
 def _remember(secret: str) -> None:
-    found = dict.fromkeys(form for form in _forms(secret) if len(form) >= _LEAST)
+    found = dict.fromkeys(form for form in (secret, *_in_base64(secret.encode())) if len(form) >= _LEAST)
     with _lock:
         _known.update(found)
+
+
+def _remember_parts(secret: bytes) -> None:
+    if len(secret) < _LEAST:
+        return
+    forms = [secret.decode("latin-1"), secret.hex(), *_in_base64(secret)]
+    found = {
+        form[at : at + _PART].lower(): (form.lower(), at)
+        for form in forms
+        for at in range(0, len(form) - _PART + 1, _PART)
+    }
+    with _lock:
+        _parts.update(found)
 
 
 def _secrets(text: str) -> Iterator[str]:
     for block in _PEM.finditer(text):
         yield block[0]
         yield from block[1].split()
+        try:
+            for number in _private_numbers(base64.b64decode(block[1])):
+                _remember_parts(number)
+        except (ValueError, IndexError):  # it is no key
+            continue
     for match in _FIELD.finditer(text):
         yield match[1]
+        _remember_parts(match[1].encode())
         try:
             yield from _secrets(base64.b64decode(match[1], validate=True).decode("ascii"))
         except ValueError:  # it is no base64, or no text
             continue
 
 
-def _forms(secret: str) -> Iterator[str]:
-    """Yield a secret as it is, and the part of it that any base64 of a larger text with it must contain."""
-    yield secret
-    raw = secret.encode()
+def _in_base64(raw: bytes) -> Iterator[str]:
+    """Yield the part of a secret that any base64 of a larger text with it must contain, for each place of it there."""
     for offset in range(3):
         inner = raw[-offset % 3 :]
         yield base64.b64encode(inner[: len(inner) // 3 * 3]).decode()
+
+
+def _private_numbers(key: bytes) -> Iterator[bytes]:
+    """Yield what is private in a key: OpenSSH's own format, PKCS#1, SEC 1, PKCS#8 (RFC 8017, 5915, 5958)."""
+    if key.startswith(b"openssh-key-v1"):
+        # Of an ed25519 key: the seed and the public key, together 64 bytes.
+        yield key.partition(b"\0\0\0\x40")[2][:32]
+        return
+    ((_, content),) = _elements(key)
+    fields = list(_elements(content))
+    # RSA: version, modulus and public exponent are no secrets.
+    yield from [value for tag, value in fields if tag == _INTEGER][3:]
+    for value in [value for tag, value in fields if tag == _OCTETS]:
+        if value[0] == _SEQUENCE:
+            yield from _private_numbers(value)
+        else:
+            yield value[2:] if value[0] == _OCTETS and value[1] == len(value) - 2 else value
+
+
+def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the tag and the content of each element of a DER text."""
+    while der:
+        size, begins = der[1], 2
+        if size > 127:
+            begins += size - 128
+            size = int.from_bytes(der[2:begins], "big")
+        yield der[0], der[begins : begins + size]
+        der = der[begins + size :]
+
+
+def _spans(text: str, *, encoded: bool) -> Iterator[tuple[int, int]]:
+    """Yield where something secret stands in a text without white space; `encoded` says, also in a further encoding."""
+    lowered, end = text.lower(), 0
+    for at in range(len(text) - _PART + 1):
+        found = _parts.get(lowered[at : at + _PART])
+        if found is None or at + _PART <= end:
+            continue
+        (form, place), start, end = found, at, at + _PART
+        while start and place - (at - start) and lowered[start - 1] == form[place - (at - start) - 1]:
+            start -= 1
+        while end < len(text) and form[place + end - at :][:1] == lowered[end]:
+            end += 1
+        if end - start >= _LEAST:
+            yield start, end
+    for run in _HEX.finditer(text) if encoded else ():
+        inner = bytes.fromhex(run[0][: len(run[0]) // 2 * 2]).decode("latin-1")
+        yield from ((run.start() + 2 * first, run.start() + 2 * last) for first, last in _spans(inner, encoded=False))
+    for run in _BASE64.finditer(text) if encoded else ():
+        for begins in range(run.start(), run.start() + 4):
+            length = (run.end() - begins) // 4 * 4
+            inner = binascii.a2b_base64(text[begins : begins + length].translate(_URLSAFE)).decode("latin-1")
+            for first, last in _spans(inner, encoded=False):
+                yield begins + first * 4 // 3, min(begins + -(-last * 4 // 3), run.end())
+
+
+def _merged(spans: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import dataclass
 
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.output import CommandResult
 from crdbmesh.errors import KubeError
-from crdbmesh.spec import names
+from crdbmesh.spec import documents, names
 
 CERTS = "/cockroach/cockroach-certs"
 BINARY = "/cockroach/cockroach"
@@ -39,7 +38,7 @@ def read_readiness(kube: Kube, namespace: str, pod: str) -> str | None:
     if status == 200:
         return None
     try:
-        return str(json.loads(body).get("error") or body)
+        return str(documents.read_json(body).get("error") or body)
     except (ValueError, AttributeError):
         return body.strip() or f"HTTP {status}"
 

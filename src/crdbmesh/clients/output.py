@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from crdbmesh.redaction import hide
+from crdbmesh.spec.documents import MOST_BYTES
+
 _TAIL_LINES = 15
 _TAIL_CHARACTERS = 2000
+_TAIL_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +21,25 @@ class CommandResult:
     status: int
 
 
+class TooMuchError(Exception):
+    """A command printed more than is read."""
+
+
 @dataclass
 class Output:
     """The output of a command so far."""
 
     stdout: bytearray = field(default_factory=bytearray)
     stderr: bytearray = field(default_factory=bytearray)
+
+    def check(self) -> None:
+        """Raise an error when it is too much.
+
+        Raises:
+            TooMuchError: it is more than `MOST_BYTES`.
+        """
+        if len(self.stdout) + len(self.stderr) > MOST_BYTES:
+            raise TooMuchError(f"it printed more than {MOST_BYTES // 2**20} MiB")
 
     def result(self, status: int) -> CommandResult:
         """Return the result of the command, which ended with this status."""
@@ -38,5 +55,5 @@ def _text(raw: bytearray) -> str:
 
 
 def _last_lines(raw: bytearray) -> str:
-    lines = _text(raw).strip().splitlines()[-_TAIL_LINES:]
-    return "\n".join(lines)[-_TAIL_CHARACTERS:]
+    lines = _text(raw[-_TAIL_BYTES:]).strip().splitlines()[-_TAIL_LINES:]
+    return hide("\n".join(lines))[-_TAIL_CHARACTERS:]

@@ -201,12 +201,18 @@ def _lease(world: World, *, lost: Callable[[], None]) -> leases.Lease:
 
 
 def recorded(journal: Journal, notify: Notify) -> Notify:
-    """Return `notify`, with a line in the journal for every event but `checking`."""
+    """Return `notify`, with a line in the journal for every event but `checking`; a failure of it is told once."""
+    told = False
 
     def record(event: Event) -> None:
+        nonlocal told
         outcome = {"outcome": event.result.outcome.value} if event.result else {}
         if event.kind != "checking":
             journal.record(step=event.step, kind=event.kind, text=event.text, **outcome)
         notify(event)
+        if journal.failure and not told:
+            told = True
+            text = f"the journal {journal.path} lacks lines ({journal.failure}); the run goes on"
+            notify(Event("journal", "warning", text))
 
     return record

@@ -149,7 +149,7 @@ class Event:
 
     step: str
     kind: str
-    """`checking`, `applying`, `waiting`, `applied` or `ended`."""
+    """`checking`, `applying`, `waiting`, `applied` or `ended`; `warning` is of no step."""
     text: str = ""
     result: Result | None = None
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import json
 import os
 import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from crdbmesh import redaction
 from crdbmesh.errors import ConfigError, HeldError, UnsafeError
@@ -182,7 +184,7 @@ class LocalFolder:
         self._make(self.path / JOURNALS)
         path = self.path / JOURNALS / f"{now:%Y%m%dT%H%M%S.%f}-{command}.jsonl"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        return Journal(path, os.fdopen(descriptor, "a", encoding="utf-8"))
+        return Journal(path, os.fdopen(descriptor, "ab", buffering=0))
 
     def _read_holder(self) -> str:
         try:
@@ -200,10 +202,15 @@ class LocalFolder:
 
 
 class Journal:
-    """The journal of a run: a JSON object a line, written as things happen."""
+    """The journal of a run: a JSON object a line, written as things happen, as far as the disk takes them.
 
-    def __init__(self, path: Path, file: IO[str]) -> None:
+    Attributes:
+        failure: why a line could not be written, or None.
+    """
+
+    def __init__(self, path: Path, file: FileIO) -> None:
         self.path = path
+        self.failure: str | None = None
         self._file = file
         self._lock = threading.Lock()
 
@@ -214,12 +221,18 @@ class Journal:
         self.close()
 
     def record(self, **fields: Any) -> None:
-        """Append one line, with the time as `at`."""
-        line = redaction.hide(json.dumps({"at": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), **fields}))
+        """Append one line, with the time as `at`; a line that does not fit is left out as a whole."""
+        at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+        line = f"{redaction.hide(json.dumps({'at': at, **fields}))}\n".encode()
         with self._lock:
-            if not self._file.closed:
-                self._file.write(f"{line}\n")
-                self._file.flush()
+            if self._file.closed:
+                return
+            try:
+                if (written := self._file.write(line)) != len(line):
+                    self._file.truncate(self._file.tell() - written)
+                    self.failure = os.strerror(errno.ENOSPC)
+            except OSError as error:
+                self.failure = error.strerror or str(error)
 
     def close(self) -> None:
         """Close the file; later lines are dropped."""

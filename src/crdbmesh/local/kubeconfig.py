@@ -15,12 +15,12 @@ import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
-from crdbmesh.errors import ConfigError
+from crdbmesh.errors import ConfigError, Finding
 from crdbmesh.local import files, guard
+from crdbmesh.spec import documents
 
 Config = dict[str, Any]
 
@@ -28,16 +28,22 @@ Points = tuple[str, str]
 """A cluster's server and its CA, which tell one cluster from another."""
 
 _LISTS = {"clusters": "cluster", "contexts": "context", "users": "user"}
+_TAKEN = ("certificate-authority-data", "client-certificate-data", "client-key-data")
+_WRITTEN = {"apiVersion", "kind", "preferences", "current-context", *_LISTS}
+_WRITTEN_IN = {"cluster": {"server", _TAKEN[0]}, "context": {"cluster", "user"}, "user": set(_TAKEN[1:])}
+"""The fields that k3s writes into its kubeconfig, and into each part of it."""
 
 
-def parse(text: str, *, source: str = "kubeconfig") -> Config:
-    """Parse a kubeconfig.
+def parse(text: bytes | str, *, source: str = "kubeconfig", outside: bool = False) -> Config:
+    """Parse a kubeconfig; one from `outside`, such as a machine, with limits.
 
     Raises:
         ConfigError: it is not a kubeconfig; the message quotes none of it.
     """
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        document = documents.read_yaml(text) if outside else yaml.load(text, Loader=_Loader)  # noqa: S506
+    except documents.DocumentError as error:
+        raise _wrong(source, f"is not a kubeconfig: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
@@ -68,28 +74,34 @@ def empty() -> Config:
     return {"apiVersion": "v1", "kind": "Config", "clusters": [], "contexts": [], "users": [], "current-context": ""}
 
 
-def rewrite(config: Mapping[str, Any], *, server: str, context: str) -> Config:
-    """Return a kubeconfig of the current context alone, with another name and server.
+def rewrite(config: Mapping[str, Any], *, server: str, context: str, source: str = "kubeconfig") -> Config:
+    """Return our own kubeconfig with the credentials of one that k3s wrote, and nothing else of it.
+
+    Whoever controls a machine could have it run programs here, send a file of ours to a server, or take a proxy.
 
     Args:
-        config: for example k3s's own `/etc/rancher/k3s/k3s.yaml`.
-        server: host name or address to put in place of the one in the cluster's URL, whose scheme and port stay;
-            or a whole `https://…` URL.
+        config: k3s's own `/etc/rancher/k3s/k3s.yaml`.
+        server: the `https://…` URL of the API server.
         context: the name for the context, its cluster and its user.
+        source: its name in messages.
 
     Raises:
-        ConfigError: there is no current context, or what it names is missing.
+        ConfigError: there is no current context, what it names is missing, or it has more than k3s writes; each field.
     """
     chosen = current(config)
-    cluster = {**chosen["cluster"], "server": _moved(chosen["cluster"].get("server", ""), server)}
+    found = [("", config, _WRITTEN), *((f"{part}.", chosen[part], _WRITTEN_IN[part]) for part in chosen)]
+    more = [f"{head}{field}" for head, part, fields in found for field in part if field not in fields]
+    more += [field for field in _LISTS if len(config[field]) > 1] + ["preferences"] * bool(config.get("preferences"))
+    if more:
+        reason, remedy = "is nothing that k3s writes", "find out who changed it on the machine, or replace the machine"
+        raise ConfigError([Finding(source, field, reason, remedy) for field in more])
+    cluster, user = ({key: part[key] for key in _TAKEN if key in part} for part in (chosen["cluster"], chosen["user"]))
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": context, "cluster": cluster}],
-        "contexts": [
-            {"name": context, "context": {**chosen["context"], "cluster": context, "user": context}},
-        ],
-        "users": [{"name": context, "user": copy.deepcopy(chosen["user"])}],
+        "clusters": [{"name": context, "cluster": {**cluster, "server": server}}],
+        "contexts": [{"name": context, "context": {"cluster": context, "user": context}}],
+        "users": [{"name": context, "user": user}],
         "current-context": context,
     }
 
@@ -282,16 +294,6 @@ def _entry(config: Mapping[str, Any], field: str, name: str) -> dict[str, Any]:
         if entry["name"] == name:
             return dict(entry.get(_LISTS[field]) or {})
     raise _wrong("kubeconfig", f"has no {_LISTS[field]} named {name!r}")
-
-
-def _moved(url: str, server: str) -> str:
-    if "://" in server:
-        return server
-    parts = urlsplit(url)
-    if not parts.scheme or not parts.hostname:
-        raise _wrong("kubeconfig", f"has a cluster whose server is no URL: {url!r}")
-    host = f"[{server.strip('[]')}]" if ":" in server else server
-    return urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
 
 
 def _wrong_context(name: str, server: str) -> ConfigError:

@@ -8,7 +8,6 @@ the JSON is api/v1 `RemoteCluster`, where a false boolean is left out).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,7 +18,7 @@ from crdbmesh.observe import rollouts
 from crdbmesh.observe.health import Layer
 from crdbmesh.observe.rollouts import Body
 from crdbmesh.run.world import World
-from crdbmesh.spec import names
+from crdbmesh.spec import documents, names
 from crdbmesh.spec.mesh import Region
 
 _KVSTOREMESHES = f"k8s-app={names.CLUSTERMESH_APISERVER}"
@@ -143,7 +142,7 @@ def _ask(kube: Kube, pod: Body, container: str, argv: tuple[str, ...]) -> tuple[
     if answer.status != 0:
         return None, f"{name}: {answer.stderr.strip() or f'exit {answer.status}'}"
     try:
-        return json.loads(answer.stdout), None
+        return documents.read_json(answer.stdout), None
     except ValueError:
         return None, f"{name}: its status is not JSON"
 

@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from crdbmesh.errors import ABSENT, ConfigError, Finding
+from crdbmesh.spec import documents
 from crdbmesh.spec.consistency import find_problems
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.spec.versions import RELEASE_0_1
@@ -39,7 +40,7 @@ def read_file(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, is not YAML, or is not a mapping.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=documents.Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError.of(
             "--config", str(path), f"cannot be read ({error.strerror})", "give a readable YAML file"
@@ -125,19 +126,3 @@ def _findings(error: ValidationError) -> list[Finding]:
 def _shown(value: object) -> str:
     text = repr(value) if not isinstance(value, str) else value
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key that is given twice is a mistake, where PyYAML would silently take the last."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Return a mapping's node after checking that its own keys differ; merged keys (`<<`) may be given again."""
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value} is given twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return node

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import Object, cilium
@@ -17,7 +15,7 @@ from crdbmesh.errors import RefusedError
 from crdbmesh.observe import cilium as observed
 from crdbmesh.observe import helm, k3s, links, rollouts
 from crdbmesh.run.world import lost_folder
-from crdbmesh.spec import names
+from crdbmesh.spec import documents, names
 from crdbmesh.steps.base import AwaitedStep, ObjectsStep, RegionStep
 
 CRD_DEADLINE_S = 180.0
@@ -209,7 +207,10 @@ class Links(RegionStep, AwaitedStep):
 
 def fixed_values(chart: Mapping[str, Any]) -> dict[str, str]:
     """Return the values of a HelmChart that cannot be changed while pods run, by their name for messages."""
-    values = yaml.safe_load(chart.get("spec", {}).get("valuesContent") or "") or {}
+    try:
+        values = documents.read_yaml(chart.get("spec", {}).get("valuesContent") or "") or {}
+    except documents.DocumentError:
+        values = {}
     ranges = values.get("ipam", {}).get("operator", {}).get("clusterPoolIPv4PodCIDRList") or []
     cluster = values.get("cluster", {})
     found = (str(cluster.get("id")), str(cluster.get("name")), " ".join(map(str, ranges)))

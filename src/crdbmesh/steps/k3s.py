@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.ssh.host import Host
 from crdbmesh.clients.waiting import Say
@@ -19,7 +17,7 @@ from crdbmesh.errors import HostError, KubeError, RefusedError
 from crdbmesh.local import contents, kubeconfig
 from crdbmesh.observe import k3s as observed
 from crdbmesh.run.world import lost_folder
-from crdbmesh.spec import names
+from crdbmesh.spec import documents, names
 from crdbmesh.spec.mesh import Machine
 from crdbmesh.steps.base import MachineStep, RegionStep
 
@@ -140,13 +138,7 @@ class Member(MachineStep):
         """Fetch a lost kubeconfig of a cluster that was begun before; False when there is no such cluster."""
         if self.world.folder.read(contents.begun(self.region.name)) is None:
             return False
-        for server in self._others_configured():
-            text = self.world.host(server).read_file(K3S_KUBECONFIG)
-            if text is not None:
-                say(f"kubeconfig of {server.node}")
-                self.world.folder.write(contents.kubeconfig(self.region.name), text.decode())
-                return True
-        return False
+        return any(_fetch_kubeconfig(self, server, say) for server in self._others_configured())
 
     def _others_configured(self) -> list[Machine]:
         """List the other servers that are in a cluster already.
@@ -173,8 +165,8 @@ class Member(MachineStep):
         for setting in hosts.FIXED:
             if setting in have and setting in wanted and have[setting] != wanted[setting]:
                 raise RefusedError(
-                    f"{self.machine.node}: {setting} is {have[setting]}, the spec says {wanted[setting]}, "
-                    "and k3s cannot change that on a cluster that exists",
+                    f"{self.machine.node}: {setting} is {documents.scalar(have[setting])}, the spec says "
+                    f"{wanted[setting]}, and k3s cannot change that on a cluster that exists",
                     hint="put the spec back; to change it back up (SQL BACKUP), `crdbmesh down`, `crdbmesh up` with "
                     "the new spec, restore",
                 )
@@ -190,8 +182,8 @@ class Kubeconfig(RegionStep):
         if text is None:
             return Gap(f"{self.region.name}: no kubeconfig yet", "create")
         server = kubeconfig.current(kubeconfig.parse(text))["cluster"].get("server")
-        if server != self._server():
-            return Gap(f"{self.region.name}: the kubeconfig names {server}, which is not {self._server()}")
+        if server != _api_of(self):
+            return Gap(f"{self.region.name}: the kubeconfig names {server}, which is not {_api_of(self)}")
         try:
             node = self.kube.find("v1", "Node", self.region.servers[0].node)
         except KubeError as error:
@@ -203,14 +195,8 @@ class Kubeconfig(RegionStep):
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Fetch it from the first server, and keep it with the server's public address and our context name."""
         first = self.region.servers[0]
-        say(f"kubeconfig of {first.node}")
-        text = self.world.host(first).read_file(K3S_KUBECONFIG)
-        if text is None:
+        if not _fetch_kubeconfig(self, first, say):
             raise HostError(f"{first.node}: k3s has written no kubeconfig", hint="see `journalctl -u k3s` there")
-        config = kubeconfig.rewrite(
-            kubeconfig.parse(text.decode()), server=self._server(), context=names.context(self.region.name)
-        )
-        self.world.folder.write(contents.kubeconfig(self.region.name), yaml.safe_dump(config, sort_keys=False))
         self.world.forget_kube(self.region.name)
 
         def connected() -> tuple[Kube | None, str]:
@@ -227,8 +213,23 @@ class Kubeconfig(RegionStep):
         )
         _await_node(self, first, "register", say)
 
-    def _server(self) -> str:
-        return f"https://{self.world.public_address(self.region.servers[0])}:{resources.KUBE_PORT}"
+
+def _api_of(step: RegionStep) -> str:
+    """Return the URL of a region's Kubernetes API, at its first server."""
+    return f"https://{step.world.public_address(step.region.servers[0])}:{resources.KUBE_PORT}"
+
+
+def _fetch_kubeconfig(step: RegionStep, machine: Machine, say: Say) -> bool:
+    """Make the region's kubeconfig with the credentials in a server's; False when k3s has written none there."""
+    text = step.world.host(machine).read_file(K3S_KUBECONFIG)
+    if text is None:
+        return False
+    source, context = f"kubeconfig of {machine.node}", names.context(step.region.name)
+    say(source)
+    found = kubeconfig.parse(text, source=source, outside=True)
+    config = kubeconfig.rewrite(found, server=_api_of(step), context=context, source=source)
+    step.world.folder.write(contents.kubeconfig(step.region.name), kubeconfig.dump(config))
+    return True
 
 
 def _await_node(step: RegionStep, machine: Machine, to: str, say: Say) -> None:
@@ -264,7 +265,7 @@ def _service_state(host: Host, service: str) -> tuple[bool | None, str]:
 
 def _parsed(text: bytes) -> Mapping[str, Any]:
     try:
-        loaded = yaml.safe_load(text)
-    except yaml.YAMLError:
+        loaded = documents.read_yaml(text)
+    except documents.DocumentError:
         return {}
     return loaded if isinstance(loaded, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from crdbmesh.clients.azure import compare, kinds
@@ -14,6 +13,7 @@ from crdbmesh.errors import HostError, WaitError
 from crdbmesh.observe import machines, resource
 from crdbmesh.observe.resource import Observed
 from crdbmesh.run.world import lost_folder
+from crdbmesh.spec import documents
 from crdbmesh.steps import secrets
 from crdbmesh.steps.base import MachineStep, ResourceStep
 
@@ -113,6 +113,6 @@ class HostReady(MachineStep):
 
 def _cloud_init_status(stdout: str) -> str:
     try:
-        return str(json.loads(stdout).get("status", "unknown"))
+        return str(documents.read_json(stdout).get("status", "unknown"))
     except (ValueError, AttributeError):
         return "unclear"

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -69,9 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         typer.echo("", err=True)
         sys.exit(exits.INTERRUPTED)
     except typer.TyperException as error:
-        # Typer exports the base class only; all that it raises for a command line can show itself.
-        cast("typer.BadParameter", error).show()
-        exits.print_usage_error(error.format_message(), sys.argv[1:] if arguments is None else arguments)
+        exits.print_usage_error(error, sys.argv[1:] if arguments is None else arguments)
         sys.exit(exits.USAGE)
     sys.exit(code if isinstance(code, int) else exits.DONE)
 

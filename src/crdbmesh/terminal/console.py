@@ -19,6 +19,7 @@ from crdbmesh.engine.step import Gap, Outcome, Result
 from crdbmesh.errors import CrdbmeshError, ElsewhereError, Finding, PreflightError, UnsafeError
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level
 from crdbmesh.spec.mesh import Mesh
+from crdbmesh.terminal.visible import Screen
 
 if TYPE_CHECKING:
     from crdbmesh.local.birth import Aim
@@ -66,7 +67,7 @@ def make(*, stderr: bool) -> Console:
         stream.reconfigure(errors="replace")
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     cut = stream.isatty() or "COLUMNS" in os.environ
-    return Console(
+    return Screen(
         stderr=stderr,
         no_color=plain or None,
         highlight=False,

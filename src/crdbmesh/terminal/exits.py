@@ -10,7 +10,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import typer
 
@@ -53,9 +53,7 @@ def mapped(output: Output, *, refused: str | None = None) -> Iterator[Interrupts
             _fail(CrdbmeshError(f"{where}{error.strerror or error}", code="file"), output, FAILED)
         except (typer.Exit, typer.Abort):
             raise
-        except Exception as error:
-            if os.environ.get("CRDBMESH_DEBUG"):
-                raise
+        except Exception as error:  # noqa: BLE001 - it is reported as a bug
             _fail(_bug(error), output, FAILED)
 
 
@@ -64,10 +62,16 @@ def print_json(document: dict[str, Any]) -> None:
     typer.echo(redaction.hide(json.dumps({"schema": 1, **document})))
 
 
-def print_usage_error(message: str, arguments: Sequence[str]) -> None:
-    """Print the error of a command line that cannot be parsed, if it asks for JSON."""
+def print_usage_error(error: typer.TyperException, arguments: Sequence[str]) -> None:
+    """Print the error of a command line that cannot be parsed, and again as JSON if the command line asks for it."""
+    from crdbmesh.terminal.visible import visible
+
+    # Typer exports the base class only; all that it raises for a command line can show itself.
+    shown = cast("typer.BadParameter", error)
+    shown.message = visible(shown.message)
+    shown.show()
     if _asks_for_json(arguments):
-        print_json({"error": CrdbmeshError(message, code="usage").document()})
+        print_json({"error": CrdbmeshError(error.format_message(), code="usage").document()})
 
 
 def _code(error: CrdbmeshError) -> int:
@@ -88,10 +92,16 @@ def _fail(error: CrdbmeshError, output: Output, code: int, *, refused: str | Non
 
 
 def _bug(error: Exception) -> CrdbmeshError:
-    descriptor, path = tempfile.mkstemp(prefix="crdbmesh-", suffix=".txt")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(redaction.hide("".join(traceback.format_exception(error))))
-    hint = f"this is a bug in crdbmesh; its traceback is in {path}"
+    from crdbmesh.terminal.visible import visible
+
+    account, path = redaction.hide("".join(traceback.format_exception(error))), "above"
+    if os.environ.get("CRDBMESH_DEBUG"):
+        sys.stderr.write(visible(account))
+    else:
+        descriptor, path = tempfile.mkstemp(prefix="crdbmesh-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(account)
+    hint = f"this is a bug in crdbmesh; its traceback is {path if path == 'above' else f'in {path}'}"
     return CrdbmeshError(f"unexpected {type(error).__name__}", hint=hint, code="bug")
 
 

@@ -74,6 +74,9 @@ class Progress:
             if self._live is None and event.kind == "applying":
                 self._console.print(Text(f"{self._clock()}   {event.step}: {event.text}"))
 
+        elif event.kind == "warning":
+            self._console.print(Text.assemble(f"{self._clock()} ", ("!", "yellow"), f" {event.text}"))
+
     def draw(self) -> RenderableType:
         """Return the table as it is now, and below it, for each row, the step that has taken longest."""
         return Group(*([self._table()] if self._stages and self._rows else []), *self._waits())
@@ -122,7 +125,12 @@ class Progress:
                 longest[row] = (since, step, text)
         now = time.monotonic()
         lines = [
-            Text(f"{_clock(now - since)} {step}: {text}", overflow="ellipsis", no_wrap=True, style="dim")
+            Text(
+                f"{_clock(now - since)} {step}: {' '.join(text.split())}",
+                overflow="ellipsis",
+                no_wrap=True,
+                style="dim",
+            )
             for since, step, text in sorted(longest.values())
         ]
         if (more := len(lines) - _WAITS_SHOWN) > 0:

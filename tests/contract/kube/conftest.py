@@ -231,7 +231,7 @@ def _simulator() -> Iterator[dict[str, Any]]:
     doors.start()
     try:
         admin = kubeconfig.parse(cluster.authority.kubeconfig(now=now))
-        yield kubeconfig.rewrite(admin, server=address, context="simulator")
+        yield kubeconfig.rewrite(admin, server=f"https://{address}:6443", context="simulator")
     finally:
         doors.stop()
         controllers.stop()

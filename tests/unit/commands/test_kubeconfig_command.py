@@ -22,7 +22,7 @@ def given(region: str, address: str) -> str:
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": name, "cluster": {"server": f"https://{address}:6443"}}],
-            "users": [{"name": name, "user": {"token": region}}],
+            "users": [{"name": name, "user": {"client-key-data": region}}],
             "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
             "current-context": name,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import stat
@@ -20,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from crdbmesh import __version__
+from crdbmesh import __version__, redaction
 from crdbmesh.engine import step
 from crdbmesh.errors import CloudError, ConfigError, CrdbmeshError, Finding, PreflightError, QuotaError, RefusedError
 from crdbmesh.local.folder import SPEC, LocalFolder
@@ -258,10 +259,17 @@ class TestBug:
         finally:
             path.unlink()
 
-    def test_it_is_raised_for_who_debugs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_who_debugs_sees_the_traceback_without_secrets_and_escapes(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         monkeypatch.setenv("CRDBMESH_DEBUG", "1")
-        with pytest.raises(ZeroDivisionError), exits.mapped("text"):
-            raise ZeroDivisionError
+        secret = secrets.token_hex(20)
+        redaction.learn(secret, whole=True)
+        with pytest.raises(typer.Exit), exits.mapped("text"):
+            raise ZeroDivisionError(f"\x1b[2J {secret[:30]}")
+        shown = capsys.readouterr().err
+        assert "Traceback" in shown
+        assert "ZeroDivisionError: ^[[2J (secret)" in shown
 
 
 def test_several_known_meshes_must_be_told_apart(tmp_path: Path) -> None:
@@ -283,7 +291,7 @@ KUBECONFIG = """\
 apiVersion: v1
 kind: Config
 clusters: [{name: crdb-k3s-eastus, cluster: {server: "https://203.0.113.1:6443"}}]
-users: [{name: crdb-k3s-eastus, user: {token: planted-token}}]
+users: [{name: crdb-k3s-eastus, user: {client-key-data: planted-token}}]
 contexts: [{name: crdb-k3s-eastus, context: {cluster: crdb-k3s-eastus, user: crdb-k3s-eastus}}]
 current-context: crdb-k3s-eastus
 """

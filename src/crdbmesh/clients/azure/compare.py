@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from crdbmesh.redaction import hide
+
 _WRITE_ONLY = frozenset({"customdata", "adminpassword", "userdata"})
 """Azure takes these and never gives them back."""
 
@@ -218,4 +220,5 @@ def _shown(value: Any) -> str:
         text = "an object"
     else:
         text = str(value)
+    text = hide(text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

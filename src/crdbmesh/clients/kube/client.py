@@ -20,6 +20,7 @@ from crdbmesh.clients.kube import compare, endpoint
 from crdbmesh.clients.kube.connection import Connection
 from crdbmesh.clients.kube.exec import execute
 from crdbmesh.clients.kube.failures import Answer
+from crdbmesh.clients.kube.limits import limited
 from crdbmesh.clients.kube.watch import Watch
 from crdbmesh.clients.output import CommandResult
 from crdbmesh.desired import Object
@@ -227,14 +228,10 @@ class Kube:
             WaitError: it did not end in time.
             StoppedError: the operator interrupted.
         """
-        return execute(
-            self._connection,
-            f"{_item('v1', 'Pod', namespace, pod)}/exec",
-            [*argv],
-            container=container,
-            timeout_s=timeout_s,
-            doing=f"{self.name}: `{textwrap.shorten(shlex.join(argv), 100, placeholder=' …')}` in {namespace}/{pod}",
-        )
+        doing = f"{self.name}: `{textwrap.shorten(shlex.join(argv), 100, placeholder=' …')}` in {namespace}/{pod}"
+        path = f"{_item('v1', 'Pod', namespace, pod)}/exec"
+        with limited(self._connection.clock.real_s(timeout_s)):
+            return execute(self._connection, path, [*argv], container=container, timeout_s=timeout_s, doing=doing)
 
     def proxy_get(
         self, namespace: str, pod: str, port: int, path: str, *, tls: bool, timeout_s: float = 15.0

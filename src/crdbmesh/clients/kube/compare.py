@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from crdbmesh.redaction import hide
+
 _SERVERS_OWN = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 _VALUE_CHARACTERS = 60
 _ABSENT = object()
@@ -41,5 +43,5 @@ def _shown(value: Any) -> str:
         return "absent"
     if isinstance(value, dict | list):
         return f"{len(value)} {'fields' if isinstance(value, dict) else 'items'}"
-    text = str(value).replace("\n", "\\n")
+    text = hide(str(value).replace("\n", "\\n"))
     return text if len(text) <= _VALUE_CHARACTERS else f"{text[:_VALUE_CHARACTERS]}…"

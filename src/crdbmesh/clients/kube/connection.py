@@ -19,6 +19,7 @@ from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.kube import failures
 from crdbmesh.clients.kube.endpoint import Endpoint
 from crdbmesh.clients.kube.failures import Answer
+from crdbmesh.clients.kube.limits import limited
 from crdbmesh.clients.retrying import retrying
 from crdbmesh.desired import Object
 
@@ -27,6 +28,8 @@ READ_TIMEOUT_S = 60.0
 
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _ATTEMPTS = 5
+_CHUNK = 64 * 1024
+"""The bytes read at once: Python makes room for all that is asked for, which the server says."""
 
 Query = Mapping[str, str | int]
 
@@ -88,9 +91,9 @@ class Connection:
         """
 
         def once() -> Answer:
-            with self._translated(f"{method} {path}"):
+            with self._translated(f"{method} {path}"), limited(timeout_s):
                 response = self._send(method, path, query or {}, body, content_type, accept, timeout_s)
-                return Answer(response.status, response.headers, response.data)
+                return Answer(response.status, response.headers, b"".join(response.stream(_CHUNK)))
 
         again = retrying(
             when=tenacity.retry_if_exception_type(failures.NoAnswerError)
@@ -138,12 +141,12 @@ class Connection:
     def stream(self, path: str, *, query: Query, timeout_s: float) -> Iterator[tuple[int, Iterator[bytes]]]:
         """Send a GET whose answer is read while it comes; gives its status, and an iterator over its lines.
 
-        `timeout_s` is the longest silence.
+        `timeout_s` is the longest silence, and the longest that all of it may take.
 
         Raises:
             NoAnswerError: there was no answer, or it broke off.
         """
-        with self._translated("watch"):
+        with self._translated("watch"), limited(timeout_s):
             response = self._send("GET", path, query, None, "", "application/json", timeout_s)
             try:
                 yield response.status, _lines(response)
@@ -189,7 +192,7 @@ def _pause_s(state: tenacity.RetryCallState) -> float:
 
 def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     rest = b""
-    chunks = response.stream(None) if getattr(response, "chunked", False) else iter(response.read1, b"")
+    chunks = response.stream(_CHUNK) if getattr(response, "chunked", False) else iter(response.read1, b"")
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         yield from (line for line in lines if line.strip())

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import requests.utils
 
 from crdbmesh.clients.cloud import is_loopback
+from crdbmesh.clients.kube.limits import LimitedSocket
 from crdbmesh.errors import ConfigError
 from crdbmesh.local import kubeconfig
 
@@ -59,6 +60,7 @@ def read(config: Mapping[str, Any]) -> Endpoint:
     if urlsplit(server).scheme != "https":
         raise _wrong("server", server, "is not an https URL")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.sslsocket_class = LimitedSocket
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     tls.set_alpn_protocols(["http/1.1"])
     try:

@@ -8,7 +8,6 @@ standard input, so v4 serves as well as v5. Why this is not `kubernetes.stream`:
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import ssl
 import time
@@ -25,6 +24,7 @@ from crdbmesh.clients.kube.failures import Answer, UntrustedError
 from crdbmesh.clients.output import CommandResult, Output
 from crdbmesh.clients.retrying import retrying
 from crdbmesh.errors import KubeError, StoppedError, WaitError
+from crdbmesh.spec import documents
 
 _STDOUT, _STDERR, _ERROR = 1, 2, 3
 _PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
@@ -145,8 +145,8 @@ def _receive(stream: Any, channels: Mapping[int, bytearray]) -> bool:
 def _exit_status(text: bytes, doing: str) -> int:
     """Return the exit status in a Status object; a KubeError when the command did not start, or nobody knows."""
     try:
-        status = json.loads(text)
-    except ValueError:
+        status = documents.read_json(text)
+    except documents.DocumentError:
         raise KubeError(f"{doing}: the stream broke before the command's status came").as_retryable() from None
     if status.get("status") == "Success":
         return 0

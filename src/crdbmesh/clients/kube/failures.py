@@ -7,7 +7,6 @@ Status Kind".
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import ssl
 from collections.abc import Mapping
@@ -17,6 +16,8 @@ from typing import Any
 import urllib3
 
 from crdbmesh.errors import KubeError
+from crdbmesh.redaction import hide
+from crdbmesh.spec import documents
 
 _MESSAGE_CHARACTERS = 600
 _UNKNOWN_RESOURCE = "the server could not find the requested resource"
@@ -55,8 +56,8 @@ class Answer:
 
     def document(self) -> dict[str, Any]:
         """Return the body as a JSON object; empty when it is none."""
-        with contextlib.suppress(ValueError):
-            document = json.loads(self.body)
+        with contextlib.suppress(documents.DocumentError):
+            document = documents.read_json(self.body)
             if isinstance(document, dict):
                 return document
         return {}
@@ -141,5 +142,5 @@ def _words(error: BaseException) -> str:
 
 
 def _trimmed(text: str) -> str:
-    text = " ".join(text.split())
+    text = hide(" ".join(text.split()))
     return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]}…"

@@ -7,7 +7,6 @@ waited for like anything else, until the deadline; so is a kind that the API doe
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from crdbmesh.clients.kube.failures import NoAnswerError, UntrustedError
 from crdbmesh.clients.waiting import Wait
 from crdbmesh.desired import Object
 from crdbmesh.errors import KubeError
+from crdbmesh.spec import documents
 
 Judge = Callable[[list[Object]], str | None]
 """Returns None when satisfied, else what is seen or missing."""
@@ -136,7 +136,9 @@ class Watch:
 
 def _apply(line: bytes, state: _State) -> bool:
     """Take one event in; False when the watch cannot be resumed."""
-    event = json.loads(line)
+    event = documents.read_json(line)
+    if not isinstance(event, dict):
+        return False
     kind, item = event.get("type"), event.get("object")
     if kind not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK") or not isinstance(item, dict):
         return False

@@ -14,7 +14,7 @@ import time
 import paramiko
 
 from crdbmesh.clients.clock import Clock
-from crdbmesh.clients.output import Output
+from crdbmesh.clients.output import Output, TooMuchError
 from crdbmesh.errors import CommandError, HostError, StoppedError, WaitError
 
 KILLED = 255
@@ -50,13 +50,16 @@ def execute(
         WaitError: it did not end within `timeout_s`; its channel is closed.
         StoppedError: `stop` was set, and it did not end soon after; it is left to itself.
         CommandError: the connection ended before its exit status came, so nobody knows how far it got.
-        HostError: the server refused to run commands; nothing ran.
+        HostError: the server refused to run commands; nothing ran. Or it printed too much, and was ended.
     """
     deadline = time.monotonic() + clock.real_s(timeout_s)
     try:
         if not _start(channel, command, deadline):
             raise HostError(f"{host} refused to run `{shown}`")
         status = _follow(channel, output, stdin, deadline, stop)
+    except TooMuchError as error:
+        channel.get_transport().close()
+        raise HostError(f"{host}: `{shown}` was ended: {error}") from None
     except (paramiko.SSHException, EOFError, OSError) as error:
         status = None
         if time.monotonic() < deadline:
@@ -133,9 +136,11 @@ def _drain(channel: paramiko.Channel, output: Output) -> bool:
     moved = False
     while channel.recv_ready():
         output.stdout += channel.recv(_CHUNK)
+        output.check()
         moved = True
     while channel.recv_stderr_ready():
         output.stderr += channel.recv_stderr(_CHUNK)
+        output.check()
         moved = True
     return moved
 
