@@ -10,7 +10,6 @@ from pathlib import Path
 
 from crdbmesh.checks.facts import Facts
 from crdbmesh.checks.remarks import Found, Refused, Remark, refusal, warning
-from crdbmesh.clients.azure import resources
 from crdbmesh.errors import ConfigError
 from crdbmesh.local import guard, pki
 from crdbmesh.local.contents import LOGIN_KEY
@@ -170,7 +169,7 @@ def keys(facts: Facts) -> Iterator[Remark]:
 
 def clock(facts: Facts) -> Iterator[Remark]:
     """Check that this computer's clock agrees with Azure's."""
-    ahead_s = resources.find_clock_ahead_s(facts.session)
+    ahead_s = facts.session.ahead_s
     if ahead_s is None:
         yield Found("Azure does not say what time it is")
         return

@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from crdbmesh.commands import kubeconfig
 from crdbmesh.commands.up import recorded
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Notify, Outcome, Result
+from crdbmesh.errors import Finding
 from crdbmesh.local import contents
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder, erase_removed
@@ -31,7 +32,7 @@ from crdbmesh.run import lease as leases
 from crdbmesh.spec import names
 from crdbmesh.steps import removal
 
-LEASE_S = 900.0
+LEASE_S = 840.0
 """Longer than an `up`'s: a lease is not renewed in a group that is being deleted."""
 
 
@@ -108,6 +109,8 @@ def run_down(
     wait: bool = True,
     purge: bool = False,
     forget_in: Mapping[str, str] | None = None,
+    break_lease: str | None = None,
+    warn: Callable[[Finding], None] = lambda _finding: None,
     stop: threading.Event | None = None,
 ) -> DownResult:
     """Delete it all, look again, and move the local folder to the removed ones once nothing is left.
@@ -117,7 +120,8 @@ def run_down(
 
     Without `wait` this ends once Azure has taken the order; but resources that go one by one are always waited for,
     since the next depends on them. `forget_in` is the environment that names the user's kubeconfig, to take the mesh's
-    contexts out of it. Once `stop` is set, nothing new is started.
+    contexts out of it. `break_lease` is the id of a lease to take from whoever has it; `warn` is told who that is. Once
+    `stop` is set, nothing new is started.
 
     Raises:
         ElsewhereError: the mesh is in another subscription; nothing was changed.
@@ -132,7 +136,7 @@ def run_down(
             origin = leases.origin_id(folder.path)
         aim = aims.require(session, folder, mesh)
         found = belongings.find(session, mesh)
-        lease = _lease(session, mesh, found, origin=origin)
+        lease = _lease(session, mesh, found, origin=origin, breaks=break_lease, warn=warn)
         if lease is not None:
             lease.take()
             stack.callback(lease.end)
@@ -171,7 +175,7 @@ def _put_aside(folder: LocalFolder, now: dt.datetime, *, purge: bool) -> Path | 
     return folder.put_aside(now)
 
 
-def _lease(session: Session, mesh: str, found: Belongings, *, origin: str | None) -> leases.Lease | None:
+def _lease(session: Session, mesh: str, found: Belongings, **options: Any) -> leases.Lease | None:
     held_in = found.lease(mesh)
     if held_in is None:
         return None
@@ -182,6 +186,6 @@ def _lease(session: Session, mesh: str, found: Belongings, *, origin: str | None
         location=str(held_in["location"]),
         tags={names.TAG: mesh},
         command="down",
-        origin=origin,
         lasts_s=LEASE_S,
+        **options,
     )

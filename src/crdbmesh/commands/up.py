@@ -130,6 +130,7 @@ def run_up(
     warn: Callable[[Finding], None] = lambda _finding: None,
     keeps_rules: bool | None = None,
     decide: Callable[[Mapping[str, str]], bool] = refuse_wider,
+    break_lease: str | None = None,
     stop: threading.Event | None = None,
 ) -> UpResult:
     """Apply every step that does not hold.
@@ -137,7 +138,7 @@ def run_up(
     `told` takes what the run is aimed at, `warn` each warning of the checks, and `watch` shows the run. `ask` is called
     before the first write, and what it raises ends the run. `keeps_rules` says whether firewall rules of other people
     that let in more than the spec stay; when there are some and it does not, `decide` is given what each lets in, by
-    its id. Once `stop` is set, nothing new is started.
+    its id. `break_lease` is the id of a lease to take from whoever has it. Once `stop` is set, nothing new is started.
 
     Raises:
         ElsewhereError: the mesh is in another subscription; nothing was changed.
@@ -149,7 +150,7 @@ def run_up(
     stop = stop or threading.Event()
     with folder.locked(leases.name_of("up")), World.open(mesh, cloud, folder, stop=stop) as world:
         aim = aims.require(world.session, folder, mesh.name, told)
-        lease = _lease(world, lost=stop.set)
+        lease = _lease(world, lost=stop.set, breaks=break_lease, warn=warn)
         with contextlib.suppress(CloudError, RefusedError):
             # The checks report better why it cannot be read.
             lease.look()
@@ -185,7 +186,7 @@ def run_up(
     return UpResult(mesh, aim, results, time.monotonic() - started, journal.path, lease.held_by_other)
 
 
-def _lease(world: World, *, lost: Callable[[], None]) -> leases.Lease:
+def _lease(world: World, **options: Any) -> leases.Lease:
     mesh = world.mesh
     return leases.Lease(
         world.session,
@@ -196,7 +197,7 @@ def _lease(world: World, *, lost: Callable[[], None]) -> leases.Lease:
         command="up",
         origin=leases.origin_id(world.folder.path),
         shared=mesh.group is not None,
-        lost=lost,
+        **options,
     )
 
 

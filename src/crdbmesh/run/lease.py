@@ -14,6 +14,7 @@ import getpass
 import hashlib
 import os
 import platform
+import re
 import secrets
 import threading
 import uuid
@@ -26,16 +27,20 @@ from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.waiting import wait_until
 from crdbmesh.desired import Body
-from crdbmesh.errors import PRECONDITION_FAILED, CloudError, CrdbmeshError, HeldError, RefusedError
+from crdbmesh.errors import PRECONDITION_FAILED, CloudError, CrdbmeshError, Finding, HeldError, RefusedError
 from crdbmesh.spec import names
 
 LASTS_S = 300.0
 """The time that a lease lasts unless it is renewed."""
+LONGEST_S = 900.0
+"""No run of ours writes a lease that ends later than this by Azure's clock, so that none is believed that does."""
 _RENEWALS = 4
 """The number of renewals in that time."""
 _TAKE_S = 120.0
 _READABLE_S = 60.0
 _TRIES = 3
+_LONGEST_NAME = 200
+_ID = re.compile(r"[\w-]{1,32}")
 _HOLDER = f"{names.TAG}-lease-"
 """Tags of this prefix name the holder."""
 
@@ -60,11 +65,14 @@ class Holder:
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> Holder | None:
-        """The holder that tags name, or None."""
+        """The holder that tags name, which anyone may have written; None when no run of ours can have."""
+        holder = tags.get(names.TAG_LEASE_HOLDER, "somebody")[:_LONGEST_NAME]
         try:
+            if not _ID.fullmatch(tags[names.TAG_LEASE_ID]):
+                return None
             return cls(
                 tags[names.TAG_LEASE_ID],
-                tags.get(names.TAG_LEASE_HOLDER, "somebody"),
+                "".join(character if character.isprintable() else "?" for character in holder),
                 tags.get(names.TAG_LEASE_ORIGIN, ""),
                 _time(tags[names.TAG_LEASE_SINCE]),
                 _time(tags[names.TAG_LEASE_UNTIL]),
@@ -90,7 +98,10 @@ class Lease:
     The group must be there before the lease can be taken; `shared` says that others have things in it too. `tags` are
     those of the mesh's resources, and the security group is made in `location`. `command` says what the run does, `up`;
     `origin` is the id of the local folder whose lock it holds. Unless renewed the lease lasts `lasts_s`. `lost` is
-    called, in another thread, when somebody else has it, or when it ran out because Azure cannot be reached.
+    called, in another thread, when somebody else has it, or when it ran out because Azure cannot be reached. `breaks`
+    is the id of a lease that is taken although somebody has it; `warn` is told who that is.
+
+    Times are those of Azure's clock, which all runs share.
 
     Attributes:
         held_by_other: why this run lost it, or None.
@@ -106,10 +117,12 @@ class Lease:
     shared: bool = False
     lasts_s: float = LASTS_S
     lost: Callable[[], None] = lambda: None
+    breaks: str | None = None
+    warn: Callable[[Finding], None] = lambda _finding: None
     held_by_other: HeldError | None = field(default=None, init=False)
 
     def __post_init__(self, command: str, origin: str | None) -> None:
-        now = _now()
+        now = self._now()
         self._me = Holder(secrets.token_hex(8), name_of(command), origin or f"none-{secrets.token_hex(8)}", now, now)
         self._held: Body | None = None
         self._lock = threading.Lock()
@@ -140,7 +153,7 @@ class Lease:
         with self._lock:
             if self.held_by_other is not None:
                 raise self.held_by_other
-            if self._held is not None and _now() < self._me.until:
+            if self._held is not None and self._now() < self._me.until:
                 return
             # Not taken yet, or not renewed in time: this computer slept.
             holder, found = self._read()
@@ -149,7 +162,10 @@ class Lease:
             except HeldError as error:
                 self.held_by_other = error
                 raise
-            self._held = self._write(self._renewed(since=_now()), found)
+            if holder is not None and holder.id == self.breaks:
+                reason = f"had the lease since {_text(holder.since)}; it is broken, as you asked"
+                self.warn(Finding("lease", holder.name, reason, "if it still runs, it stops at its next write"))
+            self._held = self._write(self._renewed(since=self._now()), found)
             if self._renewer is None:
                 self._renewer = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)
                 self._renewer.start()
@@ -170,11 +186,15 @@ class Lease:
                 self._put({}, held)
 
     def _refuse(self, holder: Holder | None) -> None:
-        if holder is None or holder.id == self._me.id or holder.until < _now() or holder.origin == self._me.origin:
+        now = self._now()
+        if holder is None or holder.id in (self._me.id, self.breaks) or holder.origin == self._me.origin:
+            return
+        if not now <= holder.until <= now + dt.timedelta(seconds=LONGEST_S):
             return
         raise HeldError(
             f"{self.mesh} is being worked on: {holder.name}, since {_text(holder.since)}",
-            hint=f"wait until it ends; if it died, its lease runs out at {_text(holder.until)}",
+            hint=f"wait until it ends; if it died, its lease runs out at {_text(holder.until)}, or break it with "
+            f"--break-lease {holder.id}",
         )
 
     def _read(self) -> tuple[Holder | None, Body | None]:
@@ -230,7 +250,7 @@ class Lease:
         kinds.NSG.ensure(self.session, self.group, name, body=body, deadline_s=_TAKE_S, **condition)
 
     def _renewed(self, *, since: dt.datetime) -> Holder:
-        until = _now() + dt.timedelta(seconds=round(self.lasts_s))
+        until = self._now() + dt.timedelta(seconds=round(self.lasts_s))
         return Holder(self._me.id, self._me.name, self._me.origin, since, until)
 
     def _renew_until_ended(self) -> None:
@@ -242,10 +262,14 @@ class Lease:
                 self._lose(error)
                 return
             except CrdbmeshError as error:
-                if _now() < self._me.until:
+                if self._now() < self._me.until:
                     continue
                 self._lose(HeldError(f"the lease of {self.mesh} ran out, for it could not be renewed: {error}"))
                 return
+
+    def _now(self) -> dt.datetime:
+        """Azure's time, to the second, as it is written."""
+        return (dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self.session.ahead_s or 0.0)).replace(microsecond=0)
 
     def _lose(self, error: HeldError) -> None:
         self.held_by_other = error
@@ -265,12 +289,7 @@ def name_of(command: str) -> str:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):
         user = "somebody"
-    return f"{command} by {user} on {platform.node() or 'a machine'}, process {os.getpid()}"[:200]
-
-
-def _now() -> dt.datetime:
-    """Now, to the second, as it is written."""
-    return dt.datetime.now(dt.UTC).replace(microsecond=0)
+    return f"{command} by {user} on {platform.node() or 'a machine'}, process {os.getpid()}"[:_LONGEST_NAME]
 
 
 def _text(time: dt.datetime) -> str:

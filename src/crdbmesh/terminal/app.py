@@ -19,14 +19,18 @@ from crdbmesh.errors import ConfigError
 from crdbmesh.terminal import demo, exits, inputs
 from crdbmesh.terminal.options import (
     AllowFrom,
+    BreakLease,
     ConfigFile,
+    ForgetKubeconfig,
     MachineSize,
     MachinesPerRegion,
     Name,
     NameArgument,
     NewName,
     NoAddressLookup,
+    NoWait,
     OutputOption,
+    Purge,
     Regions,
     Rules,
     Yes,
@@ -102,6 +106,7 @@ def up(
     machines_per_region: MachinesPerRegion = None,
     machine_size: MachineSize = None,
     rules: Rules = None,
+    break_lease: BreakLease = None,
     yes: Yes = False,
     output: OutputOption = "text",
 ) -> None:
@@ -146,6 +151,7 @@ def up(
                 ask=ask,
                 warn=doctor_view.warn(screen),
                 keeps_rules=rules,
+                break_lease=break_lease,
                 decide=partial(inputs.keeps_rules, screen) if asks else command.refuse_wider,
                 stop=stop,
             )
@@ -273,31 +279,16 @@ def down(
     mesh_name: NameArgument = None,
     name: Name = None,
     yes: YesDown = False,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", envvar="CRDBMESH_NO_WAIT", help="Return once Azure has accepted the deletions.")
-    ] = False,
-    forget_kubeconfig: Annotated[
-        bool,
-        typer.Option(
-            "--forget-kubeconfig",
-            envvar="CRDBMESH_FORGET_KUBECONFIG",
-            help="Also remove the mesh's contexts from your kubeconfig.",
-        ),
-    ] = False,
-    purge: Annotated[
-        bool,
-        typer.Option(
-            "--purge",
-            envvar="CRDBMESH_DOWN_PURGE",
-            help="Erase its local folder at once, and those of it that were moved aside, instead of after 30 days.",
-        ),
-    ] = False,
+    no_wait: NoWait = False,
+    forget_kubeconfig: ForgetKubeconfig = False,
+    purge: Purge = False,
+    break_lease: BreakLease = None,
     output: OutputOption = "text",
 ) -> None:
     """Delete everything that carries the mesh's tag, and nothing else; its local folder is moved aside for 30 days."""
     from crdbmesh.commands import down as command
     from crdbmesh.commands import specs
-    from crdbmesh.terminal import console, progress
+    from crdbmesh.terminal import console, doctor_view, progress
 
     with exits.mapped(output) as signals:
         known = specs.name_of(mesh_name or name, inputs.root())
@@ -319,6 +310,8 @@ def down(
                 wait=not no_wait,
                 purge=purge,
                 forget_in=os.environ if forget_kubeconfig else None,
+                break_lease=break_lease,
+                warn=doctor_view.warn(screen),
                 stop=stop,
             )
         again = inputs.again("down", known)

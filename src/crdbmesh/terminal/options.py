@@ -67,6 +67,34 @@ Rules = Annotated[
         help="Keep, or remove, other people's firewall rules that let in more than the spec.",
     ),
 ]
+BreakLease = Annotated[
+    str | None,
+    typer.Option(
+        "--break-lease",
+        metavar="ID",
+        envvar="CRDBMESH_BREAK_LEASE",
+        help="Take the lease with this id from the run that has it; a refused run names both.",
+    ),
+]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", envvar="CRDBMESH_NO_WAIT", help="Return once Azure has accepted the deletions.")
+]
+ForgetKubeconfig = Annotated[
+    bool,
+    typer.Option(
+        "--forget-kubeconfig",
+        envvar="CRDBMESH_FORGET_KUBECONFIG",
+        help="Also remove the mesh's contexts from your kubeconfig.",
+    ),
+]
+Purge = Annotated[
+    bool,
+    typer.Option(
+        "--purge",
+        envvar="CRDBMESH_DOWN_PURGE",
+        help="Erase its local folder at once, and those of it that were moved aside, instead of after 30 days.",
+    ),
+]
 OutputOption = Annotated[
     Output,
     typer.Option("--output", "-o", envvar="CRDBMESH_OUTPUT", help="json: one object on stdout, and no questions."),

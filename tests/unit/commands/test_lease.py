@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import email.utils
+import json
 import subprocess
 import sys
 import threading
@@ -12,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
 from crdbmesh.clients.azure.session import Session
-from crdbmesh.errors import HeldError
+from crdbmesh.commands.down import LEASE_S
+from crdbmesh.errors import Finding, HeldError
 from crdbmesh.local.folder import SPEC, LocalFolder
-from crdbmesh.run.lease import Lease, origin_id
+from crdbmesh.run.lease import LASTS_S, LONGEST_S, Lease, origin_id
 from crdbmesh.spec import names
+from crdbmesh.terminal.app import app
 
 NSGS = "Microsoft.Network/networkSecurityGroups"
 
@@ -46,8 +51,8 @@ def tags(azure: Any, mesh: str) -> dict[str, str]:
     return dict(found["tags"])
 
 
-def overwrite(azure: Any, mesh: str, *, ends_in_s: float) -> None:
-    """What another machine's run would write."""
+def overwrite(azure: Any, mesh: str, *, ends_in_s: float, **forged: str) -> None:
+    """What another machine's run would write, or somebody who forges it."""
     now = dt.datetime.now(dt.UTC)
     azure.put(
         mesh,
@@ -61,6 +66,7 @@ def overwrite(azure: Any, mesh: str, *, ends_in_s: float) -> None:
             "crdbmesh-lease-origin": "elsewhere",
             "crdbmesh-lease-since": f"{now - dt.timedelta(minutes=9):%Y-%m-%dT%H:%M:%SZ}",
             "crdbmesh-lease-until": f"{now + dt.timedelta(seconds=ends_in_s):%Y-%m-%dT%H:%M:%SZ}",
+            **{f"crdbmesh-lease-{key}": value for key, value in forged.items()},
         },
     )
 
@@ -75,6 +81,65 @@ def test_whoever_comes_second_is_told_who_has_it_and_since_when(azure: Any, sess
     assert "its lease runs out at 20" in (held.value.hint or "")
     with pytest.raises(HeldError):
         lease_of(session, "lease-two").take()
+
+
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59Z", "in 16 minutes", "never"])
+def test_a_forged_or_skewed_lease_that_ends_later_than_any_of_ours_holds_nobody_up(
+    azure: Any, session: Session, until: str
+) -> None:
+    azure.put_group("lease-forged", crdbmesh="lease-forged")
+    forged = {} if until.startswith("in ") else {"until": until}
+    overwrite(azure, "lease-forged", ends_in_s=LONGEST_S + 60, **forged)
+    with lease_of(session, "lease-forged") as lease:
+        lease.look()
+        lease.take()
+    assert LONGEST_S <= 15 * 60
+    assert max(LASTS_S, LEASE_S) < LONGEST_S
+
+
+def test_a_lease_is_judged_by_azures_clock_and_not_by_this_computers(azure: Any, session: Session) -> None:
+    azure.put_group("lease-clock", crdbmesh="lease-clock")
+    overwrite(azure, "lease-clock", ends_in_s=3600 + 120)
+    path = f"/resourceGroups/lease-clock/providers/{NSGS}/{names.lease('lease-clock')}"
+    _, found = azure.send("GET", path)
+    an_hour_ahead = email.utils.formatdate(time.time() + 3600, usegmt=True)
+    answer = {"method": "GET", "path": path, "status": 200, "body": found, "headers": {"Date": an_hour_ahead}}
+    azure.doors.answer(answer)
+    with pytest.raises(HeldError, match="bob on desk"):
+        lease_of(session, "lease-clock").look()
+    azure.doors.answer()
+    lease_of(session, "lease-clock").look()
+    lease_of(session, "lease-clock").look()
+
+
+def test_what_a_forger_wrote_shows_no_controls_and_no_command(azure: Any, session: Session) -> None:
+    azure.put_group("lease-text", crdbmesh="lease-text")
+    overwrite(azure, "lease-text", ends_in_s=90, holder="\x1b]52;c;x\x07\u202eup\x9b2J" + "a" * 240)
+    with pytest.raises(HeldError) as held:
+        lease_of(session, "lease-text").look()
+    assert str(held.value).isprintable()
+    assert len(str(held.value)) < 300
+    overwrite(azure, "lease-text", ends_in_s=90, id="$(reboot); x")
+    lease_of(session, "lease-text").look()
+
+
+def test_a_lease_is_broken_by_its_id_which_says_who_had_it_and_ends_that_run(azure: Any, session: Session) -> None:
+    azure.put_group("lease-break", crdbmesh="lease-break")
+    warned: list[Finding] = []
+    lost = threading.Event()
+    with lease_of(session, "lease-break", lasts_s=2, lost=lost.set) as theirs:
+        theirs.take()
+        with pytest.raises(HeldError) as held:
+            lease_of(session, "lease-break").look()
+        assert f"--break-lease {theirs._me.id}" in (held.value.hint or "")
+        with pytest.raises(HeldError):
+            lease_of(session, "lease-break", breaks="another").take()
+        with lease_of(session, "lease-break", breaks=theirs._me.id, warn=warned.append) as ours:
+            ours.look()
+            ours.take()
+            assert [one.value for one in warned] == [theirs._me.name]
+            assert lost.wait(20)
+            assert theirs.held_by_other is not None
 
 
 def test_it_is_given_back_at_the_end_and_then_free(azure: Any, session: Session) -> None:
@@ -191,3 +256,24 @@ def test_a_folder_that_was_only_locked_leaves_nothing_behind(tmp_path: Path) -> 
     with LocalFolder(tmp_path / "mesh").locked("me"):
         assert (tmp_path / "mesh").is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_breaks_a_lease_only_when_its_id_is_given(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("lease-down", crdbmesh="lease-down")
+    overwrite(azure, "lease-down", ends_in_s=600)
+
+    def down(*arguments: str) -> Result:
+        environ = {"CRDBMESH_HOME": str(tmp_path), "CRDBMESH_CLOUD": str(azure.world.cloud_file)}
+        return CliRunner().invoke(app, ["down", "lease-down", "--yes", "-o", "json", *arguments], env=environ)
+
+    refused = down()
+    assert refused.exit_code == 3
+    error = json.loads(refused.stdout)["error"]
+    assert "up by bob on desk, process 7" in error["message"]
+    assert error["remedy"].endswith("or break it with --break-lease other")
+    assert down("--break-lease", "another").exit_code == 3
+    broken = down("--break-lease", "other")
+    assert broken.exit_code == 0, broken.output
+    assert "up by bob on desk, process 7" in broken.stderr
+    assert "it is broken, as you asked" in broken.stderr
+    assert not azure.group_exists("lease-down")

@@ -71,14 +71,16 @@ class Retries(RetryPolicy[Any, Any]):
             raise StoppedError("an answer from Azure", last_seen=seen)
 
 
-def pacing(pace_s: float) -> CustomHookPolicy[Any, Any]:
+def pacing(pace_s: float, hear: Callable[[str], None] = lambda _date: None) -> CustomHookPolicy[Any, Any]:
     """Return a policy that lets no server ask for a longer pause than `pace_s` between two looks at an operation.
 
-    Compute's 35 s would be lost on a VM that is ready after one more second. A shorter pause is followed.
+    Compute's 35 s would be lost on a VM that is ready after one more second. A shorter pause is followed. `hear` takes
+    each answer's `Date` header.
     """
 
     def pace(response: PipelineResponse[Any, Any]) -> None:
         answer = response.http_response
+        hear(answer.headers.get("Date") or "")
         if answer.status_code < 300:
             asked_s = failures.asked_pause_s(answer.headers)
             allowed_s = asked_s if 0 < asked_s < pace_s else jittered(pace_s)

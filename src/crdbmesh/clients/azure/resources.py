@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
-import time
 from urllib.parse import quote
 
 from crdbmesh.clients.azure.kinds import ResourceId
@@ -22,7 +20,6 @@ _FORCED = "Microsoft.Compute/virtualMachines,Microsoft.Compute/virtualMachineSca
 _PERMISSIONS_API = "2022-04-01"
 _LOCKS_API = "2020-05-01"
 _POLICIES_API = "2023-04-01"
-_SUBSCRIPTIONS_API = "2022-12-01"
 
 
 def find_group(session: Session, name: str) -> Body | None:
@@ -189,18 +186,6 @@ def list_locks(session: Session) -> list[Body]:
 def list_policy_assignments(session: Session) -> list[Body]:
     """List the assignments of policies that concern the subscription, those of its management groups included."""
     return session.read_pages("providers/Microsoft.Authorization/policyAssignments", _POLICIES_API)
-
-
-def find_clock_ahead_s(session: Session) -> float | None:
-    """Return the seconds that Azure's clock is ahead of this computer's, to about a second, or None."""
-    asked_at = time.time()
-    date = session.read_headers(_SUBSCRIPTIONS_API).get("date")
-    answered_at = time.time()
-    try:
-        told = email.utils.parsedate_to_datetime(date or "")
-    except ValueError:
-        return None
-    return told.timestamp() - (asked_at + answered_at) / 2
 
 
 def _tagged(tag: str, value: str) -> str:

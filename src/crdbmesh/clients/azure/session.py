@@ -7,8 +7,11 @@ and its models keep the JSON they were made from. Everything raised is a Crdbmes
 
 from __future__ import annotations
 
+import contextlib
+import email.utils
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -42,6 +45,10 @@ class Session:
 
     Once `stop` is set, waits for Azure end with StoppedError.
 
+    Attributes:
+        ahead_s: the seconds that Azure's clock is ahead of this computer's, to about a second, by the last answer's
+            `Date` header; None until one was heard.
+
     Raises:
         ConfigError: no subscription was named, and the credential does not see exactly one.
         CloudError: no subscription was named, and they could not be listed.
@@ -64,6 +71,7 @@ class Session:
         self.cloud = cloud
         self.stop = stop or threading.Event()
         self.clock = Clock(cloud.time_scale)
+        self.ahead_s: float | None = None
         credential = cloud.credential
         if isinstance(credential, clouds.LazyCredential):
             credential.load()
@@ -75,7 +83,7 @@ class Session:
                 "base_url": cloud.arm_url,
                 "credential_scopes": list(cloud.scopes),
                 "retry_policy": pipeline.Retries(self.stop),
-                "custom_hook_policy": pipeline.pacing(pace_s),
+                "custom_hook_policy": pipeline.pacing(pace_s, self._hear),
                 "transport": self._connections.transport(),
                 "user_agent": f"crdbmesh/{__version__}",
             }
@@ -122,16 +130,6 @@ class Session:
         """
         path = f"/subscriptions/{quote(self.subscription_id)}/{path}"
         return self.list_all(f"GET {path}", lambda: self._pages(f"{path}?api-version={api_version}"))
-
-    def read_headers(self, api_version: str) -> dict[str, str]:
-        """Return the headers, names in lower case, of Azure's answer about the subscription."""
-        from azure.core.rest import HttpRequest
-
-        path = f"/subscriptions/{quote(self.subscription_id)}"
-        with failures.translated(f"GET {path}"):
-            response = self.resources.send_request(HttpRequest("GET", f"{path}?api-version={api_version}"))
-            response.raise_for_status()
-        return {name.lower(): value for name, value in response.headers.items()}
 
     def run_operation(
         self, doing: str, begin: Callable[..., Any], *args: Any, say: Say = unsaid, deadline_s: float, **options: Any
@@ -189,6 +187,10 @@ class Session:
             page = response.json()
             yield from page.get("value") or ()
             url = page.get("nextLink") or ""
+
+    def _hear(self, date: str) -> None:
+        with contextlib.suppress(ValueError):
+            self.ahead_s = email.utils.parsedate_to_datetime(date).timestamp() - time.time()
 
     def _only_subscription(self) -> str:
         listed = self.list_all("GET subscriptions", self.subscriptions.subscriptions.list)
