@@ -11,6 +11,7 @@ import re
 import secrets
 import socket
 import ssl
+import stat
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,7 @@ from typing import Any
 import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
+from tests.doors import simulated
 
 from crdbmesh import redaction
 from crdbmesh.clients.kube.client import Kube
@@ -138,6 +140,7 @@ PLANTED: dict[str, tuple[str, dict[str, Any]]] = {
     "clusters.insecure": ("cluster", {"insecure-skip-tls-verify": True}),
     "clusters.tls-server-name": ("cluster", {"tls-server-name": "evil"}),
     "clusters.certificate-authority": ("cluster", {"certificate-authority": "/etc/hosts"}),
+    "clusters.escape": ("cluster", {"certificate-authority-data": "Y2E=\u202e"}),
     "contexts.namespace": ("context", {"namespace": "evil"}),
     "contexts.extensions": ("context", {"extensions": []}),
     "top.extensions": ("", {"extensions": [{"name": "x"}]}),
@@ -385,3 +388,12 @@ def test_a_full_disk_costs_journal_lines_and_nothing_else(tmp_path: Path) -> Non
     lines = Path(path).read_text().splitlines()
     assert 1 < len(lines) < 50
     assert [json.loads(line)["step"] for line in lines] == [f"step-{number}" for number in range(len(lines))]
+
+
+def test_a_file_that_is_there_already_does_not_open_the_simulators_token(tmp_path: Path) -> None:
+    cloud_file = tmp_path / "cloud.json"
+    cloud_file.touch()
+    cloud_file.chmod(0o666)
+    with simulated(tmp_path, scale=50) as coordinates:
+        assert coordinates["token"] in cloud_file.read_text()
+        assert stat.S_IMODE(cloud_file.stat().st_mode) == 0o600

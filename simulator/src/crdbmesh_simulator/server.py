@@ -226,7 +226,9 @@ class Simulator:
             **{key: coordinates[key] for key in keys},
         }
         path = self._folder / "cloud.json"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        # One that is there may be open to others, or be a link.
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(document, file, indent=2)
 

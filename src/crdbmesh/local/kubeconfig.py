@@ -11,6 +11,7 @@ import contextlib
 import copy
 import datetime as dt
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ Points = tuple[str, str]
 """A cluster's server and its CA, which tell one cluster from another."""
 
 _LISTS = {"clusters": "cluster", "contexts": "context", "users": "user"}
+_ENCODED = re.compile(r"[-\w+/=]*", re.ASCII)
 _TAKEN = ("certificate-authority-data", "client-certificate-data", "client-key-data")
 _WRITTEN = {"apiVersion", "kind", "preferences", "current-context", *_LISTS}
 _WRITTEN_IN = {"cluster": {"server", _TAKEN[0]}, "context": {"cluster", "user"}, "user": set(_TAKEN[1:])}
@@ -92,6 +94,9 @@ def rewrite(config: Mapping[str, Any], *, server: str, context: str, source: str
     found = [("", config, _WRITTEN), *((f"{part}.", chosen[part], _WRITTEN_IN[part]) for part in chosen)]
     more = [f"{head}{field}" for head, part, fields in found for field in part if field not in fields]
     more += [field for field in _LISTS if len(config[field]) > 1] + ["preferences"] * bool(config.get("preferences"))
+    more += [
+        f"{part}.{key}" for part in chosen for key in _TAKEN if not _ENCODED.fullmatch(str(chosen[part].get(key, "")))
+    ]
     if more:
         reason, remedy = "is nothing that k3s writes", "find out who changed it on the machine, or replace the machine"
         raise ConfigError([Finding(source, field, reason, remedy) for field in more])

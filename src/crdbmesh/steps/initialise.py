@@ -26,7 +26,7 @@ from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
 from crdbmesh.local import contents
 from crdbmesh.observe import database as observed
 from crdbmesh.run.world import World
-from crdbmesh.spec import names
+from crdbmesh.spec import documents, names
 from crdbmesh.spec.mesh import Region
 from crdbmesh.steps.base import AwaitedStep, MeshStep
 
@@ -218,7 +218,8 @@ def read_markers(world: World) -> dict[str, dict[str, str]]:
         region.name: world.kube(region.name).find("v1", "ConfigMap", names.INIT_MARKER, region.name)
         for region in world.mesh.all_regions()
     }
-    return {region: dict((marker or {}).get("data") or {}) for region, marker in found.items()}
+    data = {region: (marker or {}).get("data") or {} for region, marker in found.items()}
+    return {region: {key: documents.scalar(value) for key, value in told.items()} for region, told in data.items()}
 
 
 def known_id(markers: Markers) -> str | None:

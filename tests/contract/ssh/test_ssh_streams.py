@@ -7,13 +7,14 @@ import hashlib
 import secrets
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from crdbmesh.clients.ssh import host as ssh
-from crdbmesh.errors import CommandError
+from crdbmesh.errors import CommandError, HostError, WaitError
 
 
 class Relay(Protocol):
@@ -103,3 +104,22 @@ def test_a_file_of_which_not_all_arrives_is_not_put_in_place(door: Door, real: s
         real.write_file(path, secrets.token_bytes(10_000_000), mode=0o600)
     thread.join()
     assert real.read_file(path) == b"old"
+
+
+@pytest.mark.parametrize("command", ["cat /dev/zero", "cat /dev/zero >&2", "yes | tee /dev/stderr"])
+def test_a_machine_that_prints_without_an_end_is_let_go(real: ssh.Host, command: str) -> None:
+    tracemalloc.start()
+    started = time.monotonic()
+    with pytest.raises(HostError, match=r"`.*` was ended: it printed more than 8 MiB"):
+        real.run(command, timeout_s=300)
+    assert time.monotonic() - started < 30
+    assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    tracemalloc.stop()
+    assert real.run("echo still here").stdout == "still here\n"
+
+
+def test_a_machine_that_prints_a_little_for_ever_is_let_go_at_the_deadline(real: ssh.Host) -> None:
+    started = time.monotonic()
+    with pytest.raises(WaitError):
+        real.run("while :; do echo x; sleep 0.05; done", timeout_s=2)
+    assert time.monotonic() - started < 2 + 10

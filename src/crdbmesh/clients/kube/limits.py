@@ -14,7 +14,7 @@ from typing import Any
 
 from crdbmesh.spec.documents import MOST_BYTES
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 2.0
 """The time beyond a deadline at which a connection that still sends is broken off."""
 _now = threading.local()
 
