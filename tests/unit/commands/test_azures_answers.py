@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.identity import AzureCliCredential
+from typer.testing import CliRunner
 
 from crdbmesh.clients.azure import kinds, resources
 from crdbmesh.clients.azure.session import Session
+from crdbmesh.clients.cloud import LazyCredential
 from crdbmesh.errors import CloudError, ConflictError, CredentialError, ForbiddenError, QuotaError, WaitError
+from crdbmesh.terminal.app import app
 
 HEAD = "/subscriptions/5f8ff1dd-0000-4000-8000-000000000001/resourceGroups/crdbmesh/providers"
 VM = f"{HEAD}/Microsoft.Compute/virtualMachines/crdbmesh-eastus-1"
@@ -381,6 +387,26 @@ def test_a_claims_challenge_gives_the_whole_command_with_the_tenant(azure: Any, 
     assert f'`az login --tenant {TENANT} --claims-challenge "{CLAIMS}"`' in (caught.value.hint or "")
 
 
+def test_a_challenge_that_the_login_of_az_cannot_answer_gives_the_command_too(
+    azure: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"accessToken": azure.world.coordinates["token"], "expires_on": int(time.time()) + 3600}
+    (tmp_path / "az").write_text(f"#!/bin/sh\necho '{json.dumps(given)}'\n")
+    (tmp_path / "az").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    azure.put_group("answers")
+    body = {"error": {"code": "RequestDisallowedByAzure", "message": "Users must use MFA for Create operation."}}
+    answer = {"method": "PUT", "path": "securitygroups/n$", "status": 401, "body": body}
+    azure.doors.answer({**answer, "headers": {"WWW-Authenticate": CHALLENGE}})
+    with Session(replace(azure.cloud, credential=LazyCredential(AzureCliCredential))) as session:
+        with pytest.raises(CredentialError) as caught:
+            put(session)
+        azure.doors.answer()
+        assert "not shown" not in str(caught.value)
+        assert f'`az login --tenant {TENANT} --claims-challenge "{CLAIMS}"`' in (caught.value.hint or "")
+        assert put(session)["name"] == "n"
+
+
 def test_a_token_of_another_tenant_gives_the_command_for_the_right_one(azure: Any, session: Session) -> None:
     text = (
         "The access token is from the wrong issuer 'https://sts.windows.net/11111111-1111-4111-8111-111111111111/'. It "
@@ -392,3 +418,31 @@ def test_a_token_of_another_tenant_gives_the_command_for_the_right_one(azure: An
     with pytest.raises(CredentialError) as caught:
         resources.find_group(session, "other")
     assert caught.value.hint == f"log in to the subscription's tenant: `az login --tenant {TENANT}`"
+
+
+def test_up_tells_one_cause_in_two_machines_once_with_its_code_and_remedy(azure: Any, tmp_path: Path) -> None:
+    recorded = next(one for one in FINAL if one.code == "SkuNotAvailable")
+    answers = []
+    for number in (1, 2):
+        name = f"answered-eastus-{number}"
+        body = json.loads(json.dumps(recorded.body()).replace("crdbmesh-eastus-1", name).replace("'1'", f"'{number}'"))
+        answers.append({"method": "PUT", "path": f"/{name}$", "status": recorded.status, "body": body})
+    azure.doors.answer(*answers)
+    environ = {"CRDBMESH_HOME": str(tmp_path), "CRDBMESH_CLOUD": str(azure.world.cloud_file)}
+    arguments = ["up", "--yes", "--name", "answered", "--regions", "eastus", "--machines-per-region", "2", "-o", "json"]
+    shown = CliRunner().invoke(app, arguments, env=environ)
+    azure.doors.answer()
+    assert shown.exit_code == 1, shown.output
+    steps = {step["step"]: step for step in json.loads(shown.stdout)["steps"]}
+    error = steps["eastus/node2/machine"]["error"]
+    assert (error["code"], error["remedy"]) == (
+        "SkuNotAvailable",
+        "choose another machine size or region, or other zones",
+    )
+    assert recorded.message[-80:] in error["message"]
+    assert steps["eastus/node1/host"]["culprit"] == "eastus/node1/machine"
+    assert (
+        shown.stderr.count("✗ eastus/node1/machine, eastus/node2/machine: PUT virtualMachines/answered-eastus-1") == 1
+    )
+    assert shown.stderr.count("choose another machine size or region") == 1
+    azure.delete_group("answered")

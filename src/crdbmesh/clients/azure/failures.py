@@ -214,10 +214,12 @@ def _stronger_login(error: HttpResponseError) -> str | None:
 
 def _login_error(error: ClientAuthenticationError) -> CredentialError:
     """Return azure-identity's failure with a line for each credential that it tried, each with its first sentence."""
+    if command := _stronger_login(error):
+        return CredentialError("the login is not strong enough for what was asked", code=_code(error), hint=command)
     text = str(error.message)
     lines = [f"{name}: {_SENTENCE.match(why)[0]}" for name, why in _ATTEMPT.findall(text)]  # type: ignore[index]
     told = "\n".join(["no credential gives a token", *map(_clean, lines)]) if lines else _clean(" ".join(text.split()))
-    return CredentialError(told, code=_code(error), hint=_stronger_login(error) or remedies.LOG_IN)
+    return CredentialError(told, code=_code(error), hint=remedies.LOG_IN)
 
 
 def _permission_hint(text: str) -> str:
