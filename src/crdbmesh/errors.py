@@ -20,7 +20,7 @@
     │   └── CommandError     a command ended with a non-zero status
     └── KubeError            the Kubernetes API answered with an error, or exec failed
 
-Each carries `hint`: the operator's next step. No message contains a secret: quotations pass through `redaction.hide`.
+Each carries `hint`: the operator's next step. No message contains a secret: quotations pass through `redaction.cut`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from crdbmesh.redaction import hide, hide_in
+from crdbmesh.redaction import cut, hide_in
 
 
 class CrdbmeshError(Exception):
@@ -44,8 +44,8 @@ class CrdbmeshError(Exception):
     retryable: bool = False
 
     def __init__(self, message: str, *, hint: str | None = None, code: str = "") -> None:
-        super().__init__(hide(message))
-        self.hint = hide(hint) if hint is not None else None
+        super().__init__(cut(message))
+        self.hint = cut(hint) if hint is not None else None
         self.code = code
 
     def document(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class WaitError(CrdbmeshError):
     def __init__(self, awaited: str, *, seconds: float, last_seen: str, hint: str | None = None) -> None:
         super().__init__(f"waited {seconds:.0f} s for {awaited}; last seen: {last_seen}", hint=hint)
         self.awaited = awaited
-        self.last_seen = hide(last_seen)
+        self.last_seen = cut(last_seen)
 
 
 class StoppedError(CrdbmeshError):
@@ -210,7 +210,7 @@ class CommandError(HostError):
         super().__init__(f"{host}: `{command}` {ending}: {tail.strip() or '(no output)'}")
         self.command = command
         self.status = status
-        self.tail = hide(tail)
+        self.tail = cut(tail)
         self.retryable = status is None
 
 

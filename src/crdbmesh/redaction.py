@@ -21,6 +21,8 @@ _LEAST = 16
 """The length in characters below which a text is not taken for a secret: ordinary words would contain it."""
 _PART = 8
 """Half of it: in any run of `_LEAST` characters there is a whole part of a secret that was cut into parts of this."""
+_MARGIN = 4096
+"""More than any secret is long, in characters."""
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 _FIELD = re.compile(r"^\s*(?:client-key-data|token|password)\s*:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
 _CHARACTER = re.compile(r"(?P<space>\s+|\\[nrt])|%(?P<quoted>[0-9a-fA-F]{2})|.")
@@ -64,12 +66,18 @@ def hide(text: str) -> str:
     return text
 
 
+def cut(text: str, most: int = 20_000) -> str:
+    """Return the beginning of a text without the secrets known so far, which are hidden before it is cut."""
+    text = hide(text[: most + _MARGIN])
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def hide_in(value: object, *fields: str) -> None:
-    """Hide the secrets known so far in fields of a frozen dataclass that is being made."""
+    """Hide the secrets known so far in fields of a frozen dataclass that is being made, and cut what is too long."""
     for field in fields:
         text = getattr(value, field)
         if isinstance(text, str):
-            object.__setattr__(value, field, hide(text))
+            object.__setattr__(value, field, cut(text))
 
 
 def _remember(secret: str) -> None:

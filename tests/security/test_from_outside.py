@@ -335,6 +335,14 @@ def test_a_secret_is_hidden_in_18_of_21_encodings() -> None:
     assert len(hidden) >= 18, hidden
 
 
+def test_a_message_of_megabytes_costs_no_time_and_is_cut() -> None:
+    redaction.learn(secrets.token_hex(32), whole=True)
+    started = time.monotonic()
+    error = CommandError("x", host="eastus-1", status=1, tail="VmFsdWU0" * 2**20)
+    assert time.monotonic() - started < 3
+    assert len(str(error)) < 25_000
+
+
 def test_of_what_is_hidden_no_16_characters_in_a_row_are_left() -> None:
     secret = secrets.token_hex(32)
     redaction.learn(secret, whole=True)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from crdbmesh.redaction import hide
+from crdbmesh.redaction import cut
 
 _WRITE_ONLY = frozenset({"customdata", "adminpassword", "userdata"})
 """Azure takes these and never gives them back."""
@@ -220,5 +220,4 @@ def _shown(value: Any) -> str:
         text = "an object"
     else:
         text = str(value)
-    text = hide(text)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return cut(text, _LONGEST)

@@ -24,7 +24,7 @@ from crdbmesh.errors import (
     StoppedError,
     WaitError,
 )
-from crdbmesh.redaction import hide
+from crdbmesh.redaction import cut
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
@@ -281,7 +281,7 @@ def _header(error: BaseException, name: str) -> str | None:
 
 
 def _clean(text: str) -> str:
-    text = hide(text)
+    text = cut(text)
     for secret in _SECRETS:
         text = secret.sub("(not shown)", text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from crdbmesh.redaction import hide
+from crdbmesh.redaction import cut
 
 _SERVERS_OWN = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 _VALUE_CHARACTERS = 60
@@ -43,5 +43,4 @@ def _shown(value: Any) -> str:
         return "absent"
     if isinstance(value, dict | list):
         return f"{len(value)} {'fields' if isinstance(value, dict) else 'items'}"
-    text = hide(str(value).replace("\n", "\\n"))
-    return text if len(text) <= _VALUE_CHARACTERS else f"{text[:_VALUE_CHARACTERS]}…"
+    return cut(str(value).replace("\n", "\\n"), _VALUE_CHARACTERS)

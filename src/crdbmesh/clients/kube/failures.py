@@ -16,10 +16,11 @@ from typing import Any
 import urllib3
 
 from crdbmesh.errors import KubeError
-from crdbmesh.redaction import hide
+from crdbmesh.redaction import cut
 from crdbmesh.spec import documents
 
 _MESSAGE_CHARACTERS = 600
+_BODY_BYTES = 64 * 1024
 _UNKNOWN_RESOURCE = "the server could not find the requested resource"
 
 
@@ -92,7 +93,7 @@ class Answer:
         """
         status = self.failure()
         if not status:
-            text = "" if secret else _trimmed(self.body.decode("utf-8", errors="replace"))
+            text = "" if secret else _trimmed(self.body[:_BODY_BYTES].decode("utf-8", errors="replace"))
             return KubeError(f"{doing}: HTTP {self.status} {text}".strip(), status=self.status)
         reason = str(status.get("reason") or "")
         if conflicts := _conflicts(status):
@@ -142,5 +143,4 @@ def _words(error: BaseException) -> str:
 
 
 def _trimmed(text: str) -> str:
-    text = hide(" ".join(text.split()))
-    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]}…"
+    return cut(" ".join(text[:_BODY_BYTES].split()), _MESSAGE_CHARACTERS)
