@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from crdbmesh.commands import down
+from crdbmesh.commands.plan import run_plan
 from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome
+from crdbmesh.local import birth
 from crdbmesh.local.folder import SPEC
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
@@ -170,6 +172,15 @@ def test_a_mesh_comes_up_is_left_alone_is_repaired_and_goes_without_a_trace(worl
     again = world.up(mesh)
     assert {r.outcome for r in again.values()} == {Outcome.HELD}
     assert world.writes() == writes, "a second up wrote something"
+
+    # As the release before left it: neither the folder nor the group records the mesh's birth.
+    assert birth.read(world.home()) is None
+    planned = run_plan(mesh, world.cloud(), world.home())
+    assert (planned.gaps(), planned.refused()) == ({}, {})
+    assert world.writes() == writes
+    adopted = birth.read(world.home())
+    assert adopted is not None
+    assert (adopted.subscription_id, adopted.mesh_id) == (world.coordinates["subscription_id"], None)
 
     for step, damage in DAMAGE.items():
         damage(world)
