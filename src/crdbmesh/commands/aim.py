@@ -42,7 +42,7 @@ def require(session: Session, folder: LocalFolder, mesh: str, told: Told = untol
     recorded = birth.read(folder)
     if recorded is not None:
         birth.compare(mesh, recorded, aim)
-    elif folder.read(contents.LOGIN_KEY) is not None and not adopt(session, folder, mesh, aim):
+    elif folder.read(contents.LOGIN_KEY) is not None and not _adopt(session, folder, mesh, aim):
         reason = f"{folder.path} holds the keys of {mesh} and does not say where it is, and it is not found here"
         remedy = "choose its subscription (az account set, AZURE_SUBSCRIPTION_ID); if it is gone, move that folder away"
         raise ElsewhereError([Finding("subscription", str(aim).removeprefix("subscription "), reason, remedy)])
@@ -61,22 +61,29 @@ def compare(cloud: Cloud, folder: LocalFolder, mesh: str) -> None:
         birth.compare(mesh, recorded, aim)
 
 
-def adopt(session: Session, folder: LocalFolder, mesh: str, aim: Aim) -> bool:
+def record(session: Session, folder: LocalFolder, mesh: str, aim: Aim) -> None:
+    """Record where a mesh is unless its folder does: with the id that its resource group has, or a new one without."""
+    if birth.read(folder) is None:
+        groups = arm.list_groups(session, names.TAG, mesh)
+        ids = [(group.get("tags") or {}).get(names.TAG_ID) for group in groups]
+        birth.write(folder, birth.of(aim, ids[0] if ids else birth.new_id()))
+
+
+def _adopt(session: Session, folder: LocalFolder, mesh: str, aim: Aim) -> bool:
     """Record where a mesh of an earlier release is, if it is found here; return whether it is.
 
     Its machines were made with the folder's login key. Without machines its resource group is enough, unless the folder
     says that there were some.
     """
-    groups = arm.list_groups(session, names.TAG, mesh)
     found = inventory.find(session, mesh)
     if found.machines:
         here = any(observed.accepts_key(vm, _login_key(folder, mesh)) for vm in found.machines.values())
     else:
-        here = bool(groups or found.resources) and not any(folder.path.glob("kubeconfigs/*"))
+        ours = found.resources or arm.list_groups(session, names.TAG, mesh)
+        here = bool(ours) and not any(folder.path.glob("kubeconfigs/*"))
     if here:
-        ids = [tag for group in groups if (tag := (group.get("tags") or {}).get(names.TAG_ID))]
         with contextlib.suppress(OSError):
-            birth.write(folder, birth.of(aim, ids[0] if ids else None))
+            record(session, folder, mesh, aim)
     return here
 
 

@@ -20,7 +20,6 @@ from crdbmesh.desired import azure as resources
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
 from crdbmesh.errors import CloudError, Finding, HeldError, PreflightError, RefusedError
-from crdbmesh.local import birth
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.contents import DOWN_BEGUN, OWN_ADDRESS, Place
 from crdbmesh.local.folder import SPEC, Journal, LocalFolder, erase_removed
@@ -162,8 +161,7 @@ def run_up(
         if ask is not None:
             found = plan.survey(plan.order(steps), workers=plan.WORKERS)
             ask({step.name: found[step.name] for step in steps}, inventory.list_machines(world.session, mesh.name))
-        if birth.read(folder) is None:
-            birth.write(folder, birth.of(aim, birth.new_id()))
+        aims.record(world.session, folder, mesh.name, aim)
         folder.write(SPEC, config.dump(mesh))
         folder.write(OWN_ADDRESS, mesh.own or "")
         folder.delete(DOWN_BEGUN)

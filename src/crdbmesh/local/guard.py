@@ -13,35 +13,29 @@ from pathlib import Path
 
 from crdbmesh.errors import Finding, UnsafeError
 
-_OTHERS_USE, _OTHERS_WRITE = 0o077, 0o022
+_OTHERS_WRITE = 0o022
 _SHOWN = 5
 
 
-def read_text(path: Path, *, private: bool = False, follow: bool = False) -> str:
+def read_text(path: Path, *, private: bool = False) -> str:
     """Return the text of a regular file of our own, without waiting for a FIFO or a device.
 
-    Args:
-        path: of the file; a symbolic link is refused unless `follow` is given.
-        private: whether others may not even read it.
-        follow: whether `path` may be a link to such a file.
-
     Raises:
-        UnsafeError: it is something else, belongs to another user, or others can change or read it.
+        UnsafeError: it is something else, such as a link, others can change it, or, if it is `private`, read it.
         OSError: it is absent, or cannot be read.
         UnicodeDecodeError: it is not UTF-8.
     """
-    if path.is_symlink() and not follow:
+    if path.is_symlink():
         raise _unsafe(path, "is a symbolic link", "put what it points to in its place, if that is yours")
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         status = os.fstat(descriptor)
         mode = stat.S_IMODE(status.st_mode)
         if (reason := why_not_own(status)) is not None:
             raise _unsafe(path, reason, "give a regular file of your own")
-        if private and mode & _OTHERS_USE:
-            raise _unsafe(path, f"can be read by others (mode {mode:o})", f"run chmod 600 {path}")
-        if mode & _OTHERS_WRITE:
-            raise _unsafe(path, f"can be changed by others (mode {mode:o})", f"run chmod go-w {path}")
+        if mode & (0o077 if private else _OTHERS_WRITE):
+            what, only = ("read", "600") if private else ("changed", "go-w")
+            raise _unsafe(path, f"can be {what} by others (mode {mode:o})", f"run chmod {only} {path}")
         with open(descriptor, encoding="utf-8", closefd=False) as file:
             return file.read()
     finally:

@@ -323,8 +323,8 @@ def down(
             console.say(screen, f"  still exists: {line}")
         if output == "json":
             exits.print_json(ended.document())
-        elif ended.done and ended.finished and ended.folder != folder.path:
-            typer.echo(f"{known} is gone.")
+        elif ended.done and ended.finished:
+            typer.echo(f"{known} is gone." if ended.folder != folder.path else f"Nothing of {known} was found.")
         elif ended.done:
             typer.echo(f"{known} is being deleted. Run `{again}` again to make sure that nothing is left.")
         raise typer.Exit(exits.INTERRUPTED if ended.stopped else exits.DONE if ended.done else exits.FAILED)
