@@ -144,13 +144,12 @@ def run_down(
             folder.write(contents.DOWN_BEGUN, "")
             # Forget the cluster id: the next `up` starts an empty database.
             folder.delete(contents.CLUSTER_ID)
-        with contextlib.ExitStack() as run_stack:
-            if folder.exists():
-                journal = run_stack.enter_context(folder.journal("down", now))
-                journal.record(command="down", mesh=mesh, found=found.count)
-                notify = recorded(journal, notify)
-            steps = plan.order(removal.steps(session, found, wait=wait))
-            results = run.run(steps, workers=plan.WORKERS, notify=notify, stop=stop)
+        if folder.exists():
+            journal = stack.enter_context(folder.journal("down", now))
+            journal.record(command="down", mesh=mesh, found=found.count)
+            notify = recorded(journal, notify)
+        steps = plan.order(removal.steps(session, found, wait=wait))
+        results = run.run(steps, workers=plan.WORKERS, notify=notify, stop=stop)
         left = belongings.find_remaining(session, mesh).names() if wait else ()
         seconds = time.monotonic() - started
         ended = DownResult(mesh, aim, results, found.count, left, found.kept, wait, seconds)

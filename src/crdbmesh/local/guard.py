@@ -84,23 +84,16 @@ def problems_above(path: Path) -> Iterator[Finding]:
 
 def problems_within(folder: Path) -> Iterator[Finding]:
     """Yield what is wrong within a mesh's folder: links, other people's files, and what is no file at all."""
-    links, strangers, odd = [], [], []
-    within = folder.rglob("*") if folder.is_dir() and not folder.is_symlink() else ()
-    for entry in (folder, *sorted(within)) if os.path.lexists(folder) else ():
-        status = entry.lstat()
-        if status.st_uid != os.getuid():
-            strangers.append(entry)
-        elif stat.S_ISLNK(status.st_mode):
-            links.append(entry)
-        elif not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            odd.append(entry)
+    within = sorted(folder.rglob("*")) if folder.is_dir() and not folder.is_symlink() else []
+    states = {entry: entry.lstat() for entry in (folder, *within) if os.path.lexists(entry)}
+    strangers = [entry for entry, status in states.items() if status.st_uid != os.getuid()]
     if strangers:
         reason = f"{listed(folder, strangers)} belong to another user"
         yield Finding("folder", str(folder), reason, f"run sudo chown -R {os.getuid()} {folder}")
-    for what, entries in (("symbolic links", links), ("neither files nor folders", odd)):
-        if entries:
-            reason = f"a mesh's folder holds plain files only, and these are {what}: {listed(folder, entries)}"
-            yield Finding("folder", str(folder), reason, "put what they stand for in their place, or remove them")
+    odd = [entry for entry, status in states.items() if stat.S_IFMT(status.st_mode) not in {stat.S_IFREG, stat.S_IFDIR}]
+    if odd:
+        reason = f"a mesh's folder holds plain files only, no links, and these are none: {listed(folder, odd)}"
+        yield Finding("folder", str(folder), reason, "put what they stand for in their place, or remove them")
 
 
 def listed(folder: Path, entries: list[Path]) -> str:

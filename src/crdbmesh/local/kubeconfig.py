@@ -169,7 +169,8 @@ def choose_name(into: Mapping[str, Any], add: Mapping[str, Any], candidates: Seq
     if free := [name for name, pointing in taken.items() if not pointing]:
         return free[0]
     server = next((one[0] for one in taken[candidates[-1]] if one), "nothing that is known")
-    raise _wrong_context(candidates[-1], server)
+    reason = f"points at another cluster ({server}) in your kubeconfig"
+    raise ConfigError.of("context", candidates[-1], reason, "pass --replace to replace it, or rename it")
 
 
 def remove(config: Mapping[str, Any], clusters: Collection[Points]) -> tuple[Config, tuple[str, ...]]:
@@ -299,11 +300,6 @@ def _entry(config: Mapping[str, Any], field: str, name: str) -> dict[str, Any]:
         if entry["name"] == name:
             return dict(entry.get(_LISTS[field]) or {})
     raise _wrong("kubeconfig", f"has no {_LISTS[field]} named {name!r}")
-
-
-def _wrong_context(name: str, server: str) -> ConfigError:
-    reason = f"points at another cluster ({server}) in your kubeconfig"
-    return ConfigError.of("context", name, reason, "pass --replace to replace it, or rename it")
 
 
 def _wrong(source: str, reason: str, remedy: str = "give a kubeconfig file as kubectl reads it") -> ConfigError:

@@ -129,10 +129,7 @@ def up(
         mesh = command.with_caller(mesh, cloud, sure=not asks)
         screen = console.make(stderr=True)
 
-        def told(aim: Aim) -> None:
-            console.show_aim(screen, aim)
-            console.show_intent(screen, mesh)
-            console.say(screen, "Checking subscription, regions, sizes and quota …")
+        told = partial(console.show_start, screen, mesh=mesh, doing="Checking subscription, regions, sizes and quota …")
 
         def ask(found: Mapping[str, Gap | Result], there: frozenset[tuple[str, int]]) -> None:
             console.show_plan(screen, mesh, found, catalog.place, [])
@@ -140,6 +137,10 @@ def up(
             with signals.asking():
                 if asks and not typer.confirm("Create or update this mesh?", err=True):
                     raise typer.Exit(exits.FAILED)
+
+        def decide(wider: Mapping[str, str]) -> bool:
+            with signals.asking():
+                return inputs.keeps_rules(screen, wider)
 
         with signals.finishing("`crdbmesh up` will resume from there.") as stop:
             ended = command.run_up(
@@ -152,7 +153,7 @@ def up(
                 warn=doctor_view.warn(screen),
                 keeps_rules=rules,
                 break_lease=break_lease,
-                decide=partial(inputs.keeps_rules, screen) if asks else command.refuse_wider,
+                decide=decide if asks else command.refuse_wider,
                 stop=stop,
             )
         console.show_results(
@@ -196,12 +197,7 @@ def plan(
         cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh = up.with_caller(specs.choose(given, cloud, inputs.root()), cloud)
         screen = console.make(stderr=True)
-
-        def told(aim: Aim) -> None:
-            console.show_aim(screen, aim)
-            console.show_intent(screen, mesh)
-            console.say(screen, "Reading the current state …")
-
+        told = partial(console.show_start, screen, mesh=mesh, doing="Reading the current state …")
         folder, warn = inputs.folder(mesh.name), doctor_view.warn(screen)
         found = command.run_plan(mesh, cloud, folder, told=told, warn=warn)
         if output == "json":

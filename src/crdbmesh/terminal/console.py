@@ -97,6 +97,13 @@ def show_aim(console: Console, aim: Aim) -> None:
     console.print(Text(str(aim)[:1].upper() + str(aim)[1:], style="bold"))
 
 
+def show_start(console: Console, aim: Aim, mesh: Mesh, doing: str) -> None:
+    """Print what `up` or `plan` is aimed at, what it is for, and what comes next."""
+    show_aim(console, aim)
+    show_intent(console, mesh)
+    say(console, doing)
+
+
 def show_cost(console: Console, mesh: Mesh, there: Collection[tuple[str, int]]) -> None:
     """Print what `up` is about to make that Azure charges for, besides the machines that are `there`."""
     new = [machine.size for machine in mesh.all_machines() if (machine.region, machine.number) not in there]
