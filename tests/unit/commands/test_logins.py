@@ -61,7 +61,7 @@ def test_every_command_says_in_a_line_why_each_credential_fails(tmp_path: Path, 
     for arguments in COMMANDS if az == EXPIRED else COMMANDS[:1]:
         done, document = crdbmesh(tmp_path, *arguments, az=az)
         assert done.returncode in {1, 2, 3}
-        lines = [line.strip() for line in done.stderr.splitlines()] if arguments[0] != "doctor" else []
+        lines = [line.strip("| ") for line in done.stderr.splitlines()] if arguments[0] != "doctor" else []
         if arguments[0] == "doctor":
             (check,) = (one for one in document["checks"] if one["check"] == "credential")
             lines = check["findings"][0]["reason"].splitlines()
