@@ -31,7 +31,8 @@ _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 _URLSAFE = str.maketrans("-_", "+/")
 _INTEGER, _OCTETS, _SEQUENCE = 0x02, 0x04, 0x30
 _lock = threading.Lock()
-_known: dict[str, None] = {}
+_lines: dict[str, None] = {}
+"""Whole lines of private keys: they hold public numbers too, which alone are no secret and stand in certificates."""
 _parts: dict[str, tuple[str, int]] = {}
 """The parts of every form of every secret, each with the form, in lower case, and its place in it."""
 
@@ -44,8 +45,7 @@ def learn(text: str, *, whole: bool = False) -> None:
         whole: True when all of it is secret, as a token is.
     """
     if whole:
-        _remember(text.strip())
-        _remember_parts(text.strip().encode())
+        _remember(text.strip().encode())
     for secret in _secrets(text):
         _remember(secret)
 
@@ -53,11 +53,10 @@ def learn(text: str, *, whole: bool = False) -> None:
 def hide(text: str) -> str:
     """Return `text` without the secrets known so far."""
     with _lock:
-        known, parts = list(_known), _parts
-    for secret in known:
-        if secret in text:
-            text = text.replace(secret, HIDDEN)
-    if not parts:
+        lines = list(_lines)
+    for line in lines:
+        text = text.replace(line, HIDDEN)
+    if not _parts:
         return text
     found = [match for match in _CHARACTER.finditer(text) if match["space"] is None]
     joined = "".join(chr(int(match["quoted"], 16)) if match["quoted"] else match[0] for match in found)
@@ -80,13 +79,7 @@ def hide_in(value: object, *fields: str) -> None:
             object.__setattr__(value, field, cut(text))
 
 
-def _remember(secret: str) -> None:
-    found = dict.fromkeys(form for form in (secret, *_in_base64(secret.encode())) if len(form) >= _LEAST)
-    with _lock:
-        _known.update(found)
-
-
-def _remember_parts(secret: bytes) -> None:
+def _remember(secret: bytes) -> None:
     if len(secret) < _LEAST:
         return
     forms = [secret.decode("latin-1"), secret.hex(), *_in_base64(secret)]
@@ -99,22 +92,28 @@ def _remember_parts(secret: bytes) -> None:
         _parts.update(found)
 
 
-def _secrets(text: str) -> Iterator[str]:
+def _secrets(text: str) -> Iterator[bytes]:
     for block in _PEM.finditer(text):
-        yield block[0]
-        yield from block[1].split()
+        _remember_lines(block[1].split())
         try:
-            for number in _private_numbers(base64.b64decode(block[1])):
-                _remember_parts(number)
+            yield from _private_numbers(base64.b64decode(block[1]))
         except (ValueError, IndexError):  # it is no key
             continue
     for match in _FIELD.finditer(text):
-        yield match[1]
-        _remember_parts(match[1].encode())
         try:
-            yield from _secrets(base64.b64decode(match[1], validate=True).decode("ascii"))
+            inner = base64.b64decode(match[1], validate=True).decode("ascii")
         except ValueError:  # it is no base64, or no text
-            continue
+            inner = ""
+        if _PEM.search(inner):
+            _remember_lines([match[1]])
+            yield from _secrets(inner)
+        else:
+            yield match[1].encode()
+
+
+def _remember_lines(lines: list[str]) -> None:
+    with _lock:
+        _lines.update(dict.fromkeys(line for line in lines if len(line) >= _LEAST))
 
 
 def _in_base64(raw: bytes) -> Iterator[str]:

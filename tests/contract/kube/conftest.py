@@ -79,13 +79,11 @@ class Scripted:
         self._thread.join()
         self._loop.close()
 
-    def kubeconfig(self, *, token: str | None = None, ca: pki.KeyPair | None = None) -> dict[str, Any]:
-        user = {"token": token}
-        if token is None:
-            user = {
-                "client-certificate-data": encoded(self.client.cert_pem),
-                "client-key-data": encoded(self.client.key_pem),
-            }
+    def kubeconfig(self, *, ca: pki.KeyPair | None = None) -> dict[str, Any]:
+        user = {
+            "client-certificate-data": encoded(self.client.cert_pem),
+            "client-key-data": encoded(self.client.key_pem),
+        }
         authority = encoded((ca or self.ca).cert_pem)
         cluster = {"server": f"https://127.0.0.1:{self.port}", "certificate-authority-data": authority}
         return {

@@ -30,7 +30,7 @@ class Scripted(Protocol):
 
     def listen(self) -> None: ...
     def refuse(self) -> None: ...
-    def kubeconfig(self, *, token: str | None = None, ca: pki.KeyPair | None = None) -> dict[str, Any]: ...
+    def kubeconfig(self, *, ca: pki.KeyPair | None = None) -> dict[str, Any]: ...
 
 
 def configmap(name: str = "one", version: str = "10", **data: str) -> dict[str, Any]:
@@ -119,15 +119,6 @@ class TestTrust:
         assert client.version() == "v1.36.4+k3s1"
         assert (("commonName", "system:admin"),) in shown[0]
 
-    def test_a_token_is_sent_as_a_bearer_token(self, scripted: Scripted) -> None:
-        async def handler(request: web.Request) -> web.StreamResponse:
-            return web.json_response({"gitVersion": request.headers["Authorization"]})
-
-        scripted.handler = handler
-        with Kube(scripted.kubeconfig(token="hunter2"), name="eastus") as kube:
-            assert kube.version() == "Bearer hunter2"
-            assert "hunter2" not in repr(kube)
-
     def test_another_ca_is_an_error_at_once(self, scripted: Scripted) -> None:
         other = pki.make_ca("server-ca", None, now=dt.datetime.now(dt.UTC), key="ec256")
         with Kube(scripted.kubeconfig(ca=other), name="eastus") as kube:
@@ -141,7 +132,7 @@ class TestTrust:
             assert time.monotonic() - started < 5
 
     def test_a_kubeconfig_without_credentials_is_refused_without_showing_it(self, scripted: Scripted) -> None:
-        config = scripted.kubeconfig(token="hunter2")
+        config = scripted.kubeconfig()
         config["users"][0]["user"] = {"username": "admin", "password": "hunter2"}
         with pytest.raises(ConfigError) as caught:
             Kube(config, name="eastus")

@@ -49,7 +49,6 @@ class Connection:
         self.clock = clock
         configuration = Configuration(
             host=endpoint.server,
-            api_key={"authorization": f"Bearer {endpoint.token}"} if endpoint.token else {},
             tls_server_name=endpoint.server_name,
             proxy=endpoint.proxy or "",
             no_proxy="",
@@ -160,7 +159,7 @@ class Connection:
         if body is not None:
             headers["Content-Type"] = content_type
         request = self._api.param_serialize(
-            method, path, query_params=[*query.items()], header_params=headers, body=body, auth_settings=["BearerToken"]
+            method, path, query_params=[*query.items()], header_params=headers, body=body
         )
         answer = self._api.call_api(*request, _request_timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s))
         response: urllib3.BaseHTTPResponse = answer.response

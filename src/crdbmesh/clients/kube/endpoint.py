@@ -30,16 +30,14 @@ class Endpoint:
 
     Attributes:
         server: its URL, https.
-        tls: trusts its CA and shows our client certificate, if that is how we are let in.
+        tls: trusts its CA and shows our client certificate.
         server_name: the name its certificate must carry, when that is not the URL's host.
-        token: our bearer token, if that is how we are let in.
         proxy: the URL of the HTTP proxy on the way, with its login; None when there is none.
     """
 
     server: str
     tls: ssl.SSLContext
     server_name: str | None
-    token: str | None = field(repr=False)
     proxy: str | None = field(repr=False)
 
     def proxy_login(self) -> tuple[str, str]:
@@ -67,12 +65,8 @@ def read(config: Mapping[str, Any]) -> Endpoint:
         tls.load_verify_locations(cadata=_inline(cluster, "certificate-authority-data"))
     except ssl.SSLError:
         raise _wrong("certificate-authority-data", "…", "is not a PEM certificate") from None
-    token = user.get("token")
-    if not token:
-        if not user.get("client-certificate-data"):
-            raise _wrong("user", "…", "has neither a token nor client-certificate-data")
-        _load_pair(tls, _inline(user, "client-certificate-data"), _inline(user, "client-key-data"))
-    return Endpoint(server, tls, cluster.get("tls-server-name"), token or None, find_proxy(server))
+    _load_pair(tls, _inline(user, "client-certificate-data"), _inline(user, "client-key-data"))
+    return Endpoint(server, tls, cluster.get("tls-server-name"), find_proxy(server))
 
 
 def find_proxy(server: str) -> str | None:

@@ -114,7 +114,6 @@ def _handshake(endpoint: Endpoint, url: str, timeout_s: float) -> Any:
     )
     stream.connect(
         urlsplit(url)._replace(scheme="wss").geturl(),
-        header=[f"Authorization: Bearer {endpoint.token}"] if endpoint.token else [],
         subprotocols=_PROTOCOLS,
         suppress_origin=True,
         redirect_limit=0,
