@@ -32,17 +32,17 @@ def require(session: Session, folder: LocalFolder, mesh: str, told: Told = untol
     Raises:
         ElsewhereError: the mesh is elsewhere, or its folder holds its secrets and it is not found here.
     """
-    found = {}
-    with contextlib.suppress(CloudError):
-        # What needs the subscription reports better why it cannot be read.
-        found = arm.find_subscription(session) or {}
+    folder.require_safe()
+    recorded, found = birth.read(folder), {}
+    if recorded is None or recorded.arm_url == session.cloud.arm_url:
+        with contextlib.suppress(CloudError):
+            # What needs the subscription reports better why it cannot be read.
+            found = arm.find_subscription(session) or {}
     aim = arm.aim_of(session, found)
     told(aim)
-    folder.require_safe()
-    recorded = birth.read(folder)
     if recorded is not None:
         birth.compare(mesh, recorded, aim)
-    elif folder.read(contents.LOGIN_KEY) is not None and not _adopt(session, folder, mesh, aim):
+    elif folder.holds_secrets() and not _adopt(session, folder, mesh, aim):
         reason = f"{folder.path} holds the keys of {mesh} and does not say where it is, and it is not found here"
         remedy = "choose its subscription (az account set, AZURE_SUBSCRIPTION_ID); if it is gone, move that folder away"
         raise ElsewhereError([Finding("subscription", str(aim).removeprefix("subscription "), reason, remedy)])
@@ -72,12 +72,13 @@ def record(session: Session, folder: LocalFolder, mesh: str, aim: Aim) -> None:
 def _adopt(session: Session, folder: LocalFolder, mesh: str, aim: Aim) -> bool:
     """Record where a mesh of an earlier release is, if it is found here; return whether it is.
 
-    Its machines were made with the folder's login key. Without machines its resource group is enough, unless the folder
-    says that there were some.
+    Its machines were made with the folder's login key, if that is not lost. Without machines its resource group is
+    enough, unless the folder says that there were some.
     """
     found = inventory.find(session, mesh)
     if found.machines:
-        here = any(observed.accepts_key(vm, _login_key(folder, mesh)) for vm in found.machines.values())
+        key = _login_key(folder, mesh)
+        here = key is None or any(observed.accepts_key(vm, key) for vm in found.machines.values())
     else:
         ours = found.resources or arm.list_groups(session, names.TAG, mesh)
         here = bool(ours) and not any(folder.path.glob("kubeconfigs/*"))
@@ -87,8 +88,9 @@ def _adopt(session: Session, folder: LocalFolder, mesh: str, aim: Aim) -> bool:
     return here
 
 
-def _login_key(folder: LocalFolder, mesh: str) -> str:
+def _login_key(folder: LocalFolder, mesh: str) -> str | None:
+    text = folder.read(contents.LOGIN_KEY)
     try:
-        return pki.read_ssh_key(folder.read(contents.LOGIN_KEY) or "", mesh).public
+        return None if text is None else pki.read_ssh_key(text, mesh).public
     except ValueError:
         return ""

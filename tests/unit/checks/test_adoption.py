@@ -40,8 +40,18 @@ def test_another_mesh_of_its_name_is_not_adopted(azure: Any) -> None:
     assert birth.read(azure.folder) is None
 
 
-def test_nothing_found_adopts_nothing(azure: Any) -> None:
-    azure.folder.write(LOGIN_KEY, pki.make_login_key("pre").private)
+def test_with_its_login_key_lost_its_machines_are_taken_by_their_names(azure: Any) -> None:
+    azure.folder.write("tokens/eastus", "a token")
+    with pytest.raises(ElsewhereError, match="is not found here"):
+        require(azure)
+    azure.put_group("pre", crdbmesh="pre")
+    azure.put_machine("pre-eastus-1", pki.make_login_key("pre").public)
+    assert require(azure) is not None
+
+
+@pytest.mark.parametrize("key", ["damaged", pki.make_login_key("pre").private], ids=["damaged", "whole"])
+def test_nothing_found_adopts_nothing(azure: Any, key: str) -> None:
+    azure.folder.write(LOGIN_KEY, key)
     with pytest.raises(ElsewhereError, match=azure.subscription.id):
         require(azure)
     assert birth.read(azure.folder) is None
