@@ -44,8 +44,10 @@ _CHANCE = {
     "clusterIPs",
     "status",
     "diskSizeBytes",
+    "crdbmesh-id",
+    "tidy",
 }
-"""Members that differ between two worlds that are alike: ids, times, counts."""
+"""Members that differ between two worlds that are alike: ids, times, counts, and the tag of somebody who tidies up."""
 _PATTERNS = (
     (re.compile(r"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----\s*", re.DOTALL), r"<\1>"),
     (re.compile(r"\b(sh\.helm\.release\.v1\.[a-z-]+)\.v\d+$"), r"\1"),
