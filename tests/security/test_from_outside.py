@@ -29,6 +29,8 @@ from cryptography.hazmat.primitives import serialization
 from tests.doors import simulated
 
 from crdbmesh import redaction
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.clients.cloud import Cloud, GivenToken
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.engine.step import Event, Outcome, Result
 from crdbmesh.errors import CloudError, CommandError, ConfigError, CrdbmeshError, Finding, HeldError
@@ -269,6 +271,19 @@ def test_an_api_server_that_sends_for_ever_is_let_go(attack: str) -> None:
     lost = pytest.raises(CrdbmeshError)
     with hostile(ATTACKS[attack]) as config, Kube(config, name="eastus", stop=stop) as kube, held(2), lost:
         kube.proxy_get("here", "pod", 8080, "/", tls=False, timeout_s=2)
+
+
+def test_an_answer_of_azure_without_an_end_is_let_go(tmp_path: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+    with hostile(ATTACKS["a body without an end"]) as config:
+        cluster = config["clusters"][0]["cluster"]
+        ca_file = tmp_path / "ca.pem"
+        ca_file.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
+        url, token = cluster["server"], GivenToken("x" * 40)
+        cloud = Cloud("hostile", url, (f"{url}/.default",), token, ca_file=ca_file, subscription_id="s")
+        with Session(cloud, stop=stop) as session, held(5), pytest.raises(CrdbmeshError):
+            session.find("GET x", lambda: session.resources.resource_groups.get("x"))
 
 
 def frames_for_ever(body: bytes, pause_s: float) -> Attack:

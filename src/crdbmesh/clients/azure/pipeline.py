@@ -6,7 +6,7 @@ Imports the Azure SDK and requests when it is imported, so `session` imports it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,8 @@ from azure.core.pipeline.policies import CustomHookPolicy, RetryPolicy
 from azure.core.pipeline.transport import RequestsTransport
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
+from urllib3.exceptions import ProtocolError
 from urllib3.util.retry import Retry
 
 from crdbmesh.clients import cloud as clouds
@@ -31,6 +33,7 @@ _CONNECTIONS = 64
 _CONNECT_TIMEOUT_S = 15
 _READ_TIMEOUT_S = 90
 _LONGEST_RETRY_AFTER_S = 60.0
+_MOST_BYTES = 32 * 2**20
 
 
 class Retries(RetryPolicy[Any, Any]):
@@ -136,6 +139,25 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core has no 
         self._clock.wait(self._stop, duration)
 
 
+class _Adapter(HTTPAdapter):
+    """Sends requests as requests does, and reads no more than `_MOST_BYTES` of an answer."""
+
+    def build_response(self, req: requests.PreparedRequest, resp: HTTPResponse) -> requests.Response:
+        """Return the answer, whose body ends with an error where it is too large."""
+        response = super().build_response(req, resp)
+        whole = resp.stream
+
+        def stream(*arguments: Any, **options: Any) -> Iterator[bytes]:
+            left = _MOST_BYTES
+            for chunk in whole(*arguments, **options):
+                if (left := left - len(chunk)) < 0:
+                    raise ProtocolError(f"an answer of more than {_MOST_BYTES // 2**20} MiB")
+                yield chunk
+
+        response.raw.stream = stream
+        return response
+
+
 class Connections:
     """The HTTP connections that all clients of a session share.
 
@@ -152,7 +174,7 @@ class Connections:
         self._http.trust_env = not clouds.is_loopback(cloud.arm_url)
         # Else requests would put a login of ~/.netrc in the place of the token.
         self._http.auth = lambda request: request
-        adapter = HTTPAdapter(
+        adapter = _Adapter(
             pool_maxsize=_CONNECTIONS, max_retries=Retry(total=False, redirect=False, raise_on_status=False)
         )
         self._http.mount("https://", adapter)
