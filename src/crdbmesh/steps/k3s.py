@@ -252,15 +252,18 @@ def _lasting(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _service_state(host: Host, service: str) -> tuple[bool | None, str]:
     """Return True once the service is active, and what it is, with the last lines of the program itself."""
-    shown = host.run(f"systemctl show -p ActiveState -p NRestarts {service}", check=False).stdout
+    try:
+        shown = host.run(f"systemctl show -p ActiveState -p NRestarts {service}", check=False).stdout
+        # By the identifier: systemd's own lines on the unit would push out the one that says why k3s ended.
+        log = host.run(f"journalctl -u {service} -t k3s -n 3 --no-pager -o cat", sudo=True, check=False).stdout
+    except HostError as error:
+        if not error.retryable:
+            raise
+        return None, str(error)
     found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     state, restarts = found.get("ActiveState", "unknown"), found.get("NRestarts", "0")
-    if state == "active":
-        return True, state
-    # By the identifier: systemd's own lines on the unit would push out the one that says why k3s ended.
-    log = host.run(f"journalctl -u {service} -t k3s -n 3 --no-pager -o cat", sudo=True, check=False).stdout
     again = "" if restarts == "0" else f", restarted {restarts} times"
-    return None, f"{state}{again}: {' | '.join(log.strip().splitlines())}"
+    return (True if state == "active" else None), f"{state}{again}: {' | '.join(log.strip().splitlines())}"
 
 
 def _parsed(text: bytes) -> Mapping[str, Any]:
