@@ -320,7 +320,8 @@ def down(
         if output == "json":
             exits.print_json(ended.document())
         elif ended.done and ended.finished:
-            typer.echo(f"{known} is gone." if ended.folder != folder.path else f"Nothing of {known} was found.")
+            gone = ended.found or ended.folder not in {None, folder.path}
+            typer.echo(f"{known} is gone." if gone else f"Nothing of {known} was found.")
         elif ended.done:
             typer.echo(f"{known} is being deleted. Run `{again}` again to make sure that nothing is left.")
         raise typer.Exit(exits.INTERRUPTED if ended.stopped else exits.DONE if ended.done else exits.FAILED)

@@ -105,6 +105,13 @@ def test_down_says_that_it_found_nothing_and_keeps_the_keys(azure: Any, tmp_path
     assert folder.read(contents.LOGIN_KEY) == "a key"
 
 
+def test_down_without_a_folder_does_not_say_that_a_mesh_is_gone_that_it_did_not_find(
+    azure: Any, tmp_path: Path
+) -> None:
+    shown = crdbmesh(azure, tmp_path, "down", "nowhere", "--yes")
+    assert (shown.exit_code, shown.stdout) == (0, "Nothing of nowhere was found.\n")
+
+
 def test_no_mesh_can_be_called_as_the_folder_of_removed_ones(azure: Any, tmp_path: Path) -> None:
     for command in (["up", "--name", "removed", "--regions", "eastus", "--yes"], ["down", "removed", "--yes"]):
         shown = crdbmesh(azure, tmp_path, *command)
