@@ -11,6 +11,7 @@ from crdbmesh.commands import down, plan, status
 from crdbmesh.engine import plan as engine_plan
 from crdbmesh.engine import run
 from crdbmesh.errors import PreflightError, RefusedError
+from crdbmesh.local import birth
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
 
@@ -55,14 +56,24 @@ def test_a_vnet_without_its_tags_is_a_gap_to_status_and_plan_and_the_meshs_own_t
     assert world.doors.arm("GET", "/resourceGroups/crdbmesh")[0] == 404
 
 
-def test_in_a_shared_group_a_vnet_without_tags_is_nobodys_to_all_three(world: Any) -> None:
+def test_in_a_shared_group_the_local_folders_record_decides_for_all_three_whatever_the_tags(world: Any) -> None:
     code, _ = world.doors.arm("PUT", "/resourceGroups/shared", {"location": "eastus"})
     assert code == 201
     mesh = world.mesh(["eastus"], group="shared")
     lay_groundwork(world, mesh)
     strip_tags(world, "shared")
+    assert "tags.crdbmesh" in (network_cause(world, mesh) or "")
+    assert "eastus/network" in plan.run_plan(mesh, world.cloud(), world.home()).gaps()
+    ids = {one["name"] for one in down.find("crdbmesh", world.cloud(), world.home()).resources}
+    assert VNET.rpartition("/")[2] in ids
 
-    reason = "does not carry this mesh's tag"
+    # Recorded by nobody, and with a forged tag, it is a stranger's.
+    text = world.home().read("created")
+    world.home().write("created", "".join(line for line in text.splitlines(True) if VNET not in line))
+    birth.write(world.home(), birth.of(birth.Aim(cloud="c", arm_url="", subscription_id=""), birth.new_id()))
+    code, _ = world.doors.arm("PATCH", f"/resourceGroups/shared/providers/{VNET}", {"tags": {"crdbmesh": "crdbmesh"}})
+    assert code == 200
+    reason = "is not this mesh's"
     assert reason in (network_cause(world, mesh) or "")
     with world.open(mesh) as run_world:
         step = next(step for step in catalog.steps(run_world) if step.name == "eastus/network")
@@ -70,6 +81,6 @@ def test_in_a_shared_group_a_vnet_without_tags_is_nobodys_to_all_three(world: An
             step.check()
         with pytest.raises(PreflightError, match=reason):
             require(run_world, lambda _finding: None)
-    assert VNET.rpartition("/")[2] not in {
-        one["name"] for one in down.find("crdbmesh", world.cloud(), world.home()).resources
-    }
+    found = down.find("crdbmesh", world.cloud(), world.home())
+    assert VNET.rpartition("/")[2] not in {one["name"] for one in found.resources}
+    assert [one.rpartition("/")[2] for one in found.kept] == ["crdbmesh-eastus"]

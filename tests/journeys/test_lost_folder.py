@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from crdbmesh.commands import reconstruct
 from crdbmesh.engine.step import Outcome
 from crdbmesh.local.folder import SPEC
+from crdbmesh.observe import belongings
 from crdbmesh.observe.inventory import find
 from crdbmesh.spec import load as config
 from crdbmesh.terminal import app as cli
@@ -156,7 +157,7 @@ def test_what_is_reconstructed_is_the_shape_of_the_mesh(world: Any) -> None:
         results = run.run(plan.order(steps), workers=16, notify=lambda _event: None)
         assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
         # Nobody has taken the lease here; the first region is then the one with the lowest addresses.
-        made = reconstruct.reconstruct(run_world.session, find(run_world.session, "crdbmesh"))
+        made = reconstruct.reconstruct(run_world.session, find(run_world.session, belongings.of(run_world)))
     assert made.group_name == "crdbmesh-others"
     assert made.allow_from == mesh.allow_from
     assert made.ssh.port == mesh.ssh.port

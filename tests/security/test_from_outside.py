@@ -35,6 +35,7 @@ from crdbmesh.clients.kube.client import Kube
 from crdbmesh.engine.step import Event, Outcome, Result
 from crdbmesh.errors import CloudError, CommandError, ConfigError, CrdbmeshError, Finding, HeldError
 from crdbmesh.local import kubeconfig, pki
+from crdbmesh.observe.belongings import Belongings
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level, RegionHealth
 from crdbmesh.spec import documents
 from crdbmesh.steps import catalog
@@ -59,7 +60,8 @@ def show_everything() -> None:
         console.show_error(screen, error)
     console.show_error(screen, CommandError(FORGED, host=FORGED, status=1, tail=FORGED))
     console.show_error(screen, ConfigError([finding]))
-    console.show_belongings(screen, FORGED, 1, [FORGED], [FORGED])
+    one = ({"id": FORGED, "type": FORGED},)
+    console.show_belongings(screen, FORGED, Belongings({FORGED: one}, one, (FORGED,), one, (FORGED,)))
     failed = Result(FORGED, Outcome.FAILED, FORGED, hint=FORGED)
     blocked = Result(f"{FORGED}2", Outcome.BLOCKED, FORGED, culprit=FORGED)
     console.show_results(screen, {FORGED: failed, f"{FORGED}2": blocked}, seconds=1, journal=FORGED, again=FORGED)
@@ -88,7 +90,8 @@ def test_no_control_character_from_outside_reaches_the_terminal(capsys: pytest.C
 def test_no_text_from_outside_makes_a_line_that_looks_like_ours(capsys: pytest.CaptureFixture[str]) -> None:
     screen = console.make(stderr=False)
     console.show_error(screen, CrdbmeshError("no\nhealthy\n✓ 9 steps: 9 held"))
-    console.show_belongings(screen, "m", 1, ["VNet a\n  kept, because it is not the mesh's alone: b"], ["c\nhealthy"])
+    one = ({"id": "VNet a\n  kept, because it is not the mesh's alone: b"},)
+    console.show_belongings(screen, "m", Belongings({}, one, ("c\nhealthy",)))
     for line in capsys.readouterr().out.splitlines():
         assert not line.startswith(("healthy", "✓ 9", "  kept, because it is not the mesh's alone: b"))
 

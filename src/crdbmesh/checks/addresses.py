@@ -34,7 +34,7 @@ def ranges(facts: Facts) -> Iterator[Remark]:
     strangers = [
         vnet
         for vnet in facts.vnets()
-        if str(vnet.get("id", "")).lower() not in known and belongings.owner_of(vnet) != facts.mesh.name
+        if str(vnet.get("id", "")).lower() not in known and not belongings.of(facts.world).owns(vnet)
     ]
     for index, region in enumerate(facts.mesh.all_regions()):
         yield Found(f"{region.name} {region.ranges.vnet}")

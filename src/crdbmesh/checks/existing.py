@@ -17,7 +17,6 @@ from crdbmesh.desired import cockroach
 from crdbmesh.errors import CloudError, ConfigError, CredentialError, Finding
 from crdbmesh.local.folder import SPEC
 from crdbmesh.observe import belongings, inventory, network
-from crdbmesh.observe.resource import describe_owner
 from crdbmesh.run.world import World
 from crdbmesh.spec import addressing, names
 from crdbmesh.spec import load as config
@@ -45,7 +44,7 @@ def existing(facts: Facts) -> Iterator[Finding]:
 def _contradictions(facts: Facts) -> Iterator[Finding]:
     mesh = facts.mesh
     yield from _strangers(facts)
-    found = inventory.find(facts.session, mesh.name, vnets=facts.vnets(), vms=facts.vms())
+    found = inventory.find(facts.session, belongings.of(facts.world), vnets=facts.vnets(), vms=facts.vms())
     if not found.resources and not found.machines:
         return
     compared = Comparison(facts.world, mesh, found, _kept(facts.world))
@@ -60,22 +59,17 @@ def _contradictions(facts: Facts) -> Iterator[Finding]:
 
 
 def _strangers(facts: Facts) -> Iterator[Finding]:
-    """Find resources in a shared group that have our names but not our tag: `down` would delete them."""
+    """Find resources in a shared group that have our names and are not ours: `down` would delete them."""
     mesh = facts.mesh
     if mesh.group is None:
         return
     wanted = set(_named(mesh))
-    own = [mesh.group_name] if belongings.owner_of(facts.group() or {}) == mesh.name else []
+    ownership = belongings.of(facts.world)
     for resource in facts.content():
         place = (str(resource.get("type", "")).rpartition("/")[2].lower(), str(resource.get("name", "")).lower())
-        if place in wanted and not belongings.belongs(resource, mesh.name, own):
-            whose = describe_owner(belongings.owner_of(resource))
-            yield Finding(
-                "group",
-                mesh.group_name,
-                f"{resource['name']} ({resource['type']}) is in it and {whose}",
-                f"choose another name or group; if it is this mesh's own, tag it {names.TAG}={mesh.name}",
-            )
+        if place in wanted and not (ownership.is_proven and ownership.owns(resource)):
+            what = f"{resource['name']} ({resource['type']})"
+            yield Finding("group", mesh.group_name, *ownership.foreign(what, resource))
 
 
 def _named(mesh: Mesh) -> Iterator[tuple[str, str]]:
@@ -139,7 +133,7 @@ def _gone_regions(compared: Comparison) -> Iterator[Finding]:
                 "regions",
                 name,
                 "the mesh has resources in this region, but no machines, and the spec does not list it",
-                f"list it again, or delete what carries the tag {names.TAG_REGION}={name} (it holds no data)",
+                f"list it again, or delete {_network(compared.mesh, name)} (they hold no data)",
             )
             continue
         renamed = f"; {', '.join(new)} is new, and a region cannot be renamed or moved" if new else ""
@@ -153,9 +147,14 @@ def _leaving(mesh: Mesh, name: str, *, first: bool) -> str:
     return (
         "list it again. To remove it: add its successor at the end of the list, run `up`; take it out of multi-region "
         f"databases (ALTER DATABASE … DROP REGION); decommission its nodes (`{cockroach.decommission(mesh)}`), wait "
-        f"until they hold no replica; delete what carries the tag {names.TAG_REGION}={name}; then remove it from the "
+        f"until they hold no replica; delete its VMs, then {_network(mesh, name)}; then remove it from the "
         "spec, with vnet, pods, services and cluster_id of the regions after it written out"
     )
+
+
+def _network(mesh: Mesh, region: str) -> str:
+    group = f"resource group {mesh.group_name}"
+    return f"VNet {names.network(mesh.name, region)} and {names.firewall(mesh.name, region)} in {group}"
 
 
 def _plans(compared: Comparison) -> Iterator[Finding]:

@@ -34,16 +34,20 @@ def group(facts: Facts) -> Iterator[Remark]:
     if found is None:
         yield Found(f"{mesh.group_name} will be created")
     else:
-        owner = belongings.owner_of(found)
-        yield Found(f"{mesh.group_name} exists" + (" and belongs to this mesh" if owner == mesh.name else ""))
-        if (whose := network.foreign_group(mesh, found)) is not None:
+        ownership = belongings.of(facts.world)
+        whose = network.foreign_group(ownership, mesh, found)
+        state = (found.get("properties") or {}).get("provisioningState")
+        if whose is None and mesh.group is None and not ownership.is_proven and state != "Deleting":
+            whose = f"{facts.folder.path} does not record that it is this mesh's"
+        yield Found(f"{mesh.group_name} exists" + (" and belongs to this mesh" if ownership.is_own(found) else ""))
+        if whose is not None:
             yield refusal(
                 "name",
                 mesh.name,
                 f"a resource group of that name exists and {whose}",
-                "choose another name, or name the group in the spec's `group` field to share it",
+                "choose another name, restore its mesh's local folder, or share it by the spec's `group` field",
             )
-        if (state := (found.get("properties") or {}).get("provisioningState")) == "Deleting":
+        if state == "Deleting":
             field, value = ("group", mesh.group) if mesh.group else ("name", mesh.name)
             yield refusal(field, value, f"its resource group is {state}", "wait until it is gone")
 

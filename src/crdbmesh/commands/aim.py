@@ -12,7 +12,7 @@ from crdbmesh.errors import CloudError, ElsewhereError, Finding
 from crdbmesh.local import birth, contents, pki
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder
-from crdbmesh.observe import inventory
+from crdbmesh.observe import belongings, inventory
 from crdbmesh.observe import machines as observed
 from crdbmesh.spec import names
 
@@ -62,11 +62,16 @@ def compare(cloud: Cloud, folder: LocalFolder, mesh: str) -> None:
 
 
 def record(session: Session, folder: LocalFolder, mesh: str, aim: Aim) -> None:
-    """Record where a mesh is unless its folder does: with the id that its resource group has, or a new one without."""
+    """Record where a mesh is unless its folder does, with its resource group's id, or a new one for a new mesh.
+
+    A mesh of an earlier release has no id.
+    """
     if birth.read(folder) is None:
-        groups = arm.list_groups(session, names.TAG, mesh)
-        ids = [(group.get("tags") or {}).get(names.TAG_ID) for group in groups]
-        birth.write(folder, birth.of(aim, ids[0] if ids else birth.new_id()))
+        group = arm.find_group(session, mesh) or {}
+        is_own = bool(group) and belongings.Ownership(session, folder, mesh).is_own(group)
+        mesh_id = (group.get("tags") or {}).get(names.TAG_ID) if is_own else None
+        is_known = folder.exists() or folder.holds_secrets()
+        birth.write(folder, birth.of(aim, mesh_id or (None if is_known else birth.new_id())))
 
 
 def _adopt(session: Session, folder: LocalFolder, mesh: str, aim: Aim) -> bool:
@@ -75,13 +80,13 @@ def _adopt(session: Session, folder: LocalFolder, mesh: str, aim: Aim) -> bool:
     Its machines were made with the folder's login key, if that is not lost. Without machines its resource group is
     enough, unless the folder says that there were some.
     """
-    found = inventory.find(session, mesh)
+    ownership = belongings.Ownership(session, folder, mesh)
+    found = inventory.find(session, ownership)
     if found.machines:
         key = _login_key(folder, mesh)
         here = key is None or any(observed.accepts_key(vm, key) for vm in found.machines.values())
     else:
-        ours = found.resources or arm.list_groups(session, names.TAG, mesh)
-        here = bool(ours) and not any(folder.path.glob("kubeconfigs/*"))
+        here = bool(found.resources or ownership.owns_group(mesh)) and not any(folder.path.glob("kubeconfigs/*"))
     if here:
         with contextlib.suppress(OSError):
             record(session, folder, mesh, aim)

@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,18 @@ from crdbmesh.commands import kubeconfig
 from crdbmesh.commands.up import recorded
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Notify, Outcome, Result
-from crdbmesh.errors import Finding
+from crdbmesh.errors import ConfigError, Finding
 from crdbmesh.local import contents
 from crdbmesh.local.birth import Aim
-from crdbmesh.local.folder import LocalFolder, erase_removed
+from crdbmesh.local.folder import SPEC, LocalFolder, erase_removed
 from crdbmesh.observe import belongings
 from crdbmesh.observe.belongings import Belongings
 from crdbmesh.run import lease as leases
+from crdbmesh.spec import load as config
 from crdbmesh.spec import names
 from crdbmesh.steps import removal
 
+UNPROVEN = "only its tag says that it is the mesh's: run `down` in a terminal and confirm, or restore the local folder"
 LEASE_S = 840.0
 """Longer than an `up`'s: a lease is not renewed in a group that is being deleted."""
 
@@ -45,6 +47,7 @@ class DownResult:
         left: what of the mesh is still there; empty when all is gone.
         kept: what stays because it is not the mesh's.
         finished: False when Azure was told to delete but nobody waited.
+        severed: the halves of peerings on other people's VNets that are Disconnected now.
         forgotten: the contexts that were taken out of the user's kubeconfig.
         folder: where the mesh's local folder is now, or None when there is none.
     """
@@ -57,6 +60,7 @@ class DownResult:
     kept: tuple[str, ...]
     finished: bool
     seconds: float
+    severed: tuple[str, ...]
     forgotten: tuple[str, ...] = ()
     folder: Path | None = None
 
@@ -81,6 +85,7 @@ class DownResult:
             "found": self.found,
             "left": list(self.left),
             "kept": list(self.kept),
+            "disconnected_peerings": list(self.severed),
             "forgotten_contexts": list(self.forgotten),
             "folder": str(self.folder) if self.folder else None,
             "seconds": round(self.seconds, 1),
@@ -97,7 +102,7 @@ def find(mesh: str, cloud: clouds.Cloud, folder: LocalFolder, told: aims.Told = 
     """
     with Session(cloud) as session:
         aims.require(session, folder, mesh, told)
-        return belongings.find(session, mesh)
+        return _find(session, _ownership(session, folder, mesh))
 
 
 def run_down(
@@ -108,6 +113,7 @@ def run_down(
     notify: Notify,
     wait: bool = True,
     purge: bool = False,
+    confirmed: Collection[str] = (),
     forget_in: Mapping[str, str] | None = None,
     break_lease: str | None = None,
     warn: Callable[[Finding], None] = lambda _finding: None,
@@ -116,7 +122,8 @@ def run_down(
     """Delete it all, look again, and move the local folder to the removed ones once nothing is left.
 
     The local folder is not needed. It stays where it is when nothing of the mesh was found, now or by a `down` before.
-    With `purge` it is erased instead of moved, and so are those of this mesh that were moved before.
+    With `purge` it is erased instead of moved, and so are those of this mesh that were moved before. The
+    unproven resources whose ids are `confirmed` are deleted too.
 
     Without `wait` this ends once Azure has taken the order; but resources that go one by one are always waited for,
     since the next depends on them. `forget_in` is the environment that names the user's kubeconfig, to take the mesh's
@@ -135,7 +142,8 @@ def run_down(
             stack.enter_context(folder.locked(leases.name_of("down")))
             origin = leases.origin_id(folder.path)
         aim = aims.require(session, folder, mesh)
-        found = belongings.find(session, mesh)
+        ownership = _ownership(session, folder, mesh)
+        found = _find(session, ownership).confirmed(confirmed)
         lease = _lease(session, mesh, found, origin=origin, breaks=break_lease, warn=warn)
         if lease is not None:
             lease.take()
@@ -148,11 +156,12 @@ def run_down(
             journal = stack.enter_context(folder.journal("down", now))
             journal.record(command="down", mesh=mesh, found=found.count)
             notify = recorded(journal, notify)
-        steps = plan.order(removal.steps(session, found, wait=wait))
+        steps = plan.order(removal.steps(session, mesh, found, wait=wait))
         results = run.run(steps, workers=plan.WORKERS, notify=notify, stop=stop)
-        left = belongings.find_remaining(session, mesh).names() if wait else ()
+        left = belongings.find_remaining(session, ownership).names() if wait else ()
+        left += tuple(f"{one['id']} ({UNPROVEN})" for one in found.unproven)
         seconds = time.monotonic() - started
-        ended = DownResult(mesh, aim, results, found.count, left, found.kept, wait, seconds)
+        ended = DownResult(mesh, aim, results, found.count, left, found.kept, wait, seconds, found.severed)
         if lease is not None and not ended.done:
             lease.give_back()
         if not ended.done:
@@ -160,6 +169,19 @@ def run_down(
         forgotten = kubeconfig.forget(folder, forget_in) if forget_in is not None else ()
         erase_removed(folder.path.parent, now, mesh=mesh if purge else None)
         return replace(ended, forgotten=forgotten, folder=_put_aside(folder, now, purge=purge) if wait else folder.path)
+
+
+def _find(session: Session, ownership: belongings.Ownership) -> Belongings:
+    found = belongings.find(session, ownership)
+    return replace(found, severed=belongings.find_severed(session, found))
+
+
+def _ownership(session: Session, folder: LocalFolder, mesh: str) -> belongings.Ownership:
+    group = None
+    if folder.exists():
+        with contextlib.suppress(ConfigError):
+            group = config.mesh(config.read_kept(folder.path / SPEC)).group_name
+    return belongings.Ownership(session, folder, mesh, group)
 
 
 def _put_aside(folder: LocalFolder, now: dt.datetime, *, purge: bool) -> Path | None:

@@ -16,8 +16,9 @@ from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError, CrdbmeshError
-from crdbmesh.local.folder import list_meshes
+from crdbmesh.local.folder import LocalFolder, list_meshes
 from crdbmesh.observe import firewall, inventory, network
+from crdbmesh.observe.belongings import Ownership
 from crdbmesh.observe.inventory import Inventory
 from crdbmesh.spec import addressing
 from crdbmesh.spec import load as config
@@ -42,7 +43,7 @@ def known(name: str | None, cloud: Cloud, root: Path) -> tuple[Mesh, bool]:
         return specs.kept(meant, root), False
     unknown = f"no {'such ' if meant else ''}mesh is known here ({root})"
     try:
-        return _from_azure(meant, cloud, unknown), True
+        return _from_azure(meant, cloud, root, unknown), True
     except ConfigError:
         raise
     except CrdbmeshError as error:
@@ -50,9 +51,10 @@ def known(name: str | None, cloud: Cloud, root: Path) -> tuple[Mesh, bool]:
         raise ConfigError.of("name", meant or "(absent)", reason, error.hint or "try again later") from error
 
 
-def _from_azure(meant: str | None, cloud: Cloud, unknown: str) -> Mesh:
+def _from_azure(meant: str | None, cloud: Cloud, root: Path, unknown: str) -> Mesh:
     with Session(cloud) as session:
-        found = inventory.find(session, meant) if meant else None
+        ownership = Ownership(session, LocalFolder(root / meant), meant) if meant else None
+        found = inventory.find(session, ownership) if ownership else None
         if found is not None and found.regions:
             return reconstruct(session, found)
         reason = f"{unknown}, and no region of it is in the subscription" if meant else unknown

@@ -14,6 +14,7 @@ from typing import Any
 
 from crdbmesh.checks import catalog as checks
 from crdbmesh.clients import caller
+from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import aim as aims
 from crdbmesh.desired import azure as resources
@@ -23,10 +24,11 @@ from crdbmesh.errors import CloudError, Finding, HeldError, PreflightError, Refu
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.contents import DOWN_BEGUN, OWN_ADDRESS, Place
 from crdbmesh.local.folder import SPEC, Journal, LocalFolder, erase_removed
-from crdbmesh.observe import firewall, inventory
+from crdbmesh.observe import belongings, firewall, inventory
 from crdbmesh.run import lease as leases
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
+from crdbmesh.spec import names
 from crdbmesh.spec.fields import OWN
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
@@ -160,7 +162,7 @@ def run_up(
         steps = catalog.steps(world)
         if ask is not None:
             found = plan.survey(plan.order(steps), workers=plan.WORKERS)
-            ask({step.name: found[step.name] for step in steps}, inventory.list_machines(world.session, mesh.name))
+            ask({step.name: found[step.name] for step in steps}, inventory.list_machines(world))
         aims.record(world.session, folder, mesh.name, aim)
         folder.write(SPEC, config.dump(mesh))
         folder.write(OWN_ADDRESS, mesh.own or "")
@@ -194,7 +196,8 @@ def _lease(world: World, **options: Any) -> leases.Lease:
         tags=resources.tags(mesh),
         command="up",
         origin=leases.origin_id(world.folder.path),
-        shared=mesh.group is not None,
+        owns=belongings.of(world).owns,
+        record=lambda: world.record(kinds.NSG.type, names.lease(mesh.name)),
         **options,
     )
 

@@ -15,6 +15,8 @@ LOGIN_KEY = "login.key"
 CILIUM_CA = "ca/cilium.pem"
 COCKROACH_CA = "ca/cockroach.pem"
 TOKENS = "tokens/"
+CREATED = "created"
+"""The ids of the resource groups and resources that were made for the mesh, one a line, each written before it."""
 DOWN_BEGUN = "down-begun"
 """Marks a mesh of which a `down` found something to delete; the next `up` removes it."""
 MADE_WITH = (LOGIN_KEY, "ca", TOKENS, "host-keys")

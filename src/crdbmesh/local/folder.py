@@ -110,6 +110,13 @@ class LocalFolder:
                 self.write(name, found)
             return found
 
+    def append(self, name: str, line: str) -> None:
+        """Add a line to a file, unless it is there."""
+        with self._making:
+            text = self.read(name) or ""
+            if line not in text.splitlines():
+                self.write(name, f"{text}{line}\n")
+
     def delete(self, name: str) -> None:
         """Remove a file; do nothing when there is no such file."""
         (self.path / name).unlink(missing_ok=True)

@@ -17,7 +17,8 @@ from crdbmesh.local import contents
 from crdbmesh.local.contents import Place
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import belongings
-from crdbmesh.observe.belongings import Resource
+from crdbmesh.observe.belongings import Ownership, Resource
+from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh
 
@@ -31,7 +32,7 @@ class Inventory:
         vnets: its VNets by region, as ARM shows them.
         machines: its VMs by region and number, as ARM shows them.
         places: every machine of which there is a VM, an interface, an address or a disk.
-        resources: everything that carries its tag, as ARM lists resources.
+        resources: everything of it that carries its tag, as ARM lists resources.
         groups: the resource groups that these are in, the one with the most first.
     """
 
@@ -45,9 +46,7 @@ class Inventory:
     @property
     def regions(self) -> tuple[str, ...]:
         """The regions in which it has anything."""
-        tagged = {(resource.get("tags") or {}).get(names.TAG_REGION) for resource in self.resources}
-        found = {*self.vnets, *(region for region, _ in self.places), *(region for region in tagged if region)}
-        return tuple(sorted(found))
+        return tuple(sorted({*self.vnets, *(region for region, _ in self.places)}))
 
     @property
     def first_region(self) -> str | None:
@@ -62,40 +61,35 @@ class Inventory:
 
 
 def find(
-    session: Session, mesh: str, *, vnets: Iterable[Body] | None = None, vms: Iterable[Body] | None = None
+    session: Session, ownership: Ownership, *, vnets: Iterable[Body] | None = None, vms: Iterable[Body] | None = None
 ) -> Inventory:
     """Find the resources of a mesh.
 
     `vnets` and `vms` are those of the whole subscription, if they are known already.
     """
-    tagged = tuple(arm.list_tagged(session, names.TAG, mesh))
-    own = belongings.own_groups(session, mesh)
-
-    def ours(bodies: Iterable[Body]) -> list[Body]:
-        return [body for body in bodies if belongings.belongs(body, mesh, own)]
-
-    all_vnets = kinds.VNET.list(session) if vnets is None else vnets
-    all_vms = kinds.VM.list(session) if vms is None else vms
-    by_region = [(belongings.region_of(vnet, mesh), vnet) for vnet in ours(all_vnets)]
-    by_place = [(belongings.place_of(vm, mesh), vm) for vm in ours(all_vms)]
-    machines = {place: vm for place, vm in by_place if place}
-    places = {place for resource in tagged if (place := belongings.place_of(resource, mesh))}
-    groups = [name for name, _ in Counter(belongings.group_of(resource) for resource in tagged).most_common()]
+    mesh = ownership.mesh
+    tagged = [{**one, "tags": {names.TAG: mesh}} for one in arm.list_tagged(session, names.TAG, mesh)]
+    resources = tuple(filter(ownership.owns, tagged))
+    ours = list(filter(ownership.owns, kinds.VNET.list(session) if vnets is None else vnets))
+    by_region = [(belongings.region_of(vnet, mesh), vnet) for vnet in ours]
+    own_vms = filter(ownership.owns, kinds.VM.list(session) if vms is None else vms)
+    machines = {place: vm for vm in own_vms if (place := belongings.place_of(vm, mesh))}
+    places = {place for resource in resources if (place := belongings.place_of(resource, mesh))}
+    groups = [name for name, _ in Counter(belongings.group_of(resource) for resource in resources).most_common()]
     return Inventory(
         mesh,
         {region: vnet for region, vnet in by_region if region},
         machines,
         frozenset({*places, *machines}),
-        tagged,
+        resources,
         tuple(groups),
     )
 
 
-def list_machines(session: Session, mesh: str) -> frozenset[Place]:
+def list_machines(world: World) -> frozenset[Place]:
     """List the machines of a mesh that have a VM."""
-    own = belongings.own_groups(session, mesh)
-    vms = [vm for vm in kinds.VM.list(session) if belongings.belongs(vm, mesh, own)]
-    return frozenset(place for vm in vms if (place := belongings.place_of(vm, mesh)))
+    vms = filter(belongings.of(world).owns, kinds.VM.list(world.session))
+    return frozenset(place for vm in vms if (place := belongings.place_of(vm, world.mesh.name)))
 
 
 def describe_lost_secrets(mesh: Mesh, folder: LocalFolder, machines: Collection[Place]) -> tuple[str, str] | None:

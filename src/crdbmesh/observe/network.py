@@ -13,6 +13,7 @@ from crdbmesh.desired import Body
 from crdbmesh.desired import azure as desired
 from crdbmesh.errors import RefusedError
 from crdbmesh.observe import belongings, firewall, resource
+from crdbmesh.observe.belongings import Ownership
 from crdbmesh.observe.health import Layer
 from crdbmesh.observe.resource import Observed
 from crdbmesh.run.world import World
@@ -38,30 +39,36 @@ def group(world: World) -> Observed:
     found = arm.find_group(world.session, mesh.group_name)
     if found is None:
         return Observed(title, None, f"{title} is absent")
+    ownership = belongings.of(world)
     state = found.get("properties", {}).get("provisioningState")
     if state != "Succeeded":
-        if belongings.owner_of(found) == mesh.name:
+        if ownership.is_own(found):
             return Observed(title, found, f"{title} is {state}")
         # Writing it would make somebody else's group ours, for `down` to delete.
         refusal = RefusedError(
             f"the {title}, which is not the mesh's own, is {state}", hint="wait until it is ready, or gone"
         ).as_retryable()
         return Observed(title, found, refusal=refusal)
-    if (whose := foreign_group(mesh, found)) is not None:
+    if (whose := foreign_group(ownership, mesh, found)) is not None:
         refusal = RefusedError(
             f"the {title} exists and {whose}",
             hint="choose another --name, or name the group in the spec's `group` field to share it",
         )
         return Observed(title, found, refusal=refusal)
-    return Observed(title, found)
+    differences = compare.differences({"tags": group_tags(ownership)}, found) if ownership.is_own(found) else []
+    return Observed(title, found, f"{title}: {'; '.join(differences)}" if differences else None)
 
 
-def foreign_group(mesh: Mesh, found: Body) -> str | None:
+def foreign_group(ownership: Ownership, mesh: Mesh, found: Body) -> str | None:
     """Say whose a resource group is that the mesh may not use; None when it may."""
-    owner = belongings.owner_of(found)
-    if mesh.group is not None or owner == mesh.name:
+    if mesh.group is not None or ownership.is_own(found):
         return None
-    return f"belongs to the mesh {owner}" if owner else "is not crdbmesh's"
+    return f"is not this mesh's own ({belongings.describe_owner(belongings.owner_of(found))})"
+
+
+def group_tags(ownership: Ownership) -> dict[str, str]:
+    """Return the tags by which the mesh's own resource group is known."""
+    return {names.TAG: ownership.mesh, **({names.TAG_ID: ownership.mesh_id} if ownership.mesh_id else {})}
 
 
 def vnet(world: World, region: Region) -> Observed:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crdbmesh.clients.azure import compare
-from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.kinds import Kind
 from crdbmesh.desired import Body
 from crdbmesh.engine.step import Gap
@@ -104,25 +103,10 @@ def location_of(body: Mapping[str, Any]) -> str:
     return str(body.get("location", "")).lower().replace(" ", "")
 
 
-def describe_owner(owner: str | None) -> str:
-    """Say whose a resource is that is not this mesh's."""
-    return f"belongs to the mesh {owner}" if owner else "does not carry this mesh's tag"
-
-
 def _foreign(world: World, title: str, found: Body) -> RefusedError | None:
-    """Return the refusal of a resource that is somebody else's: with our tag on it, `down` would delete it."""
-    mesh, owner = world.mesh, belongings.owner_of(found)
-    if owner == mesh.name:
+    """Return the refusal of a resource that is somebody else's, which `down` would delete if it became ours."""
+    ownership = belongings.of(world)
+    if ownership.owns(found):
         return None
-    if owner is None and belongings.belongs(found, mesh.name, own_group(world)):
-        return None
-    return RefusedError(
-        f"{title} exists in {mesh.group_name} and {describe_owner(owner)}",
-        hint=f"choose another --name or `group`; if it is this mesh's own, tag it {names.TAG}={mesh.name}",
-    )
-
-
-def own_group(world: World) -> tuple[str, ...]:
-    """Return the mesh's resource group if it carries the mesh's tag, and so is the mesh's own."""
-    group = arm.find_group(world.session, world.group)
-    return (world.group,) if group is not None and belongings.owner_of(group) == world.mesh.name else ()
+    reason, remedy = ownership.foreign(title, found)
+    return RefusedError(reason, hint=remedy)

@@ -95,11 +95,12 @@ class Holder:
 class Lease:
     """A mesh's lease, as one run takes, keeps and gives it back.
 
-    The group must be there before the lease can be taken; `shared` says that others have things in it too. `tags` are
-    those of the mesh's resources, and the security group is made in `location`. `command` says what the run does, `up`;
-    `origin` is the id of the local folder whose lock it holds. Unless renewed the lease lasts `lasts_s`. `lost` is
-    called, in another thread, when somebody else has it, or when it ran out because Azure cannot be reached. `breaks`
-    is the id of a lease that is taken although somebody has it; `warn` is told who that is.
+    The group must be there before the lease can be taken. `owns` tells whether a security group of the lease's name is
+    the mesh's; `record` is called before one is made. `tags` are those of the mesh's resources, and the security group
+    is made in `location`. `command` says what the run does, `up`; `origin` is the id of the local folder whose lock it
+    holds. Unless renewed the lease lasts `lasts_s`. `lost` is called, in another thread, when somebody else has it, or
+    when it ran out because Azure cannot be reached. `breaks` is the id of a lease that is taken although somebody has
+    it; `warn` is told who that is.
 
     Times are those of Azure's clock, which all runs share.
 
@@ -114,7 +115,8 @@ class Lease:
     tags: Mapping[str, str]
     command: InitVar[str]
     origin: InitVar[str | None]
-    shared: bool = False
+    owns: Callable[[Body], bool] = lambda _found: True
+    record: Callable[[], None] = lambda: None
     lasts_s: float = LASTS_S
     lost: Callable[[], None] = lambda: None
     breaks: str | None = None
@@ -201,11 +203,10 @@ class Lease:
         found = kinds.NSG.find(self.session, self.group, names.lease(self.mesh))
         if found is None:
             return None, None
-        owner = (found.get("tags") or {}).get(names.TAG)
-        if owner != self.mesh and (owner is not None or self.shared):
+        if not self.owns(found):
             raise RefusedError(
                 f"network security group {names.lease(self.mesh)} exists in {self.group} and is not this mesh's",
-                hint=f"choose another --name or `group`; if it is this mesh's, tag it {names.TAG}={self.mesh}",
+                hint="choose another --name or `group`",
             )
         return Holder.of(found.get("tags") or {}), found
 
@@ -245,6 +246,8 @@ class Lease:
         """Write these tags of a holder over whatever else is on the security group."""
         others = {key: value for key, value in ((found or {}).get("tags") or {}).items() if not key.startswith(_HOLDER)}
         body = {**(found or {"location": self.location, "properties": {}}), "tags": {**others, **self.tags, **holder}}
+        if found is None:
+            self.record()
         condition = kinds.unless_changed(found) or {"headers": {"If-None-Match": "*"}}
         name = names.lease(self.mesh)
         kinds.NSG.ensure(self.session, self.group, name, body=body, deadline_s=_TAKE_S, **condition)

@@ -118,6 +118,11 @@ class World:
         """Return the CA of CockroachDB. Its key never leaves the local folder."""
         return self._key_pair(contents.COCKROACH_CA)
 
+    def record(self, kind: str, *path: str) -> None:
+        """Record in the local folder a resource that is about to be made: it is the mesh's from then on."""
+        made = resources.resource_id(self.session.subscription_id, self.group, kind, *path)
+        self.folder.append(contents.CREATED, made)
+
     def forget_world(self) -> None:
         """Drop from the local folder what it knows of a world that is gone, as when `down` ran on another machine."""
         self.folder.delete(contents.CLUSTER_ID)

@@ -6,7 +6,7 @@ Steps find everything by these names, so that two runs, from two machines, agree
 from __future__ import annotations
 
 TAG = "crdbmesh"
-"""Azure tag whose value is the mesh's name: a resource belongs to the mesh if and only if it has the tag."""
+"""Azure tag whose value is the mesh's name; it proves nothing, see `observe.belongings`."""
 TAG_REGION = "crdbmesh-region"
 TAG_ID = "crdbmesh-id"
 """Tag of the mesh's own resource group: the id that its local folder has recorded since its birth."""

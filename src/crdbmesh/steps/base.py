@@ -67,6 +67,8 @@ class ResourceStep(RegionStep):
         seen = self.observe()
         if (refused := seen.refusal or seen.undecided) is not None:
             raise refused
+        if seen.found is None:
+            self.world.record(self.kind.type, seen.name)
         body, options = compare.merge(seen.found, seen.wanted), kinds.unless_changed(seen.found)
         self.kind.ensure(self.world.session, self.world.group, seen.name, body=body, say=say, **options)
 

@@ -73,6 +73,8 @@ class VirtualMachine(MachineStep, ResourceStep):
                 login_key=world.login_key().public,
                 cloud_init=hosts.cloud_init(world.mesh, host_key=key.private, host_key_public=key.public),
             )
+            world.record(kinds.DISK.type, body["properties"]["storageProfile"]["osDisk"]["name"])
+            world.record(self.kind.type, seen.name)
             self.kind.ensure(session, group, seen.name, body=body, say=say)
             return
         is_settled = seen.found["properties"].get("provisioningState") == "Succeeded"

@@ -10,10 +10,9 @@ from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import azure as desired
 from crdbmesh.engine.step import Gap
-from crdbmesh.local import birth
-from crdbmesh.observe import firewall, network
+from crdbmesh.local import contents
+from crdbmesh.observe import belongings, firewall, network
 from crdbmesh.observe.resource import Observed
-from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
 from crdbmesh.steps.base import MeshStep, ResourceStep
 
@@ -46,14 +45,20 @@ class Group(MeshStep):
         return network.group(self.world).gap()
 
     def apply(self, gap: Gap, say: Say) -> None:
-        """Create it, in the first region."""
-        mesh = self.world.mesh
+        """Create it in the first region, or give the mesh's own its tags again."""
+        mesh, session = self.world.mesh, self.world.session
         say(gap.summary)
-        if arm.find_group(self.world.session, mesh.group_name) is None:
+        seen = network.group(self.world)
+        if seen.refusal is not None:
+            raise seen.refusal
+        if seen.found is None:
             self.world.forget_world()
-        born = birth.read(self.world.folder)
-        own = {names.TAG_ID: born.mesh_id} if born is not None and born.mesh_id is not None else {}
-        arm.ensure_group(self.world.session, mesh.group_name, mesh.regions[0].name, {**desired.tags(mesh), **own})
+            made = f"/subscriptions/{session.subscription_id}/resourceGroups/{mesh.group_name}"
+            self.world.folder.append(contents.CREATED, made)
+        found = seen.found or {"location": mesh.regions[0].name}
+        tags = {**desired.tags(mesh), **network.group_tags(belongings.of(self.world))}
+        merged = compare.merge(found.get("tags"), tags, "tags")
+        arm.ensure_group(session, mesh.group_name, str(found["location"]), merged)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ Not the catalog reversed: these are made from what belongs to the mesh in Azure,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,14 @@ from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.waiting import Say
+from crdbmesh.desired import Body
 from crdbmesh.engine.step import Gap, Step
+from crdbmesh.errors import CloudError
+from crdbmesh.observe import belongings
 from crdbmesh.observe.belongings import Belongings, Resource
+from crdbmesh.spec import names
 
-_ORDER = (kinds.VM, kinds.DISK, kinds.NIC, kinds.PUBLIC_IP, kinds.VNET, kinds.NSG)
-"""The order of deletion by type: a NIC, an address or a network that is in use cannot be deleted."""
+_ID = re.compile(r"/subscriptions/[^\s,'\"()]+[^\s,'\"().]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,11 @@ class GroupGone(Step):
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Delete it; Azure finds the order."""
-        arm.delete_group(self.session, self.group, wait=self.wait, say=say)
+        try:
+            arm.delete_group(self.session, self.group, wait=self.wait, say=say)
+        except CloudError as error:
+            left = arm.list_group_resources(self.session, self.group)
+            raise _explained(self.session, error, [str(one["id"]) for one in left]) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,38 +64,85 @@ class ResourceGone(Step):
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Delete it."""
-        arm.delete_resource(self.session, self.resource_id, say=say)
+        try:
+            arm.delete_resource(self.session, self.resource_id, say=say)
+        except CloudError as error:
+            raise _explained(self.session, error, [self.resource_id]) from error
 
 
-def steps(session: Session, found: Belongings, *, wait: bool) -> list[Step]:
+def steps(session: Session, mesh: str, found: Belongings, *, wait: bool) -> list[Step]:
     """Make the steps that delete what belongs to a mesh.
 
     Without `wait` a group counts as gone once Azure has taken the order.
     """
     groups = [GroupGone(name=f"group/{group}", session=session, group=group, wait=wait) for group in found.groups]
-    return [*groups, *_resource_steps(session, found.resources)]
+    return [*groups, *_resource_steps(session, mesh, found.resources)]
 
 
-def _resource_steps(session: Session, resources: Sequence[Resource]) -> list[Step]:
-    """Resources one by one, in an order that Azure accepts.
+def _resource_steps(session: Session, mesh: str, resources: Sequence[Resource]) -> list[Step]:
+    """Resources one by one, each after those of the mesh that use it; so one that is stuck keeps only what it uses.
 
     Peerings, which no list of resources shows, go before their VNets; the halves that lead to a VNet of the mesh are
     peerings of another VNet of the mesh, so they are among them.
     """
     peerings = [step for resource in resources for step in _peering_steps(session, resource)]
     made: list[Step] = [*peerings]
-    before: frozenset[str] = frozenset()
-    for rank in sorted({_rank(resource) for resource in resources}):
-        is_vnet = rank == _ORDER.index(kinds.VNET)
-        after = before | {step.name for step in peerings} if is_vnet else before
-        gone = [
-            ResourceGone(name=_name(resource), after=after, session=session, resource_id=str(resource["id"]))
-            for resource in resources
-            if _rank(resource) == rank
-        ]
-        made += gone
-        before |= {step.name for step in gone}
+    for resource in resources:
+        users = {_name(other) for other in resources if _uses(mesh, other, resource)}
+        users |= {step.name for step in peerings if str(resource["id"]).lower() in step.exclusive}
+        # Somebody may have put a security group on a subnet.
+        nsg = arm.find_resource(session, str(resource["id"])) if _kind(resource) is kinds.NSG else None
+        for subnet in (nsg or {}).get("properties", {}).get("subnets") or []:
+            users |= {_name(other) for other in resources if subnet["id"].lower().startswith(f"{other['id']}/".lower())}
+        gone = ResourceGone(
+            name=_name(resource), after=frozenset(users), session=session, resource_id=str(resource["id"])
+        )
+        made.append(gone)
     return made
+
+
+def _uses(mesh: str, user: Resource, used: Resource) -> bool:
+    """Return True when a resource of the mesh uses another, by their names, or when the other is the mesh's lease."""
+    if used["name"] == names.lease(mesh):
+        return user is not used
+    kind, of = _kind(used), (belongings.place_of(user, mesh), belongings.place_of(used, mesh))
+    if kind in {kinds.NIC, kinds.DISK}:
+        return _kind(user) is kinds.VM and of[0] == of[1]
+    if kind is kinds.PUBLIC_IP:
+        return _kind(user) is kinds.NIC and of[0] == of[1]
+    region = str(used["name"]).removesuffix("-nsg")
+    return kind in {kinds.VNET, kinds.NSG} and _kind(user) is kinds.NIC and user["name"].startswith(f"{region}-")
+
+
+def _explained(session: Session, error: CloudError, ids: Sequence[str]) -> CloudError:
+    """Return a refusal to delete resources with what is in the way, and the remedy."""
+    ours = [one.lower() for one in ids]
+    if error.code.lower() == "scopelocked":
+        locks = [str(lock["id"]) for lock in arm.list_locks(session)]
+        above = [lock for lock in locks if any(one.startswith(_scope(lock)) for one in ours)]
+        error.hint = f"remove the lock: az lock delete --ids {' '.join(above or locks)}"
+        return error
+    users = set(_ID.findall(str(error)))
+    for one in ids if "deletionblocked" in error.code.lower() else ():
+        users |= _users(arm.find_resource(session, one) or {})
+    strangers = sorted(user for user in users if not any(f"{user.lower()}/".startswith(f"{one}/") for one in ours))
+    if strangers:
+        error.hint = f"in use by {', '.join(strangers)}: detach or delete that, then run `crdbmesh down` again"
+    return error
+
+
+def _users(body: Body) -> set[str]:
+    """Return the ids of what a resource shows as using it."""
+    properties = body.get("properties", {})
+    found = [properties.get("ipConfiguration"), properties.get("virtualMachine"), {"id": body.get("managedBy")}]
+    found += properties.get("networkInterfaces") or []
+    for subnet in properties.get("subnets") or []:
+        found += subnet.get("properties", {}).get("ipConfigurations") or []
+    return {str(one["id"]) for one in found if one and one.get("id")}
+
+
+def _scope(lock: str) -> str:
+    return lock.lower().partition("/providers/microsoft.authorization/")[0]
 
 
 def _peering_steps(session: Session, vnet: Resource) -> list[Step]:
@@ -98,7 +153,7 @@ def _peering_steps(session: Session, vnet: Resource) -> list[Step]:
         ResourceGone(
             name=f"{_name(vnet)}/{peering['name']}",
             # Azure wants one writer per VNet at a time, and a peering's deletion changes both of its VNets.
-            exclusive=frozenset({str(vnet["id"]).lower(), _remote(peering)}),
+            exclusive=frozenset({str(vnet["id"]).lower(), belongings.remote_of(peering)}),
             session=session,
             resource_id=str(peering["id"]),
         )
@@ -106,16 +161,10 @@ def _peering_steps(session: Session, vnet: Resource) -> list[Step]:
     ]
 
 
-def _rank(resource: Resource) -> int:
-    kind = kinds.ResourceId.parse(str(resource["id"])).kind
-    return _ORDER.index(kind) if kind in _ORDER else -1
+def _kind(resource: Resource) -> kinds.Kind | None:
+    return kinds.ResourceId.parse(str(resource["id"])).kind
 
 
 def _name(resource: Resource) -> str:
     at = kinds.ResourceId.parse(str(resource["id"]))
     return f"{at.group}/{at.type.rpartition('/')[2]}/{resource['name']}"
-
-
-def _remote(peering: Resource) -> str:
-    remote = (peering.get("properties") or {}).get("remoteVirtualNetwork") or {}
-    return str(remote.get("id", "")).lower()

@@ -29,7 +29,7 @@ def _make_missing(world: World) -> None:
     missing = [secret for secret in contents.secrets(mesh) if folder.read(secret.file) is None]
     if not missing:
         return
-    machines = inventory.list_machines(world.session, mesh.name)
+    machines = inventory.list_machines(world)
     if lost := inventory.describe_lost_secrets(mesh, folder, machines):
         reason, remedy = lost
         raise RefusedError(f"in {folder.path}: {reason}", hint=remedy)

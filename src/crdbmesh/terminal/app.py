@@ -270,7 +270,7 @@ def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOpti
         raise typer.Exit(exits.DEGRADED if health.degraded else exits.DONE)
 
 
-@app.command(epilog=exits.EPILOG, short_help="Delete everything that carries the mesh's tag.")
+@app.command(epilog=exits.EPILOG, short_help="Delete all of the mesh.")
 def down(
     mesh_name: NameArgument = None,
     name: Name = None,
@@ -281,7 +281,7 @@ def down(
     break_lease: BreakLease = None,
     output: OutputOption = "text",
 ) -> None:
-    """Delete everything that carries the mesh's tag, and nothing else; its local folder is moved aside for 30 days."""
+    """Delete all of the mesh, and nothing else; its local folder is moved aside for 30 days."""
     from crdbmesh.commands import down as command
     from crdbmesh.commands import specs
     from crdbmesh.terminal import console, doctor_view, progress
@@ -291,8 +291,11 @@ def down(
         cloud, screen, folder = inputs.cloud(), console.make(stderr=True), inputs.folder(known)
         with signals.leaving():
             found = command.find(known, cloud, folder, lambda aim: console.show_aim(screen, aim))
-        console.show_belongings(screen, known, found.count, found.names(), found.kept)
-        if (found.count or purge) and inputs.must_ask(yes=yes, output=output, remedy="pass --yes to delete it all"):
+        console.show_belongings(screen, known, found)
+        unproven = tuple(str(one["id"]) for one in found.unproven)
+        if (found.count or unproven or purge) and inputs.must_ask(
+            yes=yes, output=output, remedy="pass --yes to delete it all"
+        ):
             inputs.confirm_name(known)
         with (
             signals.finishing("`crdbmesh down` will resume from there.") as stop,
@@ -305,6 +308,7 @@ def down(
                 notify=notify,
                 wait=not no_wait,
                 purge=purge,
+                confirmed=() if yes else unproven,
                 forget_in=os.environ if forget_kubeconfig else None,
                 break_lease=break_lease,
                 warn=doctor_view.warn(screen),

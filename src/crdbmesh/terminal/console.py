@@ -17,6 +17,7 @@ from rich.text import Text
 
 from crdbmesh.engine.step import Gap, Outcome, Result
 from crdbmesh.errors import CrdbmeshError, ElsewhereError, Finding, PreflightError, UnsafeError
+from crdbmesh.observe.belongings import Belongings
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.terminal.visible import Screen
@@ -148,18 +149,25 @@ def show_intent(console: Console, mesh: Mesh) -> None:
         console.print(Text(warning, style="yellow"))
 
 
-def show_belongings(console: Console, mesh: str, count: int, names: Sequence[str], kept: Sequence[str]) -> None:
-    """Print what `down` is about to delete, and what it keeps."""
+def show_belongings(console: Console, mesh: str, found: Belongings) -> None:
+    """Print what `down` is about to delete, what it keeps, and what else to know before it is confirmed."""
+    names, count = found.names(), found.count
     if not count:
-        console.print(f"Nothing in Azure carries the tag of {mesh}.", markup=False)
+        console.print(f"Nothing in Azure belongs to {mesh}.", markup=False)
     else:
         console.print(Text.assemble((mesh, "bold"), f": {_many(count, 'resource')} will be deleted"))
     for name in names[:_BELONGINGS_SHOWN]:
         console.print(f"  {name}", markup=False)
     if (more := len(names) - _BELONGINGS_SHOWN) > 0:
         console.print(f"  and {more} more")
-    for name in kept:
-        console.print(Text(f"  kept, because it is not the mesh's alone: {name}", style="yellow"))
+    _show_each(console, "kept, because it is not the mesh's alone", found.kept)
+    _show_each(console, "only its tag says that it is the mesh's", [str(one["id"]) for one in found.unproven])
+    _show_each(console, "a peering of others that will be Disconnected", found.severed)
+
+
+def _show_each(console: Console, what: str, ids: Sequence[str]) -> None:
+    for one in ids:
+        console.print(Text(f"  {what}: {one}", style="yellow"))
 
 
 def show_wider(console: Console, wider: Mapping[str, str]) -> None:

@@ -19,7 +19,11 @@ ROOT = os.getuid() == 0
 
 @pytest.mark.parametrize(
     ("tags", "whose"),
-    [({}, "is not crdbmesh's"), ({"crdbmesh": "someone"}, "belongs to the mesh someone")],
+    [
+        ({}, "it carries no mesh's tag"),
+        ({"crdbmesh": "someone"}, "its tag is the mesh someone's"),
+        ({"crdbmesh": "pre"}, "does not record that it is this mesh's"),
+    ],
 )
 def test_a_group_of_our_name_that_is_not_ours_stops_everything(azure: Any, tags: dict[str, str], whose: str) -> None:
     azure.put_group("pre", **tags)

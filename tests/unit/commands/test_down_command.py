@@ -1,4 +1,4 @@
-"""`down`: all that carries the tag, nothing else, as often as it takes."""
+"""`down`: all that is the mesh's, nothing else, as often as it takes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_absent_is_done_and_needs_no_folder(azure: Any, tmp_path: Path) -> None:
     assert ended.document()["found"] == 0
 
 
-def test_in_a_shared_group_only_what_carries_the_tag_goes_peerings_first(azure: Any, tmp_path: Path) -> None:
+def test_in_a_shared_group_only_what_the_folder_has_recorded_goes_peerings_first(azure: Any, tmp_path: Path) -> None:
     azure.put_group("shared")
     foreign = azure.put_address("shared", "somebodys", owner="somebody")
     other_mesh = azure.put_address("shared", "another-eastus-1-ip", crdbmesh="another")
@@ -70,7 +70,10 @@ def test_in_a_shared_group_only_what_carries_the_tag_goes_peerings_first(azure: 
     azure.peer("shared", "picky-westus", ours[0])
     events: list[Event] = []
 
-    ended = run(azure, "picky", kept_folder(tmp_path, "picky"), notify=events.append)
+    folder = kept_folder(tmp_path, "picky")
+    for one in ours:
+        folder.append(contents.CREATED, one)
+    ended = run(azure, "picky", folder, notify=events.append)
 
     assert ended.done, ended.document()
     assert not any(azure.exists(one) for one in ours)
@@ -89,7 +92,7 @@ def test_what_others_put_into_the_meshs_group_stays_and_is_named(azure: Any, tmp
     theirs = azure.put_address("lodger", "theirs")
     ended = run(azure, "lodger", kept_folder(tmp_path, "lodger"))
     assert ended.done
-    assert ended.kept == ("resource group lodger", "Microsoft.Network/publicIPAddresses theirs")
+    assert ended.kept == ("resource group lodger", theirs)
     assert not azure.exists(ours)
     assert azure.exists(theirs)
 
@@ -219,7 +222,7 @@ def test_a_removed_folder_is_erased_after_30_days_or_on_request(azure: Any, tmp_
 
 
 def test_purge_erases_the_folder_at_once(azure: Any, tmp_path: Path) -> None:
-    azure.put_group("purged", crdbmesh="purged")
+    azure.put_group("purged", **{"crdbmesh": "purged", "crdbmesh-id": "an id"})
     folder = born(azure, kept_folder(tmp_path, "purged"))
     ended = run(azure, "purged", folder, purge=True)
     assert ended.done
@@ -233,3 +236,115 @@ def test_a_run_is_in_the_journal(azure: Any, tmp_path: Path) -> None:
     run(azure, "noted", folder, wait=False, stop=stop)
     (journal,) = (folder.path / "journals").glob("*-down.jsonl")
     assert '"step": "group/noted"' in journal.read_text()
+
+
+def forge(azure: Any, mesh: str) -> list[str]:
+    """Tag what belongs to others as the mesh's; the ids, and that of a whole group."""
+    azure.put_group(f"{mesh}-payroll", **{"crdbmesh": mesh, "crdbmesh-id": "an id"})
+    return [
+        azure.put_address(f"{mesh}-payroll", "theirs", crdbmesh=mesh),
+        azure.put_vnet(f"{mesh}-payroll", f"{mesh}-eastus", "10.9.0.0/16", crdbmesh=mesh),
+        azure.put(mesh, "networkSecurityGroups", "theirs", {}, crdbmesh=mesh),
+        azure.put_address(mesh, f"{mesh}-eastus", crdbmesh=mesh),
+    ]
+
+
+@pytest.mark.parametrize("folder_lost", [False, True], ids=["folder kept", "folder lost"])
+def test_of_four_forged_tags_none_has_anything_deleted(azure: Any, tmp_path: Path, *, folder_lost: bool) -> None:
+    mesh = f"forged{int(folder_lost)}"
+    azure.put_group(mesh, **{"crdbmesh": mesh, "crdbmesh-id": "an id"})
+    ours = azure.put_vnet(mesh, f"{mesh}-westus", "10.1.0.0/16")
+    folder = LocalFolder(tmp_path / mesh)
+    if not folder_lost:
+        where = Aim(cloud="c", arm_url=azure.cloud.arm_url, subscription_id=azure.cloud.subscription_id)
+        birth.write(folder, birth.of(where, "an id"))
+    forged = forge(azure, mesh)
+    ended = run(azure, mesh, folder)
+    assert not azure.exists(ours)
+    assert [azure.exists(one) for one in forged] == [True] * 4
+    named = {*ended.kept, *(one.partition(" ")[0] for one in ended.left)}
+    assert named == {f"resource group {mesh}", f"resource group {mesh}-payroll", *forged}
+    assert ended.done is not folder_lost
+    if folder_lost:
+        # What has our name and type goes when the user confirms it, and nothing else.
+        again = run(azure, mesh, folder, confirmed=[forged[1]])
+        assert again.done
+        assert [azure.exists(one) for one in forged] == [True, False, True, True]
+
+
+def test_what_is_stuck_keeps_only_what_it_uses_and_the_blocker_is_named_with_the_remedy(
+    azure: Any, tmp_path: Path
+) -> None:
+    azure.put_group("stuck-shared")
+    azure.put_group("strangers")
+    folder = kept_folder(tmp_path, "stuck")
+    for region, prefix in (("eastus", "10.1"), ("westus", "10.2")):
+        subnets = [{"name": "nodes", "properties": {"addressPrefix": f"{prefix}.1.0/24"}}]
+        space = {"addressSpace": {"addressPrefixes": [f"{prefix}.0.0/16"]}, "subnets": subnets}
+        folder.append(contents.CREATED, azure.put("stuck-shared", "virtualNetworks", f"stuck-{region}", space))
+        nsg = azure.put("stuck-shared", "networkSecurityGroups", f"stuck-{region}-nsg", {})
+        folder.append(contents.CREATED, nsg)
+        folder.append(contents.CREATED, azure.put_address("stuck-shared", f"stuck-{region}-1-ip"))
+    subnet = f"{str(folder.read(contents.CREATED)).splitlines()[0]}/subnets/nodes"
+    configuration = {"name": "theirs", "properties": {"subnet": {"id": subnet}}}
+    nic = azure.put("strangers", "networkInterfaces", "theirs", {"ipConfigurations": [configuration]})
+
+    ended = run(azure, "stuck", folder)
+    assert not ended.done
+    assert ended.left == (subnet.partition("/subnets/")[0],)
+    (failed,) = [one for one in ended.results.values() if one.outcome is Outcome.FAILED]
+    assert failed.step == "stuck-shared/virtualNetworks/stuck-eastus"
+    assert f"in use by {nic}" in str(failed.hint)
+    assert "run `crdbmesh down` again" in str(failed.hint)
+    azure.doors.delete(nic)
+    assert run(azure, "stuck", folder).done
+
+
+def test_a_group_that_a_stranger_uses_names_the_stranger(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("used", crdbmesh="used")
+    azure.put_group("users")
+    subnets = [{"name": "nodes", "properties": {"addressPrefix": "10.1.1.0/24"}}]
+    space = {"addressSpace": {"addressPrefixes": ["10.1.0.0/16"]}, "subnets": subnets}
+    vnet = azure.put("used", "virtualNetworks", "used-eastus", space)
+    configuration = {"name": "theirs", "properties": {"subnet": {"id": f"{vnet}/subnets/nodes"}}}
+    nic = azure.put("users", "networkInterfaces", "theirs", {"ipConfigurations": [configuration]})
+    ended = run(azure, "used", kept_folder(tmp_path, "used"))
+    assert f"in use by {nic}/ipConfigurations/theirs" in str(ended.results["group/used"].hint)
+
+
+def test_a_lock_is_named_with_the_command_that_removes_it(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("locked", crdbmesh="locked")
+    path = "/resourceGroups/locked/providers/Microsoft.Authorization/locks/hold"
+    azure.send("PUT", path, {"properties": {"level": "CanNotDelete"}})
+    ended = run(azure, "locked", kept_folder(tmp_path, "locked"))
+    assert f"az lock delete --ids {azure._subscription}{path}" in str(ended.results["group/locked"].hint)
+    azure.send("DELETE", path)
+
+
+def test_a_peering_half_of_others_that_is_left_disconnected_is_named(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("spoke", crdbmesh="spoke")
+    azure.put_group("hub")
+    vnet = azure.put_vnet("spoke", "spoke-eastus", "10.1.0.0/16", crdbmesh="spoke")
+    hub = azure.put_vnet("hub", "hub", "10.2.0.0/16")
+    azure.peer("spoke", "spoke-eastus", hub)
+    azure.peer("hub", "hub", vnet)
+    folder = kept_folder(tmp_path, "spoke")
+    half = f"{hub}/virtualNetworkPeerings/to-spoke-eastus"
+    assert down.find("spoke", azure.cloud, folder).severed == (half,)
+    ended = run(azure, "spoke", folder)
+    assert ended.done
+    assert ended.document()["disconnected_peerings"] == [half]
+
+
+def test_the_lease_keeps_the_tags_of_the_spec_and_of_others(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("tagged", crdbmesh="tagged")
+    azure.put("tagged", "networkSecurityGroups", "tagged-lease", {}, crdbmesh="tagged", team="data", costcentre="4711")
+    azure.put_address("tagged", "theirs")
+    path = "/resourceGroups/tagged/providers/Microsoft.Authorization/locks/hold"
+    azure.send("PUT", path, {"properties": {"level": "CanNotDelete"}})
+    assert not run(azure, "tagged", kept_folder(tmp_path, "tagged")).done
+    _, lease = azure.send(
+        "GET", "/resourceGroups/tagged/providers/Microsoft.Network/networkSecurityGroups/tagged-lease"
+    )
+    assert lease["tags"] == {"crdbmesh": "tagged", "team": "data", "costcentre": "4711"}
+    azure.send("DELETE", path)

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from crdbmesh.commands import plan, up
 from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
 from crdbmesh.errors import PreflightError
+from crdbmesh.local import contents
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import load as config
@@ -164,6 +165,7 @@ def test_a_wider_rule_of_others_stops_up_with_exit_code_3_until_it_is_said_wheth
     azure.put_group("wide", crdbmesh="wide")
     rules = {"securityRules": [{"name": "hurry", "properties": WIDE}]}
     nsg = azure.put("wide", "networkSecurityGroups", "wide-eastus-nsg", rules, crdbmesh="wide")
+    LocalFolder(tmp_path / "wide").append(contents.CREATED, nsg.partition("/providers/")[0])
     before = azure.world.writes()
     arguments = ["up", "--name", "wide", "--regions", "eastus", "--allow-from", "127.0.0.1", "--yes", "-o", "json"]
     environment = {"CRDBMESH_HOME": str(tmp_path), "CRDBMESH_CLOUD": str(azure.world.cloud_file)}

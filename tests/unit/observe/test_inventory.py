@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crdbmesh.clients.azure.session import Session
+from crdbmesh.local import birth, contents
+from crdbmesh.local.birth import Aim
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import belongings, firewall
+from crdbmesh.observe.belongings import Ownership
 from crdbmesh.spec import names
 
 MESH_NAMES = st.from_regex(r"[a-z]([-a-z0-9]{0,10}[a-z0-9])?", fullmatch=True)
@@ -67,12 +74,30 @@ NAMED = [
 ]
 
 
+def ownership(folder: Path, *, own: bool, created: Sequence[str] = (), mesh_id: str | None = "0123") -> Ownership:
+    """The ownership of the mesh `mine`, whose group `Mine` is its own or not, and what its folder has recorded."""
+    local = LocalFolder(folder / "mine")
+    if mesh_id is not None:
+        where = Aim(cloud="AzureCloud", arm_url="https://management.azure.com", subscription_id="s")
+        birth.write(local, birth.of(where, mesh_id))
+    for one in created:
+        local.append(contents.CREATED, one)
+    judged = Ownership(cast("Session", None), local, "mine")
+    judged._groups["mine"] = own
+    return judged
+
+
 @pytest.mark.parametrize(("kind", "name"), NAMED)
-def test_what_lost_its_tags_belongs_to_the_mesh_in_a_group_of_its_own_only(kind: str, name: str) -> None:
-    assert belongings.belongs(listed(kind, name), "mine", ["mine"])
-    assert not belongings.belongs(listed(kind, name), "mine", [])
-    assert not belongings.belongs(listed(kind, name, crdbmesh="another"), "mine", ["mine"])
-    assert belongings.belongs(listed(kind, "any", crdbmesh="mine"), "mine", [])
+def test_name_and_type_suffice_in_a_group_of_the_meshs_own_and_nowhere_else(
+    tmp_path: Path, kind: str, name: str
+) -> None:
+    own, shared = ownership(tmp_path, own=True), ownership(tmp_path, own=False)
+    for tags in ({}, {"crdbmesh": "mine"}, {"crdbmesh": "another"}):
+        assert own.owns(listed(kind, name, **tags))
+        assert not shared.owns(listed(kind, name, **tags))
+    assert not own.owns(listed(kind, "any", crdbmesh="mine"))
+    recorded = ownership(tmp_path, own=False, created=[f"{GROUP}/{kind}/{name}".upper()])
+    assert recorded.owns(listed(kind, name))
 
 
 @pytest.mark.parametrize(
@@ -85,22 +110,55 @@ def test_what_lost_its_tags_belongs_to_the_mesh_in_a_group_of_its_own_only(kind:
         ("Microsoft.Compute/virtualMachines", "yours-mine-eastus-1"),
     ],
 )
-def test_what_has_no_name_of_ours_and_no_tag_is_somebody_elses(kind: str, name: str) -> None:
-    assert not belongings.belongs(listed(kind, name), "mine", ["mine"])
+def test_what_has_no_name_and_type_of_ours_is_somebody_elses(tmp_path: Path, kind: str, name: str) -> None:
+    assert not ownership(tmp_path, own=True).owns(listed(kind, name, crdbmesh="mine"))
 
 
-def test_an_untagged_disk_is_whose_its_machine_is() -> None:
-    vm = listed("Microsoft.Compute/virtualMachines", "mine-eastus-1", crdbmesh="mine")
+def test_the_tag_stands_for_the_record_where_there_can_be_none(tmp_path: Path) -> None:
+    kind, name = NAMED[0]
+    lost = ownership(tmp_path, own=False, mesh_id=None)
+    assert not lost.is_proven
+    assert lost.owns(listed(kind, name, crdbmesh="mine"))
+    assert not lost.owns(listed(kind, name))
+
+
+GROUP_ID = "/subscriptions/s/resourceGroups/Mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "created", "mesh_id", "own"),
+    [
+        ("mine", {"crdbmesh": "mine", "crdbmesh-id": "0123"}, (), "0123", True),
+        ("mine", {"crdbmesh": "mine", "crdbmesh-id": "4567"}, (GROUP_ID,), "0123", False),
+        ("mine", {"crdbmesh": "mine"}, (), "0123", False),
+        ("mine", {}, (GROUP_ID,), "0123", True),
+        ("other", {"crdbmesh": "mine", "crdbmesh-id": "0123"}, (), "0123", False),
+        ("other", {"crdbmesh-id": "0123"}, (GROUP_ID,), "0123", True),
+        ("mine", {"crdbmesh": "mine"}, (), None, True),
+        ("other", {"crdbmesh": "mine"}, (), None, False),
+        ("mine", {"crdbmesh": "another"}, (), None, False),
+    ],
+)
+def test_a_group_is_the_meshs_own_by_record_or_by_name_and_id(
+    tmp_path: Path, name: str, tags: dict[str, str], created: Sequence[str], mesh_id: str | None, *, own: bool
+) -> None:
+    judged = ownership(tmp_path, own=False, created=created, mesh_id=mesh_id)
+    assert judged.is_own({"id": GROUP_ID, "name": name, "tags": tags}) is own
+    assert not judged.is_own(None)
+
+
+def test_a_disk_on_somebody_elses_machine_is_theirs(tmp_path: Path) -> None:
+    vm = listed("Microsoft.Compute/virtualMachines", "mine-eastus-1")
     other = f"{GROUP}/Microsoft.Compute/virtualMachines/other"
     disks = {
-        "attached": listed("Microsoft.Compute/disks", "x", attached_to=str(vm["id"]).upper()),
+        "our machine's": listed("Microsoft.Compute/disks", "mine-eastus-1-os", attached_to=str(vm["id"]).upper()),
         "left by a machine": listed("Microsoft.Compute/disks", "mine-eastus-2-os"),
         "a stranger's": listed("Microsoft.Compute/disks", "mine-eastus-3-os", attached_to=other),
-        "tagged": listed("Microsoft.Compute/disks", "y", attached_to=other, crdbmesh="mine"),
+        "of others, on our machine": listed("Microsoft.Compute/disks", "data", attached_to=str(vm["id"])),
     }
-    ours = belongings._ours([vm, *disks.values()], "mine", "mine")
+    ours = belongings._ours([vm, *disks.values()], ownership(tmp_path, own=True))
     found = {name for name, disk in disks.items() if disk["id"].lower() in ours}
-    assert found == {"attached", "left by a machine", "tagged"}
+    assert found == {"our machine's", "left by a machine"}
 
 
 def test_an_extension_on_a_machine_of_ours_is_ours() -> None:

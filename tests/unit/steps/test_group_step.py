@@ -16,6 +16,8 @@ from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.steps import network
 
+SHARED = {"id": "/subscriptions/s/resourceGroups/shared", "name": "shared"}
+
 
 class OneGroup:
     """A session that finds a resource group in one state."""
@@ -39,15 +41,17 @@ def step(found: dict[str, Any] | None, folder: LocalFolder) -> network.Group:
 
 @pytest.mark.parametrize("state", ["Deleting", "Updating"])
 def test_a_shared_group_that_is_not_ready_is_waited_for_and_not_written(state: str, tmp_path: Path) -> None:
-    found = {"tags": {"owner": "somebody"}, "properties": {"provisioningState": state}}
+    found = {**SHARED, "tags": {"owner": "somebody"}, "properties": {"provisioningState": state}}
     with pytest.raises(RefusedError, match="not the mesh's own") as caught:
         step(found, LocalFolder(tmp_path)).check()
     assert caught.value.retryable
 
 
 def test_a_group_of_our_own_that_is_not_ready_is_written_again(tmp_path: Path) -> None:
-    found = {"tags": {"crdbmesh": "mine"}, "properties": {"provisioningState": "Deleting"}}
-    assert step(found, LocalFolder(tmp_path)).check() == Gap("resource group shared is Deleting")
+    found = {**SHARED, "properties": {"provisioningState": "Deleting"}}
+    folder = LocalFolder(tmp_path)
+    folder.append(contents.CREATED, SHARED["id"])
+    assert step(found, folder).check() == Gap("resource group shared is Deleting")
 
 
 def test_what_the_folder_knows_of_a_world_that_is_gone_is_dropped_and_its_keys_are_not(tmp_path: Path) -> None:

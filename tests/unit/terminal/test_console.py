@@ -22,6 +22,7 @@ from crdbmesh.errors import (
     QuotaError,
     RefusedError,
 )
+from crdbmesh.observe.belongings import Belongings
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level, RegionHealth
 from crdbmesh.spec import load as config
 from crdbmesh.steps import catalog
@@ -300,15 +301,21 @@ class TestIntent:
 
     def test_belongings_are_counted_listed_and_cut_when_many(self) -> None:
         target, file = screen()
-        console.show_belongings(target, "m", 50, [f"thing {n}" for n in range(50)], ["vnet [theirs]"])
+        things = tuple({"id": f"thing {number}"} for number in range(50))
+        console.show_belongings(target, "m", Belongings({}, things, ("vnet [theirs]",), things[:1], ("half",)))
         lines = file.getvalue().splitlines()
         assert lines[0] == "m: 50 resources will be deleted"
-        assert lines[-2:] == ["  and 10 more", "  kept, because it is not the mesh's alone: vnet [theirs]"]
+        assert lines[-4:] == [
+            "  and 10 more",
+            "  kept, because it is not the mesh's alone: vnet [theirs]",
+            "  only its tag says that it is the mesh's: thing 0",
+            "  a peering of others that will be Disconnected: half",
+        ]
 
     def test_nothing_to_delete_is_said(self) -> None:
         target, file = screen()
-        console.show_belongings(target, "m", 0, [], [])
-        assert file.getvalue() == "Nothing in Azure carries the tag of m.\n"
+        console.show_belongings(target, "m", Belongings({}, ()))
+        assert file.getvalue() == "Nothing in Azure belongs to m.\n"
 
 
 NEWER = [{"field": "versions.cockroachdb", "has": "v26.2.5", "newest": "v26.2.9", "how": "one region at a time"}]
