@@ -6,6 +6,7 @@ belongs to the operator or to root, and nobody else can write to it, unless its 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -85,7 +86,11 @@ def problems_above(path: Path) -> Iterator[Finding]:
 def problems_within(folder: Path) -> Iterator[Finding]:
     """Yield what is wrong within a mesh's folder: links, other people's files, and what is no file at all."""
     within = sorted(folder.rglob("*")) if folder.is_dir() and not folder.is_symlink() else []
-    states = {entry: entry.lstat() for entry in (folder, *within) if os.path.lexists(entry)}
+    states = {}
+    for entry in (folder, *within):
+        # A run that is at work renames files.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            states[entry] = entry.lstat()
     strangers = [entry for entry, status in states.items() if status.st_uid != os.getuid()]
     if strangers:
         reason = f"{listed(folder, strangers)} belong to another user"
