@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.doors import Doors
 
+_REGISTERED_S = 60
 THEIRS = "strangers"
 """The resource group of other people."""
 
@@ -58,7 +60,12 @@ class People:
         return lost
 
     def settle(self) -> None:
-        """Make the group of their own, with a VNet in it."""
+        """Register the network provider, and make the group of their own, with a VNet in it."""
+        self.doors.arm("POST", "/providers/Microsoft.Network/register")
+        deadline = time.monotonic() + _REGISTERED_S
+        while self.doors.arm("GET", "/providers/Microsoft.Network")[1]["registrationState"] != "Registered":
+            assert time.monotonic() < deadline, "the provider is never registered"
+            time.sleep(0.05)
         self.doors.arm("PUT", f"/resourcegroups/{THEIRS}", {"location": "eastus"})
         self.have(THEIRS, "Microsoft.Network/virtualNetworks/theirs", _vnet("172.30.0.0/16"))
 
