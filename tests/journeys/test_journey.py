@@ -71,25 +71,6 @@ def power_off(world: Any) -> None:
         time.sleep(0.05)
 
 
-def open_port(world: Any) -> None:
-    """Open a port to everyone, as somebody in a hurry would."""
-    rule = {
-        "properties": {
-            "priority": 110,
-            "direction": "Inbound",
-            "access": "Allow",
-            "protocol": "Tcp",
-            "sourceAddressPrefix": "*",
-            "sourcePortRange": "*",
-            "destinationAddressPrefix": "*",
-            "destinationPortRange": "26257",
-        }
-    }
-    path = "Microsoft.Network/networkSecurityGroups/crdbmesh-westus-nsg/securityRules/hurry"
-    status, answer = world.resource("PUT", path, rule)
-    assert status in {200, 201}, answer
-
-
 def on_host(region: str, command: str) -> Callable[[Any], None]:
     """Run a command on a region's first machine as root."""
 
@@ -110,7 +91,7 @@ SYSTEM = "/api/v1/namespaces/kube-system"
 CHART = "/var/lib/rancher/k3s/server/static/charts/cilium-1.20.0.tgz"
 DAMAGE: dict[str, Callable[[Any], None]] = {
     "eastus/firewall": delete("Microsoft.Network/networkSecurityGroups/crdbmesh-eastus-nsg/securityRules/node-ports"),
-    "westus/firewall": open_port,
+    "westus/firewall": delete("Microsoft.Network/networkSecurityGroups/crdbmesh-westus-nsg/securityRules/ssh"),
     "eastus-westus/peerings": delete(
         "Microsoft.Network/virtualNetworks/crdbmesh-westus/virtualNetworkPeerings/crdbmesh-westus-to-eastus"
     ),
