@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from crdbmesh.commands import simulated
+from crdbmesh.commands import demo
 from crdbmesh.engine import plan, run
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
@@ -39,9 +39,9 @@ class Taken:
     simulated_s: float
 
 
-def measure(*, workers: int = 32, scale: float = simulated.SCALE, runs: int = 1) -> list[Taken]:
+def measure(*, workers: int = 32, scale: float = demo.SCALE, runs: int = 1) -> list[Taken]:
     """Measure a first `up` in a new world, and as many more as asked for, which find everything held."""
-    with tempfile.TemporaryDirectory() as folder, simulated.serve(scale=scale, seed=1) as world:
+    with tempfile.TemporaryDirectory() as folder, demo.serve(scale=scale, seed=1) as world:
         cloud = world.cloud()
         spec = {"regions": REGIONS, "allow_from": ["127.0.0.1"], "ssh": {"port": cloud.ssh_port}}
         taken = []
@@ -69,7 +69,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 def gain() -> None:
     """Print a row for each way, and the ratio."""
-    sys.stdout.write(f"three regions of three machines, {simulated.SCALE:.0f} simulated seconds a second\n")
+    sys.stdout.write(f"three regions of three machines, {demo.SCALE:.0f} simulated seconds a second\n")
     together, again = measure(runs=2)
     alone, again_alone = measure(workers=1, runs=2)
     for what, first, second in (("in parallel", together, again), ("one by one", alone, again_alone)):
@@ -85,10 +85,10 @@ def load(times: int) -> None:
     """Print a row for each load and pace."""
     usual = 0.0
     for what, loops, scale in (
-        ("idle", 0, simulated.SCALE),
-        (f"{LOOPS} busy loops", LOOPS, simulated.SCALE),
-        ("half pace", 0, simulated.SCALE / 2),
-        ("double pace", 0, simulated.SCALE * 2),
+        ("idle", 0, demo.SCALE),
+        (f"{LOOPS} busy loops", LOOPS, demo.SCALE),
+        ("half pace", 0, demo.SCALE / 2),
+        ("double pace", 0, demo.SCALE * 2),
     ):
         with busy_loops(loops):
             taken = [measure(scale=scale)[0] for _ in range(times)]

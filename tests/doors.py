@@ -34,6 +34,20 @@ _TIMEOUT_S = 30
 _GONE_S = 60
 
 
+def rule(access: str, port: str, *, priority: int) -> dict[str, Any]:
+    """The properties of a firewall rule on what comes in from anywhere to a port, `*` for all of them."""
+    return {
+        "priority": priority,
+        "direction": "Inbound",
+        "access": access,
+        "protocol": "*",
+        "sourceAddressPrefix": "*",
+        "sourcePortRange": "*",
+        "destinationAddressPrefix": "*",
+        "destinationPortRange": port,
+    }
+
+
 @contextmanager
 def simulated(folder: Path, *, scale: float, seed: int = 7) -> Iterator[dict[str, Any]]:
     """A simulated world in a process of its own until the block ends; its coordinates."""

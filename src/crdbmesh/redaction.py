@@ -32,7 +32,7 @@ _URLSAFE = str.maketrans("-_", "+/")
 _INTEGER, _OCTETS, _SEQUENCE = 0x02, 0x04, 0x30
 _lock = threading.Lock()
 _lines: dict[str, None] = {}
-"""Whole lines of private keys: they hold public numbers too, which alone are no secret and stand in certificates."""
+"""Whole lines of private keys, also in base64: they hold public numbers too, which alone are no secret."""
 _parts: dict[str, tuple[str, int]] = {}
 """The parts of every form of every secret, each with the form, in lower case, and its place in it."""
 
@@ -112,8 +112,9 @@ def _secrets(text: str) -> Iterator[bytes]:
 
 
 def _remember_lines(lines: list[str]) -> None:
+    forms = [form for line in lines for form in (line, *_in_base64(line.encode())) if len(form) >= _LEAST]
     with _lock:
-        _lines.update(dict.fromkeys(line for line in lines if len(line) >= _LEAST))
+        _lines.update(dict.fromkeys(forms))
 
 
 def _in_base64(raw: bytes) -> Iterator[str]:

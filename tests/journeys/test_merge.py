@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from tests.doors import rule
 
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Result
@@ -59,19 +60,11 @@ def change(world: Any, path: str, change: Any) -> None:
 
 def settle_others(world: Any) -> None:
     """Set what other people set on each of the mesh's resources."""
-    rule = {
-        "priority": 200,
-        "direction": "Outbound",
-        "access": "Deny",
-        "protocol": "*",
-        "sourceAddressPrefix": "*",
-        "sourcePortRange": "*",
-        "destinationAddressPrefix": "203.0.113.0/24",
-        "destinationPortRange": "25",
-    }
+    outbound = {"direction": "Outbound", "destinationAddressPrefix": "203.0.113.0/24"}
+    no_mail = {"name": "no-mail", "properties": {**rule("Deny", "25", priority=200), **outbound}}
     guard = world.doors.put(
         f"{NETWORK}/networkSecurityGroups/guard",
-        {"location": "eastus", "properties": {"securityRules": [{"name": "no-mail", "properties": rule}]}},
+        {"location": "eastus", "properties": {"securityRules": [no_mail]}},
     )
 
     def vnet(body: dict[str, Any]) -> None:
@@ -173,16 +166,8 @@ def test_a_write_in_between_is_read_again_and_merged_again(world: Any) -> None:
 
 
 def add_rule(world: Any, name: str, **more: Any) -> None:
-    properties = {
-        "priority": 100,
-        "direction": "Inbound",
-        "access": "Allow",
-        "protocol": "Tcp",
-        "sourceAddressPrefix": "127.0.0.1",
-        "sourcePortRange": "*",
-        "destinationAddressPrefix": "*",
-        "destinationPortRange": "31000",
-    }
+    own = {"protocol": "Tcp", "sourceAddressPrefix": "127.0.0.1"}
+    properties = {**rule("Allow", "31000", priority=100), **own}
     world.doors.put(f"{NSG}/securityRules/{name}", {"properties": {**properties, **more}})
 
 

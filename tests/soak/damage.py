@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tests.doors import Doors
+from tests.doors import Doors, rule
 
 NETWORK = "/resourceGroups/soak/providers/Microsoft.Network"
 MACHINES = "/resourceGroups/soak/providers/Microsoft.Compute/virtualMachines"
@@ -24,22 +24,13 @@ def delete_peering(doors: Doors, chance: random.Random, regions: list[str]) -> N
 
 def delete_rule(doors: Doors, chance: random.Random, regions: list[str]) -> None:
     """Delete a firewall rule."""
-    rule = chance.choice(["ssh", "kubernetes-api", "node-ports"])
-    doors.delete(f"{NETWORK}/networkSecurityGroups/soak-{chance.choice(regions)}-nsg/securityRules/{rule}")
+    name = chance.choice(["ssh", "kubernetes-api", "node-ports"])
+    doors.delete(f"{NETWORK}/networkSecurityGroups/soak-{chance.choice(regions)}-nsg/securityRules/{name}")
 
 
 def open_everything(doors: Doors, chance: random.Random, regions: list[str]) -> None:
     """Open the firewall."""
-    properties = {
-        "priority": 110,
-        "direction": "Inbound",
-        "access": "Allow",
-        "protocol": "*",
-        "sourceAddressPrefix": "*",
-        "sourcePortRange": "*",
-        "destinationAddressPrefix": "*",
-        "destinationPortRange": "*",
-    }
+    properties = rule("Allow", "*", priority=110)
     group = f"{NETWORK}/networkSecurityGroups/soak-{chance.choice(regions)}-nsg"
     doors.arm("PUT", f"{group}/securityRules/hurry", {"properties": properties})
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.doors import Doors
+from tests.doors import Doors, rule
 
 _REGISTERED_S = 60
 THEIRS = "strangers"
@@ -133,7 +133,7 @@ def widen(people: People, chance: random.Random) -> None:
 
 def guard(people: People, chance: random.Random) -> None:
     """Put a security group and a service endpoint on the machines' subnet."""
-    rules = [{"name": "all", "properties": _rule("Allow", "*", 100)}]
+    rules = [{"name": "all", "properties": rule("Allow", "*", priority=100)}]
     region = chance.choice(people.regions)
     group = people.have(
         THEIRS,
@@ -153,8 +153,8 @@ def forbid(people: People, chance: random.Random) -> None:
     """Add a rule of the company's to a firewall, which opens nothing."""
     group = people.path("Microsoft.Network/networkSecurityGroups", f"{chance.choice(people.regions)}-nsg")
     if people.doors.arm("GET", group)[0] == 200:
-        rule = {"name": "no-rdp", "properties": _rule("Deny", "3389", 3000)}
-        status, _ = people.doors.arm("PUT", f"{group}/securityRules/no-rdp", rule)
+        body = {"properties": rule("Deny", "3389", priority=3000)}
+        status, _ = people.doors.arm("PUT", f"{group}/securityRules/no-rdp", body)
         if status in {200, 201}:
             holds = {"properties": {"securityRules": [{"name": "no-rdp", "properties": {"access": "Deny"}}]}}
             people.things.append(Thing(group, holds))
@@ -246,19 +246,6 @@ def _resources(people: People, region: str) -> list[str]:
 
 def _vnet(prefix: str) -> dict[str, Any]:
     return {"properties": {"addressSpace": {"addressPrefixes": [prefix]}}}
-
-
-def _rule(access: str, port: str, priority: int) -> dict[str, Any]:
-    return {
-        "priority": priority,
-        "direction": "Inbound",
-        "access": access,
-        "protocol": "*",
-        "sourceAddressPrefix": "*",
-        "sourcePortRange": "*",
-        "destinationAddressPrefix": "*",
-        "destinationPortRange": port,
-    }
 
 
 def _contains(body: Any, part: Any) -> bool:

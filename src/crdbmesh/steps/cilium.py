@@ -80,15 +80,7 @@ class Cilium(ObjectsStep):
             return
         with self.world.turn("rollout"):
             self._apply(say)
-            rollouts.wait(
-                self.kube,
-                "DaemonSet",
-                names.CILIUM,
-                names.KUBE_SYSTEM,
-                awaited=f"the Cilium agents of {self.region.name}",
-                deadline_s=self.world.deadline(READY_DEADLINE_S),
-                say=say,
-            )
+            _await_agents(self, say)
 
     def _apply(self, say: Say) -> None:
         """Apply it; if it is as wanted but something that it brings is gone, have it installed again."""
@@ -175,15 +167,7 @@ class Nodes(RegionStep):
             deadline_s=self.world.deadline(READY_DEADLINE_S),
             say=say,
         )
-        rollouts.wait(
-            kube,
-            "DaemonSet",
-            names.CILIUM,
-            names.KUBE_SYSTEM,
-            awaited=f"the Cilium agents of {self.region.name}",
-            deadline_s=self.world.deadline(READY_DEADLINE_S),
-            say=say,
-        )
+        _await_agents(self, say)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +187,18 @@ class Links(RegionStep, AwaitedStep):
         unready = links.read_unready(self.kube, remotes)
         causes = [cause for found in unready.values() for cause in found]
         return f"{self.region.name}: {'; '.join(causes)}" if causes else None
+
+
+def _await_agents(step: RegionStep, say: Say) -> None:
+    rollouts.wait(
+        step.kube,
+        "DaemonSet",
+        names.CILIUM,
+        names.KUBE_SYSTEM,
+        awaited=f"the Cilium agents of {step.region.name}",
+        deadline_s=step.world.deadline(READY_DEADLINE_S),
+        say=say,
+    )
 
 
 def fixed_values(chart: Mapping[str, Any]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from crdbmesh.terminal.options import MachinesPerRegion, Output, OutputOption, R
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from crdbmesh.commands.simulated import SimulatedAzure
+    from crdbmesh.commands.demo import SimulatedAzure
 
 _FOLDER = ".demo"
 """Below the folder of all meshes; no mesh can be called so."""
@@ -38,16 +38,15 @@ def demo(
     output: OutputOption = "text",
 ) -> None:
     """Run up, status, up again and down in a simulated Azure on this machine. No account, no cost."""
-    from crdbmesh.commands import simulated
+    from crdbmesh.commands import demo as command
     from crdbmesh.terminal import console
 
     with exits.mapped(output) as signals, signals.finishing("The simulated Azure ends with it.") as stop:
         screen = console.make(stderr=True)
         console.announce(screen, "Starting a simulated Azure on this machine; nothing leaves it, nothing is charged.")
-        with simulated.serve(seed=seed, folder=inputs.root() / _FOLDER) as azure:
-            # This import takes a second, in which the simulator starts.
-            from crdbmesh.commands import demo as command
-            from crdbmesh.commands import specs
+        with command.serve(seed=seed, folder=inputs.root() / _FOLDER) as azure:
+            # These imports take a second, in which the simulator starts.
+            from crdbmesh.commands import down, specs, status, up  # noqa: F401 - the demo's
             from crdbmesh.terminal import progress
 
             chosen = specs.listed(*(regions or [_REGIONS]))

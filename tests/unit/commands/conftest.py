@@ -11,13 +11,13 @@ import pytest
 from tests.doors import Doors
 
 from crdbmesh.clients.cloud import Cloud
-from crdbmesh.commands import simulated
+from crdbmesh.commands import demo
 
 
 class Azure:
     """The simulated Azure as somebody else's client sees it."""
 
-    def __init__(self, world: simulated.SimulatedAzure) -> None:
+    def __init__(self, world: demo.SimulatedAzure) -> None:
         self.world = world
         self.cloud: Cloud = world.cloud()
         self._subscription = f"/subscriptions/{world.coordinates['subscription_id']}"
@@ -71,7 +71,7 @@ class Azure:
 
 @pytest.fixture(scope="session")
 def the_azure() -> Iterator[Azure]:
-    with simulated.serve(scale=100, seed=11) as world:
+    with demo.serve(scale=100, seed=11) as world:
         azure = Azure(world)
         azure.register("Microsoft.Network", "Microsoft.Compute")
         yield azure

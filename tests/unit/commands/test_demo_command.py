@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from crdbmesh.commands import demo, simulated
+from crdbmesh.commands import demo
 from crdbmesh.engine.step import Notify, Outcome
 from crdbmesh.errors import ConfigError
 from crdbmesh.local.contents import LOGIN_KEY
@@ -28,7 +28,7 @@ def silent(_steps: Sequence[str]) -> Iterator[Notify]:
 
 
 def keep(folder: Path, *, stop: threading.Event) -> None:
-    with simulated.serve(folder=folder) as azure:
+    with demo.serve(folder=folder) as azure:
         assert azure.cloud_file.is_relative_to(folder)
         assert azure.home.is_relative_to(folder)
         demo.keep(
@@ -42,7 +42,7 @@ def keep(folder: Path, *, stop: threading.Event) -> None:
 
 
 def test_a_simulated_azure_is_read_through_its_doors_and_ends_with_its_block() -> None:
-    with simulated.serve(scale=300) as azure:
+    with demo.serve(scale=300) as azure:
         assert azure.cloud().ssh_port == azure.coordinates["ssh_port"]
         assert azure.report()["resources"] == 0
         assert azure.writes() == 0
@@ -53,8 +53,8 @@ def test_a_simulated_azure_is_read_through_its_doors_and_ends_with_its_block() -
 
 def test_the_simulated_azure_of_a_process_that_is_killed_ends_too() -> None:
     script = (
-        "import os; from crdbmesh.commands import simulated\n"
-        "with simulated.serve() as azure:\n"
+        "import os; from crdbmesh.commands import demo\n"
+        "with demo.serve() as azure:\n"
         "    print(azure.process.pid, azure.cloud_file, flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
     )
@@ -164,7 +164,7 @@ def test_a_spec_that_cannot_be_is_refused_before_anything_starts() -> None:
 
 def test_one_region_of_one_machine_is_a_whole_demo() -> None:
     told: list[str] = []
-    with simulated.serve(scale=300, seed=3) as azure:
+    with demo.serve(scale=300, seed=3) as azure:
         result = demo.run_demo(
             demo.spec(["eastus"], 1),
             azure,

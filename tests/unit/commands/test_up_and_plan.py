@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.doors import rule
 from typer.testing import CliRunner
 
 from crdbmesh.commands import plan, up
@@ -147,23 +148,11 @@ def silent(_steps: Sequence[str]) -> Iterator[Notify]:
     yield lambda _event: None
 
 
-WIDE = {
-    "priority": 150,
-    "direction": "Inbound",
-    "access": "Allow",
-    "protocol": "*",
-    "sourceAddressPrefix": "*",
-    "sourcePortRange": "*",
-    "destinationAddressPrefix": "*",
-    "destinationPortRange": "*",
-}
-
-
 def test_a_wider_rule_of_others_stops_up_with_exit_code_3_until_it_is_said_whether_it_stays(
     azure: Any, tmp_path: Path
 ) -> None:
     azure.put_group("wide", crdbmesh="wide")
-    rules = {"securityRules": [{"name": "hurry", "properties": WIDE}]}
+    rules = {"securityRules": [{"name": "hurry", "properties": rule("Allow", "*", priority=150)}]}
     nsg = azure.put("wide", "networkSecurityGroups", "wide-eastus-nsg", rules, crdbmesh="wide")
     LocalFolder(tmp_path / "wide").append(contents.CREATED, nsg.partition("/providers/")[0])
     before = azure.world.writes()
