@@ -51,6 +51,17 @@ def chart(**spec: Any) -> Obj:
     return {"apiVersion": "example.com/v1", "kind": "Chart", "metadata": {"name": "c"}, "spec": {"chart": "x", **spec}}
 
 
+def test_an_update_of_a_custom_resource_says_of_which_version(api: Any) -> None:
+    api.make(DEFINITIONS, definition(SCHEMA))
+    made = api.make(CHARTS, chart(version="v1"))
+    path, blind = f"{CHARTS}/{made['metadata']['name']}", {**made, "metadata": {"name": made["metadata"]["name"]}}
+    refused = api.call("PUT", path, blind)
+    assert refused.status_code == 422
+    assert "metadata.resourceVersion" in refused.json()["message"]
+    put = api.call("PUT", path, {**made, "spec": {**made["spec"], "version": "v2"}})
+    assert (put.status_code, put.json()["spec"]["version"]) == (200, "v2")
+
+
 def test_a_definition_is_established_and_its_kind_served(api: Any) -> None:
     assert api.call("GET", CHARTS).status_code == 404
     api.world.unknown.clear()

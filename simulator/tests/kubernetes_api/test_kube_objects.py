@@ -36,9 +36,27 @@ def test_a_name_is_made_from_a_prefix(api: Any) -> None:
     assert len(made["metadata"]["name"]) == len("job-") + 5
 
 
+def test_what_is_put_takes_the_place_of_what_is_there(api: Any) -> None:
+    made = api.make(CONFIGMAPS, config_map("a", {"label": "x"}, k="v", other="w"))
+    answer = api.call("PUT", f"{CONFIGMAPS}/a", config_map("a", k="changed"))
+    assert answer.status_code == 200, answer.text
+    put = answer.json()
+    assert put["data"] == {"k": "changed"}
+    assert "labels" not in put["metadata"]
+    assert put["metadata"]["uid"] == made["metadata"]["uid"]
+    assert put["metadata"]["creationTimestamp"] == made["metadata"]["creationTimestamp"]
+    assert int(put["metadata"]["resourceVersion"]) > int(made["metadata"]["resourceVersion"])
+    stale = api.call("PUT", f"{CONFIGMAPS}/a", {**made, "data": {"k": "stale"}})
+    assert (stale.status_code, stale.json()["reason"]) == (409, "Conflict")
+    assert api.call("PUT", f"{CONFIGMAPS}/a?dryRun=All", {**put, "data": {}}).status_code == 200
+    assert api.call("GET", f"{CONFIGMAPS}/a").json()["data"] == {"k": "changed"}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "code", "reason", "message"),
     [
+        ("PUT", f"{CONFIGMAPS}/x", config_map("x"), 404, "NotFound", 'configmaps "x" not found'),
+        ("PUT", f"{CONFIGMAPS}/x", config_map("y"), 400, "BadRequest", "does not match the name on the URL (x)"),
         ("GET", f"{CONFIGMAPS}/x", None, 404, "NotFound", 'configmaps "x" not found'),
         (
             "GET",

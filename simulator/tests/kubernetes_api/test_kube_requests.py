@@ -25,11 +25,9 @@ def test_what_is_not_served_of_lists_is_loud(api: Any, query: str) -> None:
     assert [each.what for each in api.world.unknown] == [f"GET {CONFIGMAPS}"]
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_verbs_that_are_not_served_are_loud(api: Any, method: str) -> None:
-    path = CONFIGMAPS if method == "DELETE" else f"{CONFIGMAPS}/a"
-    assert api.call(method, path, {"metadata": {"name": "a"}}).status_code == 405
-    assert [each.what for each in api.world.unknown] == [f"{method} {path}"]
+def test_a_verb_that_is_not_served_is_loud(api: Any) -> None:
+    assert api.call("DELETE", CONFIGMAPS, {"metadata": {"name": "a"}}).status_code == 405
+    assert [each.what for each in api.world.unknown] == [f"DELETE {CONFIGMAPS}"]
 
 
 def test_a_field_given_twice_is_refused_or_warned_of(api: Any) -> None:

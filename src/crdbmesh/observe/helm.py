@@ -47,10 +47,14 @@ def is_under_way(found: Body | None) -> bool:
 
 
 def list_broken(kube: Kube, release: str) -> list[str]:
-    """List the Secrets of revisions that broke off and that nobody works on, the newest first."""
+    """List the Secrets of revisions that broke off and that nobody works on, the newest first.
+
+    The pods are read first: one that ends meanwhile has left its revision as it is read then.
+    """
+    worked_on = _runs(_pods(kube, release))
     revisions = _revisions(kube, release)
     newest = _status(revisions[-1]) if revisions else _DEPLOYED
-    if newest in _KEPT or (newest != _FAILED and _runs(_pods(kube, release))):
+    if newest in _KEPT or (newest != _FAILED and worked_on):
         return []
     broken = []
     for revision in reversed(revisions):

@@ -1,4 +1,4 @@
-"""Writing stored objects: create, patch, delete.
+"""Writing stored objects: create, update, patch, delete.
 
 After `staging/src/k8s.io/apiserver/pkg/endpoints/handlers` of Kubernetes 1.36.
 """
@@ -121,6 +121,24 @@ def check_fields(
     raise StatusError(422, "Invalid", message, {"causes": [cause]})
 
 
+async def update(handler: Handler, call: Call) -> web.Response:
+    """PUT of an object, or of one of its subresources: what is sent takes its place."""
+    options = read_options(call.request)
+    obj = _checked_body(call, await read_body(call.request))
+    meta = obj["metadata"]
+    if meta.get("name") != call.name:
+        why = f"the name of the object ({meta.get('name', '')}) does not match the name on the URL ({call.name})"
+        raise status.bad_request(why)
+    if call.resource.custom and not meta.get("resourceVersion"):
+        # Built-in kinds allow an unconditional update.
+        problem = status.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+        raise status.unprocessable(call.resource, call.name, [problem])
+    check_fields(call.resource, obj, options, raw=await read_bytes(call.request))
+    if not options.dry_run:
+        handler.count()
+    return await _modify(handler, call, lambda _live: obj, options)
+
+
 async def patch_(handler: Handler, call: Call) -> web.Response:
     """PATCH of an object: server-side apply, a merge patch, or for built-in kinds a strategic merge patch."""
     media = media_type(call.request)
@@ -159,6 +177,10 @@ async def patch_(handler: Handler, call: Call) -> web.Response:
         check_fields(call.resource, patched, options, patched=raw.decode())
         return dict(patched)
 
+    return await _modify(handler, call, change, options)
+
+
+async def _modify(handler: Handler, call: Call, change: Callable[[Obj], Obj], options: Options) -> web.Response:
     written = await handler.write(
         functools.partial(
             handler.cluster.store.modify, call.resource, call.namespace, call.name, change,
@@ -231,6 +253,7 @@ ANSWERS: dict[str, Callable[[Handler, Call], Awaitable[web.StreamResponse]]] = {
     "get": reads.get,
     "list": reads.list_,
     "create": create,
+    "update": update,
     "patch": patch_,
     "delete": delete,
 }
