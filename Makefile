@@ -53,8 +53,9 @@ fmt: $(STAMP)  ## Format
 	$(BIN)/ruff check --fix --quiet src simulator tests
 	$(BIN)/ruff format src simulator tests
 
-soak: $(STAMP)  ## Two hundred seeds of faults, kills and damage, each to a whole mesh and back to nothing (SEEDS=200)
+soak: $(STAMP)  ## Seeds of faults, kills and damage (SEEDS=200), then of other people beside the mesh (WORLD=100)
 	$(BIN)/python -m tests.soak --seeds $(or $(SEEDS),200)
+	$(BIN)/python -m tests.soak --world --seeds $(or $(WORLD),100)
 
 simulator-coverage: $(STAMP)  ## How much of the simulator the demo, the product's tests and, where installed, the referees run
 	@mkdir -p .coverage-simulator

@@ -81,7 +81,7 @@ def settle_others(world: Any) -> None:
 
     def nsg(body: dict[str, Any]) -> None:
         body["tags"] |= {"costcentre": "4711"}
-        body["properties"]["securityRules"].append({"name": "no-mail", "properties": rule})
+        body["properties"]["securityRules"].append(no_mail)
 
     def address(body: dict[str, Any]) -> None:
         body["tags"] |= {"CostCentre": "4711"}

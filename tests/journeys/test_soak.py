@@ -18,3 +18,12 @@ def test_seeds_of_faults_kills_and_damage_end_where_an_undisturbed_up_does(first
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=380, check=False)
     assert ended.stdout == f"seeds={seeds} converged={seeds} leaked=0 split=0 tracebacks=0\n", ended.stderr
     assert ended.returncode == 0
+
+
+@pytest.mark.timeout(300)
+def test_seeds_of_other_people_end_with_all_that_is_theirs() -> None:
+    command = [sys.executable, "-m", "tests.soak", "--world", "--first", "3", "--seeds", "2", "--jobs", "1"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    lost = "foreign_lost=0 secrets_lost=0 wrong_world_writes=0"
+    assert ended.stdout == f"world: seeds=2 converged=2 {lost}\n", ended.stderr
+    assert ended.returncode == 0
