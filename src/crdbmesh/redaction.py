@@ -154,7 +154,8 @@ def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _spans(text: str, *, encoded: bool) -> Iterator[tuple[int, int]]:
     """Yield where something secret stands in a text without white space; `encoded` says, also in a further encoding."""
-    lowered, end = text.lower(), 0
+    # Not of the whole: the lower case of some letters is longer, and places would no longer fit.
+    lowered, end = "".join(low if len(low := one.lower()) == 1 else one for one in text), 0
     for at in range(len(text) - _PART + 1):
         found = _parts.get(lowered[at : at + _PART])
         if found is None or at + _PART <= end:

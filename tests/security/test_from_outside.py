@@ -276,6 +276,18 @@ def test_an_api_server_that_sends_for_ever_is_let_go(attack: str) -> None:
         kube.proxy_get("here", "pod", 8080, "/", tls=False, timeout_s=2)
 
 
+def pages_for_ever(stream: ssl.SSLSocket, _request: bytes) -> None:
+    """Answers with a page of a list, after which there is always one more."""
+    page = json.dumps({"kind": "PodList", "apiVersion": "v1", "metadata": {"continue": "more"}, "items": [{}] * 9})
+    stream.sendall(OK + f"Connection: close\r\nContent-Length: {len(page)}\r\n\r\n{page}".encode())
+
+
+def test_a_list_of_pages_without_an_end_is_let_go() -> None:
+    none, endless = threading.Event(), pytest.raises(CrdbmeshError, match="has no end")
+    with hostile(pages_for_ever) as config, Kube(config, name="eastus", stop=none) as kube, held(10), endless:
+        kube.list("v1", "Pod", "here")
+
+
 def test_an_answer_of_azure_without_an_end_is_let_go(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()

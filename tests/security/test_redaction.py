@@ -55,6 +55,21 @@ def test_a_kubeconfigs_credentials_are_found_and_its_certificates_stay() -> None
     assert pair.key_pem.splitlines()[1] not in redaction.hide(pair.key_pem)
 
 
+def test_letters_that_lower_case_makes_longer_move_nothing(token: str) -> None:
+    hidden = redaction.hide(f"{'İ' * 20} before {token} after")
+    assert hidden == f"{'İ' * 20} before {redaction.HIDDEN} after"
+
+
+def test_a_file_of_a_key_in_base64_is_hidden_line_by_line() -> None:
+    key = pki.make_host_key("eastus-1").private
+    redaction.learn(key)
+    shown = redaction.hide(f"stderr: {base64.b64encode(key.encode()).decode()}")
+    for line in key.splitlines()[1:-1]:
+        for at in range(3):
+            inner = line.encode()[-at % 3 :]
+            assert base64.b64encode(inner[: len(inner) // 3 * 3]).decode() not in shown
+
+
 def test_no_error_says_a_secret(token: str) -> None:
     errors = [
         CrdbmeshError(f"it said {token}", hint=f"look at {token}"),

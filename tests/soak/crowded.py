@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import shutil
 import signal
 import tempfile
@@ -157,9 +158,13 @@ class _Trial:
 
     def _until(self, command: tuple[str, ...], *, dying: bool = False) -> None:
         """Run a command until it succeeds."""
+        breaks: tuple[str, ...] = ()
         for _ in range(MOST_RUNS):
-            if (ended := self._run(command, dying=dying)).code == 0:
+            if (ended := self._run((*command, *breaks), dying=dying)).code == 0:
                 return
+            # Of an operator who was killed elsewhere; nobody waits until it runs out.
+            lease = re.search(r"--break-lease (\w+)", ended.printed)
+            breaks = ("--break-lease", lease[1]) if lease else ()
         raise RuntimeError(f"{command[0]} does not end well: {_said(ended)}")
 
     def _run(

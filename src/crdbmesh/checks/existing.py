@@ -1,9 +1,9 @@
 """Checks that existing resources do not contradict the spec in a way that cannot be changed in place.
 
-They compare the spec with the resources that carry the mesh's tag in Azure, and with the spec that the last `up` kept.
-These cannot change: in Azure the range of a VNet with machines in it, and a resource's location and group; in k3s
-`cluster-cidr` and `service-cidr`; in Cilium a cluster's id and name, which are in every identity and every peer. For
-machines, see `machines.py`.
+They compare the spec with the mesh's resources in Azure, and with the spec that the last `up` kept. These cannot
+change: in Azure the range of a VNet with machines in it, and a resource's location and group; in k3s `cluster-cidr` and
+`service-cidr`; in Cilium a cluster's id and name, which are in every identity and every peer. For machines, see
+`machines.py`.
 """
 
 from __future__ import annotations

@@ -160,10 +160,10 @@ KNOWN = (
 """Endpoints as azure-mgmt-core 1.6 and azure-identity 1.27 have them."""
 
 
-def default_credential(authority: str, azs_subscription: str | None = None) -> LazyCredential:
+def default_credential(authority: str, cli_subscription: str | None = None) -> LazyCredential:
     """Make azure-identity's DefaultAzureCredential for an authority.
 
-    azure-cli is asked for a token of the account and the tenant of `azs_subscription`, which it must know.
+    azure-cli is asked for a token of the account and the tenant of `cli_subscription`, which it must know.
     """
 
     def make() -> TokenCredential:
@@ -172,7 +172,7 @@ def default_credential(authority: str, azs_subscription: str | None = None) -> L
         made = DefaultAzureCredential(process_timeout=_PROCESS_S, authority=authority)
         for one in made.credentials:
             if isinstance(one, AzureCliCredential):
-                one.subscription = azs_subscription
+                one.subscription = cli_subscription
         return made
 
     return LazyCredential(make)

@@ -27,7 +27,7 @@ def find_cloud(environ: Mapping[str, str]) -> Cloud:
         from crdbmesh.clients import cloud_file
 
         return cloud_file.read(Path(file).expanduser())
-    current = _find_azs_subscription(environ)
+    current = _find_cli_subscription(environ)
     known = _find_known(environ, str(current.get("environmentName", "")))
     if current.get("environmentName") not in known.names:
         current = {}
@@ -42,7 +42,7 @@ def find_cloud(environ: Mapping[str, str]) -> Cloud:
     )
 
 
-def _find_azs_subscription(environ: Mapping[str, str]) -> dict[str, Any]:
+def _find_cli_subscription(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return what azure-cli knows of the subscription that is asked for, or of its current one; empty for nothing."""
     folder = environ.get("AZURE_CONFIG_DIR") or f"{environ.get('HOME') or '/nonexistent'}/.azure"
     asked = environ.get(SUBSCRIPTION, "").lower()
@@ -54,7 +54,7 @@ def _find_azs_subscription(environ: Mapping[str, str]) -> dict[str, Any]:
     return {}
 
 
-def _find_known(environ: Mapping[str, str], azs: str) -> KnownCloud:
+def _find_known(environ: Mapping[str, str], cli_cloud: str) -> KnownCloud:
     if name := environ.get("AZURE_CLOUD", ""):
         for known in KNOWN:
             if name.lower() in (known_name.lower() for known_name in known.names):
@@ -62,7 +62,7 @@ def _find_known(environ: Mapping[str, str], azs: str) -> KnownCloud:
         names = ", ".join(known.names[0] for known in KNOWN)
         raise ConfigError.of("AZURE_CLOUD", name, "is not a cloud that crdbmesh knows", f"use one of {names}")
     if not (authority := environ.get("AZURE_AUTHORITY_HOST", "")):
-        return next((known for known in KNOWN if azs in known.names), KNOWN[0])
+        return next((known for known in KNOWN if cli_cloud in known.names), KNOWN[0])
     host = urlsplit(authority).hostname if "://" in authority else authority.rstrip("/")
     for known in KNOWN:
         if host == known.authority:

@@ -1,7 +1,7 @@
 """`crdbmesh down`: delete what belongs to the mesh, and nothing else.
 
-It needs nothing but the mesh's name: what is deleted is found in Azure. Absent is done, so it can be run again until
-nothing is left; it ends by looking again.
+What is deleted is found in Azure; whose it is, is decided by `observe.belongings`, from the local folder's record where
+there is one. Absent is done, so it can be run again until nothing is left; it ends by looking again.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from crdbmesh.commands import aim as aims
 from crdbmesh.commands import kubeconfig
 from crdbmesh.commands.up import recorded
 from crdbmesh.engine import plan, run
-from crdbmesh.engine.step import Notify, Outcome, Result
-from crdbmesh.errors import ConfigError, Finding
+from crdbmesh.engine.step import Notify, Outcome, Result, Step
+from crdbmesh.errors import CloudError, ConfigError, Finding, RefusedError
 from crdbmesh.local import contents
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import SPEC, LocalFolder, erase_removed
@@ -121,9 +121,9 @@ def run_down(
 ) -> DownResult:
     """Delete it all, look again, and move the local folder to the removed ones once nothing is left.
 
-    The local folder is not needed. It stays where it is when nothing of the mesh was found, now or by a `down` before.
-    With `purge` it is erased instead of moved, and so are those of this mesh that were moved before. The
-    unproven resources whose ids are `confirmed` are deleted too.
+    Without the local folder, what only a tag calls the mesh's is deleted as far as its id is `confirmed`. The folder
+    stays where it is when nothing of the mesh was found, now or by a `down` before. With `purge` it is erased instead
+    of moved, and so are those of this mesh that were moved before.
 
     Without `wait` this ends once Azure has taken the order; but resources that go one by one are always waited for,
     since the next depends on them. `forget_in` is the environment that names the user's kubeconfig, to take the mesh's
@@ -156,9 +156,16 @@ def run_down(
             journal = stack.enter_context(folder.journal("down", now))
             journal.record(command="down", mesh=mesh, found=found.count)
             notify = recorded(journal, notify)
+
+        def permit(_step: Step) -> None:
+            # Another run may have taken the lease; one that is gone, with its group say, stops nothing.
+            with contextlib.suppress(CloudError, RefusedError):
+                if lease is not None:
+                    lease.look()
+
         steps = plan.order(removal.steps(session, mesh, found, wait=wait))
-        results = run.run(steps, workers=plan.WORKERS, notify=notify, stop=stop)
-        left = belongings.find_remaining(session, ownership).names() if wait else ()
+        results = run.run(steps, workers=plan.WORKERS, notify=notify, stop=stop, permit=permit)
+        left = belongings.find_remaining(session, ownership, confirmed).names() if wait else ()
         left += tuple(f"{one['id']} ({UNPROVEN})" for one in found.unproven)
         seconds = time.monotonic() - started
         ended = DownResult(mesh, aim, results, found.count, left, found.kept, wait, seconds, found.severed)
@@ -178,7 +185,9 @@ def _find(session: Session, ownership: belongings.Ownership) -> Belongings:
 
 def _ownership(session: Session, folder: LocalFolder, mesh: str) -> belongings.Ownership:
     group = None
-    if folder.exists():
+    if folder.exists() or folder.read(contents.CREATED):
+        # Of a folder that knows the mesh, a spec that cannot be read widens nothing: a group is named like its mesh.
+        group = mesh
         with contextlib.suppress(ConfigError):
             group = config.mesh(config.read_kept(folder.path / SPEC)).group_name
     return belongings.Ownership(session, folder, mesh, group)

@@ -163,6 +163,9 @@ def run_up(
         if ask is not None:
             found = plan.survey(plan.order(steps), workers=plan.WORKERS)
             ask({step.name: found[step.name] for step in steps}, inventory.list_machines(world))
+            with contextlib.suppress(CloudError, RefusedError):
+                # The answer may have taken long; another run's spec stays the one that is kept.
+                lease.look()
         aims.record(world.session, folder, mesh.name, aim)
         folder.write(SPEC, config.dump(mesh))
         folder.write(OWN_ADDRESS, mesh.own or "")

@@ -23,10 +23,14 @@ PROVIDERS = ("Microsoft.Network", "Microsoft.Compute")
 """The resource providers that the subscription must be registered for."""
 
 
+def group_id(subscription: str, group: str) -> str:
+    """Return a resource group's id."""
+    return f"/subscriptions/{subscription}/resourceGroups/{group}"
+
+
 def resource_id(subscription: str, group: str, kind: str, *path: str) -> str:
     """Return a resource's id: `kind` like `Microsoft.Network/virtualNetworks`, `path` its and its children's names."""
-    head = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/{kind}/{path[0]}"
-    return "/".join([head, *path[1:]])
+    return "/".join([group_id(subscription, group), "providers", kind, *path])
 
 
 def tags(mesh: Mesh, region: str | None = None) -> dict[str, str]:

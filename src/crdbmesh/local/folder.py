@@ -1,8 +1,9 @@
 """A mesh's local folder: spec, keys, certificates, kubeconfigs and run journals.
 
-The state of a mesh is the world itself. The folder holds the secrets that made it, the spec last used, and a journal of
-each run. It is 0700 and every file in it 0600. Losing it loses the login key and the CA keys, so that `up` cannot
-continue; `status` of Azure and `down` still work from the mesh's tag.
+The state of a mesh is the world itself. The folder holds the secrets that made it, the record of where it is and of
+what was made for it, the spec last used, and a journal of each run. It is 0700 and every file in it 0600. Losing it
+loses the login key and the CA keys, so that `up` cannot continue; `status` of Azure still works from the mesh's tag,
+and `down` deletes what a tag alone claims once that is confirmed.
 """
 
 from __future__ import annotations

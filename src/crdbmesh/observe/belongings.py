@@ -193,15 +193,15 @@ def find(session: Session, ownership: Ownership) -> Belongings:
     return Belongings(whole, proven, tuple(kept), tuple(unproven))
 
 
-def find_remaining(session: Session, ownership: Ownership) -> Belongings:
-    """Find what is still there after a deletion.
+def find_remaining(session: Session, ownership: Ownership, confirmed: Collection[str] = ()) -> Belongings:
+    """Find what is still there after a deletion, in which resources of the `confirmed` ids were deleted too.
 
     Azure's lists lag behind deletions, so each thing that is listed is looked for itself.
     """
-    listed = find(session, ownership)
+    listed = find(session, ownership).confirmed(confirmed)
     groups = {name: content for name, content in listed.groups.items() if arm.find_group(session, name) is not None}
     resources = tuple(resource for resource in listed.resources if _is_there(session, resource))
-    return Belongings(groups, resources, unproven=listed.unproven)
+    return Belongings(groups, resources)
 
 
 def find_severed(session: Session, found: Belongings) -> tuple[str, ...]:

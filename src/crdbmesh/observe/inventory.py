@@ -1,6 +1,6 @@
-"""Finds a mesh's Azure resources by tag and name: VNets and machines in full, everything else as ARM lists it.
+"""Finds a mesh's Azure resources: VNets and machines in full, everything else as ARM lists it.
 
-It needs nothing but the mesh's name, so it works when the local folder is lost.
+Whose a resource is decides `belongings`, also when the local folder is lost.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from crdbmesh.local.contents import Place
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import belongings
 from crdbmesh.observe.belongings import Ownership, Resource
+from crdbmesh.observe.resource import location_of
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh
@@ -53,7 +54,7 @@ class Inventory:
         """The mesh's first region, which is where its lease is; None when the lease is not there."""
         lease = names.lease(self.mesh)
         leases = [resource for resource in self.resources if resource["name"] == lease]
-        return str(leases[0]["location"]).lower().replace(" ", "") if leases else None
+        return location_of(leases[0]) if leases else None
 
     def numbers(self, region: str) -> tuple[int, ...]:
         """The numbers of a region's VMs."""

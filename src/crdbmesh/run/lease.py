@@ -166,7 +166,8 @@ class Lease:
                 raise
             if holder is not None and holder.id == self.breaks:
                 reason = f"had the lease since {_text(holder.since)}; it is broken, as you asked"
-                self.warn(Finding("lease", holder.name, reason, "if it still runs, it stops at its next write"))
+                remedy = "if it still runs, it stops once it sees that"
+                self.warn(Finding("lease", holder.name, reason, remedy))
             self._held = self._write(self._renewed(since=self._now()), found)
             if self._renewer is None:
                 self._renewer = threading.Thread(target=self._renew_until_ended, name="lease", daemon=True)

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from crdbmesh.redaction import cut
+
 MOST_BYTES = 8 * 2**20
 """The size of an answer, or of a command's output, beyond which it is not read."""
 _MOST_YAML = 64 * 2**10
@@ -51,8 +53,7 @@ def scalar(value: object) -> str:
     """Return a value from outside for a message: a long one cut, and of one that has parts only its kind."""
     if isinstance(value, dict | list):
         return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value)}"
-    text = str(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return cut(str(value), _SHOWN)
 
 
 class Loader(yaml.SafeLoader):

@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from crdbmesh.errors import ABSENT, ConfigError, Finding
+from crdbmesh.redaction import cut
 from crdbmesh.spec import documents
 from crdbmesh.spec.consistency import find_problems
 from crdbmesh.spec.mesh import Mesh
@@ -124,5 +125,4 @@ def _findings(error: ValidationError) -> list[Finding]:
 
 
 def _shown(value: object) -> str:
-    text = repr(value) if not isinstance(value, str) else value
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return cut(value if isinstance(value, str) else repr(value), 80)

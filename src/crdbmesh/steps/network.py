@@ -53,8 +53,7 @@ class Group(MeshStep):
             raise seen.refusal
         if seen.found is None:
             self.world.forget_world()
-            made = f"/subscriptions/{session.subscription_id}/resourceGroups/{mesh.group_name}"
-            self.world.folder.append(contents.CREATED, made)
+            self.world.folder.append(contents.CREATED, desired.group_id(session.subscription_id, mesh.group_name))
         found = seen.found or {"location": mesh.regions[0].name}
         tags = {**desired.tags(mesh), **network.group_tags(belongings.of(self.world))}
         merged = compare.merge(found.get("tags"), tags, "tags")

@@ -272,6 +272,16 @@ def test_of_four_forged_tags_none_has_anything_deleted(azure: Any, tmp_path: Pat
         assert [azure.exists(one) for one in forged] == [True, False, True, True]
 
 
+def test_a_spec_that_cannot_be_read_widens_nothing(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("torn-elsewhere")
+    theirs = azure.put_vnet("torn-elsewhere", "torn-eastus", "10.1.0.0/16", crdbmesh="torn")
+    folder = LocalFolder(tmp_path / "torn")
+    folder.write(SPEC, "regions: [")
+    ended = run(azure, "torn", folder)
+    assert azure.exists(theirs)
+    assert theirs in ended.kept
+
+
 def test_what_is_stuck_keeps_only_what_it_uses_and_the_blocker_is_named_with_the_remedy(
     azure: Any, tmp_path: Path
 ) -> None:

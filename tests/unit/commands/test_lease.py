@@ -17,8 +17,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from crdbmesh.clients.azure.session import Session
+from crdbmesh.commands import down
 from crdbmesh.commands.down import LEASE_S
+from crdbmesh.engine.step import Event
 from crdbmesh.errors import Finding, HeldError
+from crdbmesh.local import contents
 from crdbmesh.local.folder import SPEC, LocalFolder
 from crdbmesh.run.lease import LASTS_S, LONGEST_S, Lease, origin_id
 from crdbmesh.spec import names
@@ -228,6 +231,24 @@ def test_a_run_that_loses_it_is_told_and_takes_nothing_more(azure: Any, session:
         with pytest.raises(HeldError, match="bob on desk"):
             lease.take()
     assert tags(azure, "lease-lost")[names.TAG_LEASE_ID] == "other"
+
+
+def test_a_down_whose_lease_another_run_takes_deletes_nothing_more(azure: Any, tmp_path: Path) -> None:
+    azure.put_group("lease-theirs")
+    folder = LocalFolder(tmp_path / "lease-theirs")
+    lease = azure.put("lease-theirs", "networkSecurityGroups", names.lease("lease-theirs"), {})
+    address = azure.put_address("lease-theirs", "lease-theirs-eastus-1-ip")
+    folder.append(contents.CREATED, lease)
+    folder.append(contents.CREATED, address)
+
+    def take(event: Event) -> None:
+        if event.kind == "checking":
+            overwrite(azure, "lease-theirs", ends_in_s=600)
+
+    ended = down.run_down("lease-theirs", azure.cloud, folder, notify=take)
+    assert ended.stopped
+    assert azure.exists(address)
+    assert azure.exists(lease)
 
 
 def test_a_second_process_in_the_same_folder_is_refused_before_it_asks_anyone(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from crdbmesh.clients.kube.failures import Answer
 from crdbmesh.clients.kube.limits import limited
 from crdbmesh.clients.retrying import retrying
 from crdbmesh.desired import Object
+from crdbmesh.errors import KubeError
+from crdbmesh.spec.documents import MOST_BYTES
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
@@ -29,6 +31,8 @@ READ_TIMEOUT_S = 60.0
 TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _ATTEMPTS = 5
 _CHUNK = 64 * 1024
+_LEAST_OF_PAGE = 16 * 1024
+"""The bytes that a page counts for at least, so that small ones without an end come to an end too."""
 """The bytes read at once: Python makes room for all that is asked for, which the server says."""
 
 Query = Mapping[str, str | int]
@@ -118,15 +122,18 @@ class Connection:
         """Return the objects of a collection, page by page, and its version; None when the API has no such path.
 
         Raises:
-            KubeError: the API server refused or does not answer; with the status 410 when a page expired.
+            KubeError: the API server refused or does not answer, or its pages have no end; with the status 410 when a
+                page expired.
         """
         found: list[Object] = []
         token: dict[str, str] = {}
-        while True:
+        left = MOST_BYTES
+        while left > 0:
             asked = {**query, **token}
             answer = self.request("GET", path, query=asked, attempts=attempts, timeout_s=timeout_s)
             if answer.status == 404:
                 return None
+            left -= max(len(answer.body), _LEAST_OF_PAGE)
             document = answer.checked(doing, secret=secret)
             kind = str(document.get("kind", "")).removesuffix("List")
             header = {"apiVersion": document.get("apiVersion"), "kind": kind}
@@ -135,6 +142,7 @@ class Connection:
             if not metadata.get("continue"):
                 return found, metadata.get("resourceVersion") or "0"
             token = {"continue": metadata["continue"]}
+        raise KubeError(f"{doing}: the list is more than {MOST_BYTES // 2**20} MiB, or has no end")
 
     @contextlib.contextmanager
     def stream(self, path: str, *, query: Query, timeout_s: float) -> Iterator[tuple[int, Iterator[bytes]]]:
