@@ -1,0 +1,237 @@
+"""The commands that build, change and delete a mesh, or say what would happen: their options and output."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+from crdbmesh.terminal import exits, inputs
+from crdbmesh.terminal.options import (
+    AllowFrom,
+    BreakLease,
+    ConfigFile,
+    ForgetKubeconfig,
+    MachineSize,
+    MachinesPerRegion,
+    Name,
+    NameArgument,
+    NewName,
+    NoAddressLookup,
+    NoWait,
+    OutputOption,
+    Purge,
+    Regions,
+    Rules,
+    Yes,
+    YesDown,
+)
+
+if TYPE_CHECKING:
+    from crdbmesh.engine.step import Gap, Result
+
+
+def up(
+    regions: Regions = None,
+    name: NewName = None,
+    config_file: ConfigFile = None,
+    allow_from: AllowFrom = None,
+    no_address_lookup: NoAddressLookup = False,
+    machines_per_region: MachinesPerRegion = None,
+    machine_size: MachineSize = None,
+    rules: Rules = None,
+    break_lease: BreakLease = None,
+    yes: Yes = False,
+    output: OutputOption = "text",
+) -> None:
+    """Create or update the mesh; resumes an interrupted run.
+
+    Without --regions and --config it uses the spec that the last `up` kept.
+    """
+    from crdbmesh.commands import specs
+    from crdbmesh.commands import up as command
+    from crdbmesh.steps import catalog
+    from crdbmesh.terminal import console, doctor_view, progress
+
+    with exits.mapped(output) as signals:
+        given = specs.Given(
+            inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
+        )
+        cloud = inputs.cloud(lookup=not no_address_lookup)
+        mesh = specs.choose(given, cloud, inputs.root())
+        asks = inputs.must_ask(yes=yes, output=output, remedy="pass --yes to skip the question")
+        mesh = command.with_caller(mesh, cloud, sure=not asks)
+        screen = console.make(stderr=True)
+
+        told = partial(console.show_start, screen, mesh=mesh, doing="Checking subscription, regions, sizes and quota …")
+
+        def ask(found: Mapping[str, Gap | Result], there: frozenset[tuple[str, int]]) -> None:
+            console.show_plan(screen, mesh, found, catalog.place, [])
+            console.show_cost(screen, mesh, there)
+            with signals.asking():
+                if asks and not typer.confirm("Create or update this mesh?", err=True):
+                    raise typer.Exit(exits.FAILED)
+
+        def decide(wider: Mapping[str, str]) -> bool:
+            with signals.asking():
+                return inputs.keeps_rules(screen, wider)
+
+        with signals.finishing("`crdbmesh up` will resume from there.") as stop:
+            ended = command.run_up(
+                mesh,
+                cloud,
+                inputs.folder(mesh.name),
+                watch=progress.watch(screen),
+                told=told,
+                ask=ask,
+                warn=doctor_view.warn(screen),
+                keeps_rules=rules,
+                break_lease=break_lease,
+                decide=decide if asks else command.refuse_wider,
+                stop=stop,
+            )
+        console.show_results(
+            screen,
+            ended.results,
+            seconds=ended.seconds,
+            journal=str(ended.journal),
+            again=inputs.again("up", mesh.name),
+        )
+        if ended.held is not None:
+            console.show_error(screen, ended.held)
+        if output == "json":
+            exits.print_json(ended.document())
+        elif ended.done:
+            typer.echo(f"{mesh.name} is up in {', '.join(region.name for region in mesh.regions)}.")
+        interrupted = ended.stopped and ended.held is None
+        raise typer.Exit(exits.INTERRUPTED if interrupted else exits.DONE if ended.done else exits.FAILED)
+
+
+def plan(
+    regions: Regions = None,
+    name: NewName = None,
+    config_file: ConfigFile = None,
+    allow_from: AllowFrom = None,
+    no_address_lookup: NoAddressLookup = False,
+    machines_per_region: MachinesPerRegion = None,
+    machine_size: MachineSize = None,
+    output: OutputOption = "text",
+) -> None:
+    """Show what `up` would do, step by step; writes nothing to the cloud."""
+    from crdbmesh.commands import plan as command
+    from crdbmesh.commands import specs, up
+    from crdbmesh.steps import catalog
+    from crdbmesh.terminal import console, doctor_view
+
+    with exits.mapped(output, refused="`up` would stop here:") as signals, signals.leaving():
+        given = specs.Given(
+            inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
+        )
+        cloud = inputs.cloud(lookup=not no_address_lookup)
+        mesh = up.with_caller(specs.choose(given, cloud, inputs.root()), cloud)
+        screen = console.make(stderr=True)
+        told = partial(console.show_start, screen, mesh=mesh, doing="Reading the current state …")
+        folder, warn = inputs.folder(mesh.name), doctor_view.warn(screen)
+        found = command.run_plan(mesh, cloud, folder, told=told, warn=warn)
+        if output == "json":
+            exits.print_json(found.document())
+        else:
+            console.show_plan(console.make(stderr=False), mesh, found.found, catalog.place, found.migrations())
+        raise typer.Exit(exits.FAILED if found.refused() else exits.DONE)
+
+
+def doctor(
+    regions: Regions = None,
+    name: NewName = None,
+    config_file: ConfigFile = None,
+    allow_from: AllowFrom = None,
+    no_address_lookup: NoAddressLookup = False,
+    machines_per_region: MachinesPerRegion = None,
+    machine_size: MachineSize = None,
+    output: OutputOption = "text",
+) -> None:
+    """Check for anything that would make `up` fail; writes nothing. Exit code 3 when there is something.
+
+    Without regions, it checks your login, subscription and local folder.
+    """
+    from crdbmesh.commands import doctor as command
+    from crdbmesh.commands import specs
+    from crdbmesh.terminal import console, doctor_view
+
+    with exits.mapped(output) as signals, signals.leaving():
+        given = specs.Given(
+            inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
+        )
+        cloud = inputs.cloud(lookup=not no_address_lookup)
+        mesh = command.find_mesh(given, cloud, inputs.root())
+        known = mesh.name if mesh else name or command.NAME
+        found = command.run_doctor(mesh, cloud, inputs.folder(known))
+        if output == "json":
+            exits.print_json(found.document())
+        else:
+            screen = console.make(stderr=False)
+            doctor_view.show_verdicts(screen, known, found.verdicts, whole=mesh is not None)
+        raise typer.Exit(exits.DONE if found.ok else exits.PREFLIGHT)
+
+
+def down(
+    mesh_name: NameArgument = None,
+    name: Name = None,
+    yes: YesDown = False,
+    no_wait: NoWait = False,
+    forget_kubeconfig: ForgetKubeconfig = False,
+    purge: Purge = False,
+    break_lease: BreakLease = None,
+    output: OutputOption = "text",
+) -> None:
+    """Delete all of the mesh, and nothing else; its local folder is moved aside for 30 days."""
+    from crdbmesh.commands import down as command
+    from crdbmesh.commands import specs
+    from crdbmesh.terminal import console, doctor_view, progress
+
+    with exits.mapped(output) as signals:
+        known = specs.name_of(mesh_name or name, inputs.root())
+        cloud, screen, folder = inputs.cloud(), console.make(stderr=True), inputs.folder(known)
+        with signals.leaving():
+            found = command.find(known, cloud, folder, lambda aim: console.show_aim(screen, aim))
+        console.show_belongings(screen, known, found)
+        unproven = tuple(str(one["id"]) for one in found.unproven)
+        if (found.count or unproven or purge) and inputs.must_ask(
+            yes=yes, output=output, remedy="pass --yes to delete it all"
+        ):
+            inputs.confirm_name(known)
+        with (
+            signals.finishing("`crdbmesh down` will resume from there.") as stop,
+            progress.Progress(screen, [], lambda step: ("", step), ()) as notify,
+        ):
+            ended = command.run_down(
+                known,
+                cloud,
+                folder,
+                notify=notify,
+                wait=not no_wait,
+                purge=purge,
+                confirmed=() if yes else unproven,
+                forget_in=os.environ if forget_kubeconfig else None,
+                break_lease=break_lease,
+                warn=doctor_view.warn(screen),
+                stop=stop,
+            )
+        again = inputs.again("down", known)
+        if ended.done and ended.finished and ended.folder is not None:
+            console.show_folder(screen, known, ended.folder, moved=ended.folder != folder.path)
+        if ended.results:
+            console.show_results(screen, ended.results, seconds=ended.seconds, journal=None, again=again)
+        for line in ended.left:
+            console.say(screen, f"  still exists: {line}")
+        if output == "json":
+            exits.print_json(ended.document())
+        elif ended.done and ended.finished:
+            gone = ended.found or ended.folder not in {None, folder.path}
+            typer.echo(f"{known} is gone." if gone else f"Nothing of {known} was found.")
+        elif ended.done:
+            typer.echo(f"{known} is being deleted. Run `{again}` again to make sure that nothing is left.")
+        raise typer.Exit(exits.INTERRUPTED if ended.stopped else exits.DONE if ended.done else exits.FAILED)

@@ -1,0 +1,40 @@
+"""Help pages: commands in groups, and a command's examples before its description."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from crdbmesh.terminal import exits
+
+BUILD, LOOK, USE, KEEP = "Build a mesh", "Look at it", "Use it", "Keep it"
+
+
+def add(app: typer.Typer, group: str, function: Callable[..., Any], short_help: str, *examples: str) -> None:
+    """Register a command in a group; each example is a command line, with a remark after two spaces if it needs one."""
+
+    class _Command(TyperCommand):
+        def format_help_text(self, ctx: Any, formatter: Any) -> None:
+            formatter.write_paragraph()
+            with formatter.indentation():
+                for example in examples:
+                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+            super().format_help_text(ctx, formatter)
+
+    app.command(cls=_Command, epilog=exits.EPILOG, short_help=short_help, rich_help_panel=group)(function)
+
+
+class Group(TyperGroup):
+    """The root command, whose help lists its commands by group, in the order in which they were added."""
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        """Write a section for each group."""
+        width = max(map(len, self.commands))
+        listed: Any = self.commands.items()
+        for group, commands in itertools.groupby(listed, lambda item: item[1].rich_help_panel):
+            with formatter.section(group):
+                formatter.write_dl([(f"{name:{width}}", command.short_help or "") for name, command in commands])

@@ -1,0 +1,40 @@
+"""The commands that look at a mesh and write nothing: their options and output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from crdbmesh.terminal import exits, inputs
+from crdbmesh.terminal.options import Name, NameArgument, OutputOption
+
+if TYPE_CHECKING:
+    from crdbmesh.local.birth import Aim
+
+
+def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOption = "text") -> None:
+    """Show the health of every layer in every region; exit code 10 when anything is degraded."""
+    from crdbmesh.commands import reconstruct
+    from crdbmesh.commands import status as command
+    from crdbmesh.terminal import console
+
+    with exits.mapped(output) as signals, signals.leaving():
+        cloud = inputs.cloud()
+        mesh, reconstructed = reconstruct.known(mesh_name or name, cloud, inputs.root())
+        folder, screen = inputs.folder(mesh.name), console.make(stderr=True)
+
+        aimed: list[Aim] = []
+
+        def told(aim: Aim) -> None:
+            aimed.append(aim)
+            console.show_aim(screen, aim)
+            if reconstructed:
+                console.say(screen, f"{folder.path} holds no spec of {mesh.name}; this one is reconstructed from tags.")
+
+        health = command.run_status(mesh, cloud, folder, told=told)
+        if output == "json":
+            exits.print_json(command.document(health, aimed[0], reconstructed=reconstructed))
+        else:
+            console.show_status(console.make(stderr=False), health)
+        raise typer.Exit(exits.DEGRADED if health.degraded else exits.DONE)

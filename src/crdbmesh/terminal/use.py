@@ -1,0 +1,68 @@
+"""The commands with which people use a mesh: their options and output."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from crdbmesh.errors import ConfigError
+from crdbmesh.terminal import exits, inputs
+from crdbmesh.terminal.options import Name, NameArgument, OutputOption
+
+
+def kubeconfig(
+    mesh_name: NameArgument = None,
+    name: Name = None,
+    merge: Annotated[
+        bool,
+        typer.Option("--merge", envvar="CRDBMESH_MERGE", help="Merge into your kubeconfig file, with a backup."),
+    ] = False,
+    switch: Annotated[
+        str | None,
+        typer.Option(
+            "--switch",
+            metavar="REGION",
+            envvar="CRDBMESH_SWITCH",
+            help="With --merge: make this region's the current context.",
+        ),
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            envvar="CRDBMESH_REPLACE",
+            help="With --merge: replace contexts of the same name that point at other clusters.",
+        ),
+    ] = False,
+    output: OutputOption = "text",
+) -> None:
+    """Print a kubeconfig with a context per region, or merge these contexts into your own."""
+    from crdbmesh.commands import aim, specs
+    from crdbmesh.commands import kubeconfig as command
+
+    with exits.mapped(output):
+        for option, value in (("--switch", switch), ("--replace", replace)):
+            if value and not merge:
+                raise ConfigError.of(option, str(value), "works with --merge only", "add --merge")
+        known = specs.name_of(mesh_name or name, inputs.root())
+        mesh, folder = specs.kept(known, inputs.root()), inputs.folder(known)
+        aim.compare(inputs.cloud(), folder, known)
+        if not merge:
+            text = command.read(mesh, folder)
+            if output == "json":
+                # Only the names of the contexts: the file holds client keys.
+                exits.print_json({"command": "kubeconfig", "mesh": known, "contexts": list(command.contexts(mesh))})
+            else:
+                typer.echo(text, nl=False)
+            return
+        merged = command.merge(mesh, folder, os.environ, switch=switch, replace=replace)
+        if output == "json":
+            exits.print_json(merged.document())
+            return
+        typer.echo(f"{', '.join(merged.contexts)} are in {merged.path}")
+        for name in merged.kept:
+            typer.echo(f"{name} points at another cluster and stays; --replace replaces it.", err=True)
+        if merged.backup:
+            typer.echo(f"Backup of the old file: {merged.backup}", err=True)
