@@ -11,6 +11,7 @@ from tests.doors import rule
 
 from crdbmesh.engine import plan, run
 from crdbmesh.engine.step import Result
+from crdbmesh.observe.firewall import find_all_wider
 from crdbmesh.observe.resource import Observed
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
@@ -171,8 +172,14 @@ def add_rule(world: Any, name: str, **more: Any) -> None:
     world.doors.put(f"{NSG}/securityRules/{name}", {"properties": {**properties, **more}})
 
 
-@pytest.mark.parametrize("keeps", [True, False, None], ids=["keep", "prune", "nobody said"])
-def test_a_wider_rule_of_others_is_kept_or_pruned_only_when_that_is_said(world: Any, *, keeps: bool | None) -> None:
+@pytest.mark.parametrize(
+    ("keeps", "late"),
+    [(True, False), (False, False), (None, False), (False, True)],
+    ids=["keep", "prune", "nobody said", "not of this one"],
+)
+def test_a_wider_rule_of_others_is_kept_or_pruned_only_when_that_is_said(
+    world: Any, *, keeps: bool | None, late: bool
+) -> None:
     mesh = world.mesh(["eastus"], machines=1)
     groundwork = {"providers", "group", "firewall"}
     assert all(result.outcome.good for result in make(world, mesh, groundwork).values())
@@ -185,14 +192,16 @@ def test_a_wider_rule_of_others_is_kept_or_pruned_only_when_that_is_said(world: 
     assert layer.level.value == "degraded"
     writes = world.writes()
     with world.open(mesh) as run_world:
-        run_world.keeps_rules = keeps
+        run_world.keeps_rules, run_world.prunes = bool(keeps), {} if keeps is None else find_all_wider(run_world)
+        if late:
+            add_rule(world, "late", priority=111, sourceAddressPrefix="*")
         steps = [step for step in catalog.steps(run_world) if step.name.rpartition("/")[2] in groundwork]
         result = run.run(plan.order(steps), workers=4, notify=lambda _event: None)["eastus/firewall"]
     rules = {rule["name"]: rule["properties"]["priority"] for rule in get(world, NSG)["properties"]["securityRules"]}
-    if keeps is None:
+    if keeps is None or late:
         assert "hurry (Tcp 22-31000 from *)" in result.detail
         assert "--prune-rules" in str(result.hint)
-        assert world.writes() == writes
+        assert world.writes() == writes + late
         assert rules.keys() >= {"hurry", "theirs", "first"}
         return
     assert result.outcome.value == "changed"

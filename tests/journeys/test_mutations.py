@@ -181,8 +181,8 @@ BROKEN: list[tuple[str, str, Mutate, str, str]] = [
 
 
 def marks(link: str) -> list[pytest.MarkDecorator]:
-    """One link of each layer is in the default suite; the others take their time elsewhere."""
-    return [] if link in {"network plugin", "CA", "DNS block", "locality"} else [pytest.mark.long]
+    """Two links are in the default suite; the others take their time elsewhere."""
+    return [] if link in {"network plugin", "CA"} else [pytest.mark.long]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_host_that_shows_another_key_is_refused(world: Any) -> None:
 
 
 def test_a_firewall_that_lets_somebody_else_in_only_keeps_us_out(world: Any) -> None:
-    mesh = world.mesh(["eastus"], allow_from=["203.0.113.9"], patience=PATIENCE)
+    mesh = world.mesh(["eastus"], allow_from=["203.0.113.9"], patience=PATIENCE / 2)
     results = world.up(mesh)
     assert results["eastus/node1/host"].outcome is Outcome.FAILED
     assert "waited" in results["eastus/node1/host"].detail
@@ -269,6 +269,7 @@ def test_a_lost_token_is_refused_rather_than_replaced(world: Any) -> None:
     assert "local folder" in results["eastus/node1/k3s"].detail
 
 
+@pytest.mark.long
 def test_a_lost_peering_degrades_status_and_names_it(world: Any) -> None:
     mesh = world.mesh(["eastus", "westus"])
     assert not [r for r in world.up(mesh).values() if r.outcome is Outcome.FAILED]

@@ -184,6 +184,7 @@ def until_it_holds(world: Any, mesh: Any, notify: Any = lambda _event: None) -> 
     raise AssertionError(failed)
 
 
+@pytest.mark.long
 def test_init_runs_once_whatever_is_lost_and_whichever_region_comes_first(world: Any) -> None:
     regions = [region("eastus", 1), region("westus", 2)]
     mesh, reversed_mesh = world.mesh(regions, patience=0.04), world.mesh(regions[::-1], patience=0.04)

@@ -11,8 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize(("first", "seeds"), [(35, 2), pytest.param(101, 6, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("first", "seeds"), [(35, 2), (101, 6)])
 def test_seeds_of_faults_kills_and_damage_end_where_an_undisturbed_up_does(first: int, seeds: int) -> None:
     command = [sys.executable, "-m", "tests.soak", "--first", str(first), "--seeds", str(seeds), "--jobs", "1"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=380, check=False)

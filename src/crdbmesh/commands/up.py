@@ -156,9 +156,9 @@ def run_up(
             # The checks report better why it cannot be read.
             lease.look()
         checks.require(world, warn)
-        world.keeps_rules = keeps_rules
-        if keeps_rules is None and (wider := firewall.find_all_wider(world)):
-            world.keeps_rules = decide(wider)
+        if wider := {} if keeps_rules else firewall.find_all_wider(world):
+            keeps_rules = decide(wider) if keeps_rules is None else keeps_rules
+        world.keeps_rules, world.prunes = bool(keeps_rules), wider
         steps = catalog.steps(world)
         if ask is not None:
             found = plan.survey(plan.order(steps), workers=plan.WORKERS)

@@ -28,8 +28,8 @@ _LET_IN_ANYWAY = frozenset({"virtualnetwork", "azureloadbalancer"})
 def firewall(world: World, region: Region) -> Observed:
     """Judge a region's network security group: our three rules, and none that lets in more.
 
-    Other rules of other people stay. One that lets in more is missing nothing when the run keeps it; when it prunes, it
-    is left out of what was found.
+    Other rules of other people stay. One that lets in more is missing nothing when the run keeps such rules; one that
+    it prunes is left out of what was found, if it still lets in what it did when that was decided.
     """
     name = names.firewall(world.mesh.name, region.name)
     found = kinds.NSG.find(world.session, world.group, name)
@@ -38,7 +38,8 @@ def firewall(world: World, region: Region) -> Observed:
     if not wider or world.keeps_rules or seen.refusal is not None:
         return seen
     said = f"{seen.title} lets in more than the spec: {'; '.join(wider.values())}"
-    if world.keeps_rules is None:
+    decided = {(rule.lower(), let_in) for rule, let_in in world.prunes.items()}
+    if not {(rule.lower(), let_in) for rule, let_in in _by_id(found, wider).items()} <= decided:
         return replace(seen.with_missing(said), undecided=RefusedError(said, hint=KEEP_OR_PRUNE))
     rules = [rule for rule in _rules(found) if rule["name"] not in wider]
     pruned = {**(found or {}), "properties": {**(found or {})["properties"], "securityRules": rules}}
@@ -51,7 +52,7 @@ def find_all_wider(world: World) -> dict[str, str]:
     found: dict[str, str] = {}
     for nsg in kinds.NSG.list(world.session, world.group):
         if str(nsg["name"]).lower() in ours:
-            found |= {f"{nsg['id']}/securityRules/{name}": said for name, said in find_wider(world.mesh, nsg).items()}
+            found |= _by_id(nsg, find_wider(world.mesh, nsg))
     return found
 
 
@@ -65,6 +66,10 @@ def find_wider(mesh: Mesh, nsg: Mapping[str, Any] | None) -> dict[str, str]:
             ports = ", ".join(both(properties, *_PORTS))
             found[str(rule["name"])] = f"{rule['name']} ({properties.get('protocol')} {ports} from {sources})"
     return found
+
+
+def _by_id(nsg: Mapping[str, Any] | None, wider: Mapping[str, str]) -> dict[str, str]:
+    return {f"{(nsg or {})['id']}/securityRules/{name}": said for name, said in wider.items()}
 
 
 def _is_wider(mesh: Mesh, properties: Mapping[str, Any]) -> bool:

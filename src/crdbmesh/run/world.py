@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 from crdbmesh.clients import waiting
@@ -37,7 +37,8 @@ class World:
     Attributes:
         stop: once set, every wait ends with StoppedError; it is the session's.
         clock: the cloud's; it is the session's.
-        keeps_rules: whether firewall rules of other people that let in more than the spec stay; None: nobody has said.
+        keeps_rules: whether firewall rules of other people that let in more than the spec stay.
+        prunes: those to remove: what each lets in, by its id. Any other stops its firewall's step.
     """
 
     def __init__(self, mesh: Mesh, session: Session, folder: LocalFolder) -> None:
@@ -46,7 +47,8 @@ class World:
         self.folder = folder
         self.stop = session.stop
         self.clock = session.clock
-        self.keeps_rules: bool | None = None
+        self.keeps_rules = False
+        self.prunes: Mapping[str, str] = {}
         self._lock = threading.Lock()
         self._kept: dict[str, Any] = {}
         self._locks: dict[str, threading.Lock] = {}
