@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from crdbmesh.clients.cloud import Cloud
-from crdbmesh.errors import ABSENT, ConfigError, Finding
+from crdbmesh.errors import ABSENT, ConfigError, Finding, UnsafeError
+from crdbmesh.local import guard
 from crdbmesh.local.contents import OWN_ADDRESS
 from crdbmesh.local.folder import SPEC, LocalFolder, list_meshes
 from crdbmesh.spec import load as config
@@ -15,6 +17,8 @@ from crdbmesh.spec.mesh import DEFAULT_NAME, Mesh
 from crdbmesh.spec.versions import NEWEST
 
 SSH_PORT = 22
+FOUND = "crdbmesh.yaml"
+"""The spec file that is found in the working folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,35 @@ class Given:
             "machines.per_region": self.machines_per_region,
             "machines.size": self.machine_size,
         }
+
+
+def with_found(given: Given, here: Path, root: Path, tell: Callable[[str], None]) -> Given:
+    """Return what is given, with the `crdbmesh.yaml` of the folder `here` as its file when it names none.
+
+    One of another mesh than the one that is named is not used; `tell` takes what becomes of it.
+
+    Raises:
+        ConfigError: it is no mapping in YAML, or of none of the meshes known here while no mesh is named.
+        UnsafeError: somebody else could have planted or changed it.
+    """
+    path = here / FOUND
+    if given.file is not None or not path.is_file():
+        return given
+    try:
+        guard.require_unplanted(path)
+    except UnsafeError as error:
+        reasons = "; ".join(f"{one.value} {one.reason}" for one in error.findings)
+        remedy = f"give --config {FOUND} if you trust it, or run this in another folder"
+        raise UnsafeError.of("file", str(path), f"is found here and not trusted: {reasons}", remedy) from None
+    name, known = str(config.read_file(path).get("name") or DEFAULT_NAME), list_meshes(root)
+    if given.name not in {None, name}:
+        tell(f"{path} is not used: it is the spec of {name}.")
+        return given
+    if given.name is None and known and name not in known:
+        reason = f"{path} is the spec of {name}, and known here is {', '.join(known)}"
+        raise ConfigError([_nameless(reason, f"name {name} to use that file, or {' or '.join(known)} to leave it")])
+    tell(f"Using {path}")
+    return replace(given, file=path)
 
 
 def listed(*texts: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Makes a `Mesh` from YAML, environment and flags, and reports every mistake at once.
 
-Precedence: flags, then `CRDBMESH_*` variables, then the file, then defaults.
+Precedence: flags, then `CRDBMESH_*` variables, then the file or else the kept spec, then defaults.
 """
 
 from __future__ import annotations

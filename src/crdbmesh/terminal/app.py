@@ -24,7 +24,8 @@ _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluste
   crdbmesh status                                  show how healthy it is
   crdbmesh down                                    delete all of it
 
-Flags override CRDBMESH_* variables, which override the file given with --config, which overrides defaults.
+Flags override CRDBMESH_* variables, which override the file given with --config, or else ./crdbmesh.yaml; without a
+file it is the spec that the last `up` kept. Defaults come last.
 """
 
 
@@ -105,6 +106,7 @@ add(
     "Create or update the mesh; resumes an interrupted run.",
     f"crdbmesh up {_REGIONS}",
     "crdbmesh up --config mesh.yaml --yes",
+    "crdbmesh up --dry-run  # as `plan`",
     "crdbmesh up  # repair it, or resume",
 )
 add(app, BUILD, build.down, "Delete all of the mesh.", "crdbmesh down", "crdbmesh down crdb --yes --forget-kubeconfig")

@@ -14,12 +14,13 @@ from crdbmesh.terminal.options import (
     AllowFrom,
     BreakLease,
     ConfigFile,
+    DryRun,
     ForgetKubeconfig,
     MachineSize,
     MachinesPerRegion,
     Name,
     NameArgument,
-    NewName,
+    NewNameArgument,
     NoAddressLookup,
     NoWait,
     OutputOption,
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
 
 
 def up(
+    mesh_name: NewNameArgument = None,
+    name: Name = None,
     regions: Regions = None,
-    name: NewName = None,
     config_file: ConfigFile = None,
     allow_from: AllowFrom = None,
     no_address_lookup: NoAddressLookup = False,
@@ -45,26 +47,29 @@ def up(
     rules: Rules = None,
     break_lease: BreakLease = None,
     yes: Yes = False,
+    dry_run: DryRun = False,
     output: OutputOption = "text",
 ) -> None:
     """Create or update the mesh; resumes an interrupted run.
 
-    Without --regions and --config it uses the spec that the last `up` kept.
+    Without --regions and --config it uses ./crdbmesh.yaml, or else the spec that the last `up` kept.
     """
+    if dry_run:
+        file, size = config_file, machine_size
+        plan(mesh_name, name, regions, file, allow_from, no_address_lookup, machines_per_region, size, output)
+        return
     from crdbmesh.commands import specs
     from crdbmesh.commands import up as command
     from crdbmesh.steps import catalog
     from crdbmesh.terminal import console, doctor_view, progress
 
     with exits.mapped(output) as signals:
-        given = specs.Given(
-            inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
-        )
+        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, machine_size)
         cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh = specs.choose(given, cloud, inputs.root())
         asks = inputs.must_ask(yes=yes, output=output, remedy="pass --yes to skip the question")
         mesh = command.with_caller(mesh, cloud, sure=not asks)
-        screen = console.make(stderr=True)
+        screen = console.make(stderr=True, asks=asks)
 
         told = partial(console.show_start, screen, mesh=mesh, doing="Checking subscription, regions, sizes and quota …")
 
@@ -111,8 +116,9 @@ def up(
 
 
 def plan(
+    mesh_name: NewNameArgument = None,
+    name: Name = None,
     regions: Regions = None,
-    name: NewName = None,
     config_file: ConfigFile = None,
     allow_from: AllowFrom = None,
     no_address_lookup: NoAddressLookup = False,
@@ -127,9 +133,7 @@ def plan(
     from crdbmesh.terminal import console, doctor_view
 
     with exits.mapped(output, refused="`up` would stop here:") as signals, signals.leaving():
-        given = specs.Given(
-            inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
-        )
+        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, machine_size)
         cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh = up.with_caller(specs.choose(given, cloud, inputs.root()), cloud)
         screen = console.make(stderr=True)
@@ -144,8 +148,9 @@ def plan(
 
 
 def doctor(
+    mesh_name: NewNameArgument = None,
+    name: Name = None,
     regions: Regions = None,
-    name: NewName = None,
     config_file: ConfigFile = None,
     allow_from: AllowFrom = None,
     no_address_lookup: NoAddressLookup = False,
@@ -158,13 +163,10 @@ def doctor(
     Without regions, it checks your login, subscription and local folder.
     """
     from crdbmesh.commands import doctor as command
-    from crdbmesh.commands import specs
     from crdbmesh.terminal import console, doctor_view
 
     with exits.mapped(output) as signals, signals.leaving():
-        given = specs.Given(
-            inputs.several(regions), name, config_file, inputs.several(allow_from), machines_per_region, machine_size
-        )
+        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, machine_size)
         cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh = command.find_mesh(given, cloud, inputs.root())
         known = mesh.name if mesh else name or command.NAME
@@ -181,6 +183,7 @@ def down(
     mesh_name: NameArgument = None,
     name: Name = None,
     yes: YesDown = False,
+    dry_run: DryRun = False,
     no_wait: NoWait = False,
     forget_kubeconfig: ForgetKubeconfig = False,
     purge: Purge = False,
@@ -194,9 +197,17 @@ def down(
 
     with exits.mapped(output) as signals:
         known = specs.name_of(mesh_name or name, inputs.root())
-        cloud, screen, folder = inputs.cloud(), console.make(stderr=True), inputs.folder(known)
+        cloud, folder = inputs.cloud(), inputs.folder(known)
+        screen = console.make(stderr=True, asks=not yes)
         with signals.leaving():
             found = command.find(known, cloud, folder, lambda aim: console.show_aim(screen, aim))
+        if dry_run:
+            if output == "json":
+                listed = {"found": found.count, "delete": list(found.names()), "kept": list(found.kept)}
+                exits.print_json({"command": "down", "mesh": known, "dry_run": True, **listed})
+            else:
+                console.show_belongings(console.make(stderr=False), known, found)
+            return
         console.show_belongings(screen, known, found)
         unproven = tuple(str(one["id"]) for one in found.unproven)
         if (found.count or unproven or purge) and inputs.must_ask(

@@ -21,6 +21,7 @@ from crdbmesh.observe.belongings import Belongings
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.terminal.visible import Screen
+from crdbmesh.terminal.voice import VOICE
 
 if TYPE_CHECKING:
     from crdbmesh.local.birth import Aim
@@ -60,16 +61,20 @@ class Place(Protocol):
         ...
 
 
-def make(*, stderr: bool) -> Console:
-    """Make a console on stderr or stdout that honours NO_COLOR, FORCE_COLOR and TERM=dumb."""
+def make(*, stderr: bool, asks: bool = False) -> Console:
+    """Make a console on stderr or stdout that honours NO_COLOR, FORCE_COLOR and TERM=dumb.
+
+    With --quiet one on stderr prints errors only, unless it says what a question is about, which is `asks`.
+    """
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, TextIOWrapper):
         # A mark that the terminal's encoding lacks must not cost the message around it.
         stream.reconfigure(errors="replace")
-    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    plain = VOICE.no_color or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     cut = stream.isatty() or "COLUMNS" in os.environ
     return Screen(
         stderr=stderr,
+        quiet=VOICE.quiet and stderr and not asks,
         no_color=plain or None,
         highlight=False,
         soft_wrap=not stream.isatty(),
@@ -183,6 +188,7 @@ def show_results(
 
     `again` is the command that resumes the run.
     """
+    console.quiet = console.quiet and all(one.outcome.good for one in results.values())
     count = {outcome: sum(one.outcome is outcome for one in results.values()) for outcome in Outcome}
     causes: dict[object, list[str]] = {}
     failed = [result for result in results.values() if result.outcome is Outcome.FAILED]
@@ -275,6 +281,7 @@ def show_figures(console: Console, title: str, figures: Sequence[tuple[int, str]
 
 def show_error(console: Console, error: CrdbmeshError, *, refused: str = _REFUSED) -> None:
     """Print an error with its findings and remedies; `refused` is the title of those that would make `up` fail."""
+    console.quiet = False
     findings: list[Finding] = getattr(error, "findings", [])
     if findings:
         titles = {**_TITLES, PreflightError: refused}

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from crdbmesh.terminal import exits
+from crdbmesh.terminal import exits, voice
 
 BUILD, LOOK, USE, KEEP = "Build a mesh", "Look at it", "Use it", "Keep it"
 
@@ -18,6 +18,9 @@ def add(app: typer.Typer, group: str, function: Callable[..., Any], short_help: 
     """Register a command in a group; each example is a command line, with a remark after two spaces if it needs one."""
 
     class _Command(TyperCommand):
+        def __init__(self, *arguments: Any, params: Any = None, **more: Any) -> None:
+            super().__init__(*arguments, params=[*(params or ()), *voice.OPTIONS], **more)
+
         def format_help_text(self, ctx: Any, formatter: Any) -> None:
             formatter.write_paragraph()
             with formatter.indentation():
@@ -30,6 +33,9 @@ def add(app: typer.Typer, group: str, function: Callable[..., Any], short_help: 
 
 class Group(TyperGroup):
     """The root command, whose help lists its commands by group, in the order in which they were added."""
+
+    def __init__(self, *arguments: Any, params: Any = None, **more: Any) -> None:
+        super().__init__(*arguments, params=[*(params or ()), *voice.OPTIONS], **more)
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:
         """Write a section for each group."""

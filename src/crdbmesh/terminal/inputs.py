@@ -19,12 +19,34 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from crdbmesh.clients.cloud import Cloud
+    from crdbmesh.commands.specs import Given
     from crdbmesh.local.folder import LocalFolder
 
 
 def several(values: list[str] | None) -> tuple[str, ...] | None:
     """Return a repeatable option's values, or None when it is not given."""
     return tuple(values) if values else None
+
+
+def given(
+    regions: list[str] | None,
+    name: str | None,
+    file: Path | None,
+    allow_from: list[str] | None,
+    machines_per_region: int | None,
+    machine_size: str | None,
+) -> Given:
+    """Return the values that say which mesh is meant, with the `crdbmesh.yaml` of the working folder if it has one.
+
+    Raises:
+        ConfigError: that file is no spec, or of another mesh than the known ones while none is named.
+        UnsafeError: that file could be somebody else's.
+    """
+    from crdbmesh.commands import specs
+    from crdbmesh.terminal import console
+
+    values = specs.Given(several(regions), name, file, several(allow_from), machines_per_region, machine_size)
+    return specs.with_found(values, Path.cwd(), root(), lambda text: console.say(console.make(stderr=True), text))
 
 
 def cloud(*, lookup: bool = True) -> Cloud:
@@ -57,8 +79,7 @@ def again(command: str, name: str) -> str:
     """Return the command line that runs a command on the same mesh again."""
     from crdbmesh.local.folder import list_meshes
 
-    option = "--name " if command == "up" else ""
-    return f"crdbmesh {command}" if list_meshes(root()) == [name] else f"crdbmesh {command} {option}{name}"
+    return f"crdbmesh {command}" if list_meshes(root()) == [name] else f"crdbmesh {command} {name}"
 
 
 def must_ask(*, yes: bool, output: Output, remedy: str) -> bool:

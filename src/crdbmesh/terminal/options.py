@@ -17,8 +17,8 @@ NameArgument = Annotated[
 Name = Annotated[
     str | None, typer.Option("--name", metavar="NAME", envvar="CRDBMESH_NAME", help="The same, as an option.")
 ]
-NewName = Annotated[
-    str | None, typer.Option("--name", metavar="NAME", envvar="CRDBMESH_NAME", help="The mesh's name [crdbmesh].")
+NewNameArgument = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="The mesh's name: the one known here, or crdbmesh.")
 ]
 Regions = Annotated[
     list[str] | None,
@@ -78,6 +78,10 @@ BreakLease = Annotated[
 ]
 NoWait = Annotated[
     bool, typer.Option("--no-wait", envvar="CRDBMESH_NO_WAIT", help="Return once Azure has accepted the deletions.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", envvar="CRDBMESH_DRY_RUN", help="Show what would be done; write and delete nothing."),
 ]
 ForgetKubeconfig = Annotated[
     bool,

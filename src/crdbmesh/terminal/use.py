@@ -41,6 +41,7 @@ def kubeconfig(
     """Print a kubeconfig with a context per region, or merge these contexts into your own."""
     from crdbmesh.commands import aim, specs
     from crdbmesh.commands import kubeconfig as command
+    from crdbmesh.terminal import console
 
     with exits.mapped(output):
         for option, value in (("--switch", switch), ("--replace", replace)):
@@ -62,7 +63,8 @@ def kubeconfig(
             exits.print_json(merged.document())
             return
         typer.echo(f"{', '.join(merged.contexts)} are in {merged.path}")
+        screen = console.make(stderr=True)
         for name in merged.kept:
-            typer.echo(f"{name} points at another cluster and stays; --replace replaces it.", err=True)
+            console.say(screen, f"{name} points at another cluster and stays; --replace replaces it.")
         if merged.backup:
-            typer.echo(f"Backup of the old file: {merged.backup}", err=True)
+            console.say(screen, f"Backup of the old file: {merged.backup}")

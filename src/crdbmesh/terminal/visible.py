@@ -17,7 +17,7 @@ _CONTROLS = (code for code in (*range(0x20), 0x7F) if chr(code) not in "\n\t")
 _OTHERS = (*range(0x80, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 """C1 controls, and what changes the direction of a text or begins another line."""
 _SHOWN = {**{code: f"^{chr(code ^ 0x40)}" for code in _CONTROLS}, **{code: f"\\u{code:04x}" for code in _OTHERS}}
-_CONTINUED = "\n      | "
+CONTINUED = "\n      | "
 """The start of every line but the first of one message: no line of it looks like one of ours."""
 
 
@@ -41,5 +41,5 @@ class Screen(Console):
 
 def _continued(shown: Any) -> Any:
     if isinstance(shown, Text):
-        return Text(_CONTINUED).join(shown.split("\n", allow_blank=True))
-    return shown.replace("\n", _CONTINUED) if isinstance(shown, str) else shown
+        return Text(CONTINUED).join(shown.split("\n", allow_blank=True))
+    return shown.replace("\n", CONTINUED) if isinstance(shown, str) else shown

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crdbmesh.clients.cloud import Cloud, GivenToken
 from crdbmesh.commands import specs
-from crdbmesh.errors import ConfigError
+from crdbmesh.errors import ConfigError, UnsafeError
 from crdbmesh.local.folder import SPEC, LocalFolder
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
@@ -147,3 +147,50 @@ def test_whatever_the_flags_say_is_a_spec_or_a_clear_error(
         specs.choose(given, AZURE, Path("/nowhere"))
     except ConfigError as error:
         assert error.findings
+
+
+class TestFoundFile:
+    """The `crdbmesh.yaml` of the working folder: used as with --config, and never a surprise."""
+
+    def find(self, here: Path, root: Path, **given: object) -> tuple[Path | None, list[str]]:
+        told: list[str] = []
+        return specs.with_found(specs.Given(**given), here, root, told.append).file, told  # type: ignore[arg-type]
+
+    def test_it_is_used_for_its_mesh(self, tmp_path: Path) -> None:
+        file = tmp_path / "crdbmesh.yaml"
+        assert self.find(tmp_path, tmp_path / "root") == (None, [])
+        file.write_text("name: filed\nregions: [eastus]\n")
+        used = (file, [f"Using {file}"])
+        assert self.find(tmp_path, tmp_path / "root") == used
+        assert self.find(tmp_path, tmp_path / "root", name="filed") == used
+        keep(tmp_path / "root", "filed")
+        keep(tmp_path / "root", "other")
+        assert self.find(tmp_path, tmp_path / "root") == used
+
+    def test_one_given_by_name_wins(self, tmp_path: Path) -> None:
+        (tmp_path / "crdbmesh.yaml").write_text("[")
+        assert self.find(tmp_path, tmp_path, file=tmp_path / "mine.yaml") == (tmp_path / "mine.yaml", [])
+
+    def test_one_of_another_mesh_is_not_used_for_the_named_one(self, tmp_path: Path) -> None:
+        file = tmp_path / "crdbmesh.yaml"
+        for text in ("name: filed\n", "regions: [eastus]\n"):
+            file.write_text(text)
+            found, (told,) = self.find(tmp_path, tmp_path / "root", name="asked")
+            assert (found, "is not used" in told) == (None, True)
+
+    def test_up_without_options_asks_which_when_it_names_another_mesh_than_the_known_one(self, tmp_path: Path) -> None:
+        keep(tmp_path / "root", "kept")
+        (tmp_path / "crdbmesh.yaml").write_text("name: filed\nregions: [eastus]\n")
+        with pytest.raises(ConfigError) as refused:
+            self.find(tmp_path, tmp_path / "root")
+        (finding,) = refused.value.findings
+        assert finding.reason.endswith("is the spec of filed, and known here is kept")
+        assert finding.remedy == "name filed to use that file, or kept to leave it"
+
+    def test_one_that_others_could_change_is_refused(self, tmp_path: Path) -> None:
+        file = tmp_path / "crdbmesh.yaml"
+        file.write_text("name: filed\nregions: [eastus]\n")
+        file.chmod(0o666)
+        with pytest.raises(UnsafeError) as refused:
+            self.find(tmp_path, tmp_path / "root")
+        assert "--config crdbmesh.yaml" in refused.value.findings[0].remedy

@@ -5,6 +5,7 @@ Imports the Azure SDK and requests when it is imported, so `session` imports it 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from crdbmesh.errors import CloudError, StoppedError
 if TYPE_CHECKING:
     from azure.core.pipeline import PipelineResponse
 
+_TRACE = logging.getLogger("crdbmesh.trace")
 _CONNECTIONS = 64
 """More than the threads of a run: requests drops, with a warning, what does not fit its pool (10 by default)."""
 _CONNECT_TIMEOUT_S = 15
@@ -132,6 +134,7 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core has no 
         host = urlsplit(request.url).hostname or ""
         if "Authorization" in request.headers and host != self._host and not host.endswith(f".{self._host}"):
             raise CloudError(f"an answer of {self._host} leads to {host}, which is not sent your token")
+        _TRACE.debug("%s %s", request.method, request.url)
         return super().send(request, **options)
 
     def sleep(self, duration: float) -> None:

@@ -6,6 +6,7 @@ What may be asked again is from Kubernetes' API conventions and client-go (rest/
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -34,6 +35,8 @@ _CHUNK = 64 * 1024
 _LEAST_OF_PAGE = 16 * 1024
 """The bytes that a page counts for at least, so that small ones without an end come to an end too."""
 """The bytes read at once: Python makes room for all that is asked for, which the server says."""
+
+_TRACE = logging.getLogger("crdbmesh.trace")
 
 Query = Mapping[str, str | int]
 
@@ -169,6 +172,7 @@ class Connection:
         request = self._api.param_serialize(
             method, path, query_params=[*query.items()], header_params=headers, body=body
         )
+        _TRACE.debug("%s: %s %s", self.name, *request[:2])
         answer = self._api.call_api(*request, _request_timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s))
         response: urllib3.BaseHTTPResponse = answer.response
         return response

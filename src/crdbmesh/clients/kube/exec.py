@@ -8,6 +8,7 @@ standard input, so v4 serves as well as v5. Why this is not `kubernetes.stream`:
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import ssl
 import time
@@ -26,6 +27,7 @@ from crdbmesh.clients.retrying import retrying
 from crdbmesh.errors import KubeError, StoppedError, WaitError
 from crdbmesh.spec import documents
 
+_TRACE = logging.getLogger("crdbmesh.trace")
 _STDOUT, _STDERR, _ERROR = 1, 2, 3
 _PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
 _TICK_S = 0.5
@@ -49,6 +51,7 @@ def execute(
     if container:
         query["container"] = container
     url = f"{connection.endpoint.server}{path}?{urlencode(query, doseq=True)}"
+    _TRACE.debug("%s", doing)
     stream = _open(connection, url, deadline, doing)
     output, status = Output(), bytearray()
     channels = {_STDOUT: output.stdout, _STDERR: output.stderr, _ERROR: status}

@@ -7,6 +7,7 @@ One thread moves all three streams, so that neither a full pipe nor a long input
 from __future__ import annotations
 
 import contextlib
+import logging
 import selectors
 import threading
 import time
@@ -17,6 +18,7 @@ from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.output import Output, TooMuchError
 from crdbmesh.errors import CommandError, HostError, StoppedError, WaitError
 
+_TRACE = logging.getLogger("crdbmesh.trace")
 KILLED = 255
 """Exit status given for a command that a signal ended; the same as OpenSSH's client gives."""
 
@@ -53,6 +55,7 @@ def execute(
         HostError: the server refused to run commands; nothing ran. Or it printed too much, and was ended.
     """
     deadline = time.monotonic() + clock.real_s(timeout_s)
+    _TRACE.debug("%s: `%s`", host, shown)
     try:
         if not _start(channel, command, deadline):
             raise HostError(f"{host} refused to run `{shown}`")
