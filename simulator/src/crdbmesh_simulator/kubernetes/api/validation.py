@@ -1,83 +1,26 @@
 """Validation of objects beyond their schema: the checks of the real API server that clients run into.
 
-After `pkg/apis/{core,apps,batch,networking}/validation` of Kubernetes 1.36.
+After `pkg/apis/{core,apps,batch,policy}/validation` of Kubernetes 1.36. What can be said of a field alone stands in
+`validation-1.36.yaml`; what depends on several is here.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from crdbmesh_simulator.kubernetes.api import names, podsecurity, status, workloads
-from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
+from crdbmesh_simulator.kubernetes.api import jsonvalue, names, podsecurity, status
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, clone
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 from crdbmesh_simulator.kubernetes.api.schema import Type, type_of
+from crdbmesh_simulator.kubernetes.api.selectors import matches_selector
 from crdbmesh_simulator.kubernetes.api.status import FieldError
-from crdbmesh_simulator.kubernetes.api.workloads import find_changed, spec_of
 
 DATA_LIMIT = 1024 * 1024
-
-
-def check(resource: Resource, new: Obj, old: Obj | None) -> list[FieldError]:
-    """Check an object that is to be stored."""
-    errors = names.check_metadata(resource, new["metadata"])
-    if old is not None:
-        errors += names.check_finalizers(new["metadata"], old["metadata"])
-    if not resource.custom:
-        errors += check_required(type_of(resource), new, "")
-    checker = _CHECKERS.get((resource.group, resource.kind))
-    if errors or checker is None:
-        return errors
-    return checker(new, old)
-
-
-def check_required(type_: Type, value: Any, path: str) -> list[FieldError]:
-    """Check that a value has its required fields."""
-    errors: list[FieldError] = []
-    if type_.kind == "struct" and isinstance(value, dict):
-        errors += [
-            status.required(f"{path}.{name}" if path else name) for name in type_.required if value.get(name) is None
-        ]
-        for name, each in value.items():
-            if isinstance(each, dict | list) and name not in ("managedFields", "status"):
-                errors += check_required(type_.child(name), each, f"{path}.{name}" if path else name)
-    elif type_.kind == "list" and isinstance(value, list):
-        for at, each in enumerate(value):
-            errors += check_required(type_.element, each, f"{path}[{at}]")
-    elif type_.kind == "map" and isinstance(value, dict):
-        for key, each in value.items():
-            errors += check_required(type_.element, each, f"{path}[{key}]")
-    return errors
-
-
-# Data.
-
-
-def _config_map(new: Obj, old: Obj | None) -> list[FieldError]:
-    errors = names.check_data_keys(new.get("data"), "data") + names.check_data_keys(new.get("binaryData"), "binaryData")
-    errors += [
-        status.invalid(f"data[{key}]", key, "duplicate of key present in binaryData")
-        for key in new.get("data") or {}
-        if key in (new.get("binaryData") or {})
-    ]
-    size = sum(len(str(value).encode()) for value in (new.get("data") or {}).values())
-    size += sum(len(str(value)) * 3 // 4 for value in (new.get("binaryData") or {}).values())
-    if size > DATA_LIMIT:
-        errors.append(status.too_long("", DATA_LIMIT))
-    return errors + _frozen(new, old, ("data", "binaryData"))
-
-
-def _frozen(new: Obj, old: Obj | None, fields: tuple[str, ...]) -> list[FieldError]:
-    if not (old or {}).get("immutable"):
-        return []
-    why = "field is immutable when `immutable` is set"
-    errors = [status.forbidden_field(name, why) for name in fields if new.get(name) != (old or {}).get(name)]
-    if not new.get("immutable"):
-        errors.append(status.forbidden_field("immutable", why))
-    return errors
-
-
+_QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
+_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _SECRET_KEYS = {
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
     "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
@@ -85,177 +28,249 @@ _SECRET_KEYS = {
 }
 
 
-def _secret(new: Obj, old: Obj | None) -> list[FieldError]:
-    data = new.get("data") or {}
-    errors = names.check_data_keys(data, "data")
-    if sum(len(str(value)) * 3 // 4 for value in data.values()) > DATA_LIMIT:
-        errors.append(status.too_long("data", DATA_LIMIT))
-    for key in _SECRET_KEYS.get(str(new.get("type")), ()):
-        if key not in data:
-            errors.append(status.required(f"data[{key}]"))
-    return errors + find_changed(new, old, ("type",), "") + _frozen(new, old, ("data",))
+def check(resource: Resource, new: Obj, old: Obj | None) -> list[FieldError]:
+    """Check an object that is to be stored."""
+    errors = names.check_metadata(resource, new["metadata"])
+    if old is not None:
+        errors += names.check_finalizers(new["metadata"], old["metadata"])
+    if resource.custom:
+        return errors
+    errors += _required(type_of(resource), new, "")
+    if errors:
+        return errors
+    errors += _fields(names.table()["kinds"].get(resource.kind) or {}, new, old, "")
+    more = _MORE.get(resource.kind)
+    return errors if more is None else [*errors, *more(new, old or {})]
 
 
-# Services and storage.
-
-
-_SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
-
-
-def _service(new: Obj, old: Obj | None) -> list[FieldError]:
-    spec, before = spec_of(new), spec_of(old)
+def _required(type_: Type, value: Any, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
-    kind = spec.get("type")
-    if kind not in _SERVICE_TYPES:
-        errors.append(status.not_supported("spec.type", kind, _SERVICE_TYPES))
-    headless = spec.get("clusterIP") == "None"
-    ports = spec.get("ports") or []
-    if not ports and not headless and kind != "ExternalName":
-        errors.append(status.required("spec.ports"))
-    if kind == "ExternalName" and not spec.get("externalName"):
-        errors.append(status.required("spec.externalName"))
-    if headless and kind in ("NodePort", "LoadBalancer"):
-        why = f"may not be set to 'None' for {kind} services"
-        errors.append(status.invalid("spec.clusterIPs[0]", "None", why))
-    seen_names: set[str] = set()
-    seen: set[tuple[Any, Any]] = set()
-    node_ports: set[tuple[Any, Any]] = set()
-    for at, port in enumerate(ports):
-        errors += _service_port(port, f"spec.ports[{at}]", many=len(ports) > 1, kind=str(kind))
-        if port.get("name") in seen_names:
-            errors.append(status.duplicate(f"spec.ports[{at}].name", port["name"]))
-        if port.get("name"):
-            seen_names.add(port["name"])
-        identity = (port.get("protocol", "TCP"), port.get("port"))
-        if identity in seen:
-            errors.append(status.duplicate(f"spec.ports[{at}]", {"port": port.get("port"), "protocol": identity[0]}))
-        seen.add(identity)
-        node_port = (port.get("protocol", "TCP"), port.get("nodePort"))
-        if port.get("nodePort") and node_port in node_ports:
-            errors.append(status.duplicate(f"spec.ports[{at}].nodePort", port["nodePort"]))
-        node_ports.add(node_port)
-    errors += names.check_labels(spec.get("selector"), "spec.selector")
-    if spec.get("sessionAffinity") not in ("None", "ClientIP"):
-        errors.append(status.not_supported("spec.sessionAffinity", spec.get("sessionAffinity"), ("ClientIP", "None")))
-    return errors + _fixed_address(spec, before)
-
-
-def _fixed_address(spec: Obj, before: Obj) -> list[FieldError]:
-    was, now = before.get("clusterIP"), spec.get("clusterIP")
-    if not was or not now or was == now or "ExternalName" in (spec.get("type"), before.get("type")):
-        return []
-    return [status.invalid("spec.clusterIPs[0]", [now], "may not change once set")]
-
-
-def _service_port(port: Obj, field: str, *, many: bool, kind: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if many and not port.get("name"):
-        errors.append(status.required(f"{field}.name"))
-    elif port.get("name"):
-        errors += names.check_label(str(port["name"]), f"{field}.name")
-    errors += _check_port(port.get("port"), f"{field}.port")
-    if port.get("protocol") not in ("TCP", "UDP", "SCTP"):
-        errors.append(status.not_supported(f"{field}.protocol", port.get("protocol"), ("SCTP", "TCP", "UDP")))
-    target = port.get("targetPort")
-    if isinstance(target, int):
-        errors += _check_port(target, f"{field}.targetPort")
-    if port.get("nodePort") and kind not in ("NodePort", "LoadBalancer"):
-        why = f"may not be used when `type` is '{kind}'"
-        errors.append(status.forbidden_field(f"{field}.nodePort", why))
+    if type_.kind == "struct" and isinstance(value, dict):
+        errors += [status.required(_below(path, name)) for name in type_.required if value.get(name) is None]
+        for name, each in value.items():
+            if isinstance(each, dict | list) and name not in ("managedFields", "status"):
+                errors += _required(type_.child(name), each, _below(path, name))
+    elif type_.kind == "list" and isinstance(value, list):
+        for at, each in enumerate(value):
+            errors += _required(type_.element, each, f"{path}[{at}]")
+    elif type_.kind == "map" and isinstance(value, dict):
+        for key, each in value.items():
+            errors += _required(type_.element, each, f"{path}[{key}]")
     return errors
 
 
-def _check_port(number: Any, field: str) -> list[FieldError]:
-    if isinstance(number, int) and 0 < number < 65536:
-        return []
-    return [status.invalid(field, number, "must be between 1 and 65535, inclusive")]
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
-def _claim(new: Obj, old: Obj | None) -> list[FieldError]:
-    spec, before = spec_of(new), spec_of(old)
-    errors: list[FieldError] = []
+def _fields(rules: Obj, value: Obj, old: Obj | None, path: str) -> Iterator[FieldError]:
+    """Check the fields of a value by the rules of the table; `old` is what the value replaces, or None."""
+    for key, rule in rules.items():
+        name, bracket, identity = key.rstrip("]").partition("[")
+        where, below = _below(path, name), value.get(name)
+        if bracket:
+            for at, each in enumerate(below or []):
+                yield from _fields(rule, each, None, f"{where}[{at}]")
+                if (mine := each.get(identity)) and mine in [other.get(identity) for other in value[name][:at]]:
+                    yield status.duplicate(f"{where}[{at}].{identity}", mine)
+        elif isinstance(rule, dict):
+            yield from _fields(rule, below or {}, None if old is None else old.get(name) or {}, where) if below else ()
+        elif isinstance(rule, list):
+            if below is not None and below not in rule:
+                yield status.not_supported(where, below, rule)
+        elif "required" in rule and not below:
+            yield status.required(where)
+        else:
+            for check_ in rule.split():
+                yield from _field(check_, below, where)
+            if "fixed" in rule and old is not None and below != old.get(name):
+                yield status.invalid(where, below, "field is immutable")
+
+
+def _field(check_: str, value: Any, where: str) -> Iterator[FieldError]:
+    if check_ == "not_negative" and isinstance(value, int) and value < 0:
+        yield status.invalid(where, value, "must be greater than or equal to 0")
+    elif check_ == "port" and isinstance(value, int) and not 0 < value < 65536:
+        yield status.invalid(where, value, "must be between 1 and 65535, inclusive")
+    elif check_ == "labels":
+        yield from names.check_labels(value, where)
+    elif check_ == "quantities":
+        for name, each in (value or {}).items():
+            if not jsonvalue.is_quantity(each):
+                yield status.invalid(f"{where}[{name}]", each, _QUANTITY_TEXT)
+    elif check_ in names.table()["forms"] and value:
+        yield from names.check_form(check_, str(value), where)
+
+
+# Pods and workloads.
+
+
+def _pod(new: Obj, old: Obj) -> Iterator[FieldError]:
+    yield from _pod_spec(new["spec"], "spec")
+    if old and _fixed(new["spec"]) != _fixed(old["spec"]):
+        why = (
+            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+            "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+            "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+        )
+        yield status.forbidden_field("spec", why)
+
+
+def _fixed(spec: Obj) -> Obj:
+    fixed: Obj = clone(spec)
+    for name in ("activeDeadlineSeconds", "tolerations", "schedulingGates", "nodeName", "ephemeralContainers"):
+        fixed.pop(name, None)
+    for container in [*(fixed.get("containers") or []), *(fixed.get("initContainers") or [])]:
+        container.pop("image", None)
+    return fixed
+
+
+def _pod_spec(spec: Obj, path: str, claims: Iterable[str] = ()) -> Iterator[FieldError]:
+    """Check a pod's spec; `claims` are volumes of its pods that it does not list."""
+    volumes = [str(each.get("name")) for each in spec.get("volumes") or []] + list(claims)
+    for at, volume in enumerate(spec.get("volumes") or []):
+        yield from _single([key for key in volume if key != "name"], f"{path}.volumes[{at}]", "volume")
+    for kind in ("containers", "initContainers"):
+        for at, container in enumerate(spec.get(kind) or []):
+            where = f"{path}.{kind}[{at}]"
+            for number, mount in enumerate(container.get("volumeMounts") or []):
+                if mount.get("name") not in volumes:
+                    field, detail = f"{where}.volumeMounts[{number}].name", f'Not found: "{mount.get("name")}"'
+                    yield FieldError("FieldValueNotFound", field, detail)
+            yield from _resources(container.get("resources") or {}, f"{where}.resources")
+            for probe in _PROBES:
+                if (given := container.get(probe)) is None:
+                    continue
+                yield from _single(
+                    [each for each in _HANDLERS if given.get(each) is not None], f"{where}.{probe}", "handler"
+                )
+                if kind == "initContainers" and container.get("restartPolicy") != "Always":
+                    why = "may not be set for init containers without restartPolicy=Always"
+                    yield status.forbidden_field(f"{where}.{probe}", why)
+
+
+def _single(given: list[str], where: str, what: str) -> Iterator[FieldError]:
+    if not given:
+        yield status.required(where, f"must specify a {what} type")
+    for extra in given[1:]:
+        yield status.forbidden_field(f"{where}.{extra}", f"may not specify more than 1 {what} type")
+
+
+def _resources(resources: Obj, where: str) -> Iterator[FieldError]:
+    limits = resources.get("limits") or {}
+    for name, value in (resources.get("requests") or {}).items():
+        if name in limits and jsonvalue.value_of(value) > jsonvalue.value_of(limits[name]):
+            why = f"must be less than or equal to {name} limit of {limits[name]}"
+            yield status.invalid(f"{where}.requests", str(value), why)
+
+
+def _workload(new: Obj, _old: Obj) -> Iterator[FieldError]:
+    spec = new["spec"]
+    labels, selector = (spec["template"].get("metadata") or {}).get("labels") or {}, spec.get("selector") or {}
+    if not selector.get("matchLabels") and not selector.get("matchExpressions"):
+        yield status.invalid("spec.selector", selector, "empty selector is invalid for deployment")
+    elif not matches_selector(selector, labels):
+        yield status.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`")
+    yield from _template(new, _old)
+
+
+def _template(new: Obj, _old: Obj) -> Iterator[FieldError]:
+    claims = [str((each.get("metadata") or {}).get("name")) for each in new["spec"].get("volumeClaimTemplates") or []]
+    yield from _pod_spec(new["spec"]["template"]["spec"], "spec.template.spec", claims)
+
+
+def _stateful_set(new: Obj, old: Obj) -> Iterator[FieldError]:
+    yield from _workload(new, old)
+    free = dict.fromkeys((
+        "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "minReadySeconds",
+        "persistentVolumeClaimRetentionPolicy",
+    ))  # fmt: skip
+    if old and {**new["spec"], **free} != {**old["spec"], **free}:
+        why = (
+            "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
+            "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
+        )
+        yield status.forbidden_field("spec", why)
+
+
+def _job(new: Obj, old: Obj) -> Iterator[FieldError]:
+    yield from _template(new, old)
+    changed = old and new["spec"]["template"] != old["spec"]["template"]
+    if changed and (not old["spec"].get("suspend") or (old.get("status") or {}).get("startTime")):
+        yield status.invalid("spec.template", new["spec"]["template"], "field is immutable")
+
+
+# Data, Services, storage, policies.
+
+
+def _data(new: Obj, old: Obj) -> Iterator[FieldError]:
+    for field in ("data", "binaryData"):
+        for key in new.get(field) or {}:
+            yield from names.check_form("data_key", str(key), f"{field}[{key}]")
+        if old.get("immutable") and new.get(field) != old.get(field):
+            yield status.forbidden_field(field, "field is immutable when `immutable` is set")
+    encoded = [new.get("binaryData") if new["kind"] == "ConfigMap" else new.get("data")]
+    size = sum(len(str(value)) * 3 // 4 for values in encoded for value in (values or {}).values())
+    if new["kind"] == "ConfigMap":
+        size += sum(len(str(value).encode()) for value in (new.get("data") or {}).values())
+    if size > DATA_LIMIT:
+        yield status.too_long("" if new["kind"] == "ConfigMap" else "data", DATA_LIMIT)
+    for key in _SECRET_KEYS.get(str(new.get("type")), ()):
+        if key not in (new.get("data") or {}):
+            yield status.required(f"data[{key}]")
+
+
+def _service(new: Obj, old: Obj) -> Iterator[FieldError]:
+    spec, was = new["spec"], (old.get("spec") or {}).get("clusterIP")
+    kind, now, ports = spec.get("type"), spec.get("clusterIP"), spec.get("ports") or []
+    if not ports and now != "None" and kind != "ExternalName":
+        yield status.required("spec.ports")
+    if now == "None" and kind in ("NodePort", "LoadBalancer"):
+        yield status.invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
+    for at, port in enumerate(ports):
+        if len(ports) > 1 and not port.get("name"):
+            yield status.required(f"spec.ports[{at}].name")
+        if port.get("nodePort") and kind not in ("NodePort", "LoadBalancer"):
+            yield status.forbidden_field(f"spec.ports[{at}].nodePort", f"may not be used when `type` is '{kind}'")
+    if was and now and was != now and "ExternalName" not in (kind, old["spec"].get("type")):
+        yield status.invalid("spec.clusterIPs[0]", [now], "may not change once set")
+
+
+def _claim(new: Obj, old: Obj) -> Iterator[FieldError]:
+    spec, before = new["spec"], old.get("spec") or {}
     if not spec.get("accessModes"):
-        errors.append(status.required("spec.accessModes", "at least 1 access mode is required"))
+        yield status.required("spec.accessModes", "at least 1 access mode is required")
     if "storage" not in ((spec.get("resources") or {}).get("requests") or {}):
-        errors.append(status.required("spec.resources[storage]"))
+        yield status.required("spec.resources[storage]")
     # The binder names the volume; whether a bound claim may grow is for admission to say.
     free = {"resources"} | {key for key in ("volumeName", "storageClassName") if before.get(key) is None}
-    if old is not None and {**spec, **dict.fromkeys(free)} != {**before, **dict.fromkeys(free)}:
-        why = (
-            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-        )
-        errors.append(status.forbidden_field("spec", why))
-    return errors
+    if before and {**spec, **dict.fromkeys(free)} != {**before, **dict.fromkeys(free)}:
+        but = "resources.requests and volumeAttributesClassName for bound claims"
+        yield status.forbidden_field("spec", f"spec is immutable after creation except {but}")
 
 
-def _volume(new: Obj, _old: Obj | None) -> list[FieldError]:
-    spec = spec_of(new)
-    errors: list[FieldError] = []
-    if not spec.get("accessModes"):
-        errors.append(status.required("spec.accessModes"))
-    if "storage" not in (spec.get("capacity") or {}):
-        errors.append(status.not_supported("spec.capacity", json.dumps(spec.get("capacity") or {}), ("storage",)))
-    return errors
+def _budget(new: Obj, _old: Obj) -> Iterator[FieldError]:
+    spec = new.get("spec") or {}
+    if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
+        yield status.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
 
 
-def _storage_class(new: Obj, old: Obj | None) -> list[FieldError]:
-    why = "updates to parameters are forbidden."
-    fields = ("provisioner", "reclaimPolicy", "volumeBindingMode", "parameters")
-    if old is None:
-        return []
-    return [
-        status.forbidden_field(name, why if name == "parameters" else f"updates to {name} are forbidden.")
-        for name in fields
-        if new.get(name) != old.get(name)
-    ]
-
-
-def _binding(new: Obj, old: Obj | None) -> list[FieldError]:
-    if old is None or new.get("roleRef") == old.get("roleRef"):
-        return []
-    return [status.invalid("roleRef", new.get("roleRef"), "cannot change roleRef")]
-
-
-def _budget(new: Obj, _old: Obj | None) -> list[FieldError]:
-    spec = spec_of(new)
-    if spec.get("minAvailable") is None or spec.get("maxUnavailable") is None:
-        return []
-    return [status.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")]
-
-
-def _namespace(new: Obj, old: Obj | None) -> list[FieldError]:
+def _namespace(new: Obj, old: Obj) -> Iterator[FieldError]:
     errors = podsecurity.check_labels(new["metadata"].get("labels") or {})
-    before = podsecurity.check_labels(((old or {}).get("metadata") or {}).get("labels") or {})
-    return [] if old is not None and errors == before else errors
+    before = podsecurity.check_labels((old.get("metadata") or {}).get("labels") or {})
+    yield from [] if old and errors == before else errors
 
 
-def _definition(new: Obj, _old: Obj | None) -> list[FieldError]:
-    spec = spec_of(new)
-    wanted = f"{(spec.get('names') or {}).get('plural')}.{spec.get('group')}"
+def _definition(new: Obj, _old: Obj) -> Iterator[FieldError]:
+    spec = new["spec"]
+    wanted = f"{spec['names'].get('plural')}.{spec.get('group')}"
     if new["metadata"]["name"] != wanted:
-        why = f'must be spec.names.plural+"."+spec.group, which is {wanted!r}'.replace("'", '"')
-        return [status.invalid("metadata.name", new["metadata"]["name"], why)]
-    return []
+        why = f'must be spec.names.plural+"."+spec.group, which is {json.dumps(wanted)}'
+        yield status.invalid("metadata.name", new["metadata"]["name"], why)
 
 
-_RBAC = "rbac.authorization.k8s.io"
-_CHECKERS: dict[tuple[str, str], Callable[[Obj, Obj | None], list[FieldError]]] = {
-    ("", "ConfigMap"): _config_map,
-    ("", "Secret"): _secret,
-    ("", "Namespace"): _namespace,
-    ("", "Pod"): workloads.check_pod,
-    ("", "Service"): _service,
-    ("", "PersistentVolumeClaim"): _claim,
-    ("", "PersistentVolume"): _volume,
-    ("apps", "Deployment"): workloads.check_deployment,
-    ("apps", "ReplicaSet"): workloads.check_replica_set,
-    ("apps", "DaemonSet"): workloads.check_daemon_set,
-    ("apps", "StatefulSet"): workloads.check_stateful_set,
-    ("batch", "Job"): workloads.check_job,
-    ("batch", "CronJob"): workloads.check_cron_job,
-    ("storage.k8s.io", "StorageClass"): _storage_class,
-    ("policy", "PodDisruptionBudget"): _budget,
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): _definition,
-    (_RBAC, "ClusterRoleBinding"): _binding,
-    (_RBAC, "RoleBinding"): _binding,
-}
+_MORE: dict[str, Callable[[Obj, Obj], Iterator[FieldError]]] = {
+    "ConfigMap": _data, "Secret": _data, "Namespace": _namespace, "Pod": _pod, "Service": _service,
+    "PersistentVolumeClaim": _claim, "Deployment": _workload, "ReplicaSet": _workload, "DaemonSet": _workload,
+    "StatefulSet": _stateful_set, "Job": _job, "PodDisruptionBudget": _budget, "CustomResourceDefinition": _definition,
+}  # fmt: skip
