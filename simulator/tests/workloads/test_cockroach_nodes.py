@@ -114,6 +114,41 @@ def test_a_node_that_is_gone_is_no_longer_live(bench: Any, ca: Any) -> None:
     assert health(boxes[0]) == (200, "")
 
 
+def test_a_range_without_its_leaseholder_is_served_again_once_the_lease_is_over(bench: Any, ca: Any) -> None:
+    cluster, boxes = region(bench, ca)
+    init(bench, boxes[0])
+    bench.advance(15)
+    first, database = node(boxes[0]), node(boxes[0]).database
+    assert {len(each.replicas) for each in database.ranges} == {3}
+    assert list(first.await_leases()) == []
+    bench.remove(cluster, boxes[2])
+    waits = 0.0
+    for wait_s in first.await_leases():
+        waits += wait_s
+        bench.advance(wait_s)
+    assert 0 < waits <= 7
+    seen = metrics(boxes[0])
+    assert (seen["liveness_livenodes"], seen["ranges_unavailable"]) == (2, 0)
+    assert seen["ranges_underreplicated"] > 0
+
+
+def test_metrics_tell_of_clocks_and_certificates_and_need_no_login(bench: Any, ca: Any) -> None:
+    _, boxes = region(bench, ca)
+    assert boxes[0].programs["db"].http_get(8080, "/_status/vars", tls=True).status == 401
+    init(bench, boxes[0])
+    bench.advance(15)
+    seen = metrics(boxes[0])
+    assert abs(seen["clock_offset_meannanos"]) < 1_000_000
+    assert seen["security_certificate_expiration_node"] > bench.world.clock.now()
+
+
+def metrics(box: Any) -> dict[str, float]:
+    answer = box.programs["db"].http_get(8080, "/_status/vars", tls=True)
+    assert answer.status == 200
+    lines = [line for line in answer.body.decode().splitlines() if not line.startswith("#")]
+    return {line.partition("{")[0]: float(line.split()[-1]) for line in lines}
+
+
 def test_a_minority_is_not_healthy(bench: Any, ca: Any) -> None:
     cluster, boxes = region(bench, ca)
     init(bench, boxes[0])

@@ -69,6 +69,25 @@ def test_bash_opens_tcp_connections_and_sh_of_busybox_does_not(town: Any) -> Non
     assert town.run(town.boxes["busy"], "sh", "-c", script).exit_code != 0
 
 
+TALK = """begun=${EPOCHREALTIME:-$(date +%s.%N)}; exec 3<>"/dev/tcp/$1/$2" || exit 1
+open=${EPOCHREALTIME:-0}; printf "GET /%s HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n" "$3" >&3; echo "$begun $open $(wc -c <&3)"
+"""
+
+
+def test_bash_talks_over_a_descriptor_and_tells_how_long_connecting_took(town: Any) -> None:
+    answer = town.run(town.boxes["db"], "bash", "-c", TALK, "talk", "health.default", "80", "health")
+    begun, connected, size = map(float, answer.stdout.split())
+    assert 0 < connected - begun < 0.01
+    assert size > len("HTTP/1.0 200 OK")
+    assert town.run(town.boxes["db"], "bash", "-c", TALK, "talk", "127.0.0.1", "81", "").exit_code == 1
+    assert town.run(town.boxes["db"], "bash", "-c", 'printf "%s|%05d" a 7').stdout == b"a|00007"
+
+
+def test_the_resolver_asks_over_tcp_when_the_environment_says_so(town: Any) -> None:
+    for options in ("", "RES_OPTIONS='use-vc timeout:2 attempts:1'"):
+        assert town.run(town.boxes["db"], "bash", "-c", f"{options} getent ahostsv4 health.default").exit_code == 0
+
+
 def test_files_environment_and_identity(town: Any) -> None:
     box = town.boxes["db"]
     assert town.run(box, "cat", "/etc/hostname").stdout == b"db\n"

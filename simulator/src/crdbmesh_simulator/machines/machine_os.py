@@ -208,7 +208,7 @@ class MachineOS(System):
             raise UnsupportedError(" ".join(process.argv))
         return self.commands[program.name]
 
-    def lookup(self, name: str) -> Generator[float, None, tuple[list[str], str]]:
+    def lookup(self, name: str, *, options: str = "") -> Generator[float, None, tuple[list[str], str]]:  # noqa: ARG002
         """What /etc/hosts, Azure's DNS and the internet's say."""
         yield 0.0
         return internet.resolve(self, name), name

@@ -212,8 +212,16 @@ def _echo(shell: Shell, words: list[str]) -> int:
     return 0
 
 
+def _printf(shell: Shell, words: list[str]) -> int:
+    form = re.sub(r"\\([rn])", lambda found: {"r": "\r", "n": "\n"}[found[1]], words[1])
+    kinds = re.findall(r"%\d*([sd])", form)
+    values = [int(word) if kind == "d" else word for kind, word in zip(kinds, words[2:], strict=True)]
+    shell.process.say(form % tuple(values))
+    return 0
+
+
 _BUILTINS: dict[str, Builtin] = {
     ":": _colon, "true": _colon, "false": _false, "cd": _cd, "exit": _exit, "break": _jump, "continue": _jump,
     "set": _set, "exec": _exec, "read": _read, "command": _command, "trap": _trap,
-    "test": _test, "[": _test, "kill": _kill, "echo": _echo,
+    "test": _test, "[": _test, "kill": _kill, "echo": _echo, "printf": _printf,
 }  # fmt: skip

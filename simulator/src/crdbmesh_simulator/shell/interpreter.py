@@ -20,6 +20,7 @@ from crdbmesh_simulator.shell.process import (
     Run,
     Sink,
     Source,
+    Stream,
     UnsupportedError,
     UsageError,
     decode,
@@ -44,6 +45,7 @@ class Shell:
         status: `$?`.
         substituted: exit status of the last command substitution, which a bare assignment ends with.
         guarded: greater than 0 while `set -e` does not apply.
+        streams: connections by file descriptor.
     """
 
     process: Process
@@ -58,6 +60,7 @@ class Shell:
     substituted: int = 0
     guarded: int = 0
     line: int = 1
+    streams: dict[str, Stream] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.variables:
@@ -89,7 +92,7 @@ class Shell:
         inner = Shell(
             self.process.child(self.process.argv, env=self.process.env, **changes), self.bash, self.name,
             list(self.positional), dict(self.variables), set(self.exported), set(self.options), {}, self.status,
-            0, self.guarded, self.line,
+            0, self.guarded, self.line, self.streams,
         )  # fmt: skip
         return (yield from inner._finish(inner.execute(script)))
 
@@ -148,6 +151,8 @@ class Shell:
         every = " ".join(self.positional)
         special = {"@": every, "*": every, "#": str(len(self.positional)), "?": str(self.status),
                    "$": builtins.OWN_PID, "!": "", "-": "".join(sorted(self.options))}  # fmt: skip
+        if self.bash:
+            special["EPOCHREALTIME"] = f"{self.process.system.now():.6f}"
         return special[name] if name in special else self.variables.get(name)
 
     def environment(self) -> dict[str, str]:
@@ -318,12 +323,16 @@ class Shell:
         """Point the streams elsewhere. False when that failed, which has been said."""
         for each in redirects:
             target = yield from expand.text(self, each.word)
-            if each.operator == "<" and target.startswith(("/dev/tcp/", "/dev/udp/")) and self.bash:
-                reason = yield from self.process.system.connect(target)
-                if reason is not None:
-                    self.process.complain(f"{self.label()}{reason}\n")
+            if each.operator in ("<", "<>") and target.startswith(("/dev/tcp/", "/dev/udp/")) and self.bash:
+                found = yield from self.process.system.connect(target)
+                if isinstance(found, str):
+                    self.process.complain(f"{self.label()}{found}\n")
                     self.status = 1
                     return False
+                self.streams[str(each.fd)] = found
+                continue
+            if each.operator == "<&" and target in self.streams:
+                self.process.stdin = Source((yield from self.streams[target].receive()))
                 continue
             try:
                 self._redirect_one(each, target)
@@ -339,8 +348,10 @@ class Shell:
             process.stdin = Source(encode(target))
         elif operator == "<":
             process.stdin = Source(process.read_file(target))
-        elif operator == "&>" or (operator == ">&" and not re.fullmatch(r"[12]", target)):
+        elif operator == "&>" or (operator == ">&" and not re.fullmatch(r"\d", target)):
             process.stdout = process.stderr = process.open_sink(target)
+        elif operator == ">&" and target in self.streams:
+            self._point(redirect.fd, self.streams[target])
         elif operator == ">&":
             self._point(redirect.fd, process.stdout if target == "1" else process.stderr)
         elif operator in (">", ">>"):

@@ -149,7 +149,7 @@ class Parser(WordReader):
         if not match:
             return None
         operator = match[2] or match[3]
-        if operator in ("<<<", "<<-", "<>") or self.text.startswith("(", match.end()):
+        if operator in ("<<<", "<<-") or self.text.startswith("(", match.end()):
             raise UnsupportedError(f"the redirection {operator}")
         self.at = match.end()
         self.skip_blanks()

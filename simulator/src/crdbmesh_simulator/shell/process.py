@@ -111,6 +111,14 @@ class Buffer(Sink):
         return data
 
 
+class Stream(Sink):
+    """A connection of a process."""
+
+    @abstractmethod
+    def receive(self) -> Generator[float, None, bytes]:
+        """Everything that comes until the other end closes."""
+
+
 class Tree(Protocol):
     """The files that a process sees; operations fail with the OSError of the system call."""
 
@@ -167,12 +175,19 @@ class System(ABC):
         """The path of the program that a word names, as `command -v` says it."""
 
     @abstractmethod
-    def lookup(self, name: str) -> Generator[float, None, tuple[list[str], str]]:
-        """The IPv4 addresses of a host name, and its full name; none when it does not resolve."""
+    def lookup(self, name: str, *, options: str = "") -> Generator[float, None, tuple[list[str], str]]:
+        """The IPv4 addresses of a host name, and its full name; none when it does not resolve.
 
-    def connect(self, target: str) -> Generator[float, None, str | None]:
-        """Open bash's `/dev/tcp/host/port`; None when it is open, else why not."""
+        `options` are those of the resolver, from `RES_OPTIONS` (resolv.conf(5)).
+        """
+
+    def connect(self, target: str) -> Generator[float, None, Stream | str]:
+        """Open bash's `/dev/tcp/host/port`, or say why not."""
         raise UnsupportedError(target)
+
+    def now(self) -> float:
+        """The time of its clock, in seconds since the Unix epoch."""
+        return self.world.clock.now()
 
     def signal(self, pid: str, name: str) -> None:
         """Send a signal to a process other than the shell itself."""

@@ -73,7 +73,7 @@ def _getent(process: Process) -> Run:
         raise UnsupportedError(" ".join(process.argv))
     status = 0
     for name in process.argv[2:]:
-        addresses, official = yield from process.system.lookup(name)
+        addresses, official = yield from process.system.lookup(name, options=process.env.get("RES_OPTIONS", ""))
         status = status if addresses else 2
         for address in addresses:
             if process.argv[1] == "hosts":

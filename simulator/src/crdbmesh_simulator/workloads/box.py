@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.filesystem import Actor
-from crdbmesh_simulator.shell.process import Command, NotStartedError, Process, Sink, Source, System, UnsupportedError
+from crdbmesh_simulator.shell.process import (
+    Command,
+    NotStartedError,
+    Process,
+    Sink,
+    Source,
+    Stream,
+    System,
+    UnsupportedError,
+)
 from crdbmesh_simulator.userland.table import COMMANDS
-from crdbmesh_simulator.workloads import dns, images, paths
+from crdbmesh_simulator.workloads import datapath, dns, images, paths
 from crdbmesh_simulator.workloads.files import Files
 from crdbmesh_simulator.workloads.service import reload
 
@@ -16,10 +26,15 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container
 
 _CONNECT_S = 127.0
+_LOST_S = 900.0
+"""So long the kernel sends again what is lost (tcp(7), `tcp_retries2`)."""
 
 
 class Box(System):
-    """A container. Raises LookupError: no registry has its image."""
+    """A container. Raises LookupError: no registry has its image.
+
+    `time`: what its clock shows to a command that runs; None: the world's.
+    """
 
     door = "exec"
     files: Files
@@ -33,6 +48,7 @@ class Box(System):
         self.world = container.world
         self.files = Files(container)
         self.sh = image.sh
+        self.time: float | None = None
 
     @property
     def place(self) -> str:
@@ -63,30 +79,35 @@ class Box(System):
         """The path of a command of the image."""
         return self.image.where(name)
 
-    def lookup(self, name: str) -> Generator[float, None, tuple[list[str], str]]:
+    def lookup(self, name: str, *, options: str = "") -> Generator[float, None, tuple[list[str], str]]:
         """What /etc/hosts and the pod's name server say."""
         text = self.files.read("/etc/hosts").decode() if self.files.is_file("/etc/hosts") else ""
         for words in (line.split("#")[0].split() for line in text.splitlines()):
             if name in words[1:] and ":" not in words[0]:
                 return [words[0]], words[1]
-        answer = dns.resolve(self.world, self.container, name)
+        answer = dns.resolve(self.world, self.container, name, options)
         yield answer.elapsed_s
         return (list(answer.addresses), answer.records[-1].name.rstrip(".")) if answer.found else ([], "")
 
-    def connect(self, target: str) -> Generator[float, None, str | None]:
+    def now(self) -> float:
+        """The time of its clock; exact within a command that `runner.run` runs."""
+        return self.time if self.time is not None else self.world.clock.now()
+
+    def connect(self, target: str) -> Generator[float, None, Stream | str]:
         """Open bash's `/dev/tcp/host/port` through the pod's network."""
         _, _, protocol, host, port = target.split("/", 4)
         addresses, _ = yield from self.lookup(host)
         if not addresses:
             return f"{host}: Name or service not known"
         with self.world.lock:
-            reason = paths.connect(self.world, self.container, addresses[0], int(port), protocol.upper())
-        if reason is None:
-            return None
-        if reason.startswith(paths.REFUSED):
-            return f"{target}: Connection refused"
-        yield _CONNECT_S
-        return f"{target}: Connection timed out"
+            reached = paths.reach(self.world, self.container, addresses[0], int(port), protocol.upper())
+        if isinstance(reached, str):
+            if reached.startswith(paths.REFUSED):
+                return f"{target}: Connection refused"
+            yield _CONNECT_S
+            return f"{target}: Connection timed out"
+        yield paths.round_trip_s(self.world, self.container, reached)
+        return Connection(self, reached)
 
     def signal(self, pid: str, name: str) -> None:
         """Send the first process a hangup, by which CockroachDB reads its certificates anew."""
@@ -112,6 +133,49 @@ class Box(System):
         cwd = str(self.container.spec.get("workingDir") or self.image.cwd)
         who = Actor(self.files.user, self.files.group)
         return Process(self, list(argv), env, cwd, who, Source(stdin), stdout or Sink(), stderr or Sink(), main)
+
+
+class Connection(Stream):
+    """A connection to a program, which takes one request in plain HTTP/1.0 and closes after its answer."""
+
+    def __init__(self, box: Box, reached: paths.Reached) -> None:
+        self._box, self._reached, self._request = box, reached, b""
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        self._request += data
+
+    def receive(self) -> Generator[float, None, bytes]:
+        """Everything that comes until the program closes; packets that do not fit are lost, so that nothing comes."""
+        reached, request = self._reached, self._request
+        with self._box.world.lock:
+            answer = _http(reached, request) if reached.program is not None else b""
+            large = paths.carries_large(self._box.world, self._box.container, reached)
+            round_trip_s = paths.round_trip_s(self._box.world, self._box.container, reached)
+        if not large and max(len(request), len(answer)) > datapath.LINK_MTU - datapath.TUNNEL_COST:
+            yield _LOST_S
+            return b""
+        yield round_trip_s
+        return answer
+
+
+def _http(reached: paths.Reached, request: bytes) -> bytes:
+    """The answer to a GET, as net/http writes it; a redirect names the same path again."""
+    words, headers = request.decode(errors="replace").split(), {}
+    if len(words) < 3 or words[0] != "GET" or reached.program is None:
+        return b""
+    for line in request.decode(errors="replace").splitlines()[1:]:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    answer = reached.program.http_get(reached.port, words[1], tls=False)
+    if answer is None:
+        return b""
+    head = [f"HTTP/1.0 {answer.status} {http.client.responses[answer.status]}"]
+    body = answer.body
+    if answer.status == http.client.TEMPORARY_REDIRECT:
+        url = f"https://{headers.get('host', '')}{words[1]}"
+        head, body = [*head, f"Location: {url}"], f'<a href="{url}">Temporary Redirect</a>.\n\n'.encode()
+    return "\r\n".join([*head, f"Content-Type: {answer.content_type}", "", ""]).encode() + body
 
 
 def box_of(process: Process) -> Box:

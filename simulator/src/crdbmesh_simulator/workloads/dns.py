@@ -48,17 +48,22 @@ class Resolv:
         return [plain, *searched] if name.count(".") >= self.ndots else [*searched, plain]
 
 
-def lookup(world: World, source: Container, name: str, qtype: str = "A") -> Answer:
+def lookup(world: World, source: Container, name: str, qtype: str = "A", options: str = "") -> Answer:
     """Resolve a name as the C library does in a container: search list, then each name server.
+
+    `options` are those of resolv.conf(5), as in `RES_OPTIONS`: `timeout:`, `attempts:`, `use-vc`.
 
     Takes `world.lock`. The answer's `elapsed_s` says how long it takes; nothing waits here.
     """
     with world.lock:
         config = resolv_conf(source)
         start = paths.origin(world, source)
+        words = dict(word.partition(":")[::2] for word in options.split())
+        transport = "TCP" if "use-vc" in words else "UDP"
+        patience = (float(words.get("timeout", _TIMEOUT_S)), int(words.get("attempts", _ATTEMPTS)))
         spent, last = 0.0, Answer("", reason="no name server is configured")
         for candidate in config.candidates(name):
-            answer = _ask(world, start, config, Question(candidate, qtype))
+            answer = _ask(world, start, config, Question(candidate, qtype, transport=transport), *patience)
             spent += answer.elapsed_s
             answer = dataclasses.replace(answer, elapsed_s=spent)
             if answer.found or not answer.rcode:
@@ -68,7 +73,7 @@ def lookup(world: World, source: Container, name: str, qtype: str = "A") -> Answ
         return dataclasses.replace(last, elapsed_s=spent)
 
 
-def resolve(world: World, source: Container, name: str) -> Answer:
+def resolve(world: World, source: Container, name: str, options: str = "") -> Answer:
     """As getaddrinfo(3) for IPv4: an address itself, then the hosts file, then DNS."""
     try:
         return Answer(NOERROR, (_record(name, str(ipaddress.IPv4Address(name))),))
@@ -77,7 +82,7 @@ def resolve(world: World, source: Container, name: str) -> Answer:
     found = hosts_file(source).get(name.lower().rstrip("."))
     if found:
         return Answer(NOERROR, tuple(_record(name, ip) for ip in found))
-    return lookup(world, source, name)
+    return lookup(world, source, name, options=options)
 
 
 def hosts_file(container: Container) -> dict[str, list[str]]:
@@ -110,12 +115,14 @@ def resolv_conf(source: Container) -> Resolv:
     return Resolv(tuple(servers[:3]), search, ndots)
 
 
-def _ask(world: World, start: paths.Origin, config: Resolv, question: Question) -> Answer:
-    """Each server in turn, twice; a refusal or failure of one leads to the next."""
+def _ask(
+    world: World, start: paths.Origin, config: Resolv, question: Question, timeout_s: float, attempts: int
+) -> Answer:
+    """Each server in turn, so many times; a refusal or failure of one leads to the next."""
     spent, last = 0.0, Answer("", reason="no name server is configured")
-    for _ in range(_ATTEMPTS):
+    for _ in range(attempts):
         for server in config.servers:
-            answer = exchange(world, start, (server, 53), question, timeout_s=_TIMEOUT_S)
+            answer = exchange(world, start, (server, 53), question, timeout_s=timeout_s)
             spent += answer.elapsed_s
             if answer.rcode in (NOERROR, NXDOMAIN):
                 return dataclasses.replace(answer, elapsed_s=spent)

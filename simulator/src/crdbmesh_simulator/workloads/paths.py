@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator import latency
 from crdbmesh_simulator.kubernetes.api.pods import Sandbox, runtime
 from crdbmesh_simulator.kubernetes.programs import Container, Program
 from crdbmesh_simulator.workloads import datapath, objects
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 REFUSED = "connection refused"
 TIMEOUT = "i/o timeout"
 _TUNNEL_PORT = 8472
+_LOCAL_S = 0.0001
+_JITTER = 1.05
 AZURE_DNS = "168.63.129.16"
 
 
@@ -293,6 +296,15 @@ def _through_tunnel(world: World, start: Origin, ip: str, port: int, protocol: s
         if reason is not None:
             return reason
     return _in_sandbox(cluster, box, port, protocol)
+
+
+def round_trip_s(world: World, source: Source, reached: Reached) -> float:
+    """Return the seconds that a packet takes to what was reached and back, a little more or less each time."""
+    start, there = origin(world, source).node.machine, reached.node
+    if there is None or there.machine is start:
+        return _LOCAL_S
+    seconds = latency.between(start.location, there.machine.location, same_zone=start.zone == there.machine.zone)
+    return seconds * world.random.uniform(1.0, _JITTER)
 
 
 def carries_large(world: World, source: Source, reached: Reached) -> bool:

@@ -34,7 +34,8 @@ def run(container: Container, argv: Sequence[str], stdin: bytes = b"") -> ExecRe
         text = f"OCI runtime exec failed: exec failed: unable to start container process: exec: {stat}: unknown"
         return ExecResult(stderr=text.encode(), exit_code=_MISSING)
     work = execute(process)
-    deadline = world.clock.now() + _LONGEST_S
+    box.time = world.clock.now()
+    deadline = box.time + _LONGEST_S
 
     def ended(status: int) -> ExecResult:
         work.close()
@@ -44,6 +45,7 @@ def run(container: Container, argv: Sequence[str], stdin: bytes = b"") -> ExecRe
         try:
             with world.lock:
                 wait_s = next(work)
+                box.time += wait_s
         except StopIteration as end:
             return ended(int(end.value))
         except Signalled:

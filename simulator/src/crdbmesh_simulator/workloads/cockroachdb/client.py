@@ -40,6 +40,7 @@ _INIT_GIVES_UP_S = 1800.0
 _RETRY_S = 1.0
 _SQL_TIMEOUT_S = 15.0
 _STATUS = ("id", "address", "sql_address", "build", "started_at", "updated_at", "locality", "is_available", "is_live")
+_RANGES = ("replicas_leaders", "replicas_leaseholders", "ranges", "ranges_unavailable", "ranges_underreplicated")
 _DECOMMISSION = ("gossiped_replicas", "is_decommissioning", "membership", "is_draining")
 
 
@@ -168,21 +169,27 @@ def _init(process: Process, words: list[str]) -> Run:
 
 
 def _node_status(process: Process, words: list[str]) -> Run:
-    extra = {"format": "value", "decommission": "bool", "timeout": "value"}
+    extra = {"format": "value", "decommission": "bool", "ranges": "bool", "timeout": "value"}
     flags = command_line.client(words, extra)
     form = _format(flags)
     node = yield from _open_sql(process, _target(process, flags))
     database = node.database
     assert database is not None
-    columns = [*_STATUS, *(_DECOMMISSION if flags.on("decommission") else ())]
+    columns = [*_STATUS, *(_RANGES if flags.on("ranges") else ()), *(_DECOMMISSION if flags.on("decommission") else ())]
     wanted = [int(word) for word in flags.words]
     now = process.world.clock.now()
-    rows = []
+    rows, alive = [], database.live(now)
     for record in sorted(database.nodes.values(), key=lambda record: record.id):
         if (wanted and record.id not in wanted) or (record.membership == "decommissioned" and not wanted):
             continue
         live = str(record.live(now)).lower()
+        held = [each for each in database.ranges if each.holder == record.id]
         known = {
+            "replicas_leaders": str(len(held)),
+            "replicas_leaseholders": str(len(held)),
+            "ranges": str(len(held)),
+            "ranges_unavailable": str(sum(not each.has_quorum(alive) for each in held)),
+            "ranges_underreplicated": str(sum(each.is_short(alive) for each in held)),
             "id": str(record.id),
             "address": record.address,
             "sql_address": record.sql_address,

@@ -7,17 +7,18 @@ join list whether anybody belongs to a cluster, and waits for `init` otherwise; 
 from __future__ import annotations
 
 import json
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 from crdbmesh_simulator.kubernetes.api.pods import runtime
 from crdbmesh_simulator.kubernetes.programs import Container, HttpAnswer
 from crdbmesh_simulator.workloads import images
-from crdbmesh_simulator.workloads.cockroachdb import certificates, command_line, dialing, node_settings, stores
+from crdbmesh_simulator.workloads.cockroachdb import certificates, command_line, dialing, metrics, node_settings, stores
 from crdbmesh_simulator.workloads.cockroachdb.certificates import CertificateError, Pair
 from crdbmesh_simulator.workloads.cockroachdb.command_line import FlagError
 from crdbmesh_simulator.workloads.cockroachdb.dialing import Failed, Peer
 from crdbmesh_simulator.workloads.cockroachdb.node_settings import Settings
-from crdbmesh_simulator.workloads.cockroachdb.stores import Database
+from crdbmesh_simulator.workloads.cockroachdb.stores import Database, NodeRecord
 from crdbmesh_simulator.workloads.files import Files, volume_identity
 from crdbmesh_simulator.workloads.service import Port, Service
 
@@ -25,6 +26,10 @@ _LISTEN_S = 1.5
 _JOIN_S = 1.0
 _PEER_S = 10.0
 _SETTLE_S = 2.0
+_RPC_BEAT_S = 1.0
+_LEASE_S = 0.5
+_BREAKER_S = 60.0
+"""A request to a range that nobody serves then fails (`kv.replica_circuit_breaker.slow_replication_threshold`)."""
 _STARTED = """\
 *
 * INFO: initial startup completed.
@@ -210,7 +215,7 @@ class CockroachNode(Service):
         record.address, record.sql_address = _label(self.settings.advertised), _label(self.settings.sql)
         record.locality, record.build = self.settings.locality, self.build
         record.started_at = record.updated_at = now
-        record.beats = self.can_heartbeat
+        record.process = self
         host, label = self.settings.advertised[0], _label(self.settings.advertised)
         sql = f"postgresql://root@{_label(self.settings.sql)}/defaultdb?sslmode=verify-full"
         said = {
@@ -242,7 +247,7 @@ class CockroachNode(Service):
                 self._check(link, node.address, node.id, database)
         own = database.nodes[self.store.node_id]
         if self.can_heartbeat():
-            own.heartbeat_at = own.updated_at = now
+            own.live(now)
             database.replicate(now)
 
     def _check(self, link: _Link, address: str, number: int, database: Database) -> None:
@@ -261,6 +266,37 @@ class CockroachNode(Service):
         if self._is(found, number, database):
             link.ip, link.ok = found.ip, True
             self._said.pop(f"peer{number}", None)
+
+    def _look(self, others: Iterable[int]) -> None:
+        """Look whether other nodes still answer; one that does not looks about itself as well."""
+        now, database = self._world.clock.now(), self.database
+        assert database is not None
+        for number in others:
+            link, record = self._links.setdefault(number, _Link()), database.nodes[number]
+            if number != self.store.node_id and now >= link.checked_at + _RPC_BEAT_S:
+                link.checked_at, was_ok = now, link.ok
+                self._check(link, record.address, number, database)
+                if was_ok and not link.ok and record.process is not None and record.process.running():
+                    record.process._look(node.id for node in database.voters())  # noqa: SLF001 - another node
+
+    def await_leases(self) -> Generator[float, None, str | None]:
+        """Wait until every range has a leaseholder that this node reaches; why not, when that takes too long."""
+        waited, database = 0.0, self.database
+        assert database is not None
+        while True:
+            self._look(sorted({each.holder for each in database.ranges}))
+            lost = database.move_leases(self._world.clock.now())
+            unreached = [each for each in database.ranges if not self._serves(database.nodes.get(each.holder))]
+            if not unreached:
+                return None
+            if waited >= _BREAKER_S:
+                kind = "lost quorum" if lost else "its leaseholder does not answer"
+                return f"replica unavailable: r{unreached[0].number + 1}: {kind}"
+            yield _LEASE_S
+            waited += _LEASE_S
+
+    def _serves(self, holder: NodeRecord | None) -> bool:
+        return holder is not None and holder.beats and (holder.process is self or self._links[holder.id].ok)
 
     @staticmethod
     def _is(peer: Peer, number: int, database: Database) -> bool:
@@ -308,6 +344,8 @@ class CockroachNode(Service):
         if not tls:
             return HttpAnswer(307, b"", "text/html")
         bare, _, query = path.partition("?")
+        if bare == "/_status/vars" and self.database is not None:
+            return HttpAnswer(200, metrics.exposed(self, self.database).encode(), "text/plain")
         if bare.rstrip("/") in ("/health", "/_admin/v1/health", "/api/v2/health"):
             problem = self.unready() if "ready=1" in query or "ready=true" in query else None
             return HttpAnswer(200, b"{}") if problem is None else _problem(503, 14, problem)

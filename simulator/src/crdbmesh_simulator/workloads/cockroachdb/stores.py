@@ -1,25 +1,27 @@
 """A CockroachDB cluster as its stores remember it: identity, nodes, liveness.
 
 It lives on the stores of its nodes: who holds a store of it belongs to it, whatever else runs. Liveness as in
-`pkg/kv/kvserver/liveness`: a node is live while its last heartbeat is younger than 9 s (a heartbeat needs a majority),
-and dead after `server.time_until_store_dead` (5 min).
+`pkg/kv/kvserver/liveness` and `pkg/base/config.go`: a node heartbeats every 3 s, for which it needs a majority, is live
+while its last heartbeat is younger than 6 s, and dead after `server.time_until_store_dead` (5 min).
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator.workloads.cockroachdb.ranges import COUNT, REPLICAS, Range
+
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container
+    from crdbmesh_simulator.workloads.cockroachdb.node import CockroachNode
     from crdbmesh_simulator.world import World
 
-LIVE_S = 9.0
+BEAT_S = 3.0
+LIVE_S = 6.0
 DEAD_S = 300.0
-REPLICAS = 3
 _STORE = "cockroach"
 
 
@@ -28,7 +30,7 @@ class NodeRecord:
     """The cluster's record of one node.
 
     Attributes:
-        beats: whether the node's process runs and reaches a majority at this moment.
+        process: the process that ran with its store last.
         replaced: its replicas have been made anew on other nodes.
     """
 
@@ -43,12 +45,22 @@ class NodeRecord:
     membership: str = "active"
     draining: bool = False
     replaced: bool = False
-    beats: Callable[[], bool] | None = None
+    process: CockroachNode | None = None
+
+    @property
+    def region(self) -> str:
+        """The region of its locality, or empty."""
+        return dict(tier.partition("=")[::2] for tier in self.locality.split(",")).get("region", "")
+
+    @property
+    def beats(self) -> bool:
+        """Whether its process runs and reaches a majority at this moment."""
+        return self.process is not None and self.process.can_heartbeat()
 
     def live(self, now: float) -> bool:
-        """Return whether its liveness record has not expired; a node that can heartbeat now has just done so."""
-        if self.beats is not None and self.beats():
-            self.heartbeat_at = self.updated_at = max(now, self.heartbeat_at)
+        """Return whether its liveness record has not expired; a node that can heartbeat now has done so in time."""
+        if self.beats:
+            self.heartbeat_at = self.updated_at = max(now - now % BEAT_S, self.heartbeat_at)
         return now - self.heartbeat_at < LIVE_S
 
 
@@ -61,6 +73,8 @@ class Database:
     version: str
     nodes: dict[int, NodeRecord] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
+    ranges: list[Range] = field(default_factory=lambda: [Range(number) for number in range(COUNT)])
+    _placed: list[tuple[int, str]] = field(default_factory=list)
 
     def join(self, address: str) -> int:
         """A number for a new node."""
@@ -78,6 +92,23 @@ class Database:
         for node in self.nodes.values():
             dead = now - node.heartbeat_at > DEAD_S
             node.replaced = dead and (node.replaced or live >= REPLICAS)
+        voters = self.voters()
+        if (wanted := [(node.id, node.region) for node in voters]) != self._placed:
+            self._placed = wanted
+            for each in self.ranges:
+                each.place(voters)
+
+    def live(self, now: float) -> set[int]:
+        """The numbers of the nodes that are live."""
+        return {node.id for node in self.nodes.values() if node.live(now)}
+
+    def move_leases(self, now: float) -> list[Range]:
+        """Give the leases of nodes that are no longer live to others; return the ranges that have no quorum for it."""
+        live = self.live(now)
+        for each in self.ranges:
+            if each.holder not in live and each.has_quorum(live):
+                each.holder = next(number for number in each.replicas if number in live)
+        return [each for each in self.ranges if each.holder not in live]
 
     def majority(self, count: int) -> bool:
         """Return whether so many nodes are more than half."""

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _FORWARD_DEADLINE_S = 5.0
 _MAX_HOPS = 16
 _LAN_S = 0.001
-_WAN_S = 0.08
 _PUBLIC = ("com", "net", "org", "io", "dev", "sh", "edu", "gov")
 
 
@@ -193,7 +192,7 @@ def exchange(
     if not isinstance(found.program, CoreDNS):
         return Answer("", reason=f"read {question.transport.lower()} {ip}:{port}: i/o timeout", elapsed_s=timeout_s)
     answer = found.program.answer(question)
-    return dataclasses.replace(answer, server=where).later(_LAN_S if found.cluster is start.cluster else _WAN_S)
+    return dataclasses.replace(answer, server=where).later(paths.round_trip_s(world, start, found))
 
 
 def azure(world: World, question: Question) -> Answer:
