@@ -271,9 +271,9 @@ class CockroachNode(Service):
         """Look whether other nodes still answer; one that does not looks about itself as well."""
         now, database = self._world.clock.now(), self.database
         assert database is not None
-        for number in others:
+        for number in set(others) & set(database.nodes) - {self.store.node_id}:
             link, record = self._links.setdefault(number, _Link()), database.nodes[number]
-            if number != self.store.node_id and now >= link.checked_at + _RPC_BEAT_S:
+            if now >= link.checked_at + _RPC_BEAT_S:
                 link.checked_at, was_ok = now, link.ok
                 self._check(link, record.address, number, database)
                 if was_ok and not link.ok and record.process is not None and record.process.running():
@@ -284,7 +284,7 @@ class CockroachNode(Service):
         waited, database = 0.0, self.database
         assert database is not None
         while True:
-            self._look(sorted({each.holder for each in database.ranges}))
+            self._look(each.holder for each in database.ranges)
             lost = database.move_leases(self._world.clock.now())
             unreached = [each for each in database.ranges if not self._serves(database.nodes.get(each.holder))]
             if not unreached:

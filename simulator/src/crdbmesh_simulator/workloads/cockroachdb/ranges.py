@@ -44,7 +44,7 @@ class Range:
             else:
                 break
         if self.replicas:
-            self.holder = self.replicas[self.number % len(self.replicas)]
+            self.holder = sorted(self.replicas)[self.number % len(self.replicas)]
 
     def has_quorum(self, live: set[int]) -> bool:
         """Return whether more than half of its replicas are on live nodes."""
