@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import DEFAULT_NAME, Mesh
 from crdbmesh.spec.versions import NEWEST
 
+KEPT, AT_BIRTH = "kept spec", "default at birth"
 SSH_PORT = 22
 FOUND = "crdbmesh.yaml"
 """The spec file that is found in the working folder."""
+_LAST_PART = re.compile(r"(\.[^.\[\]]*|\[[^\]]*\])$|^[^.\[\]]*$")
+"""The last part of a field: `.size` or `[eastus]`, or all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,41 @@ def choose(given: Given, cloud: Cloud, root: Path) -> Mesh:
     Raises:
         ConfigError: with every mistake.
     """
+    return _mesh(*_sources(given, cloud, root))
+
+
+def origins(given: Given, cloud: Cloud, root: Path, said: Mapping[str, str]) -> tuple[Mesh, dict[str, str]]:
+    """Return the spec as `choose` does, and the origin of each of its fields, called as `spec.load.places` does.
+
+    `said` has the flag or variable that sets a field, for those of `Given.overrides`.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    document, overrides = _sources(given, cloud, root)
+    mesh = _mesh(document, overrides)
+    path, known = given.file or root / mesh.name / SPEC, mesh.name in list_meshes(root)
+    lines = dict(config.places(path.read_text(encoding="utf-8"))) if given.file or (known and document) else {}
+
+    def origin(field: str) -> str:
+        for one, how in said.items():
+            if re.match(rf"{re.escape(one)}\b", field) and (one != "regions" or field.endswith(".name")):
+                return how
+        if field == "ssh.port" and field in overrides:
+            return "cloud file"
+        at = field
+        while at and at not in lines:
+            at = _LAST_PART.sub("", at)
+        if at:
+            return f"{path}:{lines[at]}" if given.file else KEPT
+        return KEPT if known and field.startswith("versions.") else AT_BIRTH
+
+    fields = [field for field, _ in config.places(config.dump(mesh))]
+    return mesh, {field: origin(field) for field in fields if not any(one.startswith(f"{field}[") for one in fields)}
+
+
+def _sources(given: Given, cloud: Cloud, root: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the document of the file or the kept spec, and what is set over it."""
     if given.file is not None:
         document = config.read_file(given.file)
     elif given.regions is None:
@@ -102,6 +141,10 @@ def choose(given: Given, cloud: Cloud, root: Path) -> Mesh:
     ssh = document.get("ssh", {})
     if cloud.ssh_port != SSH_PORT and isinstance(ssh, dict) and "port" not in ssh:
         overrides["ssh.port"] = cloud.ssh_port
+    return document, overrides
+
+
+def _mesh(document: dict[str, Any], overrides: dict[str, Any]) -> Mesh:
     try:
         return config.mesh(document, overrides)
     except ConfigError as error:

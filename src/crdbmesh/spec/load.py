@@ -5,7 +5,7 @@ Precedence: flags, then `CRDBMESH_*` variables, then the file or else the kept s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,29 @@ def mesh(document: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
 
 def dump(spec: Mesh) -> str:
     """Return the spec as YAML, which `read_file` and `mesh` read back."""
-    text: str = yaml.safe_dump(spec.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    text: str = yaml.safe_dump(spec.model_dump(mode="json", exclude_none=True), sort_keys=False, width=10**6)
     return text
+
+
+def places(text: str) -> Iterator[tuple[str, int]]:
+    """Yield the dotted field of each value and each list in a YAML text, with its line from 1 on.
+
+    An entry of a list is called by its name or, if it has none, its value: `regions[eastus].size`, `allow_from[own]`.
+    """
+
+    def walk(node: yaml.Node | None, field: str) -> Iterator[tuple[str, int]]:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                yield from walk(value, f"{field}.{key.value}".lstrip("."))
+            return
+        if node is not None:
+            yield field, node.start_mark.line + 1
+        for entry in node.value if isinstance(node, yaml.SequenceNode) else ():
+            parts = entry.value if isinstance(entry, yaml.MappingNode) else ()
+            named = next((value.value for key, value in parts if key.value == "name"), entry.value)
+            yield from walk(entry, f"{field}[{named}]")
+
+    yield from walk(yaml.compose(text, Loader=documents.Loader), "")
 
 
 def _merged(document: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from crdbmesh import __version__
-from crdbmesh.terminal import build, demo, exits, look, use
+from crdbmesh.terminal import build, config, demo, exits, look, use
 from crdbmesh.terminal.groups import BUILD, LOOK, USE, Group, add
 
 _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluster Mesh, CockroachDB.
@@ -117,6 +117,15 @@ add(
     "Show the health of every layer in every region.",
     "crdbmesh status",
     "crdbmesh status crdb --output json",
+)
+app.add_typer(config.app, name="config", rich_help_panel=LOOK, short_help="Show the spec as `up` would use it.")
+add(
+    config.app,
+    LOOK,
+    config.show,
+    "Show the spec as `up` would use it.",
+    "crdbmesh config show --origin",
+    "crdbmesh config show > crdbmesh.yaml",
 )
 add(
     app,

@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from crdbmesh.terminal import exits, voice
 
 BUILD, LOOK, USE, KEEP = "Build a mesh", "Look at it", "Use it", "Keep it"
+_ORDER = (BUILD, LOOK, USE, KEEP)
 
 
 def add(app: typer.Typer, group: str, function: Callable[..., Any], short_help: str, *examples: str) -> None:
@@ -40,7 +41,8 @@ class Group(TyperGroup):
     def format_commands(self, _ctx: Any, formatter: Any) -> None:
         """Write a section for each group."""
         width = max(map(len, self.commands))
-        listed: Any = self.commands.items()
+        items: Any = self.commands.items()
+        listed = sorted(items, key=lambda item: _ORDER.index(item[1].rich_help_panel))
         for group, commands in itertools.groupby(listed, lambda item: item[1].rich_help_panel):
             with formatter.section(group):
                 formatter.write_dl([(f"{name:{width}}", command.short_help or "") for name, command in commands])

@@ -46,7 +46,7 @@ def given(
     from crdbmesh.terminal import console
 
     values = specs.Given(several(regions), name, file, several(allow_from), machines_per_region, machine_size)
-    return specs.with_found(values, Path.cwd(), root(), lambda text: console.say(console.make(stderr=True), text))
+    return specs.with_found(values, Path(), root(), lambda text: console.say(console.make(stderr=True), text))
 
 
 def cloud(*, lookup: bool = True) -> Cloud:

@@ -10,20 +10,39 @@ from typing import Annotated, Literal
 
 import typer
 
+from crdbmesh.terminal import complete
+
 Output = Literal["text", "json"]
 NameArgument = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="The mesh's name; optional when only one is known here.")
+    str | None,
+    typer.Argument(
+        metavar="NAME", autocompletion=complete.meshes, help="The mesh's name; optional when only one is known here."
+    ),
 ]
 Name = Annotated[
-    str | None, typer.Option("--name", metavar="NAME", envvar="CRDBMESH_NAME", help="The same, as an option.")
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        envvar="CRDBMESH_NAME",
+        autocompletion=complete.meshes,
+        help="The same, as an option.",
+    ),
 ]
 NewNameArgument = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="The mesh's name: the one known here, or crdbmesh.")
+    str | None,
+    typer.Argument(
+        metavar="NAME", autocompletion=complete.meshes, help="The mesh's name: the one known here, or crdbmesh."
+    ),
 ]
 Regions = Annotated[
     list[str] | None,
     typer.Option(
-        "--regions", metavar="A,B,C", envvar="CRDBMESH_REGIONS", help="Azure regions, comma-separated; repeatable."
+        "--regions",
+        metavar="A,B,C",
+        envvar="CRDBMESH_REGIONS",
+        autocompletion=complete.locations,
+        help="Azure regions, comma-separated; repeatable.",
     ),
 ]
 ConfigFile = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crdbmesh.errors import ConfigError
-from crdbmesh.terminal import exits, inputs
+from crdbmesh.terminal import complete, exits, inputs
 from crdbmesh.terminal.options import Name, NameArgument, OutputOption
 
 
@@ -25,6 +25,7 @@ def kubeconfig(
             "--switch",
             metavar="REGION",
             envvar="CRDBMESH_SWITCH",
+            autocompletion=complete.regions,
             help="With --merge: make this region's the current context.",
         ),
     ] = None,

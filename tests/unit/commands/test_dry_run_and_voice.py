@@ -91,4 +91,20 @@ def test_a_spec_in_the_working_folder_is_found_and_said(azure: Any, tmp_path: Pa
     (tmp_path / "crdbmesh.yaml").write_text("name: here\nregions: [westus]\nmachines: {per_region: 1}\n")
     done = crdbmesh(azure, tmp_path, "plan", "--output", "json")
     assert json.loads(done.stdout)["mesh"] == "here"
-    assert f"Using {tmp_path / 'crdbmesh.yaml'}" in done.stderr
+    assert "Using crdbmesh.yaml" in done.stderr
+
+
+def test_config_show_prints_a_spec_that_config_takes_with_where_each_field_comes_from(
+    azure: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "crdbmesh.yaml").write_text("name: here\nregions: [westus]\n")
+    shown = crdbmesh(azure, tmp_path, "config", "show", "--origin", "--machines-per-region", "2", "-v")
+    assert (shown.exit_code, shown.stderr) == (0, "Using crdbmesh.yaml\n"), "and no request"
+    lines = [line.split("  # ") for line in shown.stdout.splitlines() if "#" in line]
+    said = {value.strip(): how for value, how in lines}
+    assert (said["name: here"], said["per_region: 2"]) == ("crdbmesh.yaml:1", "--machines-per-region")
+    assert (said["disk_gib: 128"], said["- name: westus"]) == ("default at birth", "crdbmesh.yaml:2")
+    (tmp_path / "again.yaml").write_text(shown.stdout)
+    options = ["--config", "again.yaml", "--output", "json"]
+    answer = json.loads(crdbmesh(azure, tmp_path, "config", "show", *options).stdout)
+    assert (answer["spec"]["machines"]["per_region"], "origins" in answer) == (2, False)

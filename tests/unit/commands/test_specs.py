@@ -194,3 +194,47 @@ class TestFoundFile:
         with pytest.raises(UnsafeError) as refused:
             self.find(tmp_path, tmp_path / "root")
         assert "--config crdbmesh.yaml" in refused.value.findings[0].remedy
+
+
+class TestOrigins:
+    """The origin of each field that `config show` prints."""
+
+    def origins(self, root: Path, said: dict[str, str] | None = None, **given: object) -> dict[str, str]:
+        return specs.origins(specs.Given(**given), AZURE, root, said or {})[1]  # type: ignore[arg-type]
+
+    def test_each_field_of_a_file_has_its_line(self, tmp_path: Path) -> None:
+        file = tmp_path / "mesh.yaml"
+        file.write_text("name: filed\nregions:\n- eastus\n- name: westus\n  machines: 5\nallow_from: [203.0.113.9]\n")
+        found = self.origins(tmp_path, {"machines.size": "CRDBMESH_MACHINE_SIZE"}, file=file, machine_size="huge")
+        lines = {
+            "name": 1, "regions[eastus].name": 3, "regions[westus].name": 4, "regions[westus].machines": 5,
+            "allow_from[203.0.113.9/32]": 6,
+        }  # fmt: skip
+        assert {field: found[field] for field in lines} == {field: f"{file}:{line}" for field, line in lines.items()}
+        assert (found["machines.size"], found["patience"]) == ("CRDBMESH_MACHINE_SIZE", "default at birth")
+        assert found["versions.cockroachdb"] == "default at birth"
+
+    def test_a_flag_for_regions_leaves_what_is_kept_of_them(self, tmp_path: Path) -> None:
+        text = "name: kept\nregions: [{name: eastus, machines: 5}, westus]\n"
+        LocalFolder(tmp_path / "kept").write(SPEC, text)
+        found = self.origins(
+            tmp_path, {"name": "NAME", "regions": "--regions"}, name="kept", regions=("eastus", "uksouth")
+        )
+        assert (found["regions[uksouth].name"], found["regions[eastus].name"]) == ("--regions", "--regions")
+        assert (found["regions[eastus].machines"], found["name"]) == ("kept spec", "NAME")
+
+    def test_a_mesh_keeps_the_versions_of_its_birth_when_a_file_names_none(self, tmp_path: Path) -> None:
+        keep(tmp_path, "kept")
+        file = tmp_path / "mesh.yaml"
+        file.write_text("name: kept\nregions: [eastus]\n")
+        found = self.origins(tmp_path, file=file)
+        assert (found["versions.cockroachdb"], found["machines.size"]) == ("kept spec", "default at birth")
+
+
+def test_every_value_of_a_spec_has_a_place_in_its_text() -> None:
+    tags = {"a b": "x y " * 60, "k.l": "one\n\ntwo", "#": "y: z", "é": "", "'": "- name: westus"}
+    regions = ["eastus", {"name": "westus", "zones": [1, 2]}]
+    text = config.dump(config.mesh({"regions": regions, "tags": tags}))
+    places = dict(config.places(text))
+    assert {"regions[westus].zones[2]", *(f"tags.{key}" for key in tags)} <= places.keys()
+    assert text.splitlines()[places["regions[westus].name"] - 1] == "- name: westus"

@@ -1,0 +1,81 @@
+"""`crdbmesh config show`: its options and output."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from crdbmesh.terminal import exits, groups, inputs
+from crdbmesh.terminal.options import (
+    AllowFrom,
+    ConfigFile,
+    MachineSize,
+    MachinesPerRegion,
+    Name,
+    NewNameArgument,
+    OutputOption,
+    Regions,
+)
+
+app = typer.Typer(cls=groups.Group, help="Show the spec of a mesh.", rich_markup_mode=None)
+
+_WIDE = 50
+_FIELDS = {
+    "mesh_name": "name",
+    "name": "name",
+    "regions": "regions",
+    "allow_from": "allow_from",
+    "machines_per_region": "machines.per_region",
+    "machine_size": "machines.size",
+}
+"""The field of the spec that an option sets."""
+
+
+def show(
+    context: typer.Context,
+    mesh_name: NewNameArgument = None,
+    name: Name = None,
+    regions: Regions = None,
+    config_file: ConfigFile = None,
+    allow_from: AllowFrom = None,
+    machines_per_region: MachinesPerRegion = None,
+    machine_size: MachineSize = None,
+    origin: Annotated[
+        bool, typer.Option("--origin", envvar="CRDBMESH_ORIGIN", help="Also show where each field comes from.")
+    ] = False,
+    output: OutputOption = "text",
+) -> None:
+    """Show the spec as `up` would use it, as YAML that --config takes; asks neither Azure nor the machines."""
+    from crdbmesh.commands import aim, specs
+    from crdbmesh.spec import load
+    from crdbmesh.terminal.visible import visible
+
+    with exits.mapped(output):
+        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, machine_size)
+        cloud = inputs.cloud()
+        mesh, origins = specs.origins(given, cloud, inputs.root(), _said(context))
+        aim.compare(cloud, inputs.folder(mesh.name), mesh.name)
+        text = load.dump(mesh)
+        if output == "json":
+            shown = {"spec": mesh.model_dump(mode="json", exclude_none=True)} | ({"origins": origins} if origin else {})
+            exits.print_json({"command": "config show", "mesh": mesh.name, **shown})
+            return
+        lines = text.splitlines()
+        if origin:
+            for field, number in load.places(text):
+                if field in origins:
+                    lines[number - 1] = f"{lines[number - 1]:{_WIDE}}  # {origins[field]}"
+        typer.echo(visible("\n".join(lines)))
+
+
+def _said(context: Any) -> dict[str, str]:
+    """Return the flag or variable that sets each field of the spec that one sets."""
+    said: dict[str, str] = {}
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name)
+        if parameter.name in _FIELDS and source and source.name in {"COMMANDLINE", "ENVIRONMENT"}:
+            flag = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar
+            how = flag if source.name == "COMMANDLINE" else parameter.envvar
+            said.setdefault(_FIELDS[parameter.name], how)
+    return said
