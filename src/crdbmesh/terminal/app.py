@@ -129,6 +129,14 @@ add(
 )
 add(
     app,
+    LOOK,
+    look.report,
+    "Write one HTML file that shows the mesh, for people without a terminal.",
+    "crdbmesh report",
+    "crdbmesh report crdb --file /tmp/crdb.html",
+)
+add(
+    app,
     USE,
     use.kubeconfig,
     "Print the clusters' contexts, or merge them.",

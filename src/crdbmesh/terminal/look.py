@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -38,3 +40,34 @@ def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOpti
         else:
             console.show_status(console.make(stderr=False), health)
         raise typer.Exit(exits.DEGRADED if health.degraded else exits.DONE)
+
+
+def report(
+    mesh_name: NameArgument = None,
+    name: Name = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", envvar="CRDBMESH_REPORT_FILE", help="The file [NAME.html]."),
+    ] = None,
+    output: OutputOption = "text",
+) -> None:
+    """Write one HTML file that shows the mesh: map, health, versions, certificates and its last `up`.
+
+    The file needs no network and holds no secret. It replaces an earlier report only.
+    """
+    from crdbmesh.commands import reconstruct, report_page
+    from crdbmesh.commands import report as command
+    from crdbmesh.terminal import console
+
+    with exits.mapped(output) as signals, signals.leaving():
+        cloud = inputs.cloud()
+        mesh, _ = reconstruct.known(mesh_name or name, cloud, inputs.root())
+        screen = console.make(stderr=True)
+        told = partial(console.show_aim, screen)
+        gathered = command.run_report(mesh, cloud, inputs.folder(mesh.name), told=told)
+        path = report_page.write(gathered, file or Path(f"{mesh.name}.html"))
+        if output == "json":
+            exits.print_json({"command": "report", "mesh": mesh.name, **gathered.aim.document(), "file": str(path)})
+        else:
+            typer.echo(f"The report is in {path}")
+        raise typer.Exit(exits.DEGRADED if gathered.health.degraded else exits.DONE)

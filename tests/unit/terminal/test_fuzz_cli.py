@@ -35,7 +35,7 @@ from crdbmesh.spec import load as config
 from crdbmesh.terminal import app as cli
 
 CODES = {0, 1, 2, 3, 10, 130}
-COMMANDS = ["up", "plan", "doctor", "status", "down", "kubeconfig"]
+COMMANDS = ["up", "plan", "doctor", "status", "report", "down", "kubeconfig"]
 SPEC = "name: kept\nregions: [eastus, westus]\nallow_from: [127.0.0.1/32]\nssh: {port: 2222}\n"
 TOKEN = "planted-token-of-the-cloud-file"
 FOLDERS = ("homes", "tmp", "user", "cwd")

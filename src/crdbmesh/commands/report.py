@@ -1,0 +1,91 @@
+"""`crdbmesh report`: what is known of a mesh, gathered for one page: its place, health, versions and last `up`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from crdbmesh.clients.azure import resources
+from crdbmesh.clients.cloud import Cloud
+from crdbmesh.commands import aim as aims
+from crdbmesh.errors import CloudError
+from crdbmesh.local import contents, journals, pki
+from crdbmesh.local.birth import Aim
+from crdbmesh.local.folder import LocalFolder
+from crdbmesh.local.journals import Run, Span
+from crdbmesh.observe import status
+from crdbmesh.observe.health import Health
+from crdbmesh.run.world import World
+from crdbmesh.spec.mesh import Mesh
+from crdbmesh.steps import catalog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that the page shows.
+
+    Attributes:
+        places: each region's name for people, latitude and longitude in degrees, by region, as far as Azure tells.
+        ends: when each certificate authority in the local folder ends, by its name.
+        run: the last `up` that changed something, or None.
+        critical: the chain of its steps that its length came from.
+    """
+
+    mesh: Mesh
+    aim: Aim
+    at: dt.datetime
+    health: Health
+    places: Mapping[str, tuple[str, float, float]]
+    ends: Mapping[str, dt.datetime]
+    run: Run | None = None
+    critical: list[Span] = field(default_factory=list)
+
+
+def run_report(mesh: Mesh, cloud: Cloud, folder: LocalFolder, *, told: aims.Told = aims.untold) -> Report:
+    """Read the mesh, its regions' places and the local folder.
+
+    Raises:
+        ElsewhereError: the mesh is in another subscription.
+        CrdbmeshError: Azure cannot be reached at all.
+    """
+    with World.open(mesh, cloud, folder) as world:
+        aim = aims.require(world.session, folder, mesh.name, told)
+        run = journals.last_up(folder)
+        after = {step.name: step.after for step in catalog.steps(world)}
+        return Report(
+            mesh=mesh,
+            aim=aim,
+            at=dt.datetime.now(dt.UTC),
+            health=status.read(world),
+            places=_places(world),
+            ends=_ends(folder),
+            run=run,
+            critical=run.critical(after) if run else [],
+        )
+
+
+def _places(world: World) -> dict[str, tuple[str, float, float]]:
+    wanted = {region.name for region in world.mesh.regions}
+    found: dict[str, tuple[str, float, float]] = {}
+    try:
+        locations = resources.list_locations(world.session)
+    except CloudError:
+        return {}
+    for location in locations:
+        name, metadata = str(location["name"]), location.get("metadata") or {}
+        if name in wanted:
+            try:
+                place = float(metadata["latitude"]), float(metadata["longitude"])
+            except (KeyError, TypeError, ValueError):
+                continue
+            found[name] = str(location.get("displayName") or name), *place
+    return found
+
+
+def _ends(folder: LocalFolder) -> dict[str, dt.datetime]:
+    found = {}
+    for name, file in (("CockroachDB", contents.COCKROACH_CA), ("Cilium Cluster Mesh", contents.CILIUM_CA)):
+        if text := folder.read(file):
+            found[f"certificate authority of {name}"] = pki.expires(pki.read_key_pair(text).cert_pem)
+    return found
