@@ -98,16 +98,17 @@ def test_the_cilium_ca_key_is_only_in_the_secrets_from_which_the_chart_issues(me
         }
 
 
-def test_the_root_client_key_is_in_the_first_region_only_and_only_the_client_pod_mounts_it(mesh: Any) -> None:
-    (line,) = key_lines(mesh, "client.root.key")
-    assert secrets_with(mesh, "eastus", line) == {"eastus/cockroachdb.client.root"}
-    assert secrets_with(mesh, "westus", line) == set()
+def test_the_root_client_key_is_in_the_first_two_regions_and_only_their_client_pods_mount_it(mesh: Any) -> None:
+    for region in REGIONS:
+        (line,) = key_lines(mesh, f"{region}/client.root.key")
+        assert secrets_with(mesh, region, line) == {f"{region}/cockroachdb.client.root"}
+        assert not any(secrets_with(mesh, other, line) for other in REGIONS if other != region)
     holders = set()
     for region in REGIONS:
         for pod in mesh.ground.kube(region, "/api/v1/pods")["items"]:
             if "cockroachdb.client.root" in json.dumps(pod["spec"]):
                 holders.add((region, pod["metadata"]["labels"]["app"]))
-    assert holders == {("eastus", "cockroachdb-client")}
+    assert holders == {(region, "cockroachdb-client") for region in REGIONS}
 
 
 def test_the_login_key_and_both_ca_keys_are_on_no_machine(mesh: Any) -> None:

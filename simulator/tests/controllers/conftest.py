@@ -19,7 +19,7 @@ from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.pods import Pods
 from crdbmesh_simulator.kubernetes.api.store import Store
 from crdbmesh_simulator.kubernetes.controllers import Controllers
-from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program, Stdin
 from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Small(Program):
             healthy = False
         return HttpAnswer(200 if healthy else 503)
 
-    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+    def exec(self, argv: Sequence[str], stdin: Stdin = b"") -> ExecResult:
         return ExecResult(b"yes\n", exit_code=0 if argv[0] == "true" else 1)
 
 

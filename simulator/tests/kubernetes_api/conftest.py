@@ -23,7 +23,7 @@ from crdbmesh_simulator.kubernetes.api.authority import Authority
 from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.door import KubeDoors
 from crdbmesh_simulator.kubernetes.api.store import Store
-from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer, LogLine
+from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer, LogLine, Stdin
 from crdbmesh_simulator.world import Machine, World
 
 Obj = dict[str, Any]
@@ -54,9 +54,9 @@ class SmallRuntime:
     log: list[str] = field(default_factory=lambda: ["one", "two", "three"])
     first: float = 0.0
 
-    def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: bytes) -> ExecResult:
+    def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: Stdin) -> ExecResult:
         if argv[0] == "cat":
-            return ExecResult(stdout=stdin)
+            return ExecResult(stdout=stdin if isinstance(stdin, bytes) else b"")
         if argv[0] == "false":
             return ExecResult(stderr=b"no\n", exit_code=3)
         if argv[0] == "absent":

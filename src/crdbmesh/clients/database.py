@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 
 from crdbmesh.clients.kube.client import Kube
@@ -17,8 +18,13 @@ from crdbmesh.errors import KubeError
 from crdbmesh.spec import documents, names
 
 CERTS = "/cockroach/cockroach-certs"
+USER_CERTS = "/dev/shm"  # noqa: S108 - of a pod, whose other folders are read-only
 BINARY = "/cockroach/cockroach"
 ALREADY = "cluster has already been initialized"
+
+
+Row = dict[str, str]
+"""A row's values by column, as the SQL shell prints them; NULL is `NULL`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +78,67 @@ def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node
 
 def read_cluster_id(kube: Kube, namespace: str, host: str) -> str:
     """Return the id of the cluster that the node at `host` belongs to."""
-    argv = [
-        BINARY,
-        "sql",
-        f"--certs-dir={CERTS}",
-        f"--host={host}",
-        "--format=csv",
-        # From v26.1 on, crdb_internal is closed to sessions that do not ask for it.
-        "--execute=SET allow_unsafe_internals = true",
-        "--execute=SELECT crdb_internal.cluster_id() AS id",
-    ]
-    answer = _run(kube, namespace, argv)
-    found = [line.strip() for line in answer.stdout.splitlines() if line.count("-") == 4]
-    if answer.status != 0 or not found:
-        raise KubeError(f"{host} does not tell its cluster's id: {_cause(answer)}")
-    return found[-1]
+    # From v26.1 on, crdb_internal is closed to sessions that do not ask for it.
+    asked = ("SET allow_unsafe_internals = true", "SELECT crdb_internal.cluster_id() AS id")
+    return query(kube, namespace, *asked, host=host)[-1]["id"]
 
 
-def _run(kube: Kube, namespace: str, argv: list[str], *, timeout_s: float = 60) -> CommandResult:
+def query(
+    kube: Kube, namespace: str, *statements: str, host: str | None = None, database: str = "", timeout_s: float = 60
+) -> list[Row]:
+    """Run SQL statements as root in one session, each ended by the first error; return the rows of the last one.
+
+    Args:
+        kube: the cluster whose client pod runs them.
+        namespace: of the client pod.
+        statements: may hold secrets: they are in no argument list.
+        host: the node that is asked; the ready nodes of the client pod's region unless given.
+        database: the session's; `defaultdb` unless given.
+        timeout_s: for all of it.
+
+    Raises:
+        KubeError: the pod or the database does not answer, or a statement is refused; the message has its SQLSTATE.
+        WaitError: it did not end in time.
+    """
+    argv = [*shell_argv(namespace, host=host, database=database), "--format=json"]
+    script = "".join(f"{statement}\n;\n" for statement in statements)
+    answer = _run(kube, namespace, argv, timeout_s=timeout_s, stdin=script.encode())
+    if answer.status != 0:
+        raise KubeError(f"{host or namespace}: SQL failed: {_cause(answer)}")
+    return [[], *read_results(answer.stdout)][-1]
+
+
+def shell_argv(namespace: str, *, host: str | None = None, user: str = "root", database: str = "") -> list[str]:
+    """Return the command line of the SQL shell in a client pod, as a user whose certificate is there."""
+    certs = CERTS if user == "root" else USER_CERTS
+    target = host or f"{names.COCKROACH_PUBLIC}.{names.zone(namespace)}:{names.COCKROACH_PORT}"
+    argv = [BINARY, "sql", f"--certs-dir={certs}", f"--host={target}", f"--user={user}"]
+    return [*argv, f"--database={database}"] if database else argv
+
+
+def read_results(text: str) -> list[list[Row]]:
+    """Return each statement's rows, as the SQL shell prints them with `--format=json`.
+
+    A statement without rows has its tag where the rows would be: `[SET` and an empty line, or the tag alone
+    (cockroachdb/cockroach, pkg/cli/clisqlexec/format_json.go and format_table.go, function `render`).
+    """
+    shown = re.findall(r"^(?:\[\n((?:  \{.*\},?\n)*)\]|\[?[A-Z].*(?:\n\n\])?)$", text, re.MULTILINE)
+    return [documents.read_json(f"[{rows}]") for rows in shown]
+
+
+def _run(
+    kube: Kube, namespace: str, argv: list[str], *, timeout_s: float = 60, stdin: bytes | None = None
+) -> CommandResult:
+    return kube.exec(namespace, client_pod(kube, namespace), argv, container="client", timeout_s=timeout_s, stdin=stdin)
+
+
+def client_pod(kube: Kube, namespace: str) -> str:
+    """Return the name of the client pod that runs."""
     pods = kube.list("v1", "Pod", namespace, labels=f"app={names.COCKROACH_CLIENT}")
     running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running"]
     if not running:
         raise KubeError(f"{namespace}: no CockroachDB client pod runs")
-    return kube.exec(namespace, running[0]["metadata"]["name"], argv, container="client", timeout_s=timeout_s)
+    return str(running[0]["metadata"]["name"])
 
 
 def _tiers(locality: str) -> dict[str, str]:
@@ -102,6 +146,6 @@ def _tiers(locality: str) -> dict[str, str]:
 
 
 def _cause(answer: CommandResult) -> str:
-    """Return what went wrong: the line that cockroach starts with ERROR, or the last one."""
+    """Return what went wrong: the lines of cockroach's error with its SQLSTATE and hint, or the last one."""
     lines = answer.stderr.strip().splitlines() or answer.stdout.strip().splitlines() or [""]
-    return ([line for line in lines if line.startswith("ERROR")] or lines)[-1]
+    return "; ".join([line for line in lines if line.startswith(("ERROR", "SQLSTATE", "HINT"))] or lines[-1:])

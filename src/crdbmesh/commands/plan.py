@@ -17,7 +17,7 @@ from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
-from crdbmesh.spec.versions import outdated
+from crdbmesh.spec.versions import CLIENTS, outdated
 from crdbmesh.steps import catalog
 
 
@@ -60,10 +60,15 @@ class PlanResult:
 
     def migrations(self) -> list[dict[str, str]]:
         """Return what the mesh has otherwise than one that is made now, and how to change it; `up` leaves it so."""
-        return [
+        versions = [
             {"field": f"versions.{program}", "has": has, "newest": newest, "how": BY_HAND[program]}
             for program, has, newest in outdated(self.mesh.versions)
         ]
+        has, newest = len(self.mesh.client_regions()), min(CLIENTS, len(self.mesh.regions))
+        if has >= newest:
+            return versions
+        how = f"set `cockroach: {{clients: {newest}}}` in the spec: losing the first region then leaves SQL"
+        return [*versions, {"field": "cockroach.clients", "has": str(has), "newest": str(newest), "how": how}]
 
 
 def run_plan(

@@ -135,9 +135,9 @@ def _sources(given: Given, cloud: Cloud, root: Path) -> tuple[dict[str, Any], di
     if overrides["regions"] is not None and isinstance(known := document.get("regions"), list):
         entries = {str(one["name"]): one for one in known if isinstance(one, dict) and "name" in one}
         overrides["regions"] = [entries.get(name, name) for name in overrides["regions"]]
-    if isinstance(named := document.get("versions", {}), dict):
-        born = _born_with(given.name or document.get("name"), root)
-        overrides |= {f"versions.{program}": release for program, release in born.items() if program not in named}
+    for section, born in _born_with(given.name or document.get("name"), root).items():
+        if isinstance(named := document.get(section, {}), dict):
+            overrides |= {f"{section}.{field}": value for field, value in born.items() if field not in named}
     ssh = document.get("ssh", {})
     if cloud.ssh_port != SSH_PORT and isinstance(ssh, dict) and "port" not in ssh:
         overrides["ssh.port"] = cloud.ssh_port
@@ -184,11 +184,13 @@ def kept(name: str, root: Path) -> Mesh:
     return mesh.with_own(own) if own else mesh
 
 
-def _born_with(name: object, root: Path) -> dict[str, Any]:
-    """Return the versions a mesh was made with, which hold until its spec names others; a new one's are the newest."""
+def _born_with(name: object, root: Path) -> dict[str, dict[str, Any]]:
+    """Return what a mesh was made with, or a new one is, by section; it holds until its spec says otherwise."""
     kept = _kept_document(str(name or DEFAULT_NAME), root)
-    versions = kept["versions"] if kept else None
-    return versions if isinstance(versions, dict) else NEWEST.model_dump(mode="json")
+    if kept is None or not isinstance(versions := kept["versions"], dict):
+        return {"versions": NEWEST.model_dump(mode="json")}
+    cockroach = kept["cockroach"] if isinstance(kept["cockroach"], dict) else {}
+    return {"versions": versions, "cockroach": {"clients": cockroach.get("clients")}}
 
 
 def _last(name: str | None, root: Path) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object
 
 
 def client(mesh: Mesh, region: Region) -> Object:
-    """Return the Deployment of the client pod, for init, status and SQL: it alone has the root certificate."""
+    """Return the Deployment of a region's client pod, for init, status and SQL: it alone has the root certificate."""
     labels = {"app": names.COCKROACH_CLIENT}
     container = {
         "name": "client",

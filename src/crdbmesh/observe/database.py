@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from crdbmesh.clients import database
 from crdbmesh.clients.database import Node
 from crdbmesh.clients.kube.client import Kube
-from crdbmesh.errors import CrdbmeshError, KubeError
+from crdbmesh.errors import CrdbmeshError, KubeError, WaitError
 from crdbmesh.observe import rollouts
 from crdbmesh.observe.health import Layer
 from crdbmesh.observe.rollouts import Body
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
+
+T = TypeVar("T")
 
 PODS = f"app={names.COCKROACH}"
 WAITING = "node is waiting for cluster initialization"
@@ -66,13 +69,13 @@ def not_live(region: Region, nodes: Iterable[Node]) -> dict[str, str]:
 
 
 def read_nodes(world: World) -> list[Node]:
-    """List every node that the cluster knows, asked in the first region."""
-    return database.read_nodes(*client(world))
+    """List every node that the cluster knows."""
+    return through_client(world, database.read_nodes)
 
 
-def read_cluster_id(world: World, region: Region) -> str:
-    """Return the id of the cluster that the region's first pod is part of."""
-    return database.read_cluster_id(*client(world), address_of(region.name, 0))
+def read_cluster_id(world: World, address: str) -> str:
+    """Return the id of the cluster that the node at an address is part of."""
+    return through_client(world, lambda kube, region: database.read_cluster_id(kube, region, address))
 
 
 def read_states(world: World) -> dict[str, str | None]:
@@ -87,10 +90,26 @@ def read_states(world: World) -> dict[str, str | None]:
     return states
 
 
-def client(world: World) -> tuple[Kube, str]:
-    """Return the cluster and the namespace of the client pod, through which the database is asked."""
-    first = world.mesh.regions[0].name
-    return world.kube(first), first
+def through_client(world: World, ask: Callable[[Kube, str], T]) -> T:
+    """Ask the database through the first client pod that can: `ask` is given its cluster and its namespace.
+
+    The one that answered last is asked first.
+
+    Raises:
+        KubeError, WaitError: none can; the error of the last.
+    """
+    regions = [region.name for region in world.mesh.client_regions()]
+    regions.sort(key=lambda region: region != world.client_region)
+    for region in regions:
+        try:
+            answer = ask(world.kube(region), region)
+        except (KubeError, WaitError):
+            if region == regions[-1]:
+                raise
+        else:
+            world.client_region = region
+            return answer
+    raise AssertionError("a mesh has a region")
 
 
 def every_pod(world: World) -> list[tuple[str, int]]:

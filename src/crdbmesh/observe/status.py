@@ -50,6 +50,6 @@ def read(world: World) -> Health:
 
 def _cluster_id(world: World, region: Region) -> str | None:
     try:
-        return database.read_cluster_id(world, region)
+        return database.read_cluster_id(world, database.address_of(region.name, 0))
     except CrdbmeshError:
         return None

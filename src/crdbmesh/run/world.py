@@ -39,6 +39,7 @@ class World:
         clock: the cloud's; it is the session's.
         keeps_rules: whether firewall rules of other people that let in more than the spec stay.
         prunes: those to remove: what each lets in, by its id. Any other stops its firewall's step.
+        client_region: the region whose client pod answered last.
     """
 
     def __init__(self, mesh: Mesh, session: Session, folder: LocalFolder) -> None:
@@ -49,6 +50,7 @@ class World:
         self.clock = session.clock
         self.keeps_rules = False
         self.prunes: Mapping[str, str] = {}
+        self.client_region: str | None = None
         self._lock = threading.Lock()
         self._kept: dict[str, Any] = {}
         self._locks: dict[str, threading.Lock] = {}

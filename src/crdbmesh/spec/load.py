@@ -17,7 +17,7 @@ from crdbmesh.redaction import cut
 from crdbmesh.spec import documents
 from crdbmesh.spec.consistency import find_problems
 from crdbmesh.spec.mesh import Mesh
-from crdbmesh.spec.versions import RELEASE_0_1
+from crdbmesh.spec.versions import CLIENTS_0_1, RELEASE_0_1
 
 _REMEDIES = {
     "extra_forbidden": "remove it, or correct its spelling; `examples/` shows every field",
@@ -64,7 +64,12 @@ def read_kept(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: as `read_file` does.
     """
-    return {"versions": RELEASE_0_1.model_dump(mode="json"), **read_file(path)}
+    document = {"versions": RELEASE_0_1.model_dump(mode="json"), **read_file(path)}
+    cockroach = document.get("cockroach", {})
+    return {
+        **document,
+        "cockroach": {"clients": CLIENTS_0_1, **cockroach} if isinstance(cockroach, dict) else cockroach,
+    }
 
 
 def mesh(document: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Mesh:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from crdbmesh.spec import addressing, names
 from crdbmesh.spec.fields import OWN, Image, LoginName, MeshName, RegionName, Source, Zone
-from crdbmesh.spec.versions import NEWEST, Versions
+from crdbmesh.spec.versions import CLIENTS, NEWEST, Versions
 
 DEFAULT_NAME = "crdbmesh"
 
@@ -80,12 +80,14 @@ class CockroachSpec(_Model):
         replicas: pods per region; by default one per machine, at most three.
         cpu, memory_gib: the requests of each pod; the memory is its limit too.
         storage_gib: size of each pod's volume.
+        clients: the number of regions, the first of the list, with a client pod and root's client certificate.
     """
 
     replicas: int | None = Field(default=None, ge=1, le=50)
     cpu: float = Field(default=2, gt=0, le=128)
     memory_gib: int = Field(default=8, ge=1, le=1024)
     storage_gib: int = Field(default=60, ge=1, le=4000)
+    clients: int = Field(default=CLIENTS, ge=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,10 @@ class Mesh(_Model):
             if region.name == name:
                 return region
         raise KeyError(name)
+
+    def client_regions(self) -> tuple[Region, ...]:
+        """Return the regions with a client pod, in the order in which they are asked."""
+        return self.all_regions()[: self.cockroach.clients]
 
     def pairs(self) -> list[tuple[Region, Region]]:
         """Return every unordered pair of regions."""

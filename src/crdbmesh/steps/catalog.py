@@ -122,9 +122,11 @@ def _between(world: World, region: Region) -> Iterator[Step]:
 
 def _database(world: World) -> Iterator[Step]:
     everyone = world.mesh.all_regions()
-    first, at = everyone[0], everyone[0].name
-    needed = (f"{at}/nodes", f"{at}/certificates", f"{at}/services")
-    yield _step(cockroach.Client, f"{at}/client", *needed, world=world, region=first)
+    clients = world.mesh.client_regions()
+    for region in clients:
+        needed = (f"{region.name}/{thing}" for thing in ("nodes", "certificates", "services"))
+        yield _step(cockroach.Client, f"{region.name}/client", *needed, world=world, region=region)
     safe = [f"{region.name}/{thing}" for region in everyone for thing in ("cockroachdb", "reach")]
-    yield _step(initialise.Initialised, "mesh/init", f"{at}/client", *safe, world=world)
+    safe += [f"{region.name}/client" for region in clients]
+    yield _step(initialise.Initialised, "mesh/init", *safe, world=world)
     yield _step(initialise.Proof, "mesh/proof", "mesh/init", world=world)

@@ -36,7 +36,7 @@ class Namespace(ObjectsStep):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificates(RegionStep):
-    """The node certificate of the region's pods and, in the first region, the root client certificate."""
+    """The node certificate of the region's pods and, where a client pod is, the root client certificate."""
 
     def check(self) -> Gap | None:
         """Check each Secret's certificate: issued by our CA, with every name, not about to expire."""
@@ -69,7 +69,7 @@ class Certificates(RegionStep):
 
     def _leaves(self) -> dict[str, str]:
         leaves = {names.NODE_SECRET: "node"}
-        if self.region.name == self.world.mesh.regions[0].name:
+        if self.region in self.world.mesh.client_regions():
             leaves[names.CLIENT_SECRET] = "client.root"
         return leaves
 
@@ -223,7 +223,7 @@ class Reach(RegionStep, AwaitedStep):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client(DeploymentStep):
-    """The client pod in the first region: it alone holds the root client certificate."""
+    """A region's client pod: it alone holds the root client certificate there."""
 
     deadline_s = START_DEADLINE_S
 

@@ -14,6 +14,7 @@ Two initialisations of nodes that do not see each other make two clusters, and n
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,7 +64,8 @@ class Initialised(MeshStep):
                 self._refuse_lost()
                 self._claim(target, markers)
                 say(f"cockroach init on {target}")
-                database.initialise(*observed.client(self.world), target=target, cluster_name=self.world.mesh.name)
+                order = functools.partial(database.initialise, target=target, cluster_name=self.world.mesh.name)
+                observed.through_client(self.world, order)
             found = self._read_id(members or [target], say)
             kept = self.world.folder.read(contents.CLUSTER_ID)
             if kept is not None and kept.strip() != found:
@@ -146,9 +148,7 @@ class Initialised(MeshStep):
 
         def ask() -> tuple[dict[str, str] | None, str]:
             try:
-                return {
-                    address: database.read_cluster_id(*observed.client(self.world), address) for address in addresses
-                }, ""
+                return {address: observed.read_cluster_id(self.world, address) for address in addresses}, ""
             except CrdbmeshError as error:
                 return None, str(error)
 
@@ -199,10 +199,8 @@ class Proof(AwaitedStep):
             raise _lost_volumes(self.world, known)
 
     def _refuse_several(self) -> None:
-        found = {
-            observed.address_of(region.name, 0): observed.read_cluster_id(self.world, region)
-            for region in self.world.mesh.all_regions()
-        }
+        addresses = [observed.address_of(region.name, 0) for region in self.world.mesh.all_regions()]
+        found = {address: observed.read_cluster_id(self.world, address) for address in addresses}
         known = known_id(read_markers(self.world))
         if set(found.values()) != {known}:
             raise _several(found, known)

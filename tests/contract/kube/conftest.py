@@ -31,7 +31,7 @@ from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.door import KubeDoors
 from crdbmesh_simulator.kubernetes.api.store import Store
 from crdbmesh_simulator.kubernetes.controllers import Controllers
-from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program, Stdin
 from crdbmesh_simulator.world import Machine, World
 
 if TYPE_CHECKING:
@@ -158,10 +158,10 @@ class Web(Program):
             return None
         return HttpAnswer(200, b"hello\n", "text/plain") if path == "/health" else HttpAnswer(404)
 
-    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+    def exec(self, argv: Sequence[str], stdin: Stdin = b"") -> ExecResult:
         match list(argv):
             case ["cat"]:
-                return ExecResult(stdin)
+                return ExecResult(stdin if isinstance(stdin, bytes) else b"")
             case ["echo", *words]:
                 return ExecResult(" ".join(words).encode() + b"\n")
             case ["head", "-c", count, "/dev/zero"]:

@@ -79,6 +79,16 @@ def test_a_mesh_keeps_the_versions_it_was_born_with_until_its_spec_names_others(
     assert [program for program, _, _ in outdated(OLDER.versions)] == ["k3s", "cilium", "cockroachdb"]
 
 
+def test_a_mesh_keeps_its_number_of_client_pods_until_its_spec_names_another(tmp_path: Path) -> None:
+    keep(tmp_path, "before", "cockroach: {replicas: 1}\n")
+    assert choose(tmp_path, name="before").cockroach.clients == 1
+    assert choose(tmp_path, name="another", regions=("eastus",)).cockroach.clients == 2
+    file = tmp_path / "mesh.yaml"
+    for more, clients in (("", 1), ("cockroach: {clients: 2}", 2)):
+        file.write_text(f"name: before\nregions: [eastus, westus]\n{more}\n")
+        assert choose(tmp_path, file=file).cockroach.clients == clients
+
+
 def test_one_of_several_kept_must_be_named(tmp_path: Path) -> None:
     keep(tmp_path, "one")
     keep(tmp_path, "two")

@@ -11,9 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, SupportsIndex
 
+from crdbmesh_simulator.shell.process import Terminal
+
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
     from crdbmesh_simulator.world import World
+
+Stdin = bytes | Terminal
+"""The input of a command: known in whole, or typed at a terminal, which then shows its output as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class Program(ABC):
         return None
 
     @abstractmethod
-    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+    def exec(self, argv: Sequence[str], stdin: Stdin = b"") -> ExecResult:
         """Run `argv` inside the container. An executable that the image lacks: exit code 127 and `world.not_known`.
 
         Called WITHOUT `world.lock` held; take it for each look at the world.

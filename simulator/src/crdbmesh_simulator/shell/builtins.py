@@ -157,12 +157,24 @@ def _exec(shell: Shell, words: list[str]) -> Run:
 
 
 def _read(shell: Shell, words: list[str]) -> int:
-    names = [word for word in words[1:] if word != "-r"]
-    line = decode(shell.process.stdin.readline())
-    values = line.strip(" \t\n").split(None, max(len(names) - 1, 0)) if len(names) > 1 else [line.strip(" \t\n")]
+    whole = words[1:3] == ["-rd", ""]
+    names = words[3:] if whole else [word for word in words[1:] if word != "-r"]
+    if whole:
+        part, ended = shell.process.stdin.read_until(b"\0")
+        line = decode(part)
+    else:
+        line = decode(shell.process.stdin.readline())
+        ended, line = line.endswith("\n"), line.strip(" \t\n")
+    values = line.split(None, max(len(names) - 1, 0)) if len(names) > 1 else [line]
     for number, name in enumerate(names):
         shell.variables[name] = values[number] if number < len(values) else ""
-    return 0 if line.endswith("\n") else 1
+    return 0 if ended else 1
+
+
+def _umask(shell: Shell, words: list[str]) -> int:
+    if words[1:] != ["077"] or shell.process.system.door != "exec":
+        raise UnsupportedError(" ".join(words))
+    return 0  # the files of a container are its one user's
 
 
 def _command(shell: Shell, words: list[str]) -> int:
@@ -222,6 +234,6 @@ def _printf(shell: Shell, words: list[str]) -> int:
 
 _BUILTINS: dict[str, Builtin] = {
     ":": _colon, "true": _colon, "false": _false, "cd": _cd, "exit": _exit, "break": _jump, "continue": _jump,
-    "set": _set, "exec": _exec, "read": _read, "command": _command, "trap": _trap,
+    "set": _set, "umask": _umask, "exec": _exec, "read": _read, "command": _command, "trap": _trap,
     "test": _test, "[": _test, "kill": _kill, "echo": _echo, "printf": _printf,
 }  # fmt: skip

@@ -11,7 +11,9 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -87,6 +89,11 @@ class Source:
             lines.append(line)
         return b"".join(lines)
 
+    def read_until(self, end: bytes) -> tuple[bytes, bool]:
+        """Read up to a delimiter, which is not given back, or to the end; and whether the delimiter was there."""
+        part, found, self._data = self._data.partition(end)
+        return part, bool(found)
+
 
 class Sink:
     """What a process writes to; this one keeps nothing, like /dev/null."""
@@ -117,6 +124,52 @@ class Stream(Sink):
     @abstractmethod
     def receive(self) -> Generator[float, None, bytes]:
         """Everything that comes until the other end closes."""
+
+
+class Terminal(Source, Sink):
+    """A terminal that somebody types at: lines as they are finished, echoed, by the rules of termios(3).
+
+    Attributes:
+        size: columns and rows.
+        typed: set whenever there is something to take.
+    """
+
+    INTERRUPT, END = b"\x03", b"\x04"
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self.size, self.typed = (80, 24), threading.Event()
+        self._write, self._line, self._lines = write, bytearray(), deque[bytes]()
+
+    def write(self, data: bytes) -> None:
+        """Show what a program writes."""
+        self._write(data.replace(b"\n", b"\r\n"))
+
+    def feed(self, data: bytes) -> None:
+        """Take in what was typed; b"" is the end of the connection."""
+        for code in data or self.END:
+            key = bytes([code])
+            if key in b"\r\n":
+                self._finish(self._line + b"\n", b"\n")
+            elif key == self.INTERRUPT or (key == self.END and not self._line):
+                self._finish(key, b"^C" if key == self.INTERRUPT else b"")
+            elif key in b"\x08\x7f":
+                self.write(b"\b \b" if self._line else b"")
+                del self._line[-1:]
+            elif code >= 0x20:
+                self._line += key
+                self.write(key)
+
+    def take(self) -> bytes | None:
+        """Return a line with its end, `INTERRUPT` or `END`; None when nothing of that has been typed yet."""
+        self.typed.clear()
+        return self._lines.popleft() if self._lines else None
+
+    def _finish(self, line: bytes | bytearray, echo: bytes) -> None:
+        self._line = bytearray()
+        self.write(echo)
+        self._lines.append(bytes(line))
+        self.typed.set()
 
 
 class Tree(Protocol):

@@ -118,7 +118,7 @@ class Box(System):
         self,
         argv: Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: bytes | Source = b"",
         stdout: Sink | None = None,
         stderr: Sink | None = None,
         main: bool = False,
@@ -131,8 +131,9 @@ class Box(System):
             **self.container.env,
         }
         cwd = str(self.container.spec.get("workingDir") or self.image.cwd)
+        given = stdin if isinstance(stdin, Source) else Source(stdin)
         who = Actor(self.files.user, self.files.group)
-        return Process(self, list(argv), env, cwd, who, Source(stdin), stdout or Sink(), stderr or Sink(), main)
+        return Process(self, list(argv), env, cwd, who, given, stdout or Sink(), stderr or Sink(), main)
 
 
 class Connection(Stream):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container
 
 _READ_ONLY = ("secret", "configMap", "projected", "downwardAPI")
-_FOLDERS = ("/tmp", "/etc", "/var", "/bin", "/usr/bin", "/cockroach", "/root")  # noqa: S108 - of a container
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - of a container
+_FOLDERS = ("/tmp", "/etc", "/var", "/bin", "/usr/bin", "/cockroach", "/root", _SHARED_MEMORY)  # noqa: S108 - of a container
 
 
 def find_mount(container: Container, path: str) -> objects.Obj | None:
@@ -65,7 +66,7 @@ class Files:
         self.layer, self.modes = container.layer, container.modes
         self.user = int(inner.get("runAsUser", outer.get("runAsUser")) or 0)
         self.group = int(inner.get("runAsGroup", outer.get("runAsGroup")) or 0)
-        self._container = container
+        self._container, self._read_only = container, bool(inner.get("readOnlyRootFilesystem"))
         self._fs_group = outer.get("fsGroup")
         self._mounts = container.spec.get("volumeMounts") or []
 
@@ -126,6 +127,8 @@ class Files:
         data = (self._find(path) or b"" if append else b"") + (data.encode() if isinstance(data, str) else data)
         mount = find_mount(self._container, path)
         if mount is None:
+            if self._read_only and not path.startswith("/dev/"):
+                raise OSError(errno.EROFS, "Read-only file system", path)
             self.layer[path] = data
             return
         identity = volume_identity(self._container, path)

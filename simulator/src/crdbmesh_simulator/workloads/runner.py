@@ -6,23 +6,27 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from crdbmesh_simulator.kubernetes.programs import Container, ExecResult
-from crdbmesh_simulator.shell.process import Become, Buffer, Run, Signalled, execute
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Stdin
+from crdbmesh_simulator.shell.process import Become, Buffer, Run, Signalled, Terminal, execute
 from crdbmesh_simulator.workloads.box import Box
 from crdbmesh_simulator.workloads.service import Wrapper
 
 _MISSING = 127
 _SLICE_S = 10.0
 _LONGEST_S = 4 * 3600.0
+_TYPING_S = 0.5
 
 
-def run(container: Container, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+def run(container: Container, argv: Sequence[str], stdin: Stdin = b"") -> ExecResult:
     """Run `argv` to its end, waiting in simulated time. Without `world.lock` held.
+
+    What is typed at a terminal is waited for in real time, and what it shows is written there as it comes.
 
     Waiting ends when the container's pod does, or after four hours, which is when a kubelet closes an idle stream.
     """
     world, box, out, err = container.world, Box(container), Buffer(), Buffer()
-    process = box.process(argv, stdin=stdin, stdout=out, stderr=err)
+    terminal = stdin if isinstance(stdin, Terminal) else None
+    process = box.process(argv, stdin=stdin, stdout=terminal or out, stderr=terminal or err)
     if not argv or box.image.find(argv[0], process.cwd) is None:
         name = argv[0] if argv else ""
         box.not_known(f"{container.image}: {' '.join(argv)}")
@@ -54,7 +58,11 @@ def run(container: Container, argv: Sequence[str], stdin: bytes = b"") -> ExecRe
             box.not_known(f"{container.image}: {' '.join(change.argv)} beside the container's own program")
             err.write(b"a second server is not part of this world\n")
             return ended(1)
+        if terminal is not None and not wait_s:
+            terminal.typed.wait(_TYPING_S)
         until = min(world.clock.now() + wait_s, deadline)
+        if _gone(container):
+            return ended(137)
         while world.clock.now() < until:
             world.clock.sleep(min(until - world.clock.now(), _SLICE_S))
             if _gone(container):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program, Stdin
 
 P = TypeVar("P", bound=Program)
 
@@ -20,7 +20,7 @@ class Service(Program):
         """The ports on which the program answers now."""
         return frozenset()
 
-    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+    def exec(self, argv: Sequence[str], stdin: Stdin = b"") -> ExecResult:
         """Run a command of the container's image."""
         from crdbmesh_simulator.workloads.runner import run
 

@@ -18,7 +18,7 @@ from crdbmesh.clients import waiting
 from crdbmesh.clients.clock import REAL, Clock
 from crdbmesh.clients.kube import compare, endpoint
 from crdbmesh.clients.kube.connection import Connection
-from crdbmesh.clients.kube.exec import execute
+from crdbmesh.clients.kube.exec import Ends, attach, execute
 from crdbmesh.clients.kube.failures import Answer
 from crdbmesh.clients.kube.limits import limited
 from crdbmesh.clients.kube.watch import Watch
@@ -217,21 +217,38 @@ class Kube:
         *,
         container: str | None = None,
         timeout_s: float = EXEC_TIMEOUT_S,
+        stdin: bytes | None = None,
     ) -> CommandResult:
         """Run a command in a pod. A non-zero status is a value, not an error.
 
-        `argv` shows in audit logs, so there are no secrets in it; no shell reads it. The container is the pod's only or
-        default one unless named.
+        `argv` shows in audit logs, so secrets are given by `stdin`; no shell reads it. The container is the pod's only
+        or default one unless named.
 
         Raises:
             KubeError: it could not be started, or the stream broke before its status was known.
             WaitError: it did not end in time.
             StoppedError: the operator interrupted.
         """
-        doing = f"{self.name}: `{textwrap.shorten(shlex.join(argv), 100, placeholder=' …')}` in {namespace}/{pod}"
-        path = f"{_item('v1', 'Pod', namespace, pod)}/exec"
+        doing, path = self._running(namespace, pod, argv)
         with limited(self._connection.clock.real_s(timeout_s)):
-            return execute(self._connection, path, [*argv], container=container, timeout_s=timeout_s, doing=doing)
+            return execute(
+                self._connection,
+                path,
+                [*argv],
+                container=container,
+                timeout_s=timeout_s,
+                doing=doing,
+                stdin=stdin,
+            )
+
+    def attach(self, namespace: str, pod: str, argv: Sequence[str], ends: Ends, *, container: str | None = None) -> int:
+        """Run a command in a pod with the operator's input and output, for as long as it takes; return its exit status.
+
+        Raises:
+            KubeError: it could not be started, or the stream broke before its status was known.
+        """
+        doing, path = self._running(namespace, pod, argv)
+        return attach(self._connection, path, [*argv], container=container, doing=doing, ends=ends)
 
     def proxy_get(
         self, namespace: str, pod: str, port: int, path: str, *, tls: bool, timeout_s: float = 15.0
@@ -261,6 +278,10 @@ class Kube:
         """Return the API server's version, such as `v1.36.4+k3s1`; one that is gone is given up after seconds."""
         answer = self._connection.request("GET", "/version", attempts=2, timeout_s=_VERSION_TIMEOUT_S)
         return str(answer.checked(f"{self.name}: read the version")["gitVersion"])
+
+    def _running(self, namespace: str, pod: str, argv: Sequence[str]) -> tuple[str, str]:
+        called = textwrap.shorten(shlex.join(argv), 100, placeholder=" …")
+        return f"{self.name}: `{called}` in {namespace}/{pod}", f"{_item('v1', 'Pod', namespace, pod)}/exec"
 
     def _watch(
         self, path: str, selectors: Mapping[str, str], awaited: str, deadline_s: float, say: waiting.Say

@@ -1,63 +1,77 @@
 """Runs a command in a pod: Kubernetes' remote command protocol over a WebSocket.
 
-Each binary message starts with a channel byte: 1 and 2 for the outputs, 3 for a Status object that says how the command
-ended (KEP-4006; apimachinery, pkg/util/remotecommand/constants.go and pkg/util/httpstream/wsstream). Commands get no
-standard input, so v4 serves as well as v5. Why this is not `kubernetes.stream`: docs/decisions/0010.
+Channels 1 and 2 are the outputs, 3 is a Status object that says how the command ended (KEP-4006; apimachinery,
+pkg/util/remotecommand/constants.go and pkg/util/httpstream/wsstream), 0 is the input and 4 the size of the terminal.
+Only v5 can end an input, by a message on 255; v4 serves commands without one. Why this is not `kubernetes.stream`:
+docs/decisions/0010.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
+import json
 import math
-import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-import tenacity
-import websocket
-
+from crdbmesh.clients.kube import stream as streams
 from crdbmesh.clients.kube.connection import CONNECT_TIMEOUT_S, Connection
-from crdbmesh.clients.kube.endpoint import Endpoint
-from crdbmesh.clients.kube.failures import Answer, UntrustedError
 from crdbmesh.clients.output import CommandResult, Output
-from crdbmesh.clients.retrying import retrying
 from crdbmesh.errors import KubeError, StoppedError, WaitError
 from crdbmesh.spec import documents
 
-_TRACE = logging.getLogger("crdbmesh.trace")
-_STDOUT, _STDERR, _ERROR = 1, 2, 3
-_PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
-_TICK_S = 0.5
+_STDOUT, _STDERR, _ERROR, _RESIZE = 1, 2, 3, 4
+_END_OF_INPUT = bytes([255, streams.INPUT])
+_V5 = "v5.channel.k8s.io"
 _CLOSING_S = 5.0
 """The time the server may take to close after it sent the command's status."""
 _LEAVING_S = 3.0
 """The time that a command may still run after the operator interrupted."""
-_ATTEMPTS = 4
-_PAUSE_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The operator's side of a command.
+
+    Attributes:
+        stdin: the file descriptor that its input is read from.
+        write, complain: take its output and error output as they come.
+        size: returns the terminal's columns and lines; None when the command gets no terminal.
+    """
+
+    stdin: int
+    write: Callable[[bytes], object]
+    complain: Callable[[bytes], object]
+    size: Callable[[], tuple[int, int]] | None = None
 
 
 def execute(
-    connection: Connection, path: str, argv: list[str], *, container: str | None, timeout_s: float, doing: str
+    connection: Connection,
+    path: str,
+    argv: list[str],
+    *,
+    container: str | None,
+    timeout_s: float,
+    doing: str,
+    stdin: bytes | None = None,
 ) -> CommandResult:
     """Run `argv` through the `exec` subresource at `path`; see `Kube.exec`, which raises the same.
 
     `timeout_s` is for all of it, on the connection's clock; `doing` names it in messages.
     """
     deadline = time.monotonic() + connection.clock.real_s(timeout_s)
-    query: dict[str, Any] = {"command": argv, "stdout": "true", "stderr": "true"}
-    if container:
-        query["container"] = container
-    url = f"{connection.endpoint.server}{path}?{urlencode(query, doseq=True)}"
-    _TRACE.debug("%s", doing)
-    stream = _open(connection, url, deadline, doing)
+    url, protocols = _asked(connection, path, argv, container, stdin=stdin is not None, terminal=False)
+    stream = streams.open_stream(connection, url, protocols, deadline, doing)
     output, status = Output(), bytearray()
-    channels = {_STDOUT: output.stdout, _STDERR: output.stderr, _ERROR: status}
+    sinks = {_STDOUT: output.stdout.extend, _STDERR: output.stderr.extend, _ERROR: status.extend}
     closes = leaves = math.inf
-    try:
-        while time.monotonic() < closes and _receive(stream, channels):
+    with streams.closing(stream, doing):
+        if stdin is not None:
+            stream.send_binary(bytes([streams.INPUT]) + stdin)
+            stream.send_binary(_END_OF_INPUT)
+        while time.monotonic() < closes and streams.receive(stream, sinks):
             now = time.monotonic()
             if status:
                 closes = min(closes, now + _CLOSING_S)
@@ -68,80 +82,39 @@ def execute(
                 if now > leaves:
                     raise StoppedError(f"{doing} to end", last_seen=output.tail() or "no output")
         return output.result(_exit_status(bytes(status), doing))
-    except (websocket.WebSocketException, OSError) as error:
-        raise KubeError(f"{doing}: the stream broke: {error or type(error).__name__}").as_retryable() from None
-    finally:
-        with contextlib.suppress(websocket.WebSocketException, OSError):
-            stream.shutdown()
 
 
-class _NotYetError(KubeError):
-    """The server cannot be reached right now; nothing has run."""
+def attach(connection: Connection, path: str, argv: list[str], *, container: str | None, doing: str, ends: Ends) -> int:
+    """Run `argv` through the `exec` subresource at `path`, attached; see `Kube.attach`, which raises the same."""
+    url, protocols = _asked(connection, path, argv, container, stdin=True, terminal=ends.size is not None)
+    deadline = time.monotonic() + connection.clock.real_s(CONNECT_TIMEOUT_S)
+    stream = streams.open_stream(connection, url, protocols, deadline, doing)
+    status, shown = bytearray(), None
+
+    def check() -> bool:
+        nonlocal shown
+        if ends.size is not None and (size := ends.size()) != shown:
+            document = {"Width": size[0], "Height": size[1]}
+            stream.send_binary(bytes([_RESIZE]) + json.dumps(document).encode())
+            shown = size
+        return not status
+
+    sinks = {_STDOUT: ends.write, _STDERR: ends.complain, _ERROR: status.extend}
+    with streams.closing(stream, doing):
+        streams.relay(stream, ends.stdin, sinks, ended=lambda: stream.send_binary(_END_OF_INPUT), check=check)
+        return _exit_status(bytes(status), doing)
 
 
-def _open(connection: Connection, url: str, deadline: float, doing: str) -> Any:
-    """Open the stream. Nothing has run when this fails, so it is tried again while the server cannot be reached."""
-
-    def once() -> Any:
-        timeout_s = max(0.1, min(CONNECT_TIMEOUT_S, deadline - time.monotonic()))
-        try:
-            return _handshake(connection.endpoint, url, timeout_s)
-        except websocket.WebSocketBadStatusException as error:
-            refusal = Answer(error.status_code, error.resp_headers or {}, error.resp_body or b"").error(doing)
-            passes = error.status_code in (429, 503)
-            failure = _NotYetError(str(refusal), status=refusal.status, reason=refusal.reason) if passes else refusal
-        except ssl.SSLCertVerificationError as error:
-            failure = UntrustedError(f"{doing}: the API server's certificate is not trusted: {error.verify_message}")
-        except (websocket.WebSocketException, OSError) as error:
-            passes = isinstance(error, ConnectionError | TimeoutError)
-            kind = _NotYetError if passes else KubeError
-            failure = kind(f"{doing}: no stream: {error or type(error).__name__}").as_retryable()
-        raise failure
-
-    again = retrying(
-        when=tenacity.retry_if_exception_type(_NotYetError),
-        attempts=_ATTEMPTS,
-        pause_s=tenacity.wait_incrementing(_PAUSE_S, _PAUSE_S),
-        stop=connection.stop,
-        clock=connection.clock,
-        budget_s=deadline - time.monotonic(),
-    )
-    return again(once)
-
-
-def _handshake(endpoint: Endpoint, url: str, timeout_s: float) -> Any:
-    proxy = urlsplit(endpoint.proxy or "http://none.invalid")
-    host = endpoint.server_name or urlsplit(url).hostname
-    stream: Any = websocket.WebSocket(
-        sslopt={"context": endpoint.tls, "server_hostname": host}, skip_utf8_validation=True
-    )
-    stream.connect(
-        urlsplit(url)._replace(scheme="wss").geturl(),
-        subprotocols=_PROTOCOLS,
-        suppress_origin=True,
-        redirect_limit=0,
-        timeout=timeout_s,
-        # websocket-client reads the environment, by rules of its own, unless a proxy and its exceptions are given.
-        http_proxy_host=proxy.hostname,
-        http_proxy_port=proxy.port or 80,
-        http_proxy_auth=endpoint.proxy_login(),
-        http_no_proxy=["none.invalid"] if endpoint.proxy else ["*"],
-    )
-    return stream
-
-
-def _receive(stream: Any, channels: Mapping[int, bytearray]) -> bool:
-    """Take one message in, if one comes within a moment; False when the server closed the stream."""
-    stream.settimeout(_TICK_S)
-    try:
-        opcode, frame = stream.recv_data_frame(control_frame=True)
-    except websocket.WebSocketTimeoutException:
-        return True  # nothing, or part of a message: what has come is kept, and the rest taken next time
-    except websocket.WebSocketConnectionClosedException:
-        return False
-    if opcode in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT) and frame.data[:1]:
-        channels.get(frame.data[0], bytearray()).extend(frame.data[1:])
-    return bool(opcode != websocket.ABNF.OPCODE_CLOSE)
+def _asked(
+    connection: Connection, path: str, argv: list[str], container: str | None, *, stdin: bool, terminal: bool
+) -> tuple[str, list[str]]:
+    """Return the URL and the protocols; a terminal has one output, and the API server refuses a second one."""
+    query: dict[str, Any] = {"command": argv, "stdout": "true"}
+    query |= {"tty": "true"} if terminal else {"stderr": "true"}
+    query |= {"stdin": "true"} if stdin else {}
+    query |= {"container": container} if container else {}
+    url = f"{connection.endpoint.server}{path}?{urlencode(query, doseq=True)}"
+    return url, [_V5] if stdin else [_V5, "v4.channel.k8s.io"]
 
 
 def _exit_status(text: bytes, doing: str) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from crdbmesh_simulator.kubernetes.api.authority import Authority
     from crdbmesh_simulator.kubernetes.api.store import Store
-    from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer, LogLine
+    from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer, LogLine, Stdin
     from crdbmesh_simulator.world import Machine
 
 
@@ -81,7 +81,7 @@ class Cluster:
 class PodRuntime(Protocol):
     """The running pods of a cluster. All methods are called without `world.lock` held."""
 
-    def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: bytes) -> ExecResult:
+    def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: Stdin) -> ExecResult:
         """Run `argv` in a container (None: the pod's first).
 
         Raises:

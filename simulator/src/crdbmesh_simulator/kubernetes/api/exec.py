@@ -3,7 +3,8 @@
 Protocols `v5.channel.k8s.io` and `v4.channel.k8s.io` of `staging/src/k8s.io/apimachinery/pkg/util/remotecommand`: each
 message starts with the number of its channel (0 stdin, 1 stdout, 2 stderr, 3 the Status of the command, 4 the size of
 the terminal; in v5, 255 closes the channel whose number follows). A program here takes its input as a whole: it starts
-when the client ends its input, or when nothing more has come for a while (v4 has no way to end it).
+when the client ends its input, or when nothing more has come for a while (v4 has no way to end it). At a terminal
+(`tty`) it starts at once, and input and output go back and forth.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.logs import container_of
 from crdbmesh_simulator.kubernetes.api.negotiation import is_true
 from crdbmesh_simulator.kubernetes.api.status import StatusError
-from crdbmesh_simulator.kubernetes.programs import ExecResult
+from crdbmesh_simulator.kubernetes.programs import ExecResult, Stdin
+from crdbmesh_simulator.shell.process import Terminal
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.handler import Call, Handler
 
-_STDIN, _STDOUT, _STDERR, _ERROR, _CLOSE = 0, 1, 2, 3, 255
+_STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE, _CLOSE = 0, 1, 2, 3, 4, 255
 _CHANNELS = {"stdin": _STDIN, "stdout": _STDOUT, "stderr": _STDERR}
 _V5 = "v5.channel.k8s.io"
 _PROTOCOLS = (_V5, "v4.channel.k8s.io")
@@ -60,12 +62,15 @@ async def execute(handler: Handler, call: Call) -> web.StreamResponse:
         if broken == faults.BEFORE:
             resets.reset(request)
             return socket.response
-        given = await socket.stdin() if _STDIN in asked else b""
+        tty = is_true(query.get("tty"))
+        given: Stdin = b""
+        if _STDIN in asked:
+            given = socket.terminal() if tty else await socket.stdin()
         result, outcome = await _run(handler, call, container, argv, given)
         if _STDOUT in asked:
             await socket.send(_STDOUT, result.stdout)
         if _STDERR in asked:
-            await socket.send(_STDOUT if is_true(query.get("tty")) else _STDERR, result.stderr)
+            await socket.send(_STDOUT if tty else _STDERR, result.stderr)
         if broken:
             resets.reset(request)
             return socket.response
@@ -108,7 +113,7 @@ def _check_running(pod: Obj, container: str) -> None:
         raise StatusError(500, "InternalError", message)
 
 
-async def _run(handler: Handler, call: Call, container: str, argv: list[str], stdin: bytes) -> tuple[ExecResult, Obj]:
+async def _run(handler: Handler, call: Call, container: str, argv: list[str], stdin: Stdin) -> tuple[ExecResult, Obj]:
     runtime = handler.cluster.runtime
     assert runtime is not None
     work = functools.partial(runtime.exec, str(call.namespace), call.name, container, argv, stdin)
@@ -141,6 +146,7 @@ class _Socket:
         self._moved = asyncio.Event()
         self._closed = False
         self._reader: asyncio.Task[None] | None = None
+        self._terminal: Terminal | None = None
 
     @property
     def response(self) -> web.StreamResponse:
@@ -152,6 +158,15 @@ class _Socket:
         self._reader = asyncio.ensure_future(self._read())
         # An empty message on the lowest channel that it will write on is how the server says that it is there.
         await self._socket.send_bytes(bytes([min(asked & {_STDOUT, _STDERR}, default=_ERROR)]))
+
+    def terminal(self) -> Terminal:
+        """Return the terminal that the client types at; what it has sent already was typed first."""
+        loop = asyncio.get_running_loop()
+        self._terminal = Terminal(
+            lambda data: (asyncio.run_coroutine_threadsafe(self.send(_STDOUT, data), loop), None)[1]
+        )
+        self._terminal.feed(b"".join(self._parts) or b"\0")
+        return self._terminal
 
     async def stdin(self) -> bytes:
         """All input: until the client ends it, or nothing has come for a while."""
@@ -184,10 +199,17 @@ class _Socket:
         async for message in self._socket:
             if message.type is WSMsgType.BINARY and message.data:
                 channel, rest = message.data[0], message.data[1:]
-                if channel == _STDIN:
+                if channel == _STDIN and self._terminal is not None:
+                    self._terminal.feed(rest)
+                elif channel == _STDIN:
                     self._parts.append(rest)
+                elif channel == _RESIZE and self._terminal is not None:
+                    size = json.loads(rest)
+                    self._terminal.size = (int(size["Width"]), int(size["Height"]))
                 elif channel == _CLOSE and rest[:1] == bytes([_STDIN]) and self._protocol == _V5:
                     self._closed = True
                 self._moved.set()
         self._closed = True
         self._moved.set()
+        if self._terminal is not None:
+            self._terminal.feed(b"")

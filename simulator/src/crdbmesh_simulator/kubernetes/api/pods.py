@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, LogLine, Program
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, LogLine, Program, Stdin
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
@@ -111,7 +111,7 @@ class Pods:
 
     # What the API door asks, without the lock held.
 
-    def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: bytes) -> ExecResult:
+    def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: Stdin) -> ExecResult:
         """Run `argv` in a container (None: the pod's default one).
 
         Raises:

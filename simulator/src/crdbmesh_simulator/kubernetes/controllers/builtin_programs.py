@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from crdbmesh_simulator.kubernetes.controllers.helm.job import HelmJob
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Site, api_unreachable
-from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Program
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Program, Stdin
 from crdbmesh_simulator.tls import general_name, key_usage
 
 _CERTGEN_S = 2.0
@@ -58,7 +58,7 @@ class Certgen(Program):
             return
         self.exit_code = 0
 
-    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:  # noqa: ARG002 - the interface
+    def exec(self, argv: Sequence[str], stdin: Stdin = b"") -> ExecResult:  # noqa: ARG002 - the interface
         """The image holds nothing but its program."""
         self.site.world.not_known("exec", f"{self.container.image}: {' '.join(argv)}")
         return ExecResult(stderr=f'exec: "{argv[0]}": executable file not found in $PATH\n'.encode(), exit_code=127)

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Stdin
 from crdbmesh_simulator.workloads import datapath, objects
 from crdbmesh_simulator.workloads.cilium.common import OneShot, api_reachable, identity_problem, options
 from crdbmesh_simulator.workloads.cilium.links import Links
@@ -162,7 +162,7 @@ class CiliumAgent(datapath.Datapath):
             return HttpAnswer(200, b"", "text/plain")
         return HttpAnswer(503, self.problem.encode(), "text/plain")
 
-    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+    def exec(self, argv: Sequence[str], stdin: Stdin = b"") -> ExecResult:
         """`cilium-dbg`, or `cilium`, which is the same; anything else is the image's."""
         from crdbmesh_simulator.workloads.cilium import cli
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import yaml
 
 from crdbmesh_simulator.kubernetes.api.pods import runtime
-from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Stdin
 from crdbmesh_simulator.workloads import objects, trust
 from crdbmesh_simulator.workloads.cilium import etcd_link, troubleshoot
 from crdbmesh_simulator.workloads.cilium.cli import wants_json
@@ -233,7 +233,7 @@ class KVStoreMesh(Service):
         """`/readyz` and `/healthz`."""
         return health_answer(self.listening(), port, path, tls=tls, ready=self.ready)
 
-    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:
+    def exec(self, argv: Sequence[str], stdin: Stdin = b"") -> ExecResult:
         """`clustermesh-apiserver kvstoremesh-dbg status|troubleshoot`."""
         if argv and argv[0].rsplit("/", 1)[-1] == _BINARY and list(argv[1:2]) == ["kvstoremesh-dbg"]:
             with self._world.lock:

@@ -15,6 +15,7 @@ CLIENT, START = (
     {name: kind for kind, names in _FLAGS[command].items() for name in names} for command in ("client", "start")
 )
 """Flags of every client command, and of `start`: what each takes by its name."""
+_SHORT = {"e": "execute", "d": "database", "u": "user", "p": "port"}
 
 
 class FlagError(Exception):
@@ -55,7 +56,9 @@ def parse(words: list[str], known: Mapping[str, str]) -> Flags:
             continue
         name, equals, value = word.lstrip("-").partition("=")
         if not word.startswith("--"):
-            raise FlagError(f"unknown shorthand flag: '{word[1:2]}' in {word}")
+            if _SHORT.get(word[1]) not in known:
+                raise FlagError(f"unknown shorthand flag: '{word[1:2]}' in {word}")
+            name, equals, value = _SHORT[word[1]], word[2:], word[2:].removeprefix("=")
         _take(found, word, name, bool(equals), value, queue, known)
     return found
 

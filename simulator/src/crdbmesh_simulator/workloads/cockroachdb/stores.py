@@ -1,4 +1,4 @@
-"""A CockroachDB cluster as its stores remember it: identity, nodes, liveness.
+"""A CockroachDB cluster as its stores remember it: identity, nodes, liveness, and what SQL keeps.
 
 It lives on the stores of its nodes: who holds a store of it belongs to it, whatever else runs. Liveness as in
 `pkg/kv/kvserver/liveness` and `pkg/base/config.go`: a node heartbeats every 3 s, for which it needs a majority, is live
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.workloads.cockroachdb.ranges import COUNT, REPLICAS, Range
+from crdbmesh_simulator.workloads.cockroachdb.sql import Catalog
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container
@@ -75,6 +76,10 @@ class Database:
     settings: dict[str, str] = field(default_factory=dict)
     ranges: list[Range] = field(default_factory=lambda: [Range(number) for number in range(COUNT)])
     _placed: list[tuple[int, str]] = field(default_factory=list)
+    catalog: Catalog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.catalog = Catalog(self.cluster_id)
 
     def join(self, address: str) -> int:
         """A number for a new node."""

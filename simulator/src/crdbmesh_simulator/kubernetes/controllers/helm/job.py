@@ -14,7 +14,7 @@ from crdbmesh_simulator.kubernetes.controllers.helm import charts, release
 from crdbmesh_simulator.kubernetes.controllers.helm.release import ReleaseError
 from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Site, api_unreachable
-from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Program
+from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Program, Stdin
 
 _WORK_S = 5.0
 _HOOK_TIMEOUT_S = 300.0
@@ -50,7 +50,7 @@ class HelmJob(Program):
             self.log.append(f"Error: {error}")
             self.exit_code = 1
 
-    def exec(self, argv: Sequence[str], stdin: bytes = b"") -> ExecResult:  # noqa: ARG002 - the interface
+    def exec(self, argv: Sequence[str], stdin: Stdin = b"") -> ExecResult:  # noqa: ARG002 - the interface
         """Nobody asks anything of it."""
         self.site.world.not_known("exec", f"klipper-helm: {' '.join(argv)}")
         return ExecResult(stderr=f'exec: "{argv[0]}": executable file not found in $PATH\n'.encode(), exit_code=127)

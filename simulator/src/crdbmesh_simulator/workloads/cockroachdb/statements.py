@@ -1,0 +1,193 @@
+"""The statements that are not SQLite's: databases and their regions, users, privileges, SHOW, SET; after `pkg/sql`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from crdbmesh_simulator.workloads.cockroachdb.sql import Kept, Query, Result, Row, Session, SqlError, unknown
+
+_TABLES = r"(select|insert|upsert|update|delete|create table|drop table|with|values)\b"
+_REMARK = r"--[^\n]*"
+
+
+def run(session: Session, statement: str) -> Result:
+    """Run one statement. Raises SqlError: it is refused, or this world does not know it."""
+    bare = re.sub(_REMARK, "", statement).strip()
+    text = " ".join(bare.split())
+    for pattern, answer, admin in _STATEMENTS:
+        if found := re.fullmatch(pattern, text, re.IGNORECASE):
+            if admin and not session.catalog.is_admin(session.user):
+                raise SqlError(f"user {session.user} does not have the privilege for this statement", "42501")
+            return answer(session, found)
+    if re.match(_TABLES, text, re.IGNORECASE):
+        return Query(session, bare).run()
+    raise unknown(session.node, text)
+
+
+def _names(text: str | None) -> list[str]:
+    """The names in a list, without their quotes."""
+    return re.findall(r"[\w.\-]+", text or "")
+
+
+def _array(names: Iterable[str]) -> str:
+    return "{" + ",".join(names) + "}"
+
+
+def _create_database(session: Session, found: re.Match[str]) -> Result:
+    name = found["name"].lower()
+    if name not in session.catalog.databases:
+        regions = [session.require_region(one) for one in (*_names(found["primary"]), *_names(found["more"]))]
+        made = session.catalog.create(name, session.user)
+        made.regions = list(dict.fromkeys(regions))
+        if found["goal"]:
+            _survive(made, found["goal"])
+    elif not found["lax"]:
+        raise SqlError(f'database "{name}" already exists', "42P04")
+    return Result(tag="CREATE DATABASE")
+
+
+def _drop_database(session: Session, found: re.Match[str]) -> Result:
+    name = found["name"].lower()
+    if name in session.catalog.databases or not found["lax"]:
+        if session.find(name).owners and not found["all"]:
+            raise SqlError(f'database "{name}" is not empty and RESTRICT was specified', "2BP01")
+        session.catalog.databases.pop(name).tables.close()
+    return Result(tag="DROP DATABASE")
+
+
+def _alter_region(session: Session, found: re.Match[str]) -> Result:
+    database, region = session.find(found["name"].lower()), session.require_region(_names(found["region"])[0])
+    if found["how"].lower() == "add region":
+        if not database.regions:
+            raise SqlError(f"cannot add region {region} to {found['name']}", "42P12", "set a PRIMARY REGION first")
+        if region in database.regions and not found["lax"]:
+            raise SqlError(f'region "{region}" already added to database', "42710")
+        database.regions = list(dict.fromkeys([*database.regions, region]))
+        return Result(tag="ALTER DATABASE ADD REGION")
+    if database.regions and region not in database.regions:
+        raise SqlError(f'region "{region}" has not been added to the database', "42602", "add it with ADD REGION")
+    database.regions = list(dict.fromkeys([region, *database.regions]))
+    return Result(tag="ALTER DATABASE PRIMARY REGION")
+
+
+def _alter_survival(session: Session, found: re.Match[str]) -> Result:
+    _survive(session.find(found["name"].lower()), found["goal"])
+    return Result(tag="ALTER DATABASE SURVIVE")
+
+
+def _survive(database: Kept, goal: str) -> None:
+    if not database.regions:
+        raise SqlError("database must have associated regions before a survival goal can be set", "42P12")
+    if goal.lower() == "region" and len(database.regions) < 3:
+        hint = f"you must add additional regions to the database; it has only {len(database.regions)}"
+        raise SqlError("at least 3 regions are required for surviving a region failure", "22023", hint)
+    database.survives = goal.lower()
+
+
+def _user(session: Session, found: re.Match[str]) -> Result:
+    verb, name, members = found["verb"].upper(), found["name"].lower(), session.catalog.members
+    there = name in members
+    if not found["lax"] and there == (verb == "CREATE"):
+        said = f'a role/user named "{name}" already exists' if there else f"role/user {name} does not exist"
+        raise SqlError(said, "42710" if there else "42704")
+    if verb == "DROP":
+        members.pop(name, None)
+    else:
+        members.setdefault(name, set())
+    return Result(tag=f"{verb} ROLE")
+
+
+def _require_users(session: Session, written: str) -> list[str]:
+    names = [name.lower() for name in _names(written)]
+    for name in names:
+        if name not in session.catalog.members and name != "public":
+            raise SqlError(f"role/user {name} does not exist", "42704")
+    return names
+
+
+def _grant(session: Session, found: re.Match[str]) -> Result:
+    tag, catalog, users = found["verb"].upper(), session.catalog, _require_users(session, found["users"])
+    if not found["on"]:
+        change = set[str].update if tag == "GRANT" else set[str].difference_update
+        for user in users:
+            change(catalog.members[user], _require_users(session, found["what"]))
+        return Result(tag=tag)
+    _, kind, named = found["on"].lower().replace("public.", "").removeprefix("table ").rpartition("database ")
+    objects = [one if kind or "." in one else f"{session.database}.{one}" for one in re.findall(r"[\w.*]+", named)]
+    for one in objects:
+        session.find(one.partition(".")[0])
+    privileges = [one.strip().upper().removesuffix(" PRIVILEGES") for one in found["what"].split(",")]
+    given = {(user, one, on.removesuffix(".*")) for user in users for one in privileges for on in objects}
+    catalog.grants = catalog.grants | given if tag == "GRANT" else catalog.grants - given
+    return Result(tag=tag)
+
+
+def _show_databases(session: Session, _found: re.Match[str]) -> Result:
+    columns = ("database_name", "owner", "primary_region", "secondary_region", "regions", "survival_goal")
+    rows: list[Row] = [("system", "node", None, None, "{}", None)]
+    for name, kept in session.catalog.databases.items():
+        primary, goal = (kept.regions[0], kept.survives) if kept.regions else (None, None)
+        rows.append((name, kept.owner, primary, None, _array(sorted(kept.regions)), goal))
+    return Result(columns, sorted(rows))
+
+
+def _show_tables(session: Session, found: re.Match[str]) -> Result:
+    columns = ("schema_name", "table_name", "type", "owner", "estimated_row_count", "locality")
+    database, rows = session.find((found["name"] or session.database).lower()), []
+    for name, owner in sorted(database.owners.items()):
+        (count,) = database.tables.execute(f'SELECT count(*) FROM "{name}"').fetchone()  # noqa: S608 - a table's name
+        rows.append(("public", name, "table", owner, count, None))
+    return Result(columns, rows)
+
+
+def _show_users(session: Session, _found: re.Match[str]) -> Result:
+    rows = [(name, "", _array(sorted(roles))) for name, roles in sorted(session.catalog.members.items())]
+    return Result(("username", "options", "member_of"), rows)
+
+
+def _show_regions(session: Session, found: re.Match[str]) -> Result:
+    zones = session.regions()
+    if found["cluster"]:
+        return Result(("region", "zones"), [(region, _array(of)) for region, of in zones.items()])
+    if found["database"]:
+        name = (found["name"] or session.database).lower()
+        regions = session.find(name).regions
+        rows = [(name, one, "t" if one == regions[0] else "f", "f", _array(zones.get(one, []))) for one in regions]
+        return Result(("database", "region", "primary", "secondary", "zones"), rows)
+    kept = session.catalog.databases.items()
+    using = {region: _array(name for name, each in kept if region in each.regions) for region in zones}
+    primary = {region: _array(name for name, each in kept if region in each.regions[:1]) for region in zones}
+    columns = ("region", "zones", "database_names", "primary_region_of", "secondary_region_of")
+    return Result(columns, [(one, _array(of), using[one], primary[one], "{}") for one, of in zones.items()])
+
+
+def _set(session: Session, found: re.Match[str]) -> Result:
+    name, value = (found["name"] or "database").lower(), (found["use"] or found["value"]).strip("'\" ")
+    if name == "database":
+        session.find(value)
+        session.database = value
+    session.variables[name] = value
+    return Result(tag="SET")
+
+
+_NAME, _IF_NOT, _IF = r'"?(?P<name>[\w.\-]+)"?', r"(?P<lax>if not exists )?", r"(?P<lax>if exists )?"
+_REGION, _GOAL = r"(?P<region>[\w\"'\-]+)", r"(?P<goal>zone|region) failure"
+_MORE = rf"(?: regions (?P<more>[\w\"'\-, ]+?))?(?: survive {_GOAL})?"
+_PRIMARY = rf"(?: (?:with )?primary region (?P<primary>[\w\"'\-]+){_MORE})?"
+_OPTIONS = r"(?: (?:with )?(?:password|login|nologin)\b.*)?"
+_HOW = rf"(?:set )?(?P<how>primary region|add region) {_IF_NOT}"
+_STATEMENTS: tuple[tuple[str, Callable[[Session, re.Match[str]], Result], bool], ...] = (
+    (rf"create database {_IF_NOT}{_NAME}{_PRIMARY}", _create_database, True),
+    (rf"drop database {_IF}{_NAME}(?P<all> cascade)?", _drop_database, True),
+    (rf"alter database {_NAME} {_HOW}{_REGION}", _alter_region, True),
+    (rf"alter database {_NAME} survive {_GOAL}", _alter_survival, True),
+    (rf"(?P<verb>create|alter|drop) (?:user|role) (?P<lax>if (?:not )?exists )?{_NAME}{_OPTIONS}", _user, True),
+    (r"(?P<verb>grant|revoke) (?P<what>.+?)(?: on (?P<on>.+?))? (?:to|from) (?P<users>[\w\", .\-]+)", _grant, True),
+    (r"show databases", _show_databases, False),
+    (rf"show tables(?: from {_NAME})?", _show_tables, False),
+    (r"show (?:users|roles)", _show_users, False),
+    (rf"show regions(?: from (?:(?P<cluster>cluster)|(?P<database>database)(?: {_NAME})?))?", _show_regions, False),
+    (r"set (?:session )?(?P<name>\w+) ?(?:=|to) ?(?P<value>.+)|use (?P<use>\w+)", _set, False),
+)
+"""Patterns of statements whose white space is single spaces, who answers, and whether only an admin may."""

@@ -1,0 +1,115 @@
+"""One small mesh of three regions for all tests of the commands that use a mesh: a machine and a database pod each.
+
+It is made as crdbmesh 0.1 made one, with a client pod in the first region only, then given a second one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.doors import Doors, simulated
+
+REGIONS = ("eastus", "westus", "northeurope")
+SPEC: dict[str, Any] = {
+    "name": "crdbmesh",
+    "regions": list(REGIONS),
+    "allow_from": ["127.0.0.1"],
+    "machines": {"per_region": 1},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        """What it printed as JSON."""
+        return json.loads(self.stdout)
+
+
+@dataclass
+class Mesh:
+    """A mesh that is up.
+
+    Attributes:
+        runs: what was seen while it was made, by name.
+    """
+
+    coordinates: dict[str, Any]
+    folder: Path
+    runs: dict[str, Run] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "homes" / "crdbmesh"
+
+    @property
+    def doors(self) -> Doors:
+        return Doors(self.coordinates, self.home)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        kept = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
+        own = {"HOME": str(self.folder), "CRDBMESH_HOME": str(self.folder / "homes"), "TERM": "xterm"}
+        return {**kept, **own, "CRDBMESH_CLOUD": self.coordinates["cloud_file"]}
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "crdbmesh", *arguments]
+
+    def run(self, *arguments: str, stdin: str | None = None) -> Run:
+        """Run a command line to its end, off a terminal."""
+        given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+        ended = subprocess.run(
+            self.command(*arguments),
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **given,
+        )
+        return Run(ended.returncode, ended.stdout, ended.stderr)
+
+    def up(self, name: str, **cockroach: Any) -> None:
+        """Bring it up with a spec, and keep what was seen."""
+        file = self.folder / "mesh.yaml"
+        file.write_text(yaml.safe_dump({**SPEC, "cockroach": cockroach}))
+        run = self.runs[name] = self.run("up", "--config", str(file), "--yes", "--output", "json")
+        assert run.code == 0, run.stderr
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    folder = tmp_path_factory.mktemp("use")
+    with simulated(folder, scale=60) as coordinates:
+        made = Mesh(coordinates, folder)
+        made.up("born", clients=1)
+        kept = made.home / "mesh.yaml"
+        document = yaml.safe_load(kept.read_text())
+        del document["cockroach"]["clients"]
+        kept.write_text(yaml.safe_dump(document))
+        made.runs["plan"] = made.run("plan", "--output", "json")
+        made.up("again", clients=2)
+        yield made
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever looks at the one mesh does so in the process that made it."""
+    for item in items:
+        if "mesh" in getattr(item, "fixturenames", ()) and item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.xdist_group("the mesh in use"))
