@@ -1,7 +1,5 @@
 """The entry point of `crdbmesh` and `python -m crdbmesh`. It imports little, so that Ctrl-C works from the start."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

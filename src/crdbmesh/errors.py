@@ -23,8 +23,6 @@
 Each carries `hint`: the operator's next step. No message contains a secret: quotations pass through `redaction.cut`.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 

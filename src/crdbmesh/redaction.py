@@ -7,8 +7,6 @@ by any run of 16 of its characters, whatever their case and whatever white space
 base64, in base64 of it and in URLs; a private key by its private numbers, in whatever format they stand.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re

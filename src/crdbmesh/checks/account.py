@@ -1,7 +1,5 @@
 """Checks of the account: login and tenant, subscription, permissions, resource providers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from crdbmesh.checks.actions import ACTIONS, LOOKING, OF_THE_GROUP
@@ -14,10 +12,7 @@ from crdbmesh.errors import CrdbmeshError, CredentialError, ElsewhereError
 from crdbmesh.local import birth
 
 _NOT_THE_LOGIN = {"subscriptionnotfound", "invalidsubscriptionid"}
-_SHAKY_STATES = {
-    "Warned": "Azure is about to disable it",
-    "PastDue": "a payment is due, and Azure may disable it",
-}
+_SHAKY_STATES = {"Warned": "Azure is about to disable it", "PastDue": "a payment is due, and Azure may disable it"}
 
 
 def credential(facts: Facts) -> Iterator[Remark]:

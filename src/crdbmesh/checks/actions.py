@@ -4,8 +4,6 @@
 documentation of Azure RBAC.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any

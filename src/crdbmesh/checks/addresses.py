@@ -1,7 +1,5 @@
 """Checks of addresses: the mesh's ranges against existing networks, and the sources that may connect."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any

@@ -1,7 +1,5 @@
 """The vocabulary of the checks: a check yields remarks about what it reads, and its verdict sums them up."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum

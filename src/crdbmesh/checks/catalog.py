@@ -1,7 +1,5 @@
 """THE LIST of checks that are made before the first write, in reading order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 

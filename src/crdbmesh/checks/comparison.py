@@ -1,7 +1,5 @@
 """A comparison of the spec with existing resources, and the remedies that its checks name."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ A VM that is resized restarts, a changed template replaces pods, another version
 while the database serves; each finding tells how to make it by hand, one machine or region at a time.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -6,8 +6,6 @@ change: in Azure the range of a VNet with machines in it, and a resource's locat
 `machines.py`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from crdbmesh.checks import disturbance, machines

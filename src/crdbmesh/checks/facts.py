@@ -1,7 +1,5 @@
 """The facts that checks read from Azure, each read once, when it is first needed."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor

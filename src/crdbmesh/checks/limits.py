@@ -4,8 +4,6 @@ The names of the quotas are those of `GET .../Microsoft.Compute/locations/L/usag
 `GET .../Microsoft.Network/locations/L/usages`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Checks of where the mesh is kept: resource group and locks, local folder and login key; and of the clock."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat

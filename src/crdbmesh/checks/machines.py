@@ -4,8 +4,6 @@ These cannot: a VM's zone, its user, its disk's type, the hardware of its size; 
 CockroachDB node by decommissioning only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 from crdbmesh.checks.comparison import AGAIN, Comparison

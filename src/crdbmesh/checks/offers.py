@@ -1,7 +1,5 @@
 """VM sizes as Azure offers them in a region, from ARM's SKU list, and the choice of another size."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

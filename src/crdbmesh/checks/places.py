@@ -1,7 +1,5 @@
 """Checks of regions, machine sizes, zones and the image."""
 
-from __future__ import annotations
-
 import difflib
 import math
 from collections.abc import Iterator

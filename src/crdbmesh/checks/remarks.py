@@ -1,7 +1,5 @@
 """Remarks: the facts, refusals and warnings that a check yields."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The caller's own IPv4 address, as services on the internet see it."""
 
-from __future__ import annotations
-
 import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit

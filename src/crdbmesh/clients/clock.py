@@ -6,8 +6,6 @@ work between two pauses takes real time on this computer, whatever the cloud's c
 itself (a connection, one HTTP answer) and times that others read (leases, journals, certificates) stay in real time.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 

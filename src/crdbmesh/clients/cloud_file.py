@@ -1,7 +1,5 @@
 """A cloud file: JSON or YAML that describes a cloud, named by `CRDBMESH_CLOUD`."""
 
-from __future__ import annotations
-
 import json
 import ssl
 from pathlib import Path

@@ -5,8 +5,6 @@ No port of the database is open to the outside: commands run in pods, through th
 KubeError when the pod, or the database in it, does not answer or refuses.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import re

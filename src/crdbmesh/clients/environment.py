@@ -4,8 +4,6 @@ Without AZURE_SUBSCRIPTION_ID it is azure-cli's current subscription, in azure-c
 `_profile.py`): a list `subscriptions` of `id`, `name`, `state`, `tenantId`, `environmentName` and `isDefault`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The output of a command on a machine or in a pod: as it comes, and as it ended."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from crdbmesh.redaction import hide

@@ -1,7 +1,5 @@
 """Doing something again that failed for a moment: a few times, with growing pauses, until the operator interrupts."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Waiting for something to become true: polled, with a deadline, saying what is awaited and what was last seen."""
 
-from __future__ import annotations
-
 import random
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Compares the subscription that a command is aimed at with the one that the mesh's local folder records."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """`crdbmesh doctor`: every check that can be made before the first write; writes nothing."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ What is deleted is found in Azure; whose it is, is decided by `observe.belonging
 there is one. Absent is done, so it can be run again until nothing is left; it ends by looking again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime as dt
 import threading

@@ -1,7 +1,5 @@
 """`crdbmesh kubeconfig`: the contexts of a mesh's clusters, printed or merged into the user's file."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """`crdbmesh plan`: what `up` would do, without a write."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ Regions, machines, ranges, sizes and who is let in are read from Azure. What is 
 pods and services, Cilium's ids) is not: free blocks and places in the list stand for it.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network

@@ -1,7 +1,5 @@
 """The mesh that a command is for, and its spec: from flags and variables, from a file, or as the last `up` kept it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """`crdbmesh status`: the health of every layer in every region."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from crdbmesh.clients.cloud import Cloud

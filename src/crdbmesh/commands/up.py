@@ -1,7 +1,5 @@
 """`crdbmesh up`: create or update the mesh."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime as dt
 import threading

@@ -1,7 +1,5 @@
 """The exact content of all that is sent: Azure resources, Kubernetes objects, files; pure functions of the spec."""
 
-from __future__ import annotations
-
 from typing import Any
 
 Body = dict[str, Any]

@@ -3,8 +3,6 @@
 Shapes follow Microsoft's published types for network 2025-09-01 and compute 2026-04-01. Nothing here talks to Azure.
 """
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Collection
 from itertools import count

@@ -5,8 +5,6 @@ connect round. Chart values: Cilium 1.20 (`install/kubernetes/cilium/values.yaml
 v0.17.1, which k3s v1.36 carries.
 """
 
-from __future__ import annotations
-
 import base64
 from typing import Any
 

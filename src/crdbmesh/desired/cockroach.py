@@ -5,8 +5,6 @@ what production asks beyond them: no root client certificate in database pods, a
 `latest`, the restricted Pod Security profile.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 

@@ -6,8 +6,6 @@ ConfigMap `coredns` at every start). A region's own zone never gets a block in i
 Plugins: CoreDNS `forward`, `cache`, `errors`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 

@@ -4,8 +4,6 @@ Sources: cloud-init's module reference (ssh, write_files, runcmd), docs.k3s.io (
 flags), and the unit that k3s's own installer writes. Nothing here talks to a machine.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import yaml
@@ -47,13 +45,7 @@ def cloud_init(mesh: Mesh, *, host_key: str, host_key_public: str) -> str:
 
 
 def k3s_config(
-    region: Region,
-    machine: Machine,
-    *,
-    token: str,
-    public_addresses: list[str],
-    zone: str,
-    through: Machine | None,
+    region: Region, machine: Machine, *, token: str, public_addresses: list[str], zone: str, through: Machine | None
 ) -> dict[str, Any]:
     """Return the k3s configuration of one machine, which joins its cluster `through` a server, or begins one.
 

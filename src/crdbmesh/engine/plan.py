@@ -1,7 +1,5 @@
 """From a list of steps to a plan: names checked, order known."""
 
-from __future__ import annotations
-
 import graphlib
 import threading
 from collections.abc import Iterable, Mapping

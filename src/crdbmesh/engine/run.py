@@ -5,8 +5,6 @@ named; all others continue. Clients retry operations that are safe to repeat. An
 command whose connection broke, is retried here by doing the whole step again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import random
 import threading

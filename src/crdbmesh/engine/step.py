@@ -1,7 +1,5 @@
 """The vocabulary of the engine: Step, Gap, Outcome, Result, Event."""
 
-from __future__ import annotations
-
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 A folder of a release that recorded nothing has no such file, until a command finds the mesh that the folder is for.
 """
 
-from __future__ import annotations
-
 import secrets
 from typing import Any
 

@@ -4,8 +4,6 @@ A secret may be made only while nothing exists that was made with it: no existin
 no running cluster trusts a new CA. Each secret belongs to the whole mesh, to a region, or to a machine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 

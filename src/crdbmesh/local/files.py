@@ -1,7 +1,5 @@
 """Files that no other user may read, and that are complete at every moment."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

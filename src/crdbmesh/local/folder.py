@@ -6,8 +6,6 @@ loses the login key and the CA keys, so that `up` cannot continue; `status` of A
 and `down` deletes what a tag alone claims once that is confirmed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime as dt
 import errno
@@ -63,6 +61,45 @@ def erase_removed(root: Path, now: dt.datetime, *, mesh: str | None = None) -> N
             moved = dt.datetime.strptime(found["moved"], _MOVED_AT).replace(tzinfo=dt.UTC)
             if found["mesh"] == mesh or now - moved >= KEPT:
                 shutil.rmtree(entry)
+
+
+class Journal:
+    """The journal of a run: a JSON object a line, written as things happen, as far as the disk takes them.
+
+    Attributes:
+        failure: why a line could not be written, or None.
+    """
+
+    def __init__(self, path: Path, file: FileIO) -> None:
+        self.path = path
+        self.failure: str | None = None
+        self._file = file
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def record(self, **fields: Any) -> None:
+        """Append one line, with the time as `at`; a line that does not fit is left out as a whole."""
+        at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+        line = f"{redaction.hide(json.dumps({'at': at, **fields}))}\n".encode()
+        with self._lock:
+            if self._file.closed:
+                return
+            try:
+                if (written := self._file.write(line)) != len(line):
+                    self._file.truncate(self._file.tell() - written)
+                    self.failure = os.strerror(errno.ENOSPC)
+            except OSError as error:
+                self.failure = error.strerror or str(error)
+
+    def close(self) -> None:
+        """Close the file; later lines are dropped."""
+        with self._lock:
+            self._file.close()
 
 
 class LocalFolder:
@@ -207,45 +244,6 @@ class LocalFolder:
             if level.is_symlink():
                 raise UnsafeError(list(guard.problems_within(level)))
             level.chmod(0o700)
-
-
-class Journal:
-    """The journal of a run: a JSON object a line, written as things happen, as far as the disk takes them.
-
-    Attributes:
-        failure: why a line could not be written, or None.
-    """
-
-    def __init__(self, path: Path, file: FileIO) -> None:
-        self.path = path
-        self.failure: str | None = None
-        self._file = file
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def record(self, **fields: Any) -> None:
-        """Append one line, with the time as `at`; a line that does not fit is left out as a whole."""
-        at = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
-        line = f"{redaction.hide(json.dumps({'at': at, **fields}))}\n".encode()
-        with self._lock:
-            if self._file.closed:
-                return
-            try:
-                if (written := self._file.write(line)) != len(line):
-                    self._file.truncate(self._file.tell() - written)
-                    self.failure = os.strerror(errno.ENOSPC)
-            except OSError as error:
-                self.failure = error.strerror or str(error)
-
-    def close(self) -> None:
-        """Close the file; later lines are dropped."""
-        with self._lock:
-            self._file.close()
 
 
 def _learn(name: str, text: str) -> None:

@@ -4,8 +4,6 @@ A file must be a regular one of the operator's own, and a mesh's folder holds no
 belongs to the operator or to root, and nobody else can write to it, unless its sticky bit protects what others own.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import stat

@@ -5,8 +5,6 @@ chosen as in kubectl (client-go, tools/clientcmd: loader.go and config.go). Mess
 quote a file, because it holds keys.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import datetime as dt

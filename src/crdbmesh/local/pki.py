@@ -5,8 +5,6 @@ back-dating, serial numbers, a leaf never outliving its CA), with subject and au
 is dialled by its own region's names only, so its certificate carries only those. SSH keys are OpenSSH ed25519 ones.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import ipaddress
 import secrets

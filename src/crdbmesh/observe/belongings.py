@@ -1,13 +1,11 @@
 """The owner of each Azure resource, and with it what `down` deletes."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure import resources as arm
@@ -155,7 +153,7 @@ class Belongings:
         """Return the resources that are deleted, with their groups or one by one."""
         return [*(resource for content in self.groups.values() for resource in content), *self.resources]
 
-    def confirmed(self, ids: Collection[str]) -> Belongings:
+    def confirmed(self, ids: Collection[str]) -> Self:
         """Return these with the unproven resources of these ids among those that are deleted."""
         chosen = [one for one in self.unproven if one["id"] in ids]
         return replace(

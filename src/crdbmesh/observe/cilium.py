@@ -1,7 +1,5 @@
 """Judges Cilium in one cluster: what its chart brings, its Helm release, its rollouts."""
 
-from __future__ import annotations
-
 from crdbmesh.observe import helm, rollouts
 from crdbmesh.observe.health import Layer
 from crdbmesh.run.world import World

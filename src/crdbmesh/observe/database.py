@@ -1,7 +1,5 @@
 """Judges CockroachDB: every pod ready, every node live with its locality, all of them one cluster."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar

@@ -4,8 +4,6 @@ Names resolve once CoreDNS has read its blocks; pods connect once the clustermes
 a pod of the region's own.
 """
 
-from __future__ import annotations
-
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import KubeError, WaitError
 from crdbmesh.observe.health import Layer

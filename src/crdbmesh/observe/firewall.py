@@ -1,7 +1,5 @@
 """Judges a region's firewall: the mesh's own three rules, and what other people's rules let in beyond them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network

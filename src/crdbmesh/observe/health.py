@@ -1,10 +1,9 @@
 """The health of a mesh: the level of every layer in every region, which `status` reports."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Self
 
 from crdbmesh.redaction import hide_in
 
@@ -34,7 +33,7 @@ class Layer:
         hide_in(self, "cause")
 
     @classmethod
-    def of(cls, name: str, good: int, wanted: int, causes: Sequence[str], *, absent: bool = False) -> Layer:
+    def of(cls, name: str, good: int, wanted: int, causes: Sequence[str], *, absent: bool = False) -> Self:
         """Sum up a layer from what is wrong with it: OK when all of it is good and nothing is wrong."""
         level = Level.ABSENT if absent else Level.OK if good >= wanted and not causes else Level.DEGRADED
         return cls(name, level, good, wanted, "; ".join(causes) or None)

@@ -6,8 +6,6 @@ node went away say, is left as it is by every later job when the chart's `failur
 (docs.k3s.io/helm).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from crdbmesh.clients.kube.client import Kube

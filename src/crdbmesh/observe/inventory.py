@@ -3,8 +3,6 @@
 Whose a resource is decides `belongings`, also when the local folder is lost.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Judges the nodes of a region's k3s cluster: joined, and ready for pods."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from crdbmesh.clients.kube.client import Kube

@@ -1,7 +1,5 @@
 """Judges the Azure side of the machines: public addresses, network interfaces, VMs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -1,7 +1,5 @@
 """Judges the Azure side of the network: providers, resource group, VNets, firewalls, peerings."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

@@ -1,10 +1,8 @@
 """Judges one Azure resource of a mesh: whether it is there, the mesh's own, and as it must be."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 from crdbmesh.clients.azure import compare
 from crdbmesh.clients.azure.kinds import Kind
@@ -55,7 +53,7 @@ class Observed:
             raise self.refusal
         return None if self.missing is None else Gap(self.missing, "create" if self.found is None else "change")
 
-    def with_missing(self, missing: str | None) -> Observed:
+    def with_missing(self, missing: str | None) -> Self:
         """Return this, with `missing` wrong if nothing else is."""
         return self if missing is None or self.cause is not None else replace(self, missing=missing)
 

@@ -1,7 +1,5 @@
 """Judges what Kubernetes rolls out, and the pods of it: what is not up yet, and why."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable, Mapping
 from typing import Any

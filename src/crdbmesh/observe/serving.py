@@ -1,7 +1,5 @@
 """Reads what a serving mesh runs, and what the spec would replace under its database."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from crdbmesh.clients.kube import compare

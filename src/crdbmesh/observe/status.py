@@ -3,8 +3,6 @@
 A layer that cannot be read says so as its cause; nothing here raises for the state of the world.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 

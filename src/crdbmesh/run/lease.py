@@ -6,8 +6,6 @@ It is taken before the first write, renewed while the run goes on, and given bac
 it by time; one that died in this very local folder loses it at once, since it no longer holds the folder's lock.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime as dt
 import getpass
@@ -64,7 +62,7 @@ class Holder:
     until: dt.datetime
 
     @classmethod
-    def of(cls, tags: Mapping[str, str]) -> Holder | None:
+    def of(cls, tags: Mapping[str, str]) -> Self | None:
         """The holder that tags name, which anyone may have written; None when no run of ours can have."""
         holder = tags.get(names.TAG_LEASE_HOLDER, "somebody")[:_LONGEST_NAME]
         try:

@@ -4,8 +4,6 @@ Everything is found by name when it is asked for, and kept for the run: an SSH c
 client per region. Secrets are read from the mesh's local folder; `steps.secrets` makes them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import threading
 import time

@@ -6,8 +6,6 @@ services 10.201.0.0/16. VNets must not overlap (Azure refuses to peer them), pod
 Cluster Mesh routes by them), and services do not overlap, so that an address tells its region.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 

@@ -1,7 +1,5 @@
 """The consistency of a spec: values that are valid alone, but do not fit each other or cannot work on a machine."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from ipaddress import IPv4Network, collapse_addresses
 
@@ -47,10 +45,7 @@ def find_problems(mesh: Mesh) -> Iterator[Finding]:
     yield from _range_problems(mesh)
     if _is_taken(mesh.ssh.port):
         yield Finding(
-            "ssh.port",
-            str(mesh.ssh.port),
-            "k3s or Cilium listens there on every machine",
-            "choose another, such as 22",
+            "ssh.port", str(mesh.ssh.port), "k3s or Cilium listens there on every machine", "choose another, such as 22"
         )
     yield from _source_problems(mesh)
     yield from _tag_problems(mesh)
@@ -90,10 +85,7 @@ def _range_problems(mesh: Mesh) -> Iterator[Finding]:
         at = f"regions[{index}]"
         if not ranges.subnet.subnet_of(ranges.vnet):
             yield Finding(
-                f"{at}.subnet",
-                str(ranges.subnet),
-                f"is not inside the VNet {ranges.vnet}",
-                "choose one inside it",
+                f"{at}.subnet", str(ranges.subnet), f"is not inside the VNet {ranges.vnet}", "choose one inside it"
             )
         elif ranges.subnet.num_addresses - 5 < count:
             yield Finding(
@@ -112,10 +104,7 @@ def _range_problems(mesh: Mesh) -> Iterator[Finding]:
             for reserved in _RESERVED:
                 if block.overlaps(reserved):
                     yield Finding(
-                        f"{at}.{field}",
-                        str(block),
-                        f"overlaps {reserved}, which is reserved",
-                        "choose another",
+                        f"{at}.{field}", str(block), f"overlaps {reserved}, which is reserved", "choose another"
                     )
             for other, taken in used:
                 if block.overlaps(taken):
@@ -141,10 +130,7 @@ def _tag_problems(mesh: Mesh) -> Iterator[Finding]:
     for tag in mesh.tags:
         if tag.lower().startswith(names.TAG):
             yield Finding(
-                f"tags.{tag}",
-                mesh.tags[tag],
-                "tags starting with 'crdbmesh' are crdbmesh's own",
-                "rename the tag",
+                f"tags.{tag}", mesh.tags[tag], "tags starting with 'crdbmesh' are crdbmesh's own", "rename the tag"
             )
         elif not 1 <= len(tag) <= 512 or len(mesh.tags[tag]) > 256 or set(tag) & set("<>%&\\?/"):
             yield Finding(

@@ -4,8 +4,6 @@ Machines, pods and Azure may send anything. A document of a few hundred bytes ca
 one without an end fills the memory, and one nested deeply enough ends the process.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Fields of the spec with rules of their own, each with the reason for which it is refused."""
 
-from __future__ import annotations
-
 import re
 from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal
@@ -38,9 +36,7 @@ def _location(value: Any) -> Any:
         return value
     short = "".join(value.lower().split())
     meant = f"; write {short}" if re.fullmatch(r"[a-z][a-z0-9]*", short) else ""
-    raise ValueError(
-        f"must be an Azure region's short name such as eastus: lower-case letters and digits{meant}",
-    )
+    raise ValueError(f"must be an Azure region's short name such as eastus: lower-case letters and digits{meant}")
 
 
 def _zone(value: Any) -> Any:
@@ -54,11 +50,7 @@ MeshName = Annotated[
     _checked(r"[a-z]([-a-z0-9]*[a-z0-9])?", "must be lower-case letters, digits and hyphens, starting with a letter"),
     _checked(r"(?!removed$).*", "is the folder of removed meshes; choose another name"),
 ]
-RegionName = Annotated[
-    str,
-    Field(min_length=1, max_length=32),
-    BeforeValidator(_location),
-]
+RegionName = Annotated[str, Field(min_length=1, max_length=32), BeforeValidator(_location)]
 Source = Annotated[str, BeforeValidator(_source)]
 Zone = Annotated[Literal["1", "2", "3"], BeforeValidator(_zone)]
 Image = Annotated[str, _checked(r"[^:\s]+:[^:\s]+:[^:\s]+:[^:\s]+", "must be publisher:offer:sku:version")]

@@ -3,8 +3,6 @@
 Precedence: flags, then `CRDBMESH_*` variables, then the file or else the kept spec, then defaults.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@
 `Mesh` from files and flags.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Steps find everything by these names, so that two runs, from two machines, agree without a state file.
 """
 
-from __future__ import annotations
-
 TAG = "crdbmesh"
 """Azure tag whose value is the mesh's name; it proves nothing, see `observe.belongings`."""
 TAG_REGION = "crdbmesh-region"

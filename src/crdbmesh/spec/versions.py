@@ -5,8 +5,6 @@ repairs and grows the mesh with the same ones. The SHA-256 values are those that
 (k3s: `sha256sum-amd64.txt` and `sha256sum-arm64.txt`; Cilium: the chart repository's `index.yaml`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """Base classes of most steps."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -170,9 +168,4 @@ class AwaitedStep(MeshStep):
             found = self.check()
             return (True, "") if found is None else (None, found.summary)
 
-        self.world.wait_until(
-            probe,
-            awaited=self.awaited(),
-            deadline_s=self.deadline_s,
-            say=say,
-        )
+        self.world.wait_until(probe, awaited=self.awaited(), deadline_s=self.deadline_s, say=say)

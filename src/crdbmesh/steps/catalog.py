@@ -6,8 +6,6 @@ first machine is up, Cilium when its first server answers, whatever the other re
 (links, names, initialisation, proof) waits for them.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any

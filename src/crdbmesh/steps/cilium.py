@@ -1,7 +1,5 @@
 """Cilium in each cluster: installed by k3s's own helm-controller, agents up, nodes ready, clusters in sync."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass

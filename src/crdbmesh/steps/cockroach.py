@@ -1,7 +1,5 @@
 """CockroachDB in each region: certificates, services, pods, and that they reach each other; then see `initialise`."""
 
-from __future__ import annotations
-
 import base64
 import functools
 from collections.abc import Mapping

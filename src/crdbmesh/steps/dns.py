@@ -1,7 +1,5 @@
 """DNS between the clusters: each region's CoreDNS on a NodePort, and forwarders to it in every other cluster."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from crdbmesh.desired import Object, dns

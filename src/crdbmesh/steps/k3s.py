@@ -1,7 +1,5 @@
 """k3s on the machines: its configuration, its service, its cluster, our way to its API."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -206,10 +204,7 @@ class Kubeconfig(RegionStep):
                 return None, str(error)
 
         self.world.wait_until(
-            connected,
-            awaited=f"the Kubernetes API of {self.region.name}",
-            deadline_s=VOTER_DEADLINE_S,
-            say=say,
+            connected, awaited=f"the Kubernetes API of {self.region.name}", deadline_s=VOTER_DEADLINE_S, say=say
         )
         _await_node(self, first, "register", say)
 

@@ -1,7 +1,5 @@
 """The machines: public address, network interface, VM, and the host behind it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from crdbmesh.clients.azure import compare, kinds

@@ -1,7 +1,5 @@
 """The Azure side of the network: providers, resource group, VNets, firewalls, peerings."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

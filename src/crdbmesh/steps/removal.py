@@ -3,8 +3,6 @@
 Not the catalog reversed: these are made from what belongs to the mesh in Azure, whatever the spec says.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A secret that is missing although a machine was made with it is lost, and never made anew.
 """
 
-from __future__ import annotations
-
 import functools
 from datetime import UTC, datetime
 

@@ -1,7 +1,5 @@
 """The downloads of every machine before k3s starts, each with the checksum that its project publishes."""
 
-from __future__ import annotations
-
 import hashlib
 import shlex
 from collections.abc import Iterable

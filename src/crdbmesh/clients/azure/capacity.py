@@ -1,7 +1,5 @@
 """The capacity of a location: VM sizes, images, and the rest of each quota."""
 
-from __future__ import annotations
-
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.desired import Body
 

@@ -5,8 +5,6 @@ returns a value in another form than it was given (case of ids and enumerations,
 list of one as a plain value), the forms count as equal.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -16,14 +16,7 @@ from typing import TYPE_CHECKING, Any
 from crdbmesh.clients.azure import remedies
 from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.waiting import Say, jittered
-from crdbmesh.errors import (
-    CloudError,
-    ConflictError,
-    CredentialError,
-    ForbiddenError,
-    StoppedError,
-    WaitError,
-)
+from crdbmesh.errors import CloudError, ConflictError, CredentialError, ForbiddenError, StoppedError, WaitError
 from crdbmesh.redaction import cut
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """The identity in a token of Microsoft Entra ID: its claims, unverified, for people to read."""
 
-from __future__ import annotations
-
 import base64
 import json
 from dataclasses import dataclass

@@ -4,11 +4,9 @@ Azure wants one writer per VNet at a time, and a peering writes both its ends; t
 out (`failures.Tries`), which is no substitute for not causing them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.waiting import Say, unsaid
@@ -150,7 +148,7 @@ class ResourceId:
     names: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str) -> ResourceId:
+    def parse(cls, text: str) -> Self:
         """Take an id apart.
 
         Raises:

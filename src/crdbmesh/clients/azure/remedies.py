@@ -4,8 +4,6 @@ Codes and texts are those of Azure's documentation (learn.microsoft.com, "Troubl
 of recordings of its clients, and of their users' reports.
 """
 
-from __future__ import annotations
-
 import re
 
 from crdbmesh.errors import CloudError, ConflictError, CredentialError, ForbiddenError, QuotaError
@@ -22,7 +20,7 @@ _KNOWN: tuple[tuple[type[CloudError], dict[str, str]], ...] = (
         CloudError,
         {
             "referencedresourcenotprovisioned:.*in failed state": "waiting does not help: "
-            "repair or delete the resource that failed, then run again",
+            "repair or delete the resource that failed, then run again"
         },
     ),
     (

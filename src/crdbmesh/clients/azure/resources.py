@@ -1,7 +1,5 @@
 """Resource groups, providers, subscriptions, permissions, and resources in general."""
 
-from __future__ import annotations
-
 from urllib.parse import quote
 
 from crdbmesh.clients.azure.kinds import ResourceId
@@ -56,16 +54,14 @@ def delete_group(session: Session, name: str, *, wait: bool = True, say: Say = u
 def list_groups(session: Session, tag: str, value: str) -> list[Body]:
     """List the resource groups that carry a tag with this value."""
     return session.list_all(
-        f"GET resourceGroups tagged {tag}",
-        lambda: session.resources.resource_groups.list(filter=_tagged(tag, value)),
+        f"GET resourceGroups tagged {tag}", lambda: session.resources.resource_groups.list(filter=_tagged(tag, value))
     )
 
 
 def list_group_resources(session: Session, group: str) -> list[Body]:
     """List everything in a resource group; nothing when there is no such group."""
     return session.list_all(
-        f"GET resourceGroups/{group}/resources",
-        lambda: session.resources.resources.list_by_resource_group(group),
+        f"GET resourceGroups/{group}/resources", lambda: session.resources.resources.list_by_resource_group(group)
     )
 
 

@@ -5,8 +5,6 @@ that names them. Waiting is by watch. A kind that the API does not know has no o
 waited for, but not applied. Messages about Secrets never quote the server, which may quote data.
 """
 
-from __future__ import annotations
-
 import shlex
 import textwrap
 import threading
@@ -84,14 +82,7 @@ class Kube:
         doing = f"{self.name}: read {_called(api_version, kind, namespace, name)}"
         return answer.checked(doing, secret=_is_secret(kind))
 
-    def list(
-        self,
-        api_version: str,
-        kind: str,
-        namespace: str | None = None,
-        *,
-        labels: str | None = None,
-    ) -> Objects:
+    def list(self, api_version: str, kind: str, namespace: str | None = None, *, labels: str | None = None) -> Objects:
         """Return all objects of a kind: of one namespace, or of all; those that a label selector selects, if given.
 
         Long lists come in pages (Kubernetes' API concepts, "Retrieving large results sets in chunks"); a list that
@@ -292,11 +283,7 @@ class Kube:
     def _apply(self, obj: Mapping[str, Any], *, force: bool, dry_run: bool) -> Object:
         api_version, kind, namespace, name = _identity(obj)
         doing = f"{self.name}: {'compare' if dry_run else 'apply'} {_called(api_version, kind, namespace, name)}"
-        query = {
-            "fieldManager": self.field_manager,
-            "fieldValidation": "Strict",
-            "force": "true" if force else "false",
-        }
+        query = {"fieldManager": self.field_manager, "fieldValidation": "Strict", "force": "true" if force else "false"}
         if dry_run:
             query["dryRun"] = "All"
 

@@ -4,8 +4,6 @@ Both come from the API server, so defaults, conversions and fields of other mana
 the server keeps for itself, and the status that controllers keep changing, is left out.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 What may be asked again is from Kubernetes' API conventions and client-go (rest/request.go).
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import threading

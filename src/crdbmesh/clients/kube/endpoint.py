@@ -5,8 +5,6 @@ its client lives, so the TLS context is made here. Proxies are chosen as `reques
 sends by, so that one `NO_PROXY` means the same for both.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import os

@@ -4,8 +4,6 @@ The Status object that carries an error, its causes and its reasons are from Kub
 Status Kind".
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 import ssl

@@ -3,8 +3,6 @@
 The timeouts of urllib3 and websocket-client are for one silence: a byte now and then outlasts them all.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ssl
 import threading

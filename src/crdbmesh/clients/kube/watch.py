@@ -5,8 +5,6 @@ to resume from, 410 Gone means listing anew, a watch that ends or breaks is resu
 waited for like anything else, until the deadline; so is a kind that the API does not know yet.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Only the given host key is accepted, from the first connection on, and only the 
 no password, no keyboard-interactive, no keys found in the user's home. Protocol: RFC 4251 to 4254; paramiko speaks it.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import io
@@ -143,8 +141,7 @@ def _verify(transport: paramiko.Transport, target: Target, timeout_s: float) -> 
         if "host key" not in str(error):
             raise UnreachableError(f"{target} and crdbmesh have no SSH algorithms in common: {error}") from error
         raise HostKeyError(
-            f"{target}: the host key is not the one we gave: it has no {target.host_key.algorithm} key",
-            hint=_IMPOSTOR,
+            f"{target}: the host key is not the one we gave: it has no {target.host_key.algorithm} key", hint=_IMPOSTOR
         ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise UnreachableError(f"{target} answers, but not as an SSH server: {_reason(error)}") from error

@@ -4,8 +4,6 @@ One thread moves all three streams, so that neither a full pipe nor a long input
 (RFC 4254, sections 5.2 and 6.5 to 6.10).
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import selectors

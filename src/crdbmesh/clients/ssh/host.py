@@ -4,8 +4,6 @@ The host key is known beforehand and verified from the first connection on; see 
 run is never run again behind the caller's back. Secrets travel by standard input, never in a command.
 """
 
-from __future__ import annotations
-
 import hashlib
 import posixpath
 import shlex
