@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from crdbmesh.checks.actions import ACTIONS, LOOKING, OF_THE_GROUP
+from crdbmesh.checks.base import Found, Refused, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
-from crdbmesh.checks.remarks import Found, Refused, Remark, refusal, warning
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import resources
 from crdbmesh.desired.azure import PROVIDERS
@@ -17,19 +17,17 @@ _SHAKY_STATES = {"Warned": "Azure is about to disable it", "PastDue": "a payment
 
 def credential(facts: Facts) -> Iterator[Remark]:
     """Check that a token can be obtained and that Azure accepts it for this subscription."""
-    session = facts.session
     who = facts.identity()
     try:
         found = facts.subscription()
     except CredentialError as error:
         if error.code.lower() not in _NOT_THE_LOGIN:
             raise
-        yield refusal(
-            clouds.SUBSCRIPTION,
-            session.subscription_id,
+        reason, remedy = (
             "this login has no access to that subscription",
             f"set it to one that it has access to: {_seen(facts)}",
         )
+        yield refusal(clouds.SUBSCRIPTION, facts.session.subscription_id, reason, remedy)
         return
     tenant = str(found.get("tenantId") or who.tenant or "unknown")
     yield Found(f"{who.name or 'a token'} in tenant {tenant}")
@@ -51,17 +49,12 @@ def subscription(facts: Facts) -> Iterator[Remark]:
         yield Found(f"{shown} is enabled")
         return
     yield Found(f"{shown}: {state}")
-    if state in _SHAKY_STATES:
-        reason = f"the subscription is {state}: {_SHAKY_STATES[state]}"
-        remedy = "see its billing in the portal before you build on it"
-        yield warning(clouds.SUBSCRIPTION, facts.session.subscription_id, reason, remedy)
+    reason, remedy = f"the subscription is {state}", "choose a subscription that is enabled and that you can see"
+    if state not in _SHAKY_STATES:
+        yield refusal(clouds.SUBSCRIPTION, facts.session.subscription_id, reason, remedy)
         return
-    yield refusal(
-        clouds.SUBSCRIPTION,
-        facts.session.subscription_id,
-        f"the subscription is {state}",
-        "choose a subscription that is enabled and that you can see",
-    )
+    remedy = "see its billing in the portal before you build on it"
+    yield warning(clouds.SUBSCRIPTION, facts.session.subscription_id, f"{reason}: {_SHAKY_STATES[state]}", remedy)
 
 
 def permissions(facts: Facts) -> Iterator[Remark]:
@@ -73,12 +66,9 @@ def permissions(facts: Facts) -> Iterator[Remark]:
     needed = [action for action in lacking if action not in LOOKING]
     yield Found(f"{len(wanted) - len(lacking)} of {len(wanted)} actions are allowed")
     if needed:
-        yield refusal(
-            "permissions",
-            f"subscription {facts.session.subscription_id}",
-            f"{len(needed)} of the actions that crdbmesh needs are not allowed: {', '.join(needed)}",
-            "ask for the role Contributor on the subscription, or for one like examples/azure-role.json",
-        )
+        reason = f"{len(needed)} of the actions that crdbmesh needs are not allowed: {', '.join(needed)}"
+        remedy = "ask for the role Contributor on the subscription, or for one like examples/azure-role.json"
+        yield refusal("permissions", f"subscription {facts.session.subscription_id}", reason, remedy)
     elif lacking:
         yield Found(f"not allowed, and needed for checks only: {', '.join(lacking)}")
 
@@ -92,12 +82,9 @@ def providers(facts: Facts) -> Iterator[Remark]:
     yield from (Found(f"{name}: {state}") for name, state in missing.items())
     barred = [name for name in missing if not _may_register(facts, name)]
     for name in barred:
-        yield refusal(
-            "providers",
-            name,
-            f"the subscription is not registered for it, and you may not register it ({name}/register/action)",
-            f"ask an owner of the subscription to run `az provider register --namespace {name}`",
-        )
+        reason = f"the subscription is not registered for it, and you may not register it ({name}/register/action)"
+        remedy = f"ask an owner of the subscription to run `az provider register --namespace {name}`"
+        yield refusal("providers", name, reason, remedy)
     if rest := [name for name in missing if name not in barred]:
         reason = "the subscription is not registered for it yet"
         remedy = "nothing to do: `up` registers it, which takes a minute or two"

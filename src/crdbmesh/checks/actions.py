@@ -9,71 +9,40 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _RESOURCES = "Microsoft.Resources/subscriptions"
-
-ACTIONS = (
-    f"{_RESOURCES}/read",
-    f"{_RESOURCES}/locations/read",
-    f"{_RESOURCES}/providers/read",
-    f"{_RESOURCES}/resources/read",
-    f"{_RESOURCES}/resourceGroups/read",
-    f"{_RESOURCES}/resourceGroups/write",
-    f"{_RESOURCES}/resourceGroups/delete",
-    f"{_RESOURCES}/resourceGroups/resources/read",
-    f"{_RESOURCES}/operationresults/read",
-    "Microsoft.Authorization/permissions/read",
-    "Microsoft.Authorization/locks/read",
-    "Microsoft.Authorization/policyAssignments/read",
-    "Microsoft.Network/register/action",
-    "Microsoft.Network/locations/operations/read",
-    "Microsoft.Network/locations/operationResults/read",
-    "Microsoft.Network/locations/usages/read",
-    "Microsoft.Network/virtualNetworks/read",
-    "Microsoft.Network/virtualNetworks/write",
-    "Microsoft.Network/virtualNetworks/delete",
-    "Microsoft.Network/virtualNetworks/peer/action",
-    "Microsoft.Network/virtualNetworks/subnets/read",
-    "Microsoft.Network/virtualNetworks/subnets/write",
-    "Microsoft.Network/virtualNetworks/subnets/join/action",
-    "Microsoft.Network/virtualNetworks/virtualNetworkPeerings/read",
-    "Microsoft.Network/virtualNetworks/virtualNetworkPeerings/write",
-    "Microsoft.Network/virtualNetworks/virtualNetworkPeerings/delete",
-    "Microsoft.Network/networkSecurityGroups/read",
-    "Microsoft.Network/networkSecurityGroups/write",
-    "Microsoft.Network/networkSecurityGroups/delete",
-    "Microsoft.Network/networkSecurityGroups/join/action",
-    "Microsoft.Network/networkSecurityGroups/securityRules/read",
-    "Microsoft.Network/networkSecurityGroups/securityRules/write",
-    "Microsoft.Network/publicIPAddresses/read",
-    "Microsoft.Network/publicIPAddresses/write",
-    "Microsoft.Network/publicIPAddresses/delete",
-    "Microsoft.Network/publicIPAddresses/join/action",
-    "Microsoft.Network/networkInterfaces/read",
-    "Microsoft.Network/networkInterfaces/write",
-    "Microsoft.Network/networkInterfaces/delete",
-    "Microsoft.Network/networkInterfaces/join/action",
-    "Microsoft.Compute/register/action",
-    "Microsoft.Compute/skus/read",
-    "Microsoft.Compute/locations/operations/read",
-    "Microsoft.Compute/locations/usages/read",
-    "Microsoft.Compute/locations/publishers/artifacttypes/offers/skus/versions/read",
-    "Microsoft.Compute/virtualMachines/read",
-    "Microsoft.Compute/virtualMachines/write",
-    "Microsoft.Compute/virtualMachines/delete",
-    "Microsoft.Compute/virtualMachines/start/action",
-    "Microsoft.Compute/virtualMachines/instanceView/read",
-    "Microsoft.Compute/disks/read",
-    "Microsoft.Compute/disks/write",
-    "Microsoft.Compute/disks/delete",
-)
+_IMAGES = "publishers/artifacttypes/offers/skus/versions/read"
+_OPERATIONS = {
+    _RESOURCES: ("read",),
+    f"{_RESOURCES}/locations": ("read",),
+    f"{_RESOURCES}/providers": ("read",),
+    f"{_RESOURCES}/resources": ("read",),
+    f"{_RESOURCES}/resourceGroups": ("read", "write", "delete"),
+    f"{_RESOURCES}/resourceGroups/resources": ("read",),
+    f"{_RESOURCES}/operationresults": ("read",),
+    "Microsoft.Authorization/permissions": ("read",),
+    "Microsoft.Authorization/locks": ("read",),
+    "Microsoft.Authorization/policyAssignments": ("read",),
+    "Microsoft.Network/register": ("action",),
+    "Microsoft.Network/locations": ("operations/read", "operationResults/read", "usages/read"),
+    "Microsoft.Network/virtualNetworks": ("read", "write", "delete", "peer/action"),
+    "Microsoft.Network/virtualNetworks/subnets": ("read", "write", "join/action"),
+    "Microsoft.Network/virtualNetworks/virtualNetworkPeerings": ("read", "write", "delete"),
+    "Microsoft.Network/networkSecurityGroups": ("read", "write", "delete", "join/action"),
+    "Microsoft.Network/networkSecurityGroups/securityRules": ("read", "write"),
+    "Microsoft.Network/publicIPAddresses": ("read", "write", "delete", "join/action"),
+    "Microsoft.Network/networkInterfaces": ("read", "write", "delete", "join/action"),
+    "Microsoft.Compute/register": ("action",),
+    "Microsoft.Compute/skus": ("read",),
+    "Microsoft.Compute/locations": ("operations/read", "usages/read", _IMAGES),
+    "Microsoft.Compute/virtualMachines": ("read", "write", "delete", "start/action", "instanceView/read"),
+    "Microsoft.Compute/disks": ("read", "write", "delete"),
+}
+ACTIONS = tuple(f"{kind}/{operation}" for kind, operations in _OPERATIONS.items() for operation in operations)
 
 LOOKING = frozenset(
     {
-        "Microsoft.Authorization/permissions/read",
-        "Microsoft.Authorization/locks/read",
-        "Microsoft.Authorization/policyAssignments/read",
-        "Microsoft.Network/locations/usages/read",
-        "Microsoft.Compute/locations/usages/read",
-        "Microsoft.Compute/locations/publishers/artifacttypes/offers/skus/versions/read",
+        *(f"Microsoft.Authorization/{kind}/read" for kind in ("permissions", "locks", "policyAssignments")),
+        *(f"Microsoft.{provider}/locations/usages/read" for provider in ("Network", "Compute")),
+        f"Microsoft.Compute/locations/{_IMAGES}",
     }
 )
 """Actions that only checks need: without one of them a check is a warning, and `up` continues."""
@@ -81,19 +50,11 @@ LOOKING = frozenset(
 OF_THE_GROUP = frozenset({f"{_RESOURCES}/resourceGroups/write", f"{_RESOURCES}/resourceGroups/delete"})
 """Actions that are not needed when the mesh shares an existing resource group."""
 
-_GROUP_KINDS = (
-    f"{_RESOURCES}/resourceGroups/",
-    "Microsoft.Network/virtualNetworks/",
-    "Microsoft.Network/networkSecurityGroups/",
-    "Microsoft.Network/publicIPAddresses/",
-    "Microsoft.Network/networkInterfaces/",
-    "Microsoft.Compute/virtualMachines/",
-    "Microsoft.Compute/disks/",
-)
+_GROUP_KINDS = tuple(f"{kind}/" for kind, operations in _OPERATIONS.items() if "delete" in operations)
 
 
 def is_in_group(action: str) -> bool:
-    """Return True when a role on the resource group is enough for an action, once the group exists."""
+    """Return True when a role on the group is enough for an action, once it exists: what can be deleted is in it."""
     return action.startswith(_GROUP_KINDS)
 
 

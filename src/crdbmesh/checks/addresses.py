@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from crdbmesh.checks.base import Found, Refused, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
-from crdbmesh.checks.remarks import Found, Refused, Remark, refusal, warning
 from crdbmesh.clients import caller as callers
 from crdbmesh.clients.kube.endpoint import find_proxy
 from crdbmesh.desired.azure import resource_id
@@ -57,23 +57,20 @@ def _foreign_peerings(facts: Facts, ours: Mapping[str, Region]) -> Iterator[tupl
         for peering in _properties(vnet).get("virtualNetworkPeerings") or []:
             remote = str((_properties(peering).get("remoteVirtualNetwork") or {}).get("id", "")).lower()
             if remote not in ours:
-                yield region, remote, _peered_space(peering)
+                yield region, remote, _space(peering, "remoteVirtualNetworkAddressSpace", "remoteAddressSpace")
 
 
 def _shared(field: str, block: IPv4Network, strangers: list[dict[str, Any]]) -> Iterator[Remark]:
     """Warn of a range that networks of others have too."""
-    same = [vnet for vnet in strangers if _overlapping(block, _space(vnet))]
+    same = [vnet for vnet in strangers if _overlapping(block, _space(vnet, "addressSpace"))]
     if not same:
         return
     more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
     listed = ", ".join(str(vnet.get("name")) for vnet in same[:_NAMED])
-    yield warning(
-        field,
-        str(block),
-        f"the range is also used by the VNet{'s' if len(same) > 1 else ''} {listed}{more}, "
-        "so the two can never be peered",
-        "nothing to do, unless they need to reach each other: then set network.base or the region's vnet",
-    )
+    vnets = f"VNet{'s' if len(same) > 1 else ''} {listed}{more}"
+    reason = f"the range is also used by the {vnets}, so the two can never be peered"
+    remedy = "nothing to do, unless they need to reach each other: then set network.base or the region's vnet"
+    yield warning(field, str(block), reason, remedy)
 
 
 def _meets(facts: Facts, own: Region, remote: str, space: list[IPv4Network]) -> Iterator[Remark]:
@@ -103,12 +100,9 @@ def caller(facts: Facts) -> Iterator[Remark]:
     allowed = facts.mesh.allow_from if facts.knows_mesh else (OWN,)
     if "*" in allowed:
         yield Found("everyone on the internet")
-        yield warning(
-            "allow_from",
-            "*",
-            "SSH, the Kubernetes API and NodePorts will be open to the whole internet",
-            "name who may connect with --allow-from; without it, only your own address may",
-        )
+        reason = "SSH, the Kubernetes API and NodePorts will be open to the whole internet"
+        remedy = "name who may connect with --allow-from; without it, only your own address may"
+        yield warning("allow_from", "*", reason, remedy)
         return
     try:
         own = callers.find_address(facts.cloud)
@@ -129,26 +123,17 @@ def caller(facts: Facts) -> Iterator[Remark]:
         yield Found(f"{named}; your address is {own.address}")
         return
     yield Found(f"{named}; not your address ({own.address})")
-    yield refusal(
-        "allow_from",
-        named,
-        f"your address is {own.address}, which is not among them, so `up` could not reach the machines from here",
+    reason = f"your address is {own.address}, which is not among them, so `up` could not reach the machines from here"
+    remedy = (
         f"add --allow-from {own.address}, or `own`, which follows your address; or connect from one that is allowed. "
-        "If SSH leaves by another address than the web does, pass --no-address-lookup",
+        "If SSH leaves by another address than the web does, pass --no-address-lookup"
     )
+    yield refusal("allow_from", named, reason, remedy)
 
 
-def _peered_space(peering: Mapping[str, Any]) -> list[IPv4Network]:
-    properties = _properties(peering)
-    space = properties.get("remoteVirtualNetworkAddressSpace") or properties.get("remoteAddressSpace") or {}
-    return _prefixes(space)
-
-
-def _space(vnet: Mapping[str, Any]) -> list[IPv4Network]:
-    return _prefixes(_properties(vnet).get("addressSpace") or {})
-
-
-def _prefixes(space: Mapping[str, Any]) -> list[IPv4Network]:
+def _space(body: Mapping[str, Any], *fields: str) -> list[IPv4Network]:
+    """Return the IPv4 ranges in the first of some fields of a resource that has any."""
+    space: Mapping[str, Any] = next(filter(None, map(_properties(body).get, fields)), {})
     return [IPv4Network(text) for text in space.get("addressPrefixes") or [] if ":" not in text]
 
 

@@ -4,9 +4,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from crdbmesh.checks.facts import Facts
-from crdbmesh.checks.remarks import Found, Refused, Remark, Warned, collect
-from crdbmesh.errors import Finding
+from crdbmesh.errors import (
+    ConfigError,
+    CrdbmeshError,
+    CredentialError,
+    Finding,
+    ForbiddenError,
+    PreflightError,
+    StoppedError,
+)
 
 
 class Level(StrEnum):
@@ -16,25 +22,6 @@ class Level(StrEnum):
     SKIPPED = "skipped"
     WARNING = "warning"
     REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A check that is made before the first write.
-
-    Attributes:
-        name: one word, for `--output json`.
-        title: its name for people.
-        look: yields the remarks; it only reads.
-        asks_azure: True when it needs a login that Azure accepts.
-        needs_spec: True when it needs a spec, which says the regions.
-    """
-
-    name: str
-    title: str
-    look: Callable[[Facts], Iterator[Remark]]
-    asks_azure: bool = True
-    needs_spec: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +59,6 @@ class Verdict:
         return self.refused + self.warnings
 
 
-def judge(check: Check, facts: Facts, *, strict: bool = False) -> Verdict:
-    """Make a check and return its verdict; an error of Azure's becomes part of it.
-
-    `strict` refuses when Azure does not answer, rather than warn that the check cannot tell.
-
-    Raises:
-        StoppedError: the operator interrupted.
-    """
-    remarks = collect(lambda: check.look(facts), facts.cloud.name, strict=strict)
-    found = dict.fromkeys(remark.text for remark in remarks if isinstance(remark, Found))
-    refused = dict.fromkeys(remark.finding for remark in remarks if isinstance(remark, Refused))
-    warnings = dict.fromkeys(remark.finding for remark in remarks if isinstance(remark, Warned))
-    return Verdict(check.name, check.title, "; ".join(found), tuple(refused), tuple(warnings))
-
-
-def skip(check: Check, why: str) -> Verdict:
-    """Return the verdict of a check that is not made."""
-    return Verdict(check.name, check.title, why, skipped=True)
-
-
 def without_repeats(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """Return the verdicts with each finding only where it was found first."""
     said: set[Finding] = set()
@@ -104,3 +71,69 @@ def without_repeats(verdicts: Iterable[Verdict]) -> list[Verdict]:
         kept.append(replace(verdict, found=found, refused=refused, warnings=warnings, skipped=skipped))
         said.update(refused, warnings)
     return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A fact that a check read, in a few words for people."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A finding that would make `up` fail."""
+
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A finding that does not stop `up`."""
+
+    finding: Finding
+
+
+Remark = Found | Refused | Warned
+
+
+def refusal(field: str, value: str, reason: str, remedy: str) -> Refused:
+    """Make a finding that would make `up` fail."""
+    return Refused(Finding(field, value, reason, remedy))
+
+
+def warning(field: str, value: str, reason: str, remedy: str) -> Warned:
+    """Make a finding that does not stop `up`."""
+    return Warned(Finding(field, value, reason, remedy))
+
+
+def collect(look: Callable[[], Iterable[Remark]], where: str, *, strict: bool = False) -> list[Remark]:
+    """Return what a look yields; an error of Azure's becomes a part of it, as `remarks_of` says.
+
+    Raises:
+        StoppedError: the operator interrupted.
+    """
+    remarks: list[Remark] = []
+    try:
+        remarks.extend(look())
+    except StoppedError:
+        raise
+    except CrdbmeshError as error:
+        remarks.extend(remarks_of(error, where, strict=strict))
+    return remarks
+
+
+def remarks_of(error: CrdbmeshError, where: str, *, strict: bool = False) -> Iterator[Remark]:
+    """Yield an error as remarks: a mistake in a file is refused, a read that Azure forbids is a warning."""
+    if isinstance(error, ConfigError | PreflightError):
+        yield from map(Refused, error.findings)
+        return
+    if isinstance(error, CredentialError):
+        yield refusal("credential", where, str(error), error.hint or "log in again")
+        return
+    if isinstance(error, ForbiddenError):
+        remedy = error.hint or "ask for the permissions in examples/azure-role.json"
+        yield warning("permissions", where, f"cannot tell: {error}", remedy)
+        return
+    finding = Finding("azure", where, f"cannot tell: {error}", error.hint or "run it again a little later")
+    yield Refused(finding) if strict else Warned(finding)

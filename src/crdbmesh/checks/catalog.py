@@ -2,14 +2,33 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from crdbmesh.checks import account, addresses, limits, local, places
-from crdbmesh.checks.base import Check, Level, Verdict, judge, skip, without_repeats
+from crdbmesh.checks.base import Found, Level, Refused, Remark, Verdict, Warned, collect, without_repeats
 from crdbmesh.checks.existing import existing
 from crdbmesh.checks.facts import Facts
-from crdbmesh.checks.remarks import Found, Refused, Remark
 from crdbmesh.errors import Finding, PreflightError
 from crdbmesh.run.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check that is made before the first write.
+
+    Attributes:
+        name: one word, for `--output json`.
+        title: its name for people.
+        look: yields the remarks; it only reads.
+        asks_azure: True when it needs a login that Azure accepts.
+        needs_spec: True when it needs a spec, which says the regions.
+    """
+
+    name: str
+    title: str
+    look: Callable[[Facts], Iterator[Remark]]
+    asks_azure: bool = True
+    needs_spec: bool = True
 
 
 def _existing(facts: Facts) -> Iterator[Remark]:
@@ -45,24 +64,32 @@ _NO_LOGIN = "not checked: no login that Azure accepts"
 _NO_SPEC = "not checked: give the regions with --regions or --config"
 
 
-def run_checks(world: World) -> list[Verdict]:
-    """Make every check, in parallel and without a write; return the verdicts in the list's order.
+def judge(check: Check, facts: Facts, *, strict: bool = False) -> Verdict:
+    """Make a check and return its verdict; raises as `collect` does.
 
-    Raises:
-        StoppedError: the operator interrupted.
+    `strict` refuses when Azure does not answer, rather than warn that the check cannot tell.
     """
+    remarks = collect(lambda: check.look(facts), facts.cloud.name, strict=strict)
+    found = dict.fromkeys(remark.text for remark in remarks if isinstance(remark, Found))
+    refused = dict.fromkeys(remark.finding for remark in remarks if isinstance(remark, Refused))
+    warnings = dict.fromkeys(remark.finding for remark in remarks if isinstance(remark, Warned))
+    return Verdict(check.name, check.title, "; ".join(found), tuple(refused), tuple(warnings))
+
+
+def run_checks(world: World) -> list[Verdict]:
+    """Make every check, in parallel and without a write; return the verdicts in the list's order, as `look` does."""
     return look(Facts.of(world))
 
 
 def look(facts: Facts) -> list[Verdict]:
-    """Make every check that can be made: there may be no spec, or no session with Azure."""
+    """Make every check that can be made: there may be no spec, or no session with Azure. Raises as `collect` does."""
     login = judge(CREDENTIAL, facts, strict=True)
 
     def verdict(check: Check) -> Verdict:
         if check.asks_azure and login.level is Level.REFUSED:
-            return skip(check, _NO_LOGIN)
+            return Verdict(check.name, check.title, _NO_LOGIN, skipped=True)
         if check.needs_spec and not facts.knows_mesh:
-            return skip(check, _NO_SPEC)
+            return Verdict(check.name, check.title, _NO_SPEC, skipped=True)
         return judge(check, facts)
 
     with ThreadPoolExecutor(max_workers=len(CHECKS), thread_name_prefix="checks") as pool:

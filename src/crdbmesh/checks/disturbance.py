@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from crdbmesh.checks.comparison import Comparison
-from crdbmesh.checks.machines import cannot_resize
+from crdbmesh.checks.machines import Comparison, cannot_resize, other_sizes
 from crdbmesh.errors import Finding
 from crdbmesh.observe import serving
 from crdbmesh.observe.serving import Running
@@ -40,20 +39,14 @@ def disturbing(compared: Comparison) -> Iterator[Finding]:
 
 def _resized(compared: Comparison) -> Iterator[Finding]:
     resized: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for machine, vm in compared.machines():
-        size = str(vm.get("properties", {}).get("hardwareProfile", {}).get("vmSize", ""))
-        if not size or size.lower() == machine.size.lower():
-            continue
+    for machine, name, size in other_sizes(compared):
         if cannot_resize(compared.world, machine, size) is None:
-            resized[size, machine.size].append(names.machine(compared.mesh.name, machine.region, machine.number))
+            resized[size, machine.size].append(name)
     for (size, wanted), machines in resized.items():
-        yield Finding(
-            "machines.size",
-            wanted,
-            f"{', '.join(machines)}: {size} now, and a VM that is resized restarts, under a database that serves",
-            f"put {size} back; or, one machine at a time: `kubectl drain` its node, `az vm resize --size {wanted}`, "
-            f"`kubectl uncordon`, {_GATE}; then `up`",
-        )
+        reason = f"{', '.join(machines)}: {size} now, and a VM that is resized restarts, under a database that serves"
+        by_hand = f"`kubectl drain` its node, `az vm resize --size {wanted}`, `kubectl uncordon`, {_GATE}"
+        remedy = f"put {size} back; or, one machine at a time: {by_hand}; then `up`"
+        yield Finding("machines.size", wanted, reason, remedy)
 
 
 def _versions(compared: Comparison, found: list[Running]) -> Iterator[Finding]:
@@ -63,12 +56,9 @@ def _versions(compared: Comparison, found: list[Running]) -> Iterator[Finding]:
             for version in running.versions.get(program, set()) - {wanted, ""}:
                 others[version].append(running.region)
         for version, regions in others.items():
-            yield Finding(
-                f"versions.{program}",
-                wanted,
-                f"{', '.join(regions)} runs {version}, and `up` changes no version under a database that serves",
-                f"put {version} into the spec; or, {BY_HAND[program]}; then `up`",
-            )
+            reason = f"{', '.join(regions)} runs {version}, and `up` changes no version under a database that serves"
+            remedy = f"put {version} into the spec; or, {BY_HAND[program]}; then `up`"
+            yield Finding(f"versions.{program}", wanted, reason, remedy)
 
 
 def _templates(found: list[Running]) -> Iterator[Finding]:
@@ -77,9 +67,6 @@ def _templates(found: list[Running]) -> Iterator[Finding]:
         # One region's pods are replaced one after the other, and the database serves meanwhile.
         return
     lines = "; ".join(next(iter(replaced.values()))[:3])
-    yield Finding(
-        "cockroach",
-        lines,
-        f"it would replace the CockroachDB pods of {', '.join(replaced)}, which serve",
-        f"put it back; or, one region at a time: change StatefulSet {names.COCKROACH} with kubectl, {_GATE}; then `up`",
-    )
+    reason = f"it would replace the CockroachDB pods of {', '.join(replaced)}, which serve"
+    by_hand = f"change StatefulSet {names.COCKROACH} with kubectl, {_GATE}"
+    yield Finding("cockroach", lines, reason, f"put it back; or, one region at a time: {by_hand}; then `up`")

@@ -9,8 +9,8 @@ change: in Azure the range of a VNet with machines in it, and a resource's locat
 from collections.abc import Iterator
 
 from crdbmesh.checks import disturbance, machines
-from crdbmesh.checks.comparison import AGAIN, Comparison
 from crdbmesh.checks.facts import Facts
+from crdbmesh.checks.machines import AGAIN, Comparison
 from crdbmesh.desired import cockroach
 from crdbmesh.errors import CloudError, ConfigError, CredentialError, Finding
 from crdbmesh.local.folder import SPEC
@@ -96,12 +96,8 @@ def _group(compared: Comparison) -> Iterator[Finding]:
     wanted = compared.mesh.group_name
     if not groups or wanted.lower() in {group.lower() for group in groups}:
         return
-    yield Finding(
-        "group",
-        wanted,
-        f"the mesh's resources are in {', '.join(groups)}, and crdbmesh does not move them",
-        f"put `group: {groups[0]}` into the spec, or run `crdbmesh down` first",
-    )
+    reason = f"the mesh's resources are in {', '.join(groups)}, and crdbmesh does not move them"
+    yield Finding("group", wanted, reason, f"put `group: {groups[0]}` into the spec, or run `crdbmesh down` first")
 
 
 def _first_region(compared: Comparison) -> Iterator[Finding]:
@@ -110,13 +106,9 @@ def _first_region(compared: Comparison) -> Iterator[Finding]:
     if first is None or first == listed[0] or first not in listed:
         return
     order = ",".join([first, *(name for name in listed if name != first)])
-    yield Finding(
-        "regions[0]",
-        listed[0],
-        f"the mesh's first region is {first}: its lease and its database's client pod are there, "
-        "and the database is initialised there",
-        f"list it first, and new regions at the end: {_suggested(compared) or order}",
-    )
+    there = "its lease and its database's client pod are there, and the database is initialised there"
+    remedy = f"list it first, and new regions at the end: {_suggested(compared) or order}"
+    yield Finding("regions[0]", listed[0], f"the mesh's first region is {first}: {there}", remedy)
 
 
 def _gone_regions(compared: Comparison) -> Iterator[Finding]:
@@ -127,12 +119,9 @@ def _gone_regions(compared: Comparison) -> Iterator[Finding]:
             continue
         there = [names.machine(compared.mesh.name, name, number) for number in compared.found.numbers(name)]
         if not there:
-            yield Finding(
-                "regions",
-                name,
-                "the mesh has resources in this region, but no machines, and the spec does not list it",
-                f"list it again, or delete {_network(compared.mesh, name)} (they hold no data)",
-            )
+            reason = "the mesh has resources in this region, but no machines, and the spec does not list it"
+            remedy = f"list it again, or delete {_network(compared.mesh, name)} (they hold no data)"
+            yield Finding("regions", name, reason, remedy)
             continue
         renamed = f"; {', '.join(new)} is new, and a region cannot be renamed or moved" if new else ""
         reason = f"the mesh has machines there ({', '.join(there)}), and the spec does not list it{renamed}"
@@ -158,37 +147,26 @@ def _network(mesh: Mesh, region: str) -> str:
 def _plans(compared: Comparison) -> Iterator[Finding]:
     """Find changes of existing regions' address plan and Cilium ids, which follow from their place in the list."""
     for index, region in enumerate(compared.mesh.all_regions()):
-        changes = [*_network_changes(compared, region), *_cluster_changes(compared, region)]
-        if not changes:
+        if not (changes := list(_changes(compared, region))):
             continue
         order = _suggested(compared)
         back = f"put new regions at the end of the list: {order}" if order else "put its part of the spec back"
-        yield Finding(
-            f"regions[{index}]",
-            region.name,
-            f"it exists already, and would change: {'; '.join(changes)}",
-            f"{back}. To change it on purpose: {AGAIN}",
-        )
+        reason = f"it exists already, and would change: {'; '.join(changes)}"
+        yield Finding(f"regions[{index}]", region.name, reason, f"{back}. To change it on purpose: {AGAIN}")
 
 
-def _network_changes(compared: Comparison, region: Region) -> Iterator[str]:
-    vnet = compared.found.vnets.get(region.name)
-    if vnet is None:
-        return
-    for what, found, wanted in network.find_moved_ranges(vnet, region):
-        yield f"{what} {found} to {wanted}"
-
-
-def _cluster_changes(compared: Comparison, region: Region) -> Iterator[str]:
+def _changes(compared: Comparison, region: Region) -> Iterator[str]:
+    if vnet := compared.found.vnets.get(region.name):
+        yield from (f"{what} {found} to {wanted}" for what, found, wanted in network.find_moved_ranges(vnet, region))
     before = compared.before(region.name)
     if before is None or not compared.found.numbers(region.name):
         return
-    if before.ranges.pods != region.ranges.pods:
-        yield f"pods {before.ranges.pods} to {region.ranges.pods}"
-    if before.ranges.services != region.ranges.services:
-        yield f"services {before.ranges.services} to {region.ranges.services}"
-    if before.cluster_id != region.cluster_id:
-        yield f"Cilium cluster id {before.cluster_id} to {region.cluster_id}"
+    pairs = {
+        "pods": (before.ranges.pods, region.ranges.pods),
+        "services": (before.ranges.services, region.ranges.services),
+        "Cilium cluster id": (before.cluster_id, region.cluster_id),
+    }
+    yield from (f"{what} {found} to {wanted}" for what, (found, wanted) in pairs.items() if found != wanted)
 
 
 def _first(compared: Comparison) -> str | None:

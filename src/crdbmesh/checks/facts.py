@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self, TypeVar, cast
 
 from crdbmesh.checks import actions
+from crdbmesh.checks.base import Remark, collect
 from crdbmesh.checks.offers import Offer
-from crdbmesh.checks.remarks import Remark, collect
 from crdbmesh.clients.azure import capacity, identity, kinds, resources
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud

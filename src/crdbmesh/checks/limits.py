@@ -5,39 +5,27 @@ The names of the quotas are those of `GET .../Microsoft.Compute/locations/L/usag
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from crdbmesh.checks import places
+from crdbmesh.checks.base import Found, Remark, refusal
 from crdbmesh.checks.facts import Facts
-from crdbmesh.checks.remarks import Found, Remark, refusal
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Region
 
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """A kind of network resource, with the names of the limits that it counts against."""
-
-    type: str
-    text: str
-    quotas: tuple[str, ...]
-
-
-_KINDS = (
-    _Kind("microsoft.network/virtualnetworks", "VNet", ("virtualnetworks",)),
-    _Kind("microsoft.network/networksecuritygroups", "network security group", ("networksecuritygroups",)),
-    _Kind("microsoft.network/networkinterfaces", "network interface", ("networkinterfaces",)),
-    _Kind(
-        "microsoft.network/publicipaddresses",
-        "public IP address",
-        (
-            "publicipaddresses",
-            "staticpublicipaddresses",
-            "standardskupublicipaddresses",
-            "ipv4standardskupublicipaddresses",
-        ),
-    ),
+_TITLES = {
+    "virtualnetworks": "VNet",
+    "networksecuritygroups": "network security group",
+    "networkinterfaces": "network interface",
+    "publicipaddresses": "public IP address",
+}
+"""The kinds of network resource that Azure limits, which are also the names of their limits."""
+_ADDRESSES = (
+    "publicipaddresses",
+    "staticpublicipaddresses",
+    "standardskupublicipaddresses",
+    "ipv4standardskupublicipaddresses",
 )
+"""The limits that a public IP address counts against."""
 
 
 def vcpus(facts: Facts) -> Iterator[Remark]:
@@ -59,20 +47,15 @@ def vcpus(facts: Facts) -> Iterator[Remark]:
         )
         short = [name for name in ("cores", offer.family.lower()) if free.get(name, needed) < needed]
         if short:
-            told = " and ".join(f"the quota {_shown(name, offer.family)} has {free[name]} available" for name in short)
-            yield refusal(
-                "machines",
-                f"{wanted} of {size} in {region.name}",
-                f"they need {needed} vCPUs, and {told}",
-                _more_vcpus(facts, region, family="cores" not in short),
-            )
+            shown = {"cores": "cores", offer.family.lower(): offer.family}
+            told = " and ".join(f"the quota {shown[name]} has {free[name]} available" for name in short)
+            remedy = _more_vcpus(facts, region, family="cores" not in short)
+            value = f"{wanted} of {size} in {region.name}"
+            yield refusal("machines", value, f"they need {needed} vCPUs, and {told}", remedy)
         if free.get("virtualmachines", wanted) < wanted:
-            yield refusal(
-                "machines",
-                f"{wanted} in {region.name}",
-                f"the quota virtualMachines has {free['virtualmachines']} available",
-                "ask Azure for more quota (portal: Quotas), or choose fewer machines or another region",
-            )
+            reason = f"the quota virtualMachines has {free['virtualmachines']} available"
+            remedy = "ask Azure for more quota (portal: Quotas), or choose fewer machines or another region"
+            yield refusal("machines", f"{wanted} in {region.name}", reason, remedy)
 
     yield from facts.each(facts.places(), look)
 
@@ -86,10 +69,6 @@ def _more_vcpus(facts: Facts, region: Region, *, family: bool) -> str:
     return f"{ask}, or choose fewer or smaller machines or another region"
 
 
-def _shown(name: str, family: str) -> str:
-    return family if name == family.lower() else name
-
-
 def network(facts: Facts) -> Iterator[Remark]:
     """Check that each region's limits are enough for the missing networks, firewalls, interfaces and addresses."""
     have = {(str(one.get("type", "")).lower(), str(one.get("name", "")).lower()) for one in facts.content()}
@@ -98,39 +77,39 @@ def network(facts: Facts) -> Iterator[Remark]:
     def look(region: Region) -> Iterator[Remark]:
         limits = facts.limits(region.name)
         wanted = _wanted(facts.mesh.name, region, first=region.name == first)
-        for kind in _KINDS:
-            missing = sum((kind.type, name.lower()) not in have for name in wanted[kind.type])
-            left = [(limits[name][1] - limits[name][0], limits[name][1]) for name in kind.quotas if name in limits]
+        for kind, title in _TITLES.items():
+            missing = sum((f"microsoft.network/{kind}", name.lower()) not in have for name in wanted[kind])
+            left = _left(limits, *(_ADDRESSES if kind == "publicipaddresses" else [kind]))
             if not left or not missing:
                 continue
             free, limit = min(left)
             if free >= missing:
                 continue
-            many = f"{missing} {kind.text}{'' if missing == 1 else 'es' if kind.text.endswith('s') else 's'}"
-            yield refusal(
-                "regions",
-                f"{many} in {region.name}",
-                f"the limit there is {limit}, of which {max(free, 0)} are available",
-                "ask Azure for a higher limit (portal: Quotas), delete unused ones, or choose another region",
-            )
-        yield Found(f"{region.name}: {_most(limits)}")
+            many = f"{missing} {title}{'' if missing == 1 else 'es' if title.endswith('s') else 's'}"
+            reason = f"the limit there is {limit}, of which {max(free, 0)} are available"
+            remedy = "ask Azure for a higher limit (portal: Quotas), delete unused ones, or choose another region"
+            yield refusal("regions", f"{many} in {region.name}", reason, remedy)
+        # Public addresses run out first.
+        left = _left(limits, *_ADDRESSES)
+        most = (
+            f"{min(left)[0]} public IP addresses available" if left else "Azure names no limit for public IP addresses"
+        )
+        yield Found(f"{region.name}: {most}")
 
     yield from facts.each(facts.places(), look)
 
 
 def _wanted(mesh: str, region: Region, *, first: bool) -> dict[str, list[str]]:
     """Return the names of a region's network resources by type; the lease is in the first region."""
-    vnets, groups, interfaces, addresses = (kind.type for kind in _KINDS)
     numbers = [machine.number for machine in region.machines]
     return {
-        vnets: [names.network(mesh, region.name)],
-        groups: [names.firewall(mesh, region.name), *([names.lease(mesh)] if first else [])],
-        interfaces: [names.nic(mesh, region.name, number) for number in numbers],
-        addresses: [names.address(mesh, region.name, number) for number in numbers],
+        "virtualnetworks": [names.network(mesh, region.name)],
+        "networksecuritygroups": [names.firewall(mesh, region.name), *([names.lease(mesh)] if first else [])],
+        "networkinterfaces": [names.nic(mesh, region.name, number) for number in numbers],
+        "publicipaddresses": [names.address(mesh, region.name, number) for number in numbers],
     }
 
 
-def _most(limits: dict[str, tuple[int, int]]) -> str:
-    """Return how many public addresses are available; they run out first."""
-    left = [limits[name][1] - limits[name][0] for name in _KINDS[-1].quotas if name in limits]
-    return f"{min(left)} public IP addresses available" if left else "Azure names no limit for public IP addresses"
+def _left(limits: dict[str, tuple[int, int]], *quotas: str) -> list[tuple[int, int]]:
+    """Return what is available of each of some limits, and the limit."""
+    return [(limits[name][1] - limits[name][0], limits[name][1]) for name in quotas if name in limits]

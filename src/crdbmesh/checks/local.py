@@ -6,9 +6,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from crdbmesh.checks.base import Found, Refused, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
-from crdbmesh.checks.remarks import Found, Refused, Remark, refusal, warning
-from crdbmesh.errors import ConfigError
+from crdbmesh.errors import ConfigError, UnsafeError
 from crdbmesh.local import guard, pki
 from crdbmesh.local.contents import LOGIN_KEY
 from crdbmesh.local.folder import SPEC
@@ -39,12 +39,9 @@ def group(facts: Facts) -> Iterator[Remark]:
             whose = f"{facts.folder.path} does not record that it is this mesh's"
         yield Found(f"{mesh.group_name} exists" + (" and belongs to this mesh" if ownership.is_own(found) else ""))
         if whose is not None:
-            yield refusal(
-                "name",
-                mesh.name,
-                f"a resource group of that name exists and {whose}",
-                "choose another name, restore its mesh's local folder, or share it by the spec's `group` field",
-            )
+            reason = f"a resource group of that name exists and {whose}"
+            remedy = "choose another name, restore its mesh's local folder, or share it by the spec's `group` field"
+            yield refusal("name", mesh.name, reason, remedy)
         if state == "Deleting":
             field, value = ("group", mesh.group) if mesh.group else ("name", mesh.name)
             yield refusal(field, value, f"its resource group is {state}", "wait until it is gone")
@@ -63,19 +60,16 @@ def locks(facts: Facts) -> Iterator[Remark]:
         where = "the subscription" if scope == subscription else f"the resource group {facts.mesh.group_name}"
         if scope.startswith(f"{ours}/"):
             where = f"{scope.rpartition('/')[2]}, in {where}"
-        level = (lock.get("properties") or {}).get("level")
-        name = str(lock.get("name"))
-        if level == "ReadOnly":
-            yield refusal("group", facts.mesh.group_name, f"the lock {name} makes {where} read-only", _remove(lock))
+        remedy = f"remove it (az lock delete --ids {lock.get('id')}), or choose another name"
+        if (lock.get("properties") or {}).get("level") == "ReadOnly":
+            reason = f"the lock {lock.get('name')} makes {where} read-only"
+            yield refusal("group", facts.mesh.group_name, reason, remedy)
         else:
-            reason = f"the lock {name} forbids deletions in {where}: `down` will fail, and so will replacing a machine"
-            yield warning("group", facts.mesh.group_name, reason, _remove(lock))
+            reason = f"the lock {lock.get('name')} forbids deletions in {where}"
+            reason = f"{reason}: `down` will fail, and so will replacing a machine"
+            yield warning("group", facts.mesh.group_name, reason, remedy)
     if not mine:
         yield Found("none")
-
-
-def _remove(lock: dict[str, object]) -> str:
-    return f"remove it (az lock delete --ids {lock.get('id')}), or choose another name"
 
 
 def folder(facts: Facts) -> Iterator[Remark]:
@@ -119,10 +113,8 @@ def _contents(path: Path) -> Iterator[Remark]:
         if stat.S_ISREG(mode := entry.lstat().st_mode) and stat.S_IMODE(mode) & 0o077
     ]
     if readable:
-        reason = f"others can read {guard.listed(path, readable)}"
-        yield refusal(
-            "folder", str(path), reason, f"run chmod -R go= {path}; if others may have read the keys, start afresh"
-        )
+        remedy = f"run chmod -R go= {path}; if others may have read the keys, start afresh"
+        yield refusal("folder", str(path), f"others can read {guard.listed(path, readable)}", remedy)
 
 
 def _spec(facts: Facts) -> Iterator[Remark]:
@@ -143,12 +135,14 @@ def keys(facts: Facts) -> Iterator[Remark]:
     machines = {name: vm for name, vm in facts.machines().items() if name in ours}
     path = facts.folder.path / LOGIN_KEY
     try:
-        public = pki.read_ssh_key(guard.read_text(path), facts.mesh.name).public
-    except (FileNotFoundError, NotADirectoryError):
-        yield Found("none yet" if not machines else "not here")
-        return
-    except OSError as error:
-        yield refusal("folder", str(path), f"cannot be read ({error.strerror})", "make it readable by you alone")
+        if (text := facts.folder.read(LOGIN_KEY)) is None:
+            yield Found("none yet" if not machines else "not here")
+            return
+        public = pki.read_ssh_key(text, facts.mesh.name).public
+    except UnsafeError:
+        if not any(isinstance(remark, Refused) for remark in folder(facts)):
+            raise
+        yield Found("not looked at, since the local folder is refused")
         return
     except ValueError:
         reason = "is not an unencrypted OpenSSH private key"
@@ -156,12 +150,9 @@ def keys(facts: Facts) -> Iterator[Remark]:
         return
     strange = sorted(name for name, vm in machines.items() if not observed.accepts_key(vm, public))
     if strange:
-        yield refusal(
-            "folder",
-            str(path),
-            f"{', '.join(strange[:_SHOWN])} {'accepts' if len(strange) == 1 else 'accept'} a different key",
-            "use the local folder they were made with, or run `crdbmesh down` and start again",
-        )
+        reason = f"{', '.join(strange[:_SHOWN])} {'accepts' if len(strange) == 1 else 'accept'} a different key"
+        remedy = "use the local folder they were made with, or run `crdbmesh down` and start again"
+        yield refusal("folder", str(path), reason, remedy)
     if machines and not strange:
         many = "1 machine accepts" if len(machines) == 1 else f"{len(machines)} machines accept"
         yield Found(f"a login key is here, and {many} it")
@@ -178,11 +169,7 @@ def clock(facts: Facts) -> Iterator[Remark]:
     if abs(ahead_s) <= SKEW_S:
         yield Found("agrees with Azure")
         return
-    which = "behind" if ahead_s > 0 else "ahead of"
-    yield Found(f"{abs(ahead_s) / 60:.0f} min {which} Azure")
-    yield warning(
-        "clock",
-        f"{abs(ahead_s) / 60:.0f} min {which} Azure",
-        "certificates made here may not be valid yet on the machines, and tokens may seem to have expired",
-        "set this computer's clock (timedatectl set-ntp true)",
-    )
+    value = f"{abs(ahead_s) / 60:.0f} min {'behind' if ahead_s > 0 else 'ahead of'} Azure"
+    yield Found(value)
+    reason = "certificates made here may not be valid yet on the machines, and tokens may seem to have expired"
+    yield warning("clock", value, reason, "set this computer's clock (timedatectl set-ntp true)")

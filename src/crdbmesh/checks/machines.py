@@ -5,13 +5,61 @@ CockroachDB node by decommissioning only.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from crdbmesh.checks.comparison import AGAIN, Comparison
+from crdbmesh.desired import cockroach
 from crdbmesh.errors import Finding
 from crdbmesh.observe import firewall
+from crdbmesh.observe.belongings import Resource
+from crdbmesh.observe.inventory import Inventory
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
-from crdbmesh.spec.mesh import Machine
+from crdbmesh.spec.mesh import Machine, Mesh, Region
+
+AGAIN = "it cannot be done in place: back up (SQL BACKUP), `crdbmesh down`, `crdbmesh up` with the new spec, restore"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The spec, the resources in Azure, and the spec that the last `up` kept, or None."""
+
+    world: World
+    mesh: Mesh
+    found: Inventory
+    kept: Mesh | None
+
+    @property
+    def remove(self) -> str:
+        """The remedy that removes a machine for good."""
+        return (
+            f"decommission the CockroachDB node on it (`{cockroach.decommission(self.mesh)}`), drain and delete its "
+            "Kubernetes node, delete its pod's volume claim and its VM"
+        )
+
+    @property
+    def replace(self) -> str:
+        """The remedy that makes machines anew."""
+        return f"replace the machines, one at a time: {self.remove}, run `up`"
+
+    def before(self, region: str) -> Region | None:
+        """Return a region as the last `up` here kept it, or None."""
+        kept = self.kept
+        return kept.region(region) if kept and any(spec.name == region for spec in kept.regions) else None
+
+    def machines(self) -> Iterator[tuple[Machine, Resource]]:
+        """Yield the spec's machines that exist, with their VMs."""
+        for machine in self.mesh.all_machines():
+            vm = self.found.machines.get((machine.region, machine.number))
+            if vm is not None:
+                yield machine, vm
+
+
+def other_sizes(compared: Comparison) -> Iterator[tuple[Machine, str, str]]:
+    """Yield the machines that have another size than the spec's, with their names and the size they have."""
+    for machine, vm in compared.machines():
+        size = str(vm.get("properties", {}).get("hardwareProfile", {}).get("vmSize", ""))
+        if size and size.lower() != machine.size.lower():
+            yield machine, names.machine(compared.mesh.name, machine.region, machine.number), size
 
 
 def changed(compared: Comparison) -> Iterator[Finding]:
@@ -27,15 +75,11 @@ def _fewer(compared: Comparison) -> Iterator[Finding]:
         more = [names.machine(compared.mesh.name, region.name, number) for number in numbers if number > wanted]
         if not more:
             continue
-        yield Finding(
-            "machines",
-            f"{wanted} in {region.name}",
-            f"there are more: {', '.join(more)}; they hold data, and `up` deletes nothing",
-            f"put the number back; with fewer than three servers etcd does not survive the loss of one: {AGAIN}"
-            if wanted < 3 <= max(numbers)
-            else f"put the number back. To remove a machine, the last first: {compared.remove}; then run `up` with one "
-            "fewer",
-        )
+        reason = f"there are more: {', '.join(more)}; they hold data, and `up` deletes nothing"
+        remedy = f". To remove a machine, the last first: {compared.remove}; then run `up` with one fewer"
+        if wanted < 3 <= max(numbers):
+            remedy = f"; with fewer than three servers etcd does not survive the loss of one: {AGAIN}"
+        yield Finding("machines", f"{wanted} in {region.name}", reason, f"put the number back{remedy}")
 
 
 def _roles(compared: Comparison) -> Iterator[Finding]:
@@ -47,26 +91,17 @@ def _roles(compared: Comparison) -> Iterator[Finding]:
         for machine in region.servers:
             if machine.number in agents:
                 name = names.machine(compared.mesh.name, region.name, machine.number)
-                yield Finding(
-                    "machines",
-                    f"{len(region.machines)} in {region.name}",
-                    f"{name} is a k3s agent and cannot become a server in place",
-                    f"{compared.remove}, then run `up`, which makes it anew as a server",
-                )
+                reason = f"{name} is a k3s agent and cannot become a server in place"
+                remedy = f"{compared.remove}, then run `up`, which makes it anew as a server"
+                yield Finding("machines", f"{len(region.machines)} in {region.name}", reason, remedy)
 
 
 def _sizes(compared: Comparison) -> Iterator[Finding]:
-    for machine, vm in compared.machines():
-        size = str(vm.get("properties", {}).get("hardwareProfile", {}).get("vmSize", ""))
-        if not size or size.lower() == machine.size.lower():
-            continue
+    for machine, name, size in other_sizes(compared):
         if why := cannot_resize(compared.world, machine, size):
-            yield Finding(
-                "machines.size",
-                f"{machine.size} in {machine.region}",
-                f"{names.machine(compared.mesh.name, machine.region, machine.number)} is a {size}, and {why}",
-                f"choose a size of its kind, or {compared.replace}",
-            )
+            remedy = f"choose a size of its kind, or {compared.replace}"
+            value = f"{machine.size} in {machine.region}"
+            yield Finding("machines.size", value, f"{name} is a {size}, and {why}", remedy)
 
 
 def cannot_resize(world: World, machine: Machine, size: str) -> str | None:
@@ -106,12 +141,10 @@ def _zones(compared: Comparison) -> Iterator[Finding]:
             continue
         is_in = next(iter(vm.get("zones") or []), None)
         if is_in != machine.zone:
-            yield Finding(
-                "regions.zones",
-                f"{machine.zone or 'none'} for {names.machine(compared.mesh.name, machine.region, machine.number)}",
-                f"it is in {f'zone {is_in}' if is_in else 'no zone'}, and Azure does not move a VM between zones",
-                f"put `zones` back, or {compared.replace}",
-            )
+            name = names.machine(compared.mesh.name, machine.region, machine.number)
+            reason = f"it is in {f'zone {is_in}' if is_in else 'no zone'}, and Azure does not move a VM between zones"
+            remedy = f"put `zones` back, or {compared.replace}"
+            yield Finding("regions.zones", f"{machine.zone or 'none'} for {name}", reason, remedy)
 
 
 def _disks(compared: Comparison) -> Iterator[Finding]:
@@ -121,24 +154,17 @@ def _disks(compared: Comparison) -> Iterator[Finding]:
         name = names.machine(compared.mesh.name, machine.region, machine.number)
         size = disk.get("diskSizeGB")
         if size is not None and int(size) != wanted_gib:
-            cannot = "Azure cannot make a disk smaller" if int(size) > wanted_gib else "`up` does not grow disks"
             os_disk = names.os_disk(compared.mesh.name, machine.region, machine.number)
-            yield Finding(
-                "machines.disk_gib",
-                str(wanted_gib),
-                f"the disk of {name} has {size} GiB, and {cannot}",
-                "put it back"
-                if int(size) > wanted_gib
-                else f"deallocate {name}, grow its disk {os_disk} and start it again, one machine at a time; then `up`",
-            )
+            why = "`up` does not grow disks"
+            remedy = f"deallocate {name}, grow its disk {os_disk} and start it again, one machine at a time; then `up`"
+            if int(size) > wanted_gib:
+                why, remedy = "Azure cannot make a disk smaller", "put it back"
+            reason = f"the disk of {name} has {size} GiB, and {why}"
+            yield Finding("machines.disk_gib", str(wanted_gib), reason, remedy)
         kind = (disk.get("managedDisk") or {}).get("storageAccountType")
         if kind is not None and str(kind).lower() != wanted_type.lower():
-            yield Finding(
-                "machines.disk_type",
-                wanted_type,
-                f"the disk of {name} is {kind}, and a disk's type is not changed while its machine runs",
-                f"put it back, or {compared.replace}",
-            )
+            reason = f"the disk of {name} is {kind}, and a disk's type is not changed while its machine runs"
+            yield Finding("machines.disk_type", wanted_type, reason, f"put it back, or {compared.replace}")
 
 
 def _ssh(compared: Comparison) -> Iterator[Finding]:
@@ -149,20 +175,12 @@ def _ssh(compared: Comparison) -> Iterator[Finding]:
     }
     wanted = compared.mesh.ssh
     if users and users != {wanted.user}:
-        yield Finding(
-            "ssh.user",
-            wanted.user,
-            f"the machines were made with the user {', '.join(sorted(users))}, which cannot be renamed",
-            f"put `ssh.user: {min(users)}` back",
-        )
+        reason = f"the machines were made with the user {', '.join(sorted(users))}, which cannot be renamed"
+        yield Finding("ssh.user", wanted.user, reason, f"put `ssh.user: {min(users)}` back")
     port = _port(compared) if compared.found.machines else None
     if port is not None and port != wanted.port:
-        yield Finding(
-            "ssh.port",
-            str(wanted.port),
-            f"the machines' first boot set SSH to port {port}, and `up` does not change it on an existing machine",
-            f"put `ssh.port: {port}` back",
-        )
+        reason = f"the machines' first boot set SSH to port {port}, and `up` does not change it on an existing machine"
+        yield Finding("ssh.port", str(wanted.port), reason, f"put `ssh.port: {port}` back")
 
 
 def _port(compared: Comparison) -> int | None:

@@ -51,7 +51,7 @@ class Offer:
         return cls(
             name=str(sku["name"]),
             family=str(sku.get("family", "")),
-            vcpus=_whole(can.get("vCPUs")),
+            vcpus=int(_number(can.get("vCPUs"))),
             memory_gib=_number(can.get("MemoryGB")),
             architecture=can.get("CpuArchitectureType", "x64"),
             generations=frozenset(can.get("HyperVGenerations", "V1,V2").replace(" ", "").split(",")),
@@ -119,10 +119,6 @@ def nearest(asked: Offer, candidates: Iterable[Offer]) -> Offer | None:
         return one.vcpus, one.memory_gib, burstable, -alike, one.name
 
     return min(enough, key=distance)
-
-
-def _whole(text: str | None) -> int:
-    return int(_number(text))
 
 
 def _number(text: str | None) -> float:

@@ -4,9 +4,9 @@ import difflib
 import math
 from collections.abc import Iterator
 
+from crdbmesh.checks.base import Found, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts, is_region
 from crdbmesh.checks.offers import Offer, Wish, nearest
-from crdbmesh.checks.remarks import Found, Remark, refusal, warning
 from crdbmesh.errors import CrdbmeshError
 from crdbmesh.spec.mesh import Region
 
@@ -100,12 +100,9 @@ def _zones(region: Region, offer: Offer) -> Iterator[Remark]:
     yield Found(f"{offer.name} in {region.name}: {listed}")
     for zone in dict.fromkeys(machine.zone for machine in region.machines):
         if zone is not None and zone not in offer.zones:
-            yield refusal(
-                "regions.zones",
-                f"{zone} in {region.name}",
-                f"{offer.name} is not offered in that zone",
-                f"choose from {', '.join(offer.zones)}" if offer.zones else "leave `zones` empty there",
-            )
+            remedy = f"choose from {', '.join(offer.zones)}" if offer.zones else "leave `zones` empty there"
+            reason = f"{offer.name} is not offered in that zone"
+            yield refusal("regions.zones", f"{zone} in {region.name}", reason, remedy)
             return
 
 

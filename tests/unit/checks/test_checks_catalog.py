@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from crdbmesh.checks import catalog
-from crdbmesh.checks.base import Check, Level, Verdict, judge, without_repeats
+from crdbmesh.checks.base import Found, Level, Refused, Verdict, Warned, remarks_of, without_repeats
+from crdbmesh.checks.catalog import Check, judge
 from crdbmesh.checks.facts import Facts
-from crdbmesh.checks.remarks import Found, Refused, Warned, remarks_of
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.errors import CloudError, Finding, ForbiddenError, PreflightError, RefusedError, StoppedError
 from crdbmesh.run.world import World
