@@ -108,11 +108,7 @@ def warning(field: str, value: str, reason: str, remedy: str) -> Warned:
 
 
 def collect(look: Callable[[], Iterable[Remark]], where: str, *, strict: bool = False) -> list[Remark]:
-    """Return what a look yields; an error of Azure's becomes a part of it, as `remarks_of` says.
-
-    Raises:
-        StoppedError: the operator interrupted.
-    """
+    """Return what a look yields; an error becomes a part of it, as `remarks_of` says, but StoppedError is raised."""
     remarks: list[Remark] = []
     try:
         remarks.extend(look())

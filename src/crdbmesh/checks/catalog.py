@@ -97,11 +97,7 @@ def look(facts: Facts) -> list[Verdict]:
 
 
 def require(world: World, warn: Callable[[Finding], None]) -> None:
-    """Make every check, and raise an error if one refuses.
-
-    Raises:
-        PreflightError: every finding that would make `up` fail.
-    """
+    """Make every check, tell the warnings, and raise PreflightError with every finding that would make `up` fail."""
     verdicts = run_checks(world)
     for verdict in verdicts:
         for finding in verdict.warnings:

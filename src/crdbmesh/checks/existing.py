@@ -24,11 +24,7 @@ from crdbmesh.spec.mesh import Mesh, Region
 def existing(facts: Facts) -> Iterator[Finding]:
     """Yield every contradiction between the spec and existing resources, with its reason and remedy.
 
-    A read that fails is a finding too: to continue without it could lose data.
-
-    Raises:
-        CredentialError: Azure does not accept the credential.
-        ConfigError: a file of the local folder cannot be read.
+    A read that fails is a finding too: to continue without it could lose data; but a bad login or file is raised.
     """
     try:
         yield from _contradictions(facts)

@@ -68,11 +68,7 @@ class Facts:
 
     @property
     def session(self) -> Session:
-        """Return the session with Azure.
-
-        Raises:
-            CrdbmeshError: there is none.
-        """
+        """Return the session with Azure; raise the error for which there is none."""
         if isinstance(self._session, CrdbmeshError):
             raise self._session
         return self._session
@@ -163,11 +159,7 @@ class Facts:
         return self._once(lambda: resources.list_policy_assignments(self.session), "policies")
 
     def may(self, action: str) -> bool:
-        """Return True when the caller's roles allow an action where crdbmesh needs it.
-
-        Raises:
-            ForbiddenError: Azure does not tell.
-        """
+        """Return True when the caller's roles allow an action where it is needed; raise ForbiddenError if not told."""
         in_group = self.knows_mesh and actions.is_in_group(action) and self.group() is not None
         try:
             if actions.allowed(self._permissions(), action):

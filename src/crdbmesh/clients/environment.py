@@ -16,11 +16,7 @@ from crdbmesh.errors import ConfigError
 
 
 def find_cloud(environ: Mapping[str, str]) -> Cloud:
-    """Return the cloud that the environment names, Azure's public cloud by default.
-
-    Raises:
-        ConfigError: a variable or the cloud file is wrong.
-    """
+    """Return the cloud that the environment names, by default Azure's public one; raise ConfigError for a mistake."""
     if file := environ.get(CLOUD_FILE, ""):
         from crdbmesh.clients import cloud_file
 

@@ -31,11 +31,7 @@ class Output:
     stderr: bytearray = field(default_factory=bytearray)
 
     def check(self) -> None:
-        """Raise an error when it is too much.
-
-        Raises:
-            TooMuchError: it is more than `MOST_BYTES`.
-        """
+        """Raise TooMuchError when it is more than `MOST_BYTES`."""
         if len(self.stdout) + len(self.stderr) > MOST_BYTES:
             raise TooMuchError(f"it printed more than {MOST_BYTES // 2**20} MiB")
 

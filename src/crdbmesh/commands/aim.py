@@ -48,11 +48,7 @@ def require(session: Session, folder: LocalFolder, mesh: str, told: Told = untol
 
 
 def compare(cloud: Cloud, folder: LocalFolder, mesh: str) -> None:
-    """Compare as `require` does, with what is known of a cloud without asking it.
-
-    Raises:
-        ElsewhereError: the mesh is elsewhere.
-    """
+    """Compare as `require` does, with what is known of a cloud without asking it."""
     if (recorded := birth.read(folder)) is not None:
         known = {"tenant_id": cloud.tenant_id or "", "subscription_id": cloud.subscription_id or ""}
         aim = Aim(cloud=cloud.name, arm_url=cloud.arm_url, subscription_name=cloud.subscription_name or "", **known)

@@ -51,11 +51,7 @@ class DoctorResult:
 
 
 def find_mesh(given: specs.Given, cloud: Cloud, root: Path) -> Mesh | None:
-    """Return the spec, or None when no regions are given at all: half of the checks need none.
-
-    Raises:
-        ConfigError: with every mistake in the input.
-    """
+    """Return the spec, or None when no regions are given: half of the checks need none. Raises as `specs.choose`."""
     try:
         return specs.choose(given, cloud, root)
     except ConfigError as error:
@@ -66,12 +62,9 @@ def find_mesh(given: specs.Given, cloud: Cloud, root: Path) -> Mesh | None:
 
 
 def run_doctor(mesh: Mesh | None, cloud: Cloud, folder: LocalFolder) -> DoctorResult:
-    """Make every check; write nothing, neither to the cloud nor here.
+    """Make every check, unless interrupted; write nothing, neither to the cloud nor here.
 
     Without a spec, checks that need it are skipped. The local folder need not exist.
-
-    Raises:
-        StoppedError: the operator interrupted.
     """
     try:
         session = Session(cloud)

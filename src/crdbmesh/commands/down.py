@@ -92,12 +92,7 @@ class DownResult:
 
 
 def find(mesh: str, cloud: clouds.Cloud, folder: LocalFolder, told: aims.Told = aims.untold) -> Belongings:
-    """Find what `down` would delete.
-
-    Raises:
-        ElsewhereError: the mesh is in another subscription.
-        CrdbmeshError: Azure cannot be reached.
-    """
+    """Find what `down` would delete."""
     with Session(cloud) as session:
         aims.require(session, folder, mesh, told)
         return _find(session, _ownership(session, folder, mesh))
@@ -129,9 +124,7 @@ def run_down(
     `stop` is set, nothing new is started.
 
     Raises:
-        ElsewhereError: the mesh is in another subscription; nothing was changed.
         HeldError: another run is at work on this mesh.
-        CrdbmeshError: Azure cannot be reached at all.
     """
     started, now = time.monotonic(), dt.datetime.now(dt.UTC)
     with Session(cloud, stop=stop) as session, contextlib.ExitStack() as stack:

@@ -77,13 +77,7 @@ def run_plan(
     told: aims.Told = aims.untold,
     warn: Callable[[Finding], None] = lambda _finding: None,
 ) -> PlanResult:
-    """Make every check, then survey every step.
-
-    Raises:
-        ElsewhereError: the mesh is in another subscription.
-        PreflightError: the checks found what would make `up` fail.
-        CrdbmeshError: Azure or the local folder cannot be used at all.
-    """
+    """Make every check, then survey every step; raise PreflightError when the checks found why `up` would fail."""
     with World.open(mesh, cloud, folder) as world:
         aim = aims.require(world.session, folder, mesh.name, told)
         checks.require(world, warn)

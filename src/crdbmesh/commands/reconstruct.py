@@ -61,11 +61,7 @@ def _from_azure(meant: str | None, cloud: Cloud, root: Path, unknown: str) -> Me
 
 
 def reconstruct(session: Session, found: Inventory) -> Mesh:
-    """Return the spec of what was found.
-
-    Raises:
-        CloudError: Azure cannot be read.
-    """
+    """Return the spec of what was found; raise CloudError when Azure cannot be read."""
     group = found.groups[0] if found.groups else found.mesh
     regions = sorted(found.regions, key=lambda region: _order(found, region))
     free = _free(IPv4Network(prefix) for vnet in found.vnets.values() for prefix in network.prefixes_of(vnet))

@@ -150,11 +150,7 @@ def _mesh(document: dict[str, Any], overrides: dict[str, Any]) -> Mesh:
 
 
 def name_of(given: str | None, root: Path) -> str:
-    """Return the name of the mesh: the one given, or the only one known here.
-
-    Raises:
-        ConfigError: it is not a valid name, or none is given and not exactly one is known.
-    """
+    """Return the name of the mesh, the one given or the only one known here; raise ConfigError if there is no such."""
     if given is not None:
         return config.mesh({"name": given, "regions": ["eastus"]}).name
     known = list_meshes(root)
@@ -166,11 +162,7 @@ def name_of(given: str | None, root: Path) -> str:
 
 
 def kept(name: str, root: Path) -> Mesh:
-    """Return the spec of a mesh as the last `up` kept it.
-
-    Raises:
-        ConfigError: none is kept, or it is invalid.
-    """
+    """Return the spec of a mesh as the last `up` kept it; raise ConfigError when none is kept or it is invalid."""
     document = _kept_document(name, root)
     if document is None:
         known = list_meshes(root)

@@ -13,12 +13,7 @@ from crdbmesh.spec.mesh import Mesh
 
 
 def run_status(mesh: Mesh, cloud: Cloud, folder: LocalFolder, *, told: aims.Told = aims.untold) -> Health:
-    """Read every layer; `told` takes what the command is aimed at.
-
-    Raises:
-        ElsewhereError: the mesh is in another subscription.
-        CrdbmeshError: Azure cannot be reached at all.
-    """
+    """Read every layer; `told` takes what the command is aimed at."""
     with World.open(mesh, cloud, folder) as world:
         aims.require(world.session, folder, mesh.name, told)
         return status.read(world)

@@ -107,11 +107,7 @@ def with_caller(mesh: Mesh, cloud: Cloud, *, sure: bool = False) -> Mesh:
 
 
 def refuse_wider(wider: Mapping[str, str]) -> bool:
-    """Refuse to go on while nobody has said whether other people's firewall rules stay: what each lets in, by its id.
-
-    Raises:
-        PreflightError: always.
-    """
+    """Raise PreflightError while nobody has said whether other people's rules stay: what each lets in, by its id."""
     reason = "lets in more than the spec, and is not the mesh's own"
     raise PreflightError(
         [Finding("rule", rule, f"{said} {reason}", firewall.KEEP_OR_PRUNE) for rule, said in wider.items()]
@@ -140,10 +136,8 @@ def run_up(
     its id. `break_lease` is the id of a lease to take from whoever has it. Once `stop` is set, nothing new is started.
 
     Raises:
-        ElsewhereError: the mesh is in another subscription; nothing was changed.
         PreflightError: the checks found what would make it fail; nothing was created.
         HeldError: another run is at work on this mesh.
-        CrdbmeshError: Azure or the local folder cannot be used at all.
     """
     started = time.monotonic()
     stop = stop or threading.Event()

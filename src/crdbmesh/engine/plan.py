@@ -19,11 +19,7 @@ Plan = tuple[Step, ...]
 
 
 def order(steps: Iterable[Step]) -> Plan:
-    """Check the steps and put them in order; equals stay in the order given.
-
-    Raises:
-        PlanError: a name twice, a prerequisite that does not exist, or a cycle.
-    """
+    """Order the steps, equals as given; raise PlanError for a name twice, an unknown prerequisite, or a cycle."""
     given = list(steps)
     by_name: dict[str, Step] = {}
     for step in given:

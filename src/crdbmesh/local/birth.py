@@ -63,11 +63,7 @@ def new_id() -> str:
 
 
 def read(folder: LocalFolder) -> Birth | None:
-    """Return what a folder records, or None.
-
-    Raises:
-        ConfigError: the record is damaged, or other users can read it.
-    """
+    """Return what a folder records, or None; raise ConfigError when that is damaged or other users can read it."""
     text = folder.read(FILE)
     if text is None:
         return None
@@ -85,11 +81,7 @@ def write(folder: LocalFolder, birth: Birth) -> None:
 
 
 def compare(mesh: str, birth: Birth, aim: Aim) -> None:
-    """Compare where a mesh is with what a command is aimed at; an id that is not known is not compared.
-
-    Raises:
-        ElsewhereError: they differ.
-    """
+    """Raise ElsewhereError when a command is aimed elsewhere than the mesh; an id that is not known is not compared."""
     if _differ(birth.arm_url.rstrip("/"), aim.arm_url.rstrip("/")):
         remedy = "set AZURE_CLOUD, or CRDBMESH_CLOUD and CRDBMESH_HOME, as they were for its `crdbmesh up`"
         found = Finding(

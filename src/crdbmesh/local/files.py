@@ -13,11 +13,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600: readers see all of the old text or of the new, also after a power failure.
-
-    Raises:
-        OSError: it could not be written; the old file is as it was.
-    """
+    """Write a file of mode 0600: readers see the old text or the new, also after a power failure or an OSError."""
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -114,12 +114,7 @@ class LocalFolder:
         return (self.path / SPEC).is_file()
 
     def read(self, name: str) -> str | None:
-        """Return a file's text, or None when there is no such file.
-
-        Raises:
-            UnsafeError: others could read it or have planted it.
-            ConfigError: it cannot be read.
-        """
+        """Return a file's text, or None; raise UnsafeError if others could plant or read it, else ConfigError."""
         path = self.path / name
         try:
             text = guard.read_text(path, private=True)
@@ -160,11 +155,7 @@ class LocalFolder:
         (self.path / name).unlink(missing_ok=True)
 
     def require_safe(self) -> None:
-        """Refuse a folder in which others could plant or change something.
-
-        Raises:
-            UnsafeError: with everything that is wrong.
-        """
+        """Raise UnsafeError, with all that is wrong, for a folder in which others could plant or change something."""
         if found := [*guard.problems_above(self.path.parent), *guard.problems_within(self.path)]:
             raise UnsafeError(found)
 

@@ -35,11 +35,7 @@ _WRITTEN_IN = {"cluster": {"server", _TAKEN[0]}, "context": {"cluster", "user"},
 
 
 def parse(text: bytes | str, *, source: str = "kubeconfig", outside: bool = False) -> Config:
-    """Parse a kubeconfig; one from `outside`, such as a machine, with limits.
-
-    Raises:
-        ConfigError: it is not a kubeconfig; the message quotes none of it.
-    """
+    """Parse a kubeconfig, one from `outside` (a machine) with limits; raise ConfigError, which quotes none of it."""
     try:
         document = documents.read_yaml(text) if outside else yaml.load(text, Loader=_Loader)  # noqa: S506
     except documents.DocumentError as error:
@@ -75,18 +71,11 @@ def empty() -> Config:
 
 
 def rewrite(config: Mapping[str, Any], *, server: str, context: str, source: str = "kubeconfig") -> Config:
-    """Return our own kubeconfig with the credentials of one that k3s wrote, and nothing else of it.
+    """Return our own kubeconfig with the credentials of one that k3s wrote (`/etc/rancher/k3s/k3s.yaml`), and no more.
 
-    Whoever controls a machine could have it run programs here, send a file of ours to a server, or take a proxy.
-
-    Args:
-        config: k3s's own `/etc/rancher/k3s/k3s.yaml`.
-        server: the `https://…` URL of the API server.
-        context: the name for the context, its cluster and its user.
-        source: its name in messages.
-
-    Raises:
-        ConfigError: there is no current context, what it names is missing, or it has more than k3s writes; each field.
+    `context` is the name of its context, cluster and user, `source` that of k3s's file in messages. Whoever controls a
+    machine could have it run programs here, send a file of ours to a server, or take a proxy: every field that k3s does
+    not write, or that is missing, is in the ConfigError.
     """
     chosen = current(config)
     found = [("", config, _WRITTEN), *((f"{part}.", chosen[part], _WRITTEN_IN[part]) for part in chosen)]
@@ -110,11 +99,7 @@ def rewrite(config: Mapping[str, Any], *, server: str, context: str, source: str
 
 
 def current(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the `context`, `cluster` and `user` of the current context.
-
-    Raises:
-        ConfigError: one of them is missing.
-    """
+    """Return the `context`, `cluster` and `user` of the current context; raise ConfigError when one is missing."""
     name = config.get("current-context") or ""
     if not name:
         raise _wrong("kubeconfig", "has no current-context")
@@ -200,15 +185,10 @@ def change_file(path: Path, change: Callable[[Config], Config], *, now: dt.datet
     """Change a kubeconfig file completely or not at all; it and its backup end up readable by their owner only.
 
     A file that holds what it should is not touched. A symbolic link stays one: what it points to changes, if that is a
-    regular file of the user's own.
-
-    Args:
-        path: of the file, which may be absent.
-        change: from the old document to the new.
-        now: put into the backup's name.
+    regular file of the user's own. `change` makes the new document from the old one.
 
     Returns:
-        The backup made of the old file, or None when there was no file or nothing to change.
+        The backup of the old file, with `now` in its name, or None when there was no file or nothing to change.
 
     Raises:
         ConfigError: the old file is not a kubeconfig, is being changed by another, or cannot be read or written.

@@ -55,15 +55,9 @@ def make_ca(
     key: KeyKind = "rsa2048",
     path_length: int | None = None,
 ) -> KeyPair:
-    """Make a self-signed certificate authority.
+    """Make a self-signed certificate authority, valid for `days` from `now`.
 
-    Args:
-        common_name: of its subject.
-        organization: of its subject; none when None.
-        days: how long it is valid from `now`.
-        now: the current time, with a time zone.
-        key: kind of its key.
-        path_length: how many CAs may stand between it and a leaf; unlimited when None.
+    Its subject has no organization when that is None. `path_length` is how many CAs may stand between it and a leaf.
     """
     private = _make_key(key)
     subject = _name(common_name, organization)
@@ -128,11 +122,7 @@ def make_host_key(comment: str) -> SSHKey:
 
 
 def read_ssh_key(private: str, comment: str) -> SSHKey:
-    """Return the key pair of an OpenSSH private key.
-
-    Raises:
-        ValueError: it is not one; nothing of it is in the message.
-    """
+    """Return the key pair of an OpenSSH private key; raise ValueError, which quotes none of it, when it is none."""
     try:
         key = serialization.load_ssh_private_key(private.encode(), password=None)
     except (ValueError, TypeError):
@@ -141,11 +131,7 @@ def read_ssh_key(private: str, comment: str) -> SSHKey:
 
 
 def read_key_pair(text: str) -> KeyPair:
-    """Parse a certificate and its key from one PEM text, the certificate first.
-
-    Raises:
-        ValueError: it is not that.
-    """
+    """Parse a certificate and its key from one PEM text, the certificate first; raise ValueError for anything else."""
     certificate, marker, rest = text.partition("-----END CERTIFICATE-----\n")
     if not marker or "PRIVATE KEY-----" not in rest:
         raise ValueError("expected a certificate and its private key, PEM")

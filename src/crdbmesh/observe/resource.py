@@ -44,11 +44,7 @@ class Observed:
         return self.missing if self.refusal is None else str(self.refusal)
 
     def gap(self) -> Gap | None:
-        """Return what is missing, as a step's check does.
-
-        Raises:
-            CrdbmeshError: the refusal.
-        """
+        """Return what is missing, as a step's check does; raise the refusal, if there is one."""
         if self.refusal is not None:
             raise self.refusal
         return None if self.missing is None else Gap(self.missing, "create" if self.found is None else "change")

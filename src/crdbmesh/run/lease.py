@@ -136,11 +136,7 @@ class Lease:
         self.give_back()
 
     def look(self) -> None:
-        """Read who holds it.
-
-        Raises:
-            HeldError: somebody else does.
-        """
+        """Raise HeldError when somebody else holds it."""
         self._refuse(self._read()[0])
 
     def take(self) -> None:

@@ -180,11 +180,7 @@ class World:
         return offered[(machine.number - 1) % len(offered)] if offered else None
 
     def host(self, machine: Machine) -> Host:
-        """Return a machine over SSH.
-
-        Raises:
-            UnreachableError: it has no public address.
-        """
+        """Return a machine over SSH; raise UnreachableError when it has no public address."""
         address = self.public_address(machine)
         if address is None:
             raise UnreachableError(f"{machine.node} has no public address")
@@ -206,10 +202,7 @@ class World:
     def kube(self, region: str, *, manager: str = "crdbmesh") -> Kube:
         """Return a region's Kubernetes API, through the first of its servers that answers.
 
-        Objects are applied in the name of `manager`.
-
-        Raises:
-            KubeError: there is no kubeconfig yet, or no server answers.
+        Objects are applied in the name of `manager`. Without a kubeconfig, or a server that answers, it is a KubeError.
         """
         text = self.folder.read(contents.kubeconfig(region))
         if text is None:
@@ -289,11 +282,7 @@ class World:
 
     @contextlib.contextmanager
     def turn(self, name: str) -> Iterator[None]:
-        """Do something that only one step at a time may do.
-
-        Raises:
-            StoppedError: the operator interrupted before its turn came.
-        """
+        """Let one step at a time do something; raise StoppedError when the operator interrupts before its turn."""
         with self._lock:
             lock = self._locks.setdefault(f"turn/{name}", threading.Lock())
         while not lock.acquire(timeout=1):

@@ -38,11 +38,7 @@ def capacity(base: IPv4Network) -> int:
 
 
 def derive(base: IPv4Network, index: int) -> Ranges:
-    """Return the ranges of the region at `index` (from 0).
-
-    Raises:
-        ValueError: `base` has no room for that many regions.
-    """
+    """Return the ranges of the region at `index` (from 0); raise ValueError when `base` has no room for that many."""
     if index >= capacity(base):
         raise ValueError(f"{base} has room for {capacity(base)} regions")
     blocks = list(base.subnets(new_prefix=BLOCK))

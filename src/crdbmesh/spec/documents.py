@@ -25,11 +25,7 @@ class DocumentError(ValueError):
 
 
 def read_json(text: bytes | str) -> Any:
-    """Return the document in a JSON text from outside.
-
-    Raises:
-        DocumentError: it is none, is too large or too deep, or gives a key twice.
-    """
+    """Return the document in a JSON text from outside; raise DocumentError beyond the limits, or for a key twice."""
     raw = text.encode() if isinstance(text, str) else text
     if len(raw) > MOST_BYTES or sum(map(raw.count, (b",", b"[", b"{"))) > _MOST_VALUES:
         raise DocumentError("it is too large")
@@ -37,11 +33,7 @@ def read_json(text: bytes | str) -> Any:
 
 
 def read_yaml(text: bytes | str) -> Any:
-    """Return the document in a YAML text from outside, which may have no aliases.
-
-    Raises:
-        DocumentError: as `read_json`.
-    """
+    """Return the document in a YAML text from outside, which may have no aliases; raises as `read_json` does."""
     if len(text) > _MOST_YAML:
         raise DocumentError("it is too large")
     return _read(lambda: yaml.load(text, Loader=_Outside))  # noqa: S506 - a SafeLoader

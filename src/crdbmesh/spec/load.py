@@ -1,4 +1,4 @@
-"""Makes a `Mesh` from YAML, environment and flags, and reports every mistake at once.
+"""Makes a `Mesh` from YAML, environment and flags; every mistake is in the ConfigError that its functions raise.
 
 Precedence: flags, then `CRDBMESH_*` variables, then the file or else the kept spec, then defaults.
 """
@@ -33,11 +33,7 @@ _REASONS = {
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML spec file.
-
-    Raises:
-        ConfigError: it cannot be read, is not YAML, or is not a mapping.
-    """
+    """Return the mapping in a YAML spec file."""
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=documents.Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
@@ -57,28 +53,17 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def read_kept(path: Path) -> dict[str, Any]:
-    """Return the mapping in a spec that `up` kept; a field that it lacks is what the version that made the mesh built.
-
-    Raises:
-        ConfigError: as `read_file` does.
-    """
+    """Return the mapping in a spec that `up` kept; a field it lacks is what the version that made the mesh built."""
     document = {"versions": RELEASE_0_1.model_dump(mode="json"), **read_file(path)}
     cockroach = document.get("cockroach", {})
-    return {
-        **document,
-        "cockroach": {"clients": CLIENTS_0_1, **cockroach} if isinstance(cockroach, dict) else cockroach,
-    }
+    born = {"clients": CLIENTS_0_1, **cockroach} if isinstance(cockroach, dict) else cockroach
+    return {**document, "cockroach": born}
 
 
 def mesh(document: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Mesh:
-    """Return a validated spec, made from a document and overrides.
+    """Return a validated spec, made from a document (nested mappings, as in a YAML file) and overrides.
 
-    Args:
-        document: the spec as nested mappings, as in a YAML file.
-        overrides: dotted field names to values, such as `{"machines.per_region": 3}`; None values are ignored.
-
-    Raises:
-        ConfigError: with every finding.
+    `overrides` are values by dotted field name, such as `{"machines.per_region": 3}`; None values are ignored.
     """
     merged = _merged(document, overrides or {})
     try:

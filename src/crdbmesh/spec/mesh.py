@@ -223,11 +223,7 @@ class Mesh(_Model):
         return addressing.Ranges(vnet=vnet, subnet=subnet, pods=pods, services=services)
 
     def region(self, name: str) -> Region:
-        """Return the region called `name`.
-
-        Raises:
-            KeyError: there is none.
-        """
+        """Return the region called `name`; raise KeyError when there is none."""
         for region in self.all_regions():
             if region.name == name:
                 return region

@@ -147,11 +147,7 @@ class AwaitedStep(MeshStep):
 
     @abstractmethod
     def missing(self) -> str | None:
-        """Return what does not hold yet, or None.
-
-        Raises:
-            KubeError: it could not be read, which may pass.
-        """
+        """Return what does not hold yet, or None; a KubeError, when it could not be read, may pass."""
 
     def check(self) -> Gap | None:
         """Look."""

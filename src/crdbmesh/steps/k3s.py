@@ -139,11 +139,7 @@ class Member(MachineStep):
         return any(_fetch_kubeconfig(self, server, say) for server in self._others_configured())
 
     def _others_configured(self) -> list[Machine]:
-        """List the other servers that are in a cluster already.
-
-        Raises:
-            UnreachableError: one that is there does not answer, so nobody knows.
-        """
+        """List the other servers that are in a cluster; raise UnreachableError when one of them does not answer."""
         there = [server for server in self.region.servers[1:] if self.world.public_address(server) is not None]
         return [server for server in there if self.world.host(server).read_file(hosts.K3S_CONFIG) is not None]
 

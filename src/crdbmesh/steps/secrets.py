@@ -14,11 +14,7 @@ from crdbmesh.spec.mesh import Mesh
 
 
 def make(world: World) -> None:
-    """Make every secret that is not in the mesh's local folder yet, once in a run.
-
-    Raises:
-        RefusedError: one is lost.
-    """
+    """Make every secret that is not in the local folder yet, once in a run; raise RefusedError when one is lost."""
     world.once("secrets", lambda: _make_missing(world))
 
 

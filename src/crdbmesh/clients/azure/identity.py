@@ -22,11 +22,7 @@ class Identity:
 
 
 def find_identity(session: Session) -> Identity:
-    """Return the identity in a token of the session's credential.
-
-    Raises:
-        CloudError: no token can be obtained.
-    """
+    """Return the identity in a token of the session's credential; raise CloudError when no token can be obtained."""
     with failures.translated("asking for a token"):
         token = session.cloud.credential.get_token(*session.cloud.scopes)
     claims = _claims(token.token)

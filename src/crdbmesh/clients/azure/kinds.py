@@ -149,11 +149,7 @@ class ResourceId:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Take an id apart.
-
-        Raises:
-            CloudError: it is not the id of a resource in a resource group.
-        """
+        """Take an id apart; raise CloudError unless it is the id of a resource in a resource group."""
         from azure.mgmt.core.tools import parse_resource_id
 
         parts = parse_resource_id(text.rstrip("/"))

@@ -62,11 +62,7 @@ class Retries(RetryPolicy[Any, Any]):
         return jittered(super().get_backoff_time(settings))
 
     def sleep(self, settings: dict[str, Any], transport: Any, response: Any = None) -> None:
-        """Pause before the next try.
-
-        Raises:
-            StoppedError: the operator interrupted.
-        """
+        """Pause before the next try; raise StoppedError when the operator interrupted."""
         if response is not None:
             # Else the connection of an answer that nobody reads to its end is lost to the pool.
             response.http_response.close()
@@ -126,11 +122,7 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core has no 
         self._stop = stop
 
     def send(self, request: Any, **options: Any) -> Any:
-        """Send a request: links to the next page and to an operation's status are the server's to choose.
-
-        Raises:
-            CloudError: it would take the token to another host.
-        """
+        """Send a request; raise CloudError where a link of the server's would take the token to another host."""
         host = urlsplit(request.url).hostname or ""
         if "Authorization" in request.headers and host != self._host and not host.endswith(f".{self._host}"):
             raise CloudError(f"an answer of {self._host} leads to {host}, which is not sent your token")

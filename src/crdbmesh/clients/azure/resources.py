@@ -73,11 +73,7 @@ def list_tagged(session: Session, tag: str, value: str) -> list[Body]:
 
 
 def find_resource(session: Session, resource_id: str) -> Body | None:
-    """Return a resource of any type, or None when it does not exist.
-
-    Raises:
-        CloudError: its type has no API version, or Azure does not answer.
-    """
+    """Return a resource of any type, or None; raise CloudError when its type has no API version."""
     at = ResourceId.parse(resource_id)
     if at.kind is not None:
         return at.kind.find(session, at.group, *at.names)

@@ -246,10 +246,7 @@ class Kube:
     ) -> tuple[int, str]:
         """Ask a pod's HTTP server, through the API server; return its status and body, whatever they are.
 
-        With `tls` it speaks HTTPS; its certificate is not verified.
-
-        Raises:
-            KubeError: the pod could not be asked: it is not there, or does not answer.
+        With `tls` it speaks HTTPS; its certificate is not verified. A pod that does not answer is an error.
         """
         target = f"{'https:' if tls else ''}{pod}:{port}"
         bare, _, query = path.lstrip("/").partition("?")

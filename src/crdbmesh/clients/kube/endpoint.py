@@ -45,11 +45,7 @@ class Endpoint:
 
 
 def read(config: Mapping[str, Any]) -> Endpoint:
-    """Return what the current context of a kubeconfig with inline data says.
-
-    Raises:
-        ConfigError: something is missing, or of a kind that is not supported.
-    """
+    """Return what the current context of a kubeconfig with inline data says; raise ConfigError for one without."""
     chosen = kubeconfig.current(config)
     cluster, user = chosen["cluster"], chosen["user"]
     server = str(cluster.get("server", "")).rstrip("/")
@@ -68,11 +64,7 @@ def read(config: Mapping[str, Any]) -> Endpoint:
 
 
 def find_proxy(server: str) -> str | None:
-    """Return the proxy that the environment names for a URL, or None; it is never one for this machine itself.
-
-    Raises:
-        ConfigError: it is no HTTP proxy.
-    """
+    """Return the environment's proxy for a URL, or None, as for this machine; raise ConfigError for no HTTP proxy."""
     if is_loopback(server):
         return None
     found = requests.utils.select_proxy(server, requests.utils.get_environ_proxies(server))

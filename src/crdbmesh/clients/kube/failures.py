@@ -71,11 +71,7 @@ class Answer:
         return document if document.get("kind") == "Status" or untyped else {}
 
     def checked(self, doing: str, *, secret: bool = False) -> dict[str, Any]:
-        """Return the object in a successful answer.
-
-        Raises:
-            KubeError: it was none; see `error`.
-        """
+        """Return the object in a successful answer; raise what `error` returns for any other."""
         if not self.ok:
             raise self.error(doing, secret=secret)
         document = self.document()

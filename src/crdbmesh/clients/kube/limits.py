@@ -21,11 +21,7 @@ class LimitedSocket(ssl.SSLSocket):
     """A TLS connection from which a thread reads within the limits of its `limited` block."""
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - it is SSLSocket's own
-        """Return what came, as SSLSocket does.
-
-        Raises:
-            OSError: the block has taken too long, or has read too much.
-        """
+        """Return what came, as SSLSocket does; raise OSError when the block has taken too long or read too much."""
         if (limit := getattr(_now, "limit", None)) is None:
             return super().read(len, buffer)
         ends, left = limit

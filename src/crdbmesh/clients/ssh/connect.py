@@ -62,11 +62,7 @@ class Target:
 
 
 def read_host_key(line: str) -> HostKey:
-    """Return the key of a public key line, `ssh-ed25519 AAAA… comment`.
-
-    Raises:
-        HostError: it is not such a line.
-    """
+    """Return the key of a public key line, `ssh-ed25519 AAAA… comment`; raise HostError when it is none."""
     algorithm, _, rest = line.strip().partition(" ")
     try:
         blob = base64.b64decode(rest.split()[0], validate=True)
@@ -79,11 +75,7 @@ def read_host_key(line: str) -> HostKey:
 
 
 def read_login_key(text: str) -> paramiko.PKey:
-    """Return the ed25519 private key in an OpenSSH PEM text.
-
-    Raises:
-        HostError: it is not one; nothing of the text is in the message.
-    """
+    """Return the ed25519 private key in an OpenSSH PEM text; raise HostError, which quotes none of it, for others."""
     with contextlib.suppress(Exception):
         return paramiko.Ed25519Key.from_private_key(io.StringIO(text))
     raise HostError("the login key given is not an unencrypted OpenSSH private key of the kind ed25519")

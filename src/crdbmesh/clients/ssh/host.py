@@ -152,10 +152,7 @@ class Host:
         """Make a file of root's have this content and mode; readers see the old file or the new one.
 
         The content goes by standard input; missing parent directories are made. Return True when anything had to
-        change.
-
-        Raises:
-            HostError: see `run`.
+        change. Raises as `run` does.
         """
         if not posixpath.isabs(path) or not posixpath.basename(path):
             raise HostError(f"{self.name}: {path!r} is not the absolute path of a file")
@@ -179,11 +176,7 @@ class Host:
         return True
 
     def read_file(self, path: str) -> bytes | None:
-        """Return a file's content, read as root, or None when there is no such file.
-
-        Raises:
-            HostError: see `run`; or it cannot be read.
-        """
+        """Return a file's content, read as root, or None when there is no such file; raises as `run` does."""
         quoted = shlex.quote(path)
         output = Output()
         command = f"test -e {quoted} || exit {_ABSENT}; cat {quoted}"
