@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, cast
 from crdbmesh.checks import actions
 from crdbmesh.checks.base import Remark, collect
 from crdbmesh.checks.offers import Offer
-from crdbmesh.clients.azure import capacity, identity, kinds, resources
+from crdbmesh.clients.azure import kinds, resources
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.desired import Body
@@ -86,9 +86,9 @@ class Facts:
             for remarks in pool.map(lambda region: collect(lambda: look(region), self.cloud.name), regions):
                 yield from remarks
 
-    def identity(self) -> identity.Identity:
+    def identity(self) -> resources.Identity:
         """Return the identity in the token."""
-        return self._once(lambda: identity.find_identity(self.session), "identity")
+        return self._once(lambda: resources.find_identity(self.session), "identity")
 
     def subscription(self) -> Body:
         """Return the subscription's body; empty when this login cannot see it."""
@@ -136,15 +136,15 @@ class Facts:
     def image(self, region: str) -> Body | None:
         """Return the body of the machines' image in a region, or None."""
         parts = self.mesh.machines.image.split(":")
-        return self._once(lambda: capacity.find_image(self.session, region, *parts), "image", region)
+        return self._once(lambda: resources.find_image(self.session, region, *parts), "image", region)
 
     def cores(self, region: str) -> dict[str, tuple[int, int]]:
         """Return Compute's quotas in a region: used and limit, by name in lower case."""
-        return self._once(lambda: _usages(capacity.list_compute_usages(self.session, region)), "cores", region)
+        return self._once(lambda: _usages(resources.list_compute_usages(self.session, region)), "cores", region)
 
     def limits(self, region: str) -> dict[str, tuple[int, int]]:
         """Return the network provider's limits in a region: used and limit, by name in lower case."""
-        return self._once(lambda: _usages(capacity.list_network_usages(self.session, region)), "limits", region)
+        return self._once(lambda: _usages(resources.list_network_usages(self.session, region)), "limits", region)
 
     def vnets(self) -> list[Body]:
         """Return the bodies of all VNets of the subscription."""

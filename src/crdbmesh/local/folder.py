@@ -114,7 +114,7 @@ class LocalFolder:
         return (self.path / SPEC).is_file()
 
     def read(self, name: str) -> str | None:
-        """Return a file's text, or None; raise UnsafeError if others could plant or read it, else ConfigError."""
+        """Return a file's text, or None; raise UnsafeError if others could read or plant it, ConfigError if none."""
         path = self.path / name
         try:
             text = guard.read_text(path, private=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from crdbmesh.clients.kube import compare
+from crdbmesh.clients.kube.client import differences
 from crdbmesh.desired import cockroach
 from crdbmesh.errors import KubeError
 from crdbmesh.local import contents
@@ -47,7 +47,7 @@ def read(world: World, region: Region, kept: Mesh | None) -> Running | None:
         if kept is None or all(spec.name != region.name for spec in kept.regions):
             return None
     before = cockroach.statefulset(kept, kept.region(region.name))
-    lines = compare.differences(before, cockroach.statefulset(world.mesh, region, before), secret=False)
+    lines = differences(before, cockroach.statefulset(world.mesh, region, before), secret=False)
     versions = {program: {version} for program, version in kept.versions.named().items()}
     return Running(region.name, versions, _of_template(lines))
 

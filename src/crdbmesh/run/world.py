@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 from crdbmesh.clients import waiting
-from crdbmesh.clients.azure import capacity, kinds
+from crdbmesh.clients.azure import kinds
+from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.clients.kube.client import Kube
@@ -152,7 +153,7 @@ class World:
         """Return the VM sizes that Azure lists in a location, as ARM's SKUs by name in lower case."""
 
         def read() -> dict[str, Body]:
-            skus = capacity.list_skus(self.session, location)
+            skus = arm.list_skus(self.session, location)
             return {str(sku["name"]).lower(): sku for sku in skus if sku.get("resourceType") == "virtualMachines"}
 
         return self.once(f"sizes/{location}", read)

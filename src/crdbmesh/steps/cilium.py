@@ -20,6 +20,12 @@ CRD_DEADLINE_S = 180.0
 INSTALL_DEADLINE_S = 600.0
 READY_DEADLINE_S = 600.0
 
+_CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "helmcharts.helm.cattle.io", None)
+_CHART = ("helm.cattle.io/v1", "HelmChart", names.CILIUM, names.KUBE_SYSTEM)
+_VALUES = ("v1", "Secret", names.CILIUM_VALUES_SECRET, names.KUBE_SYSTEM)
+_JOB = ("batch/v1", "Job", helm.job(names.CILIUM), names.KUBE_SYSTEM)
+_AGENTS = ("DaemonSet", names.CILIUM, names.KUBE_SYSTEM)
+
 _FIXED = {"cluster id": "cluster-id", "cluster name": "cluster-name", "pod range": "cluster-pool-ipv4-cidr"}
 """The values that cannot be changed while pods run: from a name for messages to the setting in cilium-config."""
 
@@ -39,7 +45,7 @@ class Cilium(ObjectsStep):
     def check(self) -> Gap | None:
         """Refuse another CA: every running agent and every other cluster trusts the one it has."""
         kube = self.kube
-        found = kube.find("v1", "Secret", names.CILIUM_VALUES_SECRET, names.KUBE_SYSTEM)
+        found = kube.find(*_VALUES)
         if found is not None and found.get("data") != self.objects()[0]["data"]:
             raise lost_folder(f"Cilium of {self.region.name}")
         self._refuse_fixed(kube)
@@ -53,7 +59,7 @@ class Cilium(ObjectsStep):
         one of them differs, somebody has edited it.
         """
         config = kube.find("v1", "ConfigMap", names.CILIUM_CONFIG, names.KUBE_SYSTEM)
-        chart = kube.find("helm.cattle.io/v1", "HelmChart", names.CILIUM, names.KUBE_SYSTEM)
+        chart = kube.find(*_CHART)
         wanted = fixed_values(self.objects()[1])
         if config is None or (chart is not None and fixed_values(chart) == wanted):
             return
@@ -73,7 +79,7 @@ class Cilium(ObjectsStep):
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole chart is applied, whatever differs
         """Apply the chart; where pods run on it, in one region at a time, until its agents are ready again."""
-        if rollouts.read_missing(self.kube, "DaemonSet", names.CILIUM, names.KUBE_SYSTEM) is not None:
+        if rollouts.read_missing(self.kube, *_AGENTS) is not None:
             self._apply(say)
             return
         with self.world.turn("rollout"):
@@ -83,16 +89,8 @@ class Cilium(ObjectsStep):
     def _apply(self, say: Say) -> None:
         """Apply it; if it is as wanted but something that it brings is gone, have it installed again."""
         kube = self.kube
-        kube.wait(
-            "apiextensions.k8s.io/v1",
-            "CustomResourceDefinition",
-            "helmcharts.helm.cattle.io",
-            None,
-            lambda found: None if found else "not there yet",
-            awaited=f"the helm-controller of {self.region.name}",
-            deadline_s=self.world.deadline(CRD_DEADLINE_S),
-            say=say,
-        )
+        deadline_s, awaited = self.world.deadline(CRD_DEADLINE_S), f"the helm-controller of {self.region.name}"
+        kube.wait(*_CRD, lambda crd: None if crd else "not there yet", awaited=awaited, deadline_s=deadline_s, say=say)
         before, job_before = self._inputs(kube), helm.find_job(kube, names.CILIUM)
         covered = not any(kube.covers(wanted) for wanted in self.objects())
         # Helm goes on from the revision before those that broke off, and takes over what they made.
@@ -101,10 +99,7 @@ class Cilium(ObjectsStep):
             kube.delete("v1", "Secret", name, names.KUBE_SYSTEM, wait=True)
         if broken or (covered and not helm.is_under_way(job_before)):
             # The helm-controller makes a job that is gone anew, and that runs `helm upgrade --install`.
-            job = helm.job(names.CILIUM)
-            kube.delete(
-                "batch/v1", "Job", job, names.KUBE_SYSTEM, wait=True, deadline_s=self.world.deadline(CRD_DEADLINE_S)
-            )
+            kube.delete(*_JOB, wait=True, deadline_s=deadline_s)
         for wanted in self.objects():
             kube.apply(wanted, force=True)
         # The job that is there may still be the one of the chart before.
@@ -113,33 +108,17 @@ class Cilium(ObjectsStep):
 
     def _inputs(self, kube: Kube) -> list[Any]:
         """Return what the helm-controller makes the install job from, as the cluster has it now."""
-        chart = kube.find("helm.cattle.io/v1", "HelmChart", names.CILIUM, names.KUBE_SYSTEM) or {}
-        secret = kube.find("v1", "Secret", names.CILIUM_VALUES_SECRET, names.KUBE_SYSTEM) or {}
-        return [chart.get("spec"), secret.get("data")]
+        return [(kube.find(*_CHART) or {}).get("spec"), (kube.find(*_VALUES) or {}).get("data")]
 
     def _wait(self, kube: Kube, outdated: str | None, say: Say) -> None:
         """Wait for the install job, other than the outdated one, then for what it brings."""
-        kube.wait(
-            "batch/v1",
-            "Job",
-            helm.job(names.CILIUM),
-            names.KUBE_SYSTEM,
-            functools.partial(helm.unfinished, kube, names.CILIUM, names.CILIUM_AGENTS, outdated),
-            awaited=f"the Cilium install in {self.region.name}",
-            deadline_s=self.world.deadline(INSTALL_DEADLINE_S),
-            say=say,
-        )
+        done = functools.partial(helm.unfinished, kube, names.CILIUM, names.CILIUM_AGENTS, outdated)
+        awaited, deadline_s = f"the Cilium install in {self.region.name}", self.world.deadline(INSTALL_DEADLINE_S)
+        kube.wait(*_JOB, done, awaited=awaited, deadline_s=deadline_s, say=say)
+        deadline_s = self.world.deadline(CRD_DEADLINE_S)
         for api_version, kind, name in observed.brought(self.world, self.region):
-            kube.wait(
-                api_version,
-                kind,
-                name,
-                names.KUBE_SYSTEM,
-                lambda found: None if found else "absent",
-                awaited=f"{kind} {name} in {self.region.name}",
-                deadline_s=self.world.deadline(CRD_DEADLINE_S),
-                say=say,
-            )
+            at, awaited = (api_version, kind, name, names.KUBE_SYSTEM), f"{kind} {name} in {self.region.name}"
+            kube.wait(*at, lambda found: None if found else "absent", awaited=awaited, deadline_s=deadline_s, say=say)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,21 +129,18 @@ class Nodes(RegionStep):
         """Look at the nodes, then at the agents."""
         kube = self.kube
         unready = k3s.unready_nodes(kube, self.region, kube.list("v1", "Node"))
-        missing = "; ".join(unready) or rollouts.read_missing(kube, "DaemonSet", names.CILIUM, names.KUBE_SYSTEM)
+        missing = "; ".join(unready) or rollouts.read_missing(kube, *_AGENTS)
         return Gap(f"{self.region.name}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Wait: nodes become ready when their agent is up."""
         kube = self.kube
-        kube.wait_all(
-            "v1",
-            "Node",
-            None,
-            lambda nodes: "; ".join(k3s.unready_nodes(kube, self.region, nodes)) or None,
-            awaited=f"the nodes of {self.region.name}",
-            deadline_s=self.world.deadline(READY_DEADLINE_S),
-            say=say,
-        )
+        deadline_s, awaited = self.world.deadline(READY_DEADLINE_S), f"the nodes of {self.region.name}"
+
+        def until(nodes: list[Object]) -> str | None:
+            return "; ".join(k3s.unready_nodes(kube, self.region, nodes)) or None
+
+        kube.wait_all("v1", "Node", None, until, awaited=awaited, deadline_s=deadline_s, say=say)
         _await_agents(self, say)
 
 
@@ -188,15 +164,8 @@ class Links(RegionStep, AwaitedStep):
 
 
 def _await_agents(step: RegionStep, say: Say) -> None:
-    rollouts.wait(
-        step.kube,
-        "DaemonSet",
-        names.CILIUM,
-        names.KUBE_SYSTEM,
-        awaited=f"the Cilium agents of {step.region.name}",
-        deadline_s=step.world.deadline(READY_DEADLINE_S),
-        say=say,
-    )
+    awaited, deadline_s = f"the Cilium agents of {step.region.name}", step.world.deadline(READY_DEADLINE_S)
+    rollouts.wait(step.kube, *_AGENTS, awaited=awaited, deadline_s=deadline_s, say=say)
 
 
 def fixed_values(chart: Mapping[str, Any]) -> dict[str, str]:

@@ -42,16 +42,16 @@ class Certificates(RegionStep):
             data = self._find(name)
             if data is None:
                 return Gap(f"{self.region.name}: Secret {name} is absent")
-            self._refuse_other_ca(name, data)
+            ca = data.get("ca.crt", "").strip()
+            if ca and ca != self.world.cockroach_ca().cert_pem.strip():
+                raise lost_folder(f"Secret {name} in {self.region.name}")
             if problem := self._problem(name, data, leaf):
                 return Gap(f"{self.region.name}: Secret {name}: {problem}")
         return None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Issue anew, from the same CA, what is absent or not right."""
-        kube = self.kube
-        ca = self.world.cockroach_ca()
-        now = datetime.now(UTC)
+        ca, now = self.world.cockroach_ca(), datetime.now(UTC)
         for name, leaf in self._leaves().items():
             data = self._find(name)
             if data is not None and self._problem(name, data, leaf) is None:
@@ -63,7 +63,7 @@ class Certificates(RegionStep):
                 pair = pki.issue_cockroach_client(ca, "root", now=now)
             redaction.learn(pair.key_pem)
             files = {"ca.crt": ca.cert_pem, f"{leaf}.crt": pair.cert_pem, f"{leaf}.key": pair.key_pem}
-            kube.apply(cockroach.secret(self.region, name, files))
+            self.kube.apply(cockroach.secret(self.region, name, files))
 
     def _leaves(self) -> dict[str, str]:
         leaves = {names.NODE_SECRET: "node"}
@@ -77,11 +77,6 @@ class Certificates(RegionStep):
             return None
         data = found.get("data") or {}
         return {file: base64.b64decode(text).decode(errors="replace") for file, text in data.items()}
-
-    def _refuse_other_ca(self, name: str, data: Mapping[str, str]) -> None:
-        ca = data.get("ca.crt", "").strip()
-        if ca and ca != self.world.cockroach_ca().cert_pem.strip():
-            raise lost_folder(f"Secret {name} in {self.region.name}")
 
     def _problem(self, name: str, data: Mapping[str, str], leaf: str) -> str | None:
         cert = data.get(f"{leaf}.crt")
@@ -113,14 +108,18 @@ class Pods(ObjectsStep):
 
     restarts = "the region's database pods, one at a time"
 
+    @property
+    def _at(self) -> tuple[str, str, str, str]:
+        return "apps/v1", "StatefulSet", names.COCKROACH, self.region.name
+
     def objects(self) -> list[Object]:
         """Return the StatefulSet."""
-        found = self.kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
+        found = self.kube.find(*self._at)
         return [cockroach.statefulset(self.world.mesh, self.region, found)]
 
     def check(self) -> Gap | None:
         """Refuse what a StatefulSet cannot change, and fewer pods: their data would be lost."""
-        found = self.kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
+        found = self.kube.find(*self._at)
         if found is not None:
             self._refuse_fewer(found.get("spec", {}).get("replicas", 1))
             for claim in found.get("spec", {}).get("volumeClaimTemplates") or []:
@@ -131,21 +130,15 @@ class Pods(ObjectsStep):
 
     def apply(self, gap: Gap, say: Say) -> None:
         """Apply it. Where the database serves, one region at a time replaces its pods, so that it keeps serving."""
-        found = self.kube.find("apps/v1", "StatefulSet", names.COCKROACH, self.region.name)
+        found = self.kube.find(*self._at)
         if found is None or not found.get("status", {}).get("readyReplicas"):
             ObjectsStep.apply(self, gap, say)
             return
         with self.world.turn("rollout"):
             ObjectsStep.apply(self, gap, say)
-            rollouts.wait(
-                self.kube,
-                "StatefulSet",
-                names.COCKROACH,
-                self.region.name,
-                awaited=f"the CockroachDB pods of {self.region.name}, one after the other",
-                deadline_s=self.world.deadline(START_DEADLINE_S * self.region.replicas),
-                say=say,
-            )
+            deadline_s = self.world.deadline(START_DEADLINE_S * self.region.replicas)
+            awaited, at = f"the CockroachDB pods of {self.region.name}, one after the other", self._at[1:]
+            rollouts.wait(self.kube, *at, awaited=awaited, deadline_s=deadline_s, say=say)
 
     def missing(self) -> str | None:
         """Say which pod does not run, and why; None when all do."""
@@ -153,16 +146,9 @@ class Pods(ObjectsStep):
 
     def settle(self, say: Say) -> None:
         """Wait for the pods to run."""
-        self.kube.wait_all(
-            "v1",
-            "Pod",
-            self.region.name,
-            functools.partial(database.not_running, self.region),
-            labels=database.PODS,
-            awaited=f"the CockroachDB pods of {self.region.name}",
-            deadline_s=self.world.deadline(START_DEADLINE_S),
-            say=say,
-        )
+        at, until = ("v1", "Pod", self.region.name), functools.partial(database.not_running, self.region)
+        awaited, deadline_s = f"the CockroachDB pods of {self.region.name}", self.world.deadline(START_DEADLINE_S)
+        self.kube.wait_all(*at, until, labels=database.PODS, awaited=awaited, deadline_s=deadline_s, say=say)
 
     def _refuse_loss_of_claims(self) -> None:
         """Refuse by the volume claims: they outlive a deleted StatefulSet, and a new one uses them again."""

@@ -1,5 +1,6 @@
 """k3s on the machines: its configuration, its service, its cluster, our way to its API."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,15 +73,10 @@ class Member(MachineStep):
             say(f"restarting {service}")
             host.run(f"systemctl restart --no-block {service}", sudo=True)
         # The unit is Type=notify and restarted when it fails, so it is active once k3s serves.
-        self.world.wait_until(
-            lambda: _service_state(host, service),
-            awaited=f"{service} on {self.machine.node}",
-            deadline_s=START_DEADLINE_S,
-            say=say,
-        )
-        if self.machine == self.region.servers[0]:
-            return
-        _await_node(self, self.machine, "join", say)
+        awaited, probe = f"{service} on {self.machine.node}", functools.partial(_service_state, host, service)
+        self.world.wait_until(probe, awaited=awaited, deadline_s=START_DEADLINE_S, say=say)
+        if self.machine != self.region.servers[0]:
+            _await_node(self, self.machine, "join", say)
 
     @property
     def _is_server(self) -> bool:
@@ -199,9 +195,8 @@ class Kubeconfig(RegionStep):
             except KubeError as error:
                 return None, str(error)
 
-        self.world.wait_until(
-            connected, awaited=f"the Kubernetes API of {self.region.name}", deadline_s=VOTER_DEADLINE_S, say=say
-        )
+        awaited = f"the Kubernetes API of {self.region.name}"
+        self.world.wait_until(connected, awaited=awaited, deadline_s=VOTER_DEADLINE_S, say=say)
         _await_node(self, first, "register", say)
 
 
@@ -224,16 +219,9 @@ def _fetch_kubeconfig(step: RegionStep, machine: Machine, say: Say) -> bool:
 
 
 def _await_node(step: RegionStep, machine: Machine, to: str, say: Say) -> None:
-    step.kube.wait(
-        "v1",
-        "Node",
-        machine.node,
-        None,
-        lambda node: observed.not_joined(node, server=machine in step.region.servers),
-        awaited=f"node {machine.node} to {to}",
-        deadline_s=step.world.deadline(VOTER_DEADLINE_S),
-        say=say,
-    )
+    until = functools.partial(observed.not_joined, server=machine in step.region.servers)
+    awaited, deadline_s = f"node {machine.node} to {to}", step.world.deadline(VOTER_DEADLINE_S)
+    step.kube.wait("v1", "Node", machine.node, None, until, awaited=awaited, deadline_s=deadline_s, say=say)
 
 
 def _lasting(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,12 +103,7 @@ class HostReady(MachineStep):
         host = self.world.host(self.machine)
         host.wait_ready(self.world.deadline(BOOT_DEADLINE_S), say)
         say("first boot (cloud-init)")
-        host.run(
-            "cloud-init status --wait",
-            check=False,
-            timeout_s=self.world.deadline(BOOT_DEADLINE_S),
-            describe="cloud-init status --wait",
-        )
+        host.run("cloud-init status --wait", check=False, timeout_s=self.world.deadline(BOOT_DEADLINE_S))
 
 
 def _cloud_init_status(stdout: str) -> str:

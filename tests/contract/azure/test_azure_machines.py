@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crdbmesh.clients.azure import capacity, kinds, resources
+from crdbmesh.clients.azure import kinds, resources
 from crdbmesh.clients.azure.compare import differences
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.errors import CloudError, QuotaError
@@ -144,7 +144,7 @@ def test_a_size_that_does_not_exist_is_refused_with_a_remedy(
 def test_more_cores_than_the_quota_has_left_are_refused_with_a_remedy(
     session: Session, group: str, make_nic: Callable[[str], Body]
 ) -> None:
-    usages = {one["name"]["value"].lower(): one for one in capacity.list_compute_usages(session, LOCATION)}
+    usages = {one["name"]["value"].lower(): one for one in resources.list_compute_usages(session, LOCATION)}
 
     def left(name: str) -> float:
         usage = usages.get(name.lower(), {"limit": 0, "currentValue": 0})
@@ -152,7 +152,7 @@ def test_more_cores_than_the_quota_has_left_are_refused_with_a_remedy(
 
     too_big = [
         sku["name"]
-        for sku in capacity.list_skus(session, LOCATION)
+        for sku in resources.list_skus(session, LOCATION)
         if sku["resourceType"] == "virtualMachines"
         and not sku.get("restrictions")
         and sku["name"].startswith("Standard_D")
@@ -166,7 +166,7 @@ def test_more_cores_than_the_quota_has_left_are_refused_with_a_remedy(
 
 
 def test_sizes_are_listed_with_their_zones_family_and_cores(session: Session) -> None:
-    (sku,) = [one for one in capacity.list_skus(session, LOCATION) if one["name"] == SIZE]
+    (sku,) = [one for one in resources.list_skus(session, LOCATION) if one["name"] == SIZE]
     assert sku["resourceType"] == "virtualMachines"
     assert sku["family"].lower() == "standarddsv5family"
     assert capability(sku, "vCPUs") == "2"
@@ -175,7 +175,7 @@ def test_sizes_are_listed_with_their_zones_family_and_cores(session: Session) ->
 
 
 def test_quota_is_listed_for_the_region_and_each_family(session: Session) -> None:
-    usages = {one["name"]["value"].lower(): one for one in capacity.list_compute_usages(session, LOCATION)}
+    usages = {one["name"]["value"].lower(): one for one in resources.list_compute_usages(session, LOCATION)}
     assert {"cores", "standarddsv5family", "virtualmachines"} <= set(usages)
     assert usages["cores"]["limit"] > 0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crdbmesh.clients.azure import capacity, kinds, resources
+from crdbmesh.clients.azure import kinds, resources
 from crdbmesh.clients.azure.compare import differences
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.errors import CloudError, WaitError
@@ -227,6 +227,6 @@ def test_a_deadline_that_passes_tells_the_operation_and_its_state(session: Sessi
 
 
 def test_quota_is_listed_by_name(session: Session) -> None:
-    usages = {one["name"]["value"]: one for one in capacity.list_network_usages(session, LOCATION)}
+    usages = {one["name"]["value"]: one for one in resources.list_network_usages(session, LOCATION)}
     for name in ("VirtualNetworks", "NetworkSecurityGroups", "NetworkInterfaces"):
         assert usages[name]["currentValue"] <= usages[name]["limit"]

@@ -356,7 +356,7 @@ def test_importing_the_clients_imports_no_sdk() -> None:
     code = (
         "import sys\n"
         "from crdbmesh.clients import caller, cloud, environment\n"
-        "from crdbmesh.clients.azure import capacity, compare, failures, kinds, resources, session\n"
+        "from crdbmesh.clients.azure import compare, failures, kinds, resources, session\n"
         "environment.find_cloud({})\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('azure', 'requests', 'msal')])\n"
     )

@@ -246,24 +246,18 @@ def _code(error: AzureError) -> str:
 
 def _codes(error: AzureError) -> frozenset[str]:
     """Return every code in the error's body, at any depth, in lower case."""
+    return frozenset(code.lower() for code in _each(getattr(error, "error", None), "code"))
 
-    def collect(node: Any) -> Iterator[str]:
-        if code := getattr(node, "code", None):
-            yield str(code).lower()
-        for detail in getattr(node, "details", None) or ():
-            yield from collect(detail)
 
-    return frozenset(collect(getattr(error, "error", None)))
+def _each(node: Any, field: str) -> Iterator[str]:
+    if text := getattr(node, field, None):
+        yield str(text)
+    for detail in getattr(node, "details", None) or ():
+        yield from _each(detail, field)
 
 
 def _message(error: HttpResponseError) -> str:
-    def collect(node: Any) -> Iterator[str]:
-        if message := getattr(node, "message", None):
-            yield " ".join(str(message).split())
-        for detail in getattr(node, "details", None) or ():
-            yield from collect(detail)
-
-    parts = list(dict.fromkeys(collect(error.error)))
+    parts = list(dict.fromkeys(" ".join(message.split()) for message in _each(error.error, "message")))
     return " ".join(parts) or f"HTTP {error.status_code} {error.reason or ''}".rstrip()
 
 

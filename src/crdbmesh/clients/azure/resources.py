@@ -1,7 +1,11 @@
-"""Resource groups, providers, subscriptions, permissions, and resources in general."""
+"""Resource groups, providers, subscriptions, permissions, the capacity of locations, and resources in general."""
 
+import base64
+import json
+from dataclasses import dataclass
 from urllib.parse import quote
 
+from crdbmesh.clients.azure import failures
 from crdbmesh.clients.azure.kinds import ResourceId
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.waiting import Say, unsaid, wait_until
@@ -18,6 +22,19 @@ _FORCED = "Microsoft.Compute/virtualMachines,Microsoft.Compute/virtualMachineSca
 _PERMISSIONS_API = "2022-04-01"
 _LOCKS_API = "2020-05-01"
 _POLICIES_API = "2023-04-01"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The identity in a token; None for each claim that it does not have.
+
+    Attributes:
+        name: of a user, or the id of an application.
+        tenant: the tenant's id.
+    """
+
+    name: str | None
+    tenant: str | None
 
 
 def find_group(session: Session, name: str) -> Body | None:
@@ -85,11 +102,7 @@ def find_resource(session: Session, resource_id: str) -> Body | None:
 
 
 def delete_resource(session: Session, resource_id: str, *, say: Say = unsaid) -> None:
-    """Delete a resource of any type and wait; one that does not exist is done.
-
-    Raises:
-        CloudError: its type has no API version, or it is in use.
-    """
+    """Delete a resource of any type and wait; absent is done. Raise CloudError if it is in use, or of unknown type."""
     at = ResourceId.parse(resource_id)
     if at.kind is not None:
         at.kind.delete(session, at.group, *at.names, say=say)
@@ -143,6 +156,15 @@ def register_provider(session: Session, namespace: str, say: Say = unsaid) -> Bo
     )
 
 
+def find_identity(session: Session) -> Identity:
+    """Return the identity in a token of the session's credential; raise CloudError when no token can be obtained."""
+    with failures.translated("asking for a token"):
+        token = session.cloud.credential.get_token(*session.cloud.scopes)
+    claims = _claims(token.token)
+    name = next((claims[key] for key in ("upn", "unique_name", "preferred_username", "appid") if key in claims), None)
+    return Identity(name, claims.get("tid"))
+
+
 def find_subscription(session: Session) -> Body | None:
     """Return the session's subscription: `displayName`, `state`, `subscriptionPolicies`."""
     return session.find("GET subscription", lambda: session.subscriptions.subscriptions.get(session.subscription_id))
@@ -178,6 +200,60 @@ def list_locks(session: Session) -> list[Body]:
 def list_policy_assignments(session: Session) -> list[Body]:
     """List the assignments of policies that concern the subscription, those of its management groups included."""
     return session.read_pages("providers/Microsoft.Authorization/policyAssignments", _POLICIES_API)
+
+
+def list_skus(session: Session, location: str) -> list[Body]:
+    """List every size, disk and host type that Azure knows in a location, the restricted ones included."""
+    return session.list_all(
+        f"GET skus of {location}", lambda: session.compute.resource_skus.list(filter=f"location eq '{location}'")
+    )
+
+
+def list_compute_usages(session: Session, location: str) -> list[Body]:
+    """List a location's compute quotas: `name.value`, `currentValue`, `limit`."""
+    return session.list_all(
+        f"GET locations/{location}/usages of Microsoft.Compute", lambda: session.compute.usage.list(location)
+    )
+
+
+def list_network_usages(session: Session, location: str) -> list[Body]:
+    """List a location's network quotas: `name.value`, `currentValue`, `limit`."""
+    return session.list_all(
+        f"GET locations/{location}/usages of Microsoft.Network", lambda: session.network.usages.list(location)
+    )
+
+
+def find_image(
+    session: Session, location: str, publisher: str, offer: str, sku: str, version: str = "latest"
+) -> Body | None:
+    """Return a platform image of a location, with `properties.architecture` and `hyperVGeneration`, or None."""
+    images = session.compute.virtual_machine_images
+    if version == "latest":
+        listed = session.list_all(
+            f"GET versions of {publisher}:{offer}:{sku} in {location}",
+            lambda: images.list(location, publisher, offer, sku, top=1, orderby="name desc"),
+        )
+        if not listed:
+            return None
+        version = str(listed[0]["name"])
+    return session.find(
+        f"GET {publisher}:{offer}:{sku}:{version} in {location}",
+        lambda: images.get(location, publisher, offer, sku, version),
+    )
+
+
+def _claims(token: str) -> dict[str, str]:
+    """The texts in a JSON web token's payload; none when the token is something else."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return {}
+    if not isinstance(payload, dict):
+        return {}
+    return {key: value for key, value in payload.items() if isinstance(value, str) and value}
 
 
 def _tagged(tag: str, value: str) -> str:

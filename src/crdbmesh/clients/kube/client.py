@@ -8,21 +8,21 @@ waited for, but not applied. Messages about Secrets never quote the server, whic
 import shlex
 import textwrap
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import quote
 
 from crdbmesh.clients import waiting
 from crdbmesh.clients.clock import REAL, Clock
-from crdbmesh.clients.kube import compare, endpoint
+from crdbmesh.clients.kube import endpoint
 from crdbmesh.clients.kube.connection import Connection
 from crdbmesh.clients.kube.exec import Ends, attach, execute
 from crdbmesh.clients.kube.failures import Answer
-from crdbmesh.clients.kube.limits import limited
 from crdbmesh.clients.kube.watch import Watch
 from crdbmesh.clients.output import CommandResult
 from crdbmesh.desired import Object
 from crdbmesh.errors import KubeError
+from crdbmesh.redaction import cut
 
 Objects = list[Object]
 Lines = list[str]
@@ -37,6 +37,12 @@ _CLUSTER_WIDE = frozenset({"Node", "Namespace", "CustomResourceDefinition"})
 _PAGE = 250
 _RESTARTS = 3
 """The number of times that a list whose pages expired is begun again, before it is read in one piece."""
+
+
+_SERVERS_OWN = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
+"""The metadata that the server keeps for itself."""
+_VALUE_CHARACTERS = 60
+_ABSENT = object()
 
 
 class Kube:
@@ -119,7 +125,7 @@ class Kube:
         if live is None:
             return [f"{_called(api_version, kind, namespace, name)} is absent"]
         wanted = self._apply(obj, force=True, dry_run=True)
-        return compare.differences(live, wanted, secret=_is_secret(kind))
+        return differences(live, wanted, secret=_is_secret(kind))
 
     def delete(
         self,
@@ -221,16 +227,9 @@ class Kube:
             StoppedError: the operator interrupted.
         """
         doing, path = self._running(namespace, pod, argv)
-        with limited(self._connection.clock.real_s(timeout_s)):
-            return execute(
-                self._connection,
-                path,
-                [*argv],
-                container=container,
-                timeout_s=timeout_s,
-                doing=doing,
-                stdin=stdin,
-            )
+        options: dict[str, Any] = {"container": container, "timeout_s": timeout_s, "doing": doing, "stdin": stdin}
+        with endpoint.limited(self._connection.clock.real_s(timeout_s)):
+            return execute(self._connection, path, [*argv], **options)
 
     def attach(self, namespace: str, pod: str, argv: Sequence[str], ends: Ends, *, container: str | None = None) -> int:
         """Run a command in a pod with the operator's input and output, for as long as it takes; return its exit status.
@@ -294,6 +293,42 @@ class Kube:
         if answer.unknown_kind:
             raise KubeError(f"{doing}: the API does not know this kind", status=404, reason="NotFound")
         return answer.checked(doing, secret=_is_secret(kind))
+
+
+def differences(live: dict[str, Any], wanted: dict[str, Any], *, secret: bool) -> list[str]:
+    """Compare an object as it is with what a dry run of its apply says it would be; status does not count.
+
+    Both come from the API server, so defaults, conversions and fields of other managers are the same on both sides.
+
+    Returns:
+        A line for each field, `spec.replicas: 2 -> 3`; for a secret object only the field.
+    """
+    return list(_compare("", _relevant(live), _relevant(wanted), secret))
+
+
+def _relevant(obj: dict[str, Any]) -> dict[str, Any]:
+    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key not in _SERVERS_OWN}
+    return {**{key: value for key, value in obj.items() if key != "status"}, "metadata": metadata}
+
+
+def _compare(path: str, live: Any, wanted: Any, secret: bool) -> Iterator[str]:
+    if isinstance(live, dict) and isinstance(wanted, dict):
+        for key in sorted({*live, *wanted}):
+            part = f'["{key}"]' if "." in key or "/" in key else f".{key}" if path else key
+            yield from _compare(f"{path}{part}", live.get(key, _ABSENT), wanted.get(key, _ABSENT), secret)
+    elif isinstance(live, list) and isinstance(wanted, list) and len(live) == len(wanted):
+        for index, (old, new) in enumerate(zip(live, wanted, strict=True)):
+            yield from _compare(f"{path}[{index}]", old, new, secret)
+    elif live != wanted:
+        yield f"{path} differs" if secret else f"{path}: {_shown(live)} -> {_shown(wanted)}"
+
+
+def _shown(value: Any) -> str:
+    if value is _ABSENT:
+        return "absent"
+    if isinstance(value, dict | list):
+        return f"{len(value)} {'fields' if isinstance(value, dict) else 'items'}"
+    return cut(str(value).replace("\n", "\\n"), _VALUE_CHARACTERS)
 
 
 def _collection(api_version: str, kind: str, namespace: str | None) -> str:

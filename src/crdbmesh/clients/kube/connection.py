@@ -16,9 +16,8 @@ from kubernetes.client import ApiClient, ApiException, Configuration
 import crdbmesh
 from crdbmesh.clients.clock import Clock
 from crdbmesh.clients.kube import failures
-from crdbmesh.clients.kube.endpoint import Endpoint
+from crdbmesh.clients.kube.endpoint import Endpoint, limited
 from crdbmesh.clients.kube.failures import Answer
-from crdbmesh.clients.kube.limits import limited
 from crdbmesh.clients.retrying import retrying
 from crdbmesh.desired import Object
 from crdbmesh.errors import KubeError

@@ -3,12 +3,17 @@
 The private key is never written to a disk: the package `kubernetes` would keep it in a temporary file for as long as
 its client lives, so the TLS context is made here. Proxies are chosen as `requests` chooses them, which the Azure SDK
 sends by, so that one `NO_PROXY` means the same for both.
+
+Whoever controls a machine is its server, and may send without end. The timeouts of urllib3 and websocket-client are for
+one silence, and a byte now and then outlasts them all, so the socket itself limits what is read.
 """
 
 import base64
 import contextlib
 import os
 import ssl
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +22,31 @@ from urllib.parse import urlsplit
 import requests.utils
 
 from crdbmesh.clients.cloud import is_loopback
-from crdbmesh.clients.kube.limits import LimitedSocket
 from crdbmesh.errors import ConfigError
 from crdbmesh.local import kubeconfig
+from crdbmesh.spec.documents import MOST_BYTES
+
+_PATIENCE_S = 2.0
+"""The time beyond a deadline at which a connection that still sends is broken off."""
+_now = threading.local()
+
+
+class _LimitedSocket(ssl.SSLSocket):
+    """A TLS connection from which a thread reads within the limits of its `limited` block."""
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - it is SSLSocket's own
+        """Return what came, as SSLSocket does; raise OSError when the block has taken too long or read too much."""
+        if (limit := getattr(_now, "limit", None)) is None:
+            return super().read(len, buffer)
+        ends, left = limit
+        if time.monotonic() > ends:
+            raise OSError("it still sends after its time")
+        found: Any = super().read(len, buffer)
+        left -= found if isinstance(found, int) else memoryview(found).nbytes
+        if left < 0:
+            raise OSError(f"it sends more than {MOST_BYTES // 2**20} MiB")
+        _now.limit = (ends, left)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +79,7 @@ def read(config: Mapping[str, Any]) -> Endpoint:
     if urlsplit(server).scheme != "https":
         raise _wrong("server", server, "is not an https URL")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    tls.sslsocket_class = LimitedSocket
+    tls.sslsocket_class = _LimitedSocket
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     tls.set_alpn_protocols(["http/1.1"])
     try:
@@ -61,6 +88,17 @@ def read(config: Mapping[str, Any]) -> Endpoint:
         raise _wrong("certificate-authority-data", "…", "is not a PEM certificate") from None
     _load_pair(tls, _inline(user, "client-certificate-data"), _inline(user, "client-key-data"))
     return Endpoint(server, tls, cluster.get("tls-server-name"), find_proxy(server))
+
+
+@contextlib.contextmanager
+def limited(timeout_s: float) -> Iterator[None]:
+    """Let this thread read for little longer than `timeout_s` real seconds, and not too much."""
+    before = getattr(_now, "limit", None)
+    _now.limit = (time.monotonic() + timeout_s + _PATIENCE_S, MOST_BYTES)
+    try:
+        yield
+    finally:
+        _now.limit = before
 
 
 def find_proxy(server: str) -> str | None:
