@@ -109,9 +109,8 @@ class Ownership:
 
 def of(world: World) -> Ownership:
     """Return the ownership of the mesh of a run."""
-    return world.once(
-        "ownership", lambda: Ownership(world.session, world.folder, world.mesh.name, world.mesh.group_name)
-    )
+    mesh = world.mesh
+    return world.once("ownership", lambda: Ownership(world.session, world.folder, mesh.name, mesh.group_name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Judges CockroachDB: every pod ready, every node live with its locality, all of them one cluster."""
+"""Judges CockroachDB: every pod ready and able to reach the others, every node live with its locality, one cluster.
+
+Names resolve once CoreDNS has read its blocks; pods connect once the clustermesh is in sync. Both are asked from inside
+a pod of the region's own.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +26,14 @@ WAITING = "node is waiting for cluster initialization"
 """The answer of a pod that is part of no cluster yet."""
 
 
+_REACH_SCRIPT = """\
+getent ahostsv4 "{name}" >/dev/null || {{ echo "does not resolve: {name}"; exit 0; }}
+timeout 5 bash -c "</dev/tcp/{name}/{port}" 2>/dev/null ||
+  {{ echo "resolves but does not connect: {name}:{port}"; exit 0; }}
+echo reached
+"""
+
+
 def read_cockroachdb(world: World, region: Region) -> Layer:
     """Read how many of the region's pods are ready, live nodes of the cluster.
 
@@ -34,6 +46,20 @@ def read_cockroachdb(world: World, region: Region) -> Layer:
         bad = {**not_live(region, read_nodes(world)), **bad}
     causes = [f"{pod} {bad[pod]}" for pod in pod_names(region) if pod in bad]
     return Layer.of("cockroachdb", region.replicas - len(causes), region.replicas, causes, absent=not pods)
+
+
+def read_dns(world: World, region: Region) -> Layer:
+    """Read how many of the other regions' first pods a region's first pod resolves and reaches."""
+    remotes = [other.name for other in world.mesh.others(region)]
+    unreached = read_unreached(world.kube(region.name), region.name, remotes)
+    causes = [f"{remote}: {why}" for remote, why in unreached.items()]
+    return Layer.of("dns", len(remotes) - len(causes), len(remotes), causes)
+
+
+def read_unreached(kube: Kube, region: str, targets: list[str]) -> dict[str, str]:
+    """Say, for every region whose first pod a region's first pod does not resolve or reach, why not."""
+    found = {target: _reach(kube, region, target) for target in targets}
+    return {target: why for target, why in found.items() if why}
 
 
 def unready(kube: Kube, region: Region, pods: Sequence[Body]) -> dict[str, str]:
@@ -123,6 +149,18 @@ def pod_names(region: Region) -> list[str]:
 def address_of(region: str, ordinal: int) -> str:
     """Return the address that a pod is known by in the cluster."""
     return f"{names.cockroach_pod(region, ordinal)}:{names.COCKROACH_PORT}"
+
+
+def _reach(kube: Kube, region: str, target: str) -> str | None:
+    script = _REACH_SCRIPT.format(name=names.cockroach_pod(target, 0), port=names.COCKROACH_PORT)
+    try:
+        answer = kube.exec(region, f"{names.COCKROACH}-0", ["bash", "-c", script], container="db", timeout_s=60)
+    except (KubeError, WaitError) as error:
+        return str(error)
+    said = answer.stdout.strip().splitlines()
+    if answer.status == 0 and said[-1:] == ["reached"]:
+        return None
+    return (said or [answer.stderr.strip() or f"exit {answer.status}"])[-1]
 
 
 def _unready(kube: Kube, namespace: str, name: str, pod: Body | None) -> str | None:

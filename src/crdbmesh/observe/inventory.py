@@ -75,14 +75,8 @@ def find(
     machines = {place: vm for vm in own_vms if (place := belongings.place_of(vm, mesh))}
     places = {place for resource in resources if (place := belongings.place_of(resource, mesh))}
     groups = [name for name, _ in Counter(belongings.group_of(resource) for resource in resources).most_common()]
-    return Inventory(
-        mesh,
-        {region: vnet for region, vnet in by_region if region},
-        machines,
-        frozenset({*places, *machines}),
-        resources,
-        tuple(groups),
-    )
+    own_vnets = {region: vnet for region, vnet in by_region if region}
+    return Inventory(mesh, own_vnets, machines, frozenset({*places, *machines}), resources, tuple(groups))
 
 
 def list_machines(world: World) -> frozenset[Place]:

@@ -44,18 +44,13 @@ def not_joined(node: Body | None, *, server: bool) -> str | None:
         return "is not a node of its cluster"
     if not server:
         return None
-    for condition in node.get("status", {}).get("conditions") or []:
-        if condition.get("type") == "EtcdIsVoter":
-            if condition.get("status") == "True":
-                return None
-            return f"its etcd member is not a voter yet ({condition.get('reason', 'no reason given')})"
-    return "its etcd member is not known yet"
+    if not (voter := rollouts.condition(node, "EtcdIsVoter")):
+        return "its etcd member is not known yet"
+    not_yet = f"its etcd member is not a voter yet ({voter.get('reason', 'no reason given')})"
+    return None if voter.get("status") == "True" else not_yet
 
 
 def _not_ready(node: Body) -> str | None:
-    for condition in node.get("status", {}).get("conditions") or []:
-        if condition.get("type") == "Ready":
-            if condition.get("status") == "True":
-                return None
-            return str(condition.get("message") or condition.get("reason") or "no reason given")
-    return "no Ready condition yet"
+    if not (ready := rollouts.condition(node, "Ready")):
+        return "no Ready condition yet"
+    return None if rollouts.is_ready(node) else str(ready.get("message") or ready.get("reason") or "no reason given")

@@ -23,10 +23,8 @@ _IN_SYNC = "FullyInSync"
 
 def read_unregistered(session: Session) -> dict[str, str]:
     """Read the resource providers that the subscription is not registered for: namespace to registration state."""
-    states = {}
-    for namespace in desired.PROVIDERS:
-        found = arm.find_provider(session, namespace) or {}
-        states[namespace] = str(found.get("registrationState", "absent"))
+    found = {namespace: arm.find_provider(session, namespace) or {} for namespace in desired.PROVIDERS}
+    states = {namespace: str(body.get("registrationState", "absent")) for namespace, body in found.items()}
     return {namespace: state for namespace, state in states.items() if state.lower() != "registered"}
 
 
@@ -43,16 +41,12 @@ def group(world: World) -> Observed:
         if ownership.is_own(found):
             return Observed(title, found, f"{title} is {state}")
         # Writing it would make somebody else's group ours, for `down` to delete.
-        refusal = RefusedError(
-            f"the {title}, which is not the mesh's own, is {state}", hint="wait until it is ready, or gone"
-        ).as_retryable()
+        reason = f"the {title}, which is not the mesh's own, is {state}"
+        refusal = RefusedError(reason, hint="wait until it is ready, or gone").as_retryable()
         return Observed(title, found, refusal=refusal)
     if (whose := foreign_group(ownership, mesh, found)) is not None:
-        refusal = RefusedError(
-            f"the {title} exists and {whose}",
-            hint="choose another --name, or name the group in the spec's `group` field to share it",
-        )
-        return Observed(title, found, refusal=refusal)
+        hint = "choose another --name, or name the group in the spec's `group` field to share it"
+        return Observed(title, found, refusal=RefusedError(f"the {title} exists and {whose}", hint=hint))
     differences = compare.differences({"tags": group_tags(ownership)}, found) if ownership.is_own(found) else []
     return Observed(title, found, f"{title}: {'; '.join(differences)}" if differences else None)
 

@@ -83,9 +83,13 @@ def not_running(pod: Body) -> str | None:
 
 
 def is_ready(pod: Body) -> bool:
-    """Return True when the kubelet counts a pod as ready."""
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+    """Return True when a pod, or a node, is ready as its kubelet says."""
+    return condition(pod, "Ready").get("status") == "True"
+
+
+def condition(found: Body, kind: str) -> Body:
+    """Return the condition of a type in an object's status; empty when it has none."""
+    return next((one for one in found.get("status", {}).get("conditions") or [] if one.get("type") == kind), {})
 
 
 def _waiting(pod: Body) -> Iterable[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from crdbmesh.errors import CrdbmeshError
-from crdbmesh.observe import cilium, database, dns, k3s, links, machines, network
+from crdbmesh.observe import cilium, database, k3s, links, machines, network
 from crdbmesh.observe.health import Health, Layer, Level, RegionHealth
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Region
@@ -24,7 +24,7 @@ def read(world: World) -> Health:
         "nodes": (k3s.read_nodes, lambda region: len(region.machines)),
         "cilium": (cilium.read_cilium, lambda region: len(region.machines)),
         "clustermesh": (links.read_clustermesh, lambda _: others),
-        "dns": (dns.read_dns, lambda _: others),
+        "dns": (database.read_dns, lambda _: others),
         "cockroachdb": (database.read_cockroachdb, lambda region: region.replicas),
     }
 

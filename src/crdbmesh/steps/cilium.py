@@ -11,7 +11,7 @@ from crdbmesh.desired import Object, cilium
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.observe import cilium as observed
-from crdbmesh.observe import helm, k3s, links, rollouts
+from crdbmesh.observe import k3s, links, rollouts
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import documents, names
 from crdbmesh.steps.base import AwaitedStep, ObjectsStep, RegionStep
@@ -23,7 +23,7 @@ READY_DEADLINE_S = 600.0
 _CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "helmcharts.helm.cattle.io", None)
 _CHART = ("helm.cattle.io/v1", "HelmChart", names.CILIUM, names.KUBE_SYSTEM)
 _VALUES = ("v1", "Secret", names.CILIUM_VALUES_SECRET, names.KUBE_SYSTEM)
-_JOB = ("batch/v1", "Job", helm.job(names.CILIUM), names.KUBE_SYSTEM)
+_JOB = ("batch/v1", "Job", observed.job(names.CILIUM), names.KUBE_SYSTEM)
 _AGENTS = ("DaemonSet", names.CILIUM, names.KUBE_SYSTEM)
 
 _FIXED = {"cluster id": "cluster-id", "cluster name": "cluster-name", "pod range": "cluster-pool-ipv4-cidr"}
@@ -91,13 +91,13 @@ class Cilium(ObjectsStep):
         kube = self.kube
         deadline_s, awaited = self.world.deadline(CRD_DEADLINE_S), f"the helm-controller of {self.region.name}"
         kube.wait(*_CRD, lambda crd: None if crd else "not there yet", awaited=awaited, deadline_s=deadline_s, say=say)
-        before, job_before = self._inputs(kube), helm.find_job(kube, names.CILIUM)
+        before, job_before = self._inputs(kube), observed.find_job(kube, names.CILIUM)
         covered = not any(kube.covers(wanted) for wanted in self.objects())
         # Helm goes on from the revision before those that broke off, and takes over what they made.
-        broken = helm.list_broken(kube, names.CILIUM)
+        broken = observed.list_broken(kube, names.CILIUM)
         for name in broken:
             kube.delete("v1", "Secret", name, names.KUBE_SYSTEM, wait=True)
-        if broken or (covered and not helm.is_under_way(job_before)):
+        if broken or (covered and not observed.is_under_way(job_before)):
             # The helm-controller makes a job that is gone anew, and that runs `helm upgrade --install`.
             kube.delete(*_JOB, wait=True, deadline_s=deadline_s)
         for wanted in self.objects():
@@ -112,7 +112,7 @@ class Cilium(ObjectsStep):
 
     def _wait(self, kube: Kube, outdated: str | None, say: Say) -> None:
         """Wait for the install job, other than the outdated one, then for what it brings."""
-        done = functools.partial(helm.unfinished, kube, names.CILIUM, names.CILIUM_AGENTS, outdated)
+        done = functools.partial(observed.unfinished, kube, names.CILIUM, names.CILIUM_AGENTS, outdated)
         awaited, deadline_s = f"the Cilium install in {self.region.name}", self.world.deadline(INSTALL_DEADLINE_S)
         kube.wait(*_JOB, done, awaited=awaited, deadline_s=deadline_s, say=say)
         deadline_s = self.world.deadline(CRD_DEADLINE_S)

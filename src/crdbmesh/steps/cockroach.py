@@ -14,7 +14,7 @@ from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.local import pki
-from crdbmesh.observe import database, dns, rollouts
+from crdbmesh.observe import database, rollouts
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import names
 from crdbmesh.steps.base import AwaitedStep, DeploymentStep, ObjectsStep, RegionStep
@@ -201,7 +201,7 @@ class Reach(RegionStep, AwaitedStep):
     def missing(self) -> str | None:
         """Ask the resolver and connect, from inside the pod."""
         targets = [other.name for other in self.world.mesh.others(self.region)] or [self.region.name]
-        unreached = dns.read_unreached(self.kube, self.region.name, targets)
+        unreached = database.read_unreached(self.kube, self.region.name, targets)
         return "; ".join(f"{self.region.name} -> {target}: {why}" for target, why in unreached.items()) or None
 
 
