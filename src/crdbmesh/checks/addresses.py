@@ -12,8 +12,7 @@ from crdbmesh.desired.azure import resource_id
 from crdbmesh.errors import CloudError, ConfigError
 from crdbmesh.observe import belongings
 from crdbmesh.spec import names
-from crdbmesh.spec.fields import OWN
-from crdbmesh.spec.mesh import Region
+from crdbmesh.spec.mesh import OWN, Region
 
 _NAMED = 3
 _VNETS = "Microsoft.Network/virtualNetworks"

@@ -5,8 +5,7 @@ from ipaddress import IPv4Network, collapse_addresses
 
 from crdbmesh.errors import Finding
 from crdbmesh.spec import addressing, names
-from crdbmesh.spec.fields import OWN
-from crdbmesh.spec.mesh import Mesh
+from crdbmesh.spec.mesh import OWN, Mesh
 
 _WORDS = ("*", OWN)
 _RESERVED = tuple(

@@ -13,7 +13,7 @@ from typing import Any
 from crdbmesh.engine.step import Step
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Region
-from crdbmesh.steps import cilium, cockroach, dns, initialise, k3s, machines, network, software
+from crdbmesh.steps import cilium, cockroach, dns, initialise, k3s, machines, network
 
 _STEPS = {
     "network": ("providers", "group", "firewall", "network", "peerings"),
@@ -32,7 +32,8 @@ STAGES = tuple(_STEPS)
 def steps(world: World) -> list[Step]:
     """Every step of the mesh."""
     return [
-        *_groundwork(world),
+        _step(network.Providers, "mesh/providers", world=world),
+        _step(network.Group, "mesh/group", "mesh/providers", world=world),
         *(step for region in world.mesh.all_regions() for step in _region(world, region)),
         *_peerings(world),
         *(step for region in world.mesh.all_regions() for step in _between(world, region)),
@@ -51,11 +52,6 @@ def place(step_name: str) -> tuple[str, str]:
 
 def _step(kind: Callable[..., Step], name: str, *after: str, **more: Any) -> Step:
     return kind(name=name, after=frozenset(after), **more)
-
-
-def _groundwork(world: World) -> Iterator[Step]:
-    yield _step(network.Providers, "mesh/providers", world=world)
-    yield _step(network.Group, "mesh/group", "mesh/providers", world=world)
 
 
 def _region(world: World, region: Region) -> Iterator[Step]:
@@ -82,7 +78,7 @@ def _machine(world: World, region: Region, machine: Machine) -> Iterator[Step]:
     yield step(machines.Nic, f"{at}/nic", f"{region.name}/firewall", f"{region.name}/network", f"{at}/address")
     yield step(machines.VirtualMachine, f"{at}/machine", f"{at}/nic")
     yield step(machines.HostReady, f"{at}/host", f"{at}/machine")
-    yield step(software.Software, f"{at}/software", f"{at}/host")
+    yield step(machines.Software, f"{at}/software", f"{at}/host")
     yield step(k3s.Member, f"{at}/k3s", f"{at}/software", *_joins_after(region, machine))
 
 

@@ -100,16 +100,15 @@ class Peerings(MeshStep):
         What Azure cannot pair again is deleted first: a direction whose other half was deleted is Disconnected, and one
         that leads elsewhere cannot be led back.
         """
-        for region, remote in self._directions():
+        paths = {pair: network.peering_path(self.world.mesh, *pair) for pair in self._directions()}
+        for (region, remote), path in paths.items():
             found = network.peering(self.world, region, remote).found
             if found is not None and not network.can_pair(self.world, remote, found):
-                path = network.peering_path(self.world.mesh, region, remote)
                 kinds.PEERING.delete(self.world.session, self.world.group, *path, say=say)
-        for region, remote in self._directions():
+        for (region, remote), path in paths.items():
             seen = network.peering(self.world, region, remote)
             if seen.gap() is None:
                 continue
-            path = network.peering_path(self.world.mesh, region, remote)
             body, options = compare.merge(seen.found, seen.wanted), kinds.unless_changed(seen.found)
             if seen.found is not None and not network.is_in_sync(seen.found):
                 options["sync_remote_address_space"] = "true"

@@ -92,10 +92,8 @@ def _resource_steps(session: Session, mesh: str, resources: Sequence[Resource]) 
         nsg = arm.find_resource(session, str(resource["id"])) if _kind(resource) is kinds.NSG else None
         for subnet in (nsg or {}).get("properties", {}).get("subnets") or []:
             users |= {_name(other) for other in resources if subnet["id"].lower().startswith(f"{other['id']}/".lower())}
-        gone = ResourceGone(
-            name=_name(resource), after=frozenset(users), session=session, resource_id=str(resource["id"])
-        )
-        made.append(gone)
+        at = str(resource["id"])
+        made.append(ResourceGone(name=_name(resource), after=frozenset(users), session=session, resource_id=at))
     return made
 
 
@@ -117,7 +115,8 @@ def _explained(session: Session, error: CloudError, ids: Sequence[str]) -> Cloud
     ours = [one.lower() for one in ids]
     if error.code.lower() == "scopelocked":
         locks = [str(lock["id"]) for lock in arm.list_locks(session)]
-        above = [lock for lock in locks if any(one.startswith(_scope(lock)) for one in ours)]
+        scopes = {lock: lock.lower().partition("/providers/microsoft.authorization/")[0] for lock in locks}
+        above = [lock for lock, scope in scopes.items() if any(one.startswith(scope) for one in ours)]
         error.hint = f"remove the lock: az lock delete --ids {' '.join(above or locks)}"
         return error
     users = set(_ID.findall(str(error)))
@@ -137,10 +136,6 @@ def _users(body: Body) -> set[str]:
     for subnet in properties.get("subnets") or []:
         found += subnet.get("properties", {}).get("ipConfigurations") or []
     return {str(one["id"]) for one in found if one and one.get("id")}
-
-
-def _scope(lock: str) -> str:
-    return lock.lower().partition("/providers/microsoft.authorization/")[0]
 
 
 def _peering_steps(session: Session, vnet: Resource) -> list[Step]:
