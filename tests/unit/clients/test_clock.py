@@ -17,7 +17,7 @@ from crdbmesh.errors import WaitError
 SOURCE = Path(crdbmesh.__file__).parent
 THE_CLOCK = "clients/clock.py"
 REAL_TIME = {
-    "clients/kube/limits.py": "limits of one connection, given in real seconds",
+    "clients/kube/endpoint.py": "limits of one connection, given in real seconds",
     "clients/ssh/exec.py": "limits of one connection, given in real seconds",
     "clients/kube/exec.py": "limits of one connection, given in real seconds",
     "commands/demo.py": "how long it took the person in front of it",
