@@ -4,6 +4,7 @@ Azure wants one writer per VNet at a time, and a peering writes both its ends; t
 out (`failures.Tries`), which is no substitute for not causing them.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -43,39 +44,19 @@ class Kind:
         """
         return session.find(self._doing("GET", names), lambda: self.operations(session).get(group, *names, **options))
 
-    def ensure(
-        self,
-        session: Session,
-        group: str,
-        *names: str,
-        body: Mapping[str, Any],
-        say: Say = unsaid,
-        deadline_s: float | None = None,
-        **options: Any,
-    ) -> Body:
+    def ensure(self, session: Session, group: str, *names: str, body: Mapping[str, Any], **options: Any) -> Body:
         """Create a resource, or make it what `body` says, and wait; return it as it is then.
 
-        `body` is the whole of it: what it leaves out may be removed. `options` are the SDK operation's own, such as
-        `headers`. Raises as `Session.run_operation` does.
+        `body` is the whole of it: what it leaves out may be removed. `options` are those of `Session.run_operation`,
+        which raises, and the SDK operation's own, such as `headers`.
         """
-        return session.run_operation(
-            self._doing("PUT", names),
-            self.operations(session).begin_create_or_update,
-            group,
-            *names,
-            dict(body),
-            say=say,
-            deadline_s=self.deadline_s if deadline_s is None else deadline_s,
-            **options,
-        )
+        begin, options = self.operations(session).begin_create_or_update, {"deadline_s": self.deadline_s, **options}
+        return session.run_operation(self._doing("PUT", names), begin, group, *names, dict(body), **options)
 
-    def update(
-        self, session: Session, group: str, *names: str, body: Mapping[str, Any], say: Say = unsaid, **options: Any
-    ) -> Body:
+    def update(self, session: Session, group: str, *names: str, body: Mapping[str, Any], **options: Any) -> Body:
         """Change what `body` names of a resource that exists, and leave the rest of it; raises as `ensure` does."""
-        begin = self.operations(session).begin_update
-        doing, deadline_s = self._doing("PATCH", names), self.deadline_s
-        return session.run_operation(doing, begin, group, *names, dict(body), say=say, deadline_s=deadline_s, **options)
+        begin, options = self.operations(session).begin_update, {"deadline_s": self.deadline_s, **options}
+        return session.run_operation(self._doing("PATCH", names), begin, group, *names, dict(body), **options)
 
     def delete(self, session: Session, group: str, *names: str, say: Say = unsaid) -> None:
         """Delete a resource and wait; one that does not exist is done. Raises as `ensure` does."""
@@ -88,33 +69,21 @@ class Kind:
         The list is empty when there is no such group or parent.
         """
         operations = self.operations(session)
-        return session.list_all(
-            self._doing("GET", names),
-            lambda: operations.list_all() if group is None else operations.list(group, *names),
-        )
+        every = operations.list_all if group is None else functools.partial(operations.list, group, *names)
+        return session.list_all(self._doing("GET", names), every)
 
     def _doing(self, method: str, names: tuple[str, ...]) -> str:
         return " ".join([method, "/".join([self.type.rpartition("/")[2], *names[-1:]])])
 
 
 VNET = Kind("Microsoft.Network/virtualNetworks", "VNet", lambda session: session.network.virtual_networks)
-PEERING = Kind(
-    "Microsoft.Network/virtualNetworks/virtualNetworkPeerings",
-    "peering",
-    lambda session: session.network.virtual_network_peerings,
-)
+_PEERINGS = f"{VNET.type}/virtualNetworkPeerings"
+PEERING = Kind(_PEERINGS, "peering", lambda session: session.network.virtual_network_peerings)
 """One directed peering: Initiated until the other VNet has its own, then both are Connected."""
-NSG = Kind(
-    "Microsoft.Network/networkSecurityGroups",
-    "network security group",
-    lambda session: session.network.network_security_groups,
-)
-PUBLIC_IP = Kind(
-    "Microsoft.Network/publicIPAddresses", "public IP", lambda session: session.network.public_ip_addresses
-)
-NIC = Kind(
-    "Microsoft.Network/networkInterfaces", "network interface", lambda session: session.network.network_interfaces
-)
+_NSGS, _NICS = "Microsoft.Network/networkSecurityGroups", "Microsoft.Network/networkInterfaces"
+NSG = Kind(_NSGS, "network security group", lambda session: session.network.network_security_groups)
+PUBLIC_IP = Kind("Microsoft.Network/publicIPAddresses", "public IP", lambda of: of.network.public_ip_addresses)
+NIC = Kind(_NICS, "network interface", lambda session: session.network.network_interfaces)
 VM = Kind("Microsoft.Compute/virtualMachines", "VM", lambda session: session.compute.virtual_machines, 1200.0)
 DISK = Kind("Microsoft.Compute/disks", "disk", lambda session: session.compute.disks, 900.0)
 

@@ -3,6 +3,7 @@
 import base64
 import json
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from crdbmesh.clients.azure import failures
@@ -57,15 +58,9 @@ def delete_group(session: Session, name: str, *, wait: bool = True, say: Say = u
         found = find_group(session, name)
         if found is None or found.get("properties", {}).get("provisioningState") == "Deleting":
             return
-    session.remove(
-        f"DELETE resourceGroups/{name}",
-        session.resources.resource_groups.begin_delete,
-        name,
-        force_deletion_types=_FORCED,
-        say=say,
-        deadline_s=GROUP_DELETION_DEADLINE_S,
-        **({} if wait else {"polling": False}),
-    )
+    begin, doing = session.resources.resource_groups.begin_delete, f"DELETE resourceGroups/{name}"
+    options = {"force_deletion_types": _FORCED, "say": say, **({} if wait else {"polling": False})}
+    session.remove(doing, begin, name, deadline_s=GROUP_DELETION_DEADLINE_S, **options)
 
 
 def list_groups(session: Session, tag: str, value: str) -> list[Body]:
@@ -95,10 +90,8 @@ def find_resource(session: Session, resource_id: str) -> Body | None:
     if at.kind is not None:
         return at.kind.find(session, at.group, *at.names)
     api_version = _newest_api(session, at.type)
-    return session.find(
-        f"GET {resource_id}",
-        lambda: session.resources.resources.get_by_id(resource_id.lstrip("/"), api_version=api_version),
-    )
+    get = session.resources.resources.get_by_id
+    return session.find(f"GET {resource_id}", lambda: get(resource_id.lstrip("/"), api_version=api_version))
 
 
 def delete_resource(session: Session, resource_id: str, *, say: Say = unsaid) -> None:
@@ -107,15 +100,9 @@ def delete_resource(session: Session, resource_id: str, *, say: Say = unsaid) ->
     if at.kind is not None:
         at.kind.delete(session, at.group, *at.names, say=say)
         return
-    api_version = _newest_api(session, at.type)
-    session.remove(
-        f"DELETE {resource_id}",
-        session.resources.resources.begin_delete_by_id,
-        resource_id.lstrip("/"),
-        api_version=api_version,
-        say=say,
-        deadline_s=DELETION_DEADLINE_S,
-    )
+    begin, api_version = session.resources.resources.begin_delete_by_id, _newest_api(session, at.type)
+    options: dict[str, Any] = {"api_version": api_version, "say": say, "deadline_s": DELETION_DEADLINE_S}
+    session.remove(f"DELETE {resource_id}", begin, resource_id.lstrip("/"), **options)
 
 
 def list_locations(session: Session) -> list[Body]:
