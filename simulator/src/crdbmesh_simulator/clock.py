@@ -38,9 +38,8 @@ _ALONE_PACE = 0.05
 class Clock:
     """A clock that starts at the real time and runs at most `scale` times as fast.
 
-    Args:
-        scale: simulated seconds per real second, above 0.
-        alone_after_s: once nobody has asked the world for anything for so many real seconds, it goes slowly.
+    `scale`: simulated seconds per real second, above 0. `alone_after_s`: once nobody has asked the world for anything
+    for so many real seconds, it goes slowly.
     """
 
     def __init__(self, scale: float = 60.0, *, alone_after_s: float = 30.0) -> None:
@@ -83,10 +82,8 @@ class Clock:
     def wait(self, event: threading.Event, simulated_s: float, *, coarse: bool = False) -> bool:
         """Wait until `event` is set, or `simulated_s` simulated seconds have passed; whether it is set.
 
-        Args:
-            event: what ends the wait early.
-            simulated_s: how long it lasts at most.
-            coarse: the wait may last some times as long, for whoever only wants to look now and then: it costs less.
+        `event`: what ends the wait early. `simulated_s`: how long it lasts at most. `coarse`: the wait may last some
+        times as long, for whoever only wants to look now and then: it costs less.
         """
         return any(event.wait(rest_s) for rest_s in self._rests(simulated_s, coarse=coarse)) or event.is_set()
 
@@ -120,8 +117,7 @@ class Clock:
     def meet(self, peer: Address) -> None:
         """Take note that somebody asks the world for something, and of the process that does.
 
-        Args:
-            peer: its end of the connection.
+        `peer`: its end of the connection.
         """
         self._asked = time.monotonic()
         self._load.meet(peer)

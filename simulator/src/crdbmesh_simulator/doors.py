@@ -21,11 +21,7 @@ class Door(Protocol):
     """Something that listens at one address."""
 
     async def open(self) -> None:
-        """Listen.
-
-        Raises:
-            OSError: the address cannot be listened at.
-        """
+        """Listen. Raises OSError: the address cannot be listened at."""
 
     async def close(self) -> None:
         """Stop listening, and end every connection."""
@@ -34,11 +30,9 @@ class Door(Protocol):
 class Doors(ABC, Generic[Key]):
     """All doors of one sort.
 
-    Args:
-        loop: the running loop on which they are served; `start`, `stop` and `tick` are called from other threads.
-        name: the door's name in the world's record of what it does not know.
-        threads: how many requests are worked on at once.
-        look_s: simulated seconds between two looks at what the world asks.
+    `loop`: the running loop on which they are served; `start`, `stop` and `tick` are called from other threads. `name`:
+    the door's name in the world's record of what it does not know. `threads`: how many requests are worked on at once.
+    `look_s`: simulated seconds between two looks at what the world asks.
     """
 
     def __init__(

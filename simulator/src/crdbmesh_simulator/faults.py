@@ -32,9 +32,8 @@ PRESET = "transient"
 class Kind:
     """A fault that is known.
 
-    Attributes:
-        text: what goes wrong.
-        rate: how often in the preset, 0..1 of the opportunities; 0 for what does not pass by itself.
+    `text`: what goes wrong. `rate`: how often in the preset, 0..1 of the opportunities; 0 for what does not pass by
+    itself.
     """
 
     text: str

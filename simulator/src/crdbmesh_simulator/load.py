@@ -43,8 +43,7 @@ class Load:
     def meet(self, peer: Address) -> None:
         """Observe the process that a connection comes from.
 
-        Args:
-            peer: its end of the connection, an IPv4 address and a port.
+        `peer`: its end of the connection, an IPv4 address and a port.
         """
         if peer in self._peers or not peer[0].startswith("127."):
             return

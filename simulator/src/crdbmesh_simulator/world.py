@@ -40,14 +40,10 @@ class Disk:
 
     The ARM door makes one with a VM's OS disk, gives it to the VM's `Machine`, and keeps it as long as the resource
     `Microsoft.Compute/disks`. A VM that is made anew has a new one.
-
-    Attributes:
-        gib: size.
-        files: the file system; None until a machine has booted from the disk for the first time. k3s's datastore,
-            certificates and local-path folders are files in it.
-        volumes: what programs in containers keep on volumes of this node, by the volume's identity: the folder of a
-            hostPath or local volume, the uid of a pod and the name of its emptyDir. What a program keeps there is
-            its own affair, by a name of its own: files, a database's store.
+    `gib`: size. `files`: the file system; None until a machine has booted from the disk for the first time. k3s's
+    datastore, certificates and local-path folders are files in it. `volumes`: what programs in containers keep on
+    volumes of this node, by the volume's identity: the folder of a hostPath or local volume, the uid of a pod and the
+    name of its emptyDir. What a program keeps there is its own affair, by a name of its own: files, a database's store.
     """
 
     gib: int = 30

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 class Call:
     """A request.
 
-    Attributes:
-        names: what stood in the variable parts of the path, case as given.
-        query: the query, names in lower case.
-        headers: names in lower case.
-        base_url: scheme and host as the caller used them; every URL in an answer starts with it.
+    `names`: what stood in the variable parts of the path, case as given. `query`: the query, names in lower case.
+    `headers`: names in lower case. `base_url`: scheme and host as the caller used them; every URL in an answer starts
+    with it.
     """
 
     subscription: Subscription
@@ -85,8 +83,7 @@ class Answer:
 class Tracking:
     """How a provider lets its operations be followed.
 
-    Attributes:
-        retry_after_s: what the first answer asks to wait; `poll_after_s`: what polls ask, first poll first.
+    `retry_after_s`: what the first answer asks to wait; `poll_after_s`: what polls ask, first poll first.
     """
 
     namespace: str

@@ -93,12 +93,9 @@ _FRONT_END = {
 def create_app(world: World, *, token: str, tenant_id: str | None = None) -> web.Application:
     """The application.
 
-    While it is served a thread of its own carries operations out, whether or not anyone asks for them.
-
-    Args:
-        world: its subscription is served; without one it gets one whose providers are registered.
-        token: the one bearer token that is accepted.
-        tenant_id: of the subscription that is made when the world has none.
+    While it is served a thread of its own carries operations out, whether or not anyone asks for them. `world`: its
+    subscription is served; without one it gets one whose providers are registered. `token`: the one bearer token that
+    is accepted. `tenant_id`: of the subscription that is made when the world has none.
     """
     if not hasattr(world, "subscription"):
         registered = ("Microsoft.Compute", "Microsoft.Network")

@@ -21,11 +21,9 @@ Stage = Callable[[], None]
 class Operation:
     """A long-running operation.
 
-    Attributes:
-        kind: its name at the provider, such as `PutSubnetOperation`.
-        target: id of the resource it works on.
-        locks: ids (lower case) of the resources that nothing else may change meanwhile.
-        polls: how often its status was asked for.
+    `kind`: its name at the provider, such as `PutSubnetOperation`. `target`: id of the resource it works on. `locks`:
+    ids (lower case) of the resources that nothing else may change meanwhile. `polls`: how often its status was asked
+    for.
     """
 
     id: str

@@ -17,9 +17,8 @@ from crdbmesh_simulator.azure.call import Answer, Call
 class Recording:
     """An answer, and the requests that get it.
 
-    Attributes:
-        path: what is in their path, as a regular expression, without regard to case.
-        times: how many of them get it; all when negative.
+    `path`: what is in their path, as a regular expression, without regard to case. `times`: how many of them get it;
+    all when negative.
     """
 
     method: str
@@ -44,8 +43,7 @@ class Recordings:
     def replace(self, document: object) -> None:
         """Take other answers instead: a list of objects with the fields of a `Recording`.
 
-        Raises:
-            ValueError: it is something else.
+        Raises ValueError: it is something else.
         """
         if not isinstance(document, list):
             raise ValueError("it must be a list of recorded answers")  # noqa: TRY004 - one error for all

@@ -18,9 +18,8 @@ from crdbmesh_simulator.azure import regions
 class Size:
     """A VM size.
 
-    Attributes:
-        gen1: whether it boots generation 1 images (all boot generation 2).
-        controllers: its disk controllers, as the SKU's capability lists them.
+    `gen1`: whether it boots generation 1 images (all boot generation 2). `controllers`: its disk controllers, as the
+    SKU's capability lists them.
     """
 
     name: str

@@ -102,9 +102,8 @@ class Program(ABC):
 class LogLine(NamedTuple):
     """A line.
 
-    Attributes:
-        number: of the line, from 0 on; it stays when lines before it are forgotten.
-        time: simulated seconds since the Unix epoch.
+    `number`: of the line, from 0 on; it stays when lines before it are forgotten. `time`: simulated seconds since the
+    Unix epoch.
     """
 
     number: int
@@ -115,8 +114,7 @@ class LogLine(NamedTuple):
 class Log(list[str]):
     """The lines of a program, which adds at the end and forgets at the start.
 
-    Args:
-        now: what time it is, in simulated seconds.
+    `now`: what time it is, in simulated seconds.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:

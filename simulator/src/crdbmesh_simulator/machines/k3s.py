@@ -37,9 +37,8 @@ _STALLED_S = 300.0
 class K3s(Task):
     """One run of `k3s server` or `k3s agent`, from exec to exit.
 
-    Attributes:
-        member: what it is in its cluster, once admitted.
-        etcd_up: its etcd answers its peers, which can be long before the API serves.
+    `member`: what it is in its cluster, once admitted. `etcd_up`: its etcd answers its peers, which can be long before
+    the API serves.
     """
 
     def __init__(self, machine: MachineOS, unit: str, version: str, argv: list[str]) -> None:

@@ -80,11 +80,9 @@ class Output(Sink):
 class Session:
     """What a client asked for on one channel.
 
-    Attributes:
-        terminal: it has a terminal.
-        doom: when the connection is to be reset, of `faults`; empty when it is not.
-        broken: nothing that is written arrives any more.
-        stop: set when the machine goes down, and when a terminal is hung up.
+    `terminal`: it has a terminal. `doom`: when the connection is to be reset, of `faults`; empty when it is not.
+    `broken`: nothing that is written arrives any more. `stop`: set when the machine goes down, and when a terminal is
+    hung up.
     """
 
     def __init__(self, server: Connection, process: asyncssh.SSHServerProcess[bytes]) -> None:

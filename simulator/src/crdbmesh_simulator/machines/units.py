@@ -18,8 +18,7 @@ _UNITS_S = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, 
 class Unit:
     """A unit as its file and drop-ins describe it.
 
-    Attributes:
-        settings: `Section.Key` -> all values, in order; an empty assignment clears the ones before.
+    `settings`: `Section.Key` -> all values, in order; an empty assignment clears the ones before.
     """
 
     name: str

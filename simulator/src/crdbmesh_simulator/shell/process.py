@@ -267,9 +267,8 @@ class FileSink(Sink):
 class Process:
     """A running command.
 
-    Attributes:
-        main: it is a container's first process, so that it may turn into a serving program.
-        depth: how many processes up the first one is.
+    `main`: it is a container's first process, so that it may turn into a serving program. `depth`: how many processes
+    up the first one is.
     """
 
     system: System

@@ -32,14 +32,9 @@ def parse(
 ) -> Options:
     """Read options as getopt_long(3) does.
 
-    Args:
-        arguments: without the command's name.
-        short: letters, each with `:` when it takes a value.
-        long: long name (with `=` when it takes a value) -> the letter it stands for, or its own name.
-        mixed: options may come after operands.
-
-    Raises:
-        UnsupportedError: an option that this world does not know.
+    `arguments`: without the command's name. `short`: letters, each with `:` when it takes a value. `long`: long name
+    (with `=` when it takes a value) -> the letter it stands for, or its own name. `mixed`: options may come after
+    operands. Raises UnsupportedError: an option that this world does not know.
     """
     names = dict(long or {})
     reader = getopt.gnu_getopt if mixed else getopt.getopt

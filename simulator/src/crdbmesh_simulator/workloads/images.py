@@ -28,11 +28,9 @@ _DAEMON = frozenset[str]()
 class Image:
     """One image.
 
-    Attributes:
-        names: executables by name; all are found in the usual folders.
-        entrypoint, command: what runs when the container says nothing.
-        sh: `bash`, `dash` or `busybox`: what `sh` is.
-        home: a further folder in the search path, with one executable of the same name in it; empty without one.
+    `names`: executables by name; all are found in the usual folders. `entrypoint` and `command`: what runs when the
+    container says nothing. `sh`: `bash`, `dash` or `busybox`: what `sh` is. `home`: a further folder in the search
+    path, with one executable of the same name in it; empty without one.
     """
 
     names: frozenset[str]

@@ -46,9 +46,8 @@ class Origin:
 class Reached:
     """The end of a connection that is answered.
 
-    Attributes:
-        program: the program that listens, or None when it is a service of the node itself.
-        service: what it is when it is no program: `kubernetes`, `azure-dns`, `internet`.
+    `program`: the program that listens, or None when it is a service of the node itself. `service`: what it is when it
+    is no program: `kubernetes`, `azure-dns`, `internet`.
     """
 
     cluster: Cluster | None

@@ -24,11 +24,7 @@ _MIRROR = "kubernetes.io/config.mirror"
 
 
 def check_namespace(store: Store, resource: Resource, meta: Obj) -> None:
-    """Refuse an object whose namespace does not exist, or is on its way out.
-
-    Raises:
-        StatusError: 404 or 403.
-    """
+    """Refuse an object whose namespace does not exist, or is on its way out. Raises StatusError: 404 or 403."""
     namespaces = store.resource("Namespace", "v1")
     name = str(meta.get("namespace") or "")
     found = store.peek(namespaces, None, name)
@@ -53,8 +49,7 @@ def check_namespace(store: Store, resource: Resource, meta: Obj) -> None:
 def admit_pod(store: Store, resource: Resource, pod: Obj, warnings: list[str]) -> None:
     """Fill in what plugins add to a new pod, and refuse one that the namespace's profile does not allow.
 
-    Raises:
-        StatusError: 403.
+    Raises StatusError: 403.
     """
     spec, meta = pod["spec"], pod["metadata"]
     if _MIRROR not in (meta.get("annotations") or {}):
@@ -68,11 +63,7 @@ def admit_pod(store: Store, resource: Resource, pod: Obj, warnings: list[str]) -
 def check_pod_security(
     store: Store, resource: Resource, meta: Obj, spec: Obj, warnings: list[str], *, enforce: bool
 ) -> None:
-    """Hold a pod, or a workload's template, against the profile of its namespace.
-
-    Raises:
-        StatusError: 403.
-    """
+    """Hold a pod, or a workload's template, against the profile of its namespace. Raises StatusError: 403."""
     namespace = store.peek(store.resource("Namespace", "v1"), None, str(meta.get("namespace"))) or {"metadata": {}}
     labels = namespace["metadata"].get("labels") or {}
     if not any(key.startswith(podsecurity.PREFIX) for key in labels):
@@ -184,11 +175,7 @@ def admit_claim(store: Store, claim: Obj) -> None:
 
 
 def check_resize(resource: Resource, old: Obj, new: Obj) -> None:
-    """Refuse to make a claim larger: k3s's local-path has no volumes that grow.
-
-    Raises:
-        StatusError: 403.
-    """
+    """Refuse to make a claim larger: k3s's local-path has no volumes that grow. Raises StatusError: 403."""
 
     def size(claim: Obj) -> Any:
         return ((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage")

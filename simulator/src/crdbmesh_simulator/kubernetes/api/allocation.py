@@ -45,8 +45,7 @@ class Allocations:
     def allocate(self, store: Store, resource: Resource, new: Obj, old: Obj | None) -> None:
         """Give a Service what it lacks, and check what it asks for.
 
-        Raises:
-            StatusError: 422 when an address or port is outside its range, or another's.
+        Raises StatusError: 422 when an address or port is outside its range, or another's.
         """
         spec = new["spec"]
         before = (old or {}).get("spec") or {}

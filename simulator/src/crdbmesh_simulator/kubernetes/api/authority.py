@@ -43,9 +43,8 @@ _FORM = serialization.PrivateFormat.TraditionalOpenSSL
 class Issued:
     """A certificate with its issuer's, and its private key, both PEM.
 
-    Attributes:
-        ends: when it expires, in simulated seconds since the epoch.
-        names: the host names and addresses that it is valid for.
+    `ends`: when it expires, in simulated seconds since the epoch. `names`: the host names and addresses that it is
+    valid for.
     """
 
     certificate_pem: str
@@ -86,10 +85,8 @@ class Authority:
     def server_certificate(self, node: str, names: Iterable[str], *, now: float) -> Issued:
         """Return the certificate of a server that starts now: the one that it has, or a new one when that ends soon.
 
-        Args:
-            node: the server's node name.
-            names: the host names and addresses that it is valid for.
-            now: simulated seconds since the epoch.
+        `node`: the server's node name. `names`: the host names and addresses that it is valid for. `now`: simulated
+        seconds since the epoch.
         """
         wanted = tuple(dict.fromkeys(names))
         held = self._serving.get(node)
@@ -203,13 +200,8 @@ class Action:
 def identify(authority: Authority, certificate: Mapping[str, Any] | None, now: float) -> User:
     """Return the user that a client certificate names.
 
-    Args:
-        authority: the cluster's.
-        certificate: as `ssl.SSLSocket.getpeercert` gives it, or None when the client sent none.
-        now: simulated seconds since the epoch.
-
-    Raises:
-        StatusError: 401, there is no certificate, or it has expired.
+    `authority`: the cluster's. `certificate`: as `ssl.SSLSocket.getpeercert` gives it, or None when the client sent
+    none. `now`: simulated seconds since the epoch. Raises StatusError: 401, there is no certificate, or it has expired.
     """
     if not certificate or authority.is_expired(int(str(certificate["serialNumber"]), 16), now):
         raise status.unauthorized()
@@ -219,11 +211,7 @@ def identify(authority: Authority, certificate: Mapping[str, Any] | None, now: f
 
 
 def check(user: User, action: Action) -> None:
-    """Refuse what the user may not do.
-
-    Raises:
-        StatusError: 403.
-    """
+    """Refuse what the user may not do. Raises StatusError: 403."""
     if _MASTERS in user.groups:
         return
     if action.path:

@@ -84,16 +84,11 @@ class PodRuntime(Protocol):
     def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: Stdin) -> ExecResult:
         """Run `argv` in a container (None: the pod's first).
 
-        Raises:
-            LookupError: no such container, or it is not running; the text is what kubelet would say.
+        Raises LookupError: no such container, or it is not running; the text is what kubelet would say.
         """
 
     def logs(self, namespace: str, pod: str, container: str | None) -> list[LogLine]:
-        """The log lines of a container.
-
-        Raises:
-            LookupError: as for `exec`.
-        """
+        """The log lines of a container. Raises LookupError: as for `exec`."""
 
     def http_get(self, namespace: str, pod: str, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
         """GET on a pod's port, or None when nothing answers there."""

@@ -27,11 +27,9 @@ _GO_SCALARS = {"string": "string", "boolean": "bool", "number": "float64", "quan
 class Decoded:
     """An object as its type sees it.
 
-    Attributes:
-        obj: the object without what the type does not declare.
-        unknown: paths of what was left out.
-        mistyped: the first value that has another type than declared, as Go says it.
-        errors: of a custom resource, what its schema does not allow.
+    `obj`: the object without what the type does not declare. `unknown`: paths of what was left out. `mistyped`: the
+    first value that has another type than declared, as Go says it. `errors`: of a custom resource, what its schema does
+    not allow.
     """
 
     obj: Obj

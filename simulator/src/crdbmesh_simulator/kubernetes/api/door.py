@@ -42,11 +42,7 @@ _Key = tuple[str, str, float, str]
 
 
 class KubeDoors(doors.Doors[_Key]):
-    """All Kubernetes doors of a world.
-
-    Args:
-        port: where every server listens.
-    """
+    """All Kubernetes doors of a world. `port`: where every server listens."""
 
     def __init__(self, world: World, loop: asyncio.AbstractEventLoop, *, port: int = PORT) -> None:
         super().__init__(world, loop, name="kube", threads=16, look_s=_LOOK_S)
@@ -87,11 +83,7 @@ class Door:
         self._transports: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
 
     async def open(self) -> None:
-        """Listen.
-
-        Raises:
-            OSError: the address cannot be listened at.
-        """
+        """Listen. Raises OSError: the address cannot be listened at."""
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

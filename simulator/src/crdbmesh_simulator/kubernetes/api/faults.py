@@ -35,8 +35,7 @@ async def answer(
 ) -> web.StreamResponse:
     """Let a request be answered, unless something goes wrong before, or after.
 
-    Raises:
-        StatusError: what the answer would raise, or what goes wrong instead.
+    Raises StatusError: what the answer would raise, or what goes wrong instead.
     """
     faults = handler.world.faults
     if not faults.active:
@@ -75,10 +74,8 @@ class WatchDropped(Exception):  # noqa: N818 - not an error of the program
 class Watch:
     """The end of a watch that is to be dropped.
 
-    Args:
-        events: how many it passes on.
-        deadline: when it ends if there have not been so many, on the world's clock.
-        abrupt: whether its connection is reset; else it ends as at its timeout.
+    `events`: how many it passes on. `deadline`: when it ends if there have not been so many, on the world's clock.
+    `abrupt`: whether its connection is reset; else it ends as at its timeout.
     """
 
     def __init__(self, *, events: int, deadline: float, abrupt: bool) -> None:
@@ -87,21 +84,13 @@ class Watch:
         self._abrupt = abrupt
 
     def next_event(self) -> None:
-        """Count an event that is about to be sent.
-
-        Raises:
-            WatchDropped: it is one too many.
-        """
+        """Count an event that is about to be sent. Raises WatchDropped: it is one too many."""
         if self._events == 0:
             self.end()
         self._events -= 1
 
     def end(self) -> None:
-        """It is over.
-
-        Raises:
-            WatchDropped: always.
-        """
+        """It is over. Raises WatchDropped: always."""
         raise WatchDropped(abrupt=self._abrupt)
 
 

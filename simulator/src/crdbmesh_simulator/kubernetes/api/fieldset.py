@@ -104,11 +104,7 @@ def show(path: Path) -> str:
 
 
 def fields_of(type_: Type, value: Any) -> set[Path]:
-    """The fields that an applied configuration lays claim to.
-
-    Raises:
-        TypedError: the value does not fit its type.
-    """
+    """The fields that an applied configuration lays claim to. Raises TypedError: the value does not fit its type."""
     found: set[Path] = set()
     _fields_of(type_, value, (), found)
     return found
@@ -134,8 +130,7 @@ def _fields_of(type_: Type, value: Any, path: Path, found: set[Path]) -> None:
 def index(type_: Type, elements: Iterable[Any], path: Path) -> list[tuple[str, Any]]:
     """The elements of an associative list with what tells them apart.
 
-    Raises:
-        TypedError: an element lacks a key, or two are the same.
+    Raises TypedError: an element lacks a key, or two are the same.
     """
     found: list[tuple[str, Any]] = []
     seen: set[str] = set()

@@ -47,11 +47,8 @@ _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DE
 class Call:
     """A request for a resource, understood.
 
-    Attributes:
-        as_table: whether the client wants a Table rather than the objects.
-        name: empty for the collection.
-        sub: subresource, empty for the object itself.
-        rest: what follows the subresource in the path (of a proxy).
+    `as_table`: whether the client wants a Table rather than the objects. `name`: empty for the collection. `sub`:
+    subresource, empty for the object itself. `rest`: what follows the subresource in the path (of a proxy).
     """
 
     request: web.Request

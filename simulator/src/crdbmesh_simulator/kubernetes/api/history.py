@@ -19,9 +19,8 @@ ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 class Event:
     """One change of one object.
 
-    Attributes:
-        obj: the object after the change (for DELETED, as it last was, with the version of its deletion). Read only.
-        old: the object before the change, or None when it was created. Read only.
+    `obj`: the object after the change (for DELETED, as it last was, with the version of its deletion). Read only.
+    `old`: the object before the change, or None when it was created. Read only.
     """
 
     version: int
@@ -39,9 +38,7 @@ Listener = Callable[[Event], None]
 class History:
     """The last events of each kind, and who wants to know of new ones.
 
-    Args:
-        lock: the store's; held whenever events are added or read.
-        limit: how many events of a kind are kept.
+    `lock`: the store's; held whenever events are added or read. `limit`: how many events of a kind are kept.
     """
 
     def __init__(self, lock: threading.RLock, limit: int) -> None:
@@ -62,11 +59,7 @@ class History:
             listener(event)
 
     def since(self, after: int, resource: Resource) -> list[Event]:
-        """The events of one kind after a version.
-
-        Raises:
-            StatusError: 410, they are not all kept any more.
-        """
+        """The events of one kind after a version. Raises StatusError: 410, they are not all kept any more."""
         with self._lock:
             oldest = max(self._compacted, self._forgotten.get(resource.key, 0))
             if after < oldest:

@@ -27,8 +27,7 @@ _KNOWN = frozenset({"container", "follow", "tailLines"})
 def container_of(pod: Obj, asked: str | None) -> str:
     """Return the container of a pod that a request means.
 
-    Raises:
-        StatusError: 400, there is no such container, or it could be any of several.
+    Raises StatusError: 400, there is no such container, or it could be any of several.
     """
     spec, name = pod["spec"], pod["metadata"]["name"]
     names = [each["name"] for kind in ("containers", "initContainers") for each in spec.get(kind) or []]

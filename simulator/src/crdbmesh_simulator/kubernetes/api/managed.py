@@ -64,8 +64,7 @@ class Manager:
 class Entry:
     """The fields that one manager owns, and since when.
 
-    Attributes:
-        written: the entry of `metadata.managedFields` that it was read from, if it was.
+    `written`: the entry of `metadata.managedFields` that it was read from, if it was.
     """
 
     fields: FieldSet
@@ -78,11 +77,7 @@ Entries = dict[Manager, Entry]
 
 
 def read_entries(entries: Iterable[Obj]) -> Entries:
-    """`metadata.managedFields` as a table.
-
-    Raises:
-        ValueError: an entry is malformed.
-    """
+    """`metadata.managedFields` as a table. Raises ValueError: an entry is malformed."""
     found: Entries = {}
     for entry in entries:
         operation = entry.get("operation")
@@ -267,9 +262,8 @@ class Apply(Workflow):
     def merge(self, resource: Resource, live: Obj) -> Obj:
         """The live object with the configuration in it, less what this manager applied before and no longer does.
 
-        Raises:
-            StatusError: 409 when other managers own a field with another value; 400 or 500 for a configuration that
-                cannot be applied.
+        Raises StatusError: 409 when other managers own a field with another value; 400 or 500 for a configuration that
+        cannot be applied.
         """
         type_ = type_of(resource)
         self._check(resource, type_)

@@ -26,8 +26,7 @@ _VALIDATIONS = ("Ignore", "Strict", "Warn")
 def wants_table(header: str) -> bool:
     """Tell from an Accept header whether the client wants a Table rather than the objects.
 
-    Raises:
-        StatusError: 406, the client takes no JSON.
+    Raises StatusError: 406, the client takes no JSON.
     """
     for part in header.split(",") if header.strip() else ("*/*",):
         media, *parameters = (word.strip() for word in part.split(";"))
@@ -38,11 +37,7 @@ def wants_table(header: str) -> bool:
 
 
 async def read_body(request: web.Request) -> Any:
-    """Return the body of a request as a JSON value; None when it is empty.
-
-    Raises:
-        StatusError: 400, 413 or 415.
-    """
+    """Return the body of a request as a JSON value; None when it is empty. Raises StatusError: 400, 413 or 415."""
     raw = await read_bytes(request)
     if not raw.strip():
         return None
@@ -59,11 +54,7 @@ def media_type(request: web.Request) -> str:
 
 
 async def read_bytes(request: web.Request) -> bytes:
-    """Return the raw body.
-
-    Raises:
-        StatusError: 413.
-    """
+    """Return the raw body. Raises StatusError: 413."""
     raw = await request.read()
     if len(raw) > BODY_LIMIT:
         message = f"Request entity too large: limit is {BODY_LIMIT}"
@@ -97,11 +88,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def parse_json(raw: bytes) -> Any:
-    """Read a JSON document.
-
-    Raises:
-        StatusError: 400.
-    """
+    """Read a JSON document. Raises StatusError: 400."""
     try:
         return json.loads(raw)
     except ValueError as error:
@@ -110,11 +97,7 @@ def parse_json(raw: bytes) -> Any:
 
 
 def parse_yaml(raw: bytes) -> Any:
-    """Read a YAML document; JSON is one too.
-
-    Raises:
-        StatusError: 400.
-    """
+    """Read a YAML document; JSON is one too. Raises StatusError: 400."""
     with contextlib.suppress(ValueError):
         return json.loads(raw)
     try:
@@ -145,11 +128,7 @@ class Options:
 
 
 def read_options(request: web.Request) -> Options:
-    """Read the options in a write's query.
-
-    Raises:
-        StatusError: 422, one is not valid.
-    """
+    """Read the options in a write's query. Raises StatusError: 422, one is not valid."""
     query = request.query
     dry_run = query.getall("dryRun", [])
     if dry_run not in ([], ["All"], [""]):
@@ -189,11 +168,7 @@ class DeleteOptions:
 
 
 def read_delete_options(request: web.Request, body: Any) -> DeleteOptions:
-    """Read the options of a DELETE from its body, or from its query.
-
-    Raises:
-        StatusError: 400 or 422.
-    """
+    """Read the options of a DELETE from its body, or from its query. Raises StatusError: 400 or 422."""
     given: Obj = body if isinstance(body, dict) else {}
     query = request.query
     propagation = given.get("propagationPolicy") or query.get("propagationPolicy")

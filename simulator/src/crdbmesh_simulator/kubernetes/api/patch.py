@@ -36,8 +36,7 @@ def merge_patch(target: Any, patch: Any) -> Any:
 def json_patch(target: Obj, operations: list[Any]) -> Obj:
     """Return `target` with the `replace` operations of a JSON Patch carried out.
 
-    Raises:
-        StatusError: 422, as the API server words it: another operation, or a path that is not there.
+    Raises StatusError: 422, as the API server words it: another operation, or a path that is not there.
     """
     result: Obj = clone(target)
     for operation in operations:
@@ -55,8 +54,7 @@ def json_patch(target: Obj, operations: list[Any]) -> Obj:
 def strategic(type_: Type, target: Obj, patch: Obj) -> Obj:
     """Return `target` with a strategic merge patch in it, by the merge keys of its type.
 
-    Raises:
-        StatusError: 400 for a patch that is malformed.
+    Raises StatusError: 400 for a patch that is malformed.
     """
     directive = patch.get(_DIRECTIVE)
     if directive == _REPLACE:

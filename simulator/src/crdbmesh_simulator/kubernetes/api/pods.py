@@ -114,8 +114,7 @@ class Pods:
     def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: Stdin) -> ExecResult:
         """Run `argv` in a container (None: the pod's default one).
 
-        Raises:
-            LookupError: no such container, or it does not run.
+        Raises LookupError: no such container, or it does not run.
         """
         with self._world.lock:
             box, name = self._locate(namespace, pod, container)
@@ -130,8 +129,7 @@ class Pods:
     def logs(self, namespace: str, pod: str, container: str | None) -> list[LogLine]:
         """The log lines of a container's running, or else last, program.
 
-        Raises:
-            LookupError: no such container, or it never started.
+        Raises LookupError: no such container, or it never started.
         """
         with self._world.lock:
             box, name = self._locate(namespace, pod, container)

@@ -39,8 +39,7 @@ def include_object(call: Call) -> str:
 def found(handler: Handler, call: Call, name: str | None = None) -> Obj:
     """Return the object that a request names, or another of its kind, shared and for reading only.
 
-    Raises:
-        StatusError: 404.
+    Raises StatusError: 404.
     """
     there = handler.cluster.store.peek(call.resource, call.namespace, name or call.name)
     if there is None:
@@ -84,11 +83,7 @@ async def list_(handler: Handler, call: Call) -> web.Response:
 
 
 def number(text: str | None) -> int:
-    """Read a number of a query; 0 when there is none.
-
-    Raises:
-        StatusError: 400.
-    """
+    """Read a number of a query; 0 when there is none. Raises StatusError: 400."""
     try:
         return int(text or 0)
     except ValueError:
@@ -160,8 +155,7 @@ def _read_continue(token: str | None) -> tuple[int | None, tuple[str, str] | Non
 def check_version(current: int, asked: str | None) -> None:
     """Refuse a resourceVersion that cannot be read, or that does not exist yet.
 
-    Raises:
-        StatusError: 500 or 504. The API server answers 500 since its storage's error is no Status.
+    Raises StatusError: 500 or 504. The API server answers 500 since its storage's error is no Status.
     """
     if not asked:
         return
@@ -186,8 +180,7 @@ def _selects(call: Call) -> bool:
 def predicate(call: Call) -> selectors.Predicate:
     """Return the test that tells which objects a collection request is about.
 
-    Raises:
-        StatusError: 400, its selectors cannot be understood.
+    Raises StatusError: 400, its selectors cannot be understood.
     """
     query = call.request.query
     labels = selectors.parse_labels(query.get("labelSelector", ""))

@@ -19,11 +19,8 @@ from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, Objs
 class Resource:
     """One kind of objects, in one API version.
 
-    Attributes:
-        group: API group; empty for the core group.
-        plural: name in paths, such as `statefulsets`.
-        subresources: names of what is served below an object.
-        schema: the OpenAPI v3 schema of a custom resource; None for a built-in one.
+    `group`: API group; empty for the core group. `plural`: name in paths, such as `statefulsets`. `subresources`: names
+    of what is served below an object. `schema`: the OpenAPI v3 schema of a custom resource; None for a built-in one.
     """
 
     group: str
@@ -182,10 +179,8 @@ _SUBRESOURCES: dict[str, tuple[str, tuple[str, ...]]] = {
 def document(catalogue: Catalogue, parts: list[str], version: str) -> Any:
     """Return the document at a path, or None for a path that has none.
 
-    Args:
-        catalogue: the kinds that the cluster serves now.
-        parts: the path's segments.
-        version: the cluster's version, such as `v1.36.4+k3s1`.
+    `catalogue`: the kinds that the cluster serves now. `parts`: the path's segments. `version`: the cluster's version,
+    such as `v1.36.4+k3s1`.
     """
     if parts == ["version"]:
         return _version(version)

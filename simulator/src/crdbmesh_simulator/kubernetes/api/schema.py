@@ -148,8 +148,7 @@ class Type:
     def identify(self, element: Any) -> str:
         """Return the FieldsV1 path element that identifies an element of an associative list.
 
-        Raises:
-            ValueError: the element lacks a key.
+        Raises ValueError: the element lacks a key.
         """
         if not self.keys:
             return f"v:{json.dumps(element, separators=(',', ':'))}"

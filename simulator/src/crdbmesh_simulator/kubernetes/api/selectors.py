@@ -20,11 +20,7 @@ _KEY = re.compile(r"^(?:[a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9
 
 
 def parse_labels(text: str) -> Predicate:
-    """A predicate on objects from a `labelSelector` query.
-
-    Raises:
-        StatusError: 400, it is not a selector.
-    """
+    """A predicate on objects from a `labelSelector` query. Raises StatusError: 400, it is not a selector."""
     tests = [_label_test(part, text) for part in _split(text)]
 
     def holds(obj: Obj) -> bool:
@@ -119,8 +115,7 @@ _FIELDS: dict[tuple[str, str], frozenset[str]] = {
 def parse_fields(resource: Resource, text: str) -> Predicate:
     """A predicate on objects of a kind from a `fieldSelector` query.
 
-    Raises:
-        StatusError: 400, it is not a selector, or the kind cannot be selected by that field.
+    Raises StatusError: 400, it is not a selector, or the kind cannot be selected by that field.
     """
     tests: list[tuple[str, bool, str]] = []
     for part in (each.strip() for each in text.split(",")):

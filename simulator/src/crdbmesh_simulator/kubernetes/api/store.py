@@ -38,12 +38,9 @@ class Store:
 
     What the writing methods return is shared, never changed in place, and for reading only.
 
-    Thread-safe. Whoever reads, decides and writes holds `world.lock` around all three, as everywhere in the world;
-    the store's own lock is taken inside and never held while waiting.
-
-    Args:
-        clock: the time of creation and deletion stamps.
-        history_limit: how many events of its kind a watch can go back; older versions are answered with 410 Expired.
+    Thread-safe. Whoever reads, decides and writes holds `world.lock` around all three, as everywhere in the world; the
+    store's own lock is taken inside and never held while waiting. `clock`: the time of creation and deletion stamps.
+    `history_limit`: how many events of its kind a watch can go back; older versions are answered with 410 Expired.
     """
 
     def __init__(self, clock: Clock, *, history_limit: int = _HISTORY_LIMIT) -> None:
@@ -62,11 +59,7 @@ class Store:
         self.allocations.configure(service_cidr)
 
     def resource(self, kind: str, api_version: str | None = None) -> Resource:
-        """The resource of a kind, by its name.
-
-        Raises:
-            LookupError: the cluster serves no such kind.
-        """
+        """The resource of a kind, by its name. Raises LookupError: the cluster serves no such kind."""
         found = self.resources.find_kind(kind, api_version)
         if found is None:
             where = f' in version "{api_version}"' if api_version else ""
@@ -123,8 +116,7 @@ class Store:
     def history(self, after: int, resource: Resource) -> Sequence[Event]:
         """Return the changes of the objects of a kind after a version, oldest first.
 
-        Raises:
-            StatusError: 410, the history does not reach that far back.
+        Raises StatusError: 410, the history does not reach that far back.
         """
         return self._history.since(after, resource)
 
@@ -145,8 +137,7 @@ class Store:
     ) -> Obj:
         """Store a new object.
 
-        Raises:
-            StatusError: 409 when its name is taken, 404 when its namespace does not exist, 422 when it is not valid.
+        Raises StatusError: 409 when its name is taken, 404 when its namespace does not exist, 422 when it is not valid.
         """
         return self._create(resource, clone(obj), managed.Update(manager, None, warnings), dry_run=dry_run)
 
@@ -162,8 +153,7 @@ class Store:
     ) -> Obj:
         """Put an object in place of the stored one (or only the part that `subresource` names).
 
-        Raises:
-            StatusError: 404; 409 when `metadata.resourceVersion` is given and not the stored one; 422.
+        Raises StatusError: 404; 409 when `metadata.resourceVersion` is given and not the stored one; 422.
         """
         meta = obj.get("metadata") or {}
 
@@ -188,11 +178,7 @@ class Store:
         dry_run: bool = False,
         warnings: managed.Warnings | None = None,
     ) -> Obj:
-        """Put what `change` makes of a private copy in place of the stored object.
-
-        Raises:
-            StatusError: as `replace`.
-        """
+        """Put what `change` makes of a private copy in place of the stored object. Raises StatusError: as `replace`."""
         with self.lock:
             old = self.peek(resource, namespace, name)
             if old is None:
@@ -216,8 +202,7 @@ class Store:
     ) -> tuple[Obj, bool]:
         """Apply a configuration server-side; returns the object and whether it was created.
 
-        Raises:
-            StatusError: 409 with the conflicting fields; 400 for a configuration that cannot be applied; 422.
+        Raises StatusError: 409 with the conflicting fields; 400 for a configuration that cannot be applied; 422.
         """
         workflow = Apply(manager, subresource, clone(config), force=force, warnings=warnings)
         with self.lock:
@@ -248,10 +233,8 @@ class Store:
 
         Pods on a node end gracefully (pass `grace_s=0` when their containers have stopped); finalizers, and
         `propagation` other than Background, keep an object until whoever they name has done its part.
-        Returns the object, as marked or as it last was (see `is_gone`).
-
-        Raises:
-            StatusError: 404; 409 when `uid` or `version` is given and is not the object's.
+        Returns the object, as marked or as it last was (see `is_gone`). Raises StatusError: 404; 409 when `uid` or
+        `version` is given and is not the object's.
         """
         with self.lock:
             old = self.peek(resource, namespace, name)

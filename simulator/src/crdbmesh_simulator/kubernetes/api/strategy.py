@@ -34,11 +34,7 @@ _TEMPLATED = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", 
 
 
 def prepare_create(store: Store, resource: Resource, obj: Obj) -> Obj:
-    """A new object with its defaults, before admission.
-
-    Raises:
-        StatusError: 400, 403, 404 or 422.
-    """
+    """A new object with its defaults, before admission. Raises StatusError: 400, 403, 404 or 422."""
     if resource.namespaced:
         admission.check_namespace(store, resource, obj["metadata"])
     new = read(resource, obj)
@@ -56,8 +52,7 @@ def prepare_create(store: Store, resource: Resource, obj: Obj) -> Obj:
 def admit_create(store: Store, resource: Resource, new: Obj, warnings: list[str]) -> None:
     """Let admission and allocation complete a new object, in place. What they add has no owner.
 
-    Raises:
-        StatusError: 403 or 422.
+    Raises StatusError: 403 or 422.
     """
     if resource.kind == "Pod":
         admission.admit_pod(store, resource, new, warnings)
@@ -76,8 +71,7 @@ def admit_create(store: Store, resource: Resource, new: Obj, warnings: list[str]
 def read(resource: Resource, obj: Obj) -> Obj:
     """An object without what its type does not declare.
 
-    Raises:
-        StatusError: 400 or 422 for a value of the wrong type.
+    Raises StatusError: 400 or 422 for a value of the wrong type.
     """
     found = decode(resource, obj)
     if found.mistyped is not None:
@@ -90,8 +84,7 @@ def read(resource: Resource, obj: Obj) -> Obj:
 def check_update(resource: Resource, old: Obj, new: Obj) -> None:
     """Refuse a write that means another object, or an older version of this one.
 
-    Raises:
-        StatusError: 409 for an older version; 422 for another object.
+    Raises StatusError: 409 for an older version; 422 for another object.
     """
     meta, before = new.get("metadata") or {}, old["metadata"]
     if meta.get("uid") and meta["uid"] != before["uid"]:
@@ -102,11 +95,7 @@ def check_update(resource: Resource, old: Obj, new: Obj) -> None:
 
 
 def check_absent(resource: Resource, name: str, config: Obj) -> None:
-    """Refuse to create what a client believes to exist.
-
-    Raises:
-        StatusError: 409.
-    """
+    """Refuse to create what a client believes to exist. Raises StatusError: 409."""
     uid = (config.get("metadata") or {}).get("uid")
     if uid:
         why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
@@ -114,11 +103,7 @@ def check_absent(resource: Resource, name: str, config: Obj) -> None:
 
 
 def prepare_update(resource: Resource, old: Obj, new: Obj, subresource: str | None) -> Obj:
-    """An object as it is to be put in place of `old`, before admission.
-
-    Raises:
-        StatusError: 400 or 422.
-    """
+    """An object as it is to be put in place of `old`, before admission. Raises StatusError: 400 or 422."""
     new = read(resource, {key: each for key, each in new.items() if key != "spec"} if subresource == "status" else new)
     if subresource == "status":
         changed = {**old, "metadata": {**old["metadata"]}, "status": new.get("status") or {}}
@@ -147,11 +132,7 @@ def prepare_update(resource: Resource, old: Obj, new: Obj, subresource: str | No
 def admit_update(
     store: Store, resource: Resource, old: Obj, new: Obj, subresource: str | None, warnings: list[str]
 ) -> None:
-    """Let admission and allocation complete a changed object, in place.
-
-    Raises:
-        StatusError: 403 or 422.
-    """
+    """Let admission and allocation complete a changed object, in place. Raises StatusError: 403 or 422."""
     if subresource is not None:
         return
     if resource.kind == "Service":
@@ -176,11 +157,7 @@ def raise_generation(old: Obj, new: Obj) -> None:
 
 
 def check_preconditions(resource: Resource, old: Obj, *, uid: str | None, version: str | None) -> None:
-    """Refuse to delete another object than the one that is meant.
-
-    Raises:
-        StatusError: 409.
-    """
+    """Refuse to delete another object than the one that is meant. Raises StatusError: 409."""
     meta = old["metadata"]
     pairs = (("UID", uid, meta["uid"]), ("ResourceVersion", version, meta["resourceVersion"]))
     for label, wanted, have in pairs:
@@ -190,11 +167,7 @@ def check_preconditions(resource: Resource, old: Obj, *, uid: str | None, versio
 
 
 def check_delete(resource: Resource, old: Obj) -> None:
-    """Refuse to delete what a cluster cannot be without.
-
-    Raises:
-        StatusError: 403.
-    """
+    """Refuse to delete what a cluster cannot be without. Raises StatusError: 403."""
     if resource.kind == "Namespace" and old["metadata"]["name"] in admission.IMMORTAL[:3]:
         raise status.forbidden(resource, old["metadata"]["name"], "this namespace may not be deleted")
 

@@ -97,8 +97,7 @@ def check_fields(
 ) -> None:
     """Refuse, or warn of, fields that the type does not declare, as the client asked.
 
-    Raises:
-        StatusError: 400 for a mistyped value, or for an unknown field under Strict; 422 for a patch with one.
+    Raises StatusError: 400 for a mistyped value, or for an unknown field under Strict; 422 for a patch with one.
     """
     found = decode(resource, obj)
     if found.mistyped is not None:

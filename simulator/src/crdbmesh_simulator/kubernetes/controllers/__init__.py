@@ -40,10 +40,8 @@ _PERIOD_S = 2.0
 class Controllers:
     """The thread that makes the clusters move.
 
-    Args:
-        world: everything.
-        start_program: starts the program of a container; LookupError for an image that no registry has.
-        period_s: simulated seconds between two rounds.
+    `world`: everything. `start_program`: starts the program of a container; LookupError for an image that no registry
+    has. `period_s`: simulated seconds between two rounds.
     """
 
     def __init__(

@@ -113,19 +113,13 @@ class Api:
         return self._store.resource(str(obj["kind"]), obj.get("apiVersion"))
 
     def create(self, obj: Obj, *, manager: str = "k3s") -> Obj:
-        """Create an object.
-
-        Raises:
-            StatusError: the API refuses it.
-            LookupError: there is no such kind.
-        """
+        """Create an object. Raises StatusError: the API refuses it; LookupError: there is no such kind."""
         return self._store.create(self._resource(obj), obj, manager=manager)
 
     def replace(self, obj: Obj) -> Obj:
         """Put an object in place of the stored one (its status apart).
 
-        Raises:
-            StatusError: it is gone, or the API refuses the change.
+        Raises StatusError: it is gone, or the API refuses the change.
         """
         wanted = {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "resourceVersion"}}
         return self._store.replace(self._resource(obj), wanted)

@@ -100,8 +100,7 @@ _PROGRAMS: tuple[tuple[str, Callable[[Container, Site], Program]], ...] = (
 def start(site: Site, container: Container, other: Callable[[Container], Program]) -> Program:
     """The container's program: one of these, or whatever `other` knows.
 
-    Raises:
-        LookupError: no registry has the image.
+    Raises LookupError: no registry has the image.
     """
     image = container.image.split("@")[0].rsplit(":", 1)[0]
     for name, make in _PROGRAMS:
@@ -127,11 +126,7 @@ class Authority:
 
     @classmethod
     def load(cls, cert_pem: bytes, key_pem: bytes) -> Authority:
-        """A CA from PEM.
-
-        Raises:
-            CertificateError: this is no certificate, no key, or they do not belong together.
-        """
+        """A CA from PEM. Raises CertificateError: this is no certificate, no key, or they do not belong together."""
         try:
             cert = x509.load_pem_x509_certificate(cert_pem)
             key = serialization.load_pem_private_key(key_pem, None, unsafe_skip_rsa_key_validation=True)
@@ -145,8 +140,7 @@ class Authority:
     def sign(self, leaf: dict[str, Any]) -> tuple[bytes, bytes]:
         """Certificate and key, in PEM, for one entry of certgen's configuration.
 
-        Raises:
-            CertificateError: the certificate would outlive its CA, or the CA is not one.
+        Raises CertificateError: the certificate would outlive its CA, or the CA is not one.
         """
         issuer, issuer_key = self.cert, self.key
         if not isinstance(issuer_key, _SIGNERS):

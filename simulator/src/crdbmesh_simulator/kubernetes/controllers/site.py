@@ -147,10 +147,8 @@ class Controller(ABC):
     """Something that makes the state of a cluster follow from its objects.
 
     `run` is called when an object of a kind in `watches` has changed, or when the time that the last run asked for has
-    come; always under `world.lock`.
-
-    Attributes:
-        refused: the API has refused something in this run; it is tried again before long.
+    come; always under `world.lock`. `refused`: the API has refused something in this run; it is tried again before
+    long.
     """
 
     watches: tuple[str, ...] = ()

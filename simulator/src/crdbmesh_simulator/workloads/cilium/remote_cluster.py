@@ -20,9 +20,8 @@ NEVER = "0001-01-01T00:00:00.000Z"
 class Snapshot:
     """The state that one cluster shows to the others.
 
-    Attributes:
-        name, id, limit: `cluster-name`, `cluster-id`, `max-connected-clusters`.
-        cached: whether this is a copy that kvstoremesh keeps.
+    `name` and `id` and `limit`: `cluster-name`, `cluster-id`, `max-connected-clusters`. `cached`: whether this is a
+    copy that kvstoremesh keeps.
     """
 
     name: str

@@ -36,9 +36,8 @@ class Server:
 class Config:
     """A configuration that CoreDNS accepts.
 
-    Attributes:
-        text: the words of the Corefile with imports put in: `reload` goes by it.
-        unhandled: plugins and options that this world accepts but does not act out.
+    `text`: the words of the Corefile with imports put in: `reload` goes by it. `unhandled`: plugins and options that
+    this world accepts but does not act out.
     """
 
     servers: list[Server]

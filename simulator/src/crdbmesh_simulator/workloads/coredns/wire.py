@@ -29,11 +29,9 @@ _TRANSFERS = (dns.rdatatype.AXFR, dns.rdatatype.IXFR)
 class Packet:
     """A question as it came.
 
-    Attributes:
-        query: the message; without a question when it could not be read.
-        name: as it was written, with a final dot.
-        type: such as `A`, or `TYPE65280` for one that has no name.
-        fault: the code with which it is refused whatever it asks, or None.
+    `query`: the message; without a question when it could not be read. `name`: as it was written, with a final dot.
+    `type`: such as `A`, or `TYPE65280` for one that has no name. `fault`: the code with which it is refused whatever it
+    asks, or None.
     """
 
     query: dns.message.Message

@@ -34,11 +34,7 @@ def defaults() -> Obj:
 
 
 def validate(values: Obj) -> None:
-    """The chart's own checks (`validate.yaml`).
-
-    Raises:
-        ChartError: the values make no sense together.
-    """
+    """The chart's own checks (`validate.yaml`). Raises ChartError: the values make no sense together."""
     cluster, mesh = values["cluster"], values["clustermesh"]
     name, number = str(cluster["name"]), int(cluster["id"] or 0)
     if not name:
@@ -96,12 +92,8 @@ def _clusters(mesh: Obj) -> dict[str, Obj]:
 def render(values: Obj, *, version: str) -> list[Obj]:
     """The chart's objects in the order in which helm installs them.
 
-    Args:
-        values: merged values, defaults included.
-        version: the chart's version, which is the images' tag.
-
-    Raises:
-        ChartError: the values make no sense together.
+    `values`: merged values, defaults included. `version`: the chart's version, which is the images' tag. Raises
+    ChartError: the values make no sense together.
     """
     validate(values)
     mesh, operator, ca = values["clustermesh"], values["operator"], values["tls"]["ca"]

@@ -39,8 +39,7 @@ class Chart:
 def find_chart(site: Site, container: Container) -> Chart:
     """The chart at the address that a job's environment names: an archive that a k3s server serves from its own disk.
 
-    Raises:
-        ReleaseError: it cannot be had, in helm's words.
+    Raises ReleaseError: it cannot be had, in helm's words.
     """
     where, host = container.env.get("CHART", ""), container.env.get("KUBERNETES_SERVICE_HOST", "")
     found = re.fullmatch(r"https://%\{KUBERNETES_API\}%/static/(\S+)", where)
@@ -70,11 +69,7 @@ def _identify(content: bytes, name: str) -> Chart:
 
 
 def render(site: Site, chart: Chart, given: Obj) -> list[Obj]:
-    """The chart's objects for the user's values.
-
-    Raises:
-        ReleaseError: the values do not fit the chart.
-    """
+    """The chart's objects for the user's values. Raises ReleaseError: the values do not fit the chart."""
     if chart.name != "cilium" or chart.version not in _CILIUM:
         site.world.not_known("helm", f"chart {chart.name} {chart.version}")
         raise ReleaseError(f'chart "{chart.name}" version "{chart.version}" cannot be rendered')
@@ -111,11 +106,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Obj:
 
 
 def read(files: Mapping[str, bytes]) -> Obj:
-    """The user's values: YAML files in the order of their names.
-
-    Raises:
-        ValueError: a file is no YAML mapping.
-    """
+    """The user's values: YAML files in the order of their names. Raises ValueError: a file is no YAML mapping."""
     values: Obj = {}
     for path in sorted(files):
         try:

@@ -102,11 +102,7 @@ def own(objects_: Iterable[Obj], *, name: str, namespace: str) -> list[Obj]:
 
 
 def check_ownership(api: Api, wanted: Iterable[Obj], *, name: str, namespace: str, word: str) -> None:
-    """Refuse to take over objects that belong to nobody or somebody else.
-
-    Raises:
-        ReleaseError: as helm words it.
-    """
+    """Refuse to take over objects that belong to nobody or somebody else. Raises ReleaseError: as helm words it."""
     for obj in wanted:
         existing = api.find(obj["kind"], objects.namespace(obj) or None, objects.name(obj))
         if existing is None or HOOK in objects.annotations_of(obj):

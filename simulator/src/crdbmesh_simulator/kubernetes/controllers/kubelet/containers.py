@@ -170,11 +170,7 @@ def pull_s(image: str) -> float:
 
 
 def check_user(pod: Obj, container: Obj, image: str) -> None:
-    """Hold a container to `runAsNonRoot`.
-
-    Raises:
-        ConfigError: it would run as root.
-    """
+    """Hold a container to `runAsNonRoot`. Raises ConfigError: it would run as root."""
     outer = objects.spec(pod).get("securityContext") or {}
     inner = container.get("securityContext") or {}
     if not inner.get("runAsNonRoot", outer.get("runAsNonRoot")):
@@ -191,10 +187,8 @@ def check_user(pod: Obj, container: Obj, image: str) -> None:
 class Probe:
     """One probe and what it has seen.
 
-    Attributes:
-        spec: the probe's definition.
-        passing: the current verdict; None before the first.
-        failing: failures in a row have reached the threshold.
+    `spec`: the probe's definition. `passing`: the current verdict; None before the first. `failing`: failures in a row
+    have reached the threshold.
     """
 
     kind: str

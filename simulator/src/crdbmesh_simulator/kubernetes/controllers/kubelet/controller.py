@@ -18,12 +18,7 @@ _IDLE_S = 20.0
 
 
 class Kubelet(Controller):
-    """All kubelets of the cluster.
-
-    Args:
-        site: the cluster.
-        guarded: does work whose failure must not stop the rest.
-    """
+    """All kubelets of the cluster. `site`: the cluster. `guarded`: does work whose failure must not stop the rest."""
 
     watches = ("Pod",)
 

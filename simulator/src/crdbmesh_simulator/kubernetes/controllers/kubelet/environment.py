@@ -60,11 +60,7 @@ def arguments(container: Obj, env: dict[str, str]) -> list[str]:
 
 
 def environment(site: Site, pod: Obj, container: Obj, *, pod_ip: str, host_ip: str, node: Obj) -> dict[str, str]:
-    """A container's environment.
-
-    Raises:
-        ConfigError: a ConfigMap, a Secret, or a key that it needs is missing.
-    """
+    """A container's environment. Raises ConfigError: a ConfigMap, a Secret, or a key that it needs is missing."""
     env = _service_links(site, pod)
     env["HOSTNAME"] = hostname(pod, host_ip and objects.name(node))
     if container.get("envFrom"):

@@ -31,9 +31,7 @@ FAR = 1e18
 class PodWorker:
     """One pod on one node.
 
-    Attributes:
-        due: simulated time at which it wants `sync` again.
-        seen: resource version of the Pod object at the last sync.
+    `due`: simulated time at which it wants `sync` again. `seen`: resource version of the Pod object at the last sync.
     """
 
     def __init__(self, site: Site, member: Member, pod: Obj, allocate: Callable[[Member], str | None]) -> None:
