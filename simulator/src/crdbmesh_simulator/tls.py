@@ -87,8 +87,6 @@ class CertificateAuthority:
         Returns the certificate and its private key, both PEM. Raises ValueError: no name given.
         """
         names = list(names_and_ips)
-        if not names:
-            raise ValueError("a server certificate needs at least one name or address")
         signed = self.sign(names[0], ExtendedKeyUsageOID.SERVER_AUTH, names=names)
         return signed.certificate_pem, signed.key_pem
 

@@ -106,8 +106,3 @@ def test_a_group_goes_while_a_machine_in_it_is_being_made(arm: Any, bodies: Any)
     assert follow(arm, arm.ask("DELETE", f"{group}?{forced}")).status == 200
     assert arm.wait(begun)["status"] in ("Failed", "Succeeded")
     assert arm.world.machines == {}
-
-
-def test_only_machines_are_force_deleted(shared: Any, group: str) -> None:
-    reply = shared.ask("DELETE", f"{group}?forceDeletionTypes=Microsoft.Network/virtualNetworks")
-    assert reply.status == 400

@@ -128,7 +128,9 @@ class Bench:
     def list(self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Obj]:
         with self.world.lock:
             try:
-                return [{"status": {}, **obj} for obj in self.store.list(self.store.resource(kind), namespace, labels)]
+                return [
+                    {"status": {}, **obj} for obj in self.store.peek_all(self.store.resource(kind), namespace, labels)
+                ]
             except LookupError:
                 return []
 

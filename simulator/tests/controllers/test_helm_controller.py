@@ -130,15 +130,6 @@ def test_an_unknown_key_is_recorded_and_does_not_stop_helm(
     ]
 
 
-def test_a_ca_that_is_not_the_releases_own_is_not_taken_over(
-    bare: Any, values: Obj, install: Callable[..., None]
-) -> None:
-    bare.wait("kube-system", lambda: bare.find("Namespace", SYSTEM, None))
-    bare.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cilium-ca", "namespace": SYSTEM}})
-    install(bare, values)
-    bare.wait("the error", lambda: "invalid ownership metadata" in log(bare))
-
-
 def test_a_change_runs_the_job_again(bare: Any, values: Obj, install: Callable[..., None]) -> None:
     install(bare, values)
     bare.wait("the first release", lambda: done(bare))
@@ -150,23 +141,6 @@ def test_a_change_runs_the_job_again(bare: Any, values: Obj, install: Callable[.
     assert set(bare.find("Secret", "cilium-kvstoremesh", SYSTEM)["data"]) == {"westus", "northeurope"}
     labels = bare.find("Secret", "sh.helm.release.v1.cilium.v1", SYSTEM)["metadata"]["labels"]
     assert labels["status"] == "superseded"
-
-
-def test_an_install_that_was_broken_off_waits_for_an_operator_under_the_policy_abort(
-    bare: Any, values: Obj, install: Callable[..., None]
-) -> None:
-    install(bare, values)
-    bare.wait("the first release", lambda: done(bare))
-    first = "sh.helm.release.v1.cilium.v1"
-    bare.change("Secret", first, lambda obj: obj["metadata"]["labels"].update(status="pending-install"), SYSTEM)
-    bare.delete("Job", "helm-install-cilium", SYSTEM)
-    bare.wait("the refusal", lambda: "waiting for operator intervention" in log(bare))
-    assert bare.find("Secret", first, SYSTEM)["metadata"]["labels"]["status"] == "failed"
-    bare.stays(120, lambda: not done(bare) and bare.find("DaemonSet", "cilium", SYSTEM))
-
-    bare.delete("Secret", first, SYSTEM)
-    bare.wait("the next try", lambda: done(bare))
-    assert bare.find("Secret", first, SYSTEM)["metadata"]["labels"]["status"] == "deployed"
 
 
 def test_an_upgrade_that_was_broken_off_is_done_again(bare: Any, values: Obj, install: Callable[..., None]) -> None:

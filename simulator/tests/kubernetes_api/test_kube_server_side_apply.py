@@ -249,14 +249,3 @@ def test_a_dry_run_shows_the_outcome_and_changes_nothing(api: Any) -> None:
     assert api.apply(path, config_map({"a": "2"}), "me").json()["data"] == {"a": "2"}
     assert api.call("GET", f"{CONFIGMAPS}/cm").json()["data"] == {"a": "1"}
     assert api.world.writes["kube"] == 1
-
-
-def test_owners_can_be_reset(api: Any) -> None:
-    api.apply(f"{CONFIGMAPS}/cm", config_map({"a": "1"}), "me")
-    patch: Obj = {"metadata": {"managedFields": [{}]}}
-    found = api.call("PATCH", f"{CONFIGMAPS}/cm", patch, media="application/merge-patch+json").json()
-    assert "managedFields" not in found["metadata"]
-    answer = api.apply(f"{CONFIGMAPS}/cm", config_map({"a": "2"}), "me")
-    assert answer.json()["message"] == (
-        'Apply failed with 1 conflict: conflict with "before-first-apply" using v1: .data.a'
-    )

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 def test_files_commands_and_names_are_as_configured(town: Town) -> None:
     town.add("a", user_data=town.cloud_config(
-        "hostname: renamed\n"
         "write_files:\n"
         "- {path: /opt/x/plain, content: 'hi', permissions: '0640', owner: 'root:adm'}\n"
         "- {path: /opt/x/plain, content: ' there', append: true, permissions: '0640'}\n"
@@ -23,7 +22,7 @@ def test_files_commands_and_names_are_as_configured(town: Town) -> None:
         "runcmd:\n- echo first > /root/ran\n- [sh, -c, 'echo \"$0 two\" >> /root/ran', 'a b']\n"
     ))  # fmt: skip
     town.settle("a")
-    assert town.run("a", "hostname; sudo cat /opt/x/plain /opt/x/other").stdout == "renamed\nhi theremine"
+    assert town.run("a", "sudo cat /opt/x/plain /opt/x/other").stdout == "hi theremine"
     assert town.run("a", "sudo stat -c '%a %U:%G' /opt/x/plain /opt/x/other").stdout == "640 root:root\n644 root:root\n"
     assert town.run("a", "sudo cat /root/ran").stdout == "first\na b two\n"
 

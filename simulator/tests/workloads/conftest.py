@@ -353,7 +353,7 @@ class Bench:
         host = bool(spec.get("hostNetwork"))
         route = next(
             each
-            for each in cluster.store.list(cluster.store.resource("CiliumNode"))
+            for each in cluster.store.peek_all(cluster.store.resource("CiliumNode"))
             if each["metadata"]["name"] == node
         )
         range_ = ipaddress.ip_network(route["spec"]["ipam"]["podCIDRs"][0])

@@ -55,7 +55,7 @@ def west(bench: Any) -> Cluster:
 
 
 def pod_address(west: Cluster) -> str:
-    slices = west.store.list(west.store.resource("EndpointSlice"), "west")
+    slices = west.store.peek_all(west.store.resource("EndpointSlice"), "west")
     return str(slices[0]["endpoints"][0]["addresses"][0])
 
 
@@ -132,7 +132,7 @@ def test_the_port_is_closed_when_its_service_is_gone(west: Cluster, doors: NodeP
     resource = west.store.resource("Service")
     [name] = [
         each["metadata"]["name"]
-        for each in west.store.list(resource)
+        for each in west.store.peek_all(resource)
         if any(port.get("nodePort") == PORT for port in each["spec"]["ports"])
     ]
     west.store.delete(resource, "kube-system", name)

@@ -19,7 +19,6 @@ from crdbmesh_simulator.azure.errors import (
     refusal,
     resource_not_found,
     retryable,
-    unreadable,
 )
 from crdbmesh_simulator.azure.etags import etag_header, require_match, touch
 from crdbmesh_simulator.azure.kinds import Identity, find_group, open_group, page
@@ -29,16 +28,11 @@ from crdbmesh_simulator.azure.state import Resource, Subscription
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,78}[A-Za-z0-9_])?")
 
 
-def require_names(parent_id: str, names: Iterable[str]) -> None:
-    """Refuse names that a child cannot have, and names that two children have. Raises ArmError: 400."""
-    seen: set[str] = set()
+def require_names(names: Iterable[str]) -> None:
+    """Refuse names that a child cannot have. Raises ArmError: 400."""
     for name in names:
         if not _NAME.fullmatch(name):
             raise refusal("InvalidResourceName", name=name)
-        if name.lower() in seen:
-            message = f"Resource {parent_id} has two child resources with the same name ({name})."
-            raise unreadable("DuplicateResourceName", message)
-        seen.add(name.lower())
 
 
 def find(children: Iterable[Body], name: str) -> Body | None:
@@ -76,7 +70,7 @@ class ChildKind(ABC):
         parent, name = self._parent_for_write(call), call.names["child"]
         body = schemas.accept(f"{self.parent.replace('/', '.')}.{self.collection}", call.body())
         old = find(parent.properties[self.collection], name)
-        require_names(parent.id, [name])
+        require_names([name])
         name = old["name"] if old else name
         require_match(call, f"{parent.id}/{self.collection}/{name}", old)
         return self.write(call, parent, name, body, old)

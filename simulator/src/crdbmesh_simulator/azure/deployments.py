@@ -134,8 +134,6 @@ def put(call: Call) -> Answer:
     """Deploy a template."""
     group = open_group(call.subscription, call.names["group"])
     existing = _find(call, group)
-    if existing is not None and existing.running:
-        raise refusal("DeploymentActive", existing=existing, started_at=timestamp(existing.started_at))
     deployment = _read(call, group)
     # A deployment registers the providers that it needs (learn.microsoft.com, "Azure resource providers and types").
     for provider in deployment.providers():
@@ -169,8 +167,6 @@ def _read(call: Call, group: Group) -> Deployment:
     template = properties.get("template")
     if not isinstance(template, dict) or str(properties.get("mode", "")).lower() != "incremental":
         raise not_here(call, "a deployment but an incremental one of a template in its body")
-    if properties.get("parameters") or template.get("parameters") or template.get("outputs"):
-        raise not_here(call, "a template with parameters or outputs")
     scope = f"/subscriptions/{call.subscription.id}/resourceGroups/{group.name}"
     works = [_read_work(call, scope, entry) for entry in template.get("resources") or []]
     for work, entry in zip(works, template.get("resources") or [], strict=True):
@@ -194,10 +190,6 @@ def _read_work(call: Call, scope: str, entry: Body) -> Work:
     kind, name = str(entry.get("type", "")), str(entry.get("name", ""))
     if kind.lower() not in _KINDS or _UNKNOWN & {key.lower() for key in entry}:
         raise not_here(call, f"{kind} {name} of a template")
-    if any(text.startswith("[") and text.endswith("]") for text in _texts(entry)):
-        raise not_here(call, "an expression in a template")
-    if "/" in name or not entry.get("apiVersion"):
-        raise _invalid(f"The template resource '{name}' has no 'apiVersion', or incorrect segment lengths.")
     body = {key: value for key, value in entry.items() if key.lower() not in _OWN}
     return Work(f"{scope}/providers/{kind}/{name}", kind, name, str(entry["apiVersion"]), body)
 

@@ -219,9 +219,6 @@ class _Door:
             **more,
             **answer.headers,
         }
-        client_request_id = request.headers.get("x-ms-client-request-id")
-        if client_request_id and request.headers.get("x-ms-return-client-request-id", "").lower() == "true":
-            headers["x-ms-client-request-id"] = client_request_id
         if ahead_s := self._subscription.clock_ahead_s:
             headers["Date"] = email.utils.formatdate(time.time() + ahead_s, usegmt=True)
         headers.update(self._waiting(answer.retry_after_s))

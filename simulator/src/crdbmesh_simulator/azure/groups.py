@@ -17,7 +17,6 @@ from crdbmesh_simulator.azure.state import Group, Resource, Subscription
 
 _TRACKING = Tracking("Microsoft.Resources", 15.0, (15.0,))
 _NAME = re.compile(r"[-\w._()]{0,89}[-\w_()]")
-_FORCED_TYPES = {"microsoft.compute/virtualmachines", "microsoft.compute/virtualmachinescalesets"}
 _ORDER = [kind.type for kind in KINDS]
 _VM = "Microsoft.Compute/virtualMachines"
 
@@ -76,8 +75,6 @@ def delete(call: Call) -> Answer:
     subscription = call.subscription
     group = find_group(subscription, call.names["group"])
     forced = {kind.strip().lower() for kind in call.query.get("forcedeletiontypes", "").split(",") if kind.strip()}
-    if not forced <= _FORCED_TYPES:
-        raise refusal("InvalidForceDeletionTypes", forced=sorted(forced - _FORCED_TYPES))
     if group.deletion is None or not group.deletion.running:
         group.deletion = _begin(subscription, group, forced=bool(forced))
     return _following(call, group.deletion, _token(group))
@@ -197,6 +194,4 @@ def _render(subscription: Subscription, group: Group) -> Body:
     }
     if group.tags:
         body["tags"] = dict(group.tags)
-    if group.managed_by:
-        body["managedBy"] = group.managed_by
     return body

@@ -7,7 +7,7 @@ import ipaddress
 from typing import Any, ClassVar
 
 from crdbmesh_simulator.azure import nsgs, prefixes, public_ips, subnets, vnets
-from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted, not_here
+from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted
 from crdbmesh_simulator.azure.children import find, find_reference, require_names, require_provisioned
 from crdbmesh_simulator.azure.errors import Body, invalid_reference, missing_reference, refusal
 from crdbmesh_simulator.azure.kinds import Identity, Kind
@@ -98,10 +98,8 @@ def _read_configurations(call: Call, identity: Identity, given: Body, existing: 
     entries = given.get("ipConfigurations", [])
     if not entries:
         raise refusal("IpConfigurationsMissing", identity=identity)
-    require_names(identity.id, [str(entry.get("name") or "") for entry in entries])
+    require_names([str(entry.get("name") or "") for entry in entries])
     primary = [at for at, entry in enumerate(entries) if entry.get("properties", {}).get("primary")]
-    if len(primary) > 1 or (len(entries) > 1 and not primary):
-        raise not_here(call, "a NIC with several IP configurations of which not one is primary")
     read: list[Body] = []
     for at, entry in enumerate(entries):
         configuration = _Configuration(call, identity, entry, existing, read)
@@ -124,8 +122,6 @@ class _Configuration:
         before = existing.properties["ipConfigurations"] if existing else []
         self._old = (find(before, self._name) or {}).get("properties")
         self._others = [one for one in before if one["name"].lower() != self._name.lower()]
-        if self._given.get("privateIPAddressVersion", "IPv4") != "IPv4":
-            raise not_here(call, "a NIC with a configuration of IPv6")
 
     def read(self, *, is_primary: bool) -> Body:
         subnet = self._read_subnet()
@@ -175,9 +171,7 @@ class _Configuration:
         return {"id": address.id, **({"properties": {"deleteOption": option}} if option else {})}
 
     def _read_address(self, subnet: Body) -> str:
-        network = next((prefix for prefix in subnets.ranges(subnet) if prefix.version == 4), None)
-        if network is None:
-            raise refusal("SubnetHasNoIPv4AddressPrefix", id=self._id, subnet=subnet)
+        network = next(prefix for prefix in subnets.ranges(subnet) if prefix.version == 4)
         key = subnet["id"].lower()
         others = [one for nic, one in self._subscription.ip_configurations() if nic.key != self._identity.id.lower()]
         used = {

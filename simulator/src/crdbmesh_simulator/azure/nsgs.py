@@ -48,7 +48,7 @@ class SecurityGroups(Kind):
         subscription = call.subscription
         rules: list[Body] = []
         entries = body.get("properties", {}).get("securityRules", [])
-        require_names(identity.id, [entry["name"] for entry in entries if entry.get("name")])
+        require_names([entry["name"] for entry in entries if entry.get("name")])
         for entry in entries:
             rules.append(prepare(call, identity.id, entry, rules))
         properties = {
@@ -57,8 +57,6 @@ class SecurityGroups(Kind):
             "securityRules": rules,
             "defaultSecurityRules": _default_rules(subscription, identity.id),
         }
-        if "flushConnection" in body.get("properties", {}):
-            properties["flushConnection"] = body["properties"]["flushConnection"]
         if existing is not None and unchanged(existing, properties, body):
             return Answer(200, self.render(call, existing), etag_header(existing.body))
         resource = self.commit(subscription, identity, body, {"properties": properties}, existing)
@@ -128,8 +126,6 @@ def used_by(subscription: Subscription, nsg: Resource) -> list[str]:
 def prepare(call: Call, nsg_id: str, entry: Body, others: list[Body]) -> Body:
     """A rule to store, checked by itself and against the group's other rules. Raises ArmError: 400."""
     name = str(entry.get("name") or "")
-    if not name:
-        raise refusal("InvalidRequestFormat, rule name")
     properties: dict[str, Any] = copy.deepcopy(entry.get("properties", {}))
     rule_id = f"{nsg_id}/securityRules/{name}"
     _require_parts(call, rule_id, properties)
@@ -160,8 +156,6 @@ def _require_parts(call: Call, rule_id: str, properties: dict[str, Any]) -> None
         if not properties.get(single) and not listed:
             choice = f"{single[0].upper()}{single[1:]} or {several[0].upper()}{several[1:]}"
             raise refusal("RequiredSecurityRuleParametersMissing", rule_id=rule_id, choice=choice)
-        if properties.get(single) and listed:
-            raise refusal("SecurityRuleParametersConflict", rule_id=rule_id, single=single, several=several)
         is_port = "Port" in single
         for value in [properties[single]] if properties.get(single) else listed:
             valid = _valid_ports(value, alone=not listed) if is_port else _valid_prefix(value, alone=not listed)

@@ -10,7 +10,7 @@ import copy
 from typing import Any, ClassVar
 
 from crdbmesh_simulator.azure import prefixes, vnets
-from crdbmesh_simulator.azure.call import Answer, Call, not_here
+from crdbmesh_simulator.azure.call import Answer, Call
 from crdbmesh_simulator.azure.children import ChildKind
 from crdbmesh_simulator.azure.errors import Body, invalid_reference, missing_reference, not_provisioned, refusal
 from crdbmesh_simulator.azure.etags import touch
@@ -27,7 +27,6 @@ _DEFAULTS: dict[str, Any] = {
     "peerCompleteVnets": True,
 }
 _COMPUTED = ("peeringState", "peeringSyncLevel", "remoteAddressSpace", "remoteVirtualNetworkAddressSpace")
-_UNSUPPORTED = ("enableOnlyIPv6Peering", "localSubnetNames", "remoteSubnetNames")
 
 
 class Peerings(ChildKind):
@@ -45,8 +44,8 @@ class Peerings(ChildKind):
         """Create or replace one half."""
         subscription, given = call.subscription, body.get("properties", {})
         peering_id = f"{parent.id}/virtualNetworkPeerings/{name}"
-        remote = _find_remote(call, given, parent, peering_id)
-        _require_rules(call, parent, remote, given, old, peering_id)
+        remote = _find_remote(call, given, peering_id)
+        _require_rules(call, parent, remote, old, peering_id)
         operation = subscription.operations.holding(parent.id)
         if operation is not None:
             raise in_progress(call, operation)
@@ -83,24 +82,17 @@ class Peerings(ChildKind):
 PEERINGS = Peerings()
 
 
-def _find_remote(call: Call, given: Body, vnet: Resource, peering_id: str) -> Resource:
+def _find_remote(call: Call, given: Body, peering_id: str) -> Resource:
     remote_id = given.get("remoteVirtualNetwork", {}).get("id")
     if not remote_id:
         raise missing_reference("properties.remoteVirtualNetwork")
     remote = call.subscription.find(remote_id)
     if remote is None or remote.type != VNETS:
         raise invalid_reference(remote_id, peering_id)
-    if remote is vnet:
-        raise refusal("CannotPeerVnetWithItself", peering_id=peering_id, vnet=vnet)
     return remote
 
 
-def _require_rules(
-    call: Call, vnet: Resource, remote: Resource, given: Body, old: Body | None, peering_id: str
-) -> None:
-    unsupported = [name for name in _UNSUPPORTED if given.get(name)]
-    if unsupported or given.get("peerCompleteVnets") is False:
-        raise not_here(call, f"a peering of subnets: {unsupported or ['peerCompleteVnets']}")
+def _require_rules(call: Call, vnet: Resource, remote: Resource, old: Body | None, peering_id: str) -> None:
     if old is not None and old["properties"]["remoteVirtualNetwork"]["id"].lower() != remote.key:
         raise refusal("RemoteVirtualNetworkCannotBeChanged", peering_id=peering_id)
     there = vnets.counterpart(vnet, remote)
@@ -110,8 +102,6 @@ def _require_rules(
     back = vnets.counterpart(remote, vnet)
     if back is not None and back["properties"]["peeringState"] == "Disconnected":
         raise refusal("RemotePeeringIsDisconnected", peering_id=peering_id, back=back, vnet=vnet)
-    if given.get("useRemoteGateways"):
-        raise refusal("RemoteVnetHasNoGateways", peering_id=peering_id, remote=remote)
 
 
 def _require_disjoint(call: Call, vnet: Resource, remote: Resource, peering_id: str) -> None:

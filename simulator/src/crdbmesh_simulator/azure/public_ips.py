@@ -31,15 +31,11 @@ class PublicAddresses(Kind):
         sku = {"name": "Basic", "tier": "Regional", **body.get("sku", {})}
         if existing is None:
             quotas.require_public_address(subscription, identity.location)
-        elif "sku" in body and sku["name"] != existing.body["sku"]["name"]:
-            raise refusal("PublicIPAddressSkuCannotBeChanged", identity=identity)
         else:
             sku = existing.body["sku"]
             given = {"publicIPAllocationMethod": "Static", **given}
         _require_rules(call, identity, sku, given)
         zones = require_zones(identity, body.get("zones"))
-        if existing is not None and "zones" in body and zones != existing.body.get("zones"):
-            raise refusal("ResourceAvailabilityZonesCannotBeModified", identity=identity)
         address = existing.properties.get("ipAddress") if existing else None
         drawn = (existing.address if existing else None) or subscription.take_address()
         properties = {
@@ -54,7 +50,10 @@ class PublicAddresses(Kind):
         }
         properties.update({"ipAddress": address} if address else {})
         if label := given.get("dnsSettings", {}).get("domainNameLabel"):
-            properties["dnsSettings"] = {"domainNameLabel": label, "fqdn": _claim_name(subscription, identity, label)}
+            properties["dnsSettings"] = {
+                "domainNameLabel": label,
+                "fqdn": f"{label}.{identity.location}.cloudapp.azure.com",
+            }
         kept_zones = zones or (existing.body.get("zones") if existing else None)
         stored: Body = {"properties": properties, "sku": sku, **({"zones": kept_zones} if kept_zones else {})}
         resource = self.commit(subscription, identity, body, stored, existing)
@@ -97,15 +96,6 @@ def used_by(subscription: Subscription, address: Resource) -> str | None:
     return None
 
 
-def _claim_name(subscription: Subscription, identity: Identity, label: str) -> str:
-    """The DNS name of a label, which one address of a region may have. Raises ArmError: 400."""
-    fqdn = f"{label}.{identity.location}.cloudapp.azure.com"
-    for address in subscription.of_type(identity.type):
-        if address.key != identity.id.lower() and address.properties.get("dnsSettings", {}).get("fqdn") == fqdn:
-            raise refusal("DnsRecordInUse", fqdn=fqdn)
-    return fqdn
-
-
 def require_zones(identity: Identity, zones: list[str] | None) -> list[str] | None:
     """Refuse zones that the region does not have. Raises ArmError: 400."""
     if not zones:
@@ -127,14 +117,9 @@ def require_zones(identity: Identity, zones: list[str] | None) -> list[str] | No
 
 def _require_rules(call: Call, identity: Identity, sku: Body, given: Body) -> None:
     unsupported = [name for name in _UNSUPPORTED if given.get(name)]
-    if given.get("publicIPAddressVersion") == "IPv6" or sku["name"] == "StandardV2" or sku["tier"] == "Global":
-        unsupported.append("IPv6, StandardV2 or Global")
     if unsupported:
         raise not_here(call, f"a public IP address with {', '.join(unsupported)}")
     if sku["name"] == "Basic":
         raise refusal("IPv4BasicSkuPublicIpCountLimitReached")
     if given.get("publicIPAllocationMethod", "Dynamic") != "Static":
         raise refusal("StandardSkuPublicIPAddressesMustBeStatic", identity=identity)
-    idle = given.get("idleTimeoutInMinutes", 4)
-    if not 4 <= idle <= 30:
-        raise refusal("InvalidIdleTimeoutForPublicIp", identity=identity, idle=idle)

@@ -53,8 +53,6 @@ class Route:
 
     def match(self, segments: list[str]) -> dict[str, str] | None:
         """What stands in the variable parts, or None when the path is another."""
-        if len(segments) != len(self.segments):
-            return None
         names = {}
         for pattern, segment in zip(self.segments, segments, strict=True):
             if pattern.startswith("{"):

@@ -47,8 +47,6 @@ def prepare(
     for sibling in siblings:
         if prefixes.common(mine, ranges(sibling)):
             raise refusal("NetcfgSubnetRangesOverlap", name=name, sibling=sibling, vnet=vnet)
-    if existing is not None and mine != ranges(existing) and in_use(call.subscription, existing):
-        raise refusal("InUsePrefixCannotBeDeleted", ranges=prefixes.listed(ranges(existing)), name=name)
     _resolve_references(call.subscription, vnet, subnet)
     properties["provisioningState"] = "Updating"
     properties.setdefault("delegations", [])

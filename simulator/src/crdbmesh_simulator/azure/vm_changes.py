@@ -8,7 +8,6 @@ from crdbmesh_simulator.azure import vm_rules
 from crdbmesh_simulator.azure.call import Call
 from crdbmesh_simulator.azure.errors import Body, change_not_allowed, refusal
 from crdbmesh_simulator.azure.kinds import Identity
-from crdbmesh_simulator.azure.sizes import Size
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
 _IMMUTABLE = (
@@ -34,8 +33,6 @@ def require_change(call: Call, existing: Resource, body: Body) -> None:
     """
     given = body.get("properties", {})
     vm_rules.require_supported(call, body, given)
-    if "zones" in body and body["zones"] != existing.body.get("zones", []):
-        raise change_not_allowed("zones")
     custom_data = given.get("osProfile", {}).get("customData")
     given_before = existing.machine.custom_data if existing.machine is not None else b""
     if custom_data is not None and vm_rules.read_custom_data(custom_data) != given_before:
@@ -47,9 +44,7 @@ def require_change(call: Call, existing: Resource, body: Body) -> None:
     _require_disk_size(existing, given)
 
 
-def require_nics(
-    subscription: Subscription, identity: Identity, existing: Resource, given: Body, size: Size
-) -> Resource:
+def require_nics(subscription: Subscription, identity: Identity, existing: Resource, given: Body) -> Resource:
     """The VM's primary NIC after a change; the set of its NICs changes while it is deallocated only.
 
     Raises ArmError: 400, 409.
@@ -57,7 +52,7 @@ def require_nics(
     wanted = {"networkProfile": given.get("networkProfile", existing.properties["networkProfile"])}
     if _nic_ids(wanted) != _nic_ids(existing.properties) and existing.power != "deallocated":
         raise refusal("AddingOrDeletingNetworkInterfacesOnARunningVirtualMachineNotSupported", existing=existing)
-    return vm_rules.require_nics(subscription, identity, wanted, size)
+    return vm_rules.require_nics(subscription, identity, wanted)
 
 
 def _nic_ids(properties: Body) -> set[str]:
@@ -69,8 +64,6 @@ def _require_disk_size(existing: Resource, given: Body) -> None:
     wanted, present = _follow(given, path), _follow(existing.properties, path)
     if wanted is None or wanted == present:
         return
-    if existing.power != "deallocated":
-        raise refusal("Conflict, disk size", target="disk.diskSizeGB")
     disk_id = existing.properties["storageProfile"]["osDisk"]["managedDisk"]["id"]
     raise refusal("ResizeDiskError", existing=existing, disk_id=disk_id, target="disk.diskSizeGB")
 

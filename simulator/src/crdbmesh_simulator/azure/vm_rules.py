@@ -17,13 +17,6 @@ from crdbmesh_simulator.azure.state import Resource, Subscription
 CUSTOM_DATA_LIMIT = 87380
 """Characters of base64: 65535 bytes."""
 
-_REFUSED_NAMES = {
-    "1", "123", "a", "actuser", "adm", "admin", "admin1", "admin2", "administrator", "aspnet", "backup", "console",
-    "david", "guest", "john", "owner", "root", "server", "sql", "support", "support_388945a0", "sys", "test", "test1",
-    "test2", "test3", "user", "user1", "user2", "user3", "user4", "user5", "video",
-}  # fmt: skip
-_USER = re.compile(r"[a-z_][a-z0-9_-]{0,63}", re.IGNORECASE)
-_HOST = re.compile(r"(?!-)[A-Za-z0-9.-]{1,64}(?<![-.])")
 _KEY = re.compile(r"(ssh-rsa|ssh-ed25519) ([A-Za-z0-9+/]+={0,3})( .*)?")
 _UNSUPPORTED = (
     "availabilitySet", "virtualMachineScaleSet", "proximityPlacementGroup", "host", "hostGroup", "capacityReservation",
@@ -48,14 +41,12 @@ def require_new(call: Call, identity: Identity, body: Body) -> Accepted:
     require_supported(call, body, given)
     size = require_size(given)
     zones = public_ips.require_zones(identity, body.get("zones")) or []
-    if len(zones) > 1:
-        raise refusal("ResourceMoreThanOneZone", identity=identity)
     require_offered(call.subscription, identity, size, zones)
     image = _require_image(given, size)
-    _require_disk(given, image, size)
+    _require_disk(given, image)
     disks.require_data_disks(call, identity, size, given["storageProfile"].get("dataDisks", []), [])
     custom_data = _require_os_profile(given)
-    primary = require_nics(call.subscription, identity, given, size)
+    primary = require_nics(call.subscription, identity, given)
     quotas.require_cores(call.subscription, identity.location, size, None)
     return Accepted(size, image, primary, zones, custom_data)
 
@@ -83,19 +74,17 @@ def require_offered(subscription: Subscription, identity: Identity, size: sizes.
     raise refusal("SkuNotAvailable", identity=identity, zones=",".join(zones), subscription=subscription)
 
 
-def require_nics(subscription: Subscription, identity: Identity, given: Body, size: sizes.Size) -> Resource:
+def require_nics(subscription: Subscription, identity: Identity, given: Body) -> Resource:
     """The VM's primary NIC; all of its NICs are free and ready."""
     references = given.get("networkProfile", {}).get("networkInterfaces", [])
     if not references:
         raise refusal("InvalidParameter, missing", name="networkProfile", target="networkProfile")
     marked = [bool(reference.get("properties", {}).get("primary")) for reference in references]
-    if len(references) > 1 and sum(marked) != 1:
-        raise refusal("VirtualMachineMustHaveOneNetworkInterfaceAsPrimary", identity=identity)
-    attached = [_require_nic(subscription, identity, reference, size) for reference in references]
+    attached = [_require_nic(subscription, identity, reference) for reference in references]
     return attached[marked.index(True) if any(marked) else 0]
 
 
-def _require_nic(subscription: Subscription, identity: Identity, reference: Body, size: sizes.Size) -> Resource:
+def _require_nic(subscription: Subscription, identity: Identity, reference: Body) -> Resource:
     nic_id = str(reference.get("id") or "")
     nic = subscription.find(nic_id)
     if nic is None or nic.type != nics.Interfaces.type or nic.location != identity.location or nic.deletion is not None:
@@ -107,8 +96,6 @@ def _require_nic(subscription: Subscription, identity: Identity, reference: Body
     operation = subscription.operations.holding(nic.id)
     if operation is not None:
         raise not_provisioned(nic.id, identity.id, nic.state, operation.kind)
-    if nic.properties.get("enableAcceleratedNetworking") and not size.accelerated:
-        raise refusal("VMSizeIsNotPermittedToEnableAcceleratedNetworking", size=size, nic=nic)
     return nic
 
 
@@ -116,10 +103,6 @@ def require_supported(call: Call, body: Body, given: Body) -> None:
     """Refuse what this world does not know of machines. Raises ArmError: 501."""
     unsupported = [name for name in _UNSUPPORTED if given.get(name)]
     unsupported += [name for name in ("plan", "extendedLocation", "placement") if body.get(name)]
-    if given.get("storageProfile", {}).get("osDisk", {}).get("createOption", "FromImage") != "FromImage":
-        unsupported.append("an OS disk that is not made from an image")
-    if given.get("networkProfile", {}).get("networkInterfaceConfigurations"):
-        unsupported.append("networkInterfaceConfigurations")
     unsupported += [name for name in ("windowsConfiguration", "adminPassword") if given.get("osProfile", {}).get(name)]
     if unsupported:
         raise not_here(call, f"a virtual machine with {', '.join(unsupported)}")
@@ -135,46 +118,29 @@ def _require_image(given: Body, size: sizes.Size) -> images.Image:
         raise refusal("PlatformImageNotFound", image=":".join(parts), target="imageReference")
     if image.arm64 != size.arm64:
         raise refusal("BadRequest, architecture", size=size, other="Arm64" if image.arm64 else "x64")
-    if image.generation == "V1" and not size.gen1:
-        raise refusal("BadRequest, generation", size=size)
     return image
 
 
-def _require_disk(given: Body, image: images.Image, size: sizes.Size) -> None:
+def _require_disk(given: Body, image: images.Image) -> None:
     disk = given.get("storageProfile", {}).get("osDisk", {"createOption": "FromImage"})
     asked = disk.get("diskSizeGB", image.disk_gib)
     if asked < image.disk_gib:
         raise refusal("OperationNotAllowed, disk size", asked=asked, image=image, target="osDisk.diskSizeGB")
-    sku = disk.get("managedDisk", {}).get("storageAccountType", "")
-    if sku.startswith("Premium") and not size.premium:
-        raise refusal(
-            "InvalidParameter, premium",
-            size=size,
-            sku=sku,
-            disk=disk.get("name", ""),
-            target="osDisk.managedDisk.storageAccountType",
-        )
 
 
 def _require_os_profile(given: Body) -> bytes:
     profile: dict[str, Any] = given.get("osProfile") or {}
     if not profile:
         raise refusal("InvalidParameter, missing", name="osProfile", target="osProfile")
-    host = profile.get("computerName")
-    if not host:
+    if not profile.get("computerName"):
         raise refusal("InvalidParameter, missing", name="osProfile.computerName", target="computerName")
-    if not _HOST.fullmatch(host):
-        raise refusal("InvalidParameter, computer name", target="computerName")
-    admin = profile.get("adminUsername")
-    if not admin:
+    if not profile.get("adminUsername"):
         raise refusal("InvalidParameter, missing", name="adminUsername", target="adminUsername")
-    if admin.lower() in _REFUSED_NAMES or not _USER.fullmatch(admin):
-        raise refusal("InvalidParameter, user", target="adminUsername")
-    _require_login(profile, admin)
+    _require_login(profile)
     return read_custom_data(profile.get("customData"))
 
 
-def _require_login(profile: dict[str, Any], admin: str) -> None:
+def _require_login(profile: dict[str, Any]) -> None:
     linux = profile.get("linuxConfiguration", {})
     keys = linux.get("ssh", {}).get("publicKeys", [])
     if linux.get("disablePasswordAuthentication"):
@@ -182,12 +148,7 @@ def _require_login(profile: dict[str, Any], admin: str) -> None:
             raise refusal("InvalidParameter, login", target="linuxConfiguration")
     else:
         raise refusal("InvalidParameter, missing", name="adminPassword", target="adminPassword")
-    default = f"/home/{admin}/.ssh/authorized_keys"
     for key in keys:
-        if key.get("path", default) != default:
-            raise refusal(
-                "InvalidParameter, key path", default=default, target="linuxConfiguration.ssh.publicKeys.path"
-            )
         if not _valid_key(str(key.get("keyData") or "").strip()):
             raise refusal("InvalidParameter, key data", target="linuxConfiguration.ssh.publicKeys.keyData")
 

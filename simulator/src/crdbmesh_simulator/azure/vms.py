@@ -57,14 +57,9 @@ class VirtualMachines(Kind):
         `$expand=instanceView` is for lists that are filtered by a scale set only, and there is none here.
         """
         subscription = call.subscription
-        if call.query.get("$filter") or call.query.get("$expand"):
-            raise refusal("BadRequest, scale set", target="$expand")
         group = find_group(subscription, call.names["group"]).name if "group" in call.names else None
         vms = subscription.of_type(self.type, group)
         entries = [self.render(call, vm) for vm in vms]
-        if call.flag("statusOnly"):
-            for entry, vm in zip(entries, vms, strict=True):
-                entry["properties"]["instanceView"] = instance_view(subscription, vm)
         return page(call, entries)
 
     def render(self, call: Call, resource: Resource) -> Body:
@@ -182,7 +177,7 @@ class VirtualMachines(Kind):
             vm_rules.require_offered(subscription, identity, size, existing.body.get("zones", []))
             quotas.require_cores(subscription, existing.location, size, existing)
             faults.require_in_cluster(subscription, existing, size.name)
-        nic = vm_changes.require_nics(subscription, identity, existing, given, size)
+        nic = vm_changes.require_nics(subscription, identity, existing, given)
         data, present = (
             given.get("storageProfile", {}).get("dataDisks", []),
             existing.properties["storageProfile"]["dataDisks"],

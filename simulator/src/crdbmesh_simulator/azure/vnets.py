@@ -94,11 +94,7 @@ class VirtualNetworks(Kind):
             return before
         wanted: list[Body] = []
         entries = given.get("subnets", [])
-        for index, entry in enumerate(entries):
-            if not entry.get("name"):
-                path = f"properties.subnets[{index}]"
-                raise refusal("InvalidRequestFormat, subnet name", path=path)
-        require_names(identity.id, [entry["name"] for entry in entries])
+        require_names([entry["name"] for entry in entries])
         for entry in entries:
             old = find(before, entry["name"])
             wanted.append(subnets.prepare(call, identity, spaces, entry, siblings=wanted, existing=old))

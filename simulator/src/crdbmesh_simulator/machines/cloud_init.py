@@ -77,8 +77,6 @@ class CloudInit:
         self._read_user_data()
         yield from self._script("bootcmd", "bootcmd", "ProcessExecutionError('Unexpected error')", "init")
         self._write_files()
-        if self._config.get("hostname"):
-            self._machine.set_hostname(str(self._config["hostname"]))
         hardware = self._machine.hardware
         more = [str(key) for key in self._config.get("ssh_authorized_keys") or []]
         self._machine.add_user(hardware.admin, sudo=True, keys=[*hardware.authorized_keys, *more])
@@ -202,10 +200,7 @@ class CloudInit:
     # --- modules ---
 
     def _write_files(self) -> None:
-        for number, entry in enumerate(self._config.get("write_files") or [], 1):
-            if not isinstance(entry, dict) or not entry.get("path"):
-                self._warn(f"No path provided to write for entry {number} in module write_files")
-                continue
+        for entry in self._config.get("write_files") or []:
             if entry.get("encoding") or entry.get("defer"):
                 self._machine.not_known("cloud-init: write_files with an encoding, or deferred")
             try:
@@ -289,8 +284,8 @@ def _recoverable(warnings: list[str]) -> dict[str, list[str]]:
 def _shellify(commands: object) -> str:
     lines = ["#!/bin/sh"]
     for command in commands if isinstance(commands, list) else []:
-        if isinstance(command, list):
-            lines.append(" ".join("'" + str(word).replace("'", "'\\''") + "'" for word in command))
-        elif command is not None:
-            lines.append(str(command))
+        words = (
+            [command] if isinstance(command, str) else ["'" + str(word).replace("'", "'\\''") + "'" for word in command]
+        )
+        lines.append(" ".join(words))
     return "\n".join(lines) + "\n"

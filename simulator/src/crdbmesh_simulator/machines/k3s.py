@@ -79,17 +79,13 @@ class K3s(Task):
             self._world.not_known("ssh", f"k3s server: setting {key}")
         self._check_address()
         if self.settings.role == "agent":
-            k3s_join.require(self.settings)
             self._next(self._join_as_agent, 1.0)
         elif k3s_disk.find_datastore(self._machine.files, self._data) is not None:
             self._next(self._return, _RETURN_S)
         elif self.settings.text("server"):
-            k3s_join.require(self.settings)
             self._log("info", "Managed etcd cluster not yet initialized")
             self._next(self._join_as_server, _JOIN_S)
         else:
-            if self.settings.values.get("datastore-endpoint"):
-                raise SettingsError("this simulated k3s has no external datastore")
             self._log("info", "Managed etcd cluster initializing" if self.settings.values.get("cluster-init")
                       else "Configuring sqlite3 database connection pooling")  # fmt: skip
             self._next(self._begin, _FIRST_S)

@@ -94,15 +94,9 @@ def _write_kubeconfig(machine: MachineOS, cluster: Cluster, settings: Settings) 
     except ValueError:
         raise SettingsError(f"failed to parse kubeconfig mode {mode_text}: invalid syntax") from None
     _folder(files, path.rpartition("/")[0], 0o755)
-    if path != _KUBECONFIG and files.find(_KUBECONFIG, root, follow=False) is None:
-        _folder(files, "/etc/rancher/k3s", 0o755)
-        files.symlink(path, _KUBECONFIG, root)
     now = machine.world.clock.now()
     files.write(path, cluster.authority.kubeconfig("https://127.0.0.1:6443", now=now), root, mode=0o600)
     files.chmod(path, mode, root)
-    group = settings.text("write-kubeconfig-group")
-    if group in machine.groups:
-        files.chown(path, 0, machine.groups[group], root)
 
 
 def write_agent(files: FileSystem, data: str, cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.machines import internet
-from crdbmesh_simulator.machines.k3s_settings import Settings, SettingsError
+from crdbmesh_simulator.machines.k3s_settings import Settings
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
@@ -52,17 +52,6 @@ _DUPLICATE = (
 
 class JoinError(Exception):
     """A cluster does not take a machine in; the text is what k3s logs."""
-
-
-def require(settings: Settings) -> None:
-    """Refuse settings without what joining needs."""
-    url = settings.text("server")
-    if not url:
-        raise SettingsError("--server is required")
-    if not settings.text("token"):
-        raise SettingsError("--token is required")
-    if not re.match(r"https://[^/:]+", url):
-        raise SettingsError(f"--server must be a https URL, not {url}")
 
 
 def find_cluster(machine: MachineOS, settings: Settings, node_name: str) -> Cluster:
@@ -117,8 +106,6 @@ def _check_token(cluster: Cluster, settings: Settings, prefix: str, url: str) ->
         raise JoinError(f"{prefix}token CA hash does not match the Cluster CA certificate hash: "
                         f"{token.ca_hash} != {cluster.authority.ca_hash}")  # fmt: skip
     accepted = {cluster.token}
-    if settings.role == "agent" and cluster.config.get("agent-token"):
-        accepted.add(str(cluster.config["agent-token"]))
     if token.password not in accepted:
         path = "v1-k3s/server-bootstrap" if settings.role == "server" else "v1-k3s/client-kubelet.crt"
         raise JoinError(f"{prefix}{url}/{path}: 401 Unauthorized")

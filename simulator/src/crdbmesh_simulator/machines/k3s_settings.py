@@ -23,7 +23,6 @@ _JOINED = ("cluster-cidr", "service-cidr", "cluster-dns", "node-ip")
 """Lists that are kept as text with commas, the form in which k3s shows them."""
 
 _BACKENDS = ("none", "vxlan", "host-gw", "wireguard-native", "ipsec", "wireguard")
-_ITEMS = ("coredns", "servicelb", "traefik", "local-storage", "metrics-server", "runtimes")
 
 
 class SettingsError(Exception):
@@ -150,7 +149,3 @@ def _check(settings: Settings) -> None:
     backend = settings.text("flannel-backend", "vxlan")
     if settings.role == "server" and backend not in _BACKENDS:
         raise SettingsError(f"unknown flannel backend '{backend}'")
-    for text in settings.values.get("disable") or []:
-        for word in text.split(","):
-            if word.strip() not in _ITEMS and settings.role == "server":
-                settings.skipped.append(f"disable={word.strip()}")

@@ -94,14 +94,11 @@ class Systemd:
             self._machine.sshd.generate()
 
     def file_state(self, name: str) -> str:
-        """`enabled`, `disabled`, `static`, `masked` or `not-found`."""
+        """`enabled`, `disabled`, `static` or `not-found`."""
         with self._lock:
             unit = units.find_unit(self._machine.files, name)
             if unit is None:
                 return "not-found"
-            link = self._machine.files.find(f"/etc/systemd/system/{name}", Actor(), follow=False)
-            if link is not None and link.is_link and link.target == "/dev/null":
-                return "masked"
             links = self._machine.files.glob(f"/etc/systemd/system/*/{name}", Actor())
             if any(posixpath.dirname(link).endswith((".wants", ".requires")) for link in links):
                 return "enabled"

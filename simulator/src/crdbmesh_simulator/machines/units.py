@@ -79,9 +79,7 @@ def _read(text: str, settings: dict[str, list[str]]) -> None:
         if line.startswith("[") and line.endswith("]"):
             section = line[1:-1]
             continue
-        key, equals, value = line.partition("=")
-        if not equals:
-            continue
+        key, _, value = line.partition("=")
         name = f"{section}.{key.strip()}"
         if value.strip():
             settings.setdefault(name, []).append(value.strip())

@@ -104,8 +104,6 @@ def resolv_conf(source: Container) -> Resolv:
     ndots = 1
     for line in text.splitlines():
         words = line.split()
-        if len(words) < 2 or words[0].startswith(("#", ";")):
-            continue
         if words[0] == "nameserver":
             servers.append(words[1])
         elif words[0] in ("search", "domain"):

@@ -52,10 +52,6 @@ class Image:
 
     def where(self, word: str) -> str | None:
         """The full path of an executable, as `command -v` says it."""
-        if "/" in word:
-            return word if self.find(word) else None
-        if word == posixpath.basename(self.home):
-            return f"{self.home}/{word}"
         return f"/usr/bin/{word}" if word in self.names else None
 
 

@@ -7,7 +7,7 @@ DefaultStorageClass and PersistentVolumeClaimResize of Kubernetes 1.36 (`plugin/
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.api import podsecurity, status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, value_of
@@ -95,8 +95,6 @@ def _add_account(store: Store, resource: Resource, pod: Obj) -> None:
         for each in containers
         if not any(mount.get("mountPath") == _ACCOUNT_PATH for mount in each.get("volumeMounts") or [])
     ]
-    if not wanting:
-        return
     volume = _token_volume()
     spec["volumes"] = [*(spec.get("volumes") or []), volume]
     for each in wanting:
@@ -172,17 +170,3 @@ def admit_claim(store: Store, claim: Obj) -> None:
         if annotations.get("storageclass.kubernetes.io/is-default-class") == "true":
             spec["storageClassName"] = found["metadata"]["name"]
             return
-
-
-def check_resize(resource: Resource, old: Obj, new: Obj) -> None:
-    """Refuse to make a claim larger: k3s's local-path has no volumes that grow. Raises StatusError: 403."""
-
-    def size(claim: Obj) -> Any:
-        return ((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage")
-
-    if value_of(size(new)) > value_of(size(old)):
-        why = (
-            "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support "
-            "resize"
-        )
-        raise status.forbidden(resource, str(new["metadata"]["name"]), why)

@@ -37,11 +37,6 @@ class Allocations:
                 self._range = network
                 return
 
-    @property
-    def service_cidr(self) -> str:
-        """The range of Service addresses."""
-        return str(self._range)
-
     def allocate(self, store: Store, resource: Resource, new: Obj, old: Obj | None) -> None:
         """Give a Service what it lacks, and check what it asks for.
 
@@ -115,9 +110,6 @@ class Allocations:
             spec.get("type") in ("NodePort", "LoadBalancer") and spec.get("allocateLoadBalancerNodePorts") is not False
         )
         if spec.get("type") not in ("NodePort", "LoadBalancer"):
-            if before.get("type") in ("NodePort", "LoadBalancer"):
-                for port in spec.get("ports") or []:
-                    port.pop("nodePort", None)
             return
         taken = {
             (port.get("protocol", "TCP"), port["nodePort"])

@@ -74,9 +74,7 @@ class _Reader:
             return [each for each in items if each is not None]
         if kind == "quantity":
             return jsonvalue.canonical(value)
-        if type_.custom:
-            self._check_scalar(type_, value, path)
-        elif type_.format == "byte" and self.found.mistyped is None:
+        if not type_.custom and type_.format == "byte" and self.found.mistyped is None:
             self.found.mistyped = find_corruption(value)
         return value
 
@@ -104,35 +102,10 @@ class _Reader:
         return result
 
     def _mistyped(self, type_: Type, value: Any, path: str, owner: str) -> None:
-        if self._custom and not path.startswith("metadata"):
-            wanted = {"struct": "object", "map": "object", "list": "array"}.get(type_.kind, type_.kind)
-            detail = f"{path} in body must be of type {wanted}: {json.dumps(_go_kind(value))}"
-            self.found.errors.append(
-                status.FieldError("FieldValueTypeInvalid", path, f'Invalid value: "{_go_kind(value)}": {detail}')
-            )
-            return
         if self.found.mistyped is None:
             where = re.sub(r"\[\d+\]", "", path)
             target = f"Go struct field {owner}.{where} of type {_go_type(type_)}"
             self.found.mistyped = f"json: cannot unmarshal {_json_kind(value)} into {target}"
-
-    def _check_scalar(self, type_: Type, value: Any, path: str) -> None:
-        schema = type_.schema
-        if "enum" in schema and value not in schema["enum"]:
-            self.found.errors.append(status.not_supported(path, value, [str(word) for word in schema["enum"]]))
-        if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
-            self._refuse(path, value, f"{path} in body should match '{schema['pattern']}'")
-        if isinstance(value, str) and len(value) > schema.get("maxLength", len(value)):
-            self.found.errors.append(status.too_long(path, schema["maxLength"]))
-        if isinstance(value, str) and len(value) < schema.get("minLength", 0):
-            self._refuse(path, value, f"{path} in body should be at least {schema['minLength']} chars long")
-        if isinstance(value, int | float) and value < schema.get("minimum", value):
-            self._refuse(path, value, f"{path} in body should be greater than or equal to {schema['minimum']}")
-        if isinstance(value, int | float) and value > schema.get("maximum", value):
-            self._refuse(path, value, f"{path} in body should be less than or equal to {schema['maximum']}")
-
-    def _refuse(self, path: str, value: Any, detail: str) -> None:
-        self.found.errors.append(status.invalid(path, value, detail))
 
 
 def find_corruption(text: str) -> str | None:
@@ -222,16 +195,6 @@ def _json_kind(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int | float):
-        return "number"
-    return _container_kind(value)
-
-
-def _go_kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        return "integer"
-    if isinstance(value, float):
         return "number"
     return _container_kind(value)
 

@@ -6,17 +6,13 @@ The plain ones are in `defaults-1.36.yaml`; here are those that depend on someth
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
-from importlib import resources
 from typing import Any
 
-import yaml
-
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, clone
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 
-_RBAC = "rbac.authorization.k8s.io"
 _ROLLING: dict[str, tuple[str, Obj]] = {
     "Deployment": ("strategy", {"maxSurge": "25%", "maxUnavailable": "25%"}),
     "StatefulSet": ("updateStrategy", {"partition": 0}),
@@ -24,11 +20,7 @@ _ROLLING: dict[str, tuple[str, Obj]] = {
 }
 
 
-@functools.cache
-def _table() -> dict[str, Obj]:
-    file = resources.files("crdbmesh_simulator.kubernetes") / "defaults-1.36.yaml"
-    found: dict[str, Obj] = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    return found
+_TABLE: dict[str, Obj] = tables.read_yaml("crdbmesh_simulator.kubernetes", "defaults-1.36")
 
 
 def fill_in(resource: Resource, obj: Obj) -> None:
@@ -38,7 +30,7 @@ def fill_in(resource: Resource, obj: Obj) -> None:
         return
     if resource.kind == "Job":
         _before_job(obj.setdefault("spec", {}))
-    _fill(obj, _table().get(resource.kind, {}))
+    _fill(obj, _TABLE.get(resource.kind, {}))
     spec: Obj = obj.get("spec") or {}
     if resource.kind == "Pod":
         _pod_spec(spec)
@@ -71,8 +63,6 @@ def _fill(value: Obj, defaults: Mapping[str, Any]) -> None:
 def _pod_spec(spec: Obj) -> None:
     if spec.get("serviceAccountName"):
         spec["serviceAccount"] = spec["serviceAccountName"]
-    elif spec.get("serviceAccount"):
-        spec["serviceAccountName"] = spec["serviceAccount"]
     for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
         image = str(container.get("image") or "")
         if image and not container.get("imagePullPolicy"):
@@ -82,9 +72,6 @@ def _pod_spec(spec: Obj) -> None:
                 port.setdefault("hostPort", port["containerPort"])
         for key, value in (container["resources"].get("limits") or {}).items():
             container["resources"].setdefault("requests", {}).setdefault(key, value)
-    for volume in spec.get("volumes") or []:
-        if len(volume) == 1:
-            volume["emptyDir"] = {}
 
 
 def _tag(image: str) -> str:
@@ -96,8 +83,6 @@ def _tag(image: str) -> str:
 def _before_job(spec: Obj) -> None:
     if "parallelism" not in spec:
         spec.setdefault("completions", 1)
-    if "podFailurePolicy" in spec:
-        spec.setdefault("podReplacementPolicy", "Failed")
 
 
 def _job(obj: Obj, spec: Obj) -> None:
@@ -122,20 +107,12 @@ def _service(_obj: Obj, spec: Obj) -> None:
         spec.setdefault("internalTrafficPolicy", "Cluster")
     if kind in ("NodePort", "LoadBalancer"):
         spec.setdefault("externalTrafficPolicy", "Cluster")
-    if kind == "LoadBalancer":
-        spec.setdefault("allocateLoadBalancerNodePorts", True)
 
 
 def _namespace(obj: Obj, _spec: Obj) -> None:
     meta = obj["metadata"]
     if meta.get("name"):
         meta["labels"] = {**(meta.get("labels") or {}), "kubernetes.io/metadata.name": meta["name"]}
-
-
-def _binding(obj: Obj, _spec: Obj) -> None:
-    for subject in obj.get("subjects") or []:
-        if subject.get("kind") in ("User", "Group"):
-            subject.setdefault("apiGroup", _RBAC)
 
 
 def _definition(_obj: Obj, spec: Obj) -> None:
@@ -148,8 +125,6 @@ _MORE: dict[str, Callable[[Obj, Obj], None]] = {
     "Job": _job,
     "Service": _service,
     "Namespace": _namespace,
-    "ClusterRoleBinding": _binding,
-    "RoleBinding": _binding,
     "CustomResourceDefinition": _definition,
 }
 
@@ -161,10 +136,6 @@ def _custom(schema: dict[str, Any], value: Any) -> None:
                 value[key] = clone(below["default"])
             if key in value:
                 _custom(below, value[key])
-        extra = schema.get("additionalProperties")
-        if isinstance(extra, dict):
-            for each in value.values():
-                _custom(extra, each)
     elif isinstance(value, list) and isinstance(schema.get("items"), dict):
         for each in value:
             _custom(schema["items"], each)

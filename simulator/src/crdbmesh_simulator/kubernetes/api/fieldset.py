@@ -17,7 +17,6 @@ from crdbmesh_simulator.kubernetes.api.schema import ANY, Type
 Path = tuple[str, ...]
 FieldSet = frozenset[Path]
 _ABSENT = object()
-_MOST_DECODED = 4096
 _DECODED: dict[int, tuple[Mapping[str, Any], FieldSet]] = {}
 """What was decoded lately, by identity, which is safe as long as it is held here."""
 
@@ -52,8 +51,6 @@ def decode(fields: Mapping[str, Any]) -> FieldSet:
         return known[1]
     found: set[Path] = set()
     _decode(fields, (), found)
-    if len(_DECODED) >= _MOST_DECODED:
-        _DECODED.clear()
     decoded = frozenset(found)
     _DECODED[id(fields)] = fields, decoded
     return decoded

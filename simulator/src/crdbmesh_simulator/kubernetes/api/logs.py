@@ -40,9 +40,6 @@ def container_of(pod: Obj, asked: str | None) -> str:
         return str(main[0])
     listed = " ".join(main)
     message = f"a container name must be specified for pod {name}, choose one of: [{listed}]"
-    init = [each["name"] for each in spec.get("initContainers") or []]
-    if init:
-        message += f" or one of the init containers: [{' '.join(init)}]"
     raise status.bad_request(message)
 
 
@@ -57,9 +54,6 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
         handler.world.not_known("kube", what)
         raise StatusError(501, "NotImplemented", f"the simulator does not know {what}")
     tail = reads.number(query["tailLines"]) if "tailLines" in query else None
-    if tail is not None and tail < 0:
-        problem = status.invalid("tailLines", tail, "must be greater than or equal to 0")
-        raise status.unprocessable(_OPTIONS, call.name, [problem])
     pod = reads.found(handler, call)
     container = container_of(pod, query.get("container"))
     runtime = handler.cluster.runtime

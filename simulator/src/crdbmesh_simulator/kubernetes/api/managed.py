@@ -81,8 +81,6 @@ def read_entries(entries: Iterable[Obj]) -> Entries:
     found: Entries = {}
     for entry in entries:
         operation = entry.get("operation")
-        if operation not in ("Apply", "Update"):
-            raise ValueError(f"invalid operation: {operation}")
         version = str(entry.get("apiVersion") or "")
         name = str(entry.get("manager") or "unknown")
         identity = Manager(
@@ -152,8 +150,6 @@ class Update(Workflow):
         meta = new["metadata"]
         before = old["metadata"].get("managedFields") or [] if old is not None else []
         given = meta.pop("managedFields", None)
-        if given == [{}]:
-            return
         if given and (old is None or given != before):
             before = given
         try:

@@ -5,13 +5,10 @@ After `staging/src/k8s.io/apimachinery/pkg/util/validation` of Kubernetes 1.36; 
 
 from __future__ import annotations
 
-import functools
 import re
-from importlib import resources
 from typing import Any
 
-import yaml
-
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.kubernetes.api import status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.resources import Resource
@@ -24,17 +21,13 @@ _NAMES = {"Service": "dns_1035", "Namespace": "label"} | dict.fromkeys(
 _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 
 
-@functools.cache
-def table() -> dict[str, Obj]:
-    """Return what `validation-1.36.yaml` holds: `forms` of words, and the checks of `kinds`."""
-    file = resources.files("crdbmesh_simulator.kubernetes") / "validation-1.36.yaml"
-    found: dict[str, Obj] = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    return found
+TABLE: dict[str, Obj] = tables.read_yaml("crdbmesh_simulator.kubernetes", "validation-1.36")
+"""The forms of words, and the checks of kinds."""
 
 
 def check_form(form: str, word: str, field: str, *, shown: Any = None, prefix: str = "") -> list[FieldError]:
     """Check that a word has a form; messages show `shown`, and begin with `prefix`."""
-    wanted, shown = table()["forms"][form], word if shown is None else shown
+    wanted, shown = TABLE["forms"][form], word if shown is None else shown
     if len(word) > wanted["most"]:
         return [status.invalid(field, shown, f"{prefix}must be no more than {wanted['most']} characters")]
     if not re.fullmatch(wanted["pattern"], word):

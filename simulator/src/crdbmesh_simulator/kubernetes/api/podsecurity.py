@@ -6,24 +6,25 @@ After `staging/src/k8s.io/pod-security-admission/policy` of Kubernetes 1.36; the
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from crdbmesh_simulator.kubernetes.api import status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 
 PREFIX = "pod-security.kubernetes.io"
-_BASELINE_CAPABILITIES = frozenset({
-    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP",
-    "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
-})  # fmt: skip
-_RESTRICTED_VOLUMES = frozenset({
+_CAPABILITIES = {
+    "restricted": {"NET_BIND_SERVICE"},
+    "baseline": {
+        "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP",
+        "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+    },
+}  # fmt: skip
+"""The capabilities that containers may add, by level."""
+_RESTRICTED_VOLUMES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret", "image",
-})  # fmt: skip
-_SECCOMP = ("RuntimeDefault", "Localhost")
-
-
+}  # fmt: skip
 _LEVELS = ("privileged", "baseline", "restricted")
 _MODES = ("enforce", "audit", "warn")
 
@@ -60,145 +61,81 @@ def find_violations(labels: Mapping[str, str], mode: str, spec: Obj) -> str | No
 
 
 def _violations(level: str, spec: Obj) -> Iterator[str]:
-    restricted = level == "restricted"
-    containers = _containers(spec)
-    if not restricted:
-        yield from _added_capabilities(containers, _BASELINE_CAPABILITIES, "non-default capabilities")
-    shared = [f"{name}=true" for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
-    if shared:
+    pod, restricted = spec.get("securityContext") or {}, level == "restricted"
+    containers = [each for kind in ("initContainers", "containers") for each in spec.get(kind) or []]
+
+    def named(test: Callable[[Obj], object]) -> str:
+        return _listed("container", [each["name"] for each in containers if test(each.get("securityContext") or {})])
+
+    def seccomp(context: Obj) -> str | None:
+        return (context.get("seccompProfile") or {}).get("type")
+
+    added = [((each.get("securityContext") or {}).get("capabilities") or {}).get("add") or [] for each in containers]
+    beyond = sorted({word for words in added for word in words} - _CAPABILITIES[level])
+    adding = ""
+    if beyond:
+        who = named(lambda context: set(beyond) & set((context.get("capabilities") or {}).get("add") or []))
+        words = ", ".join(f'"{word}"' for word in beyond)
+        adding = f"{who} must not include {words} in securityContext.capabilities.add"
+    if adding and not restricted:
+        yield f"non-default capabilities ({adding})"
+    if shared := [f"{name}=true" for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]:
         yield f"host namespaces ({', '.join(shared)})"
-    host_paths = [f'"{volume["name"]}"' for volume in spec.get("volumes") or [] if "hostPath" in volume]
-    if host_paths and not restricted:
-        yield f"hostPath volumes ({_volumes(host_paths)})"
-    yield from _host_ports(containers)
-    privileged = _named(containers, lambda context, _: context.get("privileged") is True)
-    if privileged:
-        yield f"privileged ({_listed(privileged)} must not set securityContext.privileged=true)"
-    if not restricted:
-        yield from _seccomp_unconfined(spec, containers)
-        return
-    yield from _restricted(spec, containers)
+    paths = [volume["name"] for volume in spec.get("volumes") or [] if "hostPath" in volume]
+    if paths and not restricted:
+        yield f"hostPath volumes ({_listed('volume', paths)})"
+    on_host = {
+        each["name"]: [p["hostPort"] for p in each.get("ports") or [] if p.get("hostPort")] for each in containers
+    }
+    if ports := sorted({port for found in on_host.values() for port in found}):
+        users, plural = [name for name, found in on_host.items() if found], "s" if len(ports) > 1 else ""
+        uses = "uses" if len(users) == 1 else "use"
+        yield f"hostPort ({_listed('container', users)} {uses} hostPort{plural} {', '.join(map(str, ports))})"
+    if who := named(lambda context: context.get("privileged") is True):
+        yield f"privileged ({who} must not set securityContext.privileged=true)"
+    if restricted:
+        yield from _restricted(spec, named, seccomp, adding)
+    elif loose := [
+        *(["pod"] if seccomp(pod) == "Unconfined" else []),
+        *filter(None, [named(lambda context: seccomp(context) == "Unconfined")]),
+    ]:
+        what = 'securityContext.seccompProfile.type to "Unconfined"'
+        yield f"seccompProfile ({' and '.join(loose)} must not set {what})"
 
 
-def _restricted(spec: Obj, containers: list[Obj]) -> Iterator[str]:
-    pod = spec.get("securityContext") or {}
-    escalating = _named(containers, lambda context, _: context.get("allowPrivilegeEscalation") is not False)
-    if escalating:
-        yield (
-            f"allowPrivilegeEscalation != false ({_listed(escalating)} must set "
-            "securityContext.allowPrivilegeEscalation=false)"
-        )
-    keeping = _named(
-        containers, lambda context, _: "ALL" not in ((context.get("capabilities") or {}).get("drop") or [])
-    )
-    adding = list(_adding(containers, frozenset({"NET_BIND_SERVICE"})))
+def _restricted(
+    spec: Obj, named: Callable[[Callable[[Obj], object]], str], seccomp: Callable[[Obj], str | None], adding: str
+) -> Iterator[str]:
+    pod, profiles = spec.get("securityContext") or {}, ("RuntimeDefault", "Localhost")
+    if who := named(lambda context: context.get("allowPrivilegeEscalation") is not False):
+        flag = "allowPrivilegeEscalation"
+        yield f"{flag} != false ({who} must set securityContext.{flag}=false)"
+    keeping = named(lambda context: "ALL" not in ((context.get("capabilities") or {}).get("drop") or []))
+    keeping = f'{keeping} must set securityContext.capabilities.drop=["ALL"]' if keeping else ""
     if keeping or adding:
-        parts = [f'{_listed(keeping)} must set securityContext.capabilities.drop=["ALL"]'] if keeping else []
-        parts += adding
-        yield f"unrestricted capabilities ({'; '.join(parts)})"
-    typed = [
-        (f'"{volume["name"]}"', next((f'"{key}"' for key in volume if key != "name"), '"unknown"'))
+        yield f"unrestricted capabilities ({'; '.join(filter(None, [keeping, adding]))})"
+    typed = {
+        volume["name"]: next((f'"{key}"' for key in volume if key != "name"), '"unknown"')
         for volume in spec.get("volumes") or []
-        if not any(key in _RESTRICTED_VOLUMES for key in volume if key != "name")
-    ]
+        if not _RESTRICTED_VOLUMES & set(volume)
+    }
     if typed:
-        kinds = sorted({kind for _, kind in typed})
-        words = "types" if len(kinds) > 1 else "type"
-        uses = "uses" if len(typed) == 1 else "use"
-        subject = _volumes([name for name, _ in typed])
-        yield f"restricted volume types ({subject} {uses} restricted volume {words} {', '.join(kinds)})"
-    yield from _non_root(pod, containers)
-    unset = _named(
-        containers, lambda context, _: not context.get("seccompProfile") and not pod.get("seccompProfile")
-    ) + _named(
-        containers,
-        lambda context, _: (
-            bool(context.get("seccompProfile")) and context["seccompProfile"].get("type") not in _SECCOMP
-        ),
-    )
-    if (pod.get("seccompProfile") or {}).get("type", "RuntimeDefault") not in _SECCOMP:
-        kind = pod["seccompProfile"]["type"]
-        yield f'seccompProfile (pod must not set securityContext.seccompProfile.type to "{kind}")'
-    elif unset:
-        yield (
-            f"seccompProfile (pod or {_listed(unset)} must set securityContext.seccompProfile.type to "
-            '"RuntimeDefault" or "Localhost")'
-        )
+        kinds, uses = sorted(set(typed.values())), "uses" if len(typed) == 1 else "use"
+        words = f"restricted volume type{'s' if len(kinds) > 1 else ''} {', '.join(kinds)}"
+        yield f"restricted volume types ({_listed('volume', list(typed))} {uses} {words})"
+    if who := named(lambda context: context.get("runAsNonRoot") is False):
+        yield f"runAsNonRoot != true ({who} must not set securityContext.runAsNonRoot=false)"
+    elif pod.get("runAsNonRoot") is not True and (who := named(lambda context: context.get("runAsNonRoot") is None)):
+        yield f"runAsNonRoot != true (pod or {who} must set securityContext.runAsNonRoot=true)"
+    roots = ["pod"] if pod.get("runAsUser") == 0 else []
+    if roots := [*roots, *filter(None, [named(lambda context: context.get("runAsUser") == 0)])]:
+        yield f"runAsUser=0 ({' and '.join(roots)} must not set runAsUser=0)"
+    if seccomp(pod) not in (None, *profiles):
+        yield f'seccompProfile (pod must not set securityContext.seccompProfile.type to "{seccomp(pod)}")'
+    elif who := named(lambda context: (seccomp(context) or seccomp(pod)) not in profiles):
+        what = 'securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"'
+        yield f"seccompProfile (pod or {who} must set {what})"
 
 
-def _non_root(pod: Obj, containers: list[Obj]) -> Iterator[str]:
-    explicit = _named(containers, lambda context, _: context.get("runAsNonRoot") is False)
-    silent = _named(containers, lambda context, _: context.get("runAsNonRoot") is None)
-    if explicit:
-        yield f"runAsNonRoot != true ({_listed(explicit)} must not set securityContext.runAsNonRoot=false)"
-    elif silent and pod.get("runAsNonRoot") is not True:
-        yield f"runAsNonRoot != true (pod or {_listed(silent)} must set securityContext.runAsNonRoot=true)"
-    parts = ["pod"] if pod.get("runAsUser") == 0 else []
-    root = _named(containers, lambda context, _: context.get("runAsUser") == 0)
-    if root:
-        parts.append(_listed(root))
-    if parts:
-        yield f"runAsUser=0 ({' and '.join(parts)} must not set runAsUser=0)"
-
-
-def _containers(spec: Obj) -> list[Obj]:
-    return [
-        container
-        for kind in ("initContainers", "containers", "ephemeralContainers")
-        for container in spec.get(kind) or []
-    ]
-
-
-def _named(containers: list[Obj], test: Callable[[Mapping[str, Any], Obj], bool]) -> list[str]:
-    return [f'"{each["name"]}"' for each in containers if test(each.get("securityContext") or {}, each)]
-
-
-def _listed(names: list[str]) -> str:
-    return f"{'container' if len(names) == 1 else 'containers'} {', '.join(names)}"
-
-
-def _volumes(names: list[str]) -> str:
-    return f"{'volume' if len(names) == 1 else 'volumes'} {', '.join(names)}"
-
-
-def _adding(containers: list[Obj], allowed: frozenset[str]) -> Iterator[str]:
-    found: dict[str, list[str]] = {}
-    for each in containers:
-        added = ((each.get("securityContext") or {}).get("capabilities") or {}).get("add") or []
-        for capability in added:
-            if capability not in allowed:
-                found.setdefault(capability, []).append(f'"{each["name"]}"')
-    if found:
-        names = list(dict.fromkeys(name for group in found.values() for name in group))
-        words = ", ".join(f'"{capability}"' for capability in sorted(found))
-        yield f"{_listed(names)} must not include {words} in securityContext.capabilities.add"
-
-
-def _added_capabilities(containers: list[Obj], allowed: frozenset[str], title: str) -> Iterator[str]:
-    for text in _adding(containers, allowed):
-        yield f"{title} ({text})"
-
-
-def _host_ports(containers: list[Obj]) -> Iterator[str]:
-    names: list[str] = []
-    ports: list[int] = []
-    for each in containers:
-        used = [port["hostPort"] for port in each.get("ports") or [] if port.get("hostPort")]
-        if used:
-            names.append(f'"{each["name"]}"')
-            ports += used
-    if names:
-        numbers = ", ".join(str(port) for port in sorted(set(ports)))
-        uses = "uses" if len(names) == 1 else "use"
-        yield f"hostPort ({_listed(names)} {uses} {'hostPort' if len(set(ports)) == 1 else 'hostPorts'} {numbers})"
-
-
-def _seccomp_unconfined(spec: Obj, containers: list[Obj]) -> Iterator[str]:
-    parts = []
-    if ((spec.get("securityContext") or {}).get("seccompProfile") or {}).get("type") == "Unconfined":
-        parts.append("pod")
-    loose = _named(containers, lambda context, _: (context.get("seccompProfile") or {}).get("type") == "Unconfined")
-    if loose:
-        parts.append(_listed(loose))
-    if parts:
-        yield f'seccompProfile ({" and ".join(parts)} must not set securityContext.seccompProfile.type to "Unconfined")'
+def _listed(what: str, names: list[str]) -> str:
+    return f"{what}{'s' if len(names) > 1 else ''} {', '.join(json.dumps(name) for name in names)}" if names else ""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, Objs
 
 
@@ -52,54 +53,18 @@ class Resource:
         return (self.group, self.plural)
 
 
-def _kind(
-    group: str,
-    plural: str,
-    kind: str,
-    *short: str,
-    namespaced: bool = True,
-    sub: tuple[str, ...] = (),
-    shown_in_all: bool = False,
-) -> Resource:
-    return Resource(group, "v1", plural, kind, namespaced, short, sub, ("all",) if shown_in_all else ())
-
-
-_POD = ("status", "exec", "log", "portforward", "proxy")
 _STATUS = ("status",)
-_RBAC, _STORAGE = "rbac.authorization.k8s.io", "storage.k8s.io"
 
-RESOURCES: tuple[Resource, ...] = (
-    _kind("", "configmaps", "ConfigMap", "cm"),
-    _kind("", "endpoints", "Endpoints", "ep"),
-    _kind("", "events", "Event", "ev"),
-    _kind("", "namespaces", "Namespace", "ns", namespaced=False, sub=("status", "finalize")),
-    _kind("", "nodes", "Node", "no", namespaced=False, sub=_STATUS),
-    _kind("", "persistentvolumeclaims", "PersistentVolumeClaim", "pvc", sub=_STATUS),
-    _kind("", "persistentvolumes", "PersistentVolume", "pv", namespaced=False, sub=_STATUS),
-    _kind("", "pods", "Pod", "po", sub=_POD, shown_in_all=True),
-    _kind("", "secrets", "Secret"),
-    _kind("", "serviceaccounts", "ServiceAccount", "sa"),
-    _kind("", "services", "Service", "svc", sub=_STATUS, shown_in_all=True),
-    _kind("apps", "controllerrevisions", "ControllerRevision"),
-    _kind("apps", "daemonsets", "DaemonSet", "ds", sub=_STATUS, shown_in_all=True),
-    _kind("apps", "deployments", "Deployment", "deploy", sub=_STATUS, shown_in_all=True),
-    _kind("apps", "replicasets", "ReplicaSet", "rs", sub=_STATUS, shown_in_all=True),
-    _kind("apps", "statefulsets", "StatefulSet", "sts", sub=_STATUS, shown_in_all=True),
-    _kind("batch", "cronjobs", "CronJob", "cj", sub=_STATUS, shown_in_all=True),
-    _kind("batch", "jobs", "Job", sub=_STATUS, shown_in_all=True),
-    _kind("policy", "poddisruptionbudgets", "PodDisruptionBudget", "pdb", sub=_STATUS),
-    _kind(_RBAC, "clusterrolebindings", "ClusterRoleBinding", namespaced=False),
-    _kind(_RBAC, "clusterroles", "ClusterRole", namespaced=False),
-    _kind(_RBAC, "rolebindings", "RoleBinding"),
-    _kind(_RBAC, "roles", "Role"),
-    _kind(_STORAGE, "storageclasses", "StorageClass", "sc", namespaced=False),
-    _kind("discovery.k8s.io", "endpointslices", "EndpointSlice"),
-    _kind("coordination.k8s.io", "leases", "Lease"),
-    _kind("scheduling.k8s.io", "priorityclasses", "PriorityClass", "pc", namespaced=False),
-    _kind("node.k8s.io", "runtimeclasses", "RuntimeClass", namespaced=False),
-    _kind("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", "crd", "crds",
-          namespaced=False, sub=_STATUS),
-)  # fmt: skip
+
+def _builtin() -> Iterator[Resource]:
+    for group, kinds in tables.read_yaml("crdbmesh_simulator.kubernetes", "kinds-1.36").items():
+        for plural, given in kinds.items():
+            names, below = tuple(given.get("short", ())), tuple(given.get("sub", ()))
+            scope, shown = not given.get("cluster"), ("all",) if given.get("all") else ()
+            yield Resource(group, "v1", plural, given["kind"], scope, names, below, shown)
+
+
+RESOURCES = tuple(_builtin())
 """The built-in kinds."""
 
 
@@ -131,12 +96,6 @@ class Catalogue:
         self._index()
         return found
 
-    def forget(self, name: str) -> tuple[Resource, ...]:
-        """Serve a CustomResourceDefinition's kinds no longer."""
-        found = self._custom.pop(name, ())
-        self._index()
-        return found
-
     def _index(self) -> None:
         everything = [*self._builtin, *(each for group in self._custom.values() for each in group)]
         self._by_path = {(each.group, each.version, each.plural): each for each in everything}
@@ -148,8 +107,6 @@ def _custom(definition: Mapping[str, Any]) -> Iterator[Resource]:
     spec = definition["spec"]
     names = spec["names"]
     for version in spec.get("versions") or []:
-        if not version.get("served"):
-            continue
         yield Resource(
             group=spec["group"],
             version=version["name"],

@@ -195,8 +195,6 @@ def type_of(resource: Resource) -> Type:
     if cached is not None and cached[0] is schema:
         return cached[1]
     found = _custom(schema)
-    if len(_custom_types) > 500:
-        _custom_types.clear()
     _custom_types[id(schema)] = (schema, found)
     return found
 

@@ -80,16 +80,14 @@ def matches_selector(selector: Mapping[str, Any] | None, labels: Mapping[str, st
         return False
     if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
         return False
-    return all(_matches_expression(rule, labels) for rule in selector.get("matchExpressions") or [])
+    return all(matches_expression(rule, labels) for rule in selector.get("matchExpressions") or [])
 
 
-def _matches_expression(rule: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+def matches_expression(rule: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Tell whether labels satisfy one requirement of a label or node selector."""
     key, operator, values = rule.get("key", ""), rule.get("operator"), rule.get("values") or []
-    if operator == "In":
-        return labels.get(key) in values
-    if operator == "NotIn":
-        return labels.get(key) not in values
-    return (key in labels) == (operator == "Exists")
+    held = labels.get(key) in values if operator in ("In", "NotIn") else key in labels
+    return bool(held) == (operator in ("In", "Exists"))
 
 
 _ALWAYS = frozenset({"metadata.name", "metadata.namespace"})
@@ -142,13 +140,9 @@ def _unsupported(resource: Resource, field: str) -> str:
 
 
 def _field(obj: Obj, field: str) -> str:
-    if field == "source":
-        return str((obj.get("source") or {}).get("component") or obj.get("reportingComponent") or "")
     value: Any = obj
     for key in field.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
-    if isinstance(value, bool):
-        return str(value).lower()
     if value is None:
         return "false" if field in ("spec.unschedulable", "spec.hostNetwork") else ""
     return str(value)

@@ -12,7 +12,7 @@ import datetime as dt
 import random
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.api import managed, status, strategy
@@ -82,10 +82,6 @@ class Store:
         """An object as stored, shared and never changed in place: for reading only."""
         with self.lock:
             return self._objects[resource.key].get(((namespace or "") if resource.namespaced else "", name))
-
-    def list(self, resource: Resource, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> Objs:
-        """Private copies of the objects of a kind, in order of namespace and name."""
-        return [clone(obj) for obj in self.peek_all(resource, namespace, labels)]
 
     def peek_all(
         self, resource: Resource, namespace: str | None = None, labels: Mapping[str, str] | None = None
@@ -257,13 +253,6 @@ class Store:
         meta = obj["metadata"]
         found = self.peek(resource, meta.get("namespace"), meta["name"])
         return found is None or found["metadata"]["uid"] != meta["uid"]
-
-    def drop_all(self, resources: Iterable[Resource]) -> None:
-        """Delete every object of kinds that are served no longer."""
-        with self.lock:
-            for resource in resources:
-                for obj in tuple(self._objects[resource.key].values()):
-                    self._drop(resource, clone(obj))
 
     def timestamp(self) -> str:
         """The simulated time as the API writes it."""

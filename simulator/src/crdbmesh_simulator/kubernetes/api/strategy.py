@@ -137,8 +137,6 @@ def admit_update(
         return
     if resource.kind == "Service":
         store.allocations.allocate(store, resource, new, old)
-    elif resource.kind == "PersistentVolumeClaim":
-        admission.check_resize(resource, old, new)
     elif resource.kind == "CustomResourceDefinition":
         _establish(new, store.timestamp())
     elif resource.kind in _TEMPLATED and new.get("spec") != old.get("spec"):
@@ -212,12 +210,8 @@ def ends_with_update(resource: Resource, new: Obj) -> bool:
 
 
 def follow(store: Store, event: Event) -> None:
-    """Serve, or no longer serve, what a CustomResourceDefinition defines."""
-    if event.resource.kind != "CustomResourceDefinition":
-        return
-    if event.type == "DELETED":
-        store.drop_all(store.resources.forget(event.name))
-    else:
+    """Serve what a CustomResourceDefinition defines."""
+    if event.resource.kind == "CustomResourceDefinition" and event.type != "DELETED":
         store.resources.register(event.obj)
 
 

@@ -10,11 +10,11 @@ import datetime as dt
 import functools
 import re
 from collections.abc import Callable, Mapping
-from importlib import resources
 from typing import Any
 
 import yaml
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, Objs
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 
@@ -58,8 +58,6 @@ def make(resource: Resource, objects: Objs, *, now: float, include: str, head: b
 
 
 def _row(obj: Obj, cells: list[Any], include: str) -> Obj:
-    if include == "None":
-        return {"cells": cells}
     partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
     return {"cells": cells, "object": obj if include == "Object" else partial}
 
@@ -176,8 +174,6 @@ def _roles(obj: Obj, _now: float) -> str:
 
 def _external(obj: Obj, _now: float) -> str:
     spec = obj["spec"]
-    if spec.get("type") == "LoadBalancer":
-        return str(find_path(obj, ".status.loadBalancer.ingress[0].ip") or "<pending>")
     return str(spec.get("externalName") or ",".join(spec.get("externalIPs") or []) or _NONE)
 
 
@@ -300,8 +296,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 @functools.cache
 def _builtin() -> dict[str, _Columns]:
-    file = resources.files("crdbmesh_simulator.kubernetes") / "columns-1.36.yaml"
-    listed: dict[str, dict[str, str]] = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    listed: dict[str, dict[str, str]] = tables.read_yaml("crdbmesh_simulator.kubernetes", "columns-1.36")
     return {kind: tuple((title, _cell(text)) for title, text in cells.items()) for kind, cells in listed.items()}
 
 

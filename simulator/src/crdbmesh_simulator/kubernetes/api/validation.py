@@ -38,7 +38,7 @@ def check(resource: Resource, new: Obj, old: Obj | None) -> list[FieldError]:
     errors += _required(type_of(resource), new, "")
     if errors:
         return errors
-    errors += _fields(names.table()["kinds"].get(resource.kind) or {}, new, old, "")
+    errors += _fields(names.TABLE["kinds"].get(resource.kind) or {}, new, old, "")
     more = _MORE.get(resource.kind)
     return errors if more is None else [*errors, *more(new, old or {})]
 
@@ -98,7 +98,7 @@ def _field(check_: str, value: Any, where: str) -> Iterator[FieldError]:
         for name, each in (value or {}).items():
             if not jsonvalue.is_quantity(each):
                 yield status.invalid(f"{where}[{name}]", each, _QUANTITY_TEXT)
-    elif check_ in names.table()["forms"] and value:
+    elif check_ in names.TABLE["forms"] and value:
         yield from names.check_form(check_, str(value), where)
 
 

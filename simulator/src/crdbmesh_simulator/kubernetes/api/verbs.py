@@ -77,9 +77,6 @@ def _checked_body(call: Call, body: Any) -> Obj:
         what = f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
         raise status.bad_request(f"{what}: converting ({kind}) to ({resource.kind}): unknown conversion")
     meta = body.get("metadata")
-    if meta is not None and not isinstance(meta, dict):
-        problem = f"json: cannot unmarshal into Go struct field {kind}.metadata of type v1.ObjectMeta"
-        raise status.bad_request(f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {problem}')
     meta = dict(meta or {})
     if call.namespace is not None:
         if meta.get("namespace") and meta["namespace"] != call.namespace:
@@ -87,8 +84,6 @@ def _checked_body(call: Call, body: Any) -> Obj:
         meta["namespace"] = call.namespace
     elif resource.namespaced:
         raise status.method_not_allowed()
-    elif meta.get("namespace"):
-        raise status.bad_request("namespace specified on a non-namespaced object")
     return {**body, "apiVersion": version, "kind": kind, "metadata": meta}
 
 
@@ -150,8 +145,6 @@ async def patch_(handler: Handler, call: Call) -> web.Response:
         accepted = ", ".join([*known, patch.APPLY])
         message = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
         raise StatusError(415, "UnsupportedMediaType", message)
-    if options.force:
-        raise StatusError(422, "Invalid", ' "" is invalid: force: Forbidden: may not be specified for non-apply patch')
     document: Any = parse_json(raw)
     fits = isinstance(document, list if media == patch.JSON else dict)
     if not fits:
@@ -167,8 +160,6 @@ async def patch_(handler: Handler, call: Call) -> web.Response:
             patched = patch.merge_patch(live, document)
         else:
             patched = patch.strategic(type_of(call.resource), live, document)
-        if not isinstance(patched.get("metadata"), dict):
-            raise status.bad_request("unable to find api field in patched object")
         name = patched["metadata"].get("name")
         if name != live["metadata"]["name"]:
             problem = status.invalid("metadata.name", name, "field is immutable")
@@ -221,8 +212,6 @@ async def _apply(handler: Handler, call: Call, body: Any, options: Options) -> w
 
 async def delete(handler: Handler, call: Call) -> web.Response:
     """DELETE of an object."""
-    if call.sub:
-        raise status.method_not_allowed()
     options = read_delete_options(call.request, await read_body(call.request))
     if not options.dry_run:
         handler.count()

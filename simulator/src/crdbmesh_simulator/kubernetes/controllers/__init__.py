@@ -139,7 +139,6 @@ class ClusterControllers:
         if self._guarded("programs", lambda: self.kubelet.tick_programs(now)):
             self._due[self.kubelet] = 0.0
         if self.cluster.has_quorum() and any(member.running for member in self.cluster.members.values()):
-            self.site.api.refresh()
             for controller in self._controllers:
                 self._run(controller, now)
 

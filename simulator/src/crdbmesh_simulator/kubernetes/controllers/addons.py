@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import objects
 from crdbmesh_simulator.kubernetes.controllers.manifests import fill
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 
 MANIFESTS = "/var/lib/rancher/k3s/server/manifests/"

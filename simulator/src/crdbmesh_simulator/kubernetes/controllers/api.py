@@ -1,8 +1,7 @@
-"""The API server as the controllers use it: objects by kind, read through a cache that follows the store.
+"""The API server as the controllers use it: objects by kind.
 
-The cache holds the store's own objects, which are never changed in place: what `find` and `list` return is for reading
-only, and `copy` gives a private copy. Writes are last-writer-wins, since the controllers read and write under
-`world.lock`.
+What `find` and `list` return are the store's own objects, for reading only; `copy` gives a private copy.
+Writes are last-writer-wins, since the controllers read and write under `world.lock`.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from crdbmesh_simulator.kubernetes.api.jsonvalue import clone
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, clone
 from crdbmesh_simulator.kubernetes.api.status import StatusError
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.clock import Clock
@@ -33,74 +31,36 @@ class Api:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._pending: collections.deque[Event] = collections.deque()
-        self._objects: dict[str, dict[tuple[str, str], Obj]] = collections.defaultdict(dict)
-        self._sorted: dict[str, list[Obj]] = {}
         self._marks: collections.Counter[str] = collections.Counter()
         self._events: dict[tuple[str, ...], tuple[str, float, int]] = {}
-        with store.lock:
-            self._end = store.subscribe(self._pending.append)
-            for resource, obj in store.everything():
-                self._put(resource.kind, obj)
+        self._end = store.subscribe(self._note)
 
     def close(self) -> None:
         """Follow the store no longer."""
         self._end()
 
+    def _note(self, event: Event) -> None:
+        self._marks.update([event.resource.kind] if event.resource.kind in _QUIET else [event.resource.kind, "*"])
+
     # Reading.
-
-    def refresh(self) -> None:
-        """Take in what has changed in the store."""
-        while self._pending:
-            event = self._pending.popleft()
-            kind = event.resource.kind
-            if event.type == "DELETED":
-                self._objects[kind].pop((event.namespace, event.name), None)
-                self._changed(kind)
-            else:
-                self._put(kind, event.obj)
-
-    def _put(self, kind: str, obj: Obj) -> None:
-        self._objects[kind][(objects.namespace(obj), objects.name(obj))] = obj
-        self._changed(kind)
-
-    def _changed(self, kind: str) -> None:
-        self._sorted.pop(kind, None)
-        self._marks[kind] += 1
-        if kind not in _QUIET:
-            self._marks["*"] += 1
 
     def mark(self, kinds: tuple[str, ...]) -> int:
         """A number that grows when an object of one of the kinds changes; `*` is every kind but Events and Leases."""
-        self.refresh()
         return sum(self._marks[kind] for kind in kinds)
 
     def find(self, kind: str, namespace: str | None, name: str) -> Obj | None:
         """An object, for reading only."""
-        self.refresh()
-        return self._objects[kind].get((namespace or "", name))
+        resource = self._store.resources.find_kind(kind)
+        return None if resource is None else self._store.peek(resource, namespace, name)
 
     def list(self, kind: str, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Obj]:
         """Objects of a kind in order of namespace and name, for reading only."""
-        self.refresh()
-        found = self._sorted.get(kind)
-        if found is None:
-            found = self._sorted[kind] = [obj for _, obj in sorted(self._objects[kind].items(), key=_key)]
-        if namespace is None and labels is None:
-            return found
-        return [
-            obj
-            for obj in found
-            if (namespace is None or objects.namespace(obj) == namespace)
-            and (labels is None or all(objects.labels(obj).get(key) == value for key, value in labels.items()))
-        ]
+        resource = self._store.resources.find_kind(kind)
+        return [] if resource is None else self._store.peek_all(resource, namespace, labels)
 
     def everything(self) -> Iterator[Obj]:
         """Every object but Events and Leases, for reading only."""
-        self.refresh()
-        for kind, held in list(self._objects.items()):
-            if kind not in _QUIET:
-                yield from list(held.values())
+        return (obj for resource, obj in self._store.everything() if resource.kind not in _QUIET)
 
     @staticmethod
     def copy(obj: Obj) -> Obj:
@@ -243,7 +203,3 @@ class Api:
             event["involvedObject"]["namespace"] = objects.namespace(about)
         with contextlib.suppress(StatusError):
             self.create(event)
-
-
-def _key(entry: tuple[tuple[str, str], Obj]) -> tuple[str, str]:
-    return entry[0]

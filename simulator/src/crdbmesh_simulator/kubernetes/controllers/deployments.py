@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj, pod_from
+from crdbmesh_simulator.kubernetes.controllers.objects import pod_from
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 
 REVISION = "deployment.kubernetes.io/revision"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
+from crdbmesh_simulator.kubernetes.api.selectors import matches_selector
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Controller
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -51,7 +52,7 @@ class Endpoints(Controller):
             for pod in self.api.list("Pod", objects.namespace(service))
             if objects.status(pod).get("podIP")
             and objects.status(pod).get("phase") not in ("Succeeded", "Failed")
-            and objects.matches(selector, objects.labels(pod))
+            and matches_selector(selector, objects.labels(pod))
         ]
         pods.sort(key=objects.name)
         self._slice(service, pods)
@@ -64,8 +65,6 @@ class Endpoints(Controller):
             if number is None:
                 continue
             entry: Obj = {"name": port.get("name", ""), "port": number, "protocol": port.get("protocol", "TCP")}
-            if port.get("appProtocol"):
-                entry["appProtocol"] = port["appProtocol"]
             found.append(entry)
         return found
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, value_of
+from crdbmesh_simulator.kubernetes.api.selectors import matches_expression, matches_selector
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 
 _RESOURCES = {"cpu": "Insufficient cpu", "memory": "Insufficient memory"}
 
@@ -40,8 +41,6 @@ def tolerates(tolerations: Iterable[Mapping[str, Any]], taint: Mapping[str, Any]
             continue
         if toleration.get("key") and toleration["key"] != taint.get("key"):
             continue
-        if not toleration.get("key") and toleration.get("operator") != "Exists":
-            continue
         if toleration.get("operator") == "Exists" or (toleration.get("value") or "") == (taint.get("value") or ""):
             return True
     return False
@@ -63,11 +62,9 @@ def node_selected(spec: Mapping[str, Any], node: Obj) -> bool:
 def term_matches(term: Mapping[str, Any], node: Obj) -> bool:
     """Return whether a node selector term accepts the node; an empty term accepts none."""
     expressions, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
-    if not expressions and not fields:
-        return False
     names = {"metadata.name": objects.name(node)}
-    return all(objects.matches_expression(rule, objects.labels(node)) for rule in expressions) and all(
-        objects.matches_expression(rule, names) for rule in fields
+    return all(matches_expression(rule, objects.labels(node)) for rule in expressions) and all(
+        matches_expression(rule, names) for rule in fields
     )
 
 
@@ -112,7 +109,7 @@ def host_ports(spec: Mapping[str, Any]) -> set[tuple[int, str]]:
 
 def _short_of(spec: Mapping[str, Any], info: NodeInfo) -> list[str]:
     allocatable = objects.status(info.node).get("allocatable") or {}
-    if len(info.pods) + 1 > objects.quantity(allocatable.get("pods", 110)):
+    if len(info.pods) + 1 > float(value_of(allocatable.get("pods", 110))):
         return ["Too many pods"]
     wanted = objects.requests(spec)
     used: dict[str, float] = {}
@@ -122,7 +119,7 @@ def _short_of(spec: Mapping[str, Any], info: NodeInfo) -> list[str]:
     return [
         _RESOURCES.get(resource, f"Insufficient {resource}")
         for resource, amount in wanted.items()
-        if amount > 0 and used.get(resource, 0.0) + amount > objects.quantity(allocatable.get(resource, 0)) + 1e-9
+        if amount > 0 and used.get(resource, 0.0) + amount > float(value_of(allocatable.get(resource, 0))) + 1e-9
     ]
 
 
@@ -137,7 +134,7 @@ def _selects(term: Obj, owner: Obj, other: Obj) -> bool:
         spaces = [objects.namespace(owner)]
     if spaces and objects.namespace(other) not in spaces:
         return False
-    return objects.matches(term.get("labelSelector"), objects.labels(other))
+    return matches_selector(term.get("labelSelector"), objects.labels(other))
 
 
 def _affinity(pod: Obj, info: NodeInfo, cluster: Sequence[NodeInfo]) -> list[str]:
@@ -170,23 +167,14 @@ def _spread(pod: Obj, info: NodeInfo, cluster: Sequence[NodeInfo]) -> list[str]:
         if key not in info.labels:
             return ["node(s) didn't match pod topology spread constraints (missing required label)"]
         counts = _counts(pod, rule, cluster)
-        own = 1 if objects.matches(_spread_selector(rule, pod), objects.labels(pod)) else 0
+        own = 1 if matches_selector(rule.get("labelSelector") or {}, objects.labels(pod)) else 0
         if counts.get(info.labels[key], 0) + own - min(counts.values(), default=0) > int(rule["maxSkew"]):
             return ["node(s) didn't match pod topology spread constraints"]
     return []
 
 
-def _spread_selector(rule: Obj, pod: Obj) -> Obj:
-    selector: Obj = dict(rule.get("labelSelector") or {})
-    wanted = dict(selector.get("matchLabels") or {})
-    for key in rule.get("matchLabelKeys") or []:
-        if key in objects.labels(pod):
-            wanted[key] = objects.labels(pod)[key]
-    return {**selector, "matchLabels": wanted}
-
-
 def _counts(pod: Obj, rule: Obj, cluster: Sequence[NodeInfo]) -> dict[str, int]:
-    key, selector = rule["topologyKey"], _spread_selector(rule, pod)
+    key, selector = rule["topologyKey"], rule.get("labelSelector") or {}
     counts: dict[str, int] = {}
     for there in cluster:
         if key not in there.labels or not node_selected(objects.spec(pod), there.node):
@@ -194,7 +182,7 @@ def _counts(pod: Obj, rule: Obj, cluster: Sequence[NodeInfo]) -> dict[str, int]:
         found = sum(
             objects.namespace(other) == objects.namespace(pod)
             and not objects.deleting(other)
-            and objects.matches(selector, objects.labels(other))
+            and matches_selector(selector, objects.labels(other))
             for other in there.pods
         )
         counts[there.labels[key]] = counts.get(there.labels[key], 0) + found
@@ -205,7 +193,7 @@ def score(pod: Obj, info: NodeInfo, cluster: Sequence[NodeInfo]) -> float:
     """Rate a feasible node; higher is better. Spreads pods of one owner, and the load."""
     spec = objects.spec(pod)
     allocatable = objects.status(info.node).get("allocatable") or {}
-    cpu = max(objects.quantity(allocatable.get("cpu", 1)), 0.001)
+    cpu = max(float(value_of(allocatable.get("cpu", 1))), 0.001)
     used = sum(objects.requests(objects.spec(other)).get("cpu", 0.1) for other in info.pods)
     value = 10.0 * (1.0 - used / cpu)
     owner = objects.controller(pod)
@@ -213,9 +201,6 @@ def score(pod: Obj, info: NodeInfo, cluster: Sequence[NodeInfo]) -> float:
         same = sum((objects.controller(other) or {}).get("uid") == owner.get("uid") for other in info.pods)
         value -= 40.0 * same
     affinity = spec.get("affinity") or {}
-    for entry in (affinity.get("nodeAffinity") or {}).get("preferredDuringSchedulingIgnoredDuringExecution") or []:
-        if term_matches(entry["preference"], info.node):
-            value += float(entry["weight"])
     for kind, sign in (("podAffinity", 1.0), ("podAntiAffinity", -1.0)):
         for entry in (affinity.get(kind) or {}).get("preferredDuringSchedulingIgnoredDuringExecution") or []:
             term = entry["podAffinityTerm"]
@@ -230,7 +215,4 @@ def score(pod: Obj, info: NodeInfo, cluster: Sequence[NodeInfo]) -> float:
     for rule in spec.get("topologySpreadConstraints") or []:
         if rule["topologyKey"] in info.labels:
             value -= 20.0 * _counts(pod, rule, cluster).get(info.labels[rule["topologyKey"]], 0)
-    for taint in objects.spec(info.node).get("taints") or []:
-        if taint.get("effect") == "PreferNoSchedule" and not tolerates(spec.get("tolerations") or [], taint):
-            value -= 50.0
     return value

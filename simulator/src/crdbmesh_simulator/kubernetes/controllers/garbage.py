@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Controller
 
 _FOREGROUND = "foregroundDeletion"

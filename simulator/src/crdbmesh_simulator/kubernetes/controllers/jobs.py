@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
+from crdbmesh_simulator.kubernetes.api.selectors import matches_selector
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj, pod_from
+from crdbmesh_simulator.kubernetes.controllers.objects import pod_from
 from crdbmesh_simulator.kubernetes.controllers.site import Controller
 
 _NAME_LABELS = ("batch.kubernetes.io/job-name", "job-name")
@@ -51,11 +53,6 @@ class Jobs(Controller):
         if len(failed) + restarts > limit:
             finished = {"type": "Failed", "reason": "BackoffLimitExceeded",
                         "message": "Job has reached the specified backoff limit"}  # fmt: skip
-        deadline = spec.get("activeDeadlineSeconds")
-        started = objects.status(job).get("startTime")
-        if deadline is not None and started and now - objects.seconds(started) > float(deadline):
-            finished = {"type": "Failed", "reason": "DeadlineExceeded",
-                        "message": "Job was active longer than specified deadline"}  # fmt: skip
         if finished is None and len(succeeded) >= needed:
             finished = {"type": "Complete", "reason": "CompletionsReached",
                         "message": "Reached expected number of succeeded pods"}  # fmt: skip
@@ -163,7 +160,7 @@ class Budgets(Controller):
         pods = [
             pod
             for pod in self.api.list("Pod", objects.namespace(budget))
-            if objects.matches(spec.get("selector"), objects.labels(pod)) and objects.pod_active(pod)
+            if matches_selector(spec.get("selector"), objects.labels(pod)) and objects.pod_active(pod)
         ]
         expected = self._expected(pods)
         healthy = sum(objects.pod_ready(pod) for pod in pods)

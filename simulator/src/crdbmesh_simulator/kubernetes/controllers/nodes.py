@@ -10,8 +10,8 @@ import hashlib
 import ipaddress
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import fit, objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 
 if TYPE_CHECKING:
@@ -89,9 +89,6 @@ class Nodes(Controller):
 
     def _annotations(self, member: Member) -> dict[str, str]:
         annotations = {"k3s.io/hostname": member.node_name, "k3s.io/internal-ip": self.site.private_ip(member)}
-        external = ",".join(_words(member.config.get("node-external-ip")))
-        if external:
-            annotations["k3s.io/external-ip"] = external
         if member.role == "server":
             annotations["etcd.k3s.cattle.io/node-name"] = f"{member.node_name}-{_hex(member.node_name, 8)}"
             annotations["etcd.k3s.cattle.io/node-address"] = self.site.private_ip(member)

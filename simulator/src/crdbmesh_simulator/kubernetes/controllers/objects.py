@@ -9,17 +9,11 @@ import copy
 import datetime as dt
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-Obj = dict[str, Any]
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, value_of
 
-_SUFFIX = {
-    "": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
-    "Ki": 1024.0, "Mi": 1024.0**2, "Gi": 1024.0**3, "Ti": 1024.0**4, "Pi": 1024.0**5,
-}  # fmt: skip
-_QUANTITY = re.compile(r"^([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)$")
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -91,34 +85,6 @@ def owned(objects: Iterable[Obj], owner: Obj) -> list[Obj]:
     return [obj for obj in objects if (ref := controller(obj)) is not None and ref.get("uid") == wanted]
 
 
-def matches(selector: Mapping[str, Any] | None, of: Mapping[str, str]) -> bool:
-    """Return whether labels `of` satisfy a LabelSelector: a missing one matches nothing, an empty one everything."""
-    if selector is None:
-        return False
-    for key, value in (selector.get("matchLabels") or {}).items():
-        if of.get(key) != value:
-            return False
-    return all(matches_expression(rule, of) for rule in selector.get("matchExpressions") or [])
-
-
-def matches_expression(rule: Mapping[str, Any], of: Mapping[str, str]) -> bool:
-    """Return whether labels `of` satisfy one requirement of a label or node selector."""
-    key, operator, values = rule["key"], rule["operator"], rule.get("values") or []
-    if operator == "In":
-        return of.get(key) in values
-    if operator == "NotIn":
-        return of.get(key) not in values
-    if operator == "Exists":
-        return key in of
-    if operator == "DoesNotExist":
-        return key not in of
-    try:
-        have, wanted = int(of[key]), int(values[0])
-    except (KeyError, ValueError, IndexError):
-        return False
-    return have > wanted if operator == "Gt" else have < wanted
-
-
 def condition(obj: Mapping[str, Any], kind: str) -> Obj | None:
     """The condition of that type in the object's status."""
     return next((entry for entry in status(obj).get("conditions") or [] if entry.get("type") == kind), None)
@@ -146,16 +112,6 @@ def with_condition(conditions: Iterable[Obj], new: Obj, now: str) -> list[Obj]:
     return result
 
 
-def quantity(value: Any) -> float:
-    """A resource quantity as a number: `500m` is 0.5, `1Gi` is 1073741824."""
-    if isinstance(value, int | float):
-        return float(value)
-    found = _QUANTITY.match(str(value).strip())
-    if found is None or found[2] not in _SUFFIX:
-        raise ValueError(f"not a quantity: {value!r}")
-    return float(found[1]) * _SUFFIX[found[2]]
-
-
 def requests(pod_spec: Mapping[str, Any]) -> dict[str, float]:
     """Return a pod's requests: the sum over containers, or the largest init container if that is more."""
     total: dict[str, float] = {}
@@ -171,7 +127,7 @@ def requests(pod_spec: Mapping[str, Any]) -> dict[str, float]:
 def _requests(container: Mapping[str, Any]) -> dict[str, float]:
     resources = container.get("resources") or {}
     wanted = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
-    return {resource: quantity(value) for resource, value in wanted.items()}
+    return {resource: float(value_of(value)) for resource, value in wanted.items()}
 
 
 def rfc3339(now: float) -> str:
@@ -226,8 +182,6 @@ def pod_from(template: Obj, owner: Obj, *, name: str | None = None, generate: st
     }
     if meta.get("annotations"):
         wanted["annotations"] = dict(meta["annotations"])
-    if meta.get("finalizers"):
-        wanted["finalizers"] = list(meta["finalizers"])
     if name is not None:
         wanted["name"] = name
     if generate is not None:

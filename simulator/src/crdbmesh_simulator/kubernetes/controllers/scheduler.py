@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import collections
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import fit, objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
@@ -65,7 +65,7 @@ class Scheduler(Controller):
         if assumed is not None:
             if not any(info.name == assumed for info in cluster):
                 del self._assumed[objects.uid(pod)]
-            elif self._volumes_bound(pod, assumed):
+            elif self._volumes_bound(pod):
                 self._bind(pod, assumed)
             return
         missing = self._missing_claim(pod)
@@ -88,7 +88,7 @@ class Scheduler(Controller):
             return
         best = max(feasible, key=lambda info: (fit.score(pod, info, cluster), info.name))
         best.pods.append(pod)
-        if self._volumes_bound(pod, best.name):
+        if self._volumes_bound(pod):
             self._bind(pod, best.name)
             return
         self._assumed[objects.uid(pod)] = best.name
@@ -160,14 +160,8 @@ class Scheduler(Controller):
                 return ["node(s) didn't match PersistentVolume's node affinity"]
         return []
 
-    def _volumes_bound(self, pod: Obj, node: str) -> bool:
-        for claim in self._claims(pod):
-            if objects.status(claim).get("phase") == "Bound":
-                continue
-            if self._binds_late(claim) and objects.annotations_of(claim).get(SELECTED_NODE) not in (None, node):
-                self.api.annotate(claim, {SELECTED_NODE: node})
-            return False
-        return True
+    def _volumes_bound(self, pod: Obj) -> bool:
+        return all(objects.status(claim).get("phase") == "Bound" for claim in self._claims(pod))
 
 
 def _clean(conditions: list[Obj]) -> list[Obj]:

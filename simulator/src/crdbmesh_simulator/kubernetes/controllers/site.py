@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from crdbmesh_simulator.filesystem import Actor
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.status import StatusError
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member

@@ -8,8 +8,9 @@ from __future__ import annotations
 import copy
 import functools
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj, pod_from
+from crdbmesh_simulator.kubernetes.controllers.objects import pod_from
 from crdbmesh_simulator.kubernetes.controllers.site import Controller
 
 REVISION = "controller-revision-hash"
@@ -136,8 +137,6 @@ class StatefulSets(Controller):
             "metadata": {"name": name, "namespace": objects.namespace(sts), "labels": labels},
             "spec": copy.deepcopy(template["spec"]),
         }
-        if meta.get("annotations"):
-            claim["metadata"]["annotations"] = dict(meta["annotations"])
         self.api.create(claim)
 
     def _delete(self, sts: Obj, pod: Obj) -> None:

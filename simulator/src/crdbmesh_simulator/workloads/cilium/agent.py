@@ -145,8 +145,6 @@ class CiliumAgent(datapath.Datapath):
         ports = {("TCP", self._health_port())}
         if self.initialised:
             ports |= {("TCP", 4240), ("UDP", int(self.config.get("tunnel-port") or 8472))}
-            if self.config.get("enable-hubble") == "true":
-                ports.add(("TCP", 4244))
         return frozenset(ports)
 
     def _health_port(self) -> int:
@@ -200,8 +198,6 @@ class _OwnEtcd(Links):
         """Put in the address of a Service of the own cluster, which the agent looks up in the API and not in DNS."""
         host = config.endpoints[0].removeprefix("https://").rpartition(":")[0]
         parts = host.split(".")
-        if len(parts) < 3 or parts[2] != "svc":
-            return config
         service = objects.find(self._agent.container.cluster, "Service", parts[1], parts[0])
         ip = str(objects.spec(service or {}).get("clusterIP") or "")
         return dataclasses.replace(config, aliases={**config.aliases, host: (ip,)}) if ip else config

@@ -10,8 +10,8 @@ import ipaddress
 import zlib
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site, api_unreachable
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers.manifests import fill
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj, digest
+from crdbmesh_simulator.kubernetes.controllers.objects import digest
 
 _NAME = re.compile(r"^([a-z0-9][-a-z0-9]*)?[a-z0-9]$")
 _NAMESPACE = "kube-system"
@@ -194,8 +195,6 @@ def configuration(values: Obj) -> dict[str, str]:
         ranges = ipam["operator"]["clusterPoolIPv4PodCIDRList"]
         config["cluster-pool-ipv4-cidr"] = ranges if isinstance(ranges, str) else " ".join(ranges)
         config["cluster-pool-ipv4-mask-size"] = ipam["operator"]["clusterPoolIPv4MaskSize"]
-    if values["MTU"]:
-        config["mtu"] = values["MTU"]
     return {key: _text(value) for key, value in config.items()}
 
 
@@ -229,8 +228,6 @@ def _api_env(values: Obj) -> list[Obj]:
 
 def _image(of: Obj, version: str, *, suffix: str = "") -> str:
     """An image reference from the chart's `image` values."""
-    if of.get("override"):
-        return str(of["override"])
     reference = f"{of['repository']}{suffix}{of.get('suffix') or ''}:{of.get('tag') or f'v{version}'}"
     return f"{reference}@{of['digest']}" if of.get("useDigest") and of.get("digest") else reference
 

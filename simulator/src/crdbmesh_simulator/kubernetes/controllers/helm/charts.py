@@ -14,12 +14,11 @@ from typing import Any
 import jsonschema
 import yaml
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers.cilium import rendering
 from crdbmesh_simulator.kubernetes.controllers.helm.release import ReleaseError
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Site, find_file
 from crdbmesh_simulator.kubernetes.programs import Container
-from crdbmesh_simulator.machines import internet
 
 _STATIC = "/var/lib/rancher/k3s/server/static/"
 _CILIUM = ("1.20.0",)
@@ -62,9 +61,6 @@ def _identify(content: bytes, name: str) -> Chart:
     found = _FILE.match(stand_in[1].decode()) if stand_in is not None else None
     if found is not None:
         return Chart(found[1], found[2])
-    digest = internet.sha256(content)
-    if digest in _DIGESTS:
-        return Chart(*_DIGESTS[digest])
     raise ReleaseError(f"file '{name}' does not appear to be a gzipped archive; got 'application/octet-stream'")
 
 
@@ -113,8 +109,6 @@ def read(files: Mapping[str, bytes]) -> Obj:
             loaded = yaml.load(files[path], Loader=yaml.CSafeLoader) or {}
         except yaml.YAMLError as error:
             raise ValueError(f"failed to parse {path}: {error}") from error
-        if not isinstance(loaded, dict):
-            raise ValueError(f"failed to parse {path}: cannot unmarshal into a map")  # noqa: TRY004 - a matter of the file's content
         values = merge(values, loaded)
     return values
 

@@ -10,8 +10,8 @@ import base64
 import functools
 import hashlib
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Controller
 
 IMAGE = "rancher/klipper-helm:v0.9.14-build20260309"
@@ -36,12 +36,7 @@ class HelmCharts(Controller):
         return None
 
     def _sync(self, chart: Obj) -> None:
-        spec = objects.spec(chart)
-        if not spec.get("chart") and not spec.get("chartContent"):
-            return
         marks = objects.annotations_of(chart)
-        if _UNMANAGED in marks or marks.get(_MANAGED_BY, "helm-controller") != "helm-controller":
-            return
         if _MANAGED_BY not in marks:
             self.api.annotate(chart, {_MANAGED_BY: "helm-controller"})
             return
@@ -87,8 +82,6 @@ class HelmCharts(Controller):
             for key, value in sorted((obj.get("data") or {}).items()):
                 code.update(f"{key}{value}".encode())
         for reference in objects.spec(chart).get("valuesSecrets") or []:
-            if reference.get("ignoreUpdates"):
-                continue
             secret = self.api.find("Secret", objects.namespace(chart), str(reference["name"])) or {}
             for key in reference.get("keys") or []:
                 code.update(f"{key}{(secret.get('data') or {}).get(key, '')}".encode())

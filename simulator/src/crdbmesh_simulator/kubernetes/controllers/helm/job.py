@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.status import StatusError
 from crdbmesh_simulator.kubernetes.controllers import objects
 from crdbmesh_simulator.kubernetes.controllers.helm import charts, release
 from crdbmesh_simulator.kubernetes.controllers.helm.release import ReleaseError
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import Site, api_unreachable
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Program, Stdin
 
@@ -66,12 +66,6 @@ class HelmJob(Program):
         word = "UPGRADE FAILED" if history else "INSTALLATION FAILED"
         self.log.append(f"+ helm_v3 {'upgrade' if history else 'install'} --namespace {self._space} {self._name}")
         self._reach(word)
-        if history and self._recover(history[-1]) == "failed":
-            if self.container.env.get("FAILURE_POLICY") == "abort":
-                raise ReleaseError("Release status is 'failed' and failure policy is 'abort'; "
-                                   "waiting for operator intervention")  # fmt: skip
-            self._remove_everything(history)
-            history = []
         version = int(objects.labels(history[-1])["version"]) + 1 if history else 1
         try:
             chart = charts.find_chart(self.site, self.container)
@@ -79,8 +73,6 @@ class HelmJob(Program):
             values = charts.read(files)
             rendered = charts.render(self.site, chart, values)
             wanted = release.own(rendered, name=self._name, namespace=self._space)
-            release.check_ownership(self.site.api, wanted, name=self._name, namespace=self._space,
-                                         word="update" if history else "install")  # fmt: skip
         except (ValueError, ReleaseError) as error:
             raise ReleaseError(f"{word}: {error}") from error
         hooks = [obj for obj in wanted if release.HOOK in objects.annotations_of(obj)]
@@ -102,20 +94,6 @@ class HelmJob(Program):
         self._record(status, now)
         self._due = now + 1.0
 
-    def _recover(self, newest: Obj) -> str:
-        """The newest revision's status, after an interrupted install was put down as failed.
-
-        An interrupted upgrade is tried again; an interrupted install or rollback has failed (klipper-helm#28).
-        """
-        status = str(objects.labels(newest)["status"])
-        if status not in ("pending-install", "pending-rollback"):
-            return status
-        self.log.append(f"Previous helm job was interrupted, updating status from {status} to failed")
-        changed = self.site.api.copy(newest)
-        changed["metadata"]["labels"]["status"] = "failed"
-        self.site.api.replace(changed)
-        return "failed"
-
     def _prune(self, last: Obj, kept: list[Obj]) -> None:
         keys = {(obj["kind"], objects.namespace(obj), objects.name(obj)) for obj in kept}
         for obj in release.manifest(release.read(last)):
@@ -130,9 +108,6 @@ class HelmJob(Program):
                 self.site.api.create(hook, manager="helm")
                 waiting = True
             elif objects.deleting(existing) or not objects.is_true(existing, "Complete"):
-                if objects.is_true(existing, "Failed"):
-                    self._record("failed", now)
-                    raise ReleaseError(f"failed post-install: job {objects.name(hook)} failed: BackoffLimitExceeded")
                 waiting = True
         if not waiting:
             self._finish(now)
@@ -156,10 +131,3 @@ class HelmJob(Program):
             self.site.api, name=self._name, namespace=self._space, version=version, status=status,
             chart={"name": chart.name, "version": chart.version}, values=values, manifest=manifest, now=now,
         )  # fmt: skip
-
-    def _remove_everything(self, history: list[Obj]) -> None:
-        if history:
-            for obj in reversed(release.manifest(release.read(history[-1]))):
-                release.drop(self.site.api, obj)
-        for secret in history:
-            self.site.api.delete(secret)

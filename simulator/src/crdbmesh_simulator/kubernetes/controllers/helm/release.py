@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.controllers.api import Api
@@ -99,34 +99,6 @@ def own(objects_: Iterable[Obj], *, name: str, namespace: str) -> list[Obj]:
         annotations |= {RELEASE: name, RELEASE_NAMESPACE: namespace}
         found.append({**obj, "metadata": {**meta, "labels": labels, "annotations": annotations}})
     return found
-
-
-def check_ownership(api: Api, wanted: Iterable[Obj], *, name: str, namespace: str, word: str) -> None:
-    """Refuse to take over objects that belong to nobody or somebody else. Raises ReleaseError: as helm words it."""
-    for obj in wanted:
-        existing = api.find(obj["kind"], objects.namespace(obj) or None, objects.name(obj))
-        if existing is None or HOOK in objects.annotations_of(obj):
-            continue
-        faults = []
-        have = objects.labels(existing).get(MANAGED)
-        if have != "Helm":
-            faults.append(f"label validation error: {_missing(MANAGED, have, 'Helm')}")
-        for key, should in ((RELEASE, name), (RELEASE_NAMESPACE, namespace)):
-            got = objects.annotations_of(existing).get(key)
-            if got != should:
-                faults.append(f"annotation validation error: {_missing(key, got, should)}")
-        if faults:
-            space = f' in namespace "{objects.namespace(obj)}"' if objects.namespace(obj) else ' in namespace ""'
-            raise ReleaseError(
-                f'Unable to continue with {word}: {obj["kind"]} "{objects.name(obj)}"{space} exists and cannot be '
-                f"imported into the current release: invalid ownership metadata; {'; '.join(faults)}"
-            )
-
-
-def _missing(key: str, have: str | None, should: str) -> str:
-    if have is None:
-        return f'missing key "{key}": must be set to "{should}"'
-    return f'key "{key}" must equal "{should}": current value is "{have}"'
 
 
 def put(api: Api, obj: Obj) -> None:

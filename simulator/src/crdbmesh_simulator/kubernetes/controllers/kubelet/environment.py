@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.objects import Obj
 from crdbmesh_simulator.kubernetes.controllers.site import find_file, is_folder, list_files
 
 if TYPE_CHECKING:
