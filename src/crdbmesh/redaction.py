@@ -69,6 +69,15 @@ def cut(text: str, most: int = 20_000) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
+def cut_apart(one: str, other: str, most: int) -> tuple[str, str]:
+    """Return two texts that differ, without the secrets known so far, each cut so that the difference shows."""
+    one, other = hide(one), hide(other)
+    alike = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
+    start = alike - most // 3 if alike > most * 2 // 3 else 0
+    before = "…" if start else ""
+    return before + cut(one[start:], most), before + cut(other[start:], most)
+
+
 def hide_in(value: object, *fields: str) -> None:
     """Hide the secrets known so far in fields of a frozen dataclass that is being made, and cut what is too long."""
     for field in fields:

@@ -46,7 +46,7 @@ def test_a_vnet_without_its_tags_is_a_gap_to_status_and_plan_and_the_meshs_own_t
     cause = network_cause(world, mesh)
     assert cause is not None
     assert cause.startswith("VNet crdbmesh-eastus: tags.crdbmesh")
-    assert plan.run_plan(mesh, world.cloud(), world.home()).gaps()["eastus/network"] == cause
+    assert plan.run_plan(mesh, world.cloud(), world.home()).gaps()["eastus/network"].summary == cause
     found = down.find("crdbmesh", world.cloud(), world.home())
     assert found.kept == ()
     assert VNET.rpartition("/")[2] in {resource["name"] for resource in found.groups["crdbmesh"]}

@@ -32,14 +32,17 @@ from crdbmesh import redaction
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud, GivenToken
 from crdbmesh.clients.kube.client import Kube
-from crdbmesh.engine.step import Event, Outcome, Result
+from crdbmesh.commands.cost import Cost
+from crdbmesh.commands.plan import PlanResult
+from crdbmesh.engine.step import Event, Gap, Outcome, Result
 from crdbmesh.errors import CloudError, CommandError, ConfigError, CrdbmeshError, Finding, HeldError
 from crdbmesh.local import kubeconfig, pki
+from crdbmesh.local.birth import Aim
 from crdbmesh.observe.belongings import Belongings
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level, RegionHealth
-from crdbmesh.spec import documents
+from crdbmesh.spec import documents, load
 from crdbmesh.steps import catalog
-from crdbmesh.terminal import console, doctor_view
+from crdbmesh.terminal import console, doctor_view, plan_view, results
 from crdbmesh.terminal.progress import Progress
 
 FORGED = "x\x1b[2J\x1b]52;c;ZXZpbA==\x07\x1b]8;;http://evil\x1b\\\x9b31m\x7f\u202egnol\u2066\u2028\nhealthy\r✓ 9 steps"
@@ -64,7 +67,12 @@ def show_everything() -> None:
     console.show_belongings(screen, FORGED, Belongings({FORGED: one}, one, (FORGED,), one, (FORGED,)))
     failed = Result(FORGED, Outcome.FAILED, FORGED, hint=FORGED)
     blocked = Result(f"{FORGED}2", Outcome.BLOCKED, FORGED, culprit=FORGED)
-    console.show_results(screen, {FORGED: failed, f"{FORGED}2": blocked}, seconds=1, journal=FORGED, again=FORGED)
+    results.show_results(screen, {FORGED: failed, f"{FORGED}2": blocked}, seconds=1, journal=FORGED, again=FORGED)
+    gaps: dict[str, Gap | Result] = {"eastus/network": Gap(FORGED, restarts=FORGED), "eastus/nodes": failed}
+    planned = PlanResult(
+        load.mesh({"regions": ["eastus"]}), Aim(cloud=FORGED, arm_url="", subscription_id=FORGED), gaps
+    )
+    plan_view.show_plan(screen, planned, Cost(0, 0, 0, (FORGED,), FORGED))
     layers = tuple(Layer(name, Level.DEGRADED, 0, 1, FORGED) for name in LAYERS)
     console.show_status(screen, Health(FORGED, (RegionHealth(FORGED, layers),), (FORGED, f"{FORGED}2")))
     doctor_view.warn(screen)(finding)

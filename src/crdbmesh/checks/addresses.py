@@ -1,6 +1,6 @@
 """Checks of addresses: the mesh's ranges against existing networks, and the sources that may connect."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -14,7 +14,6 @@ from crdbmesh.observe import belongings
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import OWN, Region
 
-_NAMED = 3
 _VNETS = "Microsoft.Network/virtualNetworks"
 
 
@@ -33,9 +32,21 @@ def ranges(facts: Facts) -> Iterator[Remark]:
         for vnet in facts.vnets()
         if str(vnet.get("id", "")).lower() not in known and not belongings.of(facts.world).owns(vnet)
     ]
-    for index, region in enumerate(facts.mesh.all_regions()):
-        yield Found(f"{region.name} {region.ranges.vnet}")
-        yield from _shared(f"regions[{index}].vnet", region.ranges.vnet, strangers)
+    shared: dict[str, list[str]] = {}
+    for region in facts.mesh.all_regions():
+        block = region.ranges.vnet
+        yield Found(f"{region.name} {block}")
+        if same := [str(vnet.get("name")) for vnet in strangers if _overlapping(block, _space(vnet, "addressSpace"))]:
+            shared[str(block)] = same
+    if shared:
+        vnets = _some(dict.fromkeys(name for same in shared.values() for name in same))
+        yield warning("ranges", _some(shared), f"also used by {vnets} (so no peering with it)", "")
+
+
+def _some(names: Iterable[str]) -> str:
+    """Return the first of some names, and that there are more."""
+    first, *more = names
+    return f"{first}, …" if more else first
 
 
 def _own_vnets(facts: Facts) -> dict[str, Region]:
@@ -57,19 +68,6 @@ def _foreign_peerings(facts: Facts, ours: Mapping[str, Region]) -> Iterator[tupl
             remote = str((_properties(peering).get("remoteVirtualNetwork") or {}).get("id", "")).lower()
             if remote not in ours:
                 yield region, remote, _space(peering, "remoteVirtualNetworkAddressSpace", "remoteAddressSpace")
-
-
-def _shared(field: str, block: IPv4Network, strangers: list[dict[str, Any]]) -> Iterator[Remark]:
-    """Warn of a range that networks of others have too."""
-    same = [vnet for vnet in strangers if _overlapping(block, _space(vnet, "addressSpace"))]
-    if not same:
-        return
-    more = f" and {len(same) - _NAMED} more" if len(same) > _NAMED else ""
-    listed = ", ".join(str(vnet.get("name")) for vnet in same[:_NAMED])
-    vnets = f"VNet{'s' if len(same) > 1 else ''} {listed}{more}"
-    reason = f"the range is also used by the {vnets}, so the two can never be peered"
-    remedy = "nothing to do, unless they need to reach each other: then set network.base or the region's vnet"
-    yield warning(field, str(block), reason, remedy)
 
 
 def _meets(facts: Facts, own: Region, remote: str, space: list[IPv4Network]) -> Iterator[Remark]:

@@ -30,6 +30,9 @@ USABLE = ("Enabled", "Warned", "PastDue")
 ADDRESS_URLS = ("https://api.ipify.org", "https://checkip.amazonaws.com", "https://ipv4.icanhazip.com")
 """Each answers with the caller's IPv4 address; SECURITY.md and README name them."""
 
+PRICES_URL = "https://prices.azure.com/api/retail/prices"
+"""Azure's public price list, which `--prices` asks, without a token."""
+
 _TOKEN_LEFT_S = 300.0
 _FAILED_S = 30.0
 _PROCESS_S = 60
@@ -110,6 +113,7 @@ class Cloud:
         subscription_id: None to find it by the credential.
         subscription_name, tenant_id: of the subscription, where they are known before Azure is asked.
         address_urls: services that answer with the caller's address as plain text; none to ask nobody.
+        prices_url: the public price list.
         ssh_port: the port of the machines' SSH servers, unless the spec sets one.
         time_scale: the seconds that pass there in a real second; pauses and deadlines follow it (see `clock`).
     """
@@ -123,6 +127,7 @@ class Cloud:
     subscription_name: str | None = None
     tenant_id: str | None = None
     address_urls: tuple[str, ...] = ADDRESS_URLS
+    prices_url: str = PRICES_URL
     ssh_port: int = 22
     time_scale: float = 1.0
 

@@ -14,6 +14,7 @@ from crdbmesh.clients.cloud import (
     ADDRESS_URLS,
     CLOUD_FILE,
     KNOWN,
+    PRICES_URL,
     Cloud,
     GivenToken,
     LazyCredential,
@@ -85,6 +86,7 @@ class CloudFile(BaseModel):
     token_file: Annotated[Text, AfterValidator(_check_alone), AfterValidator(_check_file)] | None = None
     subscription_id: Text | None = None
     address_urls: list[Url] = list(ADDRESS_URLS)
+    prices_url: Url = PRICES_URL
     ssh_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     time_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
@@ -101,6 +103,7 @@ _EXPECTED = {
     "token_file": _PATH,
     "subscription_id": _TEXT,
     "address_urls": ("is not a list of https URLs", "give services that answer with the caller's address"),
+    "prices_url": ("is not an https URL", "give the URL of a price list such as Azure's"),
     "ssh_port": ("is not a port", "give a number from 1 to 65535"),
     "time_scale": ("is not a number above 0", "leave it out: on Azure it is 1"),
 }
@@ -129,6 +132,7 @@ def read(path: Path) -> Cloud:
         ca_file=Path(file.ca_file) if file.ca_file else None,
         subscription_id=file.subscription_id,
         address_urls=tuple(file.address_urls),
+        prices_url=file.prices_url,
         ssh_port=file.ssh_port or 22,
         time_scale=file.time_scale,
     )

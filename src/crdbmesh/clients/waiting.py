@@ -42,7 +42,7 @@ class Wait:
         """Keep what is seen now."""
         if seen != self.seen:
             self.seen = seen
-            self._say(f"{self._awaited} (last: {seen})")
+            self._say(f"waiting for {self._awaited}; last seen: {seen}")
 
     def left_s(self) -> float:
         """Return the seconds left until the deadline."""

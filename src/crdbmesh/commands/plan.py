@@ -1,5 +1,6 @@
 """`crdbmesh plan`: what `up` would do, without a write."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,9 @@ from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome, Result
 from crdbmesh.errors import Finding
 from crdbmesh.local.birth import Aim
+from crdbmesh.local.contents import Place
 from crdbmesh.local.folder import LocalFolder
+from crdbmesh.observe import inventory
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.spec.versions import CLIENTS, outdated
@@ -21,15 +24,30 @@ from crdbmesh.steps import catalog
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """The result of `plan`: the gap or result of every step, in the catalog's order."""
+    """The result of `plan`.
+
+    Attributes:
+        found: the gap or result of every step, in the catalog's order.
+        there: the machines that Azure has.
+    """
 
     mesh: Mesh
     aim: Aim
     found: dict[str, Gap | Result]
+    there: frozenset[Place] = frozenset()
 
-    def gaps(self) -> dict[str, str]:
-        """Return the summary of each gap, by step."""
-        return {name: found.summary for name, found in self.found.items() if isinstance(found, Gap)}
+    def gaps(self) -> dict[str, Gap]:
+        """Return each gap, by step; of some it is only known that they come after another."""
+        return {name: found for name, found in self.found.items() if isinstance(found, Gap)}
+
+    def count(self, sign: str) -> int:
+        """Return the number of gaps with that sign."""
+        return sum(gap.sign == sign for gap in self.gaps().values())
+
+    def bought(self) -> dict[str, int]:
+        """Return the machines that Azure does not have yet, as counts by size."""
+        machines = self.mesh.all_machines()
+        return Counter(machine.size for machine in machines if (machine.region, machine.number) not in self.there)
 
     def refused(self) -> dict[str, Result]:
         """Return the results of steps that cannot be checked or cannot be changed in place."""
@@ -48,11 +66,16 @@ class PlanResult:
             "regions": [region.name for region in self.mesh.regions],
             "allow_from": list(self.mesh.sources),
             "gaps": len(self.gaps()),
+            "changes": {sign: self.count(sign) for sign in "+~!-"},
+            "dependent": self.count(""),
             "refused": len(self.refused()),
             "steps": [
-                {"step": name, "gap": found.summary} if isinstance(found, Gap) else found.document()
+                {"step": name, "gap": found.summary, "sign": found.sign or None, "restarts": found.restarts or None}
+                if isinstance(found, Gap)
+                else found.document()
                 for name, found in self.found.items()
             ],
+            "new_machines": self.bought(),
             "migrations": self.migrations(),
         }
 
@@ -83,4 +106,4 @@ def run_plan(
         checks.require(world, warn)
         steps = catalog.steps(world)
         found = plan.survey(plan.order(steps), workers=plan.WORKERS)
-        return PlanResult(mesh, aim, {step.name: found[step.name] for step in steps})
+        return PlanResult(mesh, aim, {step.name: found[step.name] for step in steps}, inventory.list_machines(world))

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ from crdbmesh.clients import caller
 from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import aim as aims
+from crdbmesh.commands.estimate import Estimate
+from crdbmesh.commands.plan import PlanResult
 from crdbmesh.desired import azure as resources
 from crdbmesh.engine import plan, run
-from crdbmesh.engine.step import Event, Gap, Notify, Outcome, Result
+from crdbmesh.engine.step import Event, Notify, Outcome, Result
 from crdbmesh.errors import CloudError, Finding, HeldError, PreflightError, RefusedError
 from crdbmesh.local.birth import Aim
-from crdbmesh.local.contents import DOWN_BEGUN, OWN_ADDRESS, Place
+from crdbmesh.local.contents import DOWN_BEGUN, OWN_ADDRESS
 from crdbmesh.local.folder import SPEC, Journal, LocalFolder, erase_removed
 from crdbmesh.observe import belongings, firewall, inventory
 from crdbmesh.run import lease as leases
@@ -36,8 +38,8 @@ RECHECK_DELAYS_S = (1.0, 2.0, 4.0, 8.0)
 """Delays between checks of a step that was applied and does not hold yet: Azure's reads lag behind its writes."""
 
 
-Ask = Callable[[Mapping[str, Gap | Result], frozenset[Place]], None]
-"""Takes the gap or result of every step, and the machines that there are, before the first write."""
+Ask = Callable[[PlanResult], None]
+"""Takes what is to be done, before the first write."""
 Watch = Callable[[Sequence[str]], AbstractContextManager[Notify]]
 """Shows a run: it takes the names of the steps, and until its block ends each event."""
 
@@ -153,7 +155,8 @@ def run_up(
         steps = catalog.steps(world)
         if ask is not None:
             found = plan.survey(plan.order(steps), workers=plan.WORKERS)
-            ask({step.name: found[step.name] for step in steps}, inventory.list_machines(world))
+            machines = inventory.list_machines(world)
+            ask(PlanResult(mesh, aim, {step.name: found[step.name] for step in steps}, machines))
             with contextlib.suppress(CloudError, RefusedError):
                 # The answer may have taken long; another run's spec stays the one that is kept.
                 lease.look()
@@ -164,11 +167,16 @@ def run_up(
         erase_removed(folder.path.parent, dt.datetime.now(dt.UTC))
         with folder.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:
             journal.record(command="up", mesh=mesh.name, regions=[region.name for region in mesh.regions])
+            estimate = Estimate(plan.order(steps), folder, cloud.time_scale)
+
+            def tell(event: Event) -> None:
+                notify(replace(event, left_s=estimate.see(event)))
+
             with lease:
                 results = run.run(
                     plan.order(steps),
                     workers=plan.WORKERS,
-                    notify=recorded(journal, notify),
+                    notify=recorded(journal, tell),
                     stop=stop,
                     permit=lambda step: lease.take() if step.leased else None,
                     retry_delays_s=[world.deadline(pause_s) for pause_s in RETRY_DELAYS_S],

@@ -122,7 +122,7 @@ class _Run:
         if self.stop.is_set():
             raise StoppedError(step.name, last_seen=gap.summary)
         self.permit(step)
-        self._tell(Event(step.name, "applying", gap.summary))
+        self._tell(Event(step.name, "applying", gap.summary, creates=gap.kind == "create"))
 
     def _check_again(self, step: Step) -> None:
         remaining = step.check()

@@ -36,14 +36,22 @@ class Gap:
     """The difference between a step and the world, in one line: `peering eastus-westus is Initiated, not Connected`.
 
     Attributes:
-        kind: `create` when nothing is there yet, `after` when the step cannot be checked before another holds.
+        kind: `create` when nothing is there yet, `delete` when something of others goes, `after` when the step cannot
+            be checked before another holds.
+        restarts: what closing it may restart, for people; empty for nothing.
     """
 
     summary: str
-    kind: Literal["create", "change", "after"] = field(default="change", compare=False)
+    kind: Literal["create", "change", "delete", "after"] = field(default="change", compare=False)
+    restarts: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         hide_in(self, "summary")
+
+    @property
+    def sign(self) -> str:
+        """Return `+`, `~`, `!` (it may restart something) or `-`; nothing when it is not known whether it is a gap."""
+        return {"create": "+", "change": "!" if self.restarts else "~", "delete": "-", "after": ""}[self.kind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +158,10 @@ class Event:
     """`checking`, `applying`, `waiting`, `applied` or `ended`; `warning` is of no step."""
     text: str = ""
     result: Result | None = None
+    creates: bool = False
+    """True when what is applied was not there before."""
+    left_s: float | None = None
+    """The estimate of how long the run still takes, in real seconds."""
 
     def __post_init__(self) -> None:
         hide_in(self, "text")

@@ -41,7 +41,7 @@ def firewall(world: World, region: Region) -> Observed:
         return replace(seen.with_missing(said), undecided=RefusedError(said, hint=KEEP_OR_PRUNE))
     rules = [rule for rule in _rules(found) if rule["name"] not in wider]
     pruned = {**(found or {}), "properties": {**(found or {})["properties"], "securityRules": rules}}
-    return replace(seen.with_missing(said), found=pruned)
+    return replace(seen.with_missing(said), found=pruned, removes=True)
 
 
 def find_all_wider(world: World) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from crdbmesh.clients.azure import compare
 from crdbmesh.clients.azure.kinds import Kind
@@ -28,6 +28,7 @@ class Observed:
         undecided: why it may not be written until the user has said something; None when it may.
         name: its name in Azure; empty for what is not named by one name alone.
         wanted: the body that makes it right.
+        removes: whether making it right removes something of others.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Observed:
     name: str = ""
     wanted: Body = field(default_factory=dict)
     undecided: CrdbmeshError | None = None
+    removes: bool = False
 
     @property
     def cause(self) -> str | None:
@@ -47,7 +49,8 @@ class Observed:
         """Return what is missing, as a step's check does; raise the refusal, if there is one."""
         if self.refusal is not None:
             raise self.refusal
-        return None if self.missing is None else Gap(self.missing, "create" if self.found is None else "change")
+        kind: Literal["create", "change", "delete"] = "delete" if self.removes else "change"
+        return None if self.missing is None else Gap(self.missing, "create" if self.found is None else kind)
 
     def with_missing(self, missing: str | None) -> Self:
         """Return this, with `missing` wrong if nothing else is."""

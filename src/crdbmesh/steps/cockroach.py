@@ -56,7 +56,7 @@ class Certificates(RegionStep):
             data = self._find(name)
             if data is not None and self._problem(name, data, leaf) is None:
                 continue
-            say(f"Secret {name}")
+            say(f"writing Secret {name}")
             if name == names.NODE_SECRET:
                 pair = pki.issue_cockroach_node(ca, self.region.name, now=now)
             else:

@@ -63,7 +63,7 @@ class Initialised(MeshStep):
             if not members:
                 self._refuse_lost()
                 self._claim(target, markers)
-                say(f"cockroach init on {target}")
+                say(f"running `cockroach init` on {target}")
                 order = functools.partial(database.initialise, target=target, cluster_name=self.world.mesh.name)
                 observed.through_client(self.world, order)
             found = self._read_id(members or [target], say)

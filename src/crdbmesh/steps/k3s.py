@@ -211,7 +211,7 @@ def _fetch_kubeconfig(step: RegionStep, machine: Machine, say: Say) -> bool:
     if text is None:
         return False
     source, context = f"kubeconfig of {machine.node}", names.context(step.region.name)
-    say(source)
+    say(f"reading the {source}")
     found = kubeconfig.parse(text, source=source, outside=True)
     config = kubeconfig.rewrite(found, server=_api_of(step), context=context, source=source)
     step.world.folder.write(contents.kubeconfig(step.region.name), kubeconfig.dump(config))

@@ -107,7 +107,7 @@ class HostReady(MachineStep):
         """Wait until SSH lets us in, then until cloud-init has ended."""
         host = self.world.host(self.machine)
         host.wait_ready(self.world.deadline(BOOT_DEADLINE_S), say)
-        say("first boot (cloud-init)")
+        say("waiting for the first boot (cloud-init)")
         host.run("cloud-init status --wait", check=False, timeout_s=self.world.deadline(BOOT_DEADLINE_S))
 
 

@@ -45,7 +45,7 @@ class Group(MeshStep):
     def apply(self, gap: Gap, say: Say) -> None:
         """Create it in the first region, or give the mesh's own its tags again."""
         mesh, session = self.world.mesh, self.world.session
-        say(gap.summary)
+        say(f"writing the resource group: {gap.summary}")
         seen = network.group(self.world)
         if seen.refusal is not None:
             raise seen.refusal

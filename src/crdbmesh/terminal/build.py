@@ -24,6 +24,7 @@ from crdbmesh.terminal.options import (
     NoAddressLookup,
     NoWait,
     OutputOption,
+    Prices,
     Purge,
     Regions,
     Rules,
@@ -32,7 +33,7 @@ from crdbmesh.terminal.options import (
 )
 
 if TYPE_CHECKING:
-    from crdbmesh.engine.step import Gap, Result
+    from crdbmesh.commands.plan import PlanResult
 
 
 def up(
@@ -46,6 +47,7 @@ def up(
     machine_size: MachineSize = None,
     rules: Rules = None,
     break_lease: BreakLease = None,
+    prices: Prices = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     output: OutputOption = "text",
@@ -56,12 +58,11 @@ def up(
     """
     if dry_run:
         file, size = config_file, machine_size
-        plan(mesh_name, name, regions, file, allow_from, no_address_lookup, machines_per_region, size, output)
+        plan(mesh_name, name, regions, file, allow_from, no_address_lookup, machines_per_region, size, prices, output)
         return
-    from crdbmesh.commands import specs
+    from crdbmesh.commands import cost, specs
     from crdbmesh.commands import up as command
-    from crdbmesh.steps import catalog
-    from crdbmesh.terminal import console, doctor_view, progress
+    from crdbmesh.terminal import console, doctor_view, plan_view, progress, results
 
     with exits.mapped(output) as signals:
         given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, machine_size)
@@ -69,16 +70,16 @@ def up(
         mesh = specs.choose(given, cloud, inputs.root())
         asks = inputs.must_ask(yes=yes, output=output, remedy="pass --yes to skip the question")
         mesh = command.with_caller(mesh, cloud, sure=not asks)
-        screen = console.make(stderr=True, asks=asks)
+        screen, paid = console.make(stderr=True, asks=asks), cost.of_mesh(mesh, cloud if prices else None)
 
         told = partial(console.show_start, screen, mesh=mesh, doing="Checking subscription, regions, sizes and quota …")
 
-        def ask(found: Mapping[str, Gap | Result], there: frozenset[tuple[str, int]]) -> None:
-            console.show_plan(screen, mesh, found, catalog.place, [])
-            console.show_cost(screen, mesh, there)
-            with signals.asking():
-                if asks and not typer.confirm("Create or update this mesh?", err=True):
-                    raise typer.Exit(exits.FAILED)
+        def ask(found: PlanResult) -> None:
+            plan_view.show_plan(screen, found, paid)
+            if asks and (found.gaps() or found.refused()):
+                with signals.asking():
+                    if not typer.confirm("Create or update this mesh?", err=True):
+                        raise typer.Exit(exits.FAILED)
 
         def decide(wider: Mapping[str, str]) -> bool:
             with signals.asking():
@@ -98,17 +99,12 @@ def up(
                 decide=decide if asks else command.refuse_wider,
                 stop=stop,
             )
-        console.show_results(
-            screen,
-            ended.results,
-            seconds=ended.seconds,
-            journal=str(ended.journal),
-            again=inputs.again("up", mesh.name),
-        )
+        again = inputs.again("up", mesh.name)
+        results.show_results(screen, ended.results, seconds=ended.seconds, journal=str(ended.journal), again=again)
         if ended.held is not None:
             console.show_error(screen, ended.held)
         if output == "json":
-            exits.print_json(ended.document())
+            exits.print_json({**ended.document(), "cost": paid.document()})
         elif ended.done:
             typer.echo(f"{mesh.name} is up in {', '.join(region.name for region in mesh.regions)}.")
         interrupted = ended.stopped and ended.held is None
@@ -124,26 +120,26 @@ def plan(
     no_address_lookup: NoAddressLookup = False,
     machines_per_region: MachinesPerRegion = None,
     machine_size: MachineSize = None,
+    prices: Prices = False,
     output: OutputOption = "text",
 ) -> None:
-    """Show what `up` would do, step by step; writes nothing to the cloud."""
+    """Show what `up` would create, change, restart and cost; writes nothing to the cloud."""
+    from crdbmesh.commands import cost, specs, up
     from crdbmesh.commands import plan as command
-    from crdbmesh.commands import specs, up
-    from crdbmesh.steps import catalog
-    from crdbmesh.terminal import console, doctor_view
+    from crdbmesh.terminal import console, doctor_view, plan_view
 
     with exits.mapped(output, refused="`up` would stop here:") as signals, signals.leaving():
         given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, machine_size)
         cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh = up.with_caller(specs.choose(given, cloud, inputs.root()), cloud)
-        screen = console.make(stderr=True)
+        screen, paid = console.make(stderr=True), cost.of_mesh(mesh, cloud if prices else None)
         told = partial(console.show_start, screen, mesh=mesh, doing="Reading the current state …")
         folder, warn = inputs.folder(mesh.name), doctor_view.warn(screen)
         found = command.run_plan(mesh, cloud, folder, told=told, warn=warn)
         if output == "json":
-            exits.print_json(found.document())
+            exits.print_json({**found.document(), "cost": paid.document()})
         else:
-            console.show_plan(console.make(stderr=False), mesh, found.found, catalog.place, found.migrations())
+            plan_view.show_plan(console.make(stderr=False), found, paid)
         raise typer.Exit(exits.FAILED if found.refused() else exits.DONE)
 
 
@@ -193,7 +189,7 @@ def down(
     """Delete all of the mesh, and nothing else; its local folder is moved aside for 30 days."""
     from crdbmesh.commands import down as command
     from crdbmesh.commands import specs
-    from crdbmesh.terminal import console, doctor_view, progress
+    from crdbmesh.terminal import console, doctor_view, progress, results
 
     with exits.mapped(output) as signals:
         known = specs.name_of(mesh_name or name, inputs.root())
@@ -235,7 +231,7 @@ def down(
         if ended.done and ended.finished and ended.folder is not None:
             console.show_folder(screen, known, ended.folder, moved=ended.folder != folder.path)
         if ended.results:
-            console.show_results(screen, ended.results, seconds=ended.seconds, journal=None, again=again)
+            results.show_results(screen, ended.results, seconds=ended.seconds, journal=None, again=again)
         for line in ended.left:
             console.say(screen, f"  still exists: {line}")
         if output == "json":

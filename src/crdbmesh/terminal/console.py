@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from crdbmesh.engine.step import Gap, Outcome, Result
+from crdbmesh.engine.step import Outcome
 from crdbmesh.errors import CrdbmeshError, ElsewhereError, Finding, PreflightError, UnsafeError
 from crdbmesh.observe.belongings import Belongings
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level
@@ -26,7 +25,6 @@ from crdbmesh.terminal.voice import VOICE
 if TYPE_CHECKING:
     from crdbmesh.local.birth import Aim
 
-_BLOCKED_SHOWN = 4
 _REFUSED = "`up` cannot start; nothing was created:"
 _TITLES: dict[type[CrdbmeshError], str] = {
     ElsewhereError: "This mesh is elsewhere; nothing was changed:",
@@ -48,7 +46,6 @@ _LEVEL = {
     Level.ABSENT: ("–", "red"),
     Level.UNKNOWN: ("?", "yellow"),
 }
-_KIND = {"create": ("  + ", "green"), "change": ("  ~ ", "yellow"), "after": ("  · ", "dim")}
 _HEADING = {"clustermesh": "cluster\nmesh", "cockroachdb": "cockroach\ndb"}
 """Headings in two lines, so that every layer fits into 80 columns."""
 
@@ -110,16 +107,6 @@ def show_start(console: Console, aim: Aim, mesh: Mesh, doing: str) -> None:
     say(console, doing)
 
 
-def show_cost(console: Console, mesh: Mesh, there: Collection[tuple[str, int]]) -> None:
-    """Print what `up` is about to make that Azure charges for, besides the machines that are `there`."""
-    new = [machine.size for machine in mesh.all_machines() if (machine.region, machine.number) not in there]
-    if new:
-        sizes = ", ".join(f"{count} {size}" for size, count in Counter(new).items())
-        disk = f"{mesh.machines.disk_gib} GiB {mesh.machines.disk_type}"
-        each = f"by the hour for {_many(len(new), 'new machine')} ({sizes}), each with a disk ({disk}) and a public IP"
-        console.print(f"  Azure charges {each}, and for traffic between regions.", markup=False)
-
-
 def show_folder(console: Console, mesh: str, folder: Path, *, moved: bool) -> None:
     """Print where the local folder of a mesh is after `down`."""
     if moved:
@@ -135,7 +122,7 @@ def show_intent(console: Console, mesh: Mesh) -> None:
     machines = sum(len(region.machines) for region in regions)
     sizes = ", ".join(sorted({machine.size for machine in mesh.all_machines()}))
     where = f" in resource group {mesh.group}" if mesh.group else ""
-    title = f": {_many(len(regions), 'region')}, {_many(machines, 'machine')} ({sizes}){where}"
+    title = f": {many(len(regions), 'region')}, {many(machines, 'machine')} ({sizes}){where}"
     console.print(Text.assemble((mesh.name, "bold"), title))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for heading in ("", "machines", "VNet", "pods", "services"):
@@ -160,7 +147,7 @@ def show_belongings(console: Console, mesh: str, found: Belongings) -> None:
     if not count:
         console.print(f"Nothing in Azure belongs to {mesh}.", markup=False)
     else:
-        console.print(Text.assemble((mesh, "bold"), f": {_many(count, 'resource')} will be deleted"))
+        console.print(Text.assemble((mesh, "bold"), f": {many(count, 'resource')} will be deleted"))
     for name in names[:_BELONGINGS_SHOWN]:
         console.print(f"  {name}", markup=False)
     if (more := len(names) - _BELONGINGS_SHOWN) > 0:
@@ -179,71 +166,6 @@ def show_wider(console: Console, wider: Mapping[str, str]) -> None:
     """Print other people's firewall rules that let in more than the spec: what each lets in, by its id."""
     for rule, said in wider.items():
         console.print(Text(f"  {said} lets in more than the spec: {rule}", style="bold red"))
-
-
-def show_results(
-    console: Console, results: Mapping[str, Result], *, seconds: float, journal: str | None, again: str
-) -> None:
-    """Print how a run ended; for a failed one each cause and remedy, what it blocks, and how to resume.
-
-    `again` is the command that resumes the run.
-    """
-    console.quiet = console.quiet and all(one.outcome.good for one in results.values())
-    count = {outcome: sum(one.outcome is outcome for one in results.values()) for outcome in Outcome}
-    causes: dict[object, list[str]] = {}
-    failed = [result for result in results.values() if result.outcome is Outcome.FAILED]
-    for result in failed:
-        causes.setdefault(result.cause, []).append(result.step)
-    for result in failed:
-        if result.step == (same := causes[result.cause])[0]:
-            _show_failure(console, result, same, [one.step for one in results.values() if one.culprit in same])
-    parts = [f"{number} {outcome.value}" for outcome, number in count.items() if number]
-    worst = next((one for one in (Outcome.FAILED, Outcome.BLOCKED, Outcome.STOPPED) if count[one]), None)
-    mark, style = MARK[worst or (Outcome.CHANGED if count[Outcome.CHANGED] else Outcome.HELD)]
-    total = f" {_many(len(results), 'step')}: {', '.join(parts) or 'nothing to do'}, in {lasted(seconds)}"
-    console.print(Text.assemble((mark, style), total))
-    if worst is None:
-        return
-    if journal:
-        console.print(f"Journal: {journal}", markup=False)
-    console.print(f"Run `{again}` again to resume from here.", markup=False)
-
-
-def show_plan(
-    console: Console,
-    mesh: Mesh,
-    found: Mapping[str, Gap | Result],
-    place: Place,
-    migrations: Iterable[Mapping[str, str]],
-) -> None:
-    """Print what `up` would do, step by step, by region; then what it leaves as it is, though newer could be had."""
-    rows: dict[str, list[str]] = {}
-    said: dict[object, str] = {}
-    for step, what in found.items():
-        if isinstance(what, Gap) or what.outcome is not Outcome.HELD:
-            rows.setdefault(place(step)[0], []).append(step)
-    wide = max((len(_within(step, row)) for row, steps in rows.items() for step in steps), default=0)
-    for row, steps in rows.items():
-        console.print(Text(row, style="bold"))
-        for step in steps:
-            what, name = found[step], f"{_within(step, row):<{wide}}"
-            if isinstance(what, Gap):
-                console.print(Text.assemble(_KIND[what.kind], name, (f"  {what.summary}", "dim")))
-                continue
-            first = said.setdefault(what.cause, step)
-            detail = what.detail if first == step else f"as {first}"
-            console.print(Text.assemble(("  ✗ ", "bold red"), name, f"  {detail}"))
-            if what.hint and first == step:
-                console.print(f"      {what.hint}", markup=False)
-    gaps = sum(isinstance(what, Gap) for what in found.values())
-    refused = sum(isinstance(what, Result) and what.outcome is not Outcome.HELD for what in found.values())
-    failed = f", {refused} cannot be done" if refused else ""
-    verb = "has" if gaps == 1 else "have"
-    total = f": {gaps} of {_many(len(found), 'step')} {verb} something to do{failed}"
-    console.print(Text.assemble((mesh.name, "bold"), total))
-    for one in migrations:
-        kept = f"{one['field']} stays {one['has']}; for {one['newest']}, {one['how']}"
-        console.print(kept, markup=False)
 
 
 def show_status(console: Console, health: Health) -> None:
@@ -272,6 +194,13 @@ def show_status(console: Console, health: Health) -> None:
     console.print(Text("degraded", style="bold red") if health.degraded else Text("healthy", style="green"))
 
 
+def show_pairs(console: Console, pairs: Mapping[str, str]) -> None:
+    """Print what each word stands for, one a line."""
+    wide = max(map(len, pairs))
+    for name, text in pairs.items():
+        console.print(Text.assemble((f"  {name:<{wide}}  ", "dim"), text))
+
+
 def show_figures(console: Console, title: str, figures: Sequence[tuple[int, str]], seconds: float) -> None:
     """Print counts, one a line, under a title with the time they took."""
     console.print(Text(f"{title}, in {lasted(seconds)}", "bold"))
@@ -296,17 +225,6 @@ def show_error(console: Console, error: CrdbmeshError, *, refused: str = _REFUSE
         console.print(f"    {error.hint}", markup=False)
 
 
-def _show_failure(console: Console, result: Result, same: Sequence[str], blocked: Sequence[str]) -> None:
-    detail = result.detail.replace("\n", "\n    ")
-    console.print(Text.assemble(("✗ ", "bold red"), (", ".join(same), "bold"), f": {detail}"))
-    if result.hint:
-        console.print(f"    {result.hint}", markup=False)
-    if blocked:
-        more = len(blocked) - _BLOCKED_SHOWN
-        rest = f" and {more} more" if more > 0 else ""
-        console.print(Text(f"    blocks {', '.join(blocked[:_BLOCKED_SHOWN])}{rest}", style="dim"))
-
-
 def _shown(layer: Layer) -> Text:
     mark, style = _LEVEL[layer.level]
     if layer.wanted == 0 and layer.level is Level.OK:
@@ -314,12 +232,8 @@ def _shown(layer: Layer) -> Text:
     return Text(f"{mark} {layer.good}/{layer.wanted}", style=style)
 
 
-def _within(step: str, row: str) -> str:
-    """Return a step's name without the region, which its row shows."""
-    return step.removeprefix(f"{row}/")
-
-
-def _many(count: int, noun: str) -> str:
+def many(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 region`, `3 regions`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 

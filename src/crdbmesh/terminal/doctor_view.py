@@ -52,8 +52,12 @@ def warn(console: Console) -> Callable[[Finding], None]:
 
 
 def _show_finding(console: Console, finding: Finding, level: Level, *, indent: str = "    ") -> None:
+    """Print a finding; one without a remedy, which asks for nothing, in one line."""
     mark, style = _MARK[level]
-    title = (finding.title, "bold")
+    title, reason = (finding.title, "bold"), finding.reason.replace("\n", f"\n{indent}    ")
+    if not finding.remedy:
+        console.print(Text.assemble((f"{indent}{mark} ", style), title, f": {reason}"))
+        return
     console.print(Text.assemble((f"{indent}{mark} ", style), title))
-    console.print(Text(f"{indent}    " + finding.reason.replace("\n", f"\n{indent}    ")))
+    console.print(Text(f"{indent}    {reason}"))
     console.print(Text(f"{indent}    {finding.remedy}", style="dim"))

@@ -118,6 +118,12 @@ Purge = Annotated[
         help="Erase its local folder at once, and those of it that were moved aside, instead of after 30 days.",
     ),
 ]
+Prices = Annotated[
+    bool,
+    typer.Option(
+        "--prices", envvar="CRDBMESH_PRICES", help="Ask Azure's public price list, rather than crdbmesh's own table."
+    ),
+]
 OutputOption = Annotated[
     Output,
     typer.Option("--output", "-o", envvar="CRDBMESH_OUTPUT", help="json: one object on stdout, and no questions."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
@@ -17,6 +18,9 @@ from crdbmesh.terminal.console import MARK, Place, lasted
 
 _REFRESHES = 8
 _WAITS_SHOWN = 8
+_SILENT_S = 30.0
+"""The longest time without a line off a terminal."""
+_LEGEND = "n/m done of all   ✓ changed  = held  › at work  ✗ failed  · blocked  - stopped"
 
 
 class Progress:
@@ -43,6 +47,8 @@ class Progress:
         for step in self._row_of:
             self._all.setdefault(place(step), []).append(step)
         self._rows = list(dict.fromkeys(self._row_of.values()))
+        self._left: tuple[float, float] = (0.0, 0.0)
+        self._over = threading.Event()
         self._ended: dict[str, Result] = {}
         self._doing: dict[str, tuple[float, str]] = {}
         if live is None:
@@ -54,15 +60,20 @@ class Progress:
         self._started = time.monotonic()
         if self._live is not None:
             self._live.start(refresh=True)
+        else:
+            threading.Thread(target=self._break_silence, name="waiting", daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._over.set()
         if self._live is not None:
             self._doing.clear()
             self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
+        if event.left_s is not None:
+            self._left = (time.monotonic(), event.left_s)
         if event.result is not None:
             self._ended[event.step] = event.result
             self._doing.pop(event.step, None)
@@ -73,13 +84,28 @@ class Progress:
             self._doing[event.step] = (since, event.text)
             if self._live is None and event.kind == "applying":
                 self._console.print(Text(f"{self._clock()}   {event.step}: {event.text}"))
-
         elif event.kind == "warning":
             self._console.print(Text.assemble(f"{self._clock()} ", ("!", "yellow"), f" {event.text}"))
 
     def draw(self) -> RenderableType:
-        """Return the table as it is now, and below it, for each row, the step that has taken longest."""
-        return Group(*([self._table()] if self._stages and self._rows else []), *self._waits())
+        """Return the table as it is now with its total, and below it, for each row, the step that has taken longest."""
+        total: list[RenderableType] = [Text(self._total()), Text(_LEGEND, style="dim")]
+        return Group(*([self._table(), *total] if self._stages and self._rows else []), *self._waits())
+
+    def _total(self) -> str:
+        """Return how many steps are done, and how long the rest takes by the estimate."""
+        at, left_s = self._left
+        left_s -= time.monotonic() - at
+        rest = f", about {_rounded(left_s)} to go" if left_s > 1 else ""
+        done = sum(result.outcome.good for result in list(self._ended.values()))
+        return f"{done} of {len(self._row_of)} steps done in {lasted(self._seconds())}{rest}"
+
+    def _break_silence(self) -> None:
+        while self._row_of and not self._over.wait(_SILENT_S):
+            if waits := self._waits()[:_WAITS_SHOWN]:
+                self._console.print(Text(f"{self._clock()} … {self._total()}; at work:"))
+                for wait in waits:
+                    self._console.print(Text(f"        {wait.plain.strip()}"))
 
     def _end(self, result: Result) -> None:
         shown_in_table = self._live is not None and bool(self._rows)
@@ -92,7 +118,7 @@ class Progress:
 
     def _table(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-        table.add_column(self._clock().strip(), no_wrap=True)
+        table.add_column("", no_wrap=True)
         for stage in self._stages:
             most = max((len(steps) for (_, column), steps in self._all.items() if column == stage), default=0)
             table.add_column(stage, no_wrap=True, min_width=len(f"  {most}/{most}"))
@@ -105,16 +131,17 @@ class Progress:
         if not steps:
             return Text("")
         outcomes = [self._ended[step].outcome for step in steps if step in self._ended]
+        done = f"{sum(outcome.good for outcome in outcomes)}/{len(steps)}"
         for bad in (Outcome.FAILED, Outcome.BLOCKED, Outcome.STOPPED):
             if bad in outcomes:
                 mark, style = MARK[bad]
-                return Text(f"{mark} {outcomes.count(bad)}/{len(steps)}", style=style)
+                return Text(f"{mark} {done}", style=style)
         if len(outcomes) == len(steps):
             mark, style = MARK[Outcome.CHANGED if Outcome.CHANGED in outcomes else Outcome.HELD]
-            return Text(f"{mark} {len(steps)}", style=style)
+            return Text(f"{mark} {done}", style=style)
         if any(step in self._doing for step in steps):
-            return Text(f"› {len(outcomes)}/{len(steps)}", style="cyan")
-        return Text(f"  {len(outcomes)}/{len(steps)}" if outcomes else f"  {len(steps)}", style="dim")
+            return Text(f"› {done}", style="cyan")
+        return Text(f"  {done}", style="dim")
 
     def _waits(self) -> list[Text]:
         longest: dict[str, tuple[float, str, str]] = {}
@@ -137,8 +164,11 @@ class Progress:
             lines[_WAITS_SHOWN:] = [Text(f"      and {more} more", style="dim")]
         return lines
 
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
+
     def _clock(self) -> str:
-        return _clock(time.monotonic() - self._started)
+        return _clock(self._seconds())
 
 
 def watch(console: Console) -> Callable[[Sequence[str]], Progress]:
@@ -146,6 +176,11 @@ def watch(console: Console) -> Callable[[Sequence[str]], Progress]:
     from crdbmesh.steps import catalog
 
     return lambda steps: Progress(console, steps, catalog.place, catalog.STAGES)
+
+
+def _rounded(seconds: float) -> str:
+    """Return a time that is only estimated: `40 s`, `6 min`."""
+    return f"{-(-seconds // 10) * 10:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _clock(seconds: float) -> str:

@@ -161,7 +161,7 @@ def test_a_change_ends_a_wait_soon(kube: Kube, namespace: str) -> None:
     timer.join()
     assert found is not None
     assert 0.3 < took_s < 3
-    assert said == ["the configmap (last: data {'a': '0'})"]
+    assert said == ["waiting for the configmap; last seen: data {'a': '0'}"]
 
 
 def test_a_wait_that_is_over_at_once_returns_at_once(kube: Kube, namespace: str) -> None:

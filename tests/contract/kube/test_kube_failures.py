@@ -403,7 +403,7 @@ class TestWaits:
             watched(("DELETED", one("u1", "11")), ("ADDED", one("u2", "12")), stay=True),
         )
         client.delete("v1", "ConfigMap", "one", "here", wait=True, deadline_s=10, say=said.append)
-        assert said == ["v1 ConfigMap here/one gone (last: still there, held by foregroundDeletion)"]
+        assert said == ["waiting for v1 ConfigMap here/one gone; last seen: still there, held by foregroundDeletion"]
         assert scripted.requests[0] == f"DELETE {HERE}/one?propagationPolicy=Background"
 
 

@@ -36,9 +36,7 @@ def test_what_azure_added_is_no_difference() -> None:
 def test_a_difference_says_where_what_is_wanted_and_what_is_found() -> None:
     desired = {"properties": {"addressSpace": {"addressPrefixes": ["10.1.0.0/16"]}}}
     actual = {"properties": {"addressSpace": {"addressPrefixes": ["10.9.0.0/16"]}}}
-    assert differences(desired, actual) == [
-        "properties.addressSpace.addressPrefixes: 10.1.0.0/16 wanted, 10.9.0.0/16 found"
-    ]
+    assert differences(desired, actual) == ["addressSpace.addressPrefixes: lacks 10.1.0.0/16"]
 
 
 def test_every_difference_is_told() -> None:
@@ -54,9 +52,25 @@ def test_every_difference_is_told() -> None:
     assert differences(desired, NSG) == [
         "tags.crdbmesh: n wanted, m found",
         "tags.owner: me wanted, nothing found",
-        "properties.securityRules[ssh].properties.access: Deny wanted, Allow found",
-        "properties.securityRules[api]: wanted, nothing found",
+        "securityRules[ssh].access: Deny wanted, Allow found",
+        "securityRules[api]: wanted, nothing found",
     ]
+
+
+def rule(name: str, *sources: str) -> dict[str, Any]:
+    return {"name": name, "properties": {"sourceAddressPrefixes": list(sources)}}
+
+
+def test_objects_that_differ_alike_are_named_together_with_what_each_lacks_and_has() -> None:
+    wanted = {"properties": {"securityRules": [rule("ssh", "a", "b"), rule("api", "a", "b"), rule("web", "a")]}}
+    found = {"properties": {"securityRules": [rule("ssh", "c", "a"), rule("api", "a", "c"), rule("web", "a")]}}
+    assert differences(wanted, found) == ["securityRules[ssh, api].sourceAddressPrefixes: lacks b, has c"]
+
+
+def test_long_values_are_cut_where_they_differ() -> None:
+    one, other = "x" * 100 + "1 one", "x" * 100 + "2 other"
+    (line,) = differences({"a": one}, {"a": other})
+    assert line == f"a: …{'x' * 20}1 one wanted, …{'x' * 20}2 other found"
 
 
 def test_nothing_at_all_covers_nothing() -> None:
@@ -128,7 +142,7 @@ def test_objects_without_a_name_are_told_apart_by_id_or_path_or_by_fitting_best(
     nics = [{"id": "/subscriptions/s/a", "properties": {"primary": False}}, {"id": "/subscriptions/s/B"}]
     assert differences({"nics": [{"id": "/subscriptions/S/b"}]}, {"nics": nics}) == []
     assert differences({"nics": [{"id": "/subscriptions/s/a", "properties": {"primary": True}}]}, {"nics": nics}) == [
-        "nics[a].properties.primary: true wanted, false found"
+        "nics[a].primary: true wanted, false found"
     ]
     keys = [{"path": "/home/me/.ssh/authorized_keys", "keyData": "x"}]
     assert covered({"publicKeys": keys}, {"publicKeys": keys})

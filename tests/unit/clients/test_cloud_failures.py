@@ -248,7 +248,7 @@ def test_what_passes_by_itself_is_tried_again_and_said(status: int, code: str) -
     assert retrying(calls, doing="PUT x", say=said.append, deadline_s=10) == 42
     assert calls.count == 3
     assert len(said) == 2
-    assert said[0].startswith(f"PUT x: {code}, trying again")
+    assert said[0].startswith(f"Azure answers {code} to PUT x; trying again")
 
 
 def test_what_does_not_pass_is_raised_at_once() -> None:

@@ -16,7 +16,7 @@ def test_the_value_is_returned_as_soon_as_there_is_one_and_changes_are_said_once
     answers = iter([(None, "absent"), (None, "absent"), (None, "Creating"), (7, "Running")])
     value = wait_until(lambda: next(answers), awaited="the VM", deadline_s=5, interval_s=0.001, say=said.append)
     assert value == 7
-    assert said == ["the VM (last: absent)", "the VM (last: Creating)"]
+    assert said == ["waiting for the VM; last seen: absent", "waiting for the VM; last seen: Creating"]
 
 
 def test_a_deadline_that_passes_says_what_was_awaited_and_last_seen() -> None:

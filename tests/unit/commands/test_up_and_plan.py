@@ -138,7 +138,7 @@ def test_a_plan_tells_gaps_from_refusals() -> None:
         "c": Result("c", Outcome.HELD),
     }
     result = plan.PlanResult(spec(), AIM, found)
-    assert result.gaps() == {"a": "a is absent"}
+    assert result.gaps() == {"a": Gap("a is absent")}
     assert list(result.refused()) == ["b"]
     assert result.document()["steps"][1]["error"]["remedy"] == "put it back"
 

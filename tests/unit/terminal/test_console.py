@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from io import StringIO
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
-from crdbmesh.commands import demo
+from crdbmesh.clients.cloud import Cloud, GivenToken
+from crdbmesh.commands import cost, demo
+from crdbmesh.commands.plan import PlanResult
 from crdbmesh.engine.step import Event, Gap, Outcome, Result
 from crdbmesh.errors import (
     CloudError,
@@ -22,12 +28,18 @@ from crdbmesh.errors import (
     QuotaError,
     RefusedError,
 )
+from crdbmesh.local.birth import Aim
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe.belongings import Belongings
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level, RegionHealth
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
+from crdbmesh.spec.versions import NEWEST
 from crdbmesh.steps import catalog
-from crdbmesh.terminal import console
+from crdbmesh.terminal import console, plan_view
+from crdbmesh.terminal import results as results_view
 from crdbmesh.terminal.progress import Progress
+from crdbmesh.terminal.visible import Screen
 
 FIVE = ["eastus", "westus3", "northeurope", "germanywestcentral", "australiaeast"]
 
@@ -99,19 +111,21 @@ class TestProgressOnATerminal:
     def test_it_has_a_row_per_region_and_a_column_per_stage(self) -> None:
         shows = progress(screen(terminal=True)[0], STEPS, live=False)
         lines = self.drawn(shows)
-        assert lines[0].split() == ["0:00", *catalog.STAGES]
-        assert [line.split()[0] for line in lines[1:]] == ["mesh", "eastus"]
+        assert lines[0].split() == [*catalog.STAGES]
+        assert [line.split()[0] for line in lines[1:3]] == ["mesh", "eastus"]
+        assert lines[3] == "0 of 4 steps done in 0 s"
+        assert lines[4].startswith("n/m done of all   ✓ changed  = held  › at work")
 
     def test_a_cell_counts_what_is_done_and_says_how(self) -> None:
         shows = progress(screen()[0], STEPS, live=False)
-        assert self.drawn(shows)[2].split() == ["eastus", "1", "2"]
+        assert self.drawn(shows)[2].split() == ["eastus", "0/1", "0/2"]
         shows(Event("eastus/node1/machine", "applying", "VM is absent"))
-        assert self.drawn(shows)[2].split() == ["eastus", "1", "›", "0/2"]
+        assert self.drawn(shows)[2].split() == ["eastus", "0/1", "›", "0/2"]
         shows(ended("eastus/node1/machine", Outcome.CHANGED))
         shows(ended("eastus/network", Outcome.HELD))
-        assert self.drawn(shows)[2].split() == ["eastus", "=", "1", "1/2"]
+        assert self.drawn(shows)[2].split() == ["eastus", "=", "1/1", "1/2"]
         shows(ended("eastus/node2/machine", Outcome.HELD))
-        assert self.drawn(shows)[2].split() == ["eastus", "=", "1", "✓", "2"]
+        assert self.drawn(shows)[2].split() == ["eastus", "=", "1/1", "✓", "2/2"]
 
     @pytest.mark.parametrize(
         ("outcome", "mark"), [(Outcome.FAILED, "✗"), (Outcome.BLOCKED, "·"), (Outcome.STOPPED, "-")]
@@ -120,14 +134,14 @@ class TestProgressOnATerminal:
         shows = progress(screen()[0], STEPS, live=False)
         shows(ended("eastus/node1/machine", Outcome.CHANGED))
         shows(ended("eastus/node2/machine", outcome, "why"))
-        assert self.drawn(shows)[2].split() == ["eastus", "1", mark, "1/2"]
+        assert self.drawn(shows)[2].split() == ["eastus", "0/1", mark, "1/2"]
 
     def test_below_it_stands_what_each_row_waits_for_longest(self) -> None:
         shows = progress(screen()[0], STEPS, live=False)
         shows(Event("eastus/node1/machine", "waiting", "PUT virtualMachines/x: Creating, 12 s"))
         shows(Event("eastus/node2/machine", "waiting", "PUT virtualMachines/y: Creating, 9 s"))
         shows(Event("mesh/init", "waiting", "every pod"))
-        waits = self.drawn(shows)[3:]
+        waits = self.drawn(shows)[5:]
         assert waits == [
             " 0:00 eastus/node1/machine: PUT virtualMachines/x: Creating, 12 s",
             " 0:00 mesh/init: every pod",
@@ -145,7 +159,16 @@ class TestProgressOnATerminal:
         lines = self.drawn(shows)
         assert max(map(len, lines)) <= 80
         assert all(stage in lines[0] for stage in catalog.STAGES)
-        assert len(lines) == 1 + 6 + 6
+        assert len(lines) == 1 + 6 + 2 + 6
+
+    def test_the_total_says_how_long_the_rest_takes_and_counts_down(self) -> None:
+        shows = progress(screen()[0], STEPS, live=False)
+        shows(Event("eastus/network", "applying", "VNet is absent", left_s=250))
+        assert self.drawn(shows)[3] == "0 of 4 steps done in 0 s, about 4 min to go"
+        shows(replace(ended("eastus/network", Outcome.CHANGED), left_s=31))
+        assert self.drawn(shows)[3] == "1 of 4 steps done in 0 s, about 40 s to go"
+        shows(replace(ended("mesh/init", Outcome.FAILED, "why"), left_s=0))
+        assert self.drawn(shows)[3] == "1 of 4 steps done in 0 s"
 
     def test_a_failure_is_a_line_above_it_at_once(self) -> None:
         target, file = screen(terminal=True)
@@ -175,7 +198,7 @@ class TestResults:
 
     def shown(self, results: dict[str, Result], *, journal: str | None = "/j.jsonl") -> str:
         target, file = screen()
-        console.show_results(target, results, seconds=83, journal=journal, again="crdbmesh up --name m")
+        results_view.show_results(target, results, seconds=83, journal=journal, again="crdbmesh up --name m")
         return file.getvalue()
 
     def test_a_failure_says_what_why_what_next_and_what_it_blocks(self) -> None:
@@ -318,44 +341,126 @@ class TestIntent:
         assert file.getvalue() == "Nothing in Azure belongs to m.\n"
 
 
-NEWER = [{"field": "versions.cockroachdb", "has": "v26.2.5", "newest": "v26.2.9", "how": "one region at a time"}]
+AIM = Aim(cloud="AzureCloud", arm_url="https://management.azure.com", subscription_id="s")
 
 
-def test_a_plan_is_grouped_by_region_with_gaps_and_refusals() -> None:
-    target, file = screen()
-    found: dict[str, Gap | Result] = {
-        "mesh/group": Gap("resource group m is absent", "create"),
-        "eastus/firewall": Gap("NSG m-eastus-nsg has rules that are not ours: x"),
-        "eastus/network": Result("eastus/network", Outcome.FAILED, "cannot be changed", hint="put it back"),
-        "eastus/node1/machine": Gap("comes after eastus/network", "after"),
-        "westus/network": Result("westus/network", Outcome.HELD),
-    }
-    console.show_plan(target, config.mesh({"name": "m", "regions": ["eastus"]}), found, catalog.place, NEWER)
+def planned(found: dict[str, Gap | Result], there: int = 0, **spec: Any) -> PlanResult:
+    mesh = config.mesh({"name": "m", "regions": ["eastus"], **spec})
+    return PlanResult(mesh, AIM, found, frozenset(("eastus", number + 1) for number in range(there)))
+
+
+def shown_plan(plan: PlanResult, width: int = 100) -> list[str]:
+    file = StringIO()
+    target = Screen(file=file, width=width, highlight=False, color_system=None)
+    plan_view.show_plan(target, plan, cost.of_mesh(plan.mesh))
+    return file.getvalue().splitlines()
+
+
+class TestPlan:
+    """What `up` would do, with the signs that everybody knows."""
+
+    def test_known_changes_are_signed_and_counted_and_what_depends_on_them_is_one_number(self) -> None:
+        found: dict[str, Gap | Result] = {
+            "mesh/group": Gap("resource group m is absent", "create"),
+            "eastus/firewall": Gap("NSG m-eastus-nsg: rule x goes", "delete"),
+            "eastus/network": Result("eastus/network", Outcome.FAILED, "cannot be changed", hint="put it back"),
+            "eastus/cilium": Gap("values differ"),
+            "eastus/node1/k3s": Gap("config differs", restarts="k3s on the machine"),
+            "eastus/node1/machine": Gap("comes after eastus/network", "after"),
+            "eastus/node2/machine": Gap("comes after eastus/network", "after"),
+            "westus/network": Result("westus/network", Outcome.HELD),
+        }
+        assert shown_plan(planned(found, there=1)) == [
+            "+ create   ~ change   ! change, which may restart something   - delete",
+            "mesh",
+            "  + group      resource group m is absent",
+            "eastus",
+            "  - firewall   NSG m-eastus-nsg: rule x goes",
+            "  ✗ network    cannot be changed",
+            "      put it back",
+            "  ~ cilium     values differ",
+            "  ! node1/k3s  config differs; may restart k3s on the machine",
+            "m: 1 to create, 1 to change, 1 to change with a restart, 1 to delete, 1 cannot be done, 2 depend on",
+            "  them and are looked at again",
+            "  buys      2 new machines (Standard_D4s_v5), each with a disk (128 GiB Premium_LRS) and a public IP",
+            "  restarts  perhaps k3s on the machine (1 step)",
+            "  costs     about 0.67 USD an hour, 491 USD a month, without traffic (by crdbmesh's table of 2025;",
+            "            --prices asks Azure)",
+        ]
+
+    def test_a_changed_firewall_of_three_regions_reads_3_to_change(self) -> None:
+        regions = ["eastus", "westus", "northeurope"]
+        found: dict[str, Gap | Result] = {f"{one}/firewall": Gap("lacks 203.0.113.9/32") for one in regions}
+        found |= {
+            f"{one}/node{n}/nic": Gap(f"comes after {one}/firewall", "after") for one in regions for n in range(25)
+        }
+        lines = shown_plan(planned(found, regions=regions))
+        assert "m: 3 to change, 75 depend on them and are looked at again" in lines
+        assert "comes after" not in "".join(lines)
+
+    @pytest.mark.parametrize("width", [80, 120])
+    def test_a_fresh_plan_of_three_regions_fits_on_40_lines(self, width: int) -> None:
+        mesh = config.mesh({"regions": ["eastus", "westus", "northeurope"], "allow_from": ["203.0.113.7"]})
+        with World.open(
+            mesh,
+            Cloud("c", "https://localhost:1", ("s",), GivenToken("t"), subscription_id="s"),
+            LocalFolder(Path("/nonexistent")),
+        ) as world:
+            steps = catalog.steps(world)
+        found: dict[str, Gap | Result] = {one.name: Gap("comes after mesh/group", "after") for one in steps}
+        found["mesh/group"] = Gap("resource group crdbmesh is absent", "create")
+        target, file = screen(width=width)
+        console.show_start(target, AIM, mesh, "Reading the current state …")
+        lines = [*file.getvalue().splitlines(), *shown_plan(PlanResult(mesh, AIM, found), width)]
+        assert len(lines) <= 40
+        assert max(map(len, lines)) <= width
+        assert any("9 new machines" in line for line in lines)
+
+    def test_nothing_to_do_is_said_and_what_stays_old_besides(self) -> None:
+        held: dict[str, Gap | Result] = {"mesh/group": Result("mesh/group", Outcome.HELD)}
+        old = planned(held, there=3, versions={**NEWEST.model_dump(mode="json"), "cockroachdb": "v26.2.1"})
+        lines = shown_plan(old, width=200)
+        assert lines[0] == "m: nothing to do, all 1 step hold"
+        assert lines[1].startswith("  costs  about ")
+        assert any(line.startswith("versions.cockroachdb stays v26.2.1; for v26") for line in lines)
+
+    def test_one_cause_in_several_machines_is_said_once(self) -> None:
+        found: dict[str, Gap | Result] = {}
+        for number in (1, 2):
+            step = f"eastus/node{number}/machine"
+            error = RefusedError(f"VM m-eastus-{number} was made with another key", hint="restore the folder")
+            found[step] = Result.of(step, error)
+        assert shown_plan(planned(found))[1:4] == [
+            "  ✗ node1/machine  VM m-eastus-1 was made with another key",
+            "      restore the folder",
+            "  ✗ node2/machine  as eastus/node1/machine",
+        ]
+
+    def test_each_step_of_the_document_has_its_sign(self) -> None:
+        found: dict[str, Gap | Result] = {
+            "a": Gap("a is absent", "create"),
+            "b": Gap("b differs", restarts="b"),
+            "c": Gap("comes after a", "after"),
+        }
+        document = planned(found).document()
+        assert [step["sign"] for step in document["steps"]] == ["+", "!", None]
+        assert (document["changes"], document["dependent"]) == ({"+": 1, "~": 0, "!": 1, "-": 0}, 1)
+        assert document["new_machines"] == {"Standard_D4s_v5": 3}
+
+
+def test_a_long_line_goes_on_below_its_beginning_and_no_path_is_broken() -> None:
+    file = StringIO()
+    target = Screen(file=file, width=40, highlight=False, color_system=None)
+    path = "/home/somebody/.local/share/crdbmesh/crdbmesh/journals/1.jsonl"
+    target.print("  ✗ one two three four five six seven eight nine ten")
+    target.print(Text(f"  costs     see {path} for more of it, and then some"))
     assert file.getvalue().splitlines() == [
-        "mesh",
-        "  + group          resource group m is absent",
-        "eastus",
-        "  ~ firewall       NSG m-eastus-nsg has rules that are not ours: x",
-        "  ✗ network        cannot be changed",
-        "      put it back",
-        "  · node1/machine  comes after eastus/network",
-        "m: 3 of 5 steps have something to do, 1 cannot be done",
-        "versions.cockroachdb stays v26.2.5; for v26.2.9, one region at a time",
-    ]
-
-
-def test_a_plan_says_one_cause_in_several_machines_once() -> None:
-    target, file = screen()
-    found: dict[str, Gap | Result] = {}
-    for number in (1, 2):
-        step = f"eastus/node{number}/machine"
-        error = RefusedError(f"VM m-eastus-{number} was made with another key", hint="restore the folder")
-        found[step] = Result.of(step, error)
-    console.show_plan(target, config.mesh({"name": "m", "regions": ["eastus"]}), found, catalog.place, [])
-    assert file.getvalue().splitlines()[1:4] == [
-        "  ✗ node1/machine  VM m-eastus-1 was made with another key",
-        "      restore the folder",
-        "  ✗ node2/machine  as eastus/node1/machine",
+        "  ✗ one two three four five six seven",
+        "    eight nine ten",
+        "  costs     see",
+        f"            {path}",
+        "            for more of it, and then",
+        "            some",
     ]
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from crdbmesh.redaction import cut
+from crdbmesh.redaction import cut, cut_apart
 
 _WRITE_ONLY = frozenset({"customdata", "adminpassword", "userdata"})
 """Azure takes these and never gives them back."""
@@ -68,9 +68,15 @@ _LONGEST = 60
 def differences(desired: Mapping[str, Any], actual: Mapping[str, Any] | None) -> list[str]:
     """Return the paths at which `actual` lacks what `desired` asks for; empty when it lacks nothing.
 
-    Each is a line such as `properties.addressSpace.addressPrefixes: 10.1.0.0/16 wanted, 10.9.0.0/16 found`.
+    Each is a line such as `securityRules[ssh, node-ports].sourceAddressPrefixes: lacks 203.0.113.9/32`: `properties` is
+    left out of paths, and objects of a list that differ alike are named together.
     """
-    return list(_in_object("", desired, actual or {}))
+    alike: dict[tuple[str, str], list[str]] = {}
+    for line in (one.replace("properties.", "") for one in _in_object("", desired, actual or {})):
+        head, _, rest = line.partition("[")
+        label, bracket, tail = rest.partition("]")
+        alike.setdefault((head, bracket + tail) if bracket else (line, ""), []).append(label)
+    return [f"{head}[{', '.join(labels)}{tail}" if tail else head for (head, tail), labels in alike.items()]
 
 
 def merge(found: Any, wanted: Any, key: str = "") -> Any:
@@ -137,18 +143,24 @@ def _in_value(path: str, key: str, wanted: Any, found: Any) -> Iterator[str]:
     elif isinstance(wanted, list | tuple) and (isinstance(found, list | tuple) or found is None):
         yield from _in_list(path, key, list(wanted), list(found or ()))
     elif _plain(key, wanted) != _plain(key, found):
-        yield f"{path}: {_shown(wanted)} wanted, {_shown(found)} found"
+        ours, theirs = cut_apart(_text(wanted), _text(found), _LONGEST)
+        yield f"{path}: {ours} wanted, {theirs} found"
 
 
 def _in_list(path: str, key: str, wanted: list[Any], found: list[Any]) -> Iterator[str]:
     if not any(isinstance(one, Mapping) for one in wanted):
         ours, theirs = {_plain(key, one) for one in wanted}, {_plain(key, one) for one in found}
-        if not (ours <= theirs if key in _RANGES else ours == theirs):
-            yield f"{path}: {_shown(wanted)} wanted, {_shown(found)} found"
+        lacking = [one for one in wanted if _plain(key, one) not in theirs]
+        surplus = [] if key in _RANGES else [one for one in found if _plain(key, one) not in ours]
+        parts = [
+            f"{verb} {cut(_text(some), _LONGEST)}" for verb, some in (("lacks", lacking), ("has", surplus)) if some
+        ]
+        if parts:
+            yield f"{path}: {', '.join(parts)}"
         return
     for index, one in enumerate(wanted):
         if not isinstance(one, Mapping):
-            yield f"{path}[{index}]: {_shown(one)} wanted among objects"
+            yield f"{path}[{index}]: {cut(_text(one), _LONGEST)} wanted among objects"
             continue
         label, same = _like(one)
         at = f"{path}[{label or index}]"
@@ -207,15 +219,11 @@ def _plain(key: str, value: Any) -> Any:
         return text.lower() if key in _ANY_CASE else text
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, list | tuple):
-        text = ", ".join(_shown(one) for one in value) or "nothing"
-    elif isinstance(value, bool):
-        text = str(value).lower()
-    elif isinstance(value, Mapping):
-        text = "an object"
-    else:
-        text = str(value)
-    return cut(text, _LONGEST)
+        return ", ".join(_text(one) for one in value) or "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "an object" if isinstance(value, Mapping) else str(value)

@@ -101,7 +101,8 @@ class Tries:
         wait_s = _server_pause_s(cause) or self._next_pause_s()
         if not again or self._clock.now() + wait_s > self._ends:
             raise WaitError(self._doing, seconds=elapsed_s, last_seen=str(error), hint=error.hint) from cause
-        self._say(f"{self._doing}: {error.code or type(cause).__name__}, trying again ({elapsed_s:.0f} s)")
+        answer = error.code or type(cause).__name__
+        self._say(f"Azure answers {answer} to {self._doing}; trying again ({elapsed_s:.0f} s)")
         if self._clock.wait(self._stop, wait_s):
             raise StoppedError(self._doing, last_seen=str(error)) from cause
 

@@ -22,7 +22,7 @@ from crdbmesh.clients.kube.watch import Watch
 from crdbmesh.clients.output import CommandResult
 from crdbmesh.desired import Object
 from crdbmesh.errors import KubeError
-from crdbmesh.redaction import cut
+from crdbmesh.redaction import cut_apart
 
 Objects = list[Object]
 Lines = list[str]
@@ -320,15 +320,16 @@ def _compare(path: str, live: Any, wanted: Any, secret: bool) -> Iterator[str]:
         for index, (old, new) in enumerate(zip(live, wanted, strict=True)):
             yield from _compare(f"{path}[{index}]", old, new, secret)
     elif live != wanted:
-        yield f"{path} differs" if secret else f"{path}: {_shown(live)} -> {_shown(wanted)}"
+        old_text, new_text = cut_apart(_text(live), _text(wanted), _VALUE_CHARACTERS)
+        yield f"{path} differs" if secret else f"{path}: {old_text} -> {new_text}"
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is _ABSENT:
         return "absent"
     if isinstance(value, dict | list):
         return f"{len(value)} {'fields' if isinstance(value, dict) else 'items'}"
-    return cut(str(value).replace("\n", "\\n"), _VALUE_CHARACTERS)
+    return str(value).replace("\n", "\\n")
 
 
 def _collection(api_version: str, kind: str, namespace: str | None) -> str:
