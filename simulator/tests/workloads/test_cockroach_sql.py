@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -129,3 +130,29 @@ def test_without_a_quorum_nothing_is_answered(database: Database) -> None:
         box.programs.clear()
     database.bench.advance(20)
     assert "timeout: context deadline exceeded" in database.refusal("SELECT 1")
+
+
+UNSAFE = "SET allow_unsafe_internals = true"
+
+
+def test_internals_and_system_tables_are_closed_to_sessions_that_do_not_ask(database: Database) -> None:
+    place = "UPSERT INTO system.locations VALUES ('region', 'east', 1.5, -2.5)"
+    for statement in ("SELECT crdb_internal.cluster_id()", "SELECT * FROM system.locations", place):
+        assert "SQLSTATE: 42501" in database.refusal(statement)
+    asked = 'SELECT "localityValue", latitude, longitude FROM system.locations'
+    assert database.rows(UNSAFE, place, place, asked)[-1] == "east,1.5,-2.5"
+
+
+def test_a_license_is_a_key_with_an_end_which_metrics_count_down_to(database: Database) -> None:
+    metric = "SELECT value FROM crdb_internal.node_metrics WHERE name = 'seconds.until.license.expiry'"
+    assert database.rows(UNSAFE, metric)[-1] == "0"
+    for wrong in ("crl-0-!", "crl-0-EP", "key"):
+        refusal = database.refusal(f"SET CLUSTER SETTING enterprise.license = '{wrong}'")
+        assert "invalid license string" in refusal
+    # valid_until_unix_sec (field 2) is 4102444800: the year 2100.
+    key = "crl-0-" + base64.b64encode(b"\x10\x80\xae\x99\xa4\x0f\x18\x01").decode().rstrip("=")
+    database.rows(f"SET CLUSTER SETTING enterprise.license = '{key}'")
+    assert database.rows("SHOW CLUSTER SETTING enterprise.license")[-1] == key
+    assert int(database.rows(UNSAFE, metric)[-1]) > 10 * 365 * 86400
+    database.rows("CREATE USER alice")
+    assert "SQLSTATE: 42501" in database.refusal("SHOW CLUSTER SETTING enterprise.license", user="alice")

@@ -1,12 +1,9 @@
 """`crdbmesh report`: what is known of a mesh, gathered for one page: its place, health, versions and last `up`."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from crdbmesh.clients.azure import resources
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import aim as aims
 from crdbmesh.errors import CloudError
@@ -14,7 +11,7 @@ from crdbmesh.local import contents, journals, pki
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.local.journals import Run, Span
-from crdbmesh.observe import status
+from crdbmesh.observe import locations, status
 from crdbmesh.observe.health import Health
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
@@ -26,7 +23,7 @@ class Report:
     """All that the page shows.
 
     Attributes:
-        places: each region's name for people, latitude and longitude in degrees, by region, as far as Azure tells.
+        places: each region's latitude and longitude in degrees, as far as Azure tells.
         ends: when each certificate authority in the local folder ends, by its name.
         run: the last `up` that changed something, or None.
         critical: the chain of its steps that its length came from.
@@ -36,7 +33,7 @@ class Report:
     aim: Aim
     at: dt.datetime
     health: Health
-    places: Mapping[str, tuple[str, float, float]]
+    places: Mapping[str, tuple[float, float]]
     ends: Mapping[str, dt.datetime]
     run: Run | None = None
     critical: list[Span] = field(default_factory=list)
@@ -65,22 +62,11 @@ def run_report(mesh: Mesh, cloud: Cloud, folder: LocalFolder, *, told: aims.Told
         )
 
 
-def _places(world: World) -> dict[str, tuple[str, float, float]]:
-    wanted = {region.name for region in world.mesh.regions}
-    found: dict[str, tuple[str, float, float]] = {}
+def _places(world: World) -> dict[str, tuple[float, float]]:
     try:
-        locations = resources.list_locations(world.session)
+        return locations.find_places(world)
     except CloudError:
         return {}
-    for location in locations:
-        name, metadata = str(location["name"]), location.get("metadata") or {}
-        if name in wanted:
-            try:
-                place = float(metadata["latitude"]), float(metadata["longitude"])
-            except (KeyError, TypeError, ValueError):
-                continue
-            found[name] = str(location.get("displayName") or name), *place
-    return found
 
 
 def _ends(folder: LocalFolder) -> dict[str, dt.datetime]:

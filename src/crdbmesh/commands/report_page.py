@@ -88,7 +88,7 @@ def _map(report: Report) -> _Map | None:
     """Return the map of all regions with a known place; None without one."""
     health = {region.region: region for region in report.health.regions}
     dots: list[_Dot] = []
-    for region, (_, latitude, longitude) in report.places.items():
+    for region, (latitude, longitude) in report.places.items():
         x, y = (longitude + 180) * 2, (90 - latitude) * 2
         # Names of regions that are close to each other are put one above the other.
         near = [dot for dot in dots if abs(dot.x - x) < 40 and abs(dot.label_y - y) < 8]

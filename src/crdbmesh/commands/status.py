@@ -7,7 +7,7 @@ from crdbmesh.commands import aim as aims
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import status
-from crdbmesh.observe.health import Health, Layer
+from crdbmesh.observe.health import Health, Layer, License
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
 
@@ -32,10 +32,18 @@ def document(health: Health, aim: Aim, *, reconstructed: bool = False) -> dict[s
         "reconstructed": reconstructed,
         "figures": health.figures(),
         "cluster_ids": list(health.cluster_ids),
+        "license": _license(health.license),
         "regions": [
             {"region": region.region, "layers": [_layer(layer) for layer in region.layers]} for region in health.regions
         ],
     }
+
+
+def _license(known: License | None) -> dict[str, str | None] | None:
+    if known is None:
+        return None
+    dates = {"ends": known.ends, "throttled_from": known.throttled_from}
+    return {name: None if date is None else date.isoformat(timespec="seconds") for name, date in dates.items()}
 
 
 def _layer(layer: Layer) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Reads the journals of runs: when each step began to change something, and when it ended."""
 
-from __future__ import annotations
-
 import datetime as dt
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -5,6 +5,7 @@ a pod of the region's own.
 """
 
 import contextlib
+import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from crdbmesh.clients.database import Node
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.errors import CrdbmeshError, KubeError, WaitError
 from crdbmesh.observe import rollouts
-from crdbmesh.observe.health import Layer
+from crdbmesh.observe.health import Layer, License
 from crdbmesh.observe.rollouts import Body
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
@@ -22,6 +23,11 @@ from crdbmesh.spec.mesh import Region
 T = TypeVar("T")
 
 PODS = f"app={names.COCKROACH}"
+_LICENSE = (
+    "SET allow_unsafe_internals = true",
+    "SELECT value FROM crdb_internal.node_metrics WHERE name = 'seconds.until.license.expiry'",
+)
+_GRACE = dt.timedelta(days=7)
 WAITING = "node is waiting for cluster initialization"
 """The answer of a pod that is part of no cluster yet."""
 
@@ -100,6 +106,22 @@ def read_nodes(world: World) -> list[Node]:
 def read_cluster_id(world: World, address: str) -> str:
     """Return the id of the cluster that the node at an address is part of."""
     return through_client(world, lambda kube, region: database.read_cluster_id(kube, region, address))
+
+
+def read_license(world: World) -> License:
+    """Read when the license ends, or when the week without one is over (docs v26.2, `licensing-faqs`).
+
+    Raises:
+        KubeError, WaitError: no database answers.
+    """
+    rows = through_client(world, lambda kube, region: database.query(kube, region, *_LICENSE))
+    left_s = float(rows[0]["value"]) if rows else 0.0
+    if left_s:
+        return License(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=left_s))
+    region = world.mesh.all_regions()[0].name
+    marker = world.kube(region).find("v1", "ConfigMap", names.INIT_MARKER, region) or {}
+    made = (marker.get("metadata") or {}).get("creationTimestamp")
+    return License(None, dt.datetime.fromisoformat(made) + _GRACE if made else None)
 
 
 def read_states(world: World) -> dict[str, str | None]:

@@ -1,5 +1,6 @@
 """The health of a mesh: the level of every layer in every region, which `status` reports."""
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -52,16 +53,34 @@ class RegionHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class License:
+    """CockroachDB's license: when it ends, or without one, from when on CockroachDB throttles."""
+
+    ends: dt.datetime | None
+    throttled_from: dt.datetime | None = None
+
+    def __str__(self) -> str:
+        """Return it as a sentence for people."""
+        if self.ends is not None:
+            is_over = self.ends < dt.datetime.now(dt.UTC)
+            return f"The license of CockroachDB {'ended' if is_over else 'ends'} on {self.ends:%Y-%m-%d}."
+        since = f"from {self.throttled_from:%Y-%m-%d} on" if self.throttled_from else "a week after its initialisation"
+        return f"CockroachDB has no license: {since} it runs five transactions at a time. Set license_file."
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """A whole mesh.
 
     Attributes:
         cluster_ids: the ids of all CockroachDB clusters found; one when all is well.
+        license: None when it cannot be read.
     """
 
     mesh: str
     regions: tuple[RegionHealth, ...]
     cluster_ids: tuple[str, ...]
+    license: License | None = None
 
     @property
     def degraded(self) -> bool:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from crdbmesh.errors import CrdbmeshError
 from crdbmesh.observe import cilium, database, k3s, links, machines, network
-from crdbmesh.observe.health import Health, Layer, Level, RegionHealth
+from crdbmesh.observe.health import Health, Layer, Level, License, RegionHealth
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Region
 
@@ -42,8 +42,16 @@ def read(world: World) -> Health:
             RegionHealth(region.name, tuple(asked[region.name, name].result() for name in readers))
             for region in regions
         )
+        license_ = pool.submit(_license, world)
         cluster_ids = tuple(sorted({known for future in ids if (known := future.result())}))
-    return Health(world.mesh.name, found, cluster_ids)
+    return Health(world.mesh.name, found, cluster_ids, license_.result())
+
+
+def _license(world: World) -> License | None:
+    try:
+        return database.read_license(world)
+    except CrdbmeshError:
+        return None
 
 
 def _cluster_id(world: World, region: Region) -> str | None:

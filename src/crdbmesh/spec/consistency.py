@@ -46,8 +46,20 @@ def find_problems(mesh: Mesh) -> Iterator[Finding]:
         yield Finding(
             "ssh.port", str(mesh.ssh.port), "k3s or Cilium listens there on every machine", "choose another, such as 22"
         )
+    yield from _database_problems(mesh)
     yield from _source_problems(mesh)
     yield from _tag_problems(mesh)
+
+
+def _database_problems(mesh: Mesh) -> Iterator[Finding]:
+    if mesh.database is None:
+        return
+    regions, primary = [spec.name for spec in mesh.regions], mesh.database.primary
+    if mesh.database.survive == "region" and len(regions) < 3:
+        reason = f"takes three regions, and the spec has {len(regions)}"
+        yield Finding("database.survive", "region", reason, "add regions, or choose zone")
+    if primary is not None and primary not in regions:
+        yield Finding("database.primary", primary, "is not a region of the spec", f"choose of {', '.join(regions)}")
 
 
 def _is_taken(port: int) -> bool:

@@ -33,7 +33,7 @@ _REASONS = {
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML spec file."""
+    """Return the mapping in a YAML spec file; a path in it is taken from the file's folder."""
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=documents.Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
@@ -49,6 +49,8 @@ def read_file(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
         raise ConfigError.of("--config", str(path), "does not hold a mapping of fields", "see examples/ for the form")
+    if isinstance(license_file := loaded.get("license_file"), str):
+        loaded["license_file"] = str(path.absolute().parent / Path(license_file).expanduser())
     return loaded
 
 

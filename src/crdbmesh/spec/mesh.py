@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
@@ -57,6 +58,12 @@ def _zone(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+DatabaseName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    _checked(r"[a-z_][a-z0-9_]*", "must be lower-case letters, digits and underscores, starting with a letter"),
+    _checked(r"(?!(system|crdb_.*|pg_.*)$).*", "is CockroachDB's own; choose another name"),
+]
 MeshName = Annotated[
     str,
     Field(min_length=1, max_length=24),
@@ -145,6 +152,19 @@ class CockroachSpec(_Model):
     clients: int = Field(default=CLIENTS, ge=1)
 
 
+class DatabaseSpec(_Model):
+    """A database over all of the mesh's regions.
+
+    Attributes:
+        survive: whether it goes on serving without a whole region, for which it needs three, or without a zone.
+        primary: the region where what has no other place is kept; by default the first when the database is made.
+    """
+
+    name: DatabaseName
+    survive: Literal["zone", "region"] = "region"
+    primary: RegionName | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A machine of a region: its number from 1, private address, VM size and zone."""
@@ -198,6 +218,8 @@ class Mesh(_Model):
             `up` is run, and `*` means everyone.
         group: the resource group for everything, which may be shared with others.
         network, machines, ssh, cockroach: see their classes.
+        database: a database to make over all regions; none by default.
+        license_file: a file with CockroachDB's license key; none by default.
         versions: what the mesh runs; by default what it was made with.
         patience: a factor for every deadline of `up`.
         tags: tags for every Azure resource, besides our own.
@@ -211,6 +233,8 @@ class Mesh(_Model):
     machines: MachinesSpec = MachinesSpec()
     ssh: SSHSpec = SSHSpec()
     cockroach: CockroachSpec = CockroachSpec()
+    database: DatabaseSpec | None = None
+    license_file: Path | None = None
     versions: Versions = NEWEST
     patience: float = Field(default=1.0, gt=0, le=20)
     tags: dict[str, str] = Field(default_factory=dict)

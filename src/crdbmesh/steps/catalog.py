@@ -13,7 +13,7 @@ from typing import Any
 from crdbmesh.engine.step import Step
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Region
-from crdbmesh.steps import cilium, cockroach, dns, initialise, k3s, machines, network
+from crdbmesh.steps import cilium, cockroach, database, dns, initialise, k3s, machines, network
 
 _STEPS = {
     "network": {"providers": 26, "group": 4, "firewall": 10, "network": 16, "peerings": 20},
@@ -29,6 +29,8 @@ _STEPS = {
         "client": 15,
         "init": 8,
         "proof": 8,
+        "license": 2,
+        "database": 4,
     },
 }
 _STAGE_OF = {step: stage for stage, named in _STEPS.items() for step in named}
@@ -134,3 +136,7 @@ def _database(world: World) -> Iterator[Step]:
     safe += [f"{region.name}/client" for region in clients]
     yield _step(initialise.Initialised, "mesh/init", *safe, world=world)
     yield _step(initialise.Proof, "mesh/proof", "mesh/init", world=world)
+    if world.mesh.license_file is not None:
+        yield _step(database.License, "mesh/license", "mesh/proof", world=world)
+    if world.mesh.database is not None:
+        yield _step(database.Database, "mesh/database", "mesh/proof", world=world, wanted=world.mesh.database)

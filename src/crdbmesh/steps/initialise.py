@@ -26,6 +26,7 @@ from crdbmesh.engine.step import Gap
 from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
 from crdbmesh.local import contents
 from crdbmesh.observe import database as observed
+from crdbmesh.observe import locations
 from crdbmesh.run.world import World
 from crdbmesh.spec import documents, names
 from crdbmesh.spec.mesh import Region
@@ -74,6 +75,22 @@ class Initialised(MeshStep):
         for region in self.world.mesh.all_regions():
             # A claim of another region's, which it was told of too late, gives way to what the cluster is.
             self.world.kube(region.name).apply(cockroach.marker(region, {TARGET: target, ID: found}), force=True)
+        self._locate(target, say)
+
+    def _locate(self, target: str, say: Say) -> None:
+        """Give the regions the coordinates that Azure tells, for the map of the DB Console."""
+        try:
+            places = locations.find_places(self.world)
+            # From v26.1 on, system tables are closed to sessions that do not ask for them.
+            statements = ["SET allow_unsafe_internals = true"] + [
+                f"UPSERT INTO system.locations VALUES ('region', '{region}', {latitude}, {longitude})"
+                for region, (latitude, longitude) in places.items()
+            ]
+            order = functools.partial(database.query, host=target)
+            observed.through_client(self.world, lambda kube, region: order(kube, region, *statements))
+        except CrdbmeshError as error:
+            # The map is for people: nothing depends on it.
+            say(f"the DB Console's map has no coordinates: {error}")
 
     def _target(self, markers: Markers) -> str:
         """Return the node to initialise: the one that is claimed, or the first region's first."""

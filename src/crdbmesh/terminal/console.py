@@ -191,6 +191,8 @@ def show_status(console: Console, health: Health) -> None:
         console.print(f"CockroachDB cluster {ids[0]}", markup=False)
     else:
         console.print("No CockroachDB cluster answers.")
+    if health.license is not None:
+        console.print(str(health.license), markup=False)
     console.print(Text("degraded", style="bold red") if health.degraded else Text("healthy", style="green"))
 
 

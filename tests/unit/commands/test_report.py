@@ -38,7 +38,7 @@ def make(fault: tuple[str, str, str] | None = None) -> Report:
         health=Health(
             "prod", tuple(RegionHealth(one, tuple(layer(one, name) for name in LAYERS)) for one in places), ("id",)
         ),
-        places={name: (name, *place) for name, place in places.items()},
+        places=places,
         ends={"certificate authority of CockroachDB": NOW + dt.timedelta(days=30)},
         run=Run(NOW, 60, spans),
         critical=list(spans),

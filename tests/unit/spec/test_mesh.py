@@ -29,6 +29,29 @@ def test_a_spec_survives_being_kept_and_read_again() -> None:
     assert config.mesh(yaml.safe_load(config.dump(spec))) == spec
 
 
+@pytest.mark.parametrize(
+    ("database", "field"),
+    [
+        ({"name": "app"}, "database.survive"),
+        ({"name": "app", "survive": "zone", "primary": "northeurope"}, "database.primary"),
+        ({"name": "system", "survive": "zone"}, "database.name"),
+        ({"name": "a; drop", "survive": "zone"}, "database.name"),
+    ],
+)
+def test_a_database_that_cannot_be_is_refused_with_its_field(database: dict[str, str], field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.mesh({"regions": ["eastus", "westus"], "database": database})
+    assert [finding.field for finding in caught.value.findings] == [field]
+
+
+def test_a_license_is_looked_for_beside_the_spec_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "mesh.yaml"
+    path.write_text("regions: [eastus]\nlicense_file: key.txt\n")
+    spec = config.mesh(config.read_file(path))
+    assert spec.license_file == tmp_path / "key.txt"
+    assert config.mesh(yaml.safe_load(config.dump(spec))) == spec
+
+
 def test_overrides_win_over_the_document_and_none_does_not() -> None:
     document: dict[str, Any] = {"regions": ["eastus"], "machines": {"per_region": 5, "size": "Standard_D8s_v5"}}
     spec = config.mesh(document, {"machines.per_region": 1, "machines.size": None, "name": None})

@@ -6,6 +6,7 @@ that does not know it.
 
 from __future__ import annotations
 
+import itertools
 import re
 import sqlite3
 import uuid
@@ -21,6 +22,13 @@ KNOWN = (
     "DELETE, SELECT, SHOW DATABASES, TABLES, USERS and REGIONS, SET, USE"
 )
 Row = tuple[Any, ...]
+_NUMBERS = itertools.count()
+"""Tell one world's databases from another's in the same process."""
+_LOCATIONS = (
+    'CREATE TABLE locations ("localityKey" TEXT, "localityValue" TEXT, latitude REAL, longitude REAL, '
+    'PRIMARY KEY ("localityKey", "localityValue"))'
+)
+"""`system.locations`, after `pkg/sql/catalog/systemschema/system.go`."""
 
 
 class SqlError(Exception):
@@ -62,6 +70,7 @@ class Catalog:
     """
 
     identity: str
+    license: str = ""
     databases: dict[str, Kept] = field(default_factory=dict)
     members: dict[str, set[str]] = field(default_factory=lambda: {"root": {"admin"}, "admin": set()})
     grants: set[tuple[str, str, str]] = field(default_factory=set)
@@ -69,10 +78,13 @@ class Catalog:
     def __post_init__(self) -> None:
         for name in ("defaultdb", "postgres"):
             self.create(name, "root")
+        system = self.create("system", "node")
+        system.owners["locations"] = "node"
+        system.tables.execute(_LOCATIONS)
 
     def create(self, name: str, owner: str) -> Kept:
         """Create a database."""
-        url = f"file:{self.identity}-{name}?mode=memory&cache=shared"
+        url = f"file:{self.identity}-{name}-{next(_NUMBERS)}?mode=memory&cache=shared"
         tables = sqlite3.connect(url, uri=True, check_same_thread=False, isolation_level=None)
         made = self.databases[name] = Kept(owner, tables, url)
         return made

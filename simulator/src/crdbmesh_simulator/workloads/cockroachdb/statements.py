@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from crdbmesh_simulator.workloads.cockroachdb import licenses, metrics
 from crdbmesh_simulator.workloads.cockroachdb.sql import Kept, Query, Result, Row, Session, SqlError, unknown
 
 _TABLES = r"(select|insert|upsert|update|delete|create table|drop table|with|values)\b"
+_INTERNAL = re.compile(r"\b(crdb_internal|system)\.\w", re.IGNORECASE)
+_UNSAFE = "These interfaces are unsupported. To proceed, set the session variable allow_unsafe_internals = true."
+"""Since v26.1 (`pkg/sql/unsafesql`)."""
 _REMARK = r"--[^\n]*"
 
 
@@ -15,6 +19,8 @@ def run(session: Session, statement: str) -> Result:
     """Run one statement. Raises SqlError: it is refused, or this world does not know it."""
     bare = re.sub(_REMARK, "", statement).strip()
     text = " ".join(bare.split())
+    if re.search(_INTERNAL, text) and session.variables.get("allow_unsafe_internals") not in ("true", "on"):
+        raise SqlError("Access to crdb_internal and system is restricted.", "42501", _UNSAFE)
     for pattern, answer, admin in _STATEMENTS:
         if found := re.fullmatch(pattern, text, re.IGNORECASE):
             if admin and not session.catalog.is_admin(session.user):
@@ -125,7 +131,7 @@ def _grant(session: Session, found: re.Match[str]) -> Result:
 
 def _show_databases(session: Session, _found: re.Match[str]) -> Result:
     columns = ("database_name", "owner", "primary_region", "secondary_region", "regions", "survival_goal")
-    rows: list[Row] = [("system", "node", None, None, "{}", None)]
+    rows: list[Row] = []
     for name, kept in session.catalog.databases.items():
         primary, goal = (kept.regions[0], kept.survives) if kept.regions else (None, None)
         rows.append((name, kept.owner, primary, None, _array(sorted(kept.regions)), goal))
@@ -162,6 +168,24 @@ def _show_regions(session: Session, found: re.Match[str]) -> Result:
     return Result(columns, [(one, _array(of), using[one], primary[one], "{}") for one, of in zones.items()])
 
 
+def _set_license(session: Session, found: re.Match[str]) -> Result:
+    licenses.ends_at(found["key"])
+    session.catalog.license = found["key"]
+    return Result(tag="SET CLUSTER SETTING")
+
+
+def _show_license(session: Session, _found: re.Match[str]) -> Result:
+    return Result(("enterprise.license",), [(session.catalog.license,)])
+
+
+def _metric(session: Session, found: re.Match[str]) -> Result:
+    """Answer from `crdb_internal.node_metrics`, in which names have dots (`pkg/util/metric`)."""
+    assert session.node.database is not None
+    known = metrics.values(session.node, session.node.database)
+    name = re.sub(r"\W", "_", found["metric"])
+    return Result(("value",), [(known[name],)] if name in known else [])
+
+
 def _set(session: Session, found: re.Match[str]) -> Result:
     name, value = (found["name"] or "database").lower(), (found["use"] or found["value"]).strip("'\" ")
     if name == "database":
@@ -184,6 +208,9 @@ _STATEMENTS: tuple[tuple[str, Callable[[Session, re.Match[str]], Result], bool],
     (rf"alter database {_NAME} survive {_GOAL}", _alter_survival, True),
     (rf"(?P<verb>create|alter|drop) (?:user|role) (?P<lax>if (?:not )?exists )?{_NAME}{_OPTIONS}", _user, True),
     (r"(?P<verb>grant|revoke) (?P<what>.+?)(?: on (?P<on>.+?))? (?:to|from) (?P<users>[\w\", .\-]+)", _grant, True),
+    (r"set cluster setting enterprise\.license ?= ?'(?P<key>[^']*)'", _set_license, True),
+    (r"show cluster setting enterprise\.license", _show_license, True),
+    (r"select value from crdb_internal\.node_metrics where name = '(?P<metric>[\w.\-]+)'", _metric, True),
     (r"show databases", _show_databases, False),
     (rf"show tables(?: from {_NAME})?", _show_tables, False),
     (r"show (?:users|roles)", _show_users, False),
