@@ -1,14 +1,12 @@
 """Estimates how long a run still takes: by what its steps took in the last runs here, or else usually take on Azure."""
 
-import contextlib
-import datetime as dt
-import json
+import itertools
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from crdbmesh.engine.step import Event, Outcome, Step
-from crdbmesh.local.folder import JOURNALS, LocalFolder
+from crdbmesh.local import journals
+from crdbmesh.local.folder import LocalFolder
 from crdbmesh.steps import catalog
 
 _RUNS = 5
@@ -59,20 +57,6 @@ class Estimate:
 
 def _last_s(folder: LocalFolder) -> dict[str, float]:
     """Return how long each step took in the last run that changed something by it, in real seconds."""
-    took: dict[str, float] = {}
-    for journal in sorted((folder.path / JOURNALS).glob("*-up.jsonl"))[-_RUNS:]:
-        began: dict[str, dt.datetime] = {}
-        with contextlib.suppress(OSError):
-            for line in _lines(journal.read_text(encoding="utf-8", errors="replace")):
-                step, at = str(line.get("step")), dt.datetime.fromisoformat(str(line["at"]))
-                if line.get("kind") == "applying":
-                    began.setdefault(step, at)
-                elif line.get("outcome") == Outcome.CHANGED.value and step in began:
-                    took[step] = (at - began[step]).total_seconds()
-    return took
-
-
-def _lines(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError):
-            yield json.loads(line)
+    last = [*itertools.islice(journals.ups(folder), _RUNS)]
+    spans = (span for run in reversed(last) for span in run.spans)
+    return {span.step: span.seconds for span in spans if span.outcome == Outcome.CHANGED.value}

@@ -48,7 +48,7 @@ def run_report(mesh: Mesh, cloud: Cloud, folder: LocalFolder, *, told: aims.Told
     """
     with World.open(mesh, cloud, folder) as world:
         aim = aims.require(world.session, folder, mesh.name, told)
-        run = journals.last_up(folder)
+        run = next(journals.ups(folder), None)
         after = {step.name: step.after for step in catalog.steps(world)}
         return Report(
             mesh=mesh,

@@ -12,6 +12,7 @@ from pathlib import Path
 import jinja2
 
 from crdbmesh import __version__
+from crdbmesh.commands import cost
 from crdbmesh.commands.report import Report
 from crdbmesh.errors import ConfigError
 from crdbmesh.local import files
@@ -42,6 +43,7 @@ def render(report: Report) -> str:
     return template.render(
         report=report,
         layers=LAYERS,
+        cost=cost.of_mesh(report.mesh),
         signs=_SIGNS,
         labels=_LABELS,
         map=_map(report),

@@ -51,13 +51,12 @@ class Run:
         return chain[::-1]
 
 
-def last_up(folder: LocalFolder) -> Run | None:
-    """Return the last `up` that changed something; None when no journal tells of one."""
+def ups(folder: LocalFolder) -> Iterator[Run]:
+    """Yield the runs of `up` that changed something, or tried to, the last one first."""
     for path in sorted((folder.path / JOURNALS).glob("*-up.jsonl"), reverse=True):
         run = read(path)
         if run is not None and run.spans:
-            return run
-    return None
+            yield run
 
 
 def read(path: Path) -> Run | None:

@@ -46,8 +46,7 @@ def write(folder: Path, name: str, lines: list[str]) -> LocalFolder:
 
 
 def test_a_run_is_the_steps_that_changed_something_and_its_length_came_from_a_chain_of_them(tmp_path: Path) -> None:
-    run = journals.last_up(write(tmp_path, "1-up.jsonl", RUN))
-    assert run is not None
+    run = next(journals.ups(write(tmp_path, "1-up.jsonl", RUN)))
     assert (run.began, run.seconds) == (BEGAN, 12)
     assert {span.step: span.seconds for span in run.spans} == {"net": 2, "quick": 1, "slow": 7, "last": 2}
     assert [span.step for span in run.critical(AFTER)] == ["net", "slow", "last"]
@@ -56,15 +55,13 @@ def test_a_run_is_the_steps_that_changed_something_and_its_length_came_from_a_ch
 def test_a_later_up_that_changed_nothing_does_not_hide_the_one_that_did(tmp_path: Path) -> None:
     write(tmp_path, "1-up.jsonl", RUN)
     write(tmp_path, "3-down.jsonl", RUN)
-    run = journals.last_up(write(tmp_path, "2-up.jsonl", [RUN[0], line(1, "net", "ended")]))
-    assert run is not None
+    run = next(journals.ups(write(tmp_path, "2-up.jsonl", [RUN[0], line(1, "net", "ended")])))
     assert len(run.spans) == 4
 
 
 def test_lines_that_are_damaged_are_left_out(tmp_path: Path) -> None:
     damaged = ["", "{", "[1]", '{"at": 7}', '{"at": "soon"}', "\udcff", *RUN[:3], RUN[3][:-5]]
     folder = write(tmp_path, "1-up.jsonl", [text.encode(errors="replace").decode() for text in damaged])
-    run = journals.last_up(folder)
-    assert run is not None
+    run = next(journals.ups(folder))
     assert [span.step for span in run.spans] == ["net"]
-    assert journals.last_up(LocalFolder(tmp_path / "none")) is None
+    assert not [*journals.ups(LocalFolder(tmp_path / "none"))]
