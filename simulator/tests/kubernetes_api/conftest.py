@@ -66,7 +66,9 @@ class SmallRuntime:
             raise LookupError(f'container not found ("{container}")')
         return ExecResult(stdout=(" ".join([namespace, pod, str(container), *argv]) + "\n").encode())
 
-    def logs(self, namespace: str, pod: str, container: str | None) -> list[LogLine]:
+    def logs(self, namespace: str, pod: str, container: str | None, previous: bool = False) -> list[LogLine]:
+        if previous:
+            raise LookupError(f'previous terminated container "{container}" in pod "{pod}" not found')
         return [LogLine(number, self.first + number, text) for number, text in enumerate(self.log)]
 
     def http_get(self, namespace: str, pod: str, port: int, path: str, *, tls: bool) -> HttpAnswer | None:

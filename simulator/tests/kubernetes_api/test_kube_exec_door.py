@@ -135,6 +135,20 @@ def test_logs_are_lines_from_the_end(api: Any) -> None:
     assert api.call("GET", f"{PODS}/p/log?tailLines=1&container=main").text == "three\n"
 
 
+def test_logs_begin_at_a_time_bear_their_times_and_end_at_a_size(api: Any) -> None:
+    api.run_pod("p")
+    api.cluster.runtime.first = 1_790_000_000.25
+    log = f"{PODS}/p/log"
+    stamped = "2026-09-21T14:13:21.250000000Z two\n2026-09-21T14:13:22.250000000Z three\n"
+    assert api.call("GET", f"{log}?timestamps=true&sinceTime=2026-09-21T14:13:21.9Z").text == stamped
+    assert api.call("GET", f"{log}?limitBytes=5").text == "one\nt"
+    assert api.call("GET", f"{log}?sinceSeconds=60").text == ""
+    both = api.call("GET", f"{log}?sinceSeconds=60&sinceTime=2026-09-21T14:13:21Z")
+    assert (both.status_code, "at most one of" in both.json()["message"]) == (422, True)
+    absent = api.call("GET", f"{log}?previous=true")
+    assert absent.json()["message"] == 'previous terminated container "main" in pod "p" not found'
+
+
 def test_a_pod_that_has_no_node_has_no_log_yet(api: Any, make_pod: Any) -> None:
     api.make(PODS, make_pod("waiting"))
     answer = api.call("GET", f"{PODS}/waiting/log")

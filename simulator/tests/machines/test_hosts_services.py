@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,25 @@ def test_a_service_is_enabled_started_asked_about_and_stopped(town: Town) -> Non
     assert town.run("a", asked).stdout == "enabled\nactive\nactive\nrunning\n"
     town.until(lambda: "a b" in town.run("a", "journalctl -u x -o cat --no-pager").stdout, "the output in the journal")
     assert town.run("a", "sudo systemctl disable --now x; systemctl is-active x").stdout == "inactive\n"
+
+
+def test_the_journal_is_shown_from_a_time_with_times_and_followed(town: Town) -> None:
+    town.add("a")
+    town.settle("a")
+    unit = "[Service]\nExecStart=/bin/sh -c 'while true; do echo tick; sleep 5; done'\n"
+    town.put("a", "/etc/systemd/system/x.service", unit)
+    assert town.run("a", "sudo systemctl start x").status == 0
+    show = "journalctl -u x -t sh --no-pager -q -o short-iso-precise"
+    town.until(lambda: "tick" in town.run("a", show).stdout, "the first line")
+    line = town.run("a", f"{show} -n 1").stdout
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00 a sh\[\d+\]: tick\n", line), line
+    assert town.run("a", "journalctl -u x -t sh -o short-iso -n 1").stdout.count(".") == 0
+    assert town.run("a", f"{show} --since=@4000000000").stdout == ""
+    assert "No entries" in town.run("a", "journalctl -o cat --since=@4000000000").stdout
+    assert "tick" in town.run("a", f"{show} --since=-1h").stdout
+    assert town.run("a", f"{show} --since=teatime").status == 1
+    followed = town.run("a", f"timeout 30 {show} -f -n 1").stdout.splitlines()
+    assert len(followed) > 3
 
 
 def test_a_failing_service_is_reported_and_started_again(town: Town) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import posixpath
+import re
 from collections.abc import Generator
 
 from crdbmesh_simulator.machines import units
 from crdbmesh_simulator.machines.machine_os import host_of
+from crdbmesh_simulator.machines.systemd import Entry
 from crdbmesh_simulator.shell.process import Command, Process, Run, UnsupportedError
 from crdbmesh_simulator.userland.options import Options, parse
 
@@ -149,27 +153,69 @@ def _show(process: Process, options: Options, names: list[str]) -> int:
     return 0
 
 
-def _journalctl(process: Process) -> int:
-    options = parse(process.argv[1:], "u:t:n:o:b", {"no-pager": "no-pager"})
-    host, chosen = host_of(process), host_of(process).systemd.journal
+def _journalctl(process: Process) -> Run:
+    options = parse(
+        process.argv[1:], "u:t:n:o:bfq",
+        {"no-pager": "no-pager", "since=": "since", "unit=": "u", "lines=": "n", "output=": "o", "follow": "f"},
+    )  # fmt: skip
+    host, style = host_of(process), options.get("o", "short")
     if process.actor.uid != 0 and not {host.groups["adm"], host.groups["sudo"]} & process.actor.groups:
         process.complain("No journal files were opened due to insufficient permissions.\n")
         return 1
+    if options.operands or style not in ("cat", "short-iso", "short-iso-precise"):
+        raise UnsupportedError(" ".join(process.argv))
+    since = _since(options.get("since"), host.world.clock.now()) if "since" in options else None
+    lines = options.get("n") or ("10" if "f" in options and since is None else "all")
+    if (since is not None and since < 0) or not (lines == "all" or lines.isdigit()):
+        process.complain(f"Failed to parse arguments: {' '.join(process.argv[1:])}\n")
+        return 1
     names = {units.full_name(name) for name in options.all("u")}
-    if names:
-        chosen = [entry for entry in chosen if entry.unit in names]
-    if options.operands:
-        raise UnsupportedError(" ".join(process.argv))
-    if "t" in options:
-        chosen = [entry for entry in chosen if entry.identifier in options.all("t")]
-    if "b" in options:
-        chosen = [entry for entry in chosen if entry.boot == host.boots]
-    if "n" in options:
-        chosen = chosen[-int(options.get("n")) :]
-    if options.get("o") != "cat":
-        raise UnsupportedError(" ".join(process.argv))
-    process.say("".join(f"{entry.message}\n" for entry in chosen) or "-- No entries --\n")
+
+    def chosen(entries: list[Entry]) -> list[Entry]:
+        return [
+            entry
+            for entry in entries
+            if (not names or entry.unit in names)
+            and ("t" not in options or entry.identifier in options.all("t"))
+            and ("b" not in options or entry.boot == host.boots)
+            and (since is None or entry.time >= since)
+        ]
+
+    seen = list(host.systemd.journal)
+    found = chosen(seen)
+    found = found if lines == "all" else found[max(0, len(found) - int(lines)) :]
+    process.say("".join(_entry(entry, style, host.hostname) for entry in found))
+    if not found and "f" not in options and "q" not in options:
+        process.say("-- No entries --\n")
+    while "f" in options:
+        yield _POLL_S
+        now, last = list(host.systemd.journal), seen[-1] if seen else None
+        new = now[next((at + 1 for at in reversed(range(len(now))) if now[at] is last), 0) :]
+        # Nothing is written too: like journalctl, it ends when nobody reads its output any more.
+        process.say("".join(_entry(entry, style, host.hostname) for entry in chosen(new)))
+        seen = now
     return 0
+
+
+def _since(text: str, now: float) -> float:
+    """The seconds since the epoch that a time of systemd.time(7) means; below 0 for one that is none."""
+    if relative := re.fullmatch(r"-(\d+)(s|sec|m|min|h|d)?", text):
+        return now - float(relative[1]) * {"m": 60, "h": 3600, "d": 86400}.get((relative[2] or "s")[0], 1)
+    if absolute := re.fullmatch(r"@(\d+(\.\d+)?)", text):
+        return float(absolute[1])
+    with contextlib.suppress(ValueError):
+        return dt.datetime.fromisoformat(text.removesuffix(" UTC")).replace(tzinfo=dt.UTC).timestamp()
+    return -1.0
+
+
+def _entry(entry: Entry, style: str, hostname: str) -> str:
+    if style == "cat":
+        return f"{entry.message}\n"
+    at = dt.datetime.fromtimestamp(entry.time, tz=dt.UTC)
+    when = at.isoformat(timespec="seconds" if style == "short-iso" else "microseconds")
+    lead = f"{when} {hostname} {entry.identifier}{f'[{entry.pid}]' if entry.pid else ''}: "
+    further = "\n" + " " * len(lead)
+    return f"{lead}{entry.message.replace(chr(10), further)}\n"
 
 
 def _cloud_init(process: Process) -> Run:

@@ -87,8 +87,8 @@ class PodRuntime(Protocol):
         Raises LookupError: no such container, or it is not running; the text is what kubelet would say.
         """
 
-    def logs(self, namespace: str, pod: str, container: str | None) -> list[LogLine]:
-        """The log lines of a container. Raises LookupError: as for `exec`."""
+    def logs(self, namespace: str, pod: str, container: str | None, previous: bool = False) -> list[LogLine]:
+        """The log lines of a container, or of the one before its last restart. Raises LookupError: as for `exec`."""
 
     def http_get(self, namespace: str, pod: str, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
         """GET on a pod's port, or None when nothing answers there."""

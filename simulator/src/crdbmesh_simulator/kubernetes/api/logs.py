@@ -5,6 +5,7 @@ After `pkg/registry/core/pod/rest/log.go` and the validation of `PodLogOptions` 
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 _FOLLOW_S = 1.0
 _OPTIONS = Resource("", "v1", "podlogoptions", "PodLogOptions", namespaced=True)
-_KNOWN = frozenset({"container", "follow", "tailLines"})
+_KNOWN = frozenset(
+    {"container", "follow", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "previous", "limitBytes"}
+)
 
 
 def container_of(pod: Obj, asked: str | None) -> str:
@@ -54,6 +57,7 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
         handler.world.not_known("kube", what)
         raise StatusError(501, "NotImplemented", f"the simulator does not know {what}")
     tail = reads.number(query["tailLines"]) if "tailLines" in query else None
+    since = _since(handler, call)
     pod = reads.found(handler, call)
     container = container_of(pod, query.get("container"))
     runtime = handler.cluster.runtime
@@ -61,14 +65,19 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
         # Nothing runs yet: the API server has no kubelet to ask, and answers with nothing.
         return web.Response(status=204)
 
+    previous = is_true(query.get("previous"))
+
     async def lines() -> list[LogLine]:
         try:
-            return await handler.run(runtime.logs, str(call.namespace), call.name, container)
+            found = await handler.run(runtime.logs, str(call.namespace), call.name, container, previous)
         except LookupError as error:
             raise status.bad_request(str(error.args[0])) from None
+        return [line for line in found if since is None or line.time >= since]
 
+    stamped = is_true(query.get("timestamps"))
     found = await lines()
-    body = _text(found if tail is None else found[len(found) - min(tail, len(found)) :])
+    body = _text(found if tail is None else found[len(found) - min(tail, len(found)) :], stamped=stamped)
+    body = body[: reads.number(query["limitBytes"])] if "limitBytes" in query else body
     if not is_true(query.get("follow")):
         return web.Response(body=body, headers={"Content-Type": "text/plain"})
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
@@ -83,7 +92,7 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
             break
         if _after(found) < seen:
             seen = 0  # the container has started again
-        await response.write(_text([line for line in found if line.number >= seen]))
+        await response.write(_text([line for line in found if line.number >= seen], stamped=stamped))
         seen = _after(found)
         if ended:
             break
@@ -91,8 +100,33 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
     return response
 
 
-def _text(lines: list[LogLine]) -> bytes:
-    return "".join(f"{line.text}\n" for line in lines).encode()
+def _since(handler: Handler, call: Call) -> float | None:
+    """Return the simulated time before which nothing is shown; by whole seconds, as the kubelet compares them.
+
+    Raises:
+        StatusError: 400, it is no time; 422, both forms are given.
+    """
+    query = call.request.query
+    if "sinceSeconds" in query and "sinceTime" in query:
+        problem = status.invalid("sinceSeconds", query["sinceSeconds"], "at most one of `sinceTime` or `sinceSeconds`")
+        raise status.unprocessable(_OPTIONS, call.name, [problem])
+    if "sinceSeconds" in query:
+        return handler.world.clock.now() - reads.number(query["sinceSeconds"])
+    if "sinceTime" not in query:
+        return None
+    try:
+        return float(int(dt.datetime.fromisoformat(query["sinceTime"]).timestamp()))
+    except ValueError:
+        raise status.bad_request(f"unable to decode sinceTime: {query['sinceTime']}") from None
+
+
+def _text(lines: list[LogLine], *, stamped: bool) -> bytes:
+    """Return lines as the kubelet sends them: a time in RFC 3339 with nanoseconds before each, if it is asked for."""
+    return "".join(f"{_stamp(line.time) if stamped else ''}{line.text}\n" for line in lines).encode()
+
+
+def _stamp(time: float) -> str:
+    return f"{dt.datetime.fromtimestamp(time, tz=dt.UTC):%Y-%m-%dT%H:%M:%S.%f}000Z "
 
 
 def _after(lines: list[LogLine]) -> int:

@@ -126,14 +126,17 @@ class Pods:
             raise LookupError(f'container not found ("{name}")')
         return program.exec(argv, stdin)
 
-    def logs(self, namespace: str, pod: str, container: str | None) -> list[LogLine]:
-        """The log lines of a container's running, or else last, program.
+    def logs(self, namespace: str, pod: str, container: str | None, previous: bool = False) -> list[LogLine]:
+        """The log lines of a container's running, or else last, program; or of the one that ended before it.
 
         Raises LookupError: no such container, or it never started.
         """
         with self._world.lock:
             box, name = self._locate(namespace, pod, container)
-            program = box.programs.get(name) or box.ended.get(name)
+            running, ended = box.programs.get(name), box.ended.get(name)
+            program = ended if previous else running or ended
+            if previous and program is None:
+                raise LookupError(f'previous terminated container "{name}" in pod "{pod}" not found')
             if program is None:
                 raise LookupError(f'container "{name}" in pod "{pod}" is waiting to start: ContainerCreating')
             return program.log.lines()
