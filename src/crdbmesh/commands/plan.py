@@ -104,6 +104,12 @@ def run_plan(
     with World.open(mesh, cloud, folder) as world:
         aim = aims.require(world.session, folder, mesh.name, told)
         checks.require(world, warn)
-        steps = catalog.steps(world)
-        found = plan.survey(plan.order(steps), workers=plan.WORKERS)
-        return PlanResult(mesh, aim, {step.name: found[step.name] for step in steps}, inventory.list_machines(world))
+        return survey(world, aim)
+
+
+def survey(world: World, aim: Aim) -> PlanResult:
+    """Survey every step, without the checks."""
+    steps = catalog.steps(world)
+    found = plan.survey(plan.order(steps), workers=plan.WORKERS)
+    there = inventory.list_machines(world)
+    return PlanResult(world.mesh, aim, {step.name: found[step.name] for step in steps}, there)

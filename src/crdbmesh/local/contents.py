@@ -57,6 +57,11 @@ def host_key(node: str) -> str:
     return f"host-keys/{node}.key"
 
 
+def known_host(node: str) -> str:
+    """Return the file of a machine's public host key, in the form of OpenSSH's known_hosts."""
+    return f"known-hosts/{node}"
+
+
 def token(region: str) -> str:
     """Return the file of a region's k3s token."""
     return f"{TOKENS}{region}"

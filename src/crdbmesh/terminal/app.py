@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from crdbmesh import __version__
-from crdbmesh.terminal import build, config, demo, exits, look, use
+from crdbmesh.terminal import build, config, demo, exits, look, machines, use
 from crdbmesh.terminal.groups import BUILD, LOOK, USE, Group, add
 
 _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluster Mesh, CockroachDB.
@@ -142,4 +142,21 @@ add(
     "Print the clusters' contexts, or merge them.",
     "crdbmesh kubeconfig --merge --switch eastus",
     "crdbmesh kubeconfig > mesh.kubeconfig",
+)
+add(
+    app,
+    USE,
+    machines.ssh,
+    "Log in to a machine, or run a command on it.",
+    "crdbmesh ssh eastus/1",
+    "crdbmesh ssh eastus/1 -- sudo journalctl -u k3s -f",
+)
+add(
+    app,
+    LOOK,
+    machines.logs,
+    "Show logs of machines and pods, or archive them.",
+    "crdbmesh logs eastus cockroachdb --follow",
+    "crdbmesh logs k3s --since 10m",
+    "crdbmesh logs --bundle support.tar.gz  # for a support case; without secrets",
 )

@@ -70,7 +70,7 @@ def up(
         mesh = specs.choose(given, cloud, inputs.root())
         asks = inputs.must_ask(yes=yes, output=output, remedy="pass --yes to skip the question")
         mesh = command.with_caller(mesh, cloud, sure=not asks)
-        screen, paid = console.make(stderr=True, asks=asks), cost.of_mesh(mesh, cloud if prices else None)
+        screen, paid = console.make(stderr=True, always=asks), cost.of_mesh(mesh, cloud if prices else None)
 
         told = partial(console.show_start, screen, mesh=mesh, doing="Checking subscription, regions, sizes and quota …")
 
@@ -194,7 +194,7 @@ def down(
     with exits.mapped(output) as signals:
         known = specs.name_of(mesh_name or name, inputs.root())
         cloud, folder = inputs.cloud(), inputs.folder(known)
-        screen = console.make(stderr=True, asks=not yes)
+        screen = console.make(stderr=True, always=not yes)
         with signals.leaving():
             found = command.find(known, cloud, folder, lambda aim: console.show_aim(screen, aim))
         if dry_run:

@@ -1,7 +1,5 @@
 """Completes names of meshes, regions and machines in a shell, from this computer's files alone."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator
@@ -28,6 +26,13 @@ def machines(context: typer.Context, incomplete: str) -> list[str]:
     """Return the machines of the mesh, or of all that are known here, as `eastus/1`."""
     found = {f"{region}/{number}": (region, number) for region, number in _machines(context)}
     return sorted((one for one in found if one.startswith(incomplete)), key=lambda one: found[one])
+
+
+def logs(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the regions and programs that `logs` may name."""
+    from crdbmesh.observe.logs import PROGRAMS
+
+    return [*regions(context, incomplete), *(one for one in PROGRAMS if one.startswith(incomplete))]
 
 
 def locations(context: typer.Context, incomplete: str) -> list[str]:

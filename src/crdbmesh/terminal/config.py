@@ -1,7 +1,5 @@
 """`crdbmesh config show`: its options and output."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import typer

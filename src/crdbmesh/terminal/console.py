@@ -58,10 +58,10 @@ class Place(Protocol):
         ...
 
 
-def make(*, stderr: bool, asks: bool = False) -> Console:
+def make(*, stderr: bool, always: bool = False) -> Console:
     """Make a console on stderr or stdout that honours NO_COLOR, FORCE_COLOR and TERM=dumb.
 
-    With --quiet one on stderr prints errors only, unless it says what a question is about, which is `asks`.
+    With --quiet one on stderr prints errors only, except those `always` shown, as what a question is about.
     """
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, TextIOWrapper):
@@ -71,7 +71,7 @@ def make(*, stderr: bool, asks: bool = False) -> Console:
     cut = stream.isatty() or "COLUMNS" in os.environ
     return Screen(
         stderr=stderr,
-        quiet=VOICE.quiet and stderr and not asks,
+        quiet=VOICE.quiet and stderr and not always,
         no_color=plain or None,
         highlight=False,
         soft_wrap=not stream.isatty(),

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from crdbmesh.clients import waiting
 from crdbmesh.clients.clock import REAL, Clock
-from crdbmesh.clients.kube import endpoint
+from crdbmesh.clients.kube import endpoint, logs
 from crdbmesh.clients.kube.connection import Connection
 from crdbmesh.clients.kube.exec import Ends, attach, execute
 from crdbmesh.clients.kube.failures import Answer
@@ -239,6 +239,11 @@ class Kube:
         """
         doing, path = self._running(namespace, pod, argv)
         return attach(self._connection, path, [*argv], container=container, doing=doing, ends=ends)
+
+    def log(self, namespace: str, pod: str, query: Mapping[str, str | int], *, follow: bool = False) -> Iterator[str]:
+        """Yield the lines of a container's log; see `logs.read`."""
+        path, doing = f"{_item('v1', 'Pod', namespace, pod)}/log", f"{self.name}: read the log of {namespace}/{pod}"
+        return logs.read(self._connection, path, query, follow=follow, doing=doing)
 
     def proxy_get(
         self, namespace: str, pod: str, port: int, path: str, *, tls: bool, timeout_s: float = 15.0

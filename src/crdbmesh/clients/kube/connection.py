@@ -145,7 +145,9 @@ class Connection:
         raise KubeError(f"{doing}: the list is more than {MOST_BYTES // 2**20} MiB, or has no end")
 
     @contextlib.contextmanager
-    def stream(self, path: str, *, query: Query, timeout_s: float) -> Iterator[tuple[int, Iterator[bytes]]]:
+    def stream(
+        self, path: str, *, query: Query, timeout_s: float, accept: str = "application/json"
+    ) -> Iterator[tuple[int, Iterator[bytes]]]:
         """Send a GET whose answer is read while it comes; gives its status, and an iterator over its lines.
 
         `timeout_s` is the longest silence, and the longest that all of it may take.
@@ -153,8 +155,8 @@ class Connection:
         Raises:
             NoAnswerError: there was no answer, or it broke off.
         """
-        with self._translated("watch"), limited(timeout_s):
-            response = self._send("GET", path, query, None, "", "application/json", timeout_s)
+        with self._translated(f"GET {path}"), limited(timeout_s):
+            response = self._send("GET", path, query, None, "", accept, timeout_s)
             try:
                 yield response.status, _lines(response)
             finally:

@@ -22,6 +22,7 @@ KILLED = 255
 
 _CHUNK = 32 * 1024
 _PAUSE_S = 0.05
+_START_S = 15.0
 _SETTLE_S = 0.3
 """The time for a transport to end itself after its channel closed: it closes its channels first."""
 _GRACE_S = 1.5
@@ -53,10 +54,8 @@ def execute(
         HostError: the server refused to run commands; nothing ran. Or it printed too much, and was ended.
     """
     deadline = time.monotonic() + clock.real_s(timeout_s)
-    _TRACE.debug("%s: `%s`", host, shown)
     try:
-        if not _start(channel, command, deadline):
-            raise HostError(f"{host} refused to run `{shown}`")
+        begin(channel, command, host=host, shown=shown, deadline=deadline)
         status = _follow(channel, output, stdin, deadline, stop)
     except TooMuchError as error:
         channel.get_transport().close()
@@ -73,6 +72,13 @@ def execute(
     if time.monotonic() <= deadline:
         raise StoppedError(awaited, last_seen=seen)
     raise WaitError(awaited, seconds=timeout_s, last_seen=seen)
+
+
+def begin(channel: paramiko.Channel, command: str, *, host: str, shown: str, deadline: float | None = None) -> None:
+    """Start a command, by a deadline of the monotonic clock or within seconds; raises as `execute` does."""
+    _TRACE.debug("%s: `%s`", host, shown)
+    if not _start(channel, command, deadline or time.monotonic() + _START_S):
+        raise HostError(f"{host} refused to run `{shown}`")
 
 
 def close(channel: paramiko.Channel) -> None:

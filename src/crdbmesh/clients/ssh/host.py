@@ -8,6 +8,7 @@ import hashlib
 import posixpath
 import shlex
 import threading
+from collections.abc import Iterator
 from typing import Self
 
 import paramiko
@@ -148,6 +149,23 @@ class Host:
             raise CommandError(shown, host=self.name, status=status, tail=output.tail())
         return result
 
+    def follow(self, command: str) -> Iterator[str]:
+        """Yield the lines that a command of root's prints, until it ends.
+
+        Raises:
+            HostError: the server refused to run it, or the connection broke.
+        """
+        channel = self._channel()
+        try:
+            ssh_exec.begin(channel, self._line(command, sudo=True), host=self.name, shown=command)
+            with channel.makefile("rb") as output:
+                for line in output:
+                    yield line.decode("utf-8", errors="replace").rstrip("\n")
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise UnreachableError(f"{self.name}: the connection broke: {error or type(error).__name__}") from error
+        finally:
+            ssh_exec.close(channel)
+
     def write_file(self, path: str, content: bytes, *, mode: int) -> bool:
         """Make a file of root's have this content and mode; readers see the old file or the new one.
 
@@ -189,12 +207,11 @@ class Host:
         return bytes(output.stdout)
 
     def _execute(self, command: str, output: Output, *, stdin: bytes, sudo: bool, timeout_s: float, shown: str) -> int:
-        line = f"sudo -n sh -c {shlex.quote(command)}" if sudo and self._target.user != "root" else command
         channel = self._channel()
         try:
             return ssh_exec.execute(
                 channel,
-                line,
+                self._line(command, sudo=sudo),
                 output,
                 stdin=stdin,
                 timeout_s=timeout_s,
@@ -206,6 +223,9 @@ class Host:
         except CommandError:
             self._drop(channel.get_transport())
             raise
+
+    def _line(self, command: str, *, sudo: bool) -> str:
+        return f"sudo -n sh -c {shlex.quote(command)}" if sudo and self._target.user != "root" else command
 
     def _channel(self) -> paramiko.Channel:
         """Open a session channel. Nothing has run when this fails, so a dead connection is replaced once."""
