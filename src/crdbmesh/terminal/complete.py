@@ -37,8 +37,12 @@ def logs(context: typer.Context, incomplete: str) -> list[str]:
 
 def locations(context: typer.Context, incomplete: str) -> list[str]:
     """Return Azure's regions that the last part of a list, such as `eastus,we`, may stand for."""
+    import tomllib
+    from importlib import resources
+
     *chosen, last = incomplete.split(",")
-    known = {region for region, _ in _machines(context)}
+    prices = tomllib.loads((resources.files("crdbmesh.commands") / "prices.toml").read_text(encoding="utf-8"))
+    known = {*prices["region"], *(region for region, _ in _machines(context))}
     return [",".join([*chosen, one]) for one in sorted(known - {*chosen}) if one.startswith(last)]
 
 

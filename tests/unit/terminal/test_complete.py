@@ -42,6 +42,9 @@ def complete(home: Path, words: str) -> list[str]:
         ("crdbmesh kubeconfig --switch ", ["eastus", "uksouth", "westus"]),
         ("crdbmesh kubeco", ["kubeconfig"]),
         ("crdbmesh config s", ["show"]),
+        ("crdbmesh ssh --name prod ", ["eastus/1", "eastus/2", "westus/1", "westus/2"]),
+        ("crdbmesh ssh uk", ["uksouth/1"]),
+        ("crdbmesh logs --name prod westus c", ["cloud-init", "cilium", "coredns", "cockroachdb"]),
     ],
 )
 def test_names_of_this_computer_are_completed(home: Path, words: str, candidates: list[str]) -> None:
@@ -49,7 +52,8 @@ def test_names_of_this_computer_are_completed(home: Path, words: str, candidates
 
 
 def test_azures_regions_are_completed_in_a_list(home: Path) -> None:
-    assert complete(home, "crdbmesh up --regions eastus,uks") == ["eastus,uksouth"]
+    assert "northeurope" in complete(home, "crdbmesh up --regions north")
+    assert complete(home, "crdbmesh up --regions eastus,northe") == ["eastus,northeurope"]
     assert "eastus,eastus" not in complete(home, "crdbmesh up --regions eastus,eastus")
 
 
