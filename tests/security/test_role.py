@@ -54,6 +54,7 @@ BEHIND = {
 
 RARE = {
     "Microsoft.Compute/virtualMachines/start/action": "a machine that somebody stopped",
+    "Microsoft.Compute/virtualMachines/powerOff/action": "a drill, tests/use/test_drill.py",
     "Microsoft.Network/virtualNetworks/virtualNetworkPeerings/delete": "a peering whose other half is gone",
     "Microsoft.Resources/subscriptions/resourceGroups/resources/read": "Azure's own listing of a group",
     "Microsoft.Compute/disks/read": "looking for what a deleted machine left",

@@ -33,7 +33,14 @@ _OPERATIONS = {
     "Microsoft.Compute/register": ("action",),
     "Microsoft.Compute/skus": ("read",),
     "Microsoft.Compute/locations": ("operations/read", "usages/read", _IMAGES),
-    "Microsoft.Compute/virtualMachines": ("read", "write", "delete", "start/action", "instanceView/read"),
+    "Microsoft.Compute/virtualMachines": (
+        "read",
+        "write",
+        "delete",
+        "start/action",
+        "powerOff/action",
+        "instanceView/read",
+    ),
     "Microsoft.Compute/disks": ("read", "write", "delete"),
 }
 ACTIONS = tuple(f"{kind}/{operation}" for kind, operations in _OPERATIONS.items() for operation in operations)
@@ -43,9 +50,10 @@ LOOKING = frozenset(
         *(f"Microsoft.Authorization/{kind}/read" for kind in ("permissions", "locks", "policyAssignments")),
         *(f"Microsoft.{provider}/locations/usages/read" for provider in ("Network", "Compute")),
         f"Microsoft.Compute/locations/{_IMAGES}",
+        "Microsoft.Compute/virtualMachines/powerOff/action",
     }
 )
-"""Actions that only checks need: without one of them a check is a warning, and `up` continues."""
+"""Actions that only checks and `drill` need: without one of them a check is a warning, and `up` continues."""
 
 OF_THE_GROUP = frozenset({f"{_RESOURCES}/resourceGroups/write", f"{_RESOURCES}/resourceGroups/delete"})
 """Actions that are not needed when the mesh shares an existing resource group."""

@@ -27,13 +27,21 @@ Row = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node as `cockroach node status` shows it."""
+    """A node as `cockroach node status` shows it.
+
+    Attributes:
+        ranges, unavailable, underreplicated: the ranges that it speaks for; those of them without a majority of their
+            replicas, and those with fewer than they should have.
+    """
 
     number: int
     address: str
     locality: dict[str, str]
     live: bool
     available: bool
+    ranges: int = 0
+    unavailable: int = 0
+    underreplicated: int = 0
 
 
 def read_readiness(kube: Kube, namespace: str, pod: str) -> str | None:
@@ -58,7 +66,7 @@ def initialise(kube: Kube, namespace: str, *, target: str, cluster_name: str) ->
 def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node]:
     """List every node that the cluster knows."""
     target = host or f"{names.COCKROACH_PUBLIC}.{names.zone(namespace)}:{names.COCKROACH_PORT}"
-    argv = [BINARY, "node", "status", f"--certs-dir={CERTS}", f"--host={target}", "--format=csv"]
+    argv = [BINARY, "node", "status", f"--certs-dir={CERTS}", f"--host={target}", "--ranges", "--format=csv"]
     answer = _run(kube, namespace, argv)
     if answer.status != 0:
         raise KubeError(f"cockroach node status failed: {_cause(answer)}")
@@ -69,6 +77,9 @@ def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node
             locality=_tiers(row.get("locality", "")),
             live=row.get("is_live") == "true",
             available=row.get("is_available") == "true",
+            ranges=_count(row.get("ranges")),
+            unavailable=_count(row.get("ranges_unavailable")),
+            underreplicated=_count(row.get("ranges_underreplicated")),
         )
         for row in csv.DictReader(io.StringIO(answer.stdout))
     ]
@@ -137,6 +148,11 @@ def client_pod(kube: Kube, namespace: str) -> str:
     if not running:
         raise KubeError(f"{namespace}: no CockroachDB client pod runs")
     return str(running[0]["metadata"]["name"])
+
+
+def _count(text: str | None) -> int:
+    """Return a number; that of a node that tells nothing is NULL."""
+    return int(text) if text and text.isdigit() else 0
 
 
 def _tiers(locality: str) -> dict[str, str]:

@@ -144,7 +144,7 @@ def run_up(
     stop = stop or threading.Event()
     with folder.locked(leases.name_of("up")), World.open(mesh, cloud, folder, stop=stop) as world:
         aim = aims.require(world.session, folder, mesh.name, told)
-        lease = _lease(world, lost=stop.set, breaks=break_lease, warn=warn)
+        lease = lease_of(world, "up", lost=stop.set, breaks=break_lease, warn=warn)
         with contextlib.suppress(CloudError, RefusedError):
             # The checks report better why it cannot be read.
             lease.look()
@@ -188,7 +188,8 @@ def run_up(
     return UpResult(mesh, aim, results, time.monotonic() - started, journal.path, lease.held_by_other)
 
 
-def _lease(world: World, **options: Any) -> leases.Lease:
+def lease_of(world: World, command: str, **options: Any) -> leases.Lease:
+    """Return the mesh's lease, for a run of a command that changes the mesh; see `Lease` for the options."""
     mesh = world.mesh
     return leases.Lease(
         world.session,
@@ -196,7 +197,7 @@ def _lease(world: World, **options: Any) -> leases.Lease:
         mesh=mesh.name,
         location=mesh.regions[0].name,
         tags=resources.tags(mesh),
-        command="up",
+        command=command,
         origin=leases.origin_id(world.folder.path),
         owns=belongings.of(world).owns,
         record=lambda: world.record(kinds.NSG.type, names.lease(mesh.name)),

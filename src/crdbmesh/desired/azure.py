@@ -4,7 +4,7 @@ Shapes follow Microsoft's published types for network 2025-09-01 and compute 202
 """
 
 import base64
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import count
 from typing import Any
 
@@ -17,6 +17,8 @@ NODE_PORTS = "30000-32767"
 KUBE_PORT = 6443
 RULES = {"ssh": 100, "kubernetes-api": 200, "node-ports": 300}
 """The names and priorities of our rules in each network security group."""
+CUT = {"crdbmesh-drill-in": "Inbound", "crdbmesh-drill-out": "Outbound"}
+"""The names and directions of the rules by which a drill cuts a region off."""
 PROVIDERS = ("Microsoft.Network", "Microsoft.Compute")
 """The resource providers that the subscription must be registered for."""
 
@@ -60,6 +62,29 @@ def firewall(mesh: Mesh, region: Region, taken: Collection[int] = ()) -> Body:
         priority = next(number for number in count(first) if number not in taken)
         rules.append({"name": name, "properties": _allow(mesh, priority, port)})
     return _regional(mesh, region.name, properties={"securityRules": rules})
+
+
+def cut(mesh: Mesh, region: Region, rules: Iterable[Body]) -> list[Body]:
+    """Return the rules that deny everything between a region and the VNets of the others, beside those that are there.
+
+    What is within the region goes on, and so do SSH and the Kubernetes API from outside.
+    """
+    found = []
+    for name, direction in CUT.items():
+        taken = {one["properties"]["priority"] for one in rules if one["properties"]["direction"] == direction}
+        ours, theirs = ("destination", "source") if direction == "Inbound" else ("source", "destination")
+        properties = {
+            "priority": next(number for number in count(100) if number not in taken),
+            "direction": direction,
+            "access": "Deny",
+            "protocol": "*",
+            "sourcePortRange": "*",
+            "destinationPortRange": "*",
+            f"{ours}AddressPrefix": "*",
+            f"{theirs}AddressPrefixes": [str(other.ranges.vnet) for other in mesh.others(region)],
+        }
+        found.append({"name": name, "properties": properties})
+    return found
 
 
 def network(mesh: Mesh, region: Region) -> Body:

@@ -39,8 +39,13 @@ def forwarders(mesh: Mesh, region: Region) -> Object | None:
     others = mesh.others(region)
     if not others:
         return None
-    data = {f"crdbmesh-{other.name}.server": block(other) for other in others}
+    data = {key(other): block(other) for other in others}
     return kube_object("v1", "ConfigMap", names.COREDNS_CUSTOM, names.KUBE_SYSTEM, labels={}, data=data)
+
+
+def key(remote: Region) -> str:
+    """Return the key of ConfigMap `coredns-custom` under which the block for a remote region's zone is."""
+    return f"crdbmesh-{remote.name}.server"
 
 
 def block(remote: Region) -> str:

@@ -18,6 +18,7 @@ from crdbmesh.spec.mesh import Mesh, Region
 
 KEEP_OR_PRUNE = "`crdbmesh up --prune-rules` removes these rules, `crdbmesh up --keep-rules` keeps them"
 _SOURCES = ("sourceAddressPrefix", "sourceAddressPrefixes")
+_TARGETS = ("destinationAddressPrefix", "destinationAddressPrefixes")
 _PORTS = ("destinationPortRange", "destinationPortRanges")
 _LET_IN_ANYWAY = frozenset({"virtualnetwork", "azureloadbalancer"})
 """The sources that Azure's default rules let in, to any port."""
@@ -30,8 +31,11 @@ def firewall(world: World, region: Region) -> Observed:
     it prunes is left out of what was found, if it still lets in what it did when that was decided.
     """
     name = names.firewall(world.mesh.name, region.name)
-    found = kinds.NSG.find(world.session, world.group, name)
+    read = kinds.NSG.find(world.session, world.group, name)
+    found = without_cut(read)
     seen = resource.judge(world, kinds.NSG, name, found, desired.firewall(world.mesh, region, _taken(found)))
+    if found is not read:
+        seen = seen.with_missing(f"{seen.title}: a drill that died has left the region cut off (by {cut_by(read)})")
     wider = find_wider(world.mesh, found)
     if not wider or world.keeps_rules or seen.refusal is not None:
         return seen
@@ -68,6 +72,41 @@ def find_wider(mesh: Mesh, nsg: Mapping[str, Any] | None) -> dict[str, str]:
 
 def _by_id(nsg: Mapping[str, Any] | None, wider: Mapping[str, str]) -> dict[str, str]:
     return {f"{(nsg or {})['id']}/securityRules/{name}": said for name, said in wider.items()}
+
+
+def cut_by(nsg: Mapping[str, Any] | None) -> str | None:
+    """Return how a drill has cut off the region of a security group; None when none has."""
+    tag = ((nsg or {}).get("tags") or {}).get(names.TAG_DRILL)
+    return tag or ("firewall" if any(rule["name"] in desired.CUT for rule in _rules(nsg)) else None)
+
+
+def without_cut(nsg: Body | None) -> Body | None:
+    """Return a security group without what a drill left on it."""
+    if nsg is None or cut_by(nsg) is None:
+        return nsg
+    properties, tags = nsg["properties"], nsg.get("tags") or {}
+    rules = [rule for rule in _rules(nsg) if rule["name"] not in desired.CUT]
+    kept = {name: value for name, value in tags.items() if name != names.TAG_DRILL}
+    return {**nsg, "tags": kept, "properties": {**properties, "securityRules": rules}}
+
+
+def match(nsg: Mapping[str, Any], direction: str, source: str, target: str, protocol: str, port: int) -> Body | None:
+    """Return the rule by which Azure judges a packet between two machines of the mesh; None for its default rules."""
+    for rule in sorted(_rules(nsg), key=lambda rule: int(rule["properties"]["priority"])):
+        properties = rule["properties"]
+        ends = ((source, both(properties, *_SOURCES)), (target, both(properties, *_TARGETS)))
+        if (
+            properties["direction"].lower() == direction
+            and properties["protocol"].lower() in ("*", protocol)
+            and all(any(_names(prefix, address) for prefix in prefixes) for address, prefixes in ends)
+            and any(ports == "*" or _covers(ports, str(port)) for ports in both(properties, *_PORTS))
+        ):
+            return rule
+    return None
+
+
+def _names(prefix: str, address: str) -> bool:
+    return prefix.lower() in ("*", "virtualnetwork") or _is_in(address, [prefix])
 
 
 def _is_wider(mesh: Mesh, properties: Mapping[str, Any]) -> bool:

@@ -13,8 +13,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from crdbmesh import __version__
-from crdbmesh.terminal import build, config, demo, exits, look, machines, use
-from crdbmesh.terminal.groups import BUILD, LOOK, USE, Group, add
+from crdbmesh.terminal import build, config, demo, exits, keep, look, machines, use
+from crdbmesh.terminal.groups import BUILD, KEEP, LOOK, USE, Group, add
 
 _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluster Mesh, CockroachDB.
 
@@ -118,6 +118,14 @@ add(
     "crdbmesh status",
     "crdbmesh status crdb --output json",
 )
+add(
+    app,
+    LOOK,
+    look.verify,
+    "Prove it from inside: connections, DNS, latencies, rows, and more.",
+    "crdbmesh verify",
+    "crdbmesh verify crdb --output json",
+)
 app.add_typer(config.app, name="config", rich_help_panel=LOOK, short_help="Show the spec as `up` would use it.")
 add(
     config.app,
@@ -160,3 +168,13 @@ add(
     "crdbmesh logs k3s --since 10m",
     "crdbmesh logs --bundle support.tar.gz  # for a support case; without secrets",
 )
+app.add_typer(keep.drill, name="drill", rich_help_panel=KEEP, short_help="Cut a region off on purpose, and heal it.")
+add(
+    keep.drill,
+    KEEP,
+    keep.region_down,
+    "Cut a region off, probe SQL in the others, heal it.",
+    "crdbmesh drill region-down westus",
+    "crdbmesh drill region-down westus --by firewall --yes --output json",
+)
+add(keep.drill, KEEP, keep.heal, "Heal what a killed drill has left.", "crdbmesh drill heal")

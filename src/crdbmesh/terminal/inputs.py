@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import replace
@@ -14,13 +15,14 @@ from crdbmesh.errors import ABSENT, ConfigError
 from crdbmesh.terminal.options import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from rich.console import Console
 
     from crdbmesh.clients.cloud import Cloud
     from crdbmesh.commands.specs import Given
     from crdbmesh.local.folder import LocalFolder
+    from crdbmesh.run.world import World
 
 
 def several(values: list[str] | None) -> tuple[str, ...] | None:
@@ -73,6 +75,18 @@ def folder(name: str) -> LocalFolder:
     from crdbmesh.local.folder import LocalFolder
 
     return LocalFolder(root() / name)
+
+
+@contextlib.contextmanager
+def opened(name: str | None) -> Iterator[World]:
+    """Open the world of a mesh that is known here, or else found by its tags; no interrupt ends its waits."""
+    from crdbmesh.commands import reconstruct
+    from crdbmesh.run.world import World
+
+    known = cloud()
+    mesh, _ = reconstruct.known(name, known, root())
+    with World.open(mesh, known, folder(mesh.name)) as world:
+        yield world
 
 
 def again(command: str, name: str) -> str:

@@ -42,6 +42,26 @@ def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOpti
         raise typer.Exit(exits.DEGRADED if health.degraded else exits.DONE)
 
 
+def verify(mesh_name: NameArgument = None, name: Name = None, output: OutputOption = "text") -> None:
+    """Prove the mesh from inside: connections, DNS, latencies, links, clocks, certificates, nodes, ranges, rows.
+
+    Exit code 10 when anything falls short; each failure is shown with its likely cause. It writes rows to a database of
+    its own, crdbmesh_verify, which it drops in the end.
+    """
+    from crdbmesh.commands import verify as command
+    from crdbmesh.terminal import console, proof_view
+
+    with exits.mapped(output) as signals, signals.finishing("Its database is dropped first.") as stop:
+        with inputs.opened(mesh_name or name) as world:
+            told = partial(console.show_aim, console.make(stderr=True))
+            proof = command.run_verify(world, stop=stop, told=told)
+        if output == "json":
+            exits.print_json(proof.document())
+        else:
+            proof_view.show_proof(console.make(stderr=False), proof)
+        raise typer.Exit(exits.DEGRADED if proof.failures else exits.DONE)
+
+
 def report(
     mesh_name: NameArgument = None,
     name: Name = None,

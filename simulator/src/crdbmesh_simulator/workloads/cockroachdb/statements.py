@@ -186,6 +186,17 @@ def _metric(session: Session, found: re.Match[str]) -> Result:
     return Result(("value",), [(known[name],)] if name in known else [])
 
 
+def _spread(session: Session, found: re.Match[str]) -> Result:
+    """Split a table, which is spread over all ranges as it is, or scatter it, which spreads the leases again."""
+    database, _, table = found["name"].lower().rpartition(".")
+    if table not in session.find(database or session.database).owners:
+        raise SqlError(f'relation "{found["name"]}" does not exist', "42P01")
+    if found["values"] is None and session.node.database is not None:
+        session.node.database.spread()
+    splits = re.findall(r"\((\d+)\)", found["values"] or "")
+    return Result(("key", "pretty"), [(f"\\x{split}", f"/Table/{table}/1/{split}") for split in splits or [""]])
+
+
 def _set(session: Session, found: re.Match[str]) -> Result:
     name, value = (found["name"] or "database").lower(), (found["use"] or found["value"]).strip("'\" ")
     if name == "database":
@@ -211,6 +222,7 @@ _STATEMENTS: tuple[tuple[str, Callable[[Session, re.Match[str]], Result], bool],
     (r"set cluster setting enterprise\.license ?= ?'(?P<key>[^']*)'", _set_license, True),
     (r"show cluster setting enterprise\.license", _show_license, True),
     (r"select value from crdb_internal\.node_metrics where name = '(?P<metric>[\w.\-]+)'", _metric, True),
+    (rf"alter table {_NAME} (?:split at values (?P<values>[\d(), ]+)|scatter)", _spread, True),
     (r"show databases", _show_databases, False),
     (rf"show tables(?: from {_NAME})?", _show_tables, False),
     (r"show (?:users|roles)", _show_users, False),

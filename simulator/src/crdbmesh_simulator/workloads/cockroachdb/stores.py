@@ -97,11 +97,14 @@ class Database:
         for node in self.nodes.values():
             dead = now - node.heartbeat_at > DEAD_S
             node.replaced = dead and (node.replaced or live >= REPLICAS)
-        voters = self.voters()
-        if (wanted := [(node.id, node.region) for node in voters]) != self._placed:
+        if (wanted := [(node.id, node.region) for node in self.voters()]) != self._placed:
             self._placed = wanted
-            for each in self.ranges:
-                each.place(voters)
+            self.spread()
+
+    def spread(self) -> None:
+        """Spread replicas and leases over the nodes."""
+        for each in self.ranges:
+            each.place(self.voters())
 
     def live(self, now: float) -> set[int]:
         """The numbers of the nodes that are live."""

@@ -1,0 +1,90 @@
+"""The commands that keep a mesh well: their options and output."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Literal
+
+import typer
+
+from crdbmesh.errors import ConfigError
+from crdbmesh.terminal import complete, exits, groups, inputs
+from crdbmesh.terminal.options import BreakLease, Name, NameArgument, OutputOption, Yes
+
+drill = typer.Typer(cls=groups.Group, help="Cut a region off on purpose, and see how the database goes on.")
+
+
+def region_down(
+    region: Annotated[
+        str, typer.Argument(metavar="REGION", autocompletion=complete.regions, help="The region to cut off.")
+    ],
+    name: Name = None,
+    by: Annotated[
+        Literal["stop", "firewall"],
+        typer.Option(
+            "--by",
+            envvar="CRDBMESH_DRILL_BY",
+            help="stop: cut its machines' power [stop]. firewall: deny what goes between it and the other regions; "
+            "in Azure, what is connected already may go on.",
+        ),
+    ] = "stop",
+    break_lease: BreakLease = None,
+    yes: Yes = False,
+    output: OutputOption = "text",
+) -> None:
+    """Cut one region off, probe SQL in the others, and heal it; report how long SQL failed, and the recovery took.
+
+    It is refused where the database could not go on without the region.
+    """
+    from crdbmesh.commands import drill as command
+    from crdbmesh.terminal import console, doctor_view, proof_view
+
+    with exits.mapped(output, refused="The drill does not begin; nothing was changed:") as signals:
+        asks = inputs.must_ask(yes=yes, output=output, remedy="pass --yes to skip the question")
+
+        def ask() -> None:
+            with signals.asking():
+                if asks and not typer.confirm(f"Cut {region} off, by {by}, for a minute or so?", err=True):
+                    raise typer.Exit(exits.FAILED)
+
+        screen, heal_later = console.make(stderr=True), "The region is healed first. If you end it at once: " + _HEAL
+        with inputs.opened(name) as world, signals.finishing(heal_later) as stop:
+            known = {one.name: one for one in world.mesh.all_regions()}
+            if region not in known:
+                raise ConfigError.of("REGION", region, "is no region of the mesh", f"choose from {', '.join(known)}")
+            result = command.run_drill(
+                world,
+                known[region],
+                by=by,
+                stop=stop,
+                told=partial(console.show_aim, screen),
+                ask=ask,
+                say=partial(console.say, screen),
+                breaks=break_lease,
+                warn=doctor_view.warn(screen),
+            )
+        if output == "json":
+            exits.print_json(result.document())
+        else:
+            proof_view.show_drill(console.make(stderr=False), result)
+        raise typer.Exit(exits.INTERRUPTED if result.stopped else exits.DONE if result.cut else exits.FAILED)
+
+
+_HEAL = "`crdbmesh drill heal`"
+
+
+def heal(
+    mesh_name: NameArgument = None, name: Name = None, break_lease: BreakLease = None, output: OutputOption = "text"
+) -> None:
+    """Heal a region that a drill has left cut off, because it was killed say; `up` does so too."""
+    from crdbmesh.commands import drill as command
+    from crdbmesh.terminal import console, doctor_view
+
+    screen = console.make(stderr=True)
+    told, say, warn = partial(console.show_aim, screen), partial(console.say, screen), doctor_view.warn(screen)
+    with exits.mapped(output), inputs.opened(mesh_name or name) as world:
+        found = command.run_heal(world, told=told, say=say, breaks=break_lease, warn=warn)
+        if output == "json":
+            exits.print_json(found)
+        else:
+            typer.echo(f"Healed: {', '.join(found['healed'])}." if found["healed"] else "No drill has left anything.")
