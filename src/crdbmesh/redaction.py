@@ -36,12 +36,7 @@ _parts: dict[str, tuple[str, int]] = {}
 
 
 def learn(text: str, *, whole: bool = False) -> None:
-    """Hide the secrets in `text` from now on.
-
-    Args:
-        text: a document; its private keys in PEM are secret, and the fields of a kubeconfig that hold credentials.
-        whole: True when all of it is secret, as a token is.
-    """
+    """Hide from now on the private keys in `text` and a kubeconfig's credentials; all of it when `whole` is set."""
     if whole:
         _remember(text.strip().encode())
     for secret in _secrets(text):

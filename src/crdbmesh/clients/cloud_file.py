@@ -111,12 +111,7 @@ _EXPECTED = {
 
 
 def read(path: Path) -> Cloud:
-    """Return the cloud that a cloud file describes.
-
-    Raises:
-        ConfigError: every mistake in it, or it has no token and is not for Azure's own hosts.
-        UnsafeError: others could have written it.
-    """
+    """Return the cloud in a cloud file; raise ConfigError with every mistake, UnsafeError if others could write it."""
     try:
         file = CloudFile.model_validate(_load(path), context=path.parent)
     except ValidationError as error:

@@ -56,12 +56,7 @@ class Wait:
             self.check()
 
     def check(self) -> None:
-        """Go on, unless the wait is over.
-
-        Raises:
-            WaitError: the deadline passed.
-            StoppedError: the operator interrupted.
-        """
+        """Go on, unless the wait is over: raise WaitError at the deadline, StoppedError when interrupted."""
         if self.left_s() <= 0:
             raise WaitError(self._awaited, seconds=self.clock.now() - self._started, last_seen=self.seen or "nothing")
         if self._stop.is_set():

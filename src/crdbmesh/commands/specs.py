@@ -83,10 +83,7 @@ def choose(given: Given, cloud: Cloud, root: Path) -> Mesh:
     """Return the spec: flags over the file, or over the spec that is kept when no file is given.
 
     A region that is given by its name alone keeps what the file or the kept spec says of it. The cloud sets the SSH
-    port unless the file does. `root` is the folder of all meshes' local folders.
-
-    Raises:
-        ConfigError: with every mistake.
+    port unless the file does. `root` is the folder of all meshes' local folders. Every mistake is in the ConfigError.
     """
     return _mesh(*_sources(given, cloud, root))
 
@@ -95,9 +92,6 @@ def origins(given: Given, cloud: Cloud, root: Path, said: Mapping[str, str]) -> 
     """Return the spec as `choose` does, and the origin of each of its fields, called as `spec.load.places` does.
 
     `said` has the flag or variable that sets a field, for those of `Given.overrides`.
-
-    Raises:
-        ConfigError: with every mistake.
     """
     document, overrides = _sources(given, cloud, root)
     mesh = _mesh(document, overrides)

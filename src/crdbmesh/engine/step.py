@@ -74,24 +74,11 @@ class Step(ABC):
 
     @abstractmethod
     def check(self) -> Gap | None:
-        """Return the gap, or None when the step holds; change nothing.
-
-        Raises:
-            RefusedError: there is a gap that cannot be closed in place.
-            CrdbmeshError: the world could not be read.
-        """
+        """Return the gap, or None when the step holds; change nothing. Raise RefusedError for one not to be closed."""
 
     @abstractmethod
     def apply(self, gap: Gap, say: Callable[[str], None]) -> None:
-        """Close the gap and wait until it is closed; repeating it after a crash at any point is safe.
-
-        Args:
-            gap: the gap that `check` returned.
-            say: shows, in a short phrase, what is being waited for right now.
-
-        Raises:
-            CrdbmeshError: it could not be closed.
-        """
+        """Close the gap that `check` gave, and wait; safe to repeat after a crash. `say` shows what is waited for."""
 
 
 _NODE = re.compile(r"node(\d+)/")

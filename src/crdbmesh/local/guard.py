@@ -42,12 +42,7 @@ def read_text(path: Path, *, private: bool = False) -> str:
 
 
 def require_unplanted(path: Path) -> None:
-    """Refuse a file, or what a link leads to, that somebody else than the operator or root owns or could change.
-
-    Raises:
-        UnsafeError: it is such a file, is no regular file, or lies where others could replace it.
-        OSError: it is absent.
-    """
+    """Raise UnsafeError for a file, or a link's target, that others than the operator or root own or could change."""
     status = path.stat()
     if stat.S_ISREG(status.st_mode) and status.st_uid in {0, os.getuid()} and not status.st_mode & _OTHERS_WRITE:
         if found := list(problems_above(path.parent)):

@@ -202,11 +202,7 @@ def find_remaining(session: Session, ownership: Ownership, confirmed: Collection
 
 
 def find_severed(session: Session, found: Belongings) -> tuple[str, ...]:
-    """Find the halves of peerings on other people's VNets that a deletion leaves Disconnected.
-
-    Returns:
-        The id of each half, or that of its VNet where that cannot be read.
-    """
+    """Find the halves, or else the VNets, of others' peerings that a deletion leaves Disconnected; return their ids."""
     ours = {_key(one) for one in found.everything()}
     severed = []
     for vnet in found.everything():

@@ -86,12 +86,9 @@ def list_machines(world: World) -> frozenset[Place]:
 
 
 def describe_lost_secrets(mesh: Mesh, folder: LocalFolder, machines: Collection[Place]) -> tuple[str, str] | None:
-    """Describe the secrets that are not in the local folder although machines were made with them.
+    """Describe the secrets that are not in the local folder although these machines were made with them.
 
-    `machines` are the mesh's machines that are in Azure.
-
-    Returns:
-        What is lost and what that means, and what can be done about it; None when nothing is lost.
+    Return what is lost and what that means, and what can be done about it; None when nothing is lost.
     """
     wanted = contents.secrets(mesh)
     have = {secret.file for secret in wanted if folder.read(secret.file) is not None}

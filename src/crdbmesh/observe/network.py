@@ -74,11 +74,7 @@ def vnet(world: World, region: Region) -> Observed:
 
 
 def find_moved_ranges(vnet: Mapping[str, Any], region: Region) -> list[tuple[str, str, str]]:
-    """Find the ranges of a VNet that are not the spec's; machines live in them, so that they cannot be changed.
-
-    Returns:
-        For each: `VNet` or `subnet`, its range, and the range that the spec says.
-    """
+    """Find a VNet's ranges that are not the spec's, and cannot be: `VNet` or `subnet`, its range, and the spec's."""
     prefixes, subnet = prefixes_of(vnet), subnet_of(vnet)
     moved = []
     if prefixes and str(region.ranges.vnet) not in prefixes:

@@ -140,12 +140,7 @@ class Lease:
         self._refuse(self._read()[0])
 
     def take(self) -> None:
-        """Take it, unless this run has it already.
-
-        Raises:
-            HeldError: somebody else has it, or has taken it from this run.
-            CloudError: Azure refused, or does not answer.
-        """
+        """Take it, unless this run has it; raise HeldError when somebody else has it, or has taken it from this run."""
         with self._lock:
             if self.held_by_other is not None:
                 raise self.held_by_other

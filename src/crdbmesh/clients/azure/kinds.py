@@ -35,12 +35,9 @@ class Kind:
     deadline_s: float = 600.0
 
     def find(self, session: Session, group: str, *names: str, **options: Any) -> Body | None:
-        """Return a resource, or None when it does not exist.
+        """Return a resource, or None when it does not exist; raise CloudError when Azure refused, or does not answer.
 
         A child's name comes after its parent's. `options` are the SDK operation's own, such as `expand`.
-
-        Raises:
-            CloudError: Azure refused, or does not answer.
         """
         return session.find(self._doing("GET", names), lambda: self.operations(session).get(group, *names, **options))
 

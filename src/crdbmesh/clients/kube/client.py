@@ -49,8 +49,8 @@ class Kube:
     """The API of one cluster; safe to share between threads.
 
     `kubeconfig` is parsed, its credentials inline; `name` stands for the cluster in messages. Once `stop` is set, waits
-    and commands end with StoppedError. Every method raises KubeError when the API server refuses or does not answer;
-    that of a conflict names who owns which field.
+    and commands end with StoppedError; what has not come about at its deadline is a WaitError. Every method raises
+    KubeError when the API server refuses or does not answer; that of a conflict names who owns which field.
     """
 
     def __init__(
@@ -138,12 +138,7 @@ class Kube:
         deadline_s: float = 120.0,
         say: waiting.Say = waiting.unsaid,
     ) -> None:
-        """Delete an object and what it owns; absent is done. With `wait`, return once its finalizers have let it go.
-
-        Raises:
-            KubeError: refused.
-            WaitError: it was not gone in time.
-        """
+        """Delete an object and what it owns; absent is done. With `wait`, return once its finalizers have let it go."""
         called = _called(api_version, kind, namespace, name)
         path = _item(api_version, kind, namespace, name)
         answer = self._connection.request("DELETE", path, query={"propagationPolicy": "Background"})
@@ -178,11 +173,6 @@ class Kube:
 
         `until` is given the object, or None while it is absent, and returns None when satisfied, else what is seen or
         missing; `say` is told whenever that changes. An API server that does not answer is waited for too.
-
-        Raises:
-            WaitError: it was not in time.
-            StoppedError: the operator interrupted.
-            KubeError: the API server refused.
         """
         path = _collection(api_version, kind, namespace or "default")
         watch = self._watch(path, {"fieldSelector": f"metadata.name={name}"}, awaited, deadline_s, say)
@@ -220,11 +210,6 @@ class Kube:
 
         `argv` shows in audit logs, so secrets are given by `stdin`; no shell reads it. The container is the pod's only
         or default one unless named.
-
-        Raises:
-            KubeError: it could not be started, or the stream broke before its status was known.
-            WaitError: it did not end in time.
-            StoppedError: the operator interrupted.
         """
         doing, path = self._running(namespace, pod, argv)
         options: dict[str, Any] = {"container": container, "timeout_s": timeout_s, "doing": doing, "stdin": stdin}
@@ -232,11 +217,7 @@ class Kube:
             return execute(self._connection, path, [*argv], **options)
 
     def attach(self, namespace: str, pod: str, argv: Sequence[str], ends: Ends, *, container: str | None = None) -> int:
-        """Run a command in a pod with the operator's input and output, for as long as it takes; return its exit status.
-
-        Raises:
-            KubeError: it could not be started, or the stream broke before its status was known.
-        """
+        """Run a command in a pod with the operator's input and output, for as long as it takes; return its status."""
         doing, path = self._running(namespace, pod, argv)
         return attach(self._connection, path, [*argv], container=container, doing=doing, ends=ends)
 

@@ -121,9 +121,7 @@ class Connection:
     ) -> tuple[list[Object], str] | None:
         """Return the objects of a collection, page by page, and its version; None when the API has no such path.
 
-        Raises:
-            KubeError: the API server refused or does not answer, or its pages have no end; with the status 410 when a
-                page expired.
+        A refusal, no answer, a list without an end and a page that expired (status 410) are KubeErrors.
         """
         found: list[Object] = []
         token: dict[str, str] = {}
@@ -150,10 +148,7 @@ class Connection:
     ) -> Iterator[tuple[int, Iterator[bytes]]]:
         """Send a GET whose answer is read while it comes; gives its status, and an iterator over its lines.
 
-        `timeout_s` is the longest silence, and the longest that all of it may take.
-
-        Raises:
-            NoAnswerError: there was no answer, or it broke off.
+        `timeout_s` is the longest silence, and the longest that all of it may take; what breaks off is a NoAnswerError.
         """
         with self._translated(f"GET {path}"), limited(timeout_s):
             response = self._send("GET", path, query, None, "", accept, timeout_s)
