@@ -23,11 +23,7 @@ class Own:
 
 
 def find_address(cloud: Cloud, timeout_s: float = 10.0) -> Own:
-    """Ask the cloud's `address_urls` in turn, each for at most `timeout_s` real seconds, until two agree.
-
-    Raises:
-        CloudError: none of them gave an address.
-    """
+    """Ask the cloud's `address_urls`, each for `timeout_s` real seconds at most, until two agree; none is an error."""
     told, seen = [], []
     for url in cloud.address_urls:
         try:

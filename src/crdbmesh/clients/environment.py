@@ -61,9 +61,6 @@ def _find_known(environ: Mapping[str, str], cli_cloud: str) -> KnownCloud:
     for known in KNOWN:
         if host == known.authority:
             return known
-    raise ConfigError.of(
-        "AZURE_AUTHORITY_HOST",
-        authority,
-        "is not the authority of a cloud that crdbmesh knows",
-        f"set AZURE_CLOUD too, or {CLOUD_FILE} to a cloud file",
-    )
+    reason = "is not the authority of a cloud that crdbmesh knows"
+    remedy = f"set AZURE_CLOUD too, or {CLOUD_FILE} to a cloud file"
+    raise ConfigError.of("AZURE_AUTHORITY_HOST", authority, reason, remedy)

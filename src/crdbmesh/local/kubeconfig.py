@@ -226,9 +226,8 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
-        raise _wrong(
-            str(path), "is being changed by another program", f"try again, or delete {lock} if nothing is"
-        ) from None
+        remedy = f"try again, or delete {lock} if nothing is"
+        raise _wrong(str(path), "is being changed by another program", remedy) from None
     try:
         yield
     finally:
@@ -274,10 +273,9 @@ def _find(config: Mapping[str, Any], field: str, name: str) -> dict[str, Any]:
 
 
 def _entry(config: Mapping[str, Any], field: str, name: str) -> dict[str, Any]:
-    for entry in config.get(field) or []:
-        if entry["name"] == name:
-            return dict(entry.get(_LISTS[field]) or {})
-    raise _wrong("kubeconfig", f"has no {_LISTS[field]} named {name!r}")
+    if not any(entry["name"] == name for entry in config.get(field) or []):
+        raise _wrong("kubeconfig", f"has no {_LISTS[field]} named {name!r}")
+    return _find(config, field, name)
 
 
 def _wrong(source: str, reason: str, remedy: str = "give a kubeconfig file as kubectl reads it") -> ConfigError:

@@ -229,16 +229,13 @@ def _name(common_name: str, organization: str | None) -> x509.Name:
 
 
 def _usage(*, content_commitment: bool, key_encipherment: bool, key_cert_sign: bool) -> x509.KeyUsage:
+    never = ("data_encipherment", "key_agreement", "crl_sign", "encipher_only", "decipher_only")
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=content_commitment,
         key_encipherment=key_encipherment,
-        data_encipherment=False,
-        key_agreement=False,
         key_cert_sign=key_cert_sign,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
+        **dict.fromkeys(never, False),
     )
 
 

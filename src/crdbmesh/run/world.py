@@ -91,15 +91,8 @@ class World:
         self, probe: Callable[[], tuple[T | None, str]], *, awaited: str, deadline_s: float, say: waiting.Say
     ) -> T:
         """Ask about every second, as patiently as the spec says; see `clients.waiting.wait_until`."""
-        return waiting.wait_until(
-            probe,
-            awaited=awaited,
-            deadline_s=self.deadline(deadline_s),
-            interval_s=1.0,
-            say=say,
-            stop=self.stop,
-            clock=self.clock,
-        )
+        own: dict[str, Any] = {"interval_s": 1.0, "stop": self.stop, "clock": self.clock}
+        return waiting.wait_until(probe, awaited=awaited, deadline_s=self.deadline(deadline_s), say=say, **own)
 
     def login_key(self) -> pki.SSHKey:
         """Return the key pair that crdbmesh logs in with, made for this mesh."""

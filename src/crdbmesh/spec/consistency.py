@@ -34,18 +34,14 @@ def find_problems(mesh: Mesh) -> Iterator[Finding]:
     derived_all = all(spec.vnet and spec.pods and spec.services for spec in mesh.regions)
     room = addressing.capacity(mesh.network.base)
     if not derived_all and len(mesh.regions) > room:
-        yield Finding(
-            "network.base",
-            str(mesh.network.base),
-            f"has room for {room} regions, the spec has {len(mesh.regions)}",
-            "give a wider base such as 10.0.0.0/8, or vnet, pods and services for each region",
-        )
+        remedy = "give a wider base such as 10.0.0.0/8, or vnet, pods and services for each region"
+        reason = f"has room for {room} regions, the spec has {len(mesh.regions)}"
+        yield Finding("network.base", str(mesh.network.base), reason, remedy)
         return
     yield from _range_problems(mesh)
-    if _is_taken(mesh.ssh.port):
-        yield Finding(
-            "ssh.port", str(mesh.ssh.port), "k3s or Cilium listens there on every machine", "choose another, such as 22"
-        )
+    port, reason = mesh.ssh.port, "k3s or Cilium listens there on every machine"
+    if any(first <= port <= last for first, last in _TAKEN_PORTS):
+        yield Finding("ssh.port", str(port), reason, "choose another, such as 22")
     yield from _database_problems(mesh)
     yield from _source_problems(mesh)
     yield from _tag_problems(mesh)
@@ -62,10 +58,6 @@ def _database_problems(mesh: Mesh) -> Iterator[Finding]:
         yield Finding("database.primary", primary, "is not a region of the spec", f"choose of {', '.join(regions)}")
 
 
-def _is_taken(port: int) -> bool:
-    return any(first <= port <= last for first, last in _TAKEN_PORTS)
-
-
 def _duplicates(mesh: Mesh) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, spec in enumerate(mesh.regions):
@@ -74,17 +66,11 @@ def _duplicates(mesh: Mesh) -> Iterator[Finding]:
         seen.add(spec.name)
     ids: dict[int, str] = {}
     for index, (spec, cluster_id) in enumerate(zip(mesh.regions, mesh.cluster_ids(), strict=True)):
+        field, remedy = f"regions[{index}].cluster_id", "give every region its own cluster_id, 1 to 255"
         if cluster_id > 255:
-            yield Finding(
-                f"regions[{index}].cluster_id", str(cluster_id), "Cilium allows 1 to 255", "use fewer regions"
-            )
+            yield Finding(field, str(cluster_id), "Cilium allows 1 to 255", "use fewer regions")
         elif cluster_id in ids:
-            yield Finding(
-                f"regions[{index}].cluster_id",
-                str(cluster_id),
-                f"is also the id of {ids[cluster_id]}",
-                "give every region its own cluster_id, 1 to 255",
-            )
+            yield Finding(field, str(cluster_id), f"is also the id of {ids[cluster_id]}", remedy)
         ids.setdefault(cluster_id, spec.name)
 
 
@@ -94,29 +80,21 @@ def _range_problems(mesh: Mesh) -> Iterator[Finding]:
         ranges = mesh.ranges(index)
         count = spec.machines or mesh.machines.per_region
         at = f"regions[{index}]"
-        if not ranges.subnet.subnet_of(ranges.vnet):
-            yield Finding(
-                f"{at}.subnet", str(ranges.subnet), f"is not inside the VNet {ranges.vnet}", "choose one inside it"
-            )
-        elif ranges.subnet.num_addresses - 5 < count:
-            yield Finding(
-                f"{at}.subnet",
-                str(ranges.subnet),
-                f"has no room for {count} machines (Azure keeps 5 addresses)",
-                "choose a wider subnet",
-            )
-        if ranges.pods.prefixlen > 24 or 2 ** (24 - ranges.pods.prefixlen) < count:
-            yield Finding(
-                f"{at}.pods", str(ranges.pods), f"has no /24 for each of {count} nodes", "choose a wider range"
-            )
+        subnet, pods = ranges.subnet, ranges.pods
+        if not subnet.subnet_of(ranges.vnet):
+            reason = f"is not inside the VNet {ranges.vnet}"
+            yield Finding(f"{at}.subnet", str(subnet), reason, "choose one inside it")
+        elif subnet.num_addresses - 5 < count:
+            reason = f"has no room for {count} machines (Azure keeps 5 addresses)"
+            yield Finding(f"{at}.subnet", str(subnet), reason, "choose a wider subnet")
+        if pods.prefixlen > 24 or 2 ** (24 - pods.prefixlen) < count:
+            yield Finding(f"{at}.pods", str(pods), f"has no /24 for each of {count} nodes", "choose a wider range")
         if not 12 <= ranges.services.prefixlen <= 24:
             yield Finding(f"{at}.services", str(ranges.services), "must be a /12 to /24", "choose such a range")
         for field, block in ranges.named().items():
-            for reserved in _RESERVED:
-                if block.overlaps(reserved):
-                    yield Finding(
-                        f"{at}.{field}", str(block), f"overlaps {reserved}, which is reserved", "choose another"
-                    )
+            for reserved in filter(block.overlaps, _RESERVED):
+                reason = f"overlaps {reserved}, which is reserved"
+                yield Finding(f"{at}.{field}", str(block), reason, "choose another")
             for other, taken in used:
                 if block.overlaps(taken):
                     yield Finding(f"{at}.{field}", str(block), f"overlaps {other} = {taken}", "choose disjoint ranges")
@@ -124,31 +102,22 @@ def _range_problems(mesh: Mesh) -> Iterator[Finding]:
 
 
 def _source_problems(mesh: Mesh) -> Iterator[Finding]:
+    reason, remedy = "opens the firewall to everyone", "write '*' if you mean that"
     for index, source in enumerate(mesh.allow_from):
         if source not in _WORDS and IPv4Network(source).prefixlen == 0:
-            yield Finding(
-                f"allow_from[{index}]", source, "opens the firewall to everyone", "write '*' if you mean that"
-            )
+            yield Finding(f"allow_from[{index}]", source, reason, remedy)
     ranges = [IPv4Network(source) for source in mesh.allow_from if source not in _WORDS]
     if [block.prefixlen for block in collapse_addresses(ranges)] == [0] and all(block.prefixlen for block in ranges):
-        together = ", ".join(mesh.allow_from)
-        yield Finding(
-            "allow_from", together, "opens the firewall to everyone, taken together", "write '*' if you mean that"
-        )
+        yield Finding("allow_from", ", ".join(mesh.allow_from), f"{reason}, taken together", remedy)
 
 
 def _tag_problems(mesh: Mesh) -> Iterator[Finding]:
     for tag in mesh.tags:
         if tag.lower().startswith(names.TAG):
-            yield Finding(
-                f"tags.{tag}", mesh.tags[tag], "tags starting with 'crdbmesh' are crdbmesh's own", "rename the tag"
-            )
+            reason = "tags starting with 'crdbmesh' are crdbmesh's own"
+            yield Finding(f"tags.{tag}", mesh.tags[tag], reason, "rename the tag")
         elif not 1 <= len(tag) <= 512 or len(mesh.tags[tag]) > 256 or set(tag) & set("<>%&\\?/"):
-            yield Finding(
-                f"tags.{tag}"[:80],
-                mesh.tags[tag][:80],
-                "Azure allows names of 1 to 512 characters without < > % & \\ ? / and values of up to 256",
-                "rename or shorten the tag",
-            )
+            reason = "Azure allows names of 1 to 512 characters without < > % & \\ ? / and values of up to 256"
+            yield Finding(f"tags.{tag}"[:80], mesh.tags[tag][:80], reason, "rename or shorten the tag")
     if len(mesh.tags) > 40:
         yield Finding("tags", str(len(mesh.tags)), "Azure allows 50 tags, of which crdbmesh keeps 10", "remove some")

@@ -18,27 +18,9 @@ _WRITE_ONLY = frozenset({"customdata", "adminpassword", "userdata"})
 _LEFT_OUT = ("osdisk.disksizegb", "manageddisk.storageaccounttype", "publicipaddress.properties.deleteoption")
 """Azure leaves these out at times: the disk's when its VM is deallocated, an address's own when a NIC quotes it."""
 
-_ANY_CASE = frozenset(
-    {
-        "access",
-        "caching",
-        "createoption",
-        "deleteoption",
-        "direction",
-        "name",
-        "offer",
-        "privateipaddressversion",
-        "privateipallocationmethod",
-        "protocol",
-        "publicipaddressversion",
-        "publicipallocationmethod",
-        "publisher",
-        "sku",
-        "storageaccounttype",
-        "tier",
-        "type",
-        "vmsize",
-    }
+_ANY_CASE = re.compile(
+    "access|caching|(create|delete)option|direction|name|offer|p(rivate|ublic)ip(addressversion|allocationmethod)"
+    "|protocol|publisher|sku|storageaccounttype|tier|type|vmsize"
 )
 """Fields whose values ARM compares without regard to case."""
 
@@ -216,7 +198,7 @@ def _plain(key: str, value: Any) -> Any:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        return text.lower() if key in _ANY_CASE else text
+        return text.lower() if _ANY_CASE.fullmatch(key) else text
 
 
 def _text(value: Any) -> str:

@@ -198,15 +198,11 @@ class Session:
         if len(seen) == 1:
             return str(seen[0]["subscriptionId"])
         shown = ", ".join(f"{one.get('subscriptionId')} ({one.get('displayName')})" for one in seen)
-        reason = (
-            f"is not set, and the login sees {len(seen)}: {shown}" if seen else "is not set, and the login sees none"
-        )
-        remedy = (
-            "set it to one of them"
-            if seen
-            else f"log in to {urlsplit(self.cloud.arm_url).hostname} with another account"
-        )
-        raise ConfigError.of(clouds.SUBSCRIPTION, "(absent)", reason, remedy)
+        reason, remedy = f"the login sees {len(seen)}: {shown}", "set it to one of them"
+        if not seen:
+            other = f"log in to {urlsplit(self.cloud.arm_url).hostname} with another account"
+            reason, remedy = "the login sees none", other
+        raise ConfigError.of(clouds.SUBSCRIPTION, "(absent)", f"is not set, and {reason}", remedy)
 
 
 def _body(result: Any) -> Body:

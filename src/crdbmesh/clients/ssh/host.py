@@ -9,7 +9,7 @@ import posixpath
 import shlex
 import threading
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 import paramiko
 import tenacity
@@ -209,17 +209,9 @@ class Host:
     def _execute(self, command: str, output: Output, *, stdin: bytes, sudo: bool, timeout_s: float, shown: str) -> int:
         channel = self._channel()
         try:
-            return ssh_exec.execute(
-                channel,
-                self._line(command, sudo=sudo),
-                output,
-                stdin=stdin,
-                timeout_s=timeout_s,
-                stop=self._stop,
-                clock=self._clock,
-                host=self.name,
-                shown=shown,
-            )
+            own: dict[str, Any] = {"host": self.name, "stop": self._stop, "clock": self._clock}
+            line = self._line(command, sudo=sudo)
+            return ssh_exec.execute(channel, line, output, stdin=stdin, timeout_s=timeout_s, shown=shown, **own)
         except CommandError:
             self._drop(channel.get_transport())
             raise
