@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import tenacity
 
@@ -37,10 +36,5 @@ def retrying(
         | tenacity.stop_before_delay(budget_s)
         | tenacity.stop_when_event_set(stop),
         sleep=pause,
-        retry_error_callback=_last,
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
     )
-
-
-def _last(state: tenacity.RetryCallState) -> Any:
-    assert state.outcome is not None
-    return state.outcome.result()

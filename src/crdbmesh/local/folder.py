@@ -15,9 +15,10 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from io import FileIO
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from crdbmesh import redaction
 from crdbmesh.errors import ConfigError, HeldError, UnsafeError
@@ -63,7 +64,7 @@ def erase_removed(root: Path, now: dt.datetime, *, mesh: str | None = None) -> N
                 shutil.rmtree(entry)
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal", None]):
     """The journal of a run: a JSON object a line, written as things happen, as far as the disk takes them.
 
     Attributes:
@@ -75,9 +76,6 @@ class Journal:
         self.failure: str | None = None
         self._file = file
         self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -17,9 +17,10 @@ import secrets
 import threading
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure.session import Session
@@ -90,7 +91,7 @@ class Holder:
 
 
 @dataclass(eq=False)
-class Lease:
+class Lease(AbstractContextManager["Lease", None]):
     """A mesh's lease, as one run takes, keeps and gives it back.
 
     The group must be there before the lease can be taken. `owns` tells whether a security group of the lease's name is
@@ -128,9 +129,6 @@ class Lease:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._renewer: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.give_back()
@@ -183,21 +181,17 @@ class Lease:
             return
         if not now <= holder.until <= now + dt.timedelta(seconds=LONGEST_S):
             return
-        raise HeldError(
-            f"{self.mesh} is being worked on: {holder.name}, since {_text(holder.since)}",
-            hint=f"wait until it ends; if it died, its lease runs out at {_text(holder.until)}, or break it with "
-            f"--break-lease {holder.id}",
-        )
+        ends = f"its lease runs out at {_text(holder.until)}, or break it with --break-lease {holder.id}"
+        reason = f"{self.mesh} is being worked on: {holder.name}, since {_text(holder.since)}"
+        raise HeldError(reason, hint=f"wait until it ends; if it died, {ends}")
 
     def _read(self) -> tuple[Holder | None, Body | None]:
         found = kinds.NSG.find(self.session, self.group, names.lease(self.mesh))
         if found is None:
             return None, None
         if not self.owns(found):
-            raise RefusedError(
-                f"network security group {names.lease(self.mesh)} exists in {self.group} and is not this mesh's",
-                hint="choose another --name or `group`",
-            )
+            reason = f"network security group {names.lease(self.mesh)} exists in {self.group} and is not this mesh's"
+            raise RefusedError(reason, hint="choose another --name or `group`")
         return Holder.of(found.get("tags") or {}), found
 
     def _write(self, holder: Holder, found: Body | None) -> Body:
@@ -212,14 +206,9 @@ class Lease:
             except CloudError as error:
                 if error.status != PRECONDITION_FAILED:
                     raise
-            there, found = wait_until(
-                self._read_back,
-                awaited=f"the lease of {self.mesh} to be readable",
-                deadline_s=_READABLE_S,
-                interval_s=0.5,
-                stop=self.session.stop,
-                clock=self.session.clock,
-            )
+            pace: dict[str, Any] = {"interval_s": 0.5, "stop": self.session.stop, "clock": self.session.clock}
+            awaited = f"the lease of {self.mesh} to be readable"
+            there, found = wait_until(self._read_back, awaited=awaited, deadline_s=_READABLE_S, **pace)
             if there == holder:
                 self._me = holder
                 return found

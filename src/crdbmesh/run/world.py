@@ -8,6 +8,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar
 
 from crdbmesh.clients import waiting
@@ -30,7 +31,7 @@ T = TypeVar("T")
 LOST_FOLDER = "restore the mesh's local folder, or run `crdbmesh down` and start again"
 
 
-class World:
+class World(AbstractContextManager["World", None]):
     """The world as one mesh sees it.
 
     Attributes:
@@ -63,9 +64,6 @@ class World:
         """
         return cls(mesh, Session(cloud, stop=stop), folder)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -96,11 +94,12 @@ class World:
 
     def login_key(self) -> pki.SSHKey:
         """Return the key pair that crdbmesh logs in with, made for this mesh."""
-        return self._ssh_key(contents.LOGIN_KEY, f"crdbmesh-{self.mesh.name}")
+        comment = f"crdbmesh-{self.mesh.name}"
+        return self._read(contents.LOGIN_KEY, lambda text: pki.read_ssh_key(text, comment))
 
     def host_key(self, machine: Machine) -> pki.SSHKey:
         """Return the host key pair that a machine gets from us."""
-        return self._ssh_key(contents.host_key(machine.node), machine.node)
+        return self._read(contents.host_key(machine.node), lambda text: pki.read_ssh_key(text, machine.node))
 
     def token(self, region: str) -> str:
         """Return the secret with which machines join a region's cluster."""
@@ -108,11 +107,11 @@ class World:
 
     def cilium_ca(self) -> pki.KeyPair:
         """Return the CA of every cluster's Cilium."""
-        return self._key_pair(contents.CILIUM_CA)
+        return self._read(contents.CILIUM_CA, pki.read_key_pair)
 
     def cockroach_ca(self) -> pki.KeyPair:
         """Return the CA of CockroachDB. Its key never leaves the local folder."""
-        return self._key_pair(contents.COCKROACH_CA)
+        return self._read(contents.COCKROACH_CA, pki.read_key_pair)
 
     def record(self, kind: str, *path: str) -> None:
         """Record in the local folder a resource that is about to be made: it is the mesh's from then on."""
@@ -253,20 +252,19 @@ class World:
             return kube
         raise KubeError(f"{region}: the Kubernetes API does not answer ({seen})").as_retryable()
 
-    def _key_pair(self, file: str) -> pki.KeyPair:
-        return self.once(file, lambda: self._understood(file, pki.read_key_pair))
+    def _read(self, file: str, read: Callable[[str], T]) -> T:
+        """Read a secret once, as what it stands for."""
 
-    def _ssh_key(self, file: str, comment: str) -> pki.SSHKey:
-        return self.once(file, lambda: self._understood(file, lambda text: pki.read_ssh_key(text, comment)))
+        def understood() -> T:
+            text = self._secret(file)
+            try:
+                return read(text)
+            except ValueError as error:
+                # Not the cause as such: it may quote the file.
+                reason = "is empty" if not text.strip() else f"is damaged ({error})"
+                raise RefusedError(f"{self.folder.path / file} {reason}", hint="restore it from a backup") from None
 
-    def _understood(self, file: str, read: Callable[[str], T]) -> T:
-        text = self._secret(file)
-        try:
-            return read(text)
-        except ValueError as error:
-            # Not the cause as such: it may quote the file.
-            reason = "is empty" if not text.strip() else f"is damaged ({error})"
-            raise RefusedError(f"{self.folder.path / file} {reason}", hint="restore it from a backup") from None
+        return self.once(file, understood)
 
     def _secret(self, file: str) -> str:
         text = self.folder.read(file)

@@ -156,11 +156,11 @@ def translate(error: AzureError, doing: str) -> CloudError:
     from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 
     if not isinstance(error, HttpResponseError):
-        return CloudError(
-            f"{doing}: Azure does not answer: {_clean(str(error))}",
-            code=type(error).__name__,
-            hint="check the network connection and proxy settings",
-        ).as_retryable()
+        reason, remedy = (
+            f"Azure does not answer: {_clean(str(error))}",
+            "check the network connection and proxy settings",
+        )
+        return CloudError(f"{doing}: {reason}", code=type(error).__name__, hint=remedy).as_retryable()
     if isinstance(error, ClientAuthenticationError) and not _codes(error):
         return _login_error(error)
     kind, hint = _kind(error)

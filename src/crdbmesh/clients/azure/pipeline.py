@@ -115,11 +115,11 @@ class _Transport(RequestsTransport):  # type: ignore[misc]  # azure-core has no 
     Its pauses are those of the cloud's clock, and end when the operator interrupts.
     """
 
-    def __init__(self, host: str, clock: Clock, stop: threading.Event, **options: Any) -> None:
-        super().__init__(**options)
-        self._host = host
-        self._clock = clock
-        self._stop = stop
+    def __init__(self, http: requests.Session, cloud: clouds.Cloud, stop: threading.Event) -> None:
+        verify = str(cloud.ca_file) if cloud.ca_file else True
+        timeouts = {"connection_timeout": _CONNECT_TIMEOUT_S, "read_timeout": _READ_TIMEOUT_S}
+        super().__init__(session=http, session_owner=False, connection_verify=verify, **timeouts)
+        self._host, self._clock, self._stop = urlsplit(cloud.arm_url).hostname or "", Clock(cloud.time_scale), stop
 
     def send(self, request: Any, **options: Any) -> Any:
         """Send a request; raise CloudError where a link of the server's would take the token to another host."""
@@ -161,32 +161,19 @@ class Connections:
     """
 
     def __init__(self, cloud: clouds.Cloud, stop: threading.Event) -> None:
-        self._host = urlsplit(cloud.arm_url).hostname or ""
-        self._clock = Clock(cloud.time_scale)
-        self._stop = stop
-        self._verify: str | bool = str(cloud.ca_file) if cloud.ca_file else True
+        self._cloud, self._stop = cloud, stop
         self._http = requests.Session()
         self._http.trust_env = not clouds.is_loopback(cloud.arm_url)
         # Else requests would put a login of ~/.netrc in the place of the token.
         self._http.auth = lambda request: request
-        adapter = _Adapter(
-            pool_maxsize=_CONNECTIONS, max_retries=Retry(total=False, redirect=False, raise_on_status=False)
-        )
+        retry = Retry(total=False, redirect=False, raise_on_status=False)
+        adapter = _Adapter(pool_maxsize=_CONNECTIONS, max_retries=retry)
         self._http.mount("https://", adapter)
         self._http.mount("http://", adapter)
 
     def transport(self) -> RequestsTransport:
         """Return a transport for one client."""
-        return _Transport(
-            self._host,
-            self._clock,
-            self._stop,
-            session=self._http,
-            session_owner=False,
-            connection_verify=self._verify,
-            connection_timeout=_CONNECT_TIMEOUT_S,
-            read_timeout=_READ_TIMEOUT_S,
-        )
+        return _Transport(self._http, self._cloud, self._stop)
 
     def close(self) -> None:
         """Close them."""

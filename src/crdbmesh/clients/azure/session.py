@@ -13,7 +13,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from crdbmesh import __version__
@@ -37,7 +38,7 @@ COMPUTE_PACE_S = 6.0
 """Longest pauses between two looks at an operation: Compute allows 15 looks a minute at one VM."""
 
 
-class Session:
+class Session(AbstractContextManager["Session", None]):
     """The SDK's clients for one cloud and one subscription.
 
     Make it in one thread, before others use it: two threads that import SDK packages at once deadlock. The clients
@@ -67,7 +68,9 @@ class Session:
 
         from crdbmesh.clients.azure import pipeline
 
-        _quieten()
+        # The SDK's own accounts of failed requests stay off the terminal; crdbmesh tells its user itself.
+        logger = logging.getLogger("azure")
+        logger.setLevel(logger.level or logging.ERROR)
         self.cloud = cloud
         self.stop = stop or threading.Event()
         self.clock = Clock(cloud.time_scale)
@@ -94,9 +97,6 @@ class Session:
         self.resources = ResourceManagementClient(credential, self.subscription_id, **options(COMPUTE_PACE_S))
         self.network = NetworkManagementClient(credential, self.subscription_id, **options())
         self.compute = ComputeManagementClient(credential, self.subscription_id, **options(COMPUTE_PACE_S))
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -210,10 +210,3 @@ def _body(result: Any) -> Body:
         return {}
     body: Body = result if isinstance(result, dict) else result.as_dict()
     return body
-
-
-def _quieten() -> None:
-    """Keep the SDK's own accounts of failed requests off the terminal; crdbmesh tells its user itself."""
-    logger = logging.getLogger("azure")
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.ERROR)

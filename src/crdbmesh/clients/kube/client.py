@@ -9,7 +9,8 @@ import shlex
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from typing import Any
 from urllib.parse import quote
 
 from crdbmesh.clients import waiting
@@ -45,7 +46,7 @@ _VALUE_CHARACTERS = 60
 _ABSENT = object()
 
 
-class Kube:
+class Kube(AbstractContextManager["Kube", None]):
     """The API of one cluster; safe to share between threads.
 
     `kubeconfig` is parsed, its credentials inline; `name` stands for the cluster in messages. Once `stop` is set, waits
@@ -69,9 +70,6 @@ class Kube:
 
     def __repr__(self) -> str:
         return f"Kube({self.name}, {self._connection.endpoint.server})"
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -64,7 +64,8 @@ class Watch:
             except UntrustedError:
                 raise
             except KubeError as error:
-                if not _may_help(error):
+                # Waiting may help: no answer, overload, a server that starts, a page that has expired.
+                if error.status is not None and error.status not in {*TRANSIENT, 408, 409, 410}:
                     raise
                 self._wait.see(str(error))
                 self._pause()
@@ -142,8 +143,3 @@ def _apply(line: bytes, state: _State) -> bool:
         return False
     state.put(kind, item)
     return True
-
-
-def _may_help(error: KubeError) -> bool:
-    """Return True when waiting may help: no answer, overload, a server that starts, a page that has expired."""
-    return error.status is None or error.status in TRANSIENT or error.status in (408, 409, 410)

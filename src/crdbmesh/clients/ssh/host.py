@@ -9,7 +9,8 @@ import posixpath
 import shlex
 import threading
 from collections.abc import Iterator
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from typing import Any
 
 import paramiko
 import tenacity
@@ -32,7 +33,7 @@ _ABSENT = 66
 """Exit status by which our own commands say that a file does not exist (EX_NOINPUT of sysexits.h)."""
 
 
-class Host:
+class Host(AbstractContextManager["Host", None]):
     """One machine. One connection is kept and shared; meant for one thread at a time.
 
     `login_key` is OpenSSH private key text, `host_key` a public key line (`ssh-ed25519 AAAA…`): the only ones offered
@@ -71,9 +72,6 @@ class Host:
 
     def __repr__(self) -> str:
         return f"Host({self._target})"
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
