@@ -25,7 +25,8 @@ from crdbmesh.engine.step import Event, Outcome, Result, Step
 from crdbmesh.local import pki
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
-from crdbmesh.steps import catalog, cilium, cockroach, dns
+from crdbmesh.steps import catalog, cilium, cockroach
+from crdbmesh.steps import k3s as dns
 
 Mutate = Callable[[World, list[Object]], list[Object]]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crdbmesh.checks import catalog as checks
-from crdbmesh.checks.disturbance import BY_HAND
+from crdbmesh.checks.existing import BY_HAND
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands import aim as aims
 from crdbmesh.engine import plan

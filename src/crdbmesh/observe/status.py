@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from crdbmesh.errors import CrdbmeshError
-from crdbmesh.observe import cilium, database, k3s, links, machines, network
+from crdbmesh.observe import cilium, database, links, machines, network
 from crdbmesh.observe.health import Health, Layer, Level, License, RegionHealth
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Region
@@ -21,7 +21,7 @@ def read(world: World) -> Health:
         "network": (network.read_network, lambda _: 2),
         "peerings": (network.read_peerings, lambda _: others),
         "machines": (machines.read_machines, lambda region: len(region.machines)),
-        "nodes": (k3s.read_nodes, lambda region: len(region.machines)),
+        "nodes": (machines.read_nodes, lambda region: len(region.machines)),
         "cilium": (cilium.read_cilium, lambda region: len(region.machines)),
         "clustermesh": (links.read_clustermesh, lambda _: others),
         "dns": (database.read_dns, lambda _: others),

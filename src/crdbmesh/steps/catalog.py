@@ -13,7 +13,7 @@ from typing import Any
 from crdbmesh.engine.step import Step
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Region
-from crdbmesh.steps import cilium, cockroach, database, dns, initialise, k3s, machines, network
+from crdbmesh.steps import cilium, cockroach, database, initialise, k3s, machines, network
 
 _STEPS = {
     "network": {"providers": 26, "group": 4, "firewall": 10, "network": 16, "peerings": 20},
@@ -79,7 +79,7 @@ def _region(world: World, region: Region) -> Iterator[Step]:
     yield step(cockroach.Namespace, f"{at}/namespace", f"{at}/kubeconfig")
     yield step(cockroach.Certificates, f"{at}/certificates", f"{at}/namespace")
     yield step(cockroach.Services, f"{at}/services", f"{at}/namespace")
-    yield step(dns.Forwarders, f"{at}/dns", f"{at}/nodes")
+    yield step(k3s.Forwarders, f"{at}/dns", f"{at}/nodes")
     yield step(cockroach.Pods, f"{at}/cockroachdb", f"{at}/nodes", f"{at}/certificates", f"{at}/services")
 
 

@@ -11,7 +11,7 @@ from crdbmesh.desired import Object, cilium
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.observe import cilium as observed
-from crdbmesh.observe import k3s, links, rollouts
+from crdbmesh.observe import links, machines, rollouts
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import documents, names
 from crdbmesh.steps.base import AwaitedStep, ObjectsStep, RegionStep
@@ -128,7 +128,7 @@ class Nodes(RegionStep):
     def check(self) -> Gap | None:
         """Look at the nodes, then at the agents."""
         kube = self.kube
-        unready = k3s.unready_nodes(kube, self.region, kube.list("v1", "Node"))
+        unready = machines.unready_nodes(kube, self.region, kube.list("v1", "Node"))
         missing = "; ".join(unready) or rollouts.read_missing(kube, *_AGENTS)
         return Gap(f"{self.region.name}: {missing}") if missing else None
 
@@ -138,7 +138,7 @@ class Nodes(RegionStep):
         deadline_s, awaited = self.world.deadline(READY_DEADLINE_S), f"the nodes of {self.region.name}"
 
         def until(nodes: list[Object]) -> str | None:
-            return "; ".join(k3s.unready_nodes(kube, self.region, nodes)) or None
+            return "; ".join(machines.unready_nodes(kube, self.region, nodes)) or None
 
         kube.wait_all("v1", "Node", None, until, awaited=awaited, deadline_s=deadline_s, say=say)
         _await_agents(self, say)

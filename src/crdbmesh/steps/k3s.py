@@ -1,4 +1,7 @@
-"""k3s on the machines: its configuration, its service, its cluster, our way to its API."""
+"""k3s on the machines: its configuration, its service, its cluster, our way to its API, and its DNS.
+
+Each region's CoreDNS is on a NodePort, and every other cluster forwards the region's names to it.
+"""
 
 import functools
 from collections.abc import Mapping
@@ -8,17 +11,17 @@ from typing import Any
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.ssh.host import Host
 from crdbmesh.clients.waiting import Say
+from crdbmesh.desired import Object, cockroach, dns
 from crdbmesh.desired import azure as resources
-from crdbmesh.desired import cockroach
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import HostError, KubeError, RefusedError
 from crdbmesh.local import contents, kubeconfig
-from crdbmesh.observe import k3s as observed
+from crdbmesh.observe import machines as observed
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import documents, names
 from crdbmesh.spec.mesh import Machine
-from crdbmesh.steps.base import MachineStep, RegionStep
+from crdbmesh.steps.base import DeploymentStep, MachineStep, RegionStep
 
 K3S_KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 START_DEADLINE_S = 600.0
@@ -198,6 +201,24 @@ class Kubeconfig(RegionStep):
         awaited = f"the Kubernetes API of {self.region.name}"
         self.world.wait_until(connected, awaited=awaited, deadline_s=VOTER_DEADLINE_S, say=say)
         _await_node(self, first, "register", say)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarders(DeploymentStep):
+    """The region's DNS can be asked by the others, and asks them for their zones."""
+
+    deadline_s = 600.0
+
+    def objects(self) -> list[Object]:
+        """Return the NodePort Service, the server blocks, and CoreDNS's replicas."""
+        mesh = self.world.mesh
+        blocks = dns.forwarders(mesh, self.region)
+        found = self.kube.find("apps/v1", "Deployment", names.COREDNS, names.KUBE_SYSTEM)
+        return [dns.service(self.region), *([blocks] if blocks else []), dns.coredns(mesh, self.region, found)]
+
+    def awaited(self) -> str:
+        """Name CoreDNS, for messages."""
+        return f"CoreDNS of {self.region.name}"
 
 
 def _api_of(step: RegionStep) -> str:
