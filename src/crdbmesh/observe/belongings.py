@@ -155,11 +155,8 @@ class Belongings:
     def confirmed(self, ids: Collection[str]) -> Self:
         """Return these with the unproven resources of these ids among those that are deleted."""
         chosen = [one for one in self.unproven if one["id"] in ids]
-        return replace(
-            self,
-            resources=(*self.resources, *chosen),
-            unproven=tuple(one for one in self.unproven if one not in chosen),
-        )
+        left = tuple(one for one in self.unproven if one not in chosen)
+        return replace(self, resources=(*self.resources, *chosen), unproven=left)
 
 
 def find(session: Session, ownership: Ownership) -> Belongings:

@@ -20,11 +20,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.azure.session import Session
-from crdbmesh.clients.waiting import wait_until
 from crdbmesh.desired import Body
 from crdbmesh.errors import PRECONDITION_FAILED, CloudError, CrdbmeshError, Finding, HeldError, RefusedError
 from crdbmesh.spec import names
@@ -206,9 +205,8 @@ class Lease(AbstractContextManager["Lease", None]):
             except CloudError as error:
                 if error.status != PRECONDITION_FAILED:
                     raise
-            pace: dict[str, Any] = {"interval_s": 0.5, "stop": self.session.stop, "clock": self.session.clock}
             awaited = f"the lease of {self.mesh} to be readable"
-            there, found = wait_until(self._read_back, awaited=awaited, deadline_s=_READABLE_S, **pace)
+            there, found = self.session.wait_until(self._read_back, awaited=awaited, deadline_s=_READABLE_S)
             if there == holder:
                 self._me = holder
                 return found

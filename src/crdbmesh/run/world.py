@@ -89,8 +89,8 @@ class World(AbstractContextManager["World", None]):
         self, probe: Callable[[], tuple[T | None, str]], *, awaited: str, deadline_s: float, say: waiting.Say
     ) -> T:
         """Ask about every second, as patiently as the spec says; see `clients.waiting.wait_until`."""
-        own: dict[str, Any] = {"interval_s": 1.0, "stop": self.stop, "clock": self.clock}
-        return waiting.wait_until(probe, awaited=awaited, deadline_s=self.deadline(deadline_s), say=say, **own)
+        deadline_s = self.deadline(deadline_s)
+        return self.session.wait_until(probe, 1.0, awaited=awaited, deadline_s=deadline_s, say=say)
 
     def login_key(self) -> pki.SSHKey:
         """Return the key pair that crdbmesh logs in with, made for this mesh."""

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from crdbmesh.clients.kube.client import Kube
@@ -30,7 +29,6 @@ _FIXED = {"cluster id": "cluster-id", "cluster name": "cluster-name", "pod range
 """The values that cannot be changed while pods run: from a name for messages to the setting in cilium-config."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Cilium(ObjectsStep):
     """The chart is installed with our values, and what it brings is there."""
 
@@ -121,7 +119,6 @@ class Cilium(ObjectsStep):
             kube.wait(*at, lambda found: None if found else "absent", awaited=awaited, deadline_s=deadline_s, say=say)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Nodes(RegionStep):
     """Every node of the region is Ready, with a Cilium agent that is."""
 
@@ -144,7 +141,6 @@ class Nodes(RegionStep):
         _await_agents(self, say)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Links(RegionStep, AwaitedStep):
     """The region's agents and kvstoremesh have a ready link to every other region.
 

@@ -3,7 +3,6 @@
 import base64
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +22,6 @@ START_DEADLINE_S = 900.0
 RENEW_BEFORE = timedelta(days=30)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Namespace(ObjectsStep):
     """The region's namespace, under the restricted Pod Security profile."""
 
@@ -32,7 +30,6 @@ class Namespace(ObjectsStep):
         return [cockroach.namespace(self.region)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificates(RegionStep):
     """The node certificate of the region's pods and, where a client pod is, the root client certificate."""
 
@@ -91,7 +88,6 @@ class Certificates(RegionStep):
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Services(ObjectsStep):
     """The Services, the disruption budget, and which zone each node is in."""
 
@@ -102,7 +98,6 @@ class Services(ObjectsStep):
         return [*cockroach.services(self.region), cockroach.zones(self.region, labels)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Pods(ObjectsStep):
     """The StatefulSet is as the spec says and its pods run (they are ready only once the cluster is initialised)."""
 
@@ -187,7 +182,6 @@ class Pods(ObjectsStep):
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reach(RegionStep, AwaitedStep):
     """From this region's first pod, every other region's first pod resolves and accepts connections; alone, its own.
 
@@ -205,7 +199,6 @@ class Reach(RegionStep, AwaitedStep):
         return "; ".join(f"{self.region.name} -> {target}: {why}" for target, why in unreached.items()) or None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Client(DeploymentStep):
     """A region's client pod: it alone holds the root client certificate there."""
 

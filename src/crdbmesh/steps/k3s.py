@@ -5,7 +5,6 @@ Each region's CoreDNS is on a NodePort, and every other cluster forwards the reg
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from crdbmesh.clients.kube.client import Kube
@@ -31,7 +30,6 @@ _SERVERS_OWN = ("cluster-cidr", "service-cidr", "flannel-backend", "tls-san")
 """Settings that servers have, and agents have not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Member(MachineStep):
     """The machine is a member of its region's cluster: configured, running, and for a server an etcd voter."""
 
@@ -165,7 +163,6 @@ class Member(MachineStep):
                 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Kubeconfig(RegionStep):
     """We have the region's kubeconfig and the API answers to it; its first server is an etcd voter."""
 
@@ -203,7 +200,6 @@ class Kubeconfig(RegionStep):
         _await_node(self, first, "register", say)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Forwarders(DeploymentStep):
     """The region's DNS can be asked by the others, and asks them for their zones."""
 

@@ -3,7 +3,6 @@
 import hashlib
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.waiting import Say
@@ -23,7 +22,6 @@ BOOT_DEADLINE_S = 600.0
 DOWNLOAD_DEADLINE_S = 900.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Address(MachineStep, ResourceStep):
     """A machine's public address."""
 
@@ -34,7 +32,6 @@ class Address(MachineStep, ResourceStep):
         return machines.address(self.world, self.machine)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Nic(MachineStep, ResourceStep):
     """A machine's network interface."""
 
@@ -45,7 +42,6 @@ class Nic(MachineStep, ResourceStep):
         return machines.nic(self.world, self.machine)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualMachine(MachineStep, ResourceStep):
     """A machine's VM, running."""
 
@@ -88,7 +84,6 @@ class VirtualMachine(MachineStep, ResourceStep):
             kinds.start_vm(session, group, seen.name, say=say)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HostReady(MachineStep):
     """The host answers SSH with the key we gave it, lets us in, and its first boot is done."""
 
@@ -111,7 +106,6 @@ class HostReady(MachineStep):
         host.run("cloud-init status --wait", check=False, timeout_s=self.world.deadline(BOOT_DEADLINE_S))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Software(MachineStep):
     """The k3s binary, its unit and, on servers, the Cilium chart; each with the checksum its project publishes."""
 

@@ -15,7 +15,6 @@ from crdbmesh.spec.mesh import Region
 from crdbmesh.steps.base import MeshStep, ResourceStep
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Providers(MeshStep):
     """The subscription is registered for the resource providers we use."""
 
@@ -32,7 +31,6 @@ class Providers(MeshStep):
             arm.register_provider(self.world.session, namespace, say=say)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Group(MeshStep):
     """The resource group. The mesh's lease is in it, so that making it needs none."""
 
@@ -58,7 +56,6 @@ class Group(MeshStep):
         arm.ensure_group(session, mesh.group_name, str(found["location"]), merged)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Firewall(ResourceStep):
     """A region's network security group with our three rules.
 
@@ -72,7 +69,6 @@ class Firewall(ResourceStep):
         return firewall.firewall(self.world, self.region)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Network(ResourceStep):
     """A region's VNet with its subnet."""
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from crdbmesh.clients.azure import failures
 from crdbmesh.clients.azure.kinds import ResourceId
 from crdbmesh.clients.azure.session import Session
-from crdbmesh.clients.waiting import Say, unsaid, wait_until
+from crdbmesh.clients.waiting import Say, unsaid
 from crdbmesh.desired import Body
 from crdbmesh.errors import CloudError
 from crdbmesh.local.birth import Aim
@@ -132,15 +132,8 @@ def register_provider(session: Session, namespace: str, say: Say = unsaid) -> Bo
 
     doing, call = f"POST providers/{namespace}/register", session.resources.providers.register
     session.run_operation(doing, call, namespace, say=say, deadline_s=REGISTRATION_DEADLINE_S)
-    return wait_until(
-        registered,
-        awaited=f"{namespace} Registered",
-        deadline_s=REGISTRATION_DEADLINE_S,
-        interval_s=0.5,
-        say=say,
-        stop=session.stop,
-        clock=session.clock,
-    )
+    awaited = f"{namespace} Registered"
+    return session.wait_until(registered, awaited=awaited, deadline_s=REGISTRATION_DEADLINE_S, say=say)
 
 
 def find_identity(session: Session) -> Identity:

@@ -21,7 +21,7 @@ from crdbmesh import __version__
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.clients.azure import failures
 from crdbmesh.clients.clock import Clock
-from crdbmesh.clients.waiting import Say, unsaid
+from crdbmesh.clients.waiting import Say, unsaid, wait_until
 from crdbmesh.desired import Body
 from crdbmesh.errors import CloudError, ConfigError, StoppedError, WaitError
 
@@ -130,6 +130,10 @@ class Session(AbstractContextManager["Session", None]):
         """
         path = f"/subscriptions/{quote(self.subscription_id)}/{path}"
         return self.list_all(f"GET {path}", lambda: self._pages(f"{path}?api-version={api_version}"))
+
+    def wait_until(self, probe: Callable[[], tuple[T | None, str]], interval_s: float = 0.5, **options: Any) -> T:
+        """Ask until `probe` gives a value, by this session's clock, until it is stopped; see `waiting.wait_until`."""
+        return wait_until(probe, interval_s=interval_s, stop=self.stop, clock=self.clock, **options)
 
     def run_operation(
         self, doing: str, begin: Callable[..., Any], *args: Any, say: Say = unsaid, deadline_s: float, **options: Any
