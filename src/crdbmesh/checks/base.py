@@ -4,15 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from crdbmesh.errors import (
-    ConfigError,
-    CrdbmeshError,
-    CredentialError,
-    Finding,
-    ForbiddenError,
-    PreflightError,
-    StoppedError,
-)
+from crdbmesh import errors
+from crdbmesh.errors import CrdbmeshError, Finding
 
 
 class Level(StrEnum):
@@ -112,7 +105,7 @@ def collect(look: Callable[[], Iterable[Remark]], where: str, *, strict: bool = 
     remarks: list[Remark] = []
     try:
         remarks.extend(look())
-    except StoppedError:
+    except errors.StoppedError:
         raise
     except CrdbmeshError as error:
         remarks.extend(remarks_of(error, where, strict=strict))
@@ -121,13 +114,13 @@ def collect(look: Callable[[], Iterable[Remark]], where: str, *, strict: bool = 
 
 def remarks_of(error: CrdbmeshError, where: str, *, strict: bool = False) -> Iterator[Remark]:
     """Yield an error as remarks: a mistake in a file is refused, a read that Azure forbids is a warning."""
-    if isinstance(error, ConfigError | PreflightError):
+    if isinstance(error, errors.ConfigError | errors.PreflightError):
         yield from map(Refused, error.findings)
         return
-    if isinstance(error, CredentialError):
+    if isinstance(error, errors.CredentialError):
         yield refusal("credential", where, str(error), error.hint or "log in again")
         return
-    if isinstance(error, ForbiddenError):
+    if isinstance(error, errors.ForbiddenError):
         remedy = error.hint or "ask for the permissions in examples/azure-role.json"
         yield warning("permissions", where, f"cannot tell: {error}", remedy)
         return

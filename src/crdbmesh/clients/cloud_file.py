@@ -10,16 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import ValidationInfo as Info
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from crdbmesh.clients.cloud import (
-    ADDRESS_URLS,
-    CLOUD_FILE,
-    KNOWN,
-    PRICES_URL,
-    Cloud,
-    GivenToken,
-    LazyCredential,
-    default_credential,
-)
+from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients.cloud import Cloud, GivenToken, LazyCredential, default_credential
 from crdbmesh.errors import ABSENT, ConfigError, Finding, UnsafeError
 from crdbmesh.local import guard
 
@@ -85,8 +77,8 @@ class CloudFile(BaseModel):
     token: Text | None = None
     token_file: Annotated[Text, AfterValidator(_check_alone), AfterValidator(_check_file)] | None = None
     subscription_id: Text | None = None
-    address_urls: list[Url] = list(ADDRESS_URLS)
-    prices_url: Url = PRICES_URL
+    address_urls: list[Url] = list(clouds.ADDRESS_URLS)
+    prices_url: Url = clouds.PRICES_URL
     ssh_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     time_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
@@ -136,7 +128,7 @@ def read(path: Path) -> Cloud:
 def _credential(file: CloudFile) -> GivenToken | LazyCredential:
     if file.token or file.token_file:
         return GivenToken(file.token or "", file=Path(file.token_file) if file.token_file else None)
-    for known in KNOWN:
+    for known in clouds.KNOWN:
         if urlsplit(file.arm_url).netloc.lower() == urlsplit(known.arm_url).netloc:
             return default_credential(known.authority)
     reason = f"is needed: your own login is for Azure's own hosts, not for {urlsplit(file.arm_url).hostname}"
@@ -180,4 +172,4 @@ def _finding(error: ErrorDetails) -> Finding:
 
 
 def _error(path: Path, reason: str) -> ConfigError:
-    return ConfigError.of(CLOUD_FILE, str(path), reason, f"give a file with the keys {', '.join(_EXPECTED)}")
+    return ConfigError.of(clouds.CLOUD_FILE, str(path), reason, f"give a file with the keys {', '.join(_EXPECTED)}")
