@@ -39,10 +39,8 @@ def find_address(cloud: Cloud, timeout_s: float = 10.0) -> Own:
         if len(seen) > len(set(seen)):
             break
     if not seen:
-        raise CloudError(
-            f"cannot find out your own address ({'; '.join(told) or 'no service may be asked for it'})",
-            hint="name the addresses that may reach the machines with --allow-from",
-        )
+        reason = f"cannot find out your own address ({'; '.join(told) or 'no service may be asked for it'})"
+        raise CloudError(reason, hint="name the addresses that may reach the machines with --allow-from")
     return Own(max(seen, key=seen.count), len(seen) > len(set(seen)), "; ".join(told))
 
 

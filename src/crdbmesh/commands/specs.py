@@ -196,12 +196,10 @@ def _kept_document(name: str, root: Path) -> dict[str, Any] | None:
 
 def _asking_for_regions(finding: Finding) -> Finding:
     if finding.field == "regions" and finding.value == ABSENT:
-        return replace(
-            finding,
-            reason="neither flags nor a file give any, and no spec is kept here",
-            remedy="give --regions eastus,westus,northeurope or --config FILE; if a mesh's local folder is lost, "
-            "`crdbmesh status NAME` shows it",
-        )
+        lost = "if a mesh's local folder is lost, `crdbmesh status NAME` shows it"
+        remedy = f"give --regions eastus,westus,northeurope or --config FILE; {lost}"
+        reason = "neither flags nor a file give any, and no spec is kept here"
+        return replace(finding, reason=reason, remedy=remedy)
     return finding
 
 

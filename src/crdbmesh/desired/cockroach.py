@@ -111,6 +111,7 @@ def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object
         ]
     )
     memory = f"{spec.memory_gib}Gi"
+    cpu = f"{round(spec.cpu * 1000)}m" if spec.cpu != int(spec.cpu) else str(int(spec.cpu))
     container = {
         "name": "db",
         "image": mesh.versions.cockroachdb_image,
@@ -130,7 +131,7 @@ def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object
             "periodSeconds": 5,
             "failureThreshold": 2,
         },
-        "resources": {"requests": {"cpu": _cpu(spec.cpu), "memory": memory}, "limits": {"memory": memory}},
+        "resources": {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}},
         "securityContext": _PROFILE,
         "volumeMounts": [
             {"name": "datadir", "mountPath": DATA},
@@ -227,10 +228,6 @@ def _apart(region: Region, found: Body | None) -> Object:
 def _pod_of(found: Body | None) -> Body:
     pod: Body = (found or {}).get("spec", {}).get("template", {}).get("spec", {})
     return pod
-
-
-def _cpu(cpu: float) -> str:
-    return f"{round(cpu * 1000)}m" if cpu != int(cpu) else str(int(cpu))
 
 
 def decommission(mesh: Mesh) -> str:

@@ -177,10 +177,8 @@ class LocalFolder:
         try:
             lock.acquire()
         except filelock.Timeout:
-            raise HeldError(
-                f"{self.path.name} is being worked on: {self._read_holder()}",
-                hint="wait until it ends, or end it with Ctrl-C there",
-            ) from None
+            reason = f"{self.path.name} is being worked on: {self._read_holder()}"
+            raise HeldError(reason, hint="wait until it ends, or end it with Ctrl-C there") from None
         try:
             since = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
             files.write_private(self.path / _HOLDER, json.dumps({"name": holder, "since": since}))

@@ -118,10 +118,9 @@ class Member(MachineStep):
             if self.machine != first:
                 return first
             if left := [server.node for server in self._others_configured()]:
-                raise RefusedError(
-                    f"{self.machine.node} is new, and the cluster it should join does not answer ({error})",
-                    hint=f"bring {', '.join(left)} back first, or remove the region's machines to begin it anew",
-                ) from error
+                reason = f"{self.machine.node} is new, and the cluster it should join does not answer ({error})"
+                hint = f"bring {', '.join(left)} back first, or remove the region's machines to begin it anew"
+                raise RefusedError(reason, hint=hint) from error
             return None
         if self.machine.node in nodes:
             say(f"removing the Node of the lost {self.machine.node}")
