@@ -20,6 +20,7 @@ REAL_TIME = {
     "clients/kube/endpoint.py": "limits of one connection, given in real seconds",
     "clients/ssh/exec.py": "limits of one connection, given in real seconds",
     "clients/kube/exec.py": "limits of one connection, given in real seconds",
+    "clients/kube/stream.py": "limits of one connection, given in real seconds",
     "commands/demo.py": "how long it took the person in front of it",
     "commands/down.py": "how long it took the person in front of it",
     "commands/up.py": "how long it took the person in front of it",
