@@ -83,19 +83,15 @@ def make_cockroach_ca(*, now: dt.datetime) -> KeyPair:
     return make_ca("Cockroach CA", "Cockroach", now=now, path_length=1)
 
 
-def issue_cockroach_node(
-    ca: KeyPair, region: str, *, now: dt.datetime, days: int = LEAF_DAYS, key: KeyKind = "rsa2048"
-) -> KeyPair:
+def issue_cockroach_node(ca: KeyPair, region: str, *, now: dt.datetime, key: KeyKind = "rsa2048") -> KeyPair:
     """Make the certificate that all nodes of a region share, as servers and as clients of each other."""
     usages = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-    return _issue(ca, "node", usages, now=now, days=days, key=key, hosts=cockroach_node_names(region))
+    return _issue(ca, "node", usages, now=now, key=key, hosts=cockroach_node_names(region))
 
 
-def issue_cockroach_client(
-    ca: KeyPair, user: str, *, now: dt.datetime, days: int = LEAF_DAYS, key: KeyKind = "rsa2048"
-) -> KeyPair:
+def issue_cockroach_client(ca: KeyPair, user: str, *, now: dt.datetime, key: KeyKind = "rsa2048") -> KeyPair:
     """Make the certificate with which `user` logs in to CockroachDB."""
-    return _issue(ca, user, (ExtendedKeyUsageOID.CLIENT_AUTH,), now=now, days=days, key=key, hosts=())
+    return _issue(ca, user, (ExtendedKeyUsageOID.CLIENT_AUTH,), now=now, key=key, hosts=())
 
 
 def cockroach_node_names(region: str) -> list[str]:
@@ -180,7 +176,6 @@ def _issue(
     usages: tuple[x509.ObjectIdentifier, ...],
     *,
     now: dt.datetime,
-    days: int,
     key: KeyKind,
     hosts: Iterable[str],
 ) -> KeyPair:
@@ -189,7 +184,7 @@ def _issue(
     if not isinstance(signer, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise TypeError("a CA's key must be RSA or elliptic curve")
     private = _make_key(key)
-    until = min(now + dt.timedelta(days=days), authority.not_valid_after_utc)
+    until = min(now + dt.timedelta(days=LEAF_DAYS), authority.not_valid_after_utc)
     own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
         _builder(_name(common_name, "Cockroach"), private, now)

@@ -13,10 +13,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from crdbmesh.spec import addressing, names
-from crdbmesh.spec.versions import CLIENTS, NEWEST, Versions
+from crdbmesh.spec.versions import CLIENTS, NEWEST, Model, Versions
 
 DEFAULT_NAME = "crdbmesh"
 
@@ -84,11 +84,7 @@ LoginName = Annotated[
 ]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RegionSpec(_Model):
+class RegionSpec(Model):
     """A region as the user writes it: a bare name, or a name with fields that differ from the defaults.
 
     Attributes:
@@ -111,14 +107,14 @@ class RegionSpec(_Model):
     zones: tuple[Zone, ...] | None = None
 
 
-class NetworkSpec(_Model):
+class NetworkSpec(Model):
     """Address base and peering options."""
 
     base: IPv4Network = IPv4Network("10.0.0.0/8")
     gateway_transit: bool = False
 
 
-class MachinesSpec(_Model):
+class MachinesSpec(Model):
     """The machines, unless their region differs."""
 
     per_region: int = Field(default=3, ge=1, le=50)
@@ -128,14 +124,14 @@ class MachinesSpec(_Model):
     disk_type: Literal["Premium_LRS", "StandardSSD_LRS", "Premium_ZRS", "StandardSSD_ZRS"] = "Premium_LRS"
 
 
-class SSHSpec(_Model):
+class SSHSpec(Model):
     """The user and port for SSH to the machines."""
 
     user: LoginName = "crdbmesh"
     port: int = Field(default=22, ge=1, le=65535)
 
 
-class CockroachSpec(_Model):
+class CockroachSpec(Model):
     """The CockroachDB pods of every region.
 
     Attributes:
@@ -208,7 +204,7 @@ class Region:
         return names.dns_port(self.cluster_id)
 
 
-class Mesh(_Model):
+class Mesh(Model):
     """The whole spec.
 
     Attributes:

@@ -26,11 +26,13 @@ class Artifact:
     sha256: str
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """A part of a spec."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class K3sRelease(_Model):
+class K3sRelease(Model):
     """A release of k3s, with the SHA-256 of its binary by the architecture that `uname -m` prints."""
 
     version: str = Field(pattern=r"^v\d+\.\d+\.\d+\+k3s\d+$")
@@ -43,7 +45,7 @@ class K3sRelease(_Model):
         return Artifact(url, checksum) if checksum else None
 
 
-class CiliumRelease(_Model):
+class CiliumRelease(Model):
     """A release of Cilium, with the SHA-256 of its chart."""
 
     version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
@@ -55,7 +57,7 @@ class CiliumRelease(_Model):
         return Artifact(f"https://helm.cilium.io/cilium-{self.version}.tgz", self.sha256)
 
 
-class Versions(_Model):
+class Versions(Model):
     """The versions of a mesh."""
 
     k3s: K3sRelease
