@@ -65,7 +65,7 @@ def _foreign_peerings(facts: Facts, ours: Mapping[str, Region]) -> Iterator[tupl
         if region is None:
             continue
         for peering in _properties(vnet).get("virtualNetworkPeerings") or []:
-            remote = str((_properties(peering).get("remoteVirtualNetwork") or {}).get("id", "")).lower()
+            remote = belongings.remote_of(peering)
             if remote not in ours:
                 yield region, remote, _space(peering, "remoteVirtualNetworkAddressSpace", "remoteAddressSpace")
 

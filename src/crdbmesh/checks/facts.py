@@ -138,9 +138,10 @@ class Facts:
         parts = self.mesh.machines.image.split(":")
         return self._once(lambda: resources.find_image(self.session, region, *parts), "image", region)
 
-    def cores(self, region: str) -> dict[str, tuple[int, int]]:
-        """Return Compute's quotas in a region: used and limit, by name in lower case."""
-        return self._once(lambda: _usages(resources.list_compute_usages(self.session, region)), "cores", region)
+    def cores(self, region: str) -> dict[str, int]:
+        """Return what is available of Compute's quotas in a region, by name in lower case."""
+        usages = self._once(lambda: _usages(resources.list_compute_usages(self.session, region)), "cores", region)
+        return {name: limit - used for name, (used, limit) in usages.items()}
 
     def limits(self, region: str) -> dict[str, tuple[int, int]]:
         """Return the network provider's limits in a region: used and limit, by name in lower case."""

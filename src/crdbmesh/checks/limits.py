@@ -39,8 +39,7 @@ def vcpus(facts: Facts) -> Iterator[Remark]:
             return
         wanted = places.missing_machines(facts, region)
         needed = offer.vcpus * wanted
-        cores = facts.cores(region.name)
-        free = {name: limit - used for name, (used, limit) in cores.items()}
+        free = facts.cores(region.name)
         left = min((free[name] for name in ("cores", offer.family.lower()) if name in free), default=None)
         yield Found(
             f"{region.name}: needs {needed} more vCPUs, {left if left is not None else 'an unknown number'} available"

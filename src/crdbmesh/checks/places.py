@@ -204,11 +204,9 @@ def _has_room(facts: Facts, places: list[Region], listed: list[dict[str, Offer]]
         offer = offers[name]
         needed = offer.vcpus * missing_machines(facts, region)
         try:
-            cores = facts.cores(region.name)
+            free = facts.cores(region.name)
         except CrdbmeshError:
             continue
-        for quota in ("cores", offer.family.lower()):
-            used, limit = cores.get(quota, (0, needed))
-            if limit - used < needed:
-                return False
+        if any(free.get(quota, needed) < needed for quota in ("cores", offer.family.lower())):
+            return False
     return True

@@ -89,8 +89,7 @@ def rewrite(config: Mapping[str, Any], *, server: str, context: str, source: str
         raise ConfigError([Finding(source, field, reason, remedy) for field in more])
     cluster, user = ({key: part[key] for key in _TAKEN if key in part} for part in (chosen["cluster"], chosen["user"]))
     return {
-        "apiVersion": "v1",
-        "kind": "Config",
+        **empty(),
         "clusters": [{"name": context, "cluster": {**cluster, "server": server}}],
         "contexts": [{"name": context, "context": {"cluster": context, "user": context}}],
         "users": [{"name": context, "user": user}],
@@ -146,11 +145,9 @@ def choose_name(into: Mapping[str, Any], add: Mapping[str, Any], candidates: Seq
     """
     ours = points_at(add)
     taken = {name: [*_pointing(into, name)] for name in candidates}
-    for name, pointing in taken.items():
-        if pointing and all(one == ours for one in pointing):
-            return name
-    if free := [name for name, pointing in taken.items() if not pointing]:
-        return free[0]
+    own = [name for name, pointing in taken.items() if set(pointing) == {ours}]
+    if usable := [*own, *(name for name, pointing in taken.items() if not pointing)]:
+        return usable[0]
     server = next((one[0] for one in taken[candidates[-1]] if one), "nothing that is known")
     reason = f"points at another cluster ({server}) in your kubeconfig"
     raise ConfigError.of("context", candidates[-1], reason, "pass --replace to replace it, or rename it")
