@@ -62,8 +62,7 @@ class Facts:
     @property
     def mesh(self) -> Mesh:
         """Return the spec; only checks with `needs_spec` ask for it."""
-        if self._mesh is None:
-            raise LookupError("there is no spec")
+        assert self._mesh is not None
         return self._mesh
 
     @property
@@ -76,8 +75,7 @@ class Facts:
     @property
     def world(self) -> World:
         """Return the world of this run, as steps use it."""
-        if self._world is None:
-            raise LookupError("there is no spec, or no way into Azure")
+        assert self._world is not None
         return self._world
 
     def each(self, regions: Iterable[Region], look: Callable[[Region], Iterable[Remark]]) -> Iterator[Remark]:

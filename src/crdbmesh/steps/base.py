@@ -43,7 +43,6 @@ class MachineStep(RegionStep):
     machine: Machine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceStep(RegionStep):
     """An Azure resource that must be as the spec says."""
 
@@ -71,7 +70,6 @@ class ResourceStep(RegionStep):
         self.kind.ensure(self.world.session, self.world.group, seen.name, body=body, say=say, **options)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectsStep(RegionStep):
     """Kubernetes objects in a region's cluster that must be as the spec says, and what must follow from them."""
 
@@ -108,7 +106,6 @@ class ObjectsStep(RegionStep):
         self.settle(say)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentStep(ObjectsStep):
     """Objects of which the last is a Deployment, which must be rolled out as well."""
 
@@ -135,7 +132,6 @@ class DeploymentStep(ObjectsStep):
         return metadata["name"], metadata["namespace"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AwaitedStep(MeshStep):
     """Something that comes about by itself once the steps before hold: it is looked at, and waited for."""
 
