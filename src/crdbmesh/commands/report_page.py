@@ -1,7 +1,5 @@
 """Renders a report as one HTML file that needs no network: light and dark, readable on a phone and in print."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Iterable

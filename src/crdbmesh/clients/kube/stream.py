@@ -3,8 +3,6 @@
 What a stream carries is told by its users: `exec` and `forward`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os
