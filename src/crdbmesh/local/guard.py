@@ -19,10 +19,8 @@ _SHOWN = 5
 def read_text(path: Path, *, private: bool = False) -> str:
     """Return the text of a regular file of our own, without waiting for a FIFO or a device.
 
-    Raises:
-        UnsafeError: it is something else, such as a link, others can change it, or, if it is `private`, read it.
-        OSError: it is absent, or cannot be read.
-        UnicodeDecodeError: it is not UTF-8.
+    Anything else, such as a link, is an UnsafeError, and so is one that others can change or, if it is `private`, read.
+    An OSError or UnicodeDecodeError says that it is absent, cannot be read, or is not UTF-8.
     """
     if path.is_symlink():
         raise _unsafe(path, "is a symbolic link", "put what it points to in its place, if that is yours")

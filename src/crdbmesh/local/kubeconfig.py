@@ -182,13 +182,9 @@ def change_file(path: Path, change: Callable[[Config], Config], *, now: dt.datet
     """Change a kubeconfig file completely or not at all; it and its backup end up readable by their owner only.
 
     A file that holds what it should is not touched. A symbolic link stays one: what it points to changes, if that is a
-    regular file of the user's own. `change` makes the new document from the old one.
-
-    Returns:
-        The backup of the old file, with `now` in its name, or None when there was no file or nothing to change.
-
-    Raises:
-        ConfigError: the old file is not a kubeconfig, is being changed by another, or cannot be read or written.
+    regular file of the user's own. `change` makes the new document from the old one. Return the backup of the old file,
+    with `now` in its name, or None when there was no file or nothing to change. A file that is no kubeconfig, that
+    another is changing, or that cannot be read or written is a ConfigError.
     """
     real = path.resolve()
     try:

@@ -107,13 +107,10 @@ def list_broken(kube: Kube, release: str) -> list[str]:
 
 
 def unfinished(kube: Kube, release: str, brings: str, outdated: str | None, found: Body | None) -> str | None:
-    """Say why a release is not there yet; None when it is.
+    """Say why a release is not there yet; None when it is. A job that failed for good, or broke off, is a KubeError.
 
     `brings` selects pods that it brings; a hook of the chart may wait for them. `outdated` is the uid of a job that the
     helm-controller is about to replace, `found` the job there is.
-
-    Raises:
-        KubeError: the job failed for good, or broke off and has to be done anew.
     """
     if found is None:
         return "no job yet"

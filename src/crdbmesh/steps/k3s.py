@@ -97,11 +97,9 @@ class Member(MachineStep):
     def _through(self, say: Say) -> Machine | None:
         """Return the server by which this new machine joins; None when it is the one to begin the cluster.
 
-        A machine that takes the place of a lost one joins like any other, the first one too: beginning anew would
-        leave the region with two clusters. The lost one's Node goes first, and its etcd member with it.
-
-        Raises:
-            RefusedError: the region has a cluster, but it does not answer.
+        A machine that takes the place of a lost one joins like any other, the first one too: beginning anew would leave
+        the region with two clusters, so one that does not answer is a RefusedError. The lost one's Node goes first, and
+        its etcd member with it.
         """
         first = self.region.servers[0]
         if self.world.folder.read(contents.kubeconfig(self.region.name)) is None:

@@ -88,10 +88,7 @@ class Tries:
     def pause_after(self, cause: AzureError) -> None:
         """Pause before another try: as long as the answer's Retry-After says, else longer each time, jittered.
 
-        Raises:
-            WaitError: it was still in the way at the deadline.
-            StoppedError: the operator interrupted.
-            CloudError: another try would not help.
+        The deadline's WaitError, an interrupt's StoppedError, or a CloudError that another try would not help ends it.
         """
         error = translate(cause, self._doing)
         elapsed_s = self._clock.now() - self._started

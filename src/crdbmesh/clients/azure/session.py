@@ -138,19 +138,12 @@ class Session(AbstractContextManager["Session", None]):
     def run_operation(
         self, doing: str, begin: Callable[..., Any], *args: Any, say: Say = unsaid, deadline_s: float, **options: Any
     ) -> Body:
-        """Start an operation, again if something else is in the way, and follow it to its end.
+        """Start an operation, again if something else is in the way, follow it to its end, and return the resource.
 
         `begin` is the SDK's method that starts it, called with the rest of the arguments; one whose name does not start
         with `begin_` ends at once, and `polling=False` leaves another to itself. `doing` names it in messages, `PUT
-        virtualNetworks/x`, and `say` is told its status at each look.
-
-        Returns:
-            The resource as it is at the end; empty after a deletion.
-
-        Raises:
-            WaitError: the deadline passed.
-            StoppedError: the operator interrupted; the operation goes on.
-            CloudError: it failed.
+        virtualNetworks/x`, and `say` is told its status at each look. A deletion returns an empty body. A failure is a
+        CloudError, a deadline that passes a WaitError; after the StoppedError of an interrupt the operation goes on.
         """
         from azure.core.exceptions import AzureError
 

@@ -283,9 +283,7 @@ def differences(live: dict[str, Any], wanted: dict[str, Any], *, secret: bool) -
     """Compare an object as it is with what a dry run of its apply says it would be; status does not count.
 
     Both come from the API server, so defaults, conversions and fields of other managers are the same on both sides.
-
-    Returns:
-        A line for each field, `spec.replicas: 2 -> 3`; for a secret object only the field.
+    Return a line for each field, `spec.replicas: 2 -> 3`; for a secret object only the field.
     """
     return list(_compare("", _relevant(live), _relevant(wanted), secret))
 

@@ -86,12 +86,7 @@ class Connection:
         retry_statuses: frozenset[int] = TRANSIENT,
         timeout_s: float = READ_TIMEOUT_S,
     ) -> Answer:
-        """Send a request that may safely be sent twice; repeat it while the server is briefly unable to answer.
-
-        Raises:
-            NoAnswerError: there was no answer, also not to the last attempt.
-            UntrustedError: the server's certificate is not trusted.
-        """
+        """Send a request that may be sent twice, again while the server is unable; raise NoAnswerError at last."""
 
         def once() -> Answer:
             with self._translated(f"{method} {path}"), limited(timeout_s):

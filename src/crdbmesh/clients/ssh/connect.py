@@ -82,14 +82,10 @@ def read_login_key(text: str) -> paramiko.PKey:
 
 
 def connect(target: Target, *, timeout_s: float) -> paramiko.Transport:
-    """Return a connection, host verified, logged in.
+    """Return a connection, host verified, logged in; connecting, key exchange and login may each take `timeout_s`.
 
-    Each of the TCP connection, the key exchange and the login may take `timeout_s`.
-
-    Raises:
-        HostKeyError: the host shows another host key; nothing was sent to it but the protocol's greeting.
-        LoginError: the login key is refused.
-        UnreachableError: no answer, or none that is SSH.
+    Another host key is a HostKeyError, and nothing was sent to it but the protocol's greeting. A login key that is
+    refused is a LoginError; no answer, or none that is SSH, is an UnreachableError.
     """
     connection = _dial(target, timeout_s)
     try:

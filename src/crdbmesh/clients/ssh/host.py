@@ -123,21 +123,16 @@ class Host(AbstractContextManager["Host", None]):
         check: bool = True,
         describe: str | None = None,
     ) -> CommandResult:
-        """Run a shell command to its end.
+        """Run a shell command to its end; return its outputs as text, and its exit status (255 when a signal ended it).
 
         The command is for the login user's shell, or for root's with `sudo`. It shows in process lists and errors,
         where `describe` stands for it: no secrets in it. It reads `stdin` and then the end of its input.
 
-        Returns:
-            Both outputs as text, and the exit status (255 when a signal ended the command).
-
         Raises:
             CommandError: with `check`, the status is not 0; or, with a status of None, the connection broke and
                 nobody knows whether the command ran to its end.
-            WaitError: it did not end in time.
-            StoppedError: the operator interrupted, and it did not end soon after.
-            UnreachableError: no connection; nothing ran.
-            HostError: the server refused to run anything.
+            WaitError, StoppedError: it did not end in time, or soon after the operator interrupted.
+            HostError: there is no connection, or the server refused to run anything; nothing ran.
         """
         output = Output()
         shown = describe or command
