@@ -148,7 +148,7 @@ class CockroachSpec(Model):
     clients: int = Field(default=CLIENTS, ge=1)
 
 
-class DatabaseSpec(_Model):
+class DatabaseSpec(Model):
     """A database over all of the mesh's regions.
 
     Attributes:
