@@ -19,7 +19,7 @@ _LEFT_OUT = ("osdisk.disksizegb", "manageddisk.storageaccounttype", "publicipadd
 """Azure leaves these out at times: the disk's when its VM is deallocated, an address's own when a NIC quotes it."""
 
 _ANY_CASE = re.compile(
-    "access|caching|(create|delete)option|direction|name|offer|p(rivate|ublic)ip(addressversion|allocationmethod)"
+    "access|caching|(create|delete)option|direction|name|offer|(private|public)ip(addressversion|allocationmethod)"
     "|protocol|publisher|sku|storageaccounttype|tier|type|vmsize"
 )
 """Fields whose values ARM compares without regard to case."""
