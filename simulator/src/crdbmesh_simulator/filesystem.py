@@ -159,8 +159,16 @@ class FileSystem:
 
     # --- changing ---
 
-    def open_write(self, path: str, who: Actor, *, mode: int = 0o666, truncate: bool = True, create: bool = True,
-                   exclusive: bool = False) -> Inode:  # fmt: skip
+    def open_write(
+        self,
+        path: str,
+        who: Actor,
+        *,
+        mode: int = 0o666,
+        truncate: bool = True,
+        create: bool = True,
+        exclusive: bool = False,
+    ) -> Inode:
         """Open a file to write it, as open(2) with O_CREAT by default."""
         with self._lock:
             spot = self._locate(path, who)

@@ -124,15 +124,27 @@ def general_name(name: str) -> x509.GeneralName:
 def key_usage(*, ca: bool) -> x509.KeyUsage:
     """The usage of an authority's key, or of a server's or client's."""
     return x509.KeyUsage(
-        digital_signature=True, content_commitment=False, key_encipherment=not ca, data_encipherment=False,
-        key_agreement=False, key_cert_sign=ca, crl_sign=ca, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=not ca,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, end: dt.datetime, *, lasts: dt.timedelta,
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    end: dt.datetime,
+    *,
+    lasts: dt.timedelta,
     ca: bool,
-) -> x509.CertificateBuilder:  # fmt: skip
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number())
         .not_valid_before(end - lasts - _BACKDATED)

@@ -202,7 +202,7 @@ def api(tmp_path: Path, loop: asyncio.AbstractEventLoop) -> Iterator[Api]:
     authority = Authority()
     cluster = Cluster("c1", "secret", {"service-cidr": "10.96.0.0/16"}, "v1.36.4+k3s1", authority, Store(world.clock))
     cluster.store.configure(service_cidr="10.96.0.0/16")
-    cluster.runtime = SmallRuntime()
+    cluster.runtime = SmallRuntime()  # type: ignore[assignment]  # stands in for the pods
     address = network.addresses["vm1"]
     now = world.clock.now()
     member = Member(machine, "node1", "server", {"tls-san": [address]}, "v1.36.4+k3s1", now, voter_at=now)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crdbmesh_simulator.kubernetes.controllers.manifests import fill
+from crdbmesh_simulator.kubernetes.controllers.objects import fill
 
 Obj = dict[str, Any]
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

@@ -79,16 +79,12 @@ def as_user(api: Any, folder: Path, name: str, *groups: str, now: float) -> Call
     return ask
 
 
-def test_only_administrators_get_past_discovery(api: Any, tmp_path: Path) -> None:
+def test_only_administrators_get_anywhere(api: Any, tmp_path: Path) -> None:
     now = api.world.clock.now()
     bob = as_user(api, tmp_path, "bob", "developers", now=now)
-    assert bob("/api/v1").status_code == 200
-    refused = bob("/api/v1/namespaces/default/pods/p/log").json()
-    assert (refused["code"], refused["details"]) == (403, {"name": "p", "kind": "pods"})
-    assert refused["message"] == (
-        'pods "p" is forbidden: User "bob" cannot get resource "pods/log" in API group "" in the namespace "default"'
-    )
-    assert bob("/metrics").json()["message"] == 'forbidden: User "bob" cannot get path "/metrics"'
+    refused = bob("/api/v1/namespaces/default/pods").json()
+    assert refused["code"] == 403
+    assert refused["message"] == 'forbidden: User "bob" cannot get path "/api/v1/namespaces/default/pods"'
     admin = as_user(api, tmp_path, "alice", "system:masters", now=now)
     assert admin("/api/v1/namespaces/default/pods").status_code == 200
 

@@ -245,13 +245,6 @@ def test_an_agent_without_the_api_is_not_ready(bench: Any) -> None:
     assert bench.run(agent, *STATUS).exit_code == 1
 
 
-def test_an_agent_with_an_impossible_identity_ends(bench: Any) -> None:
-    cluster = bench.cluster(1, kube_proxy=False)
-    agent = bench.agents(cluster, name="East_1", number=1)[0]
-    bench.advance(10)
-    assert agent.programs["cilium-agent"].exit_code == 1
-
-
 def test_status_names_the_state_of_the_agent_and_of_its_way_to_the_api(bench: Any) -> None:
     cluster = bench.cluster(1, kube_proxy=False)
     agent = bench.agents(cluster, name="east", number=1)[0]

@@ -9,7 +9,7 @@ import pytest
 
 from crdbmesh.checks.base import Level
 from crdbmesh.checks.offers import Offer, nearest
-from crdbmesh_simulator.azure import policies as policy
+from crdbmesh_simulator.azure import authorization
 from crdbmesh_simulator.azure.sizes import Restriction
 
 
@@ -162,7 +162,7 @@ def azure_family(azure: Any, size: str) -> str:
 
 def policies(azure: Any, name: str, locations: list[str], **more: Any) -> list[tuple[str, str]]:
     """What the check of policies refuses in the presence of one, by field and value."""
-    azure.subscription.policies[:] = [policy.assignment(azure.subscription.id, name, locations, **more)]
+    azure.subscription.policies[:] = [authorization.assignment(azure.subscription.id, name, locations, **more)]
     found = azure.verdicts(regions=["eastus", "westus"])["policies"].refused
     for one in found:
         assert all(location.replace(" ", "").lower() in one.reason for location in locations), one
@@ -180,7 +180,7 @@ def test_a_region_that_a_policy_does_not_allow_is_refused_with_those_that_it_all
 def test_azure_refuses_what_the_check_of_policies_refuses(azure: Any) -> None:
     azure.put_group("pre")
     for name, code in (("sys.regionrestriction", "ByAzure"), ("allowed-locations", "ByPolicy")):
-        azure.subscription.policies[:] = [policy.assignment(azure.subscription.id, name, ["westus"])]
+        azure.subscription.policies[:] = [authorization.assignment(azure.subscription.id, name, ["westus"])]
         path = "/resourceGroups/pre/providers/Microsoft.Network/networkSecurityGroups/n"
         status, answer = azure.send("PUT", path, {"location": "eastus"})
         assert (status, answer["error"]["code"]) == (403, f"RequestDisallowed{code}")

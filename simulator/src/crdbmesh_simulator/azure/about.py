@@ -1,11 +1,11 @@
-"""What a subscription tells about itself and about Azure: locations, providers, permissions, sizes, usages."""
+"""What a subscription tells about itself and about Azure: locations, providers, permissions, sizes, usages, images."""
 
 from __future__ import annotations
 
 from crdbmesh_simulator.azure import authorization, quotas, regions, sizes
 from crdbmesh_simulator.azure.call import Answer, Call, result_url, status_url
 from crdbmesh_simulator.azure.disks import timestamp
-from crdbmesh_simulator.azure.errors import Body, refusal
+from crdbmesh_simulator.azure.errors import ArmError, Body, body, refusal
 from crdbmesh_simulator.azure.kinds import find_group, page
 from crdbmesh_simulator.azure.operations import Operation
 from crdbmesh_simulator.azure.state import Subscription
@@ -63,16 +63,16 @@ def operation_status(call: Call) -> Answer:
     operation = _find_operation(call)
     if call.flag("monitor"):
         return operation_result(call)
-    body: Body = {"status": operation.status}
+    shown: Body = {"status": operation.status}
     if operation.tracking.namespace == "Microsoft.Compute":
-        body = {"startTime": timestamp(operation.started_at), **body, "name": operation.id}
-        body.update({"endTime": timestamp(operation.ended_at)} if operation.ended_at is not None else {})
+        shown = {"startTime": timestamp(operation.started_at), **shown, "name": operation.id}
+        shown.update({"endTime": timestamp(operation.ended_at)} if operation.ended_at is not None else {})
     if operation.error is not None:
-        body["error"] = operation.error
+        shown["error"] = operation.error
     waits = operation.tracking.poll_after_s
     wait_s = waits[min(operation.polls, len(waits) - 1)]
     operation.polls += 1
-    return Answer(200, body, retry_after_s=wait_s if operation.running else None)
+    return Answer(200, shown, retry_after_s=wait_s if operation.running else None)
 
 
 def _find_operation(call: Call) -> Operation:
@@ -98,44 +98,11 @@ def operation_result(call: Call) -> Answer:
 
 def cloud_endpoints(call: Call) -> Answer:
     """`GET /metadata/endpoints`, by which clients of other clouds find what belongs together; needs no token."""
-    return Answer(
-        200,
-        {
-            "name": "Simulated",
-            "portal": call.base_url,
-            "authentication": {
-                "loginEndpoint": "https://login.microsoftonline.com",
-                "audiences": [call.base_url, f"{call.base_url}/"],
-                "tenant": "common",
-                "identityProvider": "AAD",
-            },
-            "graphAudience": "https://graph.windows.net/",
-            "graph": "https://graph.windows.net/",
-            "resourceManager": f"{call.base_url}/",
-            "media": "",
-            "gallery": "",
-            "suffixes": {},
-        },
-    )
+    return Answer(200, body("endpoints", url=call.base_url))
 
 
 def _subscription(subscription: Subscription) -> Body:
-    body: Body = {
-        "id": f"/subscriptions/{subscription.id}",
-        "authorizationSource": "RoleBased",
-        "managedByTenants": [],
-        "subscriptionId": subscription.id,
-        "tenantId": subscription.tenant_id,
-        "displayName": subscription.display_name,
-        "state": subscription.state,
-        "subscriptionPolicies": {
-            "locationPlacementId": "Public_2014-09-01",
-            "quotaId": "PayAsYouGo_2014-09-01",
-            "spendingLimit": "Off",
-        },
-    }
-    body.update({"tags": subscription.tags} if subscription.tags else {})
-    return body
+    return {**body("subscription", it=subscription), **({"tags": subscription.tags} if subscription.tags else {})}
 
 
 def location_of(call: Call) -> str:
@@ -144,3 +111,37 @@ def location_of(call: Call) -> str:
     if region is None:
         raise refusal("LocationNotAvailableForResourceType, path", call=call, regions=",".join(regions.REGIONS))
     return region.name
+
+
+def list_versions(call: Call) -> Answer:
+    """The versions of an image."""
+    return Answer(200, [_entry(call, _find_image(call, "latest").version)])
+
+
+def get_version(call: Call) -> Answer:
+    """One version of an image."""
+    image = _find_image(call, call.names["version"])
+    properties = body("image_version", image=image, architecture="Arm64" if image.arm64 else "x64")
+    entry = _entry(call, image.version)
+    entry["id"] = f"{str(entry['id']).rpartition('/')[0]}/{image.version}"
+    return Answer(200, {**entry, "properties": properties})
+
+
+def _find_image(call: Call, version: str) -> sizes.Image:
+    location_of(call)
+    names = call.names
+    image = sizes.find_image(names["publisher"], names["offer"], names["sku"], version)
+    if image is None:
+        raise _not_found(
+            f"Publisher: {names['publisher']}, Offer: {names['offer']}, Sku: {names['sku']}, Version: {version}"
+        )
+    return image
+
+
+def _not_found(what: str) -> ArmError:
+    return refusal("NotFound, image", what=what)
+
+
+def _entry(call: Call, name: str) -> Body:
+    path = call.path.rstrip("/")
+    return {"location": location_of(call), "name": name, "id": f"{path}/{name}"}

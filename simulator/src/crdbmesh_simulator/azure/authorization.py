@@ -9,12 +9,15 @@ may read, so they are never refused.
 from __future__ import annotations
 
 import functools
+import hmac
 import re
 import urllib.parse
 import uuid
 
-from crdbmesh_simulator.azure.call import Call
-from crdbmesh_simulator.azure.errors import Body, refusal
+from crdbmesh_simulator.azure import regions
+from crdbmesh_simulator.azure.call import Answer, Call
+from crdbmesh_simulator.azure.errors import ArmError, Body, body, refusal
+from crdbmesh_simulator.azure.kinds import page
 from crdbmesh_simulator.azure.state import Subscription
 
 _VERBS = {"GET": "read", "HEAD": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
@@ -131,3 +134,76 @@ def _type_of(resource_id: object) -> str | None:
     at = lowered.index("providers")
     kind = "/".join([*parts[at + 1 : at + 2], *parts[at + 2 :: 2]])
     return kind if kind.lower() in _LINKED else None
+
+
+_PARAMETER = "listOfAllowedLocations"
+_DEFINITION = "/providers/Microsoft.Authorization/policyDefinitions/e56962a6-4747-49cd-b67b-bf8b01975c4c"
+AZURES_OWN = "sys.regionrestriction"
+
+
+def assignment(subscription_id: str, name: str, locations: list[str], **more: object) -> Body:
+    """An assignment at the subscription."""
+    title = "Allowed resource deployment regions" if name == AZURES_OWN else name
+    blanks = {"subscription": subscription_id, "name": name, "locations": locations, "definition": _DEFINITION}
+    found: Body = body("policy", title=title, **blanks)
+    found["properties"] |= more
+    return found
+
+
+def list_policies(call: Call) -> Answer:
+    """The assignments that concern the subscription."""
+    return page(call, call.subscription.policies)
+
+
+def require_place(call: Call) -> None:
+    """Refuse a resource where a policy allows none."""
+    given = call.content.get("location") if call.method == "PUT" and isinstance(call.content, dict) else None
+    if given is None or "/providers/" not in call.path:
+        return
+    name = call.names.get("name", "")
+    for policy in call.subscription.policies:
+        properties = policy["properties"]
+        allowed = properties["parameters"].get(_PARAMETER, {}).get("value", [given])
+        if regions.normal(given) in map(regions.normal, allowed) or properties["enforcementMode"] != "Default":
+            continue
+        if policy["name"] == AZURES_OWN:
+            raise refusal("RequestDisallowedByAzure", target=name, name=name)
+        shown = properties["displayName"]
+        raise refusal(
+            "RequestDisallowedByPolicy", target=name, name=name, shown=shown, id=policy["id"], definition=_DEFINITION
+        )
+
+
+_LOGIN = "https://login.microsoftonline.com"
+
+
+def require_token(header: str, *, token: str, tenant_id: str) -> None:
+    """Refuse a request whose `Authorization` header does not carry the token.
+
+    Raises ArmError: 401, with the challenge that tells where to get one.
+    """
+    if not header.strip():
+        raise _challenged(
+            "AuthenticationFailed",
+            "Authentication failed. The 'Authorization' header is missing.",
+            "The authentication failed because of missing 'Authorization' header.",
+            tenant_id,
+        )
+    scheme, _, given = header.strip().partition(" ")
+    given = given.strip()
+    if scheme.lower() != "bearer" or not given:
+        text = "Authentication failed. The 'Authorization' header is provided in an invalid format."
+        raise _challenged("AuthenticationFailedInvalidHeader", text, text, tenant_id)
+    if hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode()):
+        return
+    text = "The access token is invalid."
+    raise _challenged("InvalidAuthenticationToken", text, text, tenant_id)
+
+
+def _challenged(code: str, message: str, description: str, tenant_id: str) -> ArmError:
+    challenge = (
+        f'Bearer authorization_uri="{_LOGIN}/{tenant_id}", error="invalid_token", error_description="{description}"'
+    )
+    error = ArmError(401, code, message)
+    error.headers["WWW-Authenticate"] = challenge
+    return error

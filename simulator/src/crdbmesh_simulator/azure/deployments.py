@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from crdbmesh_simulator.azure import authorization, locks, providers
+from crdbmesh_simulator.azure import authorization, errors, locks, providers
 from crdbmesh_simulator.azure.call import Answer, Call, not_here
 from crdbmesh_simulator.azure.catalog import KINDS
 from crdbmesh_simulator.azure.disks import timestamp
@@ -118,16 +118,8 @@ class Deployment:
         return _KINDS[work.type.lower()].put(call)
 
     def _failed(self) -> Body:
-        details = [
-            {**work.error, "target": work.error.get("target") or work.id} for work in self.works if work.error
-        ]  # fmt: skip
-        return {
-            "code": "DeploymentFailed",
-            "target": self.id,
-            "message": "At least one resource deployment operation failed. Please list deployment operations for "
-            "details. Please see https://aka.ms/arm-deployment-operations for usage details.",
-            "details": details,
-        }
+        details = [{**work.error, "target": work.error.get("target") or work.id} for work in self.works if work.error]
+        return errors.body("deployment_failed", id=self.id, details=details)  # type: ignore[no-any-return]
 
 
 def put(call: Call) -> Answer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import ClassVar
 
-from crdbmesh_simulator.azure import images
+from crdbmesh_simulator.azure import errors, sizes
 from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, not_here
 from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.etags import touch
@@ -49,7 +49,7 @@ class Disks(Kind):
         size_gib: int,
         sku: str,
         zones: list[str],
-        image: images.Image | None = None,
+        image: sizes.Image | None = None,
     ) -> Resource:
         """A disk of a VM, attached to it: its OS disk, made from an image, or an empty one.
 
@@ -62,24 +62,15 @@ class Disks(Kind):
         if image is not None:
             offer = f"Offers/{image.offer}/Skus/{image.sku}/Versions/{image.version}"
             publisher = f"/subscriptions/{subscription.id}/Providers/Microsoft.Compute/Locations/{vm.location}"
-            source = f"{publisher}/Publishers/{images.PUBLISHER}/ArtifactTypes/VMImage/{offer}"
+            source = f"{publisher}/Publishers/{sizes.PUBLISHER}/ArtifactTypes/VMImage/{offer}"
             properties = {
                 "osType": "Linux",
                 "hyperVGeneration": image.generation,
                 "supportedCapabilities": {"architecture": "Arm64" if image.arm64 else "x64"},
                 "creationData": {"createOption": "FromImage", "imageReference": {"id": source}},
             }
-        properties |= {
-            "diskSizeGB": size_gib,
-            "diskSizeBytes": size_gib * 1024**3,
-            "diskState": "Attached",
-            "timeCreated": timestamp(subscription.now),
-            "uniqueId": subscription.guid(),
-            "provisioningState": "Succeeded",
-            "encryption": {"type": "EncryptionAtRestWithPlatformKey"},
-            "networkAccessPolicy": "AllowAll",
-            "publicNetworkAccess": "Enabled",
-        }
+        now, guid = timestamp(subscription.now), subscription.guid()
+        properties |= errors.body("disk", gib=size_gib, bytes=size_gib * 1024**3, now=now, guid=guid)
         body: Body = {
             "managedBy": vm.id,
             "sku": {"name": sku, "tier": "Premium" if sku.startswith("Premium") else "Standard"},

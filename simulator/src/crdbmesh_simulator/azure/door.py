@@ -23,9 +23,9 @@ from typing import Any
 from aiohttp import web
 
 from crdbmesh_simulator import resets
-from crdbmesh_simulator.azure import about, authorization, faults, locks, policies, routes, tokens
+from crdbmesh_simulator.azure import about, authorization, faults, locks, routes
 from crdbmesh_simulator.azure.call import Answer, Call, not_here
-from crdbmesh_simulator.azure.errors import ArmError, refusal
+from crdbmesh_simulator.azure.errors import ArmError, body, refusal
 from crdbmesh_simulator.azure.state import Subscription
 from crdbmesh_simulator.world import World
 
@@ -78,15 +78,7 @@ _UNAUTHENTICATED = "/metadata/endpoints"
 _TICK_S = 1.0
 _JOIN_REAL_S = 0.01
 _ARM_VERSIONS = "2025-04-01,2025-03-01,2024-11-01,2024-07-01,2024-03-01,2023-07-01,2022-12-01,2022-09-01,2021-04-01"
-_FRONT_END = {
-    "AuthenticationFailed", "AuthenticationFailedInvalidHeader", "AuthorizationFailed", "ExpiredAuthenticationToken",
-    "InvalidApiVersionParameter", "InvalidAuthenticationToken", "InvalidAuthenticationTokenTenant",
-    "InvalidRequestContent", "InvalidResourceLocation", "InvalidResourceNamespace", "InvalidResourceType",
-    "InvalidSubscriptionId", "LinkedAuthorizationFailed", "LocationNotAvailableForResourceType", "LocationRequired",
-    "MissingApiVersionParameter", "MissingSubscriptionRegistration", "ReadOnlyDisabledSubscription",
-    "RequestContentTooLarge", "ResourceGroupBeingDeleted", "ResourceGroupNotFound", "ResourceNotFound", "ScopeLocked",
-    "SubscriptionNotFound", "SubscriptionRequestsThrottled", "UnsupportedMediaType",
-}  # fmt: skip
+_FRONT_END = frozenset(body("front end"))
 """Codes of Azure Resource Manager itself, before a provider is asked: it says that it is the cause."""
 
 
@@ -163,7 +155,7 @@ class _Door:
         if call.path.lower().rstrip("/") == _UNAUTHENTICATED and request.method == "GET":
             return about.cloud_endpoints(call)
         authorization_header = call.headers.get("authorization", "")
-        tokens.require(authorization_header, token=self._token, tenant_id=self._subscription.tenant_id)
+        authorization.require_token(authorization_header, token=self._token, tenant_id=self._subscription.tenant_id)
         _require_api_version(call)
         found = routes.find(request.method, call.path)
         if found is None:
@@ -182,7 +174,7 @@ class _Door:
             if route.changes:
                 self._require_enabled(call)
                 locks.require_unlocked(call)
-                policies.require_allowed(call)
+                authorization.require_place(call)
             return faults.answer(call, route.handler)
 
     def _require_subscription(self, call: Call) -> None:
@@ -208,11 +200,7 @@ class _Door:
         request_id = str(uuid.uuid4())
         correlation = request.headers.get("x-ms-correlation-request-id", request_id)
         headers = {
-            "Cache-Control": "no-cache",
-            "Pragma": "no-cache",
-            "Expires": "-1",
-            "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
-            "X-Content-Type-Options": "nosniff",
+            **body("headers"),
             "x-ms-request-id": request_id,
             "x-ms-correlation-request-id": correlation,
             "x-ms-routing-request-id": f"EASTUS:{clock.utc():%Y%m%dT%H%M%SZ}:{request_id}",

@@ -15,6 +15,11 @@ Body = dict[str, Any]
 _REFUSALS: dict[str, tuple[int, str]] = tables.read(__package__, "refusals")
 
 
+def body(name: str, /, **blanks: Any) -> Any:
+    """A body, or a part of one, of `bodies.yaml`, with its blanks filled in."""
+    return tables.fill(tables.read_yaml(__package__, "bodies")[name], blanks)
+
+
 class ArmError(Exception):
     """An error answer. `retry_after_s`: simulated seconds the service asks to wait, or None."""
 

@@ -78,8 +78,6 @@ def _matches(rule: dict[str, Any], packet: Packet, virtual_network: list[Network
         return False
     if not any(_has_address(prefix, packet.destination, virtual_network) for prefix in destinations):
         return False
-    if packet.protocol == "Icmp":
-        return True
     source_ports = _listed(rule, "sourcePortRange", "sourcePortRanges")
     ports = _listed(rule, "destinationPortRange", "destinationPortRanges")
     return any(_has_port(ports_, EPHEMERAL_PORT) for ports_ in source_ports) and any(

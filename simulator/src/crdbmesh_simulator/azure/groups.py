@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from crdbmesh_simulator.azure import authorization, faults, filters, regions, schemas
+from crdbmesh_simulator.azure import authorization, errors, faults, inventory, regions, schemas
 from crdbmesh_simulator.azure.call import Answer, Call, Tracking
 from crdbmesh_simulator.azure.catalog import KINDS, kind_of
 from crdbmesh_simulator.azure.errors import ArmError, Body, child_not_found, refusal
@@ -58,7 +58,7 @@ def exists(call: Call) -> Answer:
 
 def list_all(call: Call) -> Answer:
     """All groups that a filter by tag lets through."""
-    wanted = filters.parse(call.query.get("$filter", ""))
+    wanted = inventory.parse(call.query.get("$filter", ""))
     groups = sorted(
         (group for group in call.subscription.groups.values() if _seen(call, group)), key=lambda one: one.key
     )
@@ -185,13 +185,5 @@ def _identify(subscription: Subscription, name: str) -> str:
 
 
 def _render(subscription: Subscription, group: Group) -> Body:
-    body: Body = {
-        "id": _identify(subscription, group.name),
-        "name": group.name,
-        "type": "Microsoft.Resources/resourceGroups",
-        "location": group.location,
-        "properties": {"provisioningState": group.state},
-    }
-    if group.tags:
-        body["tags"] = dict(group.tags)
-    return body
+    shown: Body = errors.body("group", id=_identify(subscription, group.name), group=group)
+    return shown | ({"tags": dict(group.tags)} if group.tags else {})

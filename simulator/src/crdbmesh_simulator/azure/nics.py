@@ -6,7 +6,7 @@ import copy
 import ipaddress
 from typing import Any, ClassVar
 
-from crdbmesh_simulator.azure import nsgs, prefixes, public_ips, subnets, vnets
+from crdbmesh_simulator.azure import errors, nsgs, public_ips, subnets, vnets
 from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, accepted
 from crdbmesh_simulator.azure.children import find, find_reference, require_names, require_provisioned
 from crdbmesh_simulator.azure.errors import Body, invalid_reference, missing_reference, refusal
@@ -15,21 +15,6 @@ from crdbmesh_simulator.azure.state import Resource, Subscription
 
 _RESERVED = 4
 """Azure keeps the first four addresses of a subnet, and the last."""
-
-_DEFAULTS: dict[str, Any] = {
-    "enableAcceleratedNetworking": False,
-    "enableIPForwarding": False,
-    "disableTcpStateTracking": False,
-    "auxiliaryMode": "None",
-    "auxiliarySku": "None",
-}
-_FIXED: dict[str, Any] = {
-    "vnetEncryptionSupported": False,
-    "hostedWorkloads": [],
-    "tapConfigurations": [],
-    "nicType": "Standard",
-    "allowPort25Out": False,
-}
 
 
 class Interfaces(Kind):
@@ -44,9 +29,9 @@ class Interfaces(Kind):
         given = body.get("properties", {})
         configurations = _read_configurations(call, identity, given, existing)
         properties = {
-            **_DEFAULTS,
+            **errors.body("nic"),
             **{name: value for name, value in given.items() if name != "ipConfigurations"},
-            **_FIXED,
+            **errors.body("nic_fixed"),
             "provisioningState": "Succeeded",
             "resourceGuid": existing.properties["resourceGuid"] if existing else subscription.guid(),
             "ipConfigurations": configurations,
@@ -59,8 +44,11 @@ class Interfaces(Kind):
         dns = given.get("dnsSettings", {})
         suffix = existing.properties["dnsSettings"]["internalDomainNameSuffix"] if existing else _suffix(subscription)
         properties["dnsSettings"] = {
-            "dnsServers": [], "appliedDnsServers": [], **dns, "internalDomainNameSuffix": suffix
-        }  # fmt: skip
+            "dnsServers": [],
+            "appliedDnsServers": [],
+            **dns,
+            "internalDomainNameSuffix": suffix,
+        }
         if existing is not None and "macAddress" in existing.properties:
             properties["macAddress"] = existing.properties["macAddress"]
         stored = {"kind": "Regular", "properties": properties}
@@ -188,7 +176,7 @@ class _Configuration:
                 return address
         raise refusal("SubnetIsFull", subnet=subnet, network=network)
 
-    def _read_static(self, network: prefixes.Prefix, used: dict[str, str]) -> str:
+    def _read_static(self, network: subnets.Prefix, used: dict[str, str]) -> str:
         text = str(self._given.get("privateIPAddress") or "")
         try:
             address = ipaddress.ip_address(text)

@@ -6,7 +6,7 @@ import copy
 import ipaddress
 from typing import Any, ClassVar
 
-from crdbmesh_simulator.azure import firewall
+from crdbmesh_simulator.azure import errors, firewall
 from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, not_here
 from crdbmesh_simulator.azure.children import ChildKind, require_names
 from crdbmesh_simulator.azure.errors import Body, refusal
@@ -15,19 +15,6 @@ from crdbmesh_simulator.azure.kinds import Identity, Kind, unchanged
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
 NSGS = "Microsoft.Network/networkSecurityGroups"
-
-_DEFAULTS: list[tuple[str, str, int, str, str, str, str]] = [
-    ("AllowVnetInBound", "Inbound", 65000, "Allow", "VirtualNetwork", "VirtualNetwork",
-     "Allow inbound traffic from all VMs in VNET"),
-    ("AllowAzureLoadBalancerInBound", "Inbound", 65001, "Allow", "AzureLoadBalancer", "*",
-     "Allow inbound traffic from azure load balancer"),
-    ("DenyAllInBound", "Inbound", 65500, "Deny", "*", "*", "Deny all inbound traffic"),
-    ("AllowVnetOutBound", "Outbound", 65000, "Allow", "VirtualNetwork", "VirtualNetwork",
-     "Allow outbound traffic from all VMs to all VMs in VNET"),
-    ("AllowInternetOutBound", "Outbound", 65001, "Allow", "*", "Internet",
-     "Allow outbound traffic from all VMs to Internet"),
-    ("DenyAllOutBound", "Outbound", 65500, "Deny", "*", "*", "Deny all outbound traffic"),
-]  # fmt: skip
 
 _PARTS = (
     ("sourceAddressPrefix", "sourceAddressPrefixes", "sourceApplicationSecurityGroups"),
@@ -192,26 +179,10 @@ def _valid_prefix(value: str, *, alone: bool) -> bool:
 def _default_rules(subscription: Subscription, nsg_id: str) -> list[Body]:
     return [
         {
-            "name": name,
-            "id": f"{nsg_id}/defaultSecurityRules/{name}",
+            **rule,
+            "id": f"{nsg_id}/defaultSecurityRules/{rule['name']}",
             "etag": subscription.etag(),
             "type": f"{NSGS}/defaultSecurityRules",
-            "properties": {
-                "provisioningState": "Succeeded",
-                "description": description,
-                "protocol": "*",
-                "sourcePortRange": "*",
-                "destinationPortRange": "*",
-                "sourceAddressPrefix": source,
-                "destinationAddressPrefix": destination,
-                "access": access,
-                "priority": priority,
-                "direction": direction,
-                "sourcePortRanges": [],
-                "destinationPortRanges": [],
-                "sourceAddressPrefixes": [],
-                "destinationAddressPrefixes": [],
-            },
         }
-        for name, direction, priority, access, source, destination, description in _DEFAULTS
+        for rule in errors.body("default_rules")
     ]

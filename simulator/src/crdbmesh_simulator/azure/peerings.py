@@ -7,9 +7,9 @@ blocks a new counterpart until it is itself written again or deleted. An operati
 from __future__ import annotations
 
 import copy
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from crdbmesh_simulator.azure import prefixes, vnets
+from crdbmesh_simulator.azure import errors, subnets, vnets
 from crdbmesh_simulator.azure.call import Answer, Call
 from crdbmesh_simulator.azure.children import ChildKind
 from crdbmesh_simulator.azure.errors import Body, invalid_reference, missing_reference, not_provisioned, refusal
@@ -18,14 +18,6 @@ from crdbmesh_simulator.azure.kinds import in_progress
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
 VNETS = "Microsoft.Network/virtualNetworks"
-_DEFAULTS: dict[str, Any] = {
-    "allowVirtualNetworkAccess": True,
-    "allowForwardedTraffic": False,
-    "allowGatewayTransit": False,
-    "useRemoteGateways": False,
-    "doNotVerifyRemoteGateways": False,
-    "peerCompleteVnets": True,
-}
 _COMPUTED = ("peeringState", "peeringSyncLevel", "remoteAddressSpace", "remoteVirtualNetworkAddressSpace")
 
 
@@ -105,16 +97,16 @@ def _require_rules(call: Call, vnet: Resource, remote: Resource, old: Body | Non
 
 
 def _require_disjoint(call: Call, vnet: Resource, remote: Resource, peering_id: str) -> None:
-    shared = prefixes.common(vnets.space(vnet), vnets.space(remote))
+    shared = subnets.common(vnets.space(vnet), vnets.space(remote))
     if shared:
         raise refusal(
-            "VnetAddressSpacesOverlap", peering_id=peering_id, vnet=vnet, remote=remote, shared=prefixes.listed(shared)
+            "VnetAddressSpacesOverlap", peering_id=peering_id, vnet=vnet, remote=remote, shared=subnets.listed(shared)
         )
     for peering in vnet.properties["virtualNetworkPeerings"]:
         other = call.subscription.find(peering["properties"]["remoteVirtualNetwork"]["id"])
         if other is None or other is remote:
             continue
-        shared = prefixes.common(vnets.space(other), vnets.space(remote))
+        shared = subnets.common(vnets.space(other), vnets.space(remote))
         if shared:
             raise refusal(
                 "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet",
@@ -122,7 +114,7 @@ def _require_disjoint(call: Call, vnet: Resource, remote: Resource, peering_id: 
                 remote=remote,
                 vnet=vnet,
                 other=other,
-                shared=prefixes.listed(shared),
+                shared=subnets.listed(shared),
             )
 
 
@@ -135,7 +127,7 @@ def _prepare(call: Call, vnet: Resource, remote: Resource, given: Body, old: Bod
         remote_space = old["properties"]["remoteAddressSpace"]["addressPrefixes"]
         local_space = old["properties"]["localAddressSpace"]["addressPrefixes"]
     properties = {
-        **_DEFAULTS,
+        **errors.body("peering"),
         **{name: value for name, value in given.items() if name not in _COMPUTED},
         "provisioningState": "Updating",
         "peeringState": "Connected" if back is not None else "Initiated",

@@ -10,12 +10,7 @@ from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.kinds import Identity, Kind, succeed
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
-_UNSUPPORTED = (
-    "publicIPPrefix",
-    "natGateway",
-    "servicePublicIPAddress",
-    "linkedPublicIPAddress",
-)
+_UNSUPPORTED = ("publicIPPrefix", "natGateway", "servicePublicIPAddress", "linkedPublicIPAddress")
 
 
 class PublicAddresses(Kind):

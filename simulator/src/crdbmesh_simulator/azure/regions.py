@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crdbmesh_simulator import tables
+from crdbmesh_simulator.azure.errors import body
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,46 +52,18 @@ def find(location: str) -> Region | None:
 
 def describe(subscription_id: str) -> list[dict[str, Any]]:
     """The entries of the locations list, logical ones included."""
-    physical = [_physical(region, subscription_id) for region in REGIONS.values()]
-    return physical + [_logical(name, display, subscription_id) for name, display in _LOGICAL.items()]
+    logical = [body("geography", subscription=subscription_id, name=name, display=_LOGICAL[name]) for name in _LOGICAL]
+    return [_physical(region, subscription_id) for region in REGIONS.values()] + logical
 
 
 def _physical(region: Region, subscription_id: str) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "regionType": "Physical",
-        "regionCategory": "Recommended" if region.recommended else "Other",
-        "geography": region.geography,
-        "geographyGroup": region.geography_group,
-        "longitude": region.longitude,
-        "latitude": region.latitude,
-        "physicalLocation": region.place,
-        "pairedRegion": [],
-    }
-    if region.paired:
-        metadata["pairedRegion"] = [
-            {"name": region.paired, "id": f"/subscriptions/{subscription_id}/locations/{region.paired}"}
-        ]
-    entry: dict[str, Any] = {
-        "id": f"/subscriptions/{subscription_id}/locations/{region.name}",
-        "name": region.name,
-        "type": "Region",
-        "displayName": region.display_name,
-        "regionalDisplayName": f"({region.geography_group}) {region.display_name}",
-        "metadata": metadata,
-    }
+    where, category = f"/subscriptions/{subscription_id}/locations", "Recommended" if region.recommended else "Other"
+    paired = [{"name": region.paired, "id": f"{where}/{region.paired}"}] if region.paired else []
+    entry: dict[str, Any] = body(
+        "region", region=region, subscription=subscription_id, category=category, paired=paired
+    )
     if region.zones:
         entry["availabilityZoneMappings"] = [
             {"logicalZone": zone, "physicalZone": f"{region.name}-az{zone}"} for zone in region.zone_names
         ]
     return entry
-
-
-def _logical(name: str, display: str, subscription_id: str) -> dict[str, Any]:
-    return {
-        "id": f"/subscriptions/{subscription_id}/locations/{name}",
-        "name": name,
-        "type": "Region",
-        "displayName": display,
-        "regionalDisplayName": display,
-        "metadata": {"regionType": "Logical", "regionCategory": "Other"},
-    }

@@ -11,17 +11,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from crdbmesh_simulator.azure import (
-    about,
-    deployments,
-    extensions,
-    gallery,
-    groups,
-    inventory,
-    locks,
-    policies,
-    providers,
-)
+from crdbmesh_simulator.azure import about, authorization, deployments, extensions, groups, inventory, locks, providers
 from crdbmesh_simulator.azure.call import Answer, Call
 from crdbmesh_simulator.azure.catalog import KINDS, MACHINES
 from crdbmesh_simulator.azure.nsgs import RULES
@@ -89,12 +79,12 @@ def _platform() -> Iterator[list[Route]]:
     for scope in (_SUBSCRIPTION, _GROUP):
         yield _at(f"{scope}/providers/Microsoft.Authorization/permissions", GET=about.list_permissions)
         yield _at(f"{scope}/resources", GET=inventory.list_all)
-    yield _at(f"{_SUBSCRIPTION}/providers/Microsoft.Authorization/policyAssignments", GET=policies.list_all)
+    yield _at(f"{_SUBSCRIPTION}/providers/Microsoft.Authorization/policyAssignments", GET=authorization.list_policies)
     yield _at(f"{_SUBSCRIPTION}/providers/Microsoft.Compute/skus", GET=about.list_skus)
     yield _at(f"{_COMPUTE_PLACE}/usages", GET=about.list_compute_usages)
     yield _at(f"{_NETWORK_PLACE}/usages", GET=about.list_network_usages)
-    yield _at(versions, GET=gallery.list_versions)
-    yield _at(f"{versions}/{{version}}", GET=gallery.get_version)
+    yield _at(versions, GET=about.list_versions)
+    yield _at(f"{versions}/{{version}}", GET=about.get_version)
     yield _at(f"{_SUBSCRIPTION}/operationresults/{{token}}", GET=groups.job)
     for place in (_COMPUTE_PLACE, _NETWORK_PLACE):
         yield _at(f"{place}/operations/{{operation}}", GET=about.operation_status)

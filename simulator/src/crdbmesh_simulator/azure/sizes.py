@@ -1,4 +1,4 @@
-"""VM sizes and their families, as the resource SKUs list describes them.
+"""VM sizes and their families, as the resource SKUs list describes them, and the images of VMs.
 
 Names of families: as `GET .../locations/L/usages` spells them (older ones `standardDSv5Family`, newer ones
 `StandardDsv6Family`). Capabilities: Microsoft's documentation of each series.
@@ -12,6 +12,7 @@ from typing import Any
 
 from crdbmesh_simulator import tables
 from crdbmesh_simulator.azure import regions
+from crdbmesh_simulator.azure.errors import body
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +94,21 @@ def offered(size: Size, location: str, more: Iterable[Restriction] = ()) -> bool
 
 def sku(size: Size, region: regions.Region, more: Iterable[Restriction] = ()) -> dict[str, Any]:
     """The size's entry in the resource SKUs list."""
-    return {
-        "resourceType": "virtualMachines",
-        "name": size.name,
-        "tier": "Standard",
-        "size": size.name.removeprefix("Standard_"),
-        "family": size.family,
-        "locations": [region.name],
-        "locationInfo": [{"location": region.name, "zones": region.zone_names, "zoneDetails": []}],
-        "capabilities": [{"name": name, "value": value} for name, value in _capabilities(size).items()],
-        "restrictions": _restrictions(size, region, more),
-    }
+    capabilities = body(
+        "capabilities",
+        size=size,
+        memory=f"{size.memory_gib:g}",
+        generations="V1,V2" if size.gen1 else "V2",
+        spot=not size.name.startswith("Standard_B"),
+        threads=1 if size.arm64 else 2,
+        nics=2 if size.vcpus < 8 else 8,
+    )
+    listed = [{"name": name, "value": str(value)} for name, value in capabilities.items()]
+    restrictions, short = _restrictions(size, region, more), size.name.removeprefix("Standard_")
+    found: dict[str, Any] = body(
+        "sku", size=size, region=region, capabilities=listed, restrictions=restrictions, short=short
+    )
+    return found
 
 
 def _restrictions(size: Size, region: regions.Region, more: Iterable[Restriction]) -> list[dict[str, Any]]:
@@ -118,26 +123,30 @@ def _restrictions(size: Size, region: regions.Region, more: Iterable[Restriction
     ]
 
 
-def _capabilities(size: Size) -> dict[str, str]:
-    return {
-        "MaxResourceVolumeMB": "0",
-        "OSVhdSizeMB": "1047552",
-        "vCPUs": str(size.vcpus),
-        "MemoryPreservingMaintenanceSupported": "True",
-        "HyperVGenerations": "V1,V2" if size.gen1 else "V2",
-        "DiskControllerTypes": size.controllers,
-        "MemoryGB": f"{size.memory_gib:g}",
-        "MaxDataDiskCount": str(size.data_disks),
-        "CpuArchitectureType": size.architecture,
-        "LowPriorityCapable": str(not size.name.startswith("Standard_B")),
-        "PremiumIO": str(size.premium),
-        "VMDeploymentTypes": "IaaS",
-        "vCPUsAvailable": str(size.vcpus),
-        "vCPUsPerCore": "1" if size.arm64 else "2",
-        "EphemeralOSDiskSupported": "False",
-        "EncryptionAtHostSupported": "True",
-        "CapacityReservationSupported": "True",
-        "AcceleratedNetworkingEnabled": str(size.accelerated),
-        "RdmaEnabled": "False",
-        "MaxNetworkInterfaces": str(2 if size.vcpus < 8 else 8),
-    }
+PUBLISHER = "Canonical"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A platform image."""
+
+    offer: str
+    sku: str
+    version: str
+    os_version: str
+    arm64: bool = False
+    generation: str = "V2"
+    disk_gib: int = 30
+
+
+IMAGES = [Image(*row, **more) for *row, more in tables.read(__package__, "offers")["images"]["canonical"]]
+
+
+def find_image(publisher: str, offer: str, sku: str, version: str) -> Image | None:
+    """The image, or None; `version` may be `latest`."""
+    if publisher.lower() != PUBLISHER.lower():
+        return None
+    for image in IMAGES:
+        if (image.offer.lower(), image.sku.lower()) == (offer.lower(), sku.lower()):
+            return image if version.lower() in ("latest", image.version) else None
+    return None

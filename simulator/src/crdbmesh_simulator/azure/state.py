@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator import tables
 from crdbmesh_simulator.azure import faults, quotas, sizes
-from crdbmesh_simulator.azure.call import Tracking
+from crdbmesh_simulator.azure.call import Recordings, Tracking
 from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.operations import Operation, Operations, Stage
-from crdbmesh_simulator.azure.recordings import Recordings
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.deployments import Deployment

@@ -1,16 +1,81 @@
-"""Subnets of a VNet: inline in its body, and as a resource of their own."""
+"""Subnets of a VNet: inline in its body, and as a resource of their own; what address prefixes may be."""
 
 from __future__ import annotations
 
 import copy
+import ipaddress
+from collections.abc import Iterable
 from typing import Any
 
-from crdbmesh_simulator.azure import prefixes
 from crdbmesh_simulator.azure.call import Call
 from crdbmesh_simulator.azure.children import find_reference
 from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.kinds import Identity
 from crdbmesh_simulator.azure.state import Subscription
+
+Prefix = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_NEVER = [
+    ipaddress.ip_network(text)
+    for text in ("224.0.0.0/4", "255.255.255.255/32", "127.0.0.0/8", "169.254.0.0/16", "168.63.129.16/32")
+]
+
+
+def read_prefix(text: str, resource_id: str) -> Prefix:
+    """The prefix. Raises ArmError: 400, it is none, or has bits set beyond its length."""
+    try:
+        prefix = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise refusal("InvalidAddressPrefixFormat", text=text, resource_id=resource_id) from None
+    if "/" not in text or prefix != _strict(text):
+        raise refusal("InvalidCIDRNotation", text=text, resource_id=resource_id, prefix=prefix)
+    return prefix
+
+
+def require_allowed(spaces: Iterable[Prefix], vnet_id: str) -> None:
+    """Refuse ranges that a VNet cannot have (Microsoft's virtual network FAQ). Raises ArmError: 400."""
+    for prefix in spaces:
+        if common([prefix], _NEVER):
+            raise refusal("NetcfgInvalidIPAddressPrefix", prefix=prefix, vnet_id=vnet_id, never=listed(_NEVER))
+
+
+def contains(outer: Iterable[Prefix], inner: Prefix) -> bool:
+    """Whether one of `outer` holds all of `inner`."""
+    return any(_within(inner, prefix) for prefix in outer)
+
+
+def common(first: Iterable[Prefix], second: Iterable[Prefix]) -> list[Prefix]:
+    """Where two address spaces overlap."""
+    others = list(second)
+    shared: list[Prefix] = []
+    for one in first:
+        for other in others:
+            if _within(one, other):
+                shared.append(one)
+            elif _within(other, one):
+                shared.append(other)
+    return shared
+
+
+def listed(prefixes: Iterable[Prefix]) -> str:
+    """As error messages list them."""
+    return ", ".join(str(prefix) for prefix in prefixes)
+
+
+def _within(inner: Prefix, outer: Prefix) -> bool:
+    if isinstance(inner, ipaddress.IPv4Network) and isinstance(outer, ipaddress.IPv4Network):
+        return inner.subnet_of(outer)
+    if isinstance(inner, ipaddress.IPv6Network) and isinstance(outer, ipaddress.IPv6Network):
+        return inner.subnet_of(outer)
+    return False
+
+
+def _strict(text: str) -> Prefix | None:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        return None
+
 
 VNETS = "Microsoft.Network/virtualNetworks"
 PRIVATE_SINCE = "2025-07-01"
@@ -24,13 +89,7 @@ _REFERENCES = {
 
 
 def prepare(
-    call: Call,
-    vnet: Identity,
-    spaces: list[prefixes.Prefix],
-    entry: Body,
-    *,
-    siblings: list[Body],
-    existing: Body | None,
+    call: Call, vnet: Identity, spaces: list[Prefix], entry: Body, *, siblings: list[Body], existing: Body | None
 ) -> Body:
     """A subnet to store, checked against its VNet and its siblings. Raises ArmError: 400."""
     name = str(existing["name"] if existing else entry["name"])
@@ -45,7 +104,7 @@ def prepare(
     require_within(vnet, spaces, subnet)
     mine = ranges(subnet)
     for sibling in siblings:
-        if prefixes.common(mine, ranges(sibling)):
+        if common(mine, ranges(sibling)):
             raise refusal("NetcfgSubnetRangesOverlap", name=name, sibling=sibling, vnet=vnet)
     _resolve_references(call.subscription, vnet, subnet)
     properties["provisioningState"] = "Updating"
@@ -60,20 +119,20 @@ def prepare(
     return subnet
 
 
-def require_within(vnet: Identity, spaces: list[prefixes.Prefix], subnet: Body) -> None:
+def require_within(vnet: Identity, spaces: list[Prefix], subnet: Body) -> None:
     """Refuse a subnet without a range, or with one outside its VNet."""
     for prefix in ranges(subnet):
-        if not prefixes.contains(spaces, prefix) or (prefix.version == 4 and prefix.prefixlen > 29):
+        if not contains(spaces, prefix) or (prefix.version == 4 and prefix.prefixlen > 29):
             raise refusal("NetcfgInvalidSubnet", subnet=subnet, vnet=vnet)
 
 
-def ranges(subnet: Body) -> list[prefixes.Prefix]:
+def ranges(subnet: Body) -> list[Prefix]:
     """A subnet's address ranges."""
     properties = subnet["properties"]
     texts = properties.get("addressPrefixes") or [properties.get("addressPrefix", "")]
     if not all(texts):
         raise refusal("AddressPrefixStringCannotBeNullOrEmpty", subnet=subnet)
-    return [prefixes.read(str(text), str(subnet["id"])) for text in texts]
+    return [read_prefix(str(text), str(subnet["id"])) for text in texts]
 
 
 def in_use(subscription: Subscription, subnet: Body) -> list[str]:

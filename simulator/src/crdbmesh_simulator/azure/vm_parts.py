@@ -6,7 +6,7 @@ import copy
 import uuid
 from typing import Any
 
-from crdbmesh_simulator.azure import images, vm_rules
+from crdbmesh_simulator.azure import errors, sizes, vm_rules
 from crdbmesh_simulator.azure.disks import timestamp
 from crdbmesh_simulator.azure.errors import Body
 from crdbmesh_simulator.azure.kinds import Identity
@@ -139,26 +139,15 @@ def instance_view(subscription: Subscription, vm: Resource) -> Body:
     if vm.power != "creating":
         statuses.append(_status(f"PowerState/{vm.power}", f"VM {vm.power}"))
     reference = vm.properties["storageProfile"]["imageReference"]
-    image = images.find(reference["publisher"], reference["offer"], reference["sku"], reference["version"])
-    disk = vm.properties["storageProfile"]["osDisk"]["name"]
-    view: Body = {
-        "hyperVGeneration": image.generation if image else "V2",
-        "bootDiagnostics": {},
-        "disks": [{"name": disk, "statuses": [_status("ProvisioningState/succeeded", "Provisioning succeeded", at)]}],
-        "statuses": statuses,
-    }
+    image = sizes.find_image(reference["publisher"], reference["offer"], reference["sku"], reference["version"])
+    disk, generation = vm.properties["storageProfile"]["osDisk"]["name"], image.generation if image else "V2"
+    view: Body = errors.body("instance_view", generation=generation, disk=disk, at=at, statuses=statuses)
     if vm.power == "running" and vm.state == "Succeeded":
+        computer, os_version = vm.properties["osProfile"]["computerName"], image.os_version if image else ""
         now = timestamp(subscription.now)
-        ready = _status("ProvisioningState/succeeded", "Ready", now, message="Guest Agent is running")
-        view |= {
-            "computerName": vm.properties["osProfile"]["computerName"],
-            "osName": "ubuntu",
-            "osVersion": image.os_version if image else "",
-            "vmAgent": {"vmAgentVersion": "2.14.0.1", "statuses": [ready], "extensionHandlers": []},
-        }
+        view |= errors.body("agent_view", computer=computer, os_version=os_version, now=now)
     return view
 
 
-def _status(code: str, text: str, at: str | None = None, *, message: str | None = None) -> dict[str, Any]:
-    more = {"message": message, "time": at}
-    return {"code": code, "level": "Info", "displayStatus": text, **{k: v for k, v in more.items() if v is not None}}
+def _status(code: str, text: str, at: str | None = None) -> dict[str, Any]:
+    return {"code": code, "level": "Info", "displayStatus": text, **({"time": at} if at else {})}

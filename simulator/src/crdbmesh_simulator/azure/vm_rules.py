@@ -1,4 +1,4 @@
-"""What Microsoft.Compute refuses of a VM, with its codes and texts."""
+"""What Microsoft.Compute refuses of a new VM and of a change to one, with its codes and texts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from crdbmesh_simulator.azure import disks, images, nics, public_ips, quotas, sizes
+from crdbmesh_simulator.azure import disks, nics, public_ips, quotas, sizes
 from crdbmesh_simulator.azure.call import Call, not_here
-from crdbmesh_simulator.azure.errors import Body, invalid_reference, not_provisioned, refusal
+from crdbmesh_simulator.azure.errors import Body, body, change_not_allowed, invalid_reference, not_provisioned, refusal
 from crdbmesh_simulator.azure.kinds import Identity
 from crdbmesh_simulator.azure.state import Resource, Subscription
 
@@ -19,9 +19,15 @@ CUSTOM_DATA_LIMIT = 87380
 
 _KEY = re.compile(r"(ssh-rsa|ssh-ed25519) ([A-Za-z0-9+/]+={0,3})( .*)?")
 _UNSUPPORTED = (
-    "availabilitySet", "virtualMachineScaleSet", "proximityPlacementGroup", "host", "hostGroup", "capacityReservation",
-    "applicationProfile", "userData",
-)  # fmt: skip
+    "availabilitySet",
+    "virtualMachineScaleSet",
+    "proximityPlacementGroup",
+    "host",
+    "hostGroup",
+    "capacityReservation",
+    "applicationProfile",
+    "userData",
+)
 
 
 @dataclass(slots=True)
@@ -29,7 +35,7 @@ class Accepted:
     """A VM that nothing speaks against."""
 
     size: sizes.Size
-    image: images.Image
+    image: sizes.Image
     primary: Resource
     zones: list[str] = field(default_factory=list)
     custom_data: bytes = b""
@@ -108,12 +114,12 @@ def require_supported(call: Call, body: Body, given: Body) -> None:
         raise not_here(call, f"a virtual machine with {', '.join(unsupported)}")
 
 
-def _require_image(given: Body, size: sizes.Size) -> images.Image:
+def _require_image(given: Body, size: sizes.Size) -> sizes.Image:
     reference = given.get("storageProfile", {}).get("imageReference")
     if not reference:
         raise refusal("InvalidParameter, missing", name="imageReference", target="imageReference")
     parts = [str(reference.get(name) or "") for name in ("publisher", "offer", "sku", "version")]
-    image = images.find(*parts)
+    image = sizes.find_image(*parts)
     if image is None:
         raise refusal("PlatformImageNotFound", image=":".join(parts), target="imageReference")
     if image.arm64 != size.arm64:
@@ -121,7 +127,7 @@ def _require_image(given: Body, size: sizes.Size) -> images.Image:
     return image
 
 
-def _require_disk(given: Body, image: images.Image) -> None:
+def _require_disk(given: Body, image: sizes.Image) -> None:
     disk = given.get("storageProfile", {}).get("osDisk", {"createOption": "FromImage"})
     asked = disk.get("diskSizeGB", image.disk_gib)
     if asked < image.disk_gib:
@@ -176,3 +182,69 @@ def read_custom_data(text: str | None) -> bytes:
     if decoded is None or len(text) > CUSTOM_DATA_LIMIT:
         raise refusal("InvalidParameter, custom data", limit=CUSTOM_DATA_LIMIT, target="customData")
     return decoded
+
+
+_IMMUTABLE: list[tuple[str, ...]] = [tuple(path) for path in body("immutable")]
+
+
+def require_change(call: Call, existing: Resource, body: Body) -> None:
+    """Refuse to change what is fixed at creation, or while the machine has its place.
+
+    Raises ArmError: 400, 409; 501, this world does not know it.
+    """
+    given = body.get("properties", {})
+    require_supported(call, body, given)
+    custom_data = given.get("osProfile", {}).get("customData")
+    given_before = existing.machine.custom_data if existing.machine is not None else b""
+    if custom_data is not None and read_custom_data(custom_data) != given_before:
+        raise change_not_allowed("osProfile.customData")
+    for path in _IMMUTABLE:
+        wanted, present = _follow(given, path), _follow(existing.properties, path)
+        if wanted is not None and not _same(wanted, present, path[-1]):
+            raise change_not_allowed(_named(path))
+    _require_disk_size(existing, given)
+
+
+def require_changed_nics(subscription: Subscription, identity: Identity, existing: Resource, given: Body) -> Resource:
+    """The VM's primary NIC after a change; the set of its NICs changes while it is deallocated only.
+
+    Raises ArmError: 400, 409.
+    """
+    wanted = {"networkProfile": given.get("networkProfile", existing.properties["networkProfile"])}
+    if _nic_ids(wanted) != _nic_ids(existing.properties) and existing.power != "deallocated":
+        raise refusal("AddingOrDeletingNetworkInterfacesOnARunningVirtualMachineNotSupported", existing=existing)
+    return require_nics(subscription, identity, wanted)
+
+
+def _nic_ids(properties: Body) -> set[str]:
+    return {str(one.get("id", "")).lower() for one in properties["networkProfile"].get("networkInterfaces", [])}
+
+
+def _require_disk_size(existing: Resource, given: Body) -> None:
+    path = ("storageProfile", "osDisk", "diskSizeGB")
+    wanted, present = _follow(given, path), _follow(existing.properties, path)
+    if wanted is None or wanted == present:
+        return
+    disk_id = existing.properties["storageProfile"]["osDisk"]["managedDisk"]["id"]
+    raise refusal("ResizeDiskError", existing=existing, disk_id=disk_id, target="disk.diskSizeGB")
+
+
+def _named(path: tuple[str, ...]) -> str:
+    """A property as the refusal names it: storage and Linux settings by what is below the profile."""
+    below = path[1:] if path[0] == "storageProfile" or path[1:2] == ("linuxConfiguration",) else path
+    return ".".join(below)
+
+
+def _same(wanted: Any, present: Any, name: str) -> bool:
+    if name == "id":
+        return str(wanted).lower() == str(present).lower()
+    return bool(wanted == present)
+
+
+def _follow(body: Body, path: tuple[str, ...]) -> Any:
+    value: Any = body
+    for name in path:
+        if not isinstance(value, dict) or name not in value:
+            return None
+        value = value[name]
+    return value

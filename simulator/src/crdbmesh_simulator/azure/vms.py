@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from crdbmesh_simulator.azure import disks, faults, nics, public_ips, quotas, vm_changes, vm_parts, vm_rules
+from crdbmesh_simulator.azure import disks, faults, nics, public_ips, quotas, vm_parts, vm_rules
 from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted
 from crdbmesh_simulator.azure.disks import DISKS, timestamp
 from crdbmesh_simulator.azure.errors import Body, refusal
@@ -169,7 +169,7 @@ class VirtualMachines(Kind):
 
     def _change(self, call: Call, identity: Identity, body: Body, existing: Resource) -> Answer:
         subscription = call.subscription
-        vm_changes.require_change(call, existing, body)
+        vm_rules.require_change(call, existing, body)
         given = body.get("properties", {})
         size = vm_rules.require_size({**existing.properties, **given})
         resized = size.name != existing.properties["hardwareProfile"]["vmSize"]
@@ -177,7 +177,7 @@ class VirtualMachines(Kind):
             vm_rules.require_offered(subscription, identity, size, existing.body.get("zones", []))
             quotas.require_cores(subscription, existing.location, size, existing)
             faults.require_in_cluster(subscription, existing, size.name)
-        nic = vm_changes.require_nics(subscription, identity, existing, given)
+        nic = vm_rules.require_changed_nics(subscription, identity, existing, given)
         data, present = (
             given.get("storageProfile", {}).get("dataDisks", []),
             existing.properties["storageProfile"]["dataDisks"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from crdbmesh_simulator.azure import prefixes, subnets
+from crdbmesh_simulator.azure import subnets
 from crdbmesh_simulator.azure.call import NETWORK, Answer, Call, Tracking, not_here
 from crdbmesh_simulator.azure.children import find, require_names
 from crdbmesh_simulator.azure.errors import Body, refusal
@@ -85,7 +85,7 @@ class VirtualNetworks(Kind):
             raise in_progress(call, operation)
 
     def _read_subnets(
-        self, call: Call, identity: Identity, spaces: list[prefixes.Prefix], given: Body, existing: Resource | None
+        self, call: Call, identity: Identity, spaces: list[subnets.Prefix], given: Body, existing: Resource | None
     ) -> list[Body]:
         before = list(existing.properties["subnets"]) if existing else []
         if "subnets" not in given and call.api_version >= KEEPS_SUBNETS_SINCE:
@@ -110,9 +110,9 @@ def busy_with(subscription: Subscription, resource: Resource) -> Operation | Non
     return operation if operation is not None and "Peering" not in operation.kind else None
 
 
-def space(resource: Resource) -> list[prefixes.Prefix]:
+def space(resource: Resource) -> list[subnets.Prefix]:
     """A VNet's address space now."""
-    return [prefixes.read(text, resource.id) for text in resource.properties["addressSpace"]["addressPrefixes"]]
+    return [subnets.read_prefix(text, resource.id) for text in resource.properties["addressSpace"]["addressPrefixes"]]
 
 
 def render_peering(subscription: Subscription, vnet: Resource, peering: Body) -> Body:
@@ -156,15 +156,15 @@ def counterpart(vnet: Resource, remote: Resource) -> Body | None:
     return None
 
 
-def _read_space(given: Body, identity: Identity) -> list[prefixes.Prefix]:
+def _read_space(given: Body, identity: Identity) -> list[subnets.Prefix]:
     texts = given.get("addressSpace", {}).get("addressPrefixes", [])
     if not texts:
         raise refusal("InvalidAddressSpace", identity=identity)
-    spaces = [prefixes.read(text, identity.id) for text in texts]
-    prefixes.require_allowed(spaces, identity.id)
+    spaces = [subnets.read_prefix(text, identity.id) for text in texts]
+    subnets.require_allowed(spaces, identity.id)
     for index, one in enumerate(spaces):
-        if shared := prefixes.common([one], spaces[index + 1 :]):
-            raise refusal("NetcfgInvalidVirtualNetworkSite", identity=identity, shared=prefixes.listed(shared))
+        if shared := subnets.common([one], spaces[index + 1 :]):
+            raise refusal("NetcfgInvalidVirtualNetworkSite", identity=identity, shared=subnets.listed(shared))
     return spaces
 
 
@@ -175,15 +175,15 @@ def _require_known_peerings(call: Call, given: Body, known: list[Body]) -> None:
             raise not_here(call, "a peering created inline in the PUT of a virtual network")
 
 
-def _require_space_fits_peers(subscription: Subscription, vnet: Resource, spaces: list[prefixes.Prefix]) -> None:
+def _require_space_fits_peers(subscription: Subscription, vnet: Resource, spaces: list[subnets.Prefix]) -> None:
     for peering in vnet.properties["virtualNetworkPeerings"]:
         remote = subscription.find(peering["properties"]["remoteVirtualNetwork"]["id"])
         if remote is None:
             continue
-        if shared := prefixes.common(spaces, space(remote)):
+        if shared := subnets.common(spaces, space(remote)):
             raise refusal(
                 "VnetAddressSpaceOverlapsWithAlreadyPeeredVnet, VNet",
                 vnet=vnet,
                 remote=remote,
-                shared=prefixes.listed(shared),
+                shared=subnets.listed(shared),
             )

@@ -86,26 +86,44 @@ class K3s(Task):
             self._log("info", "Managed etcd cluster not yet initialized")
             self._next(self._join_as_server, _JOIN_S)
         else:
-            self._log("info", "Managed etcd cluster initializing" if self.settings.values.get("cluster-init")
-                      else "Configuring sqlite3 database connection pooling")  # fmt: skip
+            self._log(
+                "info",
+                "Managed etcd cluster initializing"
+                if self.settings.values.get("cluster-init")
+                else "Configuring sqlite3 database connection pooling",
+            )
             self._next(self._begin, _FIRST_S)
 
     def _begin(self) -> None:
         given = self.settings.text("token")
         if given.startswith("K10"):
             token = k3s_join.parse(given)
-            raise JoinError("failed to normalize server token; the CA hash of a new cluster cannot be known: "
-                            f"K10{token.ca_hash[:8]}…")  # fmt: skip
+            raise JoinError(
+                "failed to normalize server token; the CA hash of a new cluster cannot be known: "
+                f"K10{token.ca_hash[:8]}…"
+            )
         critical = self.settings.critical()
         now = self._world.clock.now()
         cluster = Cluster(
-            uid=secrets.token_hex(8), token=given or secrets.token_hex(16), config=critical, version=self._version,
-            authority=Authority(), store=Store(self._world.clock),
-        )  # fmt: skip
+            uid=secrets.token_hex(8),
+            token=given or secrets.token_hex(16),
+            config=critical,
+            version=self._version,
+            authority=Authority(),
+            store=Store(self._world.clock),
+        )
         cluster.store.configure(service_cidr=str(critical["service-cidr"]).split(",")[0])
         self.cluster = cluster
-        self.member = Member(self._machine.hardware, self._node_name, "server", self._config(), self._version, now,
-                             voter_at=now, running=False)  # fmt: skip
+        self.member = Member(
+            self._machine.hardware,
+            self._node_name,
+            "server",
+            self._config(),
+            self._version,
+            now,
+            voter_at=now,
+            running=False,
+        )
         cluster.members[self._node_name] = self.member
         k3s_disk.write_datastore(self._machine.files, self._data, cluster.uid, self._node_name, self._etcd)
         self.etcd_up = True
@@ -114,19 +132,27 @@ class K3s(Task):
         self._next(self._ready, _SERVE_S)
 
     def _return(self) -> None:
-        self._log("info", "Managed etcd cluster bootstrap already complete and initialized" if self._etcd else
-                  "Database tables and indexes are up to date")  # fmt: skip
+        self._log(
+            "info",
+            "Managed etcd cluster bootstrap already complete and initialized"
+            if self._etcd
+            else "Database tables and indexes are up to date",
+        )
         datastore = k3s_disk.find_datastore(self._machine.files, self._data)
         assert datastore is not None
         cluster = next((each for each in self._world.clusters if each.uid == datastore.cluster), None)
         member = cluster.members.get(datastore.node) if cluster else None
         if cluster is None or member is None or member.machine is not self._machine.hardware:
-            raise JoinError("this server may have been previously removed from the cluster; etcd: the member has been "
-                            "permanently removed from the cluster")  # fmt: skip
+            raise JoinError(
+                "this server may have been previously removed from the cluster; etcd: the member has been "
+                "permanently removed from the cluster"
+            )
         token = self.settings.text("token")
         if token and k3s_join.parse(token).password != cluster.token:
-            raise JoinError("Error: preparing server: failed to bootstrap cluster data: failed to reconcile with local "
-                            "datastore: bootstrap data already found and encrypted with different token")  # fmt: skip
+            raise JoinError(
+                "Error: preparing server: failed to bootstrap cluster data: failed to reconcile with local "
+                "datastore: bootstrap data already found and encrypted with different token"
+            )
         if self._node_name != datastore.node:
             raise JoinError(f"etcd: node name has changed from {datastore.node} to {self._node_name}")
         self.cluster, self.member = cluster, member
@@ -149,12 +175,22 @@ class K3s(Task):
         for name in differing:
             self._log("warning", f"critical configuration mismatched: {name}")
         if differing:
-            raise JoinError("Error: preparing server: failed to bootstrap cluster data: failed to validate server "
-                            "configuration: critical configuration value mismatch between servers")  # fmt: skip
+            raise JoinError(
+                "Error: preparing server: failed to bootstrap cluster data: failed to validate server "
+                "configuration: critical configuration value mismatch between servers"
+            )
         k3s_join.admit_server(cluster, self._node_name, crowded=faults.too_many_learners(self._machine))
         self.cluster = cluster
-        self.member = Member(self._machine.hardware, self._node_name, "server", self._config(), self._version,
-                             self._world.clock.now(), voter_at=None, running=False)  # fmt: skip
+        self.member = Member(
+            self._machine.hardware,
+            self._node_name,
+            "server",
+            self._config(),
+            self._version,
+            self._world.clock.now(),
+            voter_at=None,
+            running=False,
+        )
         cluster.members[self._node_name] = self.member
         k3s_disk.write_datastore(self._machine.files, self._data, cluster.uid, self._node_name, etcd=True)
         self.etcd_up = True
@@ -185,8 +221,15 @@ class K3s(Task):
         self.cluster = cluster
         member = cluster.members.get(self._node_name)
         if member is None or member.machine is not self._machine.hardware:
-            member = Member(self._machine.hardware, self._node_name, "agent", self._config(), self._version,
-                            self._world.clock.now(), running=False)  # fmt: skip
+            member = Member(
+                self._machine.hardware,
+                self._node_name,
+                "agent",
+                self._config(),
+                self._version,
+                self._world.clock.now(),
+                running=False,
+            )
             cluster.members[self._node_name] = member
         member.config, member.version = self._config(), self._version
         self.member = member

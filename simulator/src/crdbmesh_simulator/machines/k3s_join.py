@@ -103,8 +103,10 @@ def _check_token(cluster: Cluster, settings: Settings, prefix: str, url: str) ->
     except ValueError as error:
         raise JoinError(f"{prefix}{error}") from None
     if token.ca_hash and token.ca_hash != cluster.authority.ca_hash:
-        raise JoinError(f"{prefix}token CA hash does not match the Cluster CA certificate hash: "
-                        f"{token.ca_hash} != {cluster.authority.ca_hash}")  # fmt: skip
+        raise JoinError(
+            f"{prefix}token CA hash does not match the Cluster CA certificate hash: "
+            f"{token.ca_hash} != {cluster.authority.ca_hash}"
+        )
     accepted = {cluster.token}
     if token.password not in accepted:
         path = "v1-k3s/server-bootstrap" if settings.role == "server" else "v1-k3s/client-kubelet.crt"
@@ -144,11 +146,14 @@ def admit_server(cluster: Cluster, node_name: str, *, crowded: bool = False) -> 
         raise JoinError(f"{_PREFIX}https://{first.node_name}:6443/v1-k3s/server-bootstrap: 401 Unauthorized")
     release_name(cluster, node_name)
     if crowded or any(server.voter_at is None for server in cluster.servers()):
-        raise JoinError("Error: preparing server: start managed database: joining etcd cluster: "
-                        "etcdserver: too many learner members in cluster")  # fmt: skip
+        raise JoinError(
+            "Error: preparing server: start managed database: joining etcd cluster: "
+            "etcdserver: too many learner members in cluster"
+        )
     if not etcd_quorum(cluster):
-        raise JoinError("Error: preparing server: start managed database: joining etcd cluster: "
-                        "etcdserver: unhealthy cluster")  # fmt: skip
+        raise JoinError(
+            "Error: preparing server: start managed database: joining etcd cluster: etcdserver: unhealthy cluster"
+        )
 
 
 def can_catch_up(cluster: Cluster, member: Member) -> bool:

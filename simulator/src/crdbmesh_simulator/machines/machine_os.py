@@ -268,8 +268,17 @@ class MachineOS(System):
         self.files.chown(path, user.uid, user.gid, Actor())
 
     def _accounts(self) -> None:
-        numbers = {"root": 0, "daemon": 1, "adm": 4, "cdrom": 24, "sudo": 27, "dip": 30, "www-data": 33, "lxd": 110,
-                   "nogroup": 65534}  # fmt: skip
+        numbers = {
+            "root": 0,
+            "daemon": 1,
+            "adm": 4,
+            "cdrom": 24,
+            "sudo": 27,
+            "dip": 30,
+            "www-data": 33,
+            "lxd": 110,
+            "nogroup": 65534,
+        }
         self.groups.update(numbers)
         self.users["root"] = User("root", 0, 0, "/root")
         self.users["daemon"] = User("daemon", 1, 1, "/usr/sbin", "/usr/sbin/nologin")

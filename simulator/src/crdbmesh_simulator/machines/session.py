@@ -157,8 +157,16 @@ class Session:
         machine, user = self._machine, self.server.user
         account = machine.users[user]
         out, err = Output(self, self._process.stdout), Output(self, self._process.stderr)
-        process = Process(machine, ["-bash"], self._environment(), account.home, machine.actor(user, ledger),
-                          self._input, out, out if self.terminal else err)  # fmt: skip
+        process = Process(
+            machine,
+            ["-bash"],
+            self._environment(),
+            account.home,
+            machine.actor(user, ledger),
+            self._input,
+            out,
+            out if self.terminal else err,
+        )
         shell, command = Shell(process), self._process.command
         if command is not None:
             # sshd starts the login shell so.
@@ -179,11 +187,17 @@ class Session:
         host, port = server.peer
         own = self._machine.private_ip() or "127.0.0.1"
         env = {
-            "SHELL": account.shell, "PWD": account.home, "LOGNAME": server.user, "HOME": account.home,
-            "USER": server.user, "LANG": "C.UTF-8", "PATH": f"{PATH}:/usr/games:/usr/local/games:/snap/bin",
-            "SSH_CLIENT": f"{host} {port} {server.port}", "SSH_CONNECTION": f"{host} {port} {own} {server.port}",
+            "SHELL": account.shell,
+            "PWD": account.home,
+            "LOGNAME": server.user,
+            "HOME": account.home,
+            "USER": server.user,
+            "LANG": "C.UTF-8",
+            "PATH": f"{PATH}:/usr/games:/usr/local/games:/snap/bin",
+            "SSH_CLIENT": f"{host} {port} {server.port}",
+            "SSH_CONNECTION": f"{host} {port} {own} {server.port}",
             "XDG_SESSION_TYPE": "tty",
-        }  # fmt: skip
+        }
         # What sshd_config's AcceptEnv takes over.
         env |= {key: value for key, value in self._process.env.items() if key == "LANG" or key.startswith("LC_")}
         return env | ({"TERM": "xterm-256color", "SSH_TTY": "/dev/pts/0"} if self.terminal else {})

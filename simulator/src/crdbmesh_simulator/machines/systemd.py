@@ -232,10 +232,6 @@ class Systemd:
         content = bytes(inode.content)
         program = internet.program(content)
         k3s_role = argv[1:2] in (["server"], ["agent"]) and program is not None and program.name == "k3s"
-        if program is None and not content.startswith(b"#!"):
-            return self._not_found(service, f"Failed at step EXEC spawning {argv[0]}: Exec format error")
-        if program is not None and k3s_role and program.arch != self._machine.arch:
-            return self._not_found(service, f"Failed at step EXEC spawning {argv[0]}: Exec format error")
         if program is not None and program.name.endswith("-daemon"):
             return Daemon()
         if program is not None and k3s_role:

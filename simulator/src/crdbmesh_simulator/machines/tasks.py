@@ -80,8 +80,9 @@ class CommandTask(Task):
 
     def _run(self, commands: list[tuple[list[str], bool]]) -> Run:
         for argv, ignored in commands:
-            process = Process(self._machine, argv, dict(self._env), "/", self._actor, stdout=self._output,
-                              stderr=self._output)  # fmt: skip
+            process = Process(
+                self._machine, argv, dict(self._env), "/", self._actor, stdout=self._output, stderr=self._output
+            )
             try:
                 code = yield from execute(process)
             except Signalled:

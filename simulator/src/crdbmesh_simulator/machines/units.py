@@ -64,8 +64,10 @@ def find_unit(files: FileSystem, name: str) -> Unit | None:
         unit = Unit(name, path, text)
         texts = [text]
         for base in reversed(FOLDERS):
-            texts += [files.read(drop_in, root).decode("utf-8", "replace") for drop_in in
-                      files.glob(f"{base}/{name}.d/*.conf", root)]  # fmt: skip
+            texts += [
+                files.read(drop_in, root).decode("utf-8", "replace")
+                for drop_in in files.glob(f"{base}/{name}.d/*.conf", root)
+            ]
         unit.text = "\n".join(texts)
         for part in texts:
             _read(part, unit.settings)
@@ -111,8 +113,13 @@ def command(line: str, env: dict[str, str]) -> tuple[list[str], bool]:
 
 def environment(unit: Unit) -> dict[str, str]:
     """The environment of a service's processes."""
-    env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
-           "HOME": "/root", "USER": "root", "INVOCATION_ID": "simulated"}  # fmt: skip
+    env = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": "/root",
+        "USER": "root",
+        "INVOCATION_ID": "simulated",
+    }
     for line in unit.all("Service.Environment"):
         env |= dict(word.split("=", 1) for word in shlex.split(line))
     return env

@@ -14,8 +14,14 @@ from crdbmesh_simulator.shell.process import Process, Run, Signalled, Unsupporte
 if TYPE_CHECKING:
     from crdbmesh_simulator.shell.interpreter import Shell
 
-_NUMERIC = {"-eq": operators.eq, "-ne": operators.ne, "-lt": operators.lt, "-le": operators.le, "-gt": operators.gt,
-            "-ge": operators.ge}  # fmt: skip
+_NUMERIC = {
+    "-eq": operators.eq,
+    "-ne": operators.ne,
+    "-lt": operators.lt,
+    "-le": operators.le,
+    "-gt": operators.gt,
+    "-ge": operators.ge,
+}
 
 
 def test(process: Process, words: list[str]) -> bool:
@@ -43,10 +49,14 @@ def _unary(process: Process, operator: str, operand: str) -> bool:
     if inode is None:
         return False
     answers = {
-        "-e": True, "-f": inode.is_file, "-d": inode.is_dir, "-s": inode.size > 0,
-        "-r": process.actor.may(inode, READ), "-w": process.actor.may(inode, WRITE),
+        "-e": True,
+        "-f": inode.is_file,
+        "-d": inode.is_dir,
+        "-s": inode.size > 0,
+        "-r": process.actor.may(inode, READ),
+        "-w": process.actor.may(inode, WRITE),
         "-x": process.actor.may(inode, EXECUTE),
-    }  # fmt: skip
+    }
     if operator not in answers:
         raise UnsupportedError(f"test {operator}")
     return answers[operator]
@@ -233,7 +243,22 @@ def _printf(shell: Shell, words: list[str]) -> int:
 
 
 _BUILTINS: dict[str, Builtin] = {
-    ":": _colon, "true": _colon, "false": _false, "cd": _cd, "exit": _exit, "break": _jump, "continue": _jump,
-    "set": _set, "umask": _umask, "exec": _exec, "read": _read, "command": _command, "trap": _trap,
-    "test": _test, "[": _test, "kill": _kill, "echo": _echo, "printf": _printf,
-}  # fmt: skip
+    ":": _colon,
+    "true": _colon,
+    "false": _false,
+    "cd": _cd,
+    "exit": _exit,
+    "break": _jump,
+    "continue": _jump,
+    "set": _set,
+    "umask": _umask,
+    "exec": _exec,
+    "read": _read,
+    "command": _command,
+    "trap": _trap,
+    "test": _test,
+    "[": _test,
+    "kill": _kill,
+    "echo": _echo,
+    "printf": _printf,
+}

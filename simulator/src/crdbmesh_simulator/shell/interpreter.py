@@ -77,10 +77,6 @@ class Shell:
         """Run a script that is read line by line from standard input, which its commands read from too."""
         return self._finish(self._lines(source))
 
-    def run_here(self, text: str) -> Steps:
-        """Run a script in this very shell, as a trap."""
-        return self._text(text)
-
     def substitute(self, script: syntax.Script) -> Generator[float, None, str]:
         """The output of a command substitution."""
         buffer = Buffer()
@@ -90,10 +86,20 @@ class Shell:
     def _subshell(self, script: syntax.Script, **changes: Source | Sink) -> Run:
         """Run commands in a copy of this shell, in which changes stay."""
         inner = Shell(
-            self.process.child(self.process.argv, env=self.process.env, **changes), self.bash, self.name,
-            list(self.positional), dict(self.variables), set(self.exported), set(self.options), {}, self.status,
-            0, self.guarded, self.line, self.streams,
-        )  # fmt: skip
+            self.process.child(self.process.argv, env=self.process.env, **changes),
+            self.bash,
+            self.name,
+            list(self.positional),
+            dict(self.variables),
+            set(self.exported),
+            set(self.options),
+            {},
+            self.status,
+            0,
+            self.guarded,
+            self.line,
+            self.streams,
+        )
         return (yield from inner._finish(inner.execute(script)))
 
     def _text(self, text: str) -> Steps:
@@ -149,8 +155,15 @@ class Shell:
                 return self.name
             return self.positional[number - 1] if number <= len(self.positional) else None
         every = " ".join(self.positional)
-        special = {"@": every, "*": every, "#": str(len(self.positional)), "?": str(self.status),
-                   "$": builtins.OWN_PID, "!": "", "-": "".join(sorted(self.options))}  # fmt: skip
+        special = {
+            "@": every,
+            "*": every,
+            "#": str(len(self.positional)),
+            "?": str(self.status),
+            "$": builtins.OWN_PID,
+            "!": "",
+            "-": "".join(sorted(self.options)),
+        }
         if self.bash:
             special["EPOCHREALTIME"] = f"{self.process.system.now():.6f}"
         return special[name] if name in special else self.variables.get(name)

@@ -94,9 +94,13 @@ class Parser(WordReader):
         if self.at_end():
             self.incomplete()
         readers: dict[str, Callable[[], syntax.Command]] = {
-            "if": self._if, "while": self._while, "until": self._until_loop, "for": self._for, "case": self._case,
+            "if": self._if,
+            "while": self._while,
+            "until": self._until_loop,
+            "for": self._for,
+            "case": self._case,
             "{": self._group,
-        }  # fmt: skip
+        }
         reserved = self._reserved()
         if reserved in readers:
             self.at += len(reserved)

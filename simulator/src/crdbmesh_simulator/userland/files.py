@@ -74,8 +74,13 @@ def _stat(process: Process) -> int:
 
     def show(path: str) -> None:
         inode = host.files.stat(process.path(path), process.actor, follow=False)
-        table = {"%a": f"{inode.permissions:o}", "%U": host.user_name(inode.uid), "%G": host.group_name(inode.gid),
-                 "%s": str(inode.size), "%n": path}  # fmt: skip
+        table = {
+            "%a": f"{inode.permissions:o}",
+            "%U": host.user_name(inode.uid),
+            "%G": host.group_name(inode.gid),
+            "%s": str(inode.size),
+            "%n": path,
+        }
         text = re.sub(r"%.", lambda found: table.get(found[0], found[0]), options.get("c"))
         if "%" in text or "c" not in options:
             raise UnsupportedError(" ".join(process.argv))
@@ -181,6 +186,13 @@ def _chmod(process: Process) -> int:
 
 
 COMMANDS: dict[str, Command] = {
-    "ls": _ls, "stat": _stat, "mkdir": _mkdir, "rm": _rm, "mv": _mv, "install": _install,
-    "mktemp": _mktemp, "touch": _touch, "chmod": _chmod,
-}  # fmt: skip
+    "ls": _ls,
+    "stat": _stat,
+    "mkdir": _mkdir,
+    "rm": _rm,
+    "mv": _mv,
+    "install": _install,
+    "mktemp": _mktemp,
+    "touch": _touch,
+    "chmod": _chmod,
+}

@@ -22,11 +22,24 @@ class _TransferError(Exception):
 
 def _curl(process: Process) -> Run:
     options = parse(
-        process.argv[1:], "fsSLo:",
-        {"fail": "f", "silent": "s", "show-error": "S", "location": "L", "output=": "o", "proto=": "proto",
-         "retry=": "retry", "retry-delay=": "retry-delay", "retry-all-errors": "retry-all-errors",
-         "connect-timeout=": "connect", "max-time=": "connect", "speed-limit=": "speed", "speed-time=": "speed"},
-    )  # fmt: skip
+        process.argv[1:],
+        "fsSLo:",
+        {
+            "fail": "f",
+            "silent": "s",
+            "show-error": "S",
+            "location": "L",
+            "output=": "o",
+            "proto=": "proto",
+            "retry=": "retry",
+            "retry-delay=": "retry-delay",
+            "retry-all-errors": "retry-all-errors",
+            "connect-timeout=": "connect",
+            "max-time=": "connect",
+            "speed-limit=": "speed",
+            "speed-time=": "speed",
+        },
+    )
     if len(options.operands) != 1:
         raise UnsupportedError(" ".join(process.argv))
     try:
@@ -54,8 +67,9 @@ def _fetch(process: Process, options: Options, url: str) -> internet.Download:
     if not host.world.network.has_egress(host.hardware):
         patience_s = float(options.get("connect", str(_CONNECT_S)))
         yield patience_s
-        raise _TransferError(28, f"Failed to connect to {name} port 443 after {patience_s * 1000:.0f} ms: "
-                             "Timeout was reached")  # fmt: skip
+        raise _TransferError(
+            28, f"Failed to connect to {name} port 443 after {patience_s * 1000:.0f} ms: Timeout was reached"
+        )
     offer = internet.find_offer(url)
     if offer is None:
         process.system.not_known(f"GET {url}")

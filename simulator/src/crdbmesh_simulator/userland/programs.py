@@ -106,8 +106,15 @@ def _sudo(process: Process) -> Run:
         raise UsageError(f"unknown user {target}" if words else "usage: sudo [-n] [-u user] command")
     user = host.users[target]
     env = {key: value for key, value in process.env.items() if key in ("TERM", "LANG")}
-    env |= {"PATH": SUDO_PATH, "HOME": user.home, "USER": user.name, "LOGNAME": user.name, "SHELL": user.shell,
-            "SUDO_USER": caller, "SUDO_UID": str(process.actor.uid)}  # fmt: skip
+    env |= {
+        "PATH": SUDO_PATH,
+        "HOME": user.home,
+        "USER": user.name,
+        "LOGNAME": user.name,
+        "SHELL": user.shell,
+        "SUDO_USER": caller,
+        "SUDO_UID": str(process.actor.uid),
+    }
     actor = host.actor(user.name, process.actor.ledger)
     actor.umask = process.actor.umask | 0o022  # sudoers(5), `umask`: the union of both
     return (yield from execute(process.child(words, env=env, actor=actor), "sudo: "))
@@ -154,7 +161,18 @@ def _date(process: Process) -> int:
 
 
 COMMANDS: dict[str, Command] = {
-    "sh": _shell, "env": _env, "bash": _shell, "dash": _shell, "timeout": _timeout, "sleep": _sleep, "sudo": _sudo,
-    "id": _id, "whoami": _id, "uname": _uname, "hostname": _hostname, "true": lambda _process: 0,
-    "false": lambda _process: 1, "date": _date,
-}  # fmt: skip
+    "sh": _shell,
+    "env": _env,
+    "bash": _shell,
+    "dash": _shell,
+    "timeout": _timeout,
+    "sleep": _sleep,
+    "sudo": _sudo,
+    "id": _id,
+    "whoami": _id,
+    "uname": _uname,
+    "hostname": _hostname,
+    "true": lambda _process: 0,
+    "false": lambda _process: 1,
+    "date": _date,
+}

@@ -24,9 +24,10 @@ _CAUSES = {
 
 def _systemctl(process: Process) -> Run:
     options = parse(
-        process.argv[1:], "p:",
+        process.argv[1:],
+        "p:",
         {"now": "now", "no-block": "no-block", "property=": "p", "value": "value", "no-pager": "no-pager"},
-    )  # fmt: skip
+    )
     verb, *names = options.operands or [""]
     names = [units.full_name(name) for name in names]
     if verb in ("is-active", "is-enabled", "is-failed"):
@@ -241,5 +242,8 @@ def _modprobe(process: Process) -> int:
 
 
 COMMANDS: dict[str, Command] = {
-    "systemctl": _systemctl, "journalctl": _journalctl, "cloud-init": _cloud_init, "modprobe": _modprobe,
-}  # fmt: skip
+    "systemctl": _systemctl,
+    "journalctl": _journalctl,
+    "cloud-init": _cloud_init,
+    "modprobe": _modprobe,
+}

@@ -131,6 +131,12 @@ def _sha256sum(process: Process) -> int:
 
 
 COMMANDS: dict[str, Command] = {
-    "cat": _cat, "echo": _echo, "head": _head, "tee": _tee, "wc": _wc, "grep": _grep, "base64": _base64,
+    "cat": _cat,
+    "echo": _echo,
+    "head": _head,
+    "tee": _tee,
+    "wc": _wc,
+    "grep": _grep,
+    "base64": _base64,
     "sha256sum": _sha256sum,
-}  # fmt: skip
+}

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.kubernetes.api.pods import runtime
 from crdbmesh_simulator.workloads import objects
 from crdbmesh_simulator.workloads.service import Service, unwrap
 
@@ -58,7 +57,7 @@ class Datapath(Service):
 
 def find_agent(cluster: Cluster, member: Member) -> Datapath | None:
     """The agent that runs on a node."""
-    pods = runtime(cluster)
+    pods = cluster.runtime
     if pods is None:
         return None
     for box in pods.sandboxes.values():

@@ -13,15 +13,7 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.programs import Container
 from crdbmesh_simulator.workloads import paths
-from crdbmesh_simulator.workloads.coredns.message import (
-    NOERROR,
-    NXDOMAIN,
-    SERVFAIL,
-    Answer,
-    Question,
-    Record,
-    absolute,
-)
+from crdbmesh_simulator.workloads.coredns.message import NOERROR, NXDOMAIN, SERVFAIL, Answer, Question, Record, absolute
 from crdbmesh_simulator.workloads.coredns.resolver import exchange
 
 if TYPE_CHECKING:

@@ -60,9 +60,11 @@ _COCKROACH = Image(
     entrypoint=("/cockroach/cockroach",),
     cwd="/cockroach",
     home="/cockroach",
-    env={"COCKROACH_CHANNEL": "official-docker",
-         "PATH": "/cockroach:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-)  # fmt: skip
+    env={
+        "COCKROACH_CHANNEL": "official-docker",
+        "PATH": "/cockroach:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    },
+)
 
 _IMAGES: dict[str, Image] = {
     "cockroachdb/cockroach": _COCKROACH,

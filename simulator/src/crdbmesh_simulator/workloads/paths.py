@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator import latency
-from crdbmesh_simulator.kubernetes.api.pods import Sandbox, runtime
+from crdbmesh_simulator.kubernetes.api.pods import Sandbox
 from crdbmesh_simulator.kubernetes.programs import Container, Program
 from crdbmesh_simulator.workloads import datapath, objects
 from crdbmesh_simulator.workloads.service import listens
@@ -68,7 +68,7 @@ def origin(world: World, source: Source) -> Origin:
         return source
     host = bool(source.pod["spec"].get("hostNetwork"))
     ip = str((source.pod.get("status") or {}).get("podIP") or "")
-    pods = runtime(source.cluster)
+    pods = source.cluster.runtime
     box = pods.sandboxes.get(str(source.pod["metadata"].get("uid"))) if pods else None
     if host:
         ip = world.network.private_ip(source.node.machine) or ip
@@ -246,7 +246,7 @@ def _at_node(
 
 
 def _boxes(cluster: Cluster, member: Member) -> Iterator[Sandbox]:
-    pods = runtime(cluster)
+    pods = cluster.runtime
     if pods is not None:
         yield from (box for box in list(pods.sandboxes.values()) if box.node is member)
 

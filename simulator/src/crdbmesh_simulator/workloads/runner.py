@@ -73,10 +73,8 @@ def run(container: Container, argv: Sequence[str], stdin: Stdin = b"") -> ExecRe
 
 def _gone(container: Container) -> bool:
     """Return whether the container's pod has ended meanwhile."""
-    from crdbmesh_simulator.kubernetes.api.pods import runtime
-
     with container.world.lock:
-        pods = runtime(container.cluster)
+        pods = container.cluster.runtime
         uid = str(container.pod["metadata"].get("uid"))
         powered = container.world.machines.get(container.node.machine.key) is container.node.machine
         return pods is not None and (uid not in pods.sandboxes or not powered)

@@ -99,10 +99,9 @@ def listens(program: Program, port: int, protocol: str) -> bool:
 
 def reload(container: Container) -> bool:
     """Have the database server of a container read its certificates anew; whether the container has one."""
-    from crdbmesh_simulator.kubernetes.api.pods import runtime
     from crdbmesh_simulator.workloads.cockroachdb.node import CockroachNode
 
-    pods = runtime(container.cluster)
+    pods = container.cluster.runtime
     box = pods.sandboxes.get(str(container.pod["metadata"].get("uid"))) if pods else None
     program = box.programs.get(container.name) if box else None
     node = unwrap(program, CockroachNode) if program is not None else None

@@ -100,9 +100,6 @@ class Allocations:
             candidate = str(self._range[self._random.randrange(max(low, 2), size - 1)])
             if candidate not in taken:
                 return candidate
-        for at in [*range(low, size - 1), *range(1, low)]:
-            if str(self._range[at]) not in taken:
-                return str(self._range[at])
         raise status.StatusError(500, "InternalError", "failed to allocate a serviceIP: range is full")
 
     def _ports(self, spec: Obj, before: Obj, others: list[Obj], errors: list[FieldError]) -> None:

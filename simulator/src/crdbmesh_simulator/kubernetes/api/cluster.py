@@ -8,14 +8,12 @@ member's datastore is left. `machines/k3s.py` creates and joins it; `door.py` se
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from crdbmesh_simulator.kubernetes.api.authority import Authority
+    from crdbmesh_simulator.kubernetes.api.pods import Pods
     from crdbmesh_simulator.kubernetes.api.store import Store
-    from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer, LogLine, Stdin
     from crdbmesh_simulator.world import Machine
 
 
@@ -56,7 +54,7 @@ class Cluster:
         members: by node name.
         authority: server and client CAs, and the certificates they sign.
         store: the Kubernetes objects.
-        runtime: running pods; set by the controllers.
+        runtime: running pods, once the controllers have taken it up.
     """
 
     uid: str
@@ -66,7 +64,7 @@ class Cluster:
     authority: Authority
     store: Store
     members: dict[str, Member] = field(default_factory=dict)
-    runtime: PodRuntime | None = None
+    runtime: Pods | None = None
 
     def servers(self) -> list[Member]:
         """Members whose role is server, in order of joining."""
@@ -76,19 +74,3 @@ class Cluster:
         """Tell whether more than half of the etcd voters run; without them the API serves no request."""
         voters = [member for member in self.servers() if member.voter_at is not None]
         return 2 * sum(member.running for member in voters) > len(voters)
-
-
-class PodRuntime(Protocol):
-    """The running pods of a cluster. All methods are called without `world.lock` held."""
-
-    def exec(self, namespace: str, pod: str, container: str | None, argv: Sequence[str], stdin: Stdin) -> ExecResult:
-        """Run `argv` in a container (None: the pod's first).
-
-        Raises LookupError: no such container, or it is not running; the text is what kubelet would say.
-        """
-
-    def logs(self, namespace: str, pod: str, container: str | None, previous: bool = False) -> list[LogLine]:
-        """The log lines of a container, or of the one before its last restart. Raises LookupError: as for `exec`."""
-
-    def http_get(self, namespace: str, pod: str, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
-        """GET on a pod's port, or None when nothing answers there."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from crdbmesh_simulator.kubernetes.api import fieldset, jsonvalue, status
+from crdbmesh_simulator.kubernetes.api import jsonvalue, status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 from crdbmesh_simulator.kubernetes.api.schema import Type, type_of
@@ -140,51 +139,6 @@ def fits(type_: Type, value: Any) -> bool:
     if kind == "quantity":
         return isinstance(value, int | float | str)
     return True
-
-
-def find_mismatch(type_: Type, value: Any, path: fieldset.Path = ()) -> str | None:
-    """Return why a value is not of a type, in the words of server-side apply; None when it is."""
-    if value is None or type_.kind == "any":
-        return None
-    if not fits(type_, value):
-        return f"{fieldset.show(path)}: {_expectation(type_, value)}"
-    if type_.kind == "struct":
-        for key, each in value.items():
-            if key not in type_.fields and not type_.open:
-                return f"{fieldset.show((*path, f'f:{key}'))}: field not declared in schema"
-            found = find_mismatch(type_.child(key), each, (*path, f"f:{key}"))
-            if found is not None:
-                return found
-    if type_.kind == "map":
-        for key, each in value.items():
-            found = find_mismatch(type_.element, each, (*path, f"f:{key}"))
-            if found is not None:
-                return found
-    if type_.kind == "list":
-        for at, each in enumerate(value):
-            found = find_mismatch(type_.element, each, (*path, _element(type_, each, at)))
-            if found is not None:
-                return found
-    return None
-
-
-def _element(type_: Type, value: Any, at: int) -> str:
-    if type_.associative:
-        try:
-            return type_.identify(value)
-        except ValueError:
-            pass
-    return f"i:{at}"
-
-
-def _expectation(type_: Type, value: Any) -> str:
-    if type_.kind in ("struct", "map"):
-        return f"expected map, got &{{{value}}}"
-    if type_.kind == "list":
-        return f"expected list, got &{{{value}}}"
-    wanted = {"integer": "numeric (int or float)", "number": "numeric (int or float)"}.get(type_.kind, type_.kind)
-    shown = json.dumps(value) if isinstance(value, str) else value
-    return f"expected {wanted}, got &value.valueUnstructured{{Value:{shown}}}"
 
 
 def _vanishes(type_: Type, value: Any) -> bool:

@@ -32,12 +32,7 @@ _LOOK_S = 2.0
 _BACKLOG = 128
 _HANDSHAKE_S = 20.0
 _GOODBYE_S = 0.2
-_SERVICE_NAMES = (
-    "kubernetes",
-    "kubernetes.default",
-    "kubernetes.default.svc",
-    "localhost",
-)
+_SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
 _Key = tuple[str, str, float, str]
 
 

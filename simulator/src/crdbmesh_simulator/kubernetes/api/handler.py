@@ -26,7 +26,7 @@ from crdbmesh_simulator.kubernetes.api import (
     watch,
 )
 from crdbmesh_simulator.kubernetes.api import exec as commands
-from crdbmesh_simulator.kubernetes.api.authority import Action, User
+from crdbmesh_simulator.kubernetes.api.authority import User
 from crdbmesh_simulator.kubernetes.api.negotiation import is_true, json_response, status_response, wants_table
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 from crdbmesh_simulator.kubernetes.api.status import StatusError
@@ -52,7 +52,6 @@ class Call:
     """
 
     request: web.Request
-    user: User
     as_table: bool
     resource: Resource
     namespace: str | None
@@ -117,15 +116,14 @@ class Handler:
             return web.Response(text="pong")
         if path == "/cacerts":
             return web.Response(text=self.cluster.authority.ca_pem)
-        user = self._user(request)
+        authority.check(self._user(request), request.method, path)
         parts = [part for part in path.split("/") if part]
         if parts[:1] in (["api"], ["apis"]) and len(parts) > (2 if parts[0] == "api" else 3):
             self._require_quorum()
-            call = self._understand(request, parts, user)
+            call = self._understand(request, parts)
             if call is not None:
-                return await self._perform(call)
+                return await faults.answer(self, call, self._dispatch)
         else:
-            authority.check(user, Action(_VERBS.get(request.method, ""), path=path))
             if path in _HEALTH:
                 return self._health(path)
             if parts != ["version"]:
@@ -154,7 +152,7 @@ class Handler:
             self.world.not_known("kube", f"{request.method} {request.path} with a token")
         return authority.identify(self.cluster.authority, certificate, self.now)
 
-    def _understand(self, request: web.Request, parts: list[str], user: User) -> Call | None:
+    def _understand(self, request: web.Request, parts: list[str]) -> Call | None:
         """Read a path below an API version; None when nothing is served there."""
         group, version, rest = ("", parts[1], parts[2:]) if parts[0] == "api" else (parts[1], parts[2], parts[3:])
         namespace: str | None = None
@@ -174,15 +172,7 @@ class Handler:
         if request.path.endswith("/") and tail:
             tail += "/"
         verb = _verb(request, name=name)
-        return Call(request, user, as_table, resource, namespace, name, sub, tail, verb)
-
-    async def _perform(self, call: Call) -> web.StreamResponse:
-        verb = "create" if call.sub in ("exec", "portforward") else call.verb
-        namespace = call.name if call.resource.kind == "Namespace" else call.namespace
-        resource = call.resource
-        action = Action(verb, resource.group, resource.plural, namespace or "", call.name, sub=call.sub)
-        authority.check(call.user, action)
-        return await faults.answer(self, call, self._dispatch)
+        return Call(request, as_table, resource, namespace, name, sub, tail, verb)
 
     async def _dispatch(self, call: Call) -> web.StreamResponse:
         special = _BELOW.get(call.sub)

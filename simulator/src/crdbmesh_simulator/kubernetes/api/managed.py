@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.kubernetes.api import decode, fieldset, status
 from crdbmesh_simulator.kubernetes.api.fieldset import FieldSet, Path, TypedError
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, clone
@@ -20,17 +21,12 @@ from crdbmesh_simulator.kubernetes.api.schema import Type, type_of
 SYSTEM = "k3s"
 """The manager of what the cluster's own controllers write."""
 
+_BOOKKEEPING: list[str] = tables.read_yaml("crdbmesh_simulator.kubernetes", "names-1.36")["bookkeeping"]
 _UNMANAGED: tuple[Path, ...] = (
     ("f:apiVersion",),
     ("f:kind",),
-    *(
-        ("f:metadata", f"f:{name}")
-        for name in (
-            "clusterName", "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation",
-            "managedFields", "name", "namespace", "resourceVersion", "selfLink", "uid",
-        )
-    ),
-)  # fmt: skip
+    *(("f:metadata", f"f:{name}") for name in _BOOKKEEPING),
+)
 _TEMPLATE: Obj = {"metadata": {}, "spec": {"containers": None}}
 _EMPTY: dict[str, Obj] = {
     "Pod": {"containers": None},
@@ -262,7 +258,7 @@ class Apply(Workflow):
         cannot be applied.
         """
         type_ = type_of(resource)
-        self._check(resource, type_)
+        self._check(resource)
         before = live["metadata"].get("managedFields") or []
         entries = read_entries(before) if live.get("metadata") else {}
         if not before and live["metadata"].get("uid"):
@@ -300,10 +296,11 @@ class Apply(Workflow):
         }
         keep(new["metadata"], old, entries)
 
-    def _check(self, resource: Resource, type_: Type) -> None:
+    def _check(self, resource: Resource) -> None:
         if (self._config.get("metadata") or {}).get("managedFields"):
             raise status.bad_request("metadata.managedFields must be nil")
-        problem = decode.find_mismatch(type_, self._config)
+        found = decode.decode(resource, self._config)
+        problem = f".{found.unknown[0]}: field not declared in schema" if found.unknown else found.mistyped
         if problem is not None:
             raise self._untyped(resource, problem)
 
@@ -343,14 +340,8 @@ def _first(resource: Resource) -> Manager:
     return Manager("before-first-apply", "Update", resource.api_version)
 
 
-_BOOKKEEPING = (
-    "name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
-    "deletionGracePeriodSeconds", "selfLink", "managedFields", "generateName",
-)  # fmt: skip
-
-
 def _bookkeeping(live: Obj) -> Obj:
-    return {key: value for key, value in live["metadata"].items() if key in _BOOKKEEPING}
+    return {key: value for key, value in live["metadata"].items() if key in (*_BOOKKEEPING, "generateName")}
 
 
 def _without_bookkeeping(live: Obj) -> Obj:

@@ -6,7 +6,6 @@ at an address.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -55,7 +54,7 @@ class Sandbox:
 
 
 class Pods:
-    """The pods that run in a cluster; implements `PodRuntime`."""
+    """The pods that run in a cluster."""
 
     def __init__(self, world: World, cluster: Cluster) -> None:
         self._world = world
@@ -173,11 +172,3 @@ class Pods:
         if container not in names:
             raise LookupError(f"container {container} is not valid for pod {pod}")
         return box, str(container)
-
-
-def runtime(cluster: Cluster) -> Pods | None:
-    """The cluster's pods, once the controllers have taken it up."""
-    with contextlib.suppress(AttributeError):
-        if isinstance(cluster.runtime, Pods):
-            return cluster.runtime
-    return None

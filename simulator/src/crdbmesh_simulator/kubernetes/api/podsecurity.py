@@ -10,21 +10,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.kubernetes.api import status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 
 PREFIX = "pod-security.kubernetes.io"
-_CAPABILITIES = {
-    "restricted": {"NET_BIND_SERVICE"},
-    "baseline": {
-        "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP",
-        "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
-    },
-}  # fmt: skip
-"""The capabilities that containers may add, by level."""
-_RESTRICTED_VOLUMES = {
-    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret", "image",
-}  # fmt: skip
+_NAMES = tables.read_yaml("crdbmesh_simulator.kubernetes", "names-1.36")
 _LEVELS = ("privileged", "baseline", "restricted")
 _MODES = ("enforce", "audit", "warn")
 
@@ -71,7 +62,7 @@ def _violations(level: str, spec: Obj) -> Iterator[str]:
         return (context.get("seccompProfile") or {}).get("type")
 
     added = [((each.get("securityContext") or {}).get("capabilities") or {}).get("add") or [] for each in containers]
-    beyond = sorted({word for words in added for word in words} - _CAPABILITIES[level])
+    beyond = sorted({word for words in added for word in words}.difference(_NAMES["capabilities"][level]))
     adding = ""
     if beyond:
         who = named(lambda context: set(beyond) & set((context.get("capabilities") or {}).get("add") or []))
@@ -117,7 +108,7 @@ def _restricted(
     typed = {
         volume["name"]: next((f'"{key}"' for key in volume if key != "name"), '"unknown"')
         for volume in spec.get("volumes") or []
-        if not _RESTRICTED_VOLUMES & set(volume)
+        if set(volume).isdisjoint(_NAMES["restricted volumes"])
     }
     if typed:
         kinds, uses = sorted(set(typed.values())), "uses" if len(typed) == 1 else "use"

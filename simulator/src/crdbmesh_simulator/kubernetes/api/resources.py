@@ -163,17 +163,13 @@ def is_served(catalogue: Catalogue, parts: list[str]) -> bool:
 def _version(text: str) -> Obj:
     found = re.match(r"v?(\d+)\.(\d+)", text)
     major, minor = (found[1], found[2]) if found else ("", "")
-    return {
-        "major": major,
-        "minor": minor,
-        "gitVersion": text,
-        "gitCommit": hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(),
-        "gitTreeState": "clean",
-        "buildDate": "2026-08-27T00:00:00Z",
-        "goVersion": "go1.26.1",
-        "compiler": "gc",
-        "platform": "linux/amd64",
-    }
+    commit = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    return _filled("version", major=major, minor=minor, version=text, commit=commit)
+
+
+def _filled(name: str, **blanks: object) -> Obj:
+    template = tables.read_yaml("crdbmesh_simulator.kubernetes.controllers", f"manifests/{name}")
+    return tables.fill(template, blanks)  # type: ignore[no-any-return]
 
 
 def _groups(catalogue: Catalogue) -> Objs:
@@ -237,22 +233,8 @@ def _operations(catalogue: Catalogue, where: str) -> Obj | None:
     found = [each for each in catalogue if _where(each) == where]
     if not found:
         return None
-    paths = {f"/{where}/{each.plural}/{{name}}": {"patch": _patch(each)} for each in found}
+    paths = {f"/{where}/{each.plural}/{{name}}": {"patch": _filled("openapi", kind=each)} for each in found}
     return {"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.36"}, "paths": paths}
-
-
-def _patch(resource: Resource) -> Obj:
-    options = ("dryRun", "fieldManager", "fieldValidation", "force")
-    return {
-        "parameters": [{"name": name, "in": "query", "schema": {"type": "string"}} for name in options],
-        "responses": {"200": {"description": "OK"}},
-        "x-kubernetes-action": "patch",
-        "x-kubernetes-group-version-kind": {
-            "group": resource.group,
-            "version": resource.version,
-            "kind": resource.kind,
-        },
-    }
 
 
 def _where(resource: Resource) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.kubernetes.api import status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.resources import Resource
@@ -91,23 +92,7 @@ def matches_expression(rule: Mapping[str, Any], labels: Mapping[str, str]) -> bo
 
 
 _ALWAYS = frozenset({"metadata.name", "metadata.namespace"})
-_INVOLVED = frozenset(
-    f"involvedObject.{name}"
-    for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-)
-_FIELDS: dict[tuple[str, str], frozenset[str]] = {
-    ("", "Pod"): frozenset({
-        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
-        "status.phase", "status.podIP", "status.nominatedNodeName",
-    }),
-    ("", "Event"): _INVOLVED | {"reason", "reportingComponent", "source", "type"},
-    ("", "Secret"): frozenset({"type"}),
-    ("", "Service"): frozenset({"spec.clusterIP", "spec.type"}),
-    ("", "Namespace"): frozenset({"status.phase"}),
-    ("", "Node"): frozenset({"spec.unschedulable"}),
-    ("apps", "ReplicaSet"): frozenset({"status.replicas"}),
-    ("batch", "Job"): frozenset({"status.successful"}),
-}  # fmt: skip
+_FIELDS: dict[str, list[str]] = tables.read_yaml("crdbmesh_simulator.kubernetes", "names-1.36")["selectable"]
 
 
 def parse_fields(resource: Resource, text: str) -> Predicate:
@@ -123,7 +108,7 @@ def parse_fields(resource: Resource, text: str) -> Predicate:
         if found is None:
             raise status.bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         field, operator, value = found[1].strip(), found[2], found[3].strip()
-        if field not in _ALWAYS | _FIELDS.get((resource.group, resource.kind), frozenset()):
+        if field not in {*_ALWAYS, *([] if resource.custom else _FIELDS.get(resource.kind, []))}:
             raise status.bad_request(_unsupported(resource, field))
         tests.append((field, operator != "!=", value))
 
@@ -134,7 +119,7 @@ def parse_fields(resource: Resource, text: str) -> Predicate:
 
 
 def _unsupported(resource: Resource, field: str) -> str:
-    if resource.custom or (resource.group, resource.kind) in _FIELDS:
+    if resource.custom or resource.kind in _FIELDS:
         return f"field label not supported: {field}"
     return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 

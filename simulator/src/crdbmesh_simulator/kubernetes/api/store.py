@@ -158,9 +158,15 @@ class Store:
             return replacement
 
         return self.modify(
-            resource, meta.get("namespace"), str(meta.get("name", "")), change,
-            subresource=subresource, manager=manager, dry_run=dry_run, warnings=warnings,
-        )  # fmt: skip
+            resource,
+            meta.get("namespace"),
+            str(meta.get("name", "")),
+            change,
+            subresource=subresource,
+            manager=manager,
+            dry_run=dry_run,
+            warnings=warnings,
+        )
 
     def modify(
         self,

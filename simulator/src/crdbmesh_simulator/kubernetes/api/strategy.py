@@ -10,6 +10,7 @@ import base64
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.kubernetes.api import admission, defaults, status, validation
 from crdbmesh_simulator.kubernetes.api.decode import decode
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
@@ -18,18 +19,11 @@ from crdbmesh_simulator.kubernetes.api.resources import Resource
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.store import Event, Store
 
-_SYSTEM_META = (
-    "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink",
-)  # fmt: skip
-NEVER_GIVEN = (
-    "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation",
-)  # fmt: skip
+_SYSTEM_META = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink")
+NEVER_GIVEN = ("selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation")
 """Fields of a new object's metadata that a client cannot set."""
 
-_GENERATED_KINDS = frozenset({
-    "Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "PodDisruptionBudget",
-    "CustomResourceDefinition", "EndpointSlice", "PriorityClass",
-})  # fmt: skip
+_GENERATED_KINDS: list[str] = tables.read_yaml("crdbmesh_simulator.kubernetes", "names-1.36")["generated kinds"]
 _TEMPLATED = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job"})
 
 
@@ -272,11 +266,21 @@ def _warn_about_template(store: Store, resource: Resource, obj: Obj, warnings: l
 def _establish(definition: Obj, now: str) -> None:
     names = (definition.get("spec") or {}).get("names") or {}
     conditions = (definition.get("status") or {}).get("conditions") or [
-        {"type": "NamesAccepted", "status": "True", "reason": "NoConflicts", "message": "no conflicts found",
-         "lastTransitionTime": now},
-        {"type": "Established", "status": "True", "reason": "InitialNamesAccepted",
-         "message": "the initial names have been accepted", "lastTransitionTime": now},
-    ]  # fmt: skip
+        {
+            "type": "NamesAccepted",
+            "status": "True",
+            "reason": "NoConflicts",
+            "message": "no conflicts found",
+            "lastTransitionTime": now,
+        },
+        {
+            "type": "Established",
+            "status": "True",
+            "reason": "InitialNamesAccepted",
+            "message": "the initial names have been accepted",
+            "lastTransitionTime": now,
+        },
+    ]
     versions = [each["name"] for each in definition["spec"].get("versions") or [] if each.get("storage")]
     definition["status"] = {"conditions": conditions, "acceptedNames": names, "storedVersions": versions}
 

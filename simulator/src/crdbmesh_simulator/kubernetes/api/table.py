@@ -286,12 +286,30 @@ def _ending(ended: Obj) -> str:
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "count": _count, "joined": _joined, "since": _stamp, "replicas": _replicas, "modes": _modes,
-    "containers": _containers, "phase": _phase, "node_status": _node_status, "roles": _roles, "external": _external,
-    "ports": _ports, "claim": _claim, "involved": _involved, "source": _source, "addresses": _addresses,
-    "slice_ports": _slice_ports, "role": _role, "job_status": _job_status, "completions": _completions,
-    "duration": _duration, "ready": _ready, "restarts": _restarts, "pod_status": _pod_status,
-}  # fmt: skip
+    "count": _count,
+    "joined": _joined,
+    "since": _stamp,
+    "replicas": _replicas,
+    "modes": _modes,
+    "containers": _containers,
+    "phase": _phase,
+    "node_status": _node_status,
+    "roles": _roles,
+    "external": _external,
+    "ports": _ports,
+    "claim": _claim,
+    "involved": _involved,
+    "source": _source,
+    "addresses": _addresses,
+    "slice_ports": _slice_ports,
+    "role": _role,
+    "job_status": _job_status,
+    "completions": _completions,
+    "duration": _duration,
+    "ready": _ready,
+    "restarts": _restarts,
+    "pod_status": _pod_status,
+}
 
 
 @functools.cache

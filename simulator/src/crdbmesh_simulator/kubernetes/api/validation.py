@@ -7,15 +7,90 @@ After `pkg/apis/{core,apps,batch,policy}/validation` of Kubernetes 1.36. What ca
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from crdbmesh_simulator.kubernetes.api import jsonvalue, names, podsecurity, status
+from crdbmesh_simulator import tables
+from crdbmesh_simulator.kubernetes.api import jsonvalue, podsecurity, status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, clone
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 from crdbmesh_simulator.kubernetes.api.schema import Type, type_of
 from crdbmesh_simulator.kubernetes.api.selectors import matches_selector
 from crdbmesh_simulator.kubernetes.api.status import FieldError
+
+ANNOTATIONS_LIMIT = 256 * 1024
+_NAMES = {"Service": "dns_1035", "Namespace": "label"} | dict.fromkeys(
+    ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"), "path_segment"
+)
+_STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
+
+
+TABLE: dict[str, Obj] = tables.read_yaml("crdbmesh_simulator.kubernetes", "validation-1.36")
+"""The forms of words, and the checks of kinds."""
+
+
+def check_form(form: str, word: str, field: str, *, shown: Any = None, prefix: str = "") -> list[FieldError]:
+    """Check that a word has a form; messages show `shown`, and begin with `prefix`."""
+    wanted, shown = TABLE["forms"][form], word if shown is None else shown
+    if len(word) > wanted["most"]:
+        return [status.invalid(field, shown, f"{prefix}must be no more than {wanted['most']} characters")]
+    if not re.fullmatch(wanted["pattern"], word):
+        return [status.invalid(field, shown, f"{prefix}{wanted['why']}")]
+    return []
+
+
+def check_finalizers(new: Obj, old: Obj) -> list[FieldError]:
+    """Check the finalizers that an update leaves: an object that is being deleted gets no new ones."""
+    added = [str(each) for each in new.get("finalizers") or [] if each not in (old.get("finalizers") or [])]
+    if not added or not old.get("deletionTimestamp"):
+        return []
+    listed = ", ".join(f'"{each}"' for each in sorted(added))
+    why = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
+    return [status.forbidden_field("metadata.finalizers", why)]
+
+
+def check_metadata(resource: Resource, meta: Obj) -> list[FieldError]:
+    """Check an object's metadata."""
+    name = str(meta.get("name") or "")
+    if not name:
+        return [status.required("metadata.name", "name or generateName is required")]
+    errors = check_form(_NAMES.get(resource.kind, "subdomain"), name, "metadata.name")
+    errors += check_labels(meta.get("labels"), "metadata.labels")
+    annotations = meta.get("annotations") or {}
+    for key in annotations:
+        errors += _check_qualified(str(key).lower(), "metadata.annotations", key)
+    size = sum(len(str(key).encode()) + len(str(value).encode()) for key, value in annotations.items())
+    if size > ANNOTATIONS_LIMIT:
+        errors.append(status.too_long("metadata.annotations", ANNOTATIONS_LIMIT))
+    for at, finalizer in enumerate(meta.get("finalizers") or []):
+        where = f"metadata.finalizers[{at}]"
+        errors += _check_qualified(str(finalizer), where, finalizer)
+        if not resource.custom and "/" not in str(finalizer) and finalizer not in _STANDARD_FINALIZERS:
+            why = "name is neither a standard finalizer name nor is it fully qualified"
+            errors.append(status.invalid(where, finalizer, why))
+    for at, owner in enumerate(meta.get("ownerReferences") or []):
+        errors += [
+            status.invalid(f"metadata.ownerReferences[{at}].{field}", "", f"{field} must not be empty")
+            for field in ("apiVersion", "kind", "name", "uid")
+            if not owner.get(field)
+        ]
+    return errors
+
+
+def check_labels(labels: Any, field: str) -> list[FieldError]:
+    """Check a set of labels."""
+    errors: list[FieldError] = []
+    for key, value in (labels or {}).items():
+        errors += _check_qualified(str(key), field, key) + check_form("label_value", str(value), field)
+    return errors
+
+
+def _check_qualified(word: str, field: str, shown: Any) -> list[FieldError]:
+    domain, slash, name = word.rpartition("/")
+    errors = check_form("subdomain", domain, field, shown=shown, prefix="prefix part ") if slash else []
+    return errors or check_form("qualified", name, field, shown=shown)
+
 
 DATA_LIMIT = 1024 * 1024
 _QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
@@ -30,15 +105,15 @@ _SECRET_KEYS = {
 
 def check(resource: Resource, new: Obj, old: Obj | None) -> list[FieldError]:
     """Check an object that is to be stored."""
-    errors = names.check_metadata(resource, new["metadata"])
+    errors = check_metadata(resource, new["metadata"])
     if old is not None:
-        errors += names.check_finalizers(new["metadata"], old["metadata"])
+        errors += check_finalizers(new["metadata"], old["metadata"])
     if resource.custom:
         return errors
     errors += _required(type_of(resource), new, "")
     if errors:
         return errors
-    errors += _fields(names.TABLE["kinds"].get(resource.kind) or {}, new, old, "")
+    errors += _fields(TABLE["kinds"].get(resource.kind) or {}, new, old, "")
     more = _MORE.get(resource.kind)
     return errors if more is None else [*errors, *more(new, old or {})]
 
@@ -93,13 +168,13 @@ def _field(check_: str, value: Any, where: str) -> Iterator[FieldError]:
     elif check_ == "port" and isinstance(value, int) and not 0 < value < 65536:
         yield status.invalid(where, value, "must be between 1 and 65535, inclusive")
     elif check_ == "labels":
-        yield from names.check_labels(value, where)
+        yield from check_labels(value, where)
     elif check_ == "quantities":
         for name, each in (value or {}).items():
             if not jsonvalue.is_quantity(each):
                 yield status.invalid(f"{where}[{name}]", each, _QUANTITY_TEXT)
-    elif check_ in names.TABLE["forms"] and value:
-        yield from names.check_form(check_, str(value), where)
+    elif check_ in TABLE["forms"] and value:
+        yield from check_form(check_, str(value), where)
 
 
 # Pods and workloads.
@@ -181,10 +256,17 @@ def _template(new: Obj, _old: Obj) -> Iterator[FieldError]:
 
 def _stateful_set(new: Obj, old: Obj) -> Iterator[FieldError]:
     yield from _workload(new, old)
-    free = dict.fromkeys((
-        "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "minReadySeconds",
-        "persistentVolumeClaimRetentionPolicy",
-    ))  # fmt: skip
+    free = dict.fromkeys(
+        (
+            "replicas",
+            "ordinals",
+            "template",
+            "updateStrategy",
+            "revisionHistoryLimit",
+            "minReadySeconds",
+            "persistentVolumeClaimRetentionPolicy",
+        )
+    )
     if old and {**new["spec"], **free} != {**old["spec"], **free}:
         why = (
             "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
@@ -206,7 +288,7 @@ def _job(new: Obj, old: Obj) -> Iterator[FieldError]:
 def _data(new: Obj, old: Obj) -> Iterator[FieldError]:
     for field in ("data", "binaryData"):
         for key in new.get(field) or {}:
-            yield from names.check_form("data_key", str(key), f"{field}[{key}]")
+            yield from check_form("data_key", str(key), f"{field}[{key}]")
         if old.get("immutable") and new.get(field) != old.get(field):
             yield status.forbidden_field(field, "field is immutable when `immutable` is set")
     encoded = [new.get("binaryData") if new["kind"] == "ConfigMap" else new.get("data")]
@@ -270,7 +352,17 @@ def _definition(new: Obj, _old: Obj) -> Iterator[FieldError]:
 
 
 _MORE: dict[str, Callable[[Obj, Obj], Iterator[FieldError]]] = {
-    "ConfigMap": _data, "Secret": _data, "Namespace": _namespace, "Pod": _pod, "Service": _service,
-    "PersistentVolumeClaim": _claim, "Deployment": _workload, "ReplicaSet": _workload, "DaemonSet": _workload,
-    "StatefulSet": _stateful_set, "Job": _job, "PodDisruptionBudget": _budget, "CustomResourceDefinition": _definition,
-}  # fmt: skip
+    "ConfigMap": _data,
+    "Secret": _data,
+    "Namespace": _namespace,
+    "Pod": _pod,
+    "Service": _service,
+    "PersistentVolumeClaim": _claim,
+    "Deployment": _workload,
+    "ReplicaSet": _workload,
+    "DaemonSet": _workload,
+    "StatefulSet": _stateful_set,
+    "Job": _job,
+    "PodDisruptionBudget": _budget,
+    "CustomResourceDefinition": _definition,
+}

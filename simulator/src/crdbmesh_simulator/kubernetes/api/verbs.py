@@ -55,10 +55,14 @@ async def create(handler: Handler, call: Call) -> web.Response:
         handler.count()
     made = await handler.write(
         functools.partial(
-            handler.cluster.store.create, call.resource, obj,
-            manager=options.manager, dry_run=options.dry_run, warnings=options.warnings,
+            handler.cluster.store.create,
+            call.resource,
+            obj,
+            manager=options.manager,
+            dry_run=options.dry_run,
+            warnings=options.warnings,
         )
-    )  # fmt: skip
+    )
     return shape(handler, call, made, code=201, warnings=options.warnings)
 
 
@@ -173,10 +177,17 @@ async def patch_(handler: Handler, call: Call) -> web.Response:
 async def _modify(handler: Handler, call: Call, change: Callable[[Obj], Obj], options: Options) -> web.Response:
     written = await handler.write(
         functools.partial(
-            handler.cluster.store.modify, call.resource, call.namespace, call.name, change,
-            subresource=call.sub or None, manager=options.manager, dry_run=options.dry_run, warnings=options.warnings,
+            handler.cluster.store.modify,
+            call.resource,
+            call.namespace,
+            call.name,
+            change,
+            subresource=call.sub or None,
+            manager=options.manager,
+            dry_run=options.dry_run,
+            warnings=options.warnings,
         )
-    )  # fmt: skip
+    )
     return shape(handler, call, written, warnings=options.warnings)
 
 
@@ -203,10 +214,18 @@ async def _apply(handler: Handler, call: Call, body: Any, options: Options) -> w
         handler.count()
     written, created = await handler.write(
         functools.partial(
-            handler.cluster.store.apply, resource, call.namespace, call.name, body, manager=options.manager,
-            force=options.force, subresource=call.sub or None, dry_run=options.dry_run, warnings=options.warnings,
+            handler.cluster.store.apply,
+            resource,
+            call.namespace,
+            call.name,
+            body,
+            manager=options.manager,
+            force=options.force,
+            subresource=call.sub or None,
+            dry_run=options.dry_run,
+            warnings=options.warnings,
         )
-    )  # fmt: skip
+    )
     return shape(handler, call, written, code=201 if created else 200, warnings=options.warnings)
 
 
@@ -231,9 +250,15 @@ def _delete(
     store = handler.cluster.store
     default = "Orphan" if resource.kind == "Job" else None
     last = store.delete(
-        resource, namespace, name, propagation=options.propagation or default, grace_s=options.grace_s,
-        uid=options.uid, version=options.version, dry_run=options.dry_run,
-    )  # fmt: skip
+        resource,
+        namespace,
+        name,
+        propagation=options.propagation or default,
+        grace_s=options.grace_s,
+        uid=options.uid,
+        version=options.version,
+        dry_run=options.dry_run,
+    )
     return last, options.dry_run or store.is_gone(resource, last)
 
 

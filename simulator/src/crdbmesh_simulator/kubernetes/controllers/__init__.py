@@ -106,9 +106,24 @@ class Controllers:
 
 
 _CONTROLLERS: tuple[type[Controller], ...] = (
-    Addons, Nodes, NodeLifecycle, Namespaces, GarbageCollector, PodCollector, HelmCharts, CiliumOperator, Deployments,
-    ReplicaSets, StatefulSets, DaemonSets, Jobs, Budgets, Claims, Scheduler, Endpoints,
-)  # fmt: skip
+    Addons,
+    Nodes,
+    NodeLifecycle,
+    Namespaces,
+    GarbageCollector,
+    PodCollector,
+    HelmCharts,
+    CiliumOperator,
+    Deployments,
+    ReplicaSets,
+    StatefulSets,
+    DaemonSets,
+    Jobs,
+    Budgets,
+    Claims,
+    Scheduler,
+    Endpoints,
+)
 _T = TypeVar("_T")
 _FAILED_AGAIN_S = 5.0
 _REFUSED_AGAIN_S = 3.0

@@ -10,7 +10,7 @@ import contextlib
 
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.manifests import fill
+from crdbmesh_simulator.kubernetes.controllers.objects import fill
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 
 MANIFESTS = "/var/lib/rancher/k3s/server/manifests/"
@@ -80,13 +80,9 @@ class Addons(Controller):
             "spec": {"source": source, "checksum": checksum},
         }
         existing = self.api.find("Addon", "kube-system", name)
+        addon = self.api.bring(existing, wanted)
         if existing is None:
-            created = self.api.create(wanted)
-            self.api.event(created, "Normal", "AppliedManifest", f'Applied manifest at "{source}"', component=_MANAGER)
-        elif existing.get("spec") != wanted["spec"]:
-            changed = self.api.copy(existing)
-            changed["spec"] = wanted["spec"]
-            self.api.replace(changed)
+            self.api.event(addon, "Normal", "AppliedManifest", f'Applied manifest at "{source}"', component=_MANAGER)
 
     def _apply(self, obj: Obj) -> None:
         """Create the object, or bring what it sets back to what it says."""
@@ -120,31 +116,9 @@ class Addons(Controller):
 
     def _kubernetes_endpoints(self) -> None:
         addresses = sorted({self.site.private_ip(m) for m in self.site.cluster.servers() if self.site.alive(m)})
-        port = {"name": "https", "port": 6443, "protocol": "TCP"}
-        subsets = [{"addresses": [{"ip": ip} for ip in addresses], "ports": [port]}]
-        existing = self.api.find("Endpoints", "default", "kubernetes")
-        if existing is None:
-            labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
-            meta = {"name": "kubernetes", "namespace": "default", "labels": labels}
-            self.api.create({"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": subsets})
-        elif existing.get("subsets") != subsets:
-            changed = self.api.copy(existing)
-            changed["subsets"] = subsets
-            self.api.replace(changed)
         endpoints = [{"addresses": [ip], "conditions": {"ready": True}} for ip in addresses]
-        slice_ = self.api.find("EndpointSlice", "default", "kubernetes")
-        if slice_ is None:
-            meta = {
-                "name": "kubernetes",
-                "namespace": "default",
-                "labels": {"kubernetes.io/service-name": "kubernetes"},
-            }
-            self.api.create({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": meta,
-                             "addressType": "IPv4", "endpoints": endpoints, "ports": [port]})  # fmt: skip
-        elif slice_.get("endpoints") != endpoints:
-            changed = self.api.copy(slice_)
-            changed["endpoints"] = endpoints
-            self.api.replace(changed)
+        for obj in fill("kubernetes", {"addresses": [{"ip": ip} for ip in addresses], "endpoints": endpoints}):
+            self.api.bring(self.api.find(obj["kind"], "default", "kubernetes"), obj)
 
 
 def _overlay(existing: Obj, wanted: Obj) -> Obj:

@@ -10,11 +10,12 @@ import collections
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, clone
 from crdbmesh_simulator.kubernetes.api.status import StatusError
 from crdbmesh_simulator.kubernetes.controllers import objects
+from crdbmesh_simulator.kubernetes.controllers.objects import fill
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.clock import Clock
@@ -75,6 +76,22 @@ class Api:
     def create(self, obj: Obj, *, manager: str = "k3s") -> Obj:
         """Create an object. Raises StatusError: the API refuses it; LookupError: there is no such kind."""
         return self._store.create(self._resource(obj), obj, manager=manager)
+
+    def bring(self, existing: Obj | None, obj: Obj) -> Obj:
+        """Create an object, or give the existing one its labels and its other fields, when they differ.
+
+        Raises StatusError: the API refuses it.
+        """
+        if existing is None:
+            return self.create(obj)
+        labels = obj["metadata"].get("labels", objects.labels(existing))
+        content = {key: value for key, value in obj.items() if key != "metadata"}
+        if labels == objects.labels(existing) and all(
+            (existing.get(key) or []) == (value or []) for key, value in content.items()
+        ):
+            return existing
+        changed = {**self.copy(existing), **content}
+        return self.replace({**changed, "metadata": {**changed["metadata"], "labels": labels}})
 
     def replace(self, obj: Obj) -> Obj:
         """Put an object in place of the stored one (its status apart).
@@ -177,29 +194,29 @@ class Api:
                 return
         code = hashlib.sha256("".join(key).encode()).hexdigest()[:8] + f"{int(now * 1e6):x}"[-8:]
         self._events[key] = (f"{objects.name(about)}.{code}", now, count + 1)
-        event: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": f"{objects.name(about)}.{code}", "namespace": space},
-            "involvedObject": {
-                "apiVersion": about.get("apiVersion"),
-                "kind": about.get("kind"),
-                "name": objects.name(about),
-                "uid": objects.uid(about),
-                "resourceVersion": objects.meta(about).get("resourceVersion", ""),
-            },
-            "reason": reason,
-            "message": message,
-            "type": kind,
-            "source": {"component": component, **({"host": host} if host else {})},
-            "reportingComponent": component,
-            "reportingInstance": host or "",
-            "firstTimestamp": objects.rfc3339(now),
-            "lastTimestamp": objects.rfc3339(now),
-            "count": 1,
-            "eventTime": None,
+        subject = {
+            "apiVersion": about.get("apiVersion"),
+            "kind": about.get("kind"),
+            "name": objects.name(about),
+            "uid": objects.uid(about),
+            "resourceVersion": objects.meta(about).get("resourceVersion", ""),
         }
         if objects.namespace(about):
-            event["involvedObject"]["namespace"] = objects.namespace(about)
+            subject["namespace"] = objects.namespace(about)
+        [event] = fill(
+            "event",
+            {
+                "name": f"{objects.name(about)}.{code}",
+                "space": space,
+                "about": subject,
+                "reason": reason,
+                "message": message,
+                "kind": kind,
+                "component": component,
+                "host": host or "",
+                "source": {"component": component, **({"host": host} if host else {})},
+                "now": objects.rfc3339(now),
+            },
+        )
         with contextlib.suppress(StatusError):
             self.create(event)

@@ -50,8 +50,12 @@ class Certgen(Program):
             wanted = yaml.load(self.container.env.get("CILIUM_CERTGEN_CONFIG", ""), Loader=yaml.CSafeLoader) or {}
             for leaf in wanted.get("certs") or []:
                 cert, key = authority.sign(leaf)
-                self._write(str(leaf["namespace"]), str(leaf["name"]), "kubernetes.io/tls",
-                            {"ca.crt": authority.cert_pem, "tls.crt": cert, "tls.key": key})  # fmt: skip
+                self._write(
+                    str(leaf["namespace"]),
+                    str(leaf["name"]),
+                    "kubernetes.io/tls",
+                    {"ca.crt": authority.cert_pem, "tls.crt": cert, "tls.key": key},
+                )
                 self.log.append(f'level=info msg="Created secret" name={leaf["name"]} namespace={leaf["namespace"]}')
         except (CertificateError, yaml.YAMLError) as error:
             self._fail(str(error))
@@ -84,8 +88,13 @@ class Certgen(Program):
             changed["data"] = data
             self.site.api.replace(changed)
             return
-        secret: Obj = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": space},
-                       "type": kind, "data": data}  # fmt: skip
+        secret: Obj = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": space},
+            "type": kind,
+            "data": data,
+        }
         self.site.api.create(secret)
 
 

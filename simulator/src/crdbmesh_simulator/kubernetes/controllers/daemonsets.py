@@ -83,8 +83,13 @@ class DaemonSets(Controller):
             "nodeSelectorTerms": [{"matchFields": [here]}]
         }
         created = self.api.create(pod)
-        self.api.event(daemon, "Normal", "SuccessfulCreate", f"Created pod: {objects.name(created)}",
-                       component="daemonset-controller")  # fmt: skip
+        self.api.event(
+            daemon,
+            "Normal",
+            "SuccessfulCreate",
+            f"Created pod: {objects.name(created)}",
+            component="daemonset-controller",
+        )
 
     def _roll(self, daemon: Obj, by_node: dict[str, list[Obj]], names: set[str], code: str) -> None:
         strategy = objects.spec(daemon).get("updateStrategy") or {}

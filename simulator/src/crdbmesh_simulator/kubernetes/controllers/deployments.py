@@ -76,25 +76,12 @@ class Deployments(Controller):
         surge, _ = _bounds(spec)
         rolling = (spec.get("strategy") or {}).get("type") != "Recreate"
         room = max(replicas + surge - total, 0) if rolling else (replicas if total == 0 else 0)
-        rs = {
-            "apiVersion": "apps/v1",
-            "kind": "ReplicaSet",
-            "metadata": {
-                "name": f"{objects.name(deployment)}-{code}",
-                "namespace": objects.namespace(deployment),
-                "labels": dict(template["metadata"]["labels"]),
-                "annotations": {REVISION: str(revision)},
-                "ownerReferences": [objects.owner_reference(deployment)],
-            },
-            "spec": {
-                "replicas": min(replicas, room),
-                "selector": selector,
-                "template": template,
-            },
-        }
-        if spec.get("minReadySeconds"):
-            rs["spec"]["minReadySeconds"] = spec["minReadySeconds"]  # type: ignore[index]
-        self.api.create(rs)
+        patience = spec.get("minReadySeconds")
+        blanks: Obj = {"name": f"{objects.name(deployment)}-{code}", "space": objects.namespace(deployment)}
+        blanks |= {"owner": objects.owner_reference(deployment), "revision": str(revision)}
+        blanks |= {"replicas": min(replicas, room), "selector": selector, "template": template}
+        blanks["more"] = {"minReadySeconds": patience} if patience else {}
+        self.api.create(objects.fill("replica-set", blanks)[0])
         self.api.annotate(deployment, {REVISION: str(revision)})
         text = f"Scaled up replica set {objects.name(deployment)}-{code} from 0 to {min(replicas, room)}"
         self.api.event(deployment, "Normal", "ScalingReplicaSet", text, component="deployment-controller")
@@ -175,11 +162,14 @@ class Deployments(Controller):
         word = "has" if enough else "does not have"
         conditions = objects.with_condition(
             old.get("conditions") or [],
-            {"type": "Available", "status": "True" if enough else "False",
-             "reason": f"MinimumReplicas{'Available' if enough else 'Unavailable'}",
-             "message": f"Deployment {word} minimum availability."},
+            {
+                "type": "Available",
+                "status": "True" if enough else "False",
+                "reason": f"MinimumReplicas{'Available' if enough else 'Unavailable'}",
+                "message": f"Deployment {word} minimum availability.",
+            },
             self.site.timestamp(),
-        )  # fmt: skip
+        )
         complete = updated == everything == available == replicas
         progress = self._progressing(deployment, current, complete=complete, figures=(updated, available), now=now)
         conditions = objects.with_condition(conditions, progress, self.site.timestamp())
@@ -251,14 +241,20 @@ class ReplicaSets(Controller):
         active = [pod for pod in pods if objects.pod_active(pod)]
         for _ in range(wanted - len(active)):
             pod = self.api.create(pod_from(objects.spec(rs)["template"], rs, generate=f"{objects.name(rs)}-"))
-            self.api.event(rs, "Normal", "SuccessfulCreate", f"Created pod: {objects.name(pod)}",
-                           component="replicaset-controller")  # fmt: skip
+            self.api.event(
+                rs, "Normal", "SuccessfulCreate", f"Created pod: {objects.name(pod)}", component="replicaset-controller"
+            )
         if len(active) > wanted:
             active.sort(key=_worth)
             for pod in active[: len(active) - wanted]:
                 self.api.delete(pod)
-                self.api.event(rs, "Normal", "SuccessfulDelete", f"Deleted pod: {objects.name(pod)}",
-                               component="replicaset-controller")  # fmt: skip
+                self.api.event(
+                    rs,
+                    "Normal",
+                    "SuccessfulDelete",
+                    f"Deleted pod: {objects.name(pod)}",
+                    component="replicaset-controller",
+                )
         return self._status(rs, active, now)
 
     def _status(self, rs: Obj, active: list[Obj], now: float) -> float | None:
@@ -268,8 +264,12 @@ class ReplicaSets(Controller):
             objects.seconds(str((objects.condition(pod, "Ready") or {}).get("lastTransitionTime"))) for pod in ready
         ]
         available = sum(now - at >= patience for at in since)
-        status: Obj = {"replicas": len(active), "fullyLabeledReplicas": len(active), "readyReplicas": len(ready),
-                       "availableReplicas": available}  # fmt: skip
+        status: Obj = {
+            "replicas": len(active),
+            "fullyLabeledReplicas": len(active),
+            "readyReplicas": len(ready),
+            "availableReplicas": available,
+        }
         status = {key: value for key, value in status.items() if value or key == "replicas"}
         status["observedGeneration"] = objects.meta(rs).get("generation", 1)
         if status != objects.status(rs):

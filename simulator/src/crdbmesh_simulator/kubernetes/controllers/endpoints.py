@@ -91,10 +91,6 @@ class Endpoints(Controller):
             if zone:
                 entry["zone"] = zone
             endpoints.append(entry)
-        labels = {**objects.labels(service), SERVICE_NAME: objects.name(service), MANAGED_BY: _MANAGER}
-        if objects.spec(service).get("clusterIP") == "None":
-            labels["service.kubernetes.io/headless"] = ""
-        content = {"addressType": "IPv4", "endpoints": endpoints, "ports": self._ports(service, pods)}
         existing = [
             each
             for each in self.api.list("EndpointSlice", objects.namespace(service))
@@ -102,24 +98,20 @@ class Endpoints(Controller):
             and objects.labels(each).get(MANAGED_BY) == _MANAGER
             and not objects.deleting(each)
         ]
-        if not existing:
-            self.api.create({
-                "apiVersion": "discovery.k8s.io/v1",
-                "kind": "EndpointSlice",
-                "metadata": {"generateName": f"{objects.name(service)}-", "namespace": objects.namespace(service),
-                             "labels": labels, "ownerReferences": [objects.owner_reference(service)]},
-                **content,
-            })  # fmt: skip
-            return
-        self._update(existing[0], content, labels)
+        labels = {SERVICE_NAME: objects.name(service), MANAGED_BY: _MANAGER}
+        blanks = _blanks(service, labels) | {"endpoints": endpoints, "ports": self._ports(service, pods)}
+        self.api.bring(existing[0] if existing else None, objects.fill("endpoints", {**blanks, "subsets": []})[0])
 
     def _endpoints(self, service: Obj, pods: list[Obj]) -> None:
         tolerant = bool(objects.spec(service).get("publishNotReadyAddresses"))
         ready: list[Obj] = []
         unready: list[Obj] = []
         for pod in pods:
-            address: Obj = {"ip": objects.status(pod)["podIP"], "nodeName": objects.spec(pod).get("nodeName"),
-                            "targetRef": _reference(pod)}  # fmt: skip
+            address: Obj = {
+                "ip": objects.status(pod)["podIP"],
+                "nodeName": objects.spec(pod).get("nodeName"),
+                "targetRef": _reference(pod),
+            }
             name = _published_name(service, pod)
             if name:
                 address["hostname"] = name
@@ -132,25 +124,17 @@ class Endpoints(Controller):
             subset["addresses"] = ready
         if unready:
             subset["notReadyAddresses"] = unready
-        labels = {**objects.labels(service), "endpoints.kubernetes.io/managed-by": "endpoint-controller"}
-        if objects.spec(service).get("clusterIP") == "None":
-            labels["service.kubernetes.io/headless"] = ""
-        content: Obj = {"subsets": [subset]} if ready or unready else {"subsets": []}
+        blanks = _blanks(service, {"endpoints.kubernetes.io/managed-by": "endpoint-controller"})
+        blanks |= {"subsets": [subset] if ready or unready else [], "endpoints": [], "ports": []}
         existing = self.api.find("Endpoints", objects.namespace(service), objects.name(service))
-        if existing is None:
-            meta = {"name": objects.name(service), "namespace": objects.namespace(service), "labels": labels}
-            self.api.create({"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, **content})
-            return
-        self._update(existing, content, labels)
+        self.api.bring(existing, objects.fill("endpoints", blanks)[1])
 
-    def _update(self, existing: Obj, content: Obj, labels: dict[str, str]) -> None:
-        same = all((existing.get(key) or []) == value for key, value in content.items())
-        if same and objects.labels(existing) == labels:
-            return
-        changed = self.api.copy(existing)
-        changed.update(content)
-        changed["metadata"]["labels"] = labels
-        self.api.replace(changed)
+
+def _blanks(service: Obj, labels: dict[str, str]) -> Obj:
+    headless = {"service.kubernetes.io/headless": ""} if objects.spec(service).get("clusterIP") == "None" else {}
+    about = {"name": objects.name(service), "space": objects.namespace(service)}
+    owner = objects.owner_reference(service)
+    return {**about, "owner": owner, "labels": {**objects.labels(service), **labels, **headless}}
 
 
 def _reference(pod: Obj) -> Obj:

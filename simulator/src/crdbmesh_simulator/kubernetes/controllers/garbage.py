@@ -104,10 +104,15 @@ class Namespaces(Controller):
                 {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}}
             )
         if self.api.find("ConfigMap", name, "kube-root-ca.crt") is None:
-            meta = {"name": "kube-root-ca.crt", "namespace": name,
-                    "annotations": {"kubernetes.io/description": "Contains a CA bundle that can be used to verify the "
-                                    "kube-apiserver when using internal endpoints such as the internal service IP or "
-                                    "kubernetes.default.svc."}}  # fmt: skip
+            meta = {
+                "name": "kube-root-ca.crt",
+                "namespace": name,
+                "annotations": {
+                    "kubernetes.io/description": "Contains a CA bundle that can be used to verify the "
+                    "kube-apiserver when using internal endpoints such as the internal service IP or "
+                    "kubernetes.default.svc."
+                },
+            }
             self.api.create(
                 {
                     "apiVersion": "v1",
@@ -125,8 +130,12 @@ class Namespaces(Controller):
             if not objects.deleting(obj):
                 self.api.delete(obj, propagation="Background")
         kinds = sorted({str(obj["kind"]) for obj in left})
-        entry = {"type": "NamespaceContentRemaining", "status": "True", "reason": "SomeResourcesRemain",
-                 "message": f"Some resources are remaining: {', '.join(kinds)}"}  # fmt: skip
+        entry = {
+            "type": "NamespaceContentRemaining",
+            "status": "True",
+            "reason": "SomeResourcesRemain",
+            "message": f"Some resources are remaining: {', '.join(kinds)}",
+        }
         conditions = objects.with_condition(
             objects.status(namespace).get("conditions") or [], entry, self.site.timestamp()
         )

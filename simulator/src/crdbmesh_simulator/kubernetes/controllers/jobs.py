@@ -51,11 +51,17 @@ class Jobs(Controller):
         limit = int(spec.get("backoffLimit", 6))
         finished: Obj | None = None
         if len(failed) + restarts > limit:
-            finished = {"type": "Failed", "reason": "BackoffLimitExceeded",
-                        "message": "Job has reached the specified backoff limit"}  # fmt: skip
+            finished = {
+                "type": "Failed",
+                "reason": "BackoffLimitExceeded",
+                "message": "Job has reached the specified backoff limit",
+            }
         if finished is None and len(succeeded) >= needed:
-            finished = {"type": "Complete", "reason": "CompletionsReached",
-                        "message": "Reached expected number of succeeded pods"}  # fmt: skip
+            finished = {
+                "type": "Complete",
+                "reason": "CompletionsReached",
+                "message": "Reached expected number of succeeded pods",
+            }
         due: float | None = None
         if finished is not None:
             for pod in active:
@@ -173,8 +179,13 @@ class Budgets(Controller):
         allowed = max(healthy - desired, 0) if expected else 0
         stamp = self.site.timestamp()
         reason = "SufficientPods" if allowed else "InsufficientPods"
-        entry = {"type": "DisruptionAllowed", "status": "True" if allowed else "False", "reason": reason, "message": "",
-                 "observedGeneration": objects.meta(budget).get("generation", 1)}  # fmt: skip
+        entry = {
+            "type": "DisruptionAllowed",
+            "status": "True" if allowed else "False",
+            "reason": reason,
+            "message": "",
+            "observedGeneration": objects.meta(budget).get("generation", 1),
+        }
         status = {
             "observedGeneration": objects.meta(budget).get("generation", 1),
             "disruptionsAllowed": allowed,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import fit, objects
+from crdbmesh_simulator.kubernetes.controllers.objects import fill
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 
 if TYPE_CHECKING:
@@ -69,15 +70,7 @@ class Nodes(Controller):
         return self.api.create({"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": spec, "status": {}})
 
     def _labels(self, member: Member) -> dict[str, str]:
-        labels = {
-            "beta.kubernetes.io/arch": "amd64",
-            "beta.kubernetes.io/instance-type": "k3s",
-            "beta.kubernetes.io/os": "linux",
-            "kubernetes.io/arch": "amd64",
-            "kubernetes.io/hostname": member.node_name,
-            "kubernetes.io/os": "linux",
-            "node.kubernetes.io/instance-type": "k3s",
-        }
+        labels: dict[str, str] = fill("node-labels", {"name": member.node_name})[0]
         if member.role == "server":
             labels["node-role.kubernetes.io/control-plane"] = "true"
             if member.voter_at is not None or len(self.site.cluster.servers()) > 1 or member.config.get("cluster-init"):
@@ -170,23 +163,20 @@ class Nodes(Controller):
     ) -> Obj:
         stamp = objects.rfc3339(now)
         machine = member.machine
-        memory = int(machine.memory_gib * 1024 * 1024 * 0.97)
-        resources = {
-            "cpu": str(machine.vcpus),
-            "memory": f"{memory}Ki",
-            "pods": "110",
-            "ephemeral-storage": f"{int(machine.disk.gib * 1024 * 1024 * 0.96)}Ki",
-            "hugepages-1Gi": "0",
-            "hugepages-2Mi": "0",
-        }
         conditions = list(objects.status(node).get("conditions") or [])
         entries: list[Obj] = [
             {"type": kind, "status": "False", "reason": reason, "message": message}
             for kind, reason, message in _HEALTHY
         ]
         if network:
-            entries.append({"type": "Ready", "status": "True", "reason": "KubeletReady",
-                            "message": "kubelet is posting ready status"})  # fmt: skip
+            entries.append(
+                {
+                    "type": "Ready",
+                    "status": "True",
+                    "reason": "KubeletReady",
+                    "message": "kubelet is posting ready status",
+                }
+            )
         else:
             entries.append({"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": _NO_CNI})
         if voter is not None:
@@ -194,27 +184,20 @@ class Nodes(Controller):
         for entry in entries:
             conditions = objects.with_condition(conditions, {**entry, "lastHeartbeatTime": stamp}, stamp)
         external = objects.annotations_of(node).get("k3s.io/external-ip")
-        identity = _hex(machine.key, 32)
-        return {
-            **objects.status(node),
-            "addresses": self._addresses(member, external),
-            "capacity": resources,
-            "allocatable": resources,
-            "conditions": conditions,
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
-            "nodeInfo": {
-                "architecture": "amd64",
-                "bootID": f"{_hex(f'{machine.key}{machine.booted_at}', 32)}",
-                "containerRuntimeVersion": "containerd://2.3.2-k3s1",
-                "kernelVersion": "6.14.0-1012-azure",
-                "kubeProxyVersion": "",
-                "kubeletVersion": member.version,
-                "machineID": identity,
-                "operatingSystem": "linux",
-                "osImage": "Ubuntu 24.04.3 LTS",
-                "systemUUID": identity,
+        [told] = fill(
+            "node-status",
+            {
+                "addresses": self._addresses(member, external),
+                "conditions": conditions,
+                "version": member.version,
+                "cpu": str(machine.vcpus),
+                "memory": f"{int(machine.memory_gib * 1024 * 1024 * 0.97)}Ki",
+                "storage": f"{int(machine.disk.gib * 1024 * 1024 * 0.96)}Ki",
+                "identity": _hex(machine.key, 32),
+                "boot": _hex(f"{machine.key}{machine.booted_at}", 32),
             },
-        }
+        )
+        return {**objects.status(node), **told}
 
     def _lease(self, name: str, now: float) -> None:
         space = "kube-node-lease"
@@ -264,8 +247,12 @@ class NodeLifecycle(Controller):
         stamp = self.site.timestamp()
         conditions = list(objects.status(node).get("conditions") or [])
         for kind in ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready"):
-            entry = {"type": kind, "status": "Unknown", "reason": "NodeStatusUnknown",
-                     "message": "Kubelet stopped posting node status."}  # fmt: skip
+            entry = {
+                "type": kind,
+                "status": "Unknown",
+                "reason": "NodeStatusUnknown",
+                "message": "Kubelet stopped posting node status.",
+            }
             conditions = objects.with_condition(conditions, entry, stamp)
         self.api.set_status(node, {**objects.status(node), "conditions": conditions})
         changed = self.api.copy(self.api.find("Node", None, objects.name(node)) or node)
@@ -299,9 +286,13 @@ class NodeLifecycle(Controller):
                     continue
                 added = objects.seconds(taint["timeAdded"]) if taint.get("timeAdded") else now
                 if not fitting or now >= added + min(spans):
-                    self.api.event(pod, "Normal", "TaintManagerEviction",
-                                   f"Marking for deletion Pod {objects.namespace(pod)}/{objects.name(pod)}",
-                                   component="taint-eviction-controller")  # fmt: skip
+                    self.api.event(
+                        pod,
+                        "Normal",
+                        "TaintManagerEviction",
+                        f"Marking for deletion Pod {objects.namespace(pod)}/{objects.name(pod)}",
+                        component="taint-eviction-controller",
+                    )
                     self.api.delete(pod)
                     break
 

@@ -1,4 +1,4 @@
-"""Reading Kubernetes objects as plain dicts: selectors, owners, conditions, quantities, times, hashes.
+"""Kubernetes objects as plain dicts: selectors, owners, conditions, quantities, times, hashes, filled manifests.
 
 After the API conventions of Kubernetes 1.36 (`staging/src/k8s.io/apimachinery`).
 """
@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, value_of
 
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
@@ -188,3 +189,10 @@ def pod_from(template: Obj, owner: Obj, *, name: str | None = None, generate: st
         wanted["generateName"] = generate
     spec = copy.deepcopy(template["spec"])
     return {"apiVersion": "v1", "kind": "Pod", "metadata": wanted, "spec": spec, "status": {"phase": "Pending"}}
+
+
+def fill(name: str, blanks: Mapping[str, Any] | None = None) -> list[Obj]:
+    """The objects of a file, private copies, with their blanks filled in."""
+    found = tables.read_yaml("crdbmesh_simulator.kubernetes.controllers", f"manifests/{name}")
+    filled: list[Obj] = tables.fill(found if isinstance(found, list) else [found], blanks or {})
+    return filled

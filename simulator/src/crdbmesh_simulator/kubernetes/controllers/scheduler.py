@@ -42,8 +42,13 @@ class Scheduler(Controller):
         if not pending:
             return None
         cluster = self._cluster(pending)
-        pending.sort(key=lambda pod: (-int(objects.spec(pod).get("priority") or 0), objects.meta(pod).get(
-            "creationTimestamp", ""), objects.name(pod)))  # fmt: skip
+        pending.sort(
+            key=lambda pod: (
+                -int(objects.spec(pod).get("priority") or 0),
+                objects.meta(pod).get("creationTimestamp", ""),
+                objects.name(pod),
+            )
+        )
         for pod in pending:
             self._schedule(pod, cluster, now)
         return now + _RETRY_S

@@ -39,8 +39,15 @@ class StatefulSets(Controller):
         pods = {self._ordinal(pod): pod for pod in objects.owned(self.api.list("Pod", objects.namespace(sts)), sts)}
         partition = int(((spec.get("updateStrategy") or {}).get("rollingUpdate") or {}).get("partition") or 0)
         parallel = spec.get("podManagementPolicy") == "Parallel"
-        self._fill(sts, pods, range(start, start + wanted), parallel=parallel, old=old, update=update,
-                   partition=partition + start)  # fmt: skip
+        self._fill(
+            sts,
+            pods,
+            range(start, start + wanted),
+            parallel=parallel,
+            old=old,
+            update=update,
+            partition=partition + start,
+        )
         excess = sorted((ordinal for ordinal in pods if not start <= ordinal < start + wanted), reverse=True)
         settled = all(ordinal in pods and self._healthy(pods[ordinal]) for ordinal in range(start, start + wanted))
         for ordinal in excess:
@@ -65,14 +72,9 @@ class StatefulSets(Controller):
             known = objects.owned(self.api.list("ControllerRevision", objects.namespace(sts)), sts)
             number = max((int(each.get("revision") or 0) for each in known), default=0) + 1
             labels = dict(objects.spec(sts)["template"].get("metadata", {}).get("labels") or {})
-            self.api.create({
-                "apiVersion": "apps/v1",
-                "kind": "ControllerRevision",
-                "metadata": {"name": name, "namespace": objects.namespace(sts), "labels": labels,
-                             "ownerReferences": [objects.owner_reference(sts)]},
-                "data": copy.deepcopy(data),
-                "revision": number,
-            })  # fmt: skip
+            about = {"name": name, "space": objects.namespace(sts), "owner": objects.owner_reference(sts)}
+            blanks = {**about, "labels": labels, "data": data, "revision": number}
+            self.api.create(objects.fill("revision", blanks)[0])
         return name
 
     @staticmethod

@@ -74,8 +74,13 @@ class Claims(Controller):
 
     def _bind(self, claim: Obj, volume: Obj) -> None:
         held = self.api.copy(volume)
-        held["spec"]["claimRef"] = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": objects.name(claim),
-                                    "namespace": objects.namespace(claim), "uid": objects.uid(claim)}  # fmt: skip
+        held["spec"]["claimRef"] = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "name": objects.name(claim),
+            "namespace": objects.namespace(claim),
+            "uid": objects.uid(claim),
+        }
         held = self.api.replace(held)
         self.api.set_status(held, {**objects.status(held), "phase": "Bound"})
         changed = self.api.copy(claim)
@@ -84,8 +89,11 @@ class Claims(Controller):
         marks.update({"pv.kubernetes.io/bind-completed": "yes", "pv.kubernetes.io/bound-by-controller": "yes"})
         changed["metadata"]["annotations"] = marks
         changed = self.api.replace(changed)
-        status = {"phase": "Bound", "accessModes": objects.spec(volume).get("accessModes"),
-                  "capacity": objects.spec(volume).get("capacity")}  # fmt: skip
+        status = {
+            "phase": "Bound",
+            "accessModes": objects.spec(volume).get("accessModes"),
+            "capacity": objects.spec(volume).get("capacity"),
+        }
         self.api.set_status(changed, status)
 
     def _provision(self, claim: Obj, now: float) -> float | None:
@@ -123,32 +131,25 @@ class Claims(Controller):
         name = f"pvc-{objects.uid(claim)}"
         folder = f"{_FOLDER}/{name}_{objects.namespace(claim)}_{objects.name(claim)}"
         make_folder(member.machine, folder)
-        rule = {"key": "kubernetes.io/hostname", "operator": "In", "values": [member.node_name]}
         local = objects.annotations_of(chosen).get("defaultVolumeType") == "local"
-        source: Obj = {"local": {"path": folder}} if local else {
-            "hostPath": {"path": folder, "type": "DirectoryOrCreate"}}  # fmt: skip
-        volume = {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER,
-                                                       "local.path.provisioner/selected-node": member.node_name},
-                         "finalizers": ["kubernetes.io/pv-protection"]},
-            "spec": {
-                "capacity": {"storage": objects.spec(claim)["resources"]["requests"]["storage"]},
-                "accessModes": objects.spec(claim).get("accessModes") or ["ReadWriteOnce"],
-                "persistentVolumeReclaimPolicy": chosen.get("reclaimPolicy", "Delete"),
-                "storageClassName": objects.name(chosen),
-                "volumeMode": "Filesystem",
-                **source,
-                "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": objects.name(claim),
-                             "namespace": objects.namespace(claim), "uid": objects.uid(claim)},
-                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [rule]}]}},
-            },
-            "status": {"phase": "Pending"},
-        }  # fmt: skip
-        self.api.create(volume)
-        self.api.event(claim, "Normal", "ProvisioningSucceeded", f"Successfully provisioned volume {name}",
-                       component=PROVISIONER)  # fmt: skip
+        source: Obj = (
+            {"local": {"path": folder}} if local else {"hostPath": {"path": folder, "type": "DirectoryOrCreate"}}
+        )
+        blanks = {
+            "name": name,
+            "provisioner": PROVISIONER,
+            "node": member.node_name,
+            "storage": objects.spec(claim)["resources"]["requests"]["storage"],
+            "modes": objects.spec(claim).get("accessModes") or ["ReadWriteOnce"],
+            "policy": chosen.get("reclaimPolicy", "Delete"),
+            "class": objects.name(chosen),
+            "source": source,
+            "claim": objects.meta(claim),
+        }
+        self.api.create(objects.fill("volume", blanks)[0])
+        self.api.event(
+            claim, "Normal", "ProvisioningSucceeded", f"Successfully provisioned volume {name}", component=PROVISIONER
+        )
 
     def _release(self, claim: Obj) -> None:
         space, name = objects.namespace(claim), objects.name(claim)

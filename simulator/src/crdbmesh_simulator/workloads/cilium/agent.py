@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Stdin
 from crdbmesh_simulator.workloads import datapath, objects
-from crdbmesh_simulator.workloads.cilium.common import OneShot, api_reachable, identity_problem, options
+from crdbmesh_simulator.workloads.cilium.common import OneShot, api_reachable, options
 from crdbmesh_simulator.workloads.cilium.links import Links
 from crdbmesh_simulator.workloads.service import Daemon, Port, Service
 
@@ -70,11 +70,6 @@ class CiliumAgent(datapath.Datapath):
         self.replaces_kube_proxy = self.config.get("kube-proxy-replacement") == "true"
         self.mtu = int(self.config.get("mtu") or 0) or None
         self._loaded = True
-        problem = identity_problem(self.config)
-        if problem:
-            self._write('level=fatal msg="Invalid daemon configuration" subsys=daemon', problem)
-            self.exit_code = 1
-            return
         self._write(f'level=info msg="Cilium {self.version}" subsys=daemon', "")
 
     def _initialise(self, now: float) -> None:

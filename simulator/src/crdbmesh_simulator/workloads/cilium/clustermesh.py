@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
-from crdbmesh_simulator.kubernetes.api.pods import runtime
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Stdin
-from crdbmesh_simulator.workloads import objects, trust
+from crdbmesh_simulator.workloads import objects
 from crdbmesh_simulator.workloads.cilium import etcd_link, troubleshoot
 from crdbmesh_simulator.workloads.cilium.cli import wants_json
-from crdbmesh_simulator.workloads.cilium.common import OneShot, api_reachable, health_answer, identity_problem, options
+from crdbmesh_simulator.workloads.cilium.common import OneShot, api_reachable, health_answer, options
 from crdbmesh_simulator.workloads.cilium.links import Links
 from crdbmesh_simulator.workloads.cilium.remote_cluster import Remote, Snapshot
 from crdbmesh_simulator.workloads.datapath import RemoteNode
@@ -44,13 +43,6 @@ class Etcd(Service):
     def tick(self) -> None:
         """Check the certificates once, then serve."""
         if self.exit_code is not None or self.container.world.clock.now() < self._up_at or self._started():
-            return
-        cert, _ = self.server_files()
-        key = self.container.files.get(self._options.get("key-file", f"{_SERVER}/tls.key"), b"")
-        problem = trust.key_matches(cert, key) if cert else "open tls.crt: no such file or directory"
-        if problem:
-            self.say(f'{{"level":"fatal","msg":"discovery failed","error":"{problem}"}}')
-            self.exit_code = 1
             return
         self.say('{"level":"info","msg":"serving client traffic securely","address":":2379"}')
 
@@ -89,7 +81,7 @@ class Etcd(Service):
 
 def find_sibling(container: Container, name: str) -> object:
     """The program of another container of a container's pod."""
-    pods = runtime(container.cluster)
+    pods = container.cluster.runtime
     box = pods.sandboxes.get(str(container.pod["metadata"].get("uid"))) if pods else None
     return box.programs.get(name) if box else None
 
@@ -107,10 +99,7 @@ class ApiServer(Service):
         """Sync once the API answers."""
         if self._synced_at is not None or self.exit_code is not None:
             return
-        if problem := identity_problem(self.options):
-            self.say(f'level=fatal msg="Invalid configuration" error="{problem}"')
-            self.exit_code = 1
-        elif api_reachable(self.container) is None:
+        if api_reachable(self.container) is None:
             self._synced_at = self._world.clock.now() + _SYNC_S
 
     @property
@@ -176,10 +165,6 @@ class _RemoteEtcds(Links):
 
     def find_conflict(self, remote: Remote, seen: Snapshot) -> str:  # noqa: ARG002 - the interface
         """Return why the remote's configuration is not valid here."""
-        if not 1 <= seen.id <= self._limit:
-            return f"invalid clusterID {seen.id}: must be in range 1..{self._limit}"
-        if seen.limit != self._limit:
-            return f"mismatched MaxConnectedClusters; local={self._limit}, remote={seen.limit}"
         return ""
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from crdbmesh_simulator.kubernetes.programs import Container, HttpAnswer
 from crdbmesh_simulator.workloads import objects, paths
-from crdbmesh_simulator.workloads.cilium import etcd_link
 from crdbmesh_simulator.workloads.service import Port, Service
 
 _RETRY_S = 3.0
@@ -20,17 +19,6 @@ def options(argv: Sequence[str]) -> dict[str, str]:
             name, equals, value = word[2:].partition("=")
             found[name] = value if equals else "true"
     return found
-
-
-def identity_problem(found: Mapping[str, str]) -> str | None:
-    """Return why a cluster's name and id are not valid together."""
-    name, limit = found.get("cluster-name", "default"), int(found.get("max-connected-clusters") or 255)
-    number = int(found.get("cluster-id") or 0)
-    if len(name) > 32 or not etcd_link.CLUSTER_NAME.match(name):
-        return f"invalid cluster name: {name!r}"
-    if not 0 <= number <= limit:
-        return f"invalid cluster id {number}: must be in range 0..{limit}"
-    return f"cannot use default cluster name with cluster ID {number}" if name == "default" and number else None
 
 
 def api_reachable(container: Container) -> str | None:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
-from crdbmesh_simulator.kubernetes.api.pods import runtime
 from crdbmesh_simulator.kubernetes.programs import Container, HttpAnswer
 from crdbmesh_simulator.workloads import images
 from crdbmesh_simulator.workloads.cockroachdb import certificates, command_line, dialing, metrics, node_settings, stores
@@ -318,7 +317,7 @@ class CockroachNode(Service):
 
     def running(self) -> bool:
         """Return whether its pod is still there, on a machine that is on."""
-        pods = runtime(self.container.cluster)
+        pods = self.container.cluster.runtime
         machine = self.container.node.machine
         if self._world.machines.get(machine.key) is not machine:
             return False

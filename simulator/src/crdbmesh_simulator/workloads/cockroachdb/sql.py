@@ -148,8 +148,12 @@ def unknown(node: CockroachNode, text: str, why: str = "") -> SqlError:
 
 # Tables, by SQLite.
 
-_READS = {sqlite3.SQLITE_READ: "SELECT", sqlite3.SQLITE_INSERT: "INSERT", sqlite3.SQLITE_UPDATE: "UPDATE",
-          sqlite3.SQLITE_DELETE: "DELETE"}  # fmt: skip
+_READS = {
+    sqlite3.SQLITE_READ: "SELECT",
+    sqlite3.SQLITE_INSERT: "INSERT",
+    sqlite3.SQLITE_UPDATE: "UPDATE",
+    sqlite3.SQLITE_DELETE: "DELETE",
+}
 _SAID: tuple[tuple[str, str, str], ...] = (
     (r"no such table: (?:\w+\.)?(\S+)", 'relation "{}" does not exist', "42P01"),
     (r"table (\S+) already exists", 'relation "{}" already exists', "42P07"),

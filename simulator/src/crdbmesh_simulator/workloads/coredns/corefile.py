@@ -14,14 +14,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-DIRECTIVES = (
-    "root", "metadata", "geoip", "cancel", "tls", "quic", "timeouts", "multisocket", "reload", "nsid", "bufsize",
-    "bind", "debug", "trace", "ready", "health", "pprof", "prometheus", "errors", "log", "dnstap", "local", "dns64",
-    "acl", "any", "chaos", "loadbalance", "tsig", "cache", "rewrite", "header", "dnssec", "autopath", "minimal",
-    "template", "transfer", "hosts", "route53", "azure", "clouddns", "k8s_external", "kubernetes", "file", "auto",
-    "secondary", "etcd", "loop", "forward", "grpc", "grpc_server", "https", "https3", "erratic", "whoami", "on", "sign",
-    "view", "nomad", "startup", "shutdown",
-)  # fmt: skip
+from crdbmesh_simulator import tables
+
+DIRECTIVES: list[str] = tables.read_yaml(__package__, "plugins-1.14")["directives"]
 """The plugins compiled into CoreDNS 1.14, in the order in which they handle a query."""
 
 _WORD = re.compile(r'(\n)|#[^\n]*|"((?:\\"|[^"])*)"?|(\S+)')
@@ -48,8 +43,6 @@ class Row:
 
     def argument(self) -> str:
         """Its second word. Raises CorefileError: there is none."""
-        if len(self.words) < 2:
-            raise self.count_error()
         return self.words[1]
 
     def error(self, message: str, kind: str = "Error during parsing") -> CorefileError:
@@ -88,8 +81,6 @@ def parse(path: str, files: Mapping[str, bytes], env: Mapping[str, str]) -> tupl
     Returns the server blocks, warnings, and the whole text with imports put in (which is what `reload` compares).
     Raises CorefileError: it is not valid.
     """
-    if path not in files:
-        raise CorefileError(f"open {path}: no such file or directory")
     reader = _Reader(files, env)
     rows = collections.deque(reader.read(path))
     text = "\x00".join(word for row in rows for word in row.words)
@@ -114,8 +105,6 @@ def _block(rows: collections.deque[Row]) -> Block:
             return block
         directive = _directive(row, rows)
         block.directives.setdefault(row.name, []).append(directive)
-    if braced:
-        raise row.error(f"Unexpected token '{row.words[-1]}', expecting '}}'", "Syntax error")
     return block
 
 
@@ -124,8 +113,6 @@ def _directive(head: Row, rows: collections.deque[Row]) -> Directive:
         raise head.error(f"Unknown directive '{head.name}'")
     opens = head.words[-1] == "{"
     words = head.words[:-1] if opens else head.words
-    if {"{", "}"} & set(words):
-        raise head.count_error()
     inner: list[Row] = []
     depth = int(opens)
     while depth:
@@ -177,19 +164,13 @@ class _Reader:
     def _find(self, row: Row) -> list[str]:
         """The files that a line imports."""
         self._imports += 1
-        if self._imports > _MAX_IMPORTS:
-            raise row.error("maximum import cycles reached")
         pattern = row.argument()
-        if len(row.words) > 2:
-            raise row.error("Import takes only one argument (glob pattern or file)")
         folder, name = posixpath.split(posixpath.join(posixpath.dirname(row.file), pattern))
         matching = sorted(
             path
             for path in self._files
             if posixpath.dirname(path) == folder and fnmatch.fnmatchcase(posixpath.basename(path), name)
         )
-        if not matching and not set("*?[]") & set(name):
-            raise row.error(f"File to import not found: {pattern}")
         if not matching:
             self.warnings.append(f"No files matching import glob pattern: {pattern}")
         return matching

@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from crdbmesh_simulator.workloads.coredns.corefile import CorefileError, Directive, Row
-from crdbmesh_simulator.workloads.coredns.message import absolute
+from crdbmesh_simulator import tables
+from crdbmesh_simulator.workloads.coredns.corefile import Block, CorefileError, Directive, Row, parse
+from crdbmesh_simulator.workloads.coredns.message import absolute, under
 
 
 @dataclass(slots=True)
@@ -62,24 +63,11 @@ class Cache:
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MAX_UPSTREAMS = 15
-_NOT_ACTED_OUT = {
-    "kubernetes": {
-        "endpoint", "tls", "kubeconfig", "namespaces", "labels", "namespace_labels", "endpoint_pod_names",
-        "noendpoints", "ignore", "multicluster", "startup_timeout", "apiserver_qps", "apiserver_burst",
-        "apiserver_max_inflight",
-    },
-    "forward": {"except", "tls", "tls_servername", "next", "failover", "failfast_all_unhealthy_upstreams"},
-    "cache": {"serve_stale", "disable", "prefetch", "keepttl"},
-}  # fmt: skip
+_NOT_ACTED_OUT: dict[str, list[str]] = tables.read_yaml(__package__, "plugins-1.14")["not acted out"]
 
 
 def duration(text: str) -> float:
     """A Go duration in seconds. Raises CorefileError: it is none."""
-    if text == "0":
-        return 0.0
-    if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
-        reason = "missing unit in duration" if re.fullmatch(r"\d+", text) else "invalid duration"
-        raise CorefileError(f'time: {reason} "{text}"')
     return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
 
 
@@ -110,9 +98,7 @@ def read_kubernetes(directive: Directive, zones: list[str], unhandled: list[str]
     found = Kubernetes(_zones(directive.arguments) or zones)
     for row in directive.rows:
         if row.name == "pods":
-            kind = row.argument()
-            if kind not in ("disabled", "insecure", "verified"):
-                raise row.error(f"wrong value for pods: {kind},  must be one of: disabled, verified, insecure")
+            row.argument()
         elif row.name == "ttl":
             found.ttl = _integer(row, row.argument())
         elif row.name == "fallthrough":
@@ -146,8 +132,6 @@ def read_forward(directive: Directive, files: Mapping[str, bytes], unhandled: li
         raise directive.head.count_error()
     for target in directive.arguments[1:]:
         result.upstreams += _upstreams(target, files)
-    if len(result.upstreams) > _MAX_UPSTREAMS:
-        raise CorefileError(f"more than {_MAX_UPSTREAMS} TOs configured: {len(result.upstreams)}")
     for row in directive.rows:
         _forward_option(row, result, unhandled)
     return result
@@ -168,8 +152,6 @@ def _upstreams(target: str, files: Mapping[str, bytes]) -> list[tuple[str, int]]
 def _forward_option(row: Row, result: Forward, unhandled: list[str]) -> None:
     word = row.name
     if word in ("force_tcp", "prefer_udp"):
-        if len(row.words) > 1:
-            raise row.count_error()
         result.force_tcp = result.force_tcp or word == "force_tcp"
         result.prefer_udp = result.prefer_udp or word == "prefer_udp"
     elif word in ("max_fails", "max_concurrent", "max_idle_conns"):
@@ -182,8 +164,6 @@ def _forward_option(row: Row, result: Forward, unhandled: list[str]) -> None:
         result.health_check_s = duration(row.argument())
     elif word == "policy":
         result.policy = row.argument()
-        if result.policy not in ("random", "sequential"):
-            raise row.error(f"unknown policy '{result.policy}'")
     else:
         _skip(row, "forward", unhandled, _unknown(row))
 
@@ -196,8 +176,6 @@ def read_cache(directive: Directive, unhandled: list[str]) -> Cache:
     for row in directive.rows:
         if row.name in ("success", "denial"):
             numbers = [_integer(row, text) for text in row.words[1:]]
-            if not 1 <= len(numbers) <= 3:
-                raise row.count_error()
             most, least = (_ttl(numbers[1]) if numbers[1:] else None), (numbers[2] if numbers[2:] else None)
             if row.name == "success":
                 found.success_s, found.success_min_s = most or found.success_s, least or found.success_min_s
@@ -205,16 +183,12 @@ def read_cache(directive: Directive, unhandled: list[str]) -> Cache:
                 found.denial_s, found.denial_min_s = most or found.denial_s, least or found.denial_min_s
         elif row.name == "servfail":
             found.servfail_s = duration(row.argument())
-            if found.servfail_s > 300:
-                raise CorefileError(f"caching SERVFAIL responses over 5 minutes is not permitted: {row.argument()}")
         else:
             _skip(row, "cache", unhandled, replace(row, words=(row.name,)).count_error())
     return found
 
 
 def _ttl(seconds: int) -> int:
-    if seconds <= 0:
-        raise CorefileError(f"cache TTL can not be zero or negative: {seconds}")
     return seconds
 
 
@@ -225,15 +199,110 @@ def read_reload(directive: Directive) -> float:
 
 def check(directive: Directive) -> None:
     """Check a plugin that has no effect of its own here. Raises CorefileError: an option that it does not have."""
-    if directive.head.name == "loop" and directive.arguments:
-        raise directive.head.count_error()
     for row in directive.rows:
         if row.name not in CHECKED[directive.head.name]:
             raise _unknown(row)
 
 
 CHECKED: dict[str, tuple[str, ...]] = {
-    "loop": (), "health": ("lameduck",), "ready": ("monitor",), "errors": ("consolidate", "stacktrace", "show_first"),
-    "log": ("class",), "prometheus": ("runtime_gauge",), "loadbalance": ("reload", "prefer"),
-}  # fmt: skip
+    "loop": (),
+    "health": ("lameduck",),
+    "ready": ("monitor",),
+    "errors": ("consolidate", "stacktrace", "show_first"),
+    "log": ("class",),
+    "prometheus": ("runtime_gauge",),
+    "loadbalance": ("reload", "prefer"),
+}
 """Plugins of which only the options are checked, and these."""
+
+
+_SILENT = {"cancel", "bufsize", "bind", "debug", "pprof", "metadata", "timeouts", "multisocket", "minimal", "nsid"}
+"""Plugins of no consequence in this world."""
+
+
+@dataclass(slots=True)
+class Server:
+    """One zone at one port, with its chain of plugins."""
+
+    zone: str
+    port: int
+    plugins: set[str] = field(default_factory=set)
+    kubernetes: Kubernetes | None = None
+    hosts: Hosts | None = None
+    forwards: list[Forward] = field(default_factory=list)
+    cache: Cache | None = None
+
+
+@dataclass(slots=True)
+class Config:
+    """A configuration that CoreDNS accepts.
+
+    `text`: the words of the Corefile with imports put in: `reload` goes by it. `unhandled`: plugins and options that
+    this world accepts but does not act out.
+    """
+
+    servers: list[Server]
+    warnings: list[str]
+    text: str
+    unhandled: list[str] = field(default_factory=list)
+    health: bool = False
+    ready: bool = False
+    reload_s: float | None = None
+
+    def find_server(self, name: str) -> Server | None:
+        """The server with the longest zone that holds the name."""
+        fitting = [server for server in self.servers if server.port == 53 and under(name, server.zone)]
+        return max(fitting, key=lambda server: (server.zone != ".", server.zone.count(".")), default=None)
+
+
+def load(path: str, files: Mapping[str, bytes], env: Mapping[str, str]) -> Config:
+    """Read and check a Corefile. Raises CorefileError: CoreDNS refuses it."""
+    blocks, warnings, text = parse(path, files, env)
+    config = Config([], warnings, text)
+    for block in blocks:
+        for zone, port in map(_zone, block.keys):
+            config.servers.append(_server(block, zone, port, files, config))
+    return config
+
+
+def _server(block: Block, zone: str, port: int, files: Mapping[str, bytes], config: Config) -> Server:
+    server = Server(zone, port, set(block.directives))
+    for name, directives in block.directives.items():
+        for directive in directives:
+            try:
+                _plugin(directive, server, files, config)
+            except CorefileError as error:
+                raise CorefileError(f"plugin/{name}: {error}") from None
+    return server
+
+
+def _plugin(directive: Directive, server: Server, files: Mapping[str, bytes], config: Config) -> None:
+    name = directive.head.name
+    config.health = config.health or name == "health"
+    config.ready = config.ready or name == "ready"
+    if name == "kubernetes":
+        server.kubernetes = read_kubernetes(directive, [server.zone], config.unhandled)
+    elif name == "hosts":
+        server.hosts = read_hosts(directive, [server.zone])
+    elif name == "forward":
+        server.forwards.append(read_forward(directive, files, config.unhandled))
+    elif name == "cache":
+        server.cache = read_cache(directive, config.unhandled)
+    elif name == "reload":
+        config.reload_s = read_reload(directive)
+    elif name in CHECKED:
+        check(directive)
+    elif name not in _SILENT:
+        config.unhandled.append(name)
+
+
+def _zone(key: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(?:dns://)?(.*?)(?::(\d+))?", key)
+    assert match is not None
+    name, port = match[1], int(match[2] or 53)
+    try:
+        network = ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return ("." if name in (".", "") else absolute(name)), port
+    labels = str(network.network_address).split(".")[: network.prefixlen // 8]
+    return ".".join([*reversed(labels), "in-addr.arpa."]), port

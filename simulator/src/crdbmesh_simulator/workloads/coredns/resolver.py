@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from crdbmesh_simulator.machines import internet
 from crdbmesh_simulator.workloads import paths
 from crdbmesh_simulator.workloads.coredns import kubernetes_plugin
-from crdbmesh_simulator.workloads.coredns.config import Config, Server
 from crdbmesh_simulator.workloads.coredns.message import (
     NOERROR,
     NXDOMAIN,
@@ -25,7 +24,7 @@ from crdbmesh_simulator.workloads.coredns.message import (
     absolute,
     under,
 )
-from crdbmesh_simulator.workloads.coredns.plugins import Cache, Forward, Hosts
+from crdbmesh_simulator.workloads.coredns.plugins import Cache, Config, Forward, Hosts, Server
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container

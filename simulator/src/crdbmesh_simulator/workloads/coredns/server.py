@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from crdbmesh_simulator.kubernetes.programs import Container, HttpAnswer
 from crdbmesh_simulator.workloads import paths
-from crdbmesh_simulator.workloads.coredns.config import Config, load
 from crdbmesh_simulator.workloads.coredns.corefile import CorefileError
 from crdbmesh_simulator.workloads.coredns.message import SERVFAIL, Answer, Question
+from crdbmesh_simulator.workloads.coredns.plugins import Config, load
 from crdbmesh_simulator.workloads.coredns.resolver import Resolver
 from crdbmesh_simulator.workloads.service import Port, Service
 

@@ -87,18 +87,10 @@ class CiliumOperator(Controller):
             name = f"{plural}.{_GROUP}"
             if self.api.find("CustomResourceDefinition", None, name) is not None:
                 continue
-            schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-            names: Obj = {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List",
-                          "categories": ["cilium"]}  # fmt: skip
-            if short:
-                names["shortNames"] = list(short)
-            entry = {"name": version, "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
-            self.api.create({
-                "apiVersion": "apiextensions.k8s.io/v1",
-                "kind": "CustomResourceDefinition",
-                "metadata": {"name": name, "labels": {"io.cilium.k8s.crd.schema.version": "1.32.4"}},
-                "spec": {"group": _GROUP, "names": names, "scope": scope, "versions": [entry]},
-            })  # fmt: skip
+            blanks = {"name": name, "version": version, "plural": plural, "kind": kind, "scope": scope}
+            blanks |= {"singular": kind.lower(), "list": f"{kind}List"}
+            more = {"shortNames": list(short)} if short else {}
+            self.api.create(objects.fill("cilium-definition", {**blanks, "short": more})[0])
 
     def _node(self, container: Container) -> None:
         """The agent makes the CiliumNode of its own node."""
@@ -111,15 +103,9 @@ class CiliumOperator(Controller):
             for entry in objects.status(node).get("addresses") or []
             if entry["type"] in ("InternalIP", "ExternalIP")
         ]
-        owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": objects.uid(node)}
-        self.api.create({
-            "apiVersion": "cilium.io/v2",
-            "kind": "CiliumNode",
-            "metadata": {"name": name, "labels": dict(objects.labels(node)), "ownerReferences": [owner]},
-            "spec": {"addresses": addresses, "ipam": {}, "encryption": {}, "health": {},
-                     "bootid": (objects.status(node).get("nodeInfo") or {}).get("bootID", "")},
-            "status": {},
-        })  # fmt: skip
+        boot = (objects.status(node).get("nodeInfo") or {}).get("bootID", "")
+        blanks = {"name": name, "labels": objects.labels(node), "uid": objects.uid(node)}
+        self.api.create(objects.fill("cilium-node", {**blanks, "addresses": addresses, "boot": boot})[0])
 
     def _ranges(self, config: dict[str, str]) -> None:
         """The operator gives each CiliumNode a range of the cluster pool."""
@@ -161,8 +147,12 @@ class CiliumOperator(Controller):
         taints = objects.spec(node).get("taints") or []
         marked = any(taint["key"] == AGENT_TAINT for taint in taints)
         if ready and config.get("set-cilium-is-up-condition", "true") == "true":
-            entry = {"type": "NetworkUnavailable", "status": "False", "reason": "CiliumIsUp",
-                     "message": "Cilium is running on this node"}  # fmt: skip
+            entry = {
+                "type": "NetworkUnavailable",
+                "status": "False",
+                "reason": "CiliumIsUp",
+                "message": "Cilium is running on this node",
+            }
             if (objects.condition(node, "NetworkUnavailable") or {}).get("status") != "False":
                 stamp = self.site.timestamp()
                 entry["lastHeartbeatTime"] = stamp
@@ -205,10 +195,21 @@ class CiliumOperator(Controller):
             self.api.set_status(created, status)
 
     def _identity(self, pod: Obj, config: dict[str, str]) -> int:
-        labels = {f"k8s:{key}": value for key, value in objects.labels(pod).items()
-                  if key not in ("controller-revision-hash", "pod-template-hash", "apps.kubernetes.io/pod-index",
-                                 "statefulset.kubernetes.io/pod-name", "batch.kubernetes.io/controller-uid",
-                                 "batch.kubernetes.io/job-name", "controller-uid", "job-name")}  # fmt: skip
+        labels = {
+            f"k8s:{key}": value
+            for key, value in objects.labels(pod).items()
+            if key
+            not in (
+                "controller-revision-hash",
+                "pod-template-hash",
+                "apps.kubernetes.io/pod-index",
+                "statefulset.kubernetes.io/pod-name",
+                "batch.kubernetes.io/controller-uid",
+                "batch.kubernetes.io/job-name",
+                "controller-uid",
+                "job-name",
+            )
+        }
         labels |= {
             "k8s:io.kubernetes.pod.namespace": objects.namespace(pod),
             "k8s:io.cilium.k8s.policy.cluster": config.get("cluster-name", "default"),
@@ -223,6 +224,12 @@ class CiliumOperator(Controller):
         while self.api.find("CiliumIdentity", None, str(number)) is not None:
             number += 1
         short = {key.removeprefix("k8s:"): value for key, value in labels.items() if key.startswith("k8s:io.")}
-        self.api.create({"apiVersion": "cilium.io/v2", "kind": "CiliumIdentity",
-                         "metadata": {"name": str(number), "labels": short}, "security-labels": labels})  # fmt: skip
+        self.api.create(
+            {
+                "apiVersion": "cilium.io/v2",
+                "kind": "CiliumIdentity",
+                "metadata": {"name": str(number), "labels": short},
+                "security-labels": labels,
+            }
+        )
         return number

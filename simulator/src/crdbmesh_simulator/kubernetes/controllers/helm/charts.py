@@ -80,10 +80,7 @@ def render(site: Site, chart: Chart, given: Obj) -> list[Obj]:
         part, _, flag = path.partition(".")
         if values[part][flag]:
             site.world.not_known("helm", f"value {path} of chart cilium: its objects are not part of this world")
-    try:
-        return rendering.render(values, version=chart.version)
-    except rendering.ChartError as error:
-        raise ReleaseError(f"execution error at (cilium/templates/validate.yaml): {error}") from error
+    return rendering.render(values, version=chart.version)
 
 
 _SCHEMA = "cilium-1.20.0-values.schema.json"

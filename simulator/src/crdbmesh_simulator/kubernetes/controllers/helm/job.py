@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crdbmesh_simulator import tables
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.api.status import StatusError
 from crdbmesh_simulator.kubernetes.controllers import objects
@@ -18,9 +19,7 @@ from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Progra
 
 _WORK_S = 5.0
 _HOOK_TIMEOUT_S = 300.0
-_ORDER = ("Namespace", "ServiceAccount", "Secret", "ConfigMap", "ClusterRole", "ClusterRoleBinding", "Role",
-          "RoleBinding", "Service", "DaemonSet", "Deployment", "StatefulSet", "CronJob", "PodDisruptionBudget",
-          "Job")  # fmt: skip
+_ORDER: list[str] = tables.read_yaml("crdbmesh_simulator.kubernetes", "names-1.36")["install order"]
 
 
 class HelmJob(Program):
@@ -58,8 +57,10 @@ class HelmJob(Program):
     def _reach(self, word: str) -> None:
         reason = api_unreachable(self.site, self.container)
         if reason is not None:
-            raise ReleaseError(f"{word}: Kubernetes cluster unreachable: Get \"https://{reason.split()[2].rstrip(':')}"
-                               f'/version": {reason}')  # fmt: skip
+            raise ReleaseError(
+                f'{word}: Kubernetes cluster unreachable: Get "https://{reason.split()[2].rstrip(":")}'
+                f'/version": {reason}'
+            )
 
     def _install(self, now: float) -> None:
         history = release.find_history(self.site.api, self._space, self._name)
@@ -120,14 +121,25 @@ class HelmJob(Program):
     def _finish(self, now: float) -> None:
         self._record("deployed", now)
         assert self._revision is not None
-        self.log += [f"NAME: {self._name}", f"NAMESPACE: {self._space}", "STATUS: deployed",
-                     f"REVISION: {self._revision[0]}"]  # fmt: skip
+        self.log += [
+            f"NAME: {self._name}",
+            f"NAMESPACE: {self._space}",
+            "STATUS: deployed",
+            f"REVISION: {self._revision[0]}",
+        ]
         self.exit_code = 0
 
     def _record(self, status: str, now: float) -> None:
         assert self._revision is not None
         version, chart, values, manifest = self._revision
         release.record(
-            self.site.api, name=self._name, namespace=self._space, version=version, status=status,
-            chart={"name": chart.name, "version": chart.version}, values=values, manifest=manifest, now=now,
-        )  # fmt: skip
+            self.site.api,
+            name=self._name,
+            namespace=self._space,
+            version=version,
+            status=status,
+            chart={"name": chart.name, "version": chart.version},
+            values=values,
+            manifest=manifest,
+            now=now,
+        )

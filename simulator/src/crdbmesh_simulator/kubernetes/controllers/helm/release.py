@@ -53,26 +53,14 @@ def record(
     now: float,
 ) -> None:
     """Write the Secret of a revision; earlier deployed ones become superseded."""
-    stamp = objects.rfc3339(now)
-    release = {
-        "name": name,
-        "namespace": namespace,
-        "version": version,
-        "info": {"first_deployed": stamp, "last_deployed": stamp, "status": status,
-                 "description": "Install complete" if status == "deployed" else status},
-        "chart": {"metadata": chart},
-        "config": values,
-        "manifest": "---\n".join(yaml.dump(obj, sort_keys=False, Dumper=yaml.CSafeDumper) for obj in manifest),
-    }  # fmt: skip
+    blanks: Obj = {"name": name, "namespace": namespace, "version": version, "status": status, "chart": chart}
+    blanks |= {"secret": f"sh.helm.release.v1.{name}.v{version}", "number": str(version), "modified": str(int(now))}
+    blanks |= {"stamp": objects.rfc3339(now), "values": values}
+    blanks["description"] = "Install complete" if status == "deployed" else status
+    blanks["manifest"] = "---\n".join(yaml.dump(obj, sort_keys=False, Dumper=yaml.CSafeDumper) for obj in manifest)
+    release, secret = objects.fill("helm-release", blanks)
     packed = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(release).encode(), mtime=0))).decode()
-    labels = {"name": name, "owner": "helm", "status": status, "version": str(version), "modifiedAt": str(int(now))}
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": f"sh.helm.release.v1.{name}.v{version}", "namespace": namespace, "labels": labels},
-        "type": "helm.sh/release.v1",
-        "data": {"release": packed},
-    }
+    secret["data"] = {"release": packed}
     for old in find_history(api, namespace, name):
         if objects.name(old) == objects.name(secret):
             api.delete(old)

@@ -310,8 +310,12 @@ def _conditions(worker: PodWorker, now_phase: str) -> list[Obj]:
         return {"type": kind, "status": "True" if ok else "False", **({} if ok else why)}
 
     finished = {"reason": "PodCompleted"} if done else None
-    initialized = entry("Initialized", not uninit or done, reason="ContainersNotInitialized",
-                        message=f"containers with incomplete status: [{' '.join(uninit)}]")  # fmt: skip
+    initialized = entry(
+        "Initialized",
+        not uninit or done,
+        reason="ContainersNotInitialized",
+        message=f"containers with incomplete status: [{' '.join(uninit)}]",
+    )
     why = finished or {
         "reason": "ContainersNotReady",
         "message": f"containers with unready status: [{' '.join(unready)}]",

@@ -189,8 +189,15 @@ def _sourced(site: Site, pod: Obj, volume: Obj, pod_ip: str) -> Mount:
     mount = Mount()
     for kind in ("secret", "configMap", "downwardAPI"):
         if kind in volume:
-            _project(site, pod, {kind: volume[kind]}, int(volume[kind].get("defaultMode") or 0o644), mount, pod_ip,
-                     str(volume["name"]))  # fmt: skip
+            _project(
+                site,
+                pod,
+                {kind: volume[kind]},
+                int(volume[kind].get("defaultMode") or 0o644),
+                mount,
+                pod_ip,
+                str(volume["name"]),
+            )
     if "projected" in volume:
         mode = int(volume["projected"].get("defaultMode") or 0o644)
         for source in volume["projected"].get("sources") or []:

@@ -212,8 +212,12 @@ class PodWorker:
         if state.exit_code is not None:
             state.again(now)
             if state.reason == "CrashLoopBackOff":
-                self._event("Warning", "BackOff", f"Back-off restarting failed container {state.name} in pod "
-                            f"{objects.name(self.pod)}_{objects.namespace(self.pod)}({self.uid})")  # fmt: skip
+                self._event(
+                    "Warning",
+                    "BackOff",
+                    f"Back-off restarting failed container {state.name} in pod "
+                    f"{objects.name(self.pod)}_{objects.namespace(self.pod)}({self.uid})",
+                )
         if now < state.not_before:
             self.wake(state.not_before)
             return
@@ -242,8 +246,9 @@ class PodWorker:
             return False
         if not self.site.world.network.has_egress(self.member.machine):
             registry = image.split("/", 1)[0]
-            self._pull_failed(state, image, now, f'failed to do request: Head "https://{registry}/v2/": dial tcp: '
-                              "i/o timeout")  # fmt: skip
+            self._pull_failed(
+                state, image, now, f'failed to do request: Head "https://{registry}/v2/": dial tcp: i/o timeout'
+            )
             return False
         return True
 
