@@ -14,7 +14,7 @@ import re
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -53,27 +53,10 @@ _RUN = re.compile(r"\\[nrt]|(?P<hex>(?:[0-9a-fA-F]{2}){32,})(?![0-9a-zA-Z+/])|[A
 _NAME = re.compile(r"[^\w.-]")
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A support archive: its file, its parts, and what could not be collected, with the reasons."""
-
-    mesh: str
-    path: Path
-    parts: tuple[str, ...]
-    missing: Mapping[str, str]
-
-    def document(self) -> dict[str, Any]:
-        """Return the result as `--output json` prints it."""
-        listed = {"parts": list(self.parts), "missing": dict(self.missing)}
-        return {"command": "logs", "mesh": self.mesh, "bundle": str(self.path), **listed}
-
-
-def make(world: World, aim: Aim, window: Window, path: Path, note: logs.Note) -> Bundle:
+def make(world: World, aim: Aim, window: Window, path: Path, note: logs.Note) -> dict[str, Any]:
     """Collect what can be collected and write it to a new file of mode 0600; `note` takes what cannot.
 
-    Raises:
-        ConfigError: there is such a file.
-        OSError: it cannot be written.
+    Returns the result as `--output json` prints it: the parts, and what is missing, with the reasons.
     """
     if path.exists():
         raise ConfigError.of("--bundle", str(path), "is there already", "name a file that is not")
@@ -82,7 +65,7 @@ def make(world: World, aim: Aim, window: Window, path: Path, note: logs.Note) ->
 
     def miss(part: str, why: str) -> None:
         missing[part] = redaction.hide(why)
-        note(f"{part}: {missing[part]}")
+        note(part, missing[part])
 
     def collect(part: str, read: Callable[[], object]) -> None:
         try:
@@ -99,15 +82,13 @@ def make(world: World, aim: Aim, window: Window, path: Path, note: logs.Note) ->
         learned = [(f"regions/{one.name}/secrets.txt", partial(_learn, world, one.name)) for one in regions]
         list(pool.map(lambda one: collect(*one), learned))
         list(pool.map(lambda one: collect(*one), _readers(world, aim)))
-    found = logs.find(world, regions, PROGRAMS, lambda text: miss("logs of pods", text), previous=True)
-    for log, lines, why in logs.read(found, window):
-        if why is not None:
-            miss(log.file, why)
+    for file, lines in logs.read(logs.find(world, regions, PROGRAMS, miss, previous=True), window, miss).items():
         if lines:
-            parts[log.file] = clean("\n".join(f"{line.at.isoformat()} {line.text}" for line in lines))
+            parts[file] = clean("\n".join(f"{line.at.isoformat()} {line.text}" for line in lines))
     parts["missing.json"] = json.dumps(missing, indent=1)
     _write(path, world.mesh.name, parts)
-    return Bundle(world.mesh.name, path, tuple(sorted(parts)), missing)
+    listed = {"parts": sorted(parts), "missing": missing}
+    return {"command": "logs", "mesh": world.mesh.name, "bundle": str(path), **listed}
 
 
 def clean(text: str, depth: int = 3) -> str:

@@ -6,7 +6,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
@@ -18,7 +18,7 @@ from crdbmesh.observe.logs import Line, Log, Window
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh, Region
 
-Note = Callable[[str], None]
+Note = Callable[[str, str], None]
 """Takes what could not be read, and why."""
 
 _TAIL = 100
@@ -33,11 +33,7 @@ _GATHER_S = 0.3
 
 
 def read_window(since: str | None, tail: int | None, *, least: int = _TAIL) -> Window:
-    """Return the lines that the options mean; without any, the last `least` of each log.
-
-    Raises:
-        ConfigError: `since` is no time.
-    """
+    """Return the lines that the options mean; without any, the last `least` of each log."""
     if since is None:
         return Window(tail=least if tail is None else tail)
     if found := re.fullmatch(r"(\d{1,9})([smhd])", since):
@@ -50,11 +46,7 @@ def read_window(since: str | None, tail: int | None, *, least: int = _TAIL) -> W
 
 
 def choose(mesh: Mesh, words: Sequence[str]) -> tuple[list[Region], list[str]]:
-    """Return the regions and programs that words name; all where none is named.
-
-    Raises:
-        ConfigError: a word is neither.
-    """
+    """Return the regions and programs that words name; all where none is named."""
     regions = {region.name: region for region in mesh.all_regions()}
     for word in words:
         if word not in regions and word not in logs.PROGRAMS:
@@ -74,48 +66,44 @@ def learn_secrets(mesh: Mesh, folder: LocalFolder) -> None:
 def find(
     world: World, regions: Collection[Region], programs: Collection[str], note: Note, *, previous: bool = False
 ) -> list[Log]:
-    """Return the logs of programs in regions."""
+    """Return the logs of programs in regions; with `previous`, also those of containers before their last restart."""
 
     def of_region(region: Region) -> list[Log]:
         found = logs.journals(world, region, programs)
         try:
-            return [*found, *logs.containers(world, region.name, programs, previous=previous)]
+            found += logs.containers(world, region.name, programs, previous=previous)
         except CrdbmeshError as error:
-            note(f"the pods of {region.name}: {error}")
-            return found
+            note(f"the pods of {region.name}", str(error))
+        return found
 
     with ThreadPoolExecutor(max_workers=len(regions), thread_name_prefix="logs") as pool:
         return list(chain.from_iterable(pool.map(of_region, regions)))
 
 
-def read(found: Collection[Log], window: Window) -> Iterator[tuple[Log, list[Line], str | None]]:
-    """Yield each log with its lines, and the reason for which it could not be read, or None."""
-
-    def of_log(log: Log) -> tuple[Log, list[Line], str | None]:
-        lines: list[Line] = []
-        try:
-            lines.extend(log.read(window))
-        except CrdbmeshError as error:
-            return log, lines, str(error)
-        return log, lines, None
-
+def read(found: Iterable[Log], window: Window, note: Note) -> dict[str, list[Line]]:
+    """Return the lines of each log by its file, as far as they can be read."""
+    lines: dict[str, list[Line]] = {}
     # Of one machine one after the other: they share its connection.
     by_source: dict[str, list[Log]] = {}
     for log in found:
+        lines[log.file] = []
         by_source.setdefault(log.source, []).append(log)
+
+    def of_source(several: Iterable[Log]) -> None:
+        for log in several:
+            try:
+                lines[log.file].extend(log.read(window))
+            except CrdbmeshError as error:
+                note(log.file, str(error))
+
     with ThreadPoolExecutor(max_workers=16, thread_name_prefix="logs") as pool:
-        for read_ones in pool.map(lambda several: [of_log(log) for log in several], by_source.values()):
-            yield from read_ones
+        list(pool.map(of_source, by_source.values()))
+    return lines
 
 
-def merge(found: Collection[Log], window: Window, note: Note) -> Iterator[Line]:
+def merge(found: Iterable[Log], window: Window, note: Note) -> Iterator[Line]:
     """Yield the lines of logs by their times; those of one log stay in its order."""
-    every = []
-    for log, lines, why in read(found, window):
-        if why is not None:
-            note(f"{log.file}: {why}")
-        every.append(lines)
-    return heapq.merge(*every, key=lambda line: line.at)
+    return heapq.merge(*read(found, window, note).values(), key=lambda line: line.at)
 
 
 def follow(
@@ -124,12 +112,12 @@ def follow(
     """Yield the lines of logs as they come, also of pods to come, without an end."""
     come: queue.SimpleQueue[Line] = queue.SimpleQueue()
     followed: set[str] = set()
-    said: set[str] = set()
+    said: set[tuple[str, str]] = set()
 
-    def note_once(text: str) -> None:
-        if text not in said:
-            said.add(text)
-            note(text)
+    def note_once(what: str, why: str) -> None:
+        if (what, why) not in said:
+            said.add((what, why))
+            note(what, why)
 
     def keep(log: Log) -> None:
         wanted, last = window, _BEFORE
@@ -147,7 +135,7 @@ def follow(
                     return
                 # After a while it is the usual end of a log that says nothing.
                 if time.monotonic() - began_s < _LOOK_S:
-                    note_once(f"{log.file}: {error}")
+                    note_once(log.file, str(error))
             wanted = window if last == _BEFORE else Window(since=last.timestamp())
             world.stop.wait(_AGAIN_S)
 

@@ -21,13 +21,10 @@ app = typer.Typer(cls=groups.Group, help="Show the spec of a mesh.", rich_markup
 _WIDE = 50
 _FIELDS = {
     "mesh_name": "name",
-    "name": "name",
-    "regions": "regions",
-    "allow_from": "allow_from",
     "machines_per_region": "machines.per_region",
     "machine_size": "machines.size",
 }
-"""The field of the spec that an option sets."""
+"""The field of the spec that an option sets, where it has another name."""
 
 
 def show(
@@ -70,10 +67,9 @@ def show(
 def _said(context: Any) -> dict[str, str]:
     """Return the flag or variable that sets each field of the spec that one sets."""
     said: dict[str, str] = {}
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name)
-        if parameter.name in _FIELDS and source and source.name in {"COMMANDLINE", "ENVIRONMENT"}:
-            flag = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar
-            how = flag if source.name == "COMMANDLINE" else parameter.envvar
-            said.setdefault(_FIELDS[parameter.name], how)
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name)
+        if source and source.name in {"COMMANDLINE", "ENVIRONMENT"}:
+            flag = one.opts[0] if one.opts[0].startswith("-") else one.metavar
+            said.setdefault(_FIELDS.get(one.name, one.name), flag if source.name == "COMMANDLINE" else one.envvar)
     return said

@@ -97,6 +97,7 @@ def logs(
     """Show the journals of machines and the logs of pods, merged; or archive them with all else that helps support."""
     from rich.text import Text
 
+    from crdbmesh.commands import bundle as archive
     from crdbmesh.commands import logs as command
     from crdbmesh.redaction import hide
     from crdbmesh.terminal import console
@@ -109,13 +110,20 @@ def logs(
         screen, result = console.make(stderr=True, always=True), console.make(stderr=False)
         unread: list[str] = []
 
-        def note(text: str) -> None:
-            unread.append(hide(text))
+        def note(what: str, why: str) -> None:
+            unread.append(hide(f"{what}: {why}"))
             screen.print(Text.assemble(("! ", "yellow"), unread[-1]))
 
-        with _opened(name, partial(console.show_aim, console.make(stderr=True))) as (world, aim):
+        quiet = console.make(stderr=True)
+        with _opened(name, partial(console.show_aim, quiet)) as (world, aim):
             if bundle:
-                _archive(world, aim, since, tail, bundle, note, output)
+                console.say(quiet, "Collecting journals, logs, objects and status …")
+                window = command.read_window(since, tail, least=archive.TAIL)
+                made = archive.make(world, aim, window, bundle, note)
+                if output == "json":
+                    exits.print_json(made)
+                else:
+                    typer.echo(f"{bundle}: {len(made['parts'])} parts, without secrets; {len(made['missing'])} missing")
                 return
             window = command.read_window(since, tail)
             regions, programs = command.choose(world.mesh, words or ())
@@ -134,19 +142,3 @@ def logs(
                 at, said = f"{line.at:%Y-%m-%dT%H:%M:%SZ} ", visible(hide(line.text))
                 result.print(Text.assemble((at, "dim"), (line.source, colour), f"  {said}"), soft_wrap=True)
             raise typer.Exit(exits.FAILED if unread and not colours else exits.DONE)
-
-
-def _archive(
-    world: World, aim: Aim, since: str | None, tail: int | None, file: Path, note: Callable[[str], None], output: str
-) -> None:
-    from crdbmesh.commands import bundle
-    from crdbmesh.commands.logs import read_window
-    from crdbmesh.terminal import console
-
-    console.say(console.make(stderr=True), "Collecting journals, logs, objects and status …")
-    made = bundle.make(world, aim, read_window(since, tail, least=bundle.TAIL), file, note)
-    if output == "json":
-        exits.print_json(made.document())
-        return
-    missing = f"; {len(made.missing)} could not be collected, see missing.json in it" if made.missing else ""
-    typer.echo(f"{file}: {len(made.parts)} parts, without secrets{missing}")

@@ -35,15 +35,13 @@ class _Tell(logging.Handler):
         sys.stderr.write(f"{visible(redaction.hide(record.getMessage())).replace(chr(10), CONTINUED)}\n")
 
 
-_TELL = _Tell()
+_TRACE.handlers = [_Tell()]
 
 
 def _choose(context: Any, parameter: Any, value: bool) -> None:
     above = context.parent is not None and getattr(VOICE, parameter.name)
     setattr(VOICE, parameter.name, value or above)
-    if parameter.name == "verbose":
-        _TRACE.setLevel(logging.DEBUG if VOICE.verbose else logging.CRITICAL)
-        _TRACE.handlers = [_TELL]
+    _TRACE.setLevel(logging.DEBUG if VOICE.verbose else logging.CRITICAL)
 
 
 _app = typer.Typer(add_completion=False)
