@@ -40,6 +40,7 @@ class CrdbmeshError(Exception):
     """
 
     retryable: bool = False
+    request_id: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None, code: str = "") -> None:
         super().__init__(cut(message))

@@ -14,7 +14,6 @@ from typing import Any
 
 from crdbmesh.clients import prices
 from crdbmesh.clients.cloud import Cloud
-from crdbmesh.desired import Body
 from crdbmesh.observe.resource import location_of
 from crdbmesh.spec.mesh import Mesh
 
@@ -117,7 +116,7 @@ def total(billed: Iterable[Billed], cloud: Cloud | None = None) -> Cost:
     return Cost(sums["size"], sums["disk"], addresses, tuple(dict.fromkeys(unpriced)), source)
 
 
-def billed(vm: Body) -> Billed:
+def billed(vm: Mapping[str, Any]) -> Billed:
     """Return how Azure charges for a VM that it has, by the VM's body."""
     properties: Mapping[str, Any] = vm.get("properties") or {}
     disk = (properties.get("storageProfile") or {}).get("osDisk") or {}

@@ -1,17 +1,20 @@
 """`crdbmesh doctor`: every check that can be made before the first write; writes nothing."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from crdbmesh.checks import catalog
-from crdbmesh.checks.base import Level, Verdict
+from crdbmesh.checks.base import Found, Level, Remark, Verdict, refusal
+from crdbmesh.checks.catalog import Check, judge
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.clients.cloud import Cloud
-from crdbmesh.commands import specs
+from crdbmesh.commands import specs, status
 from crdbmesh.errors import ConfigError, CrdbmeshError
 from crdbmesh.local.folder import LocalFolder
+from crdbmesh.observe import firewall
 from crdbmesh.spec.mesh import Mesh
 
 NAME = "crdbmesh"
@@ -71,7 +74,31 @@ def run_doctor(mesh: Mesh | None, cloud: Cloud, folder: LocalFolder) -> DoctorRe
     except CrdbmeshError as error:
         return DoctorResult(mesh, catalog.look(Facts(mesh, folder, cloud, error)))
     with session:
-        return DoctorResult(mesh, catalog.look(Facts(mesh, folder, cloud, session)))
+        facts = Facts(mesh, folder, cloud, session)
+        verdicts = catalog.look(facts)
+        if mesh is not None and verdicts[0].level is not Level.REFUSED:
+            verdicts += [judge(check, facts) for check in _ASKED]
+        return DoctorResult(mesh, verdicts)
+
+
+def _rules(facts: Facts) -> Iterator[Remark]:
+    """Find what `up` asks about: other people's firewall rules that let in more than the spec."""
+    wider = firewall.find_all_wider(facts.world)
+    yield Found("none of others lets in more than the spec" if not wider else "let in more than the spec")
+    for rule, said in wider.items():
+        yield refusal("rule", rule, f"{said} lets in more than the spec", firewall.KEEP_OR_PRUNE)
+
+
+def _runs(facts: Facts) -> Iterator[Remark]:
+    """Find another run, for which `up` would not start."""
+    held = status.worked_on(facts.world)
+    yield Found("none is at work" if held is None else "one is at work")
+    if held is not None:
+        yield refusal("lease", facts.mesh.name, held, "wait until it ends; `up` names the lease, and how to break it")
+
+
+_ASKED = (Check("rules", "Firewall rules", _rules), Check("runs", "Other runs", _runs))
+"""The checks that `up` makes by asking or by taking the lease."""
 
 
 def _verdict_document(verdict: Verdict) -> dict[str, Any]:

@@ -212,6 +212,8 @@ def recorded(journal: Journal, notify: Notify) -> Notify:
     def record(event: Event) -> None:
         nonlocal told
         outcome = {"outcome": event.result.outcome.value} if event.result else {}
+        if event.result and event.result.request_id:
+            outcome["request_id"] = event.result.request_id
         if event.kind != "checking":
             journal.record(step=event.step, kind=event.kind, text=event.text, **outcome)
         notify(event)

@@ -94,7 +94,7 @@ class Result:
         detail: the gap that was closed, the error, or what blocks it; empty when the step simply held.
         hint: the remedy for a failed step, if there is one.
         culprit: the failed step that blocks this one, or None.
-        code: for a failed step, the error's code.
+        code, request_id: for a failed step, those of the error.
         seconds: real time from start to end.
     """
 
@@ -105,6 +105,7 @@ class Result:
     culprit: str | None = None
     seconds: float = 0.0
     code: str = ""
+    request_id: str | None = None
 
     def __post_init__(self) -> None:
         hide_in(self, "detail", "hint")
@@ -113,7 +114,8 @@ class Result:
     def of(cls, step: str, error: CrdbmeshError, *, seconds: float = 0.0) -> Self:
         """Make the result of a step that failed with an error."""
         code = str(error.document()["code"])
-        return cls(step, Outcome.FAILED, str(error), hint=error.hint, seconds=seconds, code=code)
+        id_ = error.request_id
+        return cls(step, Outcome.FAILED, str(error), error.hint, seconds=seconds, code=code, request_id=id_)
 
     @property
     def cause(self) -> tuple[str, str | None, str]:

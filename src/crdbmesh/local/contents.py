@@ -23,7 +23,7 @@ CLUSTER_ID = "cluster-id"
 """The id of the CockroachDB cluster that was initialised; no secret, but it outlives the volumes."""
 
 OWN_ADDRESS = "own-address"
-"""The address that `own` in the spec stood for in the last `up`; `status` asks nobody for it."""
+"""The address that `own` in the spec stood for in the last `up`; `status` tells when yours is another now."""
 
 Place = tuple[str, int]
 """A machine's region and number."""

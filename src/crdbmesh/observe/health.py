@@ -75,12 +75,14 @@ class Health:
     Attributes:
         cluster_ids: the ids of all CockroachDB clusters found; one when all is well.
         license: None when it cannot be read.
+        remarks: what else to know, in a sentence each: who works on it, or that your address moved.
     """
 
     mesh: str
     regions: tuple[RegionHealth, ...]
     cluster_ids: tuple[str, ...]
     license: License | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def degraded(self) -> bool:

@@ -116,7 +116,16 @@ add(
     look.status,
     "Show the health of every layer in every region.",
     "crdbmesh status",
+    "crdbmesh status --watch  # again every 5 s",
     "crdbmesh status crdb --output json",
+)
+add(
+    app,
+    LOOK,
+    look.list_,
+    "List the meshes of the subscription, with age and cost.",
+    "crdbmesh list",
+    "crdbmesh list --prices --output json",
 )
 add(
     app,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from crdbmesh.errors import CrdbmeshError
 from crdbmesh.terminal import exits, inputs
 from crdbmesh.terminal.options import (
     AllowFrom,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 
 def up(
+    context: typer.Context,
     mesh_name: NewNameArgument = None,
     name: Name = None,
     regions: Regions = None,
@@ -60,7 +62,7 @@ def up(
         file, size = config_file, machine_size
         plan(mesh_name, name, regions, file, allow_from, no_address_lookup, machines_per_region, size, prices, output)
         return
-    from crdbmesh.commands import cost, specs
+    from crdbmesh.commands import cost, specs, status
     from crdbmesh.commands import up as command
     from crdbmesh.terminal import console, doctor_view, plan_view, progress, results
 
@@ -107,6 +109,14 @@ def up(
             exits.print_json({**ended.document(), "cost": paid.document()})
         elif ended.done:
             typer.echo(f"{mesh.name} is up in {', '.join(region.name for region in mesh.regions)}.")
+            folder = inputs.folder(mesh.name)
+            try:
+                with signals.leaving():
+                    health = status.run_status(mesh, cloud, folder)
+            except CrdbmeshError as error:
+                console.show_error(screen, error)
+            else:
+                results.show_card(screen, ended, paid, health, inputs.next_commands(context, mesh.name), folder.path)
         interrupted = ended.stopped and ended.held is None
         raise typer.Exit(exits.INTERRUPTED if interrupted else exits.DONE if ended.done else exits.FAILED)
 

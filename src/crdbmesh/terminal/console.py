@@ -23,6 +23,8 @@ from crdbmesh.terminal.visible import Screen
 from crdbmesh.terminal.voice import VOICE
 
 if TYPE_CHECKING:
+    from crdbmesh.commands.cost import Cost
+    from crdbmesh.commands.listing import Listed
     from crdbmesh.local.birth import Aim
 
 _REFUSED = "`up` cannot start; nothing was created:"
@@ -168,8 +170,8 @@ def show_wider(console: Console, wider: Mapping[str, str]) -> None:
         console.print(Text(f"  {said} lets in more than the spec: {rule}", style="bold red"))
 
 
-def show_status(console: Console, health: Health) -> None:
-    """Print the health of every layer in every region, then each cause."""
+def show_status(console: Console, health: Health, cost: Cost | None = None) -> None:
+    """Print the health of every layer in every region, then each cause once, and what the mesh costs."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
     table.add_column(health.mesh, style="bold", no_wrap=True, vertical="bottom")
     for name in LAYERS:
@@ -177,12 +179,15 @@ def show_status(console: Console, health: Health) -> None:
     for region in health.regions:
         table.add_row(region.region, *(_shown(region.layer(name)) for name in LAYERS))
     console.print(table)
+    causes: dict[tuple[Level, str], dict[str, list[str]]] = {}
     for region in health.regions:
         for layer in region.layers:
             if layer.cause:
-                mark, style = _LEVEL[layer.level]
-                where = f" {region.region} {layer.name}"
-                console.print(Text.assemble((mark, style), (where, "bold"), f": {layer.cause}"))
+                causes.setdefault((layer.level, layer.cause), {}).setdefault(region.region, []).append(layer.name)
+    for (level, cause), found in causes.items():
+        mark, style = _LEVEL[level]
+        where = "; ".join(f"{region} {', '.join(layers)}" for region, layers in found.items())
+        console.print(Text.assemble((f"{mark} ", style), (where, "bold"), f": {cause}"))
     ids = health.cluster_ids
     if len(ids) > 1:
         split = f"✗ {len(ids)} CockroachDB clusters where there should be one: {', '.join(ids)}"
@@ -193,13 +198,34 @@ def show_status(console: Console, health: Health) -> None:
         console.print("No CockroachDB cluster answers.")
     if health.license is not None:
         console.print(str(health.license), markup=False)
+    for remark in health.remarks:
+        console.print(Text.assemble(("! ", "yellow"), remark))
+    if cost is not None:
+        console.print(f"Costs {cost}", markup=False)
     console.print(Text("degraded", style="bold red") if health.degraded else Text("healthy", style="green"))
 
 
-def show_pairs(console: Console, pairs: Mapping[str, str]) -> None:
+def show_list(console: Console, listed: Sequence[Listed], elsewhere: Sequence[str]) -> None:
+    """Print the meshes of a subscription, then those that are known here only."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for heading in ("mesh", "regions", "machines", "age", "USD an hour", "known here"):
+        table.add_column(heading)
+    for one in listed:
+        age = "–" if one.age_s is None else _age(one.age_s)
+        about = f"{'over' if one.cost.unpriced else 'about'} {one.cost.hour:.2f}"
+        known = "yes" if one.known else "no"
+        table.add_row(one.name, ", ".join(one.regions), str(one.machines), age, about, known)
+    console.print(table if listed else "No mesh is in this subscription.")
+    if listed:
+        say(console, f"Prices without traffic, {listed[0].cost.source}.")
+    if elsewhere:
+        say(console, f"Known here, and nothing of it in this subscription: {', '.join(elsewhere)}")
+
+
+def show_pairs(console: Console, *pairs: tuple[str, str]) -> None:
     """Print what each word stands for, one a line."""
-    wide = max(map(len, pairs))
-    for name, text in pairs.items():
+    wide = max(len(name) for name, _ in pairs)
+    for name, text in pairs:
         console.print(Text.assemble((f"  {name:<{wide}}  ", "dim"), text))
 
 
@@ -225,6 +251,8 @@ def show_error(console: Console, error: CrdbmeshError, *, refused: str = _REFUSE
     console.print(Text.assemble(("✗ ", "bold red"), str(error).replace("\n", "\n    ")))
     if error.hint:
         console.print(f"    {error.hint}", markup=False)
+    elif error.request_id:
+        say(console, f"    correlation id {error.request_id}, for a support case")
 
 
 def _shown(layer: Layer) -> Text:
@@ -237,6 +265,11 @@ def _shown(layer: Layer) -> Text:
 def many(count: int, noun: str) -> str:
     """Return a count with its noun: `1 region`, `3 regions`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _age(seconds: float) -> str:
+    hours = int(seconds // 3600)
+    return many(hours // 24, "day") if hours >= 48 else many(hours, "hour") if hours else lasted(max(seconds, 0))
 
 
 def lasted(seconds: float) -> str:

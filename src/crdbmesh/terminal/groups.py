@@ -22,6 +22,13 @@ def add(app: typer.Typer, group: str, function: Callable[..., Any], short_help: 
         def __init__(self, *arguments: Any, params: Any = None, **more: Any) -> None:
             super().__init__(*arguments, params=[*(params or ()), *voice.OPTIONS], **more)
 
+        def parse_args(self, ctx: Any, args: list[str]) -> Any:
+            """Parse as Typer does; `--watch` takes the seconds that follow it, or else 5."""
+            for at, one in enumerate(args):
+                if one == "--watch" and not "".join(args[at + 1 : at + 2]).replace(".", "").isdigit():
+                    args[at] = "--watch=5"
+            return super().parse_args(ctx, args)
+
         def format_help_text(self, ctx: Any, formatter: Any) -> None:
             formatter.write_paragraph()
             with formatter.indentation():
@@ -29,7 +36,9 @@ def add(app: typer.Typer, group: str, function: Callable[..., Any], short_help: 
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
             super().format_help_text(ctx, formatter)
 
-    app.command(cls=_Command, epilog=exits.EPILOG, short_help=short_help, rich_help_panel=group)(function)
+    app.command(
+        function.__name__.rstrip("_"), cls=_Command, epilog=exits.EPILOG, short_help=short_help, rich_help_panel=group
+    )(function)
 
 
 class Group(TyperGroup):

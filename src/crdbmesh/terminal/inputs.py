@@ -96,6 +96,16 @@ def again(command: str, name: str) -> str:
     return f"crdbmesh {command}" if list_meshes(root()) == [name] else f"crdbmesh {command} {name}"
 
 
+def next_commands(context: typer.Context, name: str) -> list[str]:
+    """Return the command lines to try once a mesh is up, of the commands that there are."""
+    from crdbmesh.local.folder import list_meshes
+
+    there = getattr(context.find_root().command, "commands", {})
+    option = "" if list_meshes(root()) == [name] else f" --name {name}"
+    tried = {"sql": "", "console": "", "kubeconfig": " --merge", "verify": "", "status": ""}
+    return [f"crdbmesh {command}{more}{option}" for command, more in tried.items() if command in there]
+
+
 def must_ask(*, yes: bool, output: Output, remedy: str) -> bool:
     """Return True when the user has to confirm.
 

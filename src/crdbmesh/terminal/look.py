@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crdbmesh.errors import ConfigError
 from crdbmesh.terminal import exits, inputs
-from crdbmesh.terminal.options import Name, NameArgument, OutputOption
+from crdbmesh.terminal.options import Name, NameArgument, NoAddressLookup, OutputOption, Prices
 
 if TYPE_CHECKING:
     from crdbmesh.local.birth import Aim
 
 
-def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOption = "text") -> None:
+def status(
+    mesh_name: NameArgument = None,
+    name: Name = None,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            "--watch",
+            metavar="[SECONDS]",
+            min=1,
+            envvar="CRDBMESH_WATCH",
+            help="Read and draw it again after so many seconds [5], until Ctrl-C.",
+        ),
+    ] = None,
+    no_address_lookup: NoAddressLookup = False,
+    prices: Prices = False,
+    output: OutputOption = "text",
+) -> None:
     """Show the health of every layer in every region; exit code 10 when anything is degraded."""
-    from crdbmesh.commands import reconstruct
+    from crdbmesh.commands import cost, reconstruct
     from crdbmesh.commands import status as command
     from crdbmesh.terminal import console
 
     with exits.mapped(output) as signals, signals.leaving():
-        cloud = inputs.cloud()
+        if watch is not None and (output == "json" or not sys.stdout.isatty()):
+            raise ConfigError.of("--watch", f"{watch:g}", "redraws a terminal, and stdout is none", "leave it out")
+        cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh, reconstructed = reconstruct.known(mesh_name or name, cloud, inputs.root())
         folder, screen = inputs.folder(mesh.name), console.make(stderr=True)
 
@@ -34,12 +56,35 @@ def status(mesh_name: NameArgument = None, name: Name = None, output: OutputOpti
             if reconstructed:
                 console.say(screen, f"{folder.path} holds no spec of {mesh.name}; this one is reconstructed from tags.")
 
+        paid, shown = cost.of_mesh(mesh, cloud if prices else None), console.make(stderr=False)
         health = command.run_status(mesh, cloud, folder, told=told)
+        while watch is not None:
+            shown.clear()
+            console.show_status(shown, health, paid)
+            console.say(shown, f"{datetime.now().astimezone():%H:%M:%S}, again every {watch:g} s; Ctrl-C ends it")
+            time.sleep(watch)
+            health = command.run_status(mesh, cloud, folder)
         if output == "json":
-            exits.print_json(command.document(health, aimed[0], reconstructed=reconstructed))
+            document = command.document(health, aimed[0], reconstructed=reconstructed)
+            exits.print_json({**document, "cost": paid.document()})
         else:
-            console.show_status(console.make(stderr=False), health)
+            console.show_status(shown, health, paid)
         raise typer.Exit(exits.DEGRADED if health.degraded else exits.DONE)
+
+
+def list_(prices: Prices = False, output: OutputOption = "text") -> None:
+    """List the meshes of the subscription, by their tags and names, with age and cost."""
+    from crdbmesh.commands import listing
+    from crdbmesh.terminal import console
+
+    with exits.mapped(output) as signals, signals.leaving():
+        aim, listed, elsewhere = listing.run_list(inputs.cloud(), inputs.root(), prices=prices)
+        if output == "json":
+            meshes = [one.document() for one in listed]
+            exits.print_json({"command": "list", **aim.document(), "meshes": meshes, "known_only_here": elsewhere})
+        else:
+            console.show_aim(console.make(stderr=True), aim)
+            console.show_list(console.make(stderr=False), listed, elsewhere)
 
 
 def verify(mesh_name: NameArgument = None, name: Name = None, output: OutputOption = "text") -> None:

@@ -50,7 +50,7 @@ def show_plan(console: Console, plan: PlanResult, cost: Cost) -> None:
             if result.hint and first == step:
                 console.print(f"      {result.hint}", markup=False)
     console.print(Text.assemble((plan.mesh.name, "bold"), f": {_total(plan, known)}"))
-    show_pairs(console, {**_consequences(plan), "costs": str(cost)})
+    show_pairs(console, *_consequences(plan).items(), ("costs", str(cost)))
     for one in plan.migrations():
         kept = f"{one['field']} stays {one['has']}; for {one['newest']}, {one['how']}"
         console.print(kept, markup=False)

@@ -27,7 +27,7 @@ class Progress:
     """Shows a run while its block lasts.
 
     Without steps each result is a line of its own, on a terminal too. `place` gives each row and column; a live table
-    is drawn on a terminal only, unless `live` says otherwise.
+    is drawn on a terminal only, unless `live` says otherwise; elsewhere nobody waits longer than `silent_s` for a line.
     """
 
     def __init__(
@@ -38,8 +38,9 @@ class Progress:
         stages: Sequence[str],
         *,
         live: bool | None = None,
+        silent_s: float = _SILENT_S,
     ) -> None:
-        self._console = console
+        self._console, self._silent_s = console, silent_s
         self._stages = stages
         self._started = time.monotonic()
         self._all: dict[tuple[str, str], list[str]] = {}
@@ -101,7 +102,7 @@ class Progress:
         return f"{done} of {len(self._row_of)} steps done in {lasted(self._seconds())}{rest}"
 
     def _break_silence(self) -> None:
-        while self._row_of and not self._over.wait(_SILENT_S):
+        while self._row_of and not self._over.wait(self._silent_s):
             if waits := self._waits()[:_WAITS_SHOWN]:
                 self._console.print(Text(f"{self._clock()} … {self._total()}; at work:"))
                 for wait in waits:

@@ -1,12 +1,16 @@
 """Draws how a run ended: each cause of a failure once, and after a good `up` what there is now and what comes next."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from crdbmesh.commands.cost import Cost
+from crdbmesh.commands.up import UpResult
 from crdbmesh.engine.step import Outcome, Result
-from crdbmesh.terminal.console import MARK, lasted, many
+from crdbmesh.observe.health import Health
+from crdbmesh.terminal.console import MARK, lasted, many, show_pairs
 
 _NAMED = 4
 
@@ -40,6 +44,31 @@ def show_results(
     if journal:
         console.print(f"Journal: {journal}", markup=False)
     console.print(f"Run `{again}` again to resume from here.", markup=False)
+
+
+def show_card(
+    console: Console, ended: UpResult, cost: Cost, health: Health, commands: Sequence[str], folder: Path
+) -> None:
+    """Print what there is after a good `up`, and what comes next: `commands` are those to try."""
+    versions = ended.mesh.versions.named()
+    show_pairs(
+        console,
+        ("where", str(ended.aim)),
+        ("versions", ", ".join(f"{program} {version}" for program, version in versions.items())),
+        ("status", brief(health)),
+        ("costs", str(cost)),
+        *([("license", str(health.license))] if health.license else []),
+        ("back up", f"{folder}, which holds keys that nothing can replace"),
+        *(("next" if command == commands[0] else "", command) for command in commands),
+    )
+
+
+def brief(health: Health) -> str:
+    """Return the health of a mesh in one line."""
+    figures = health.figures()
+    counts = (("regions", "region"), ("machines", "machine"), ("cockroach_nodes_live", "live CockroachDB node"))
+    level = "degraded (`crdbmesh status` says why)" if health.degraded else "healthy"
+    return f"{level}: {', '.join(many(figures[name], noun) for name, noun in counts)}"
 
 
 def _show_failure(console: Console, result: Result, same: Sequence[str], blocked: Sequence[str]) -> None:

@@ -102,10 +102,24 @@ def test_an_operation_that_failed_later_has_no_http_status() -> None:
     assert failures.translate(answered(200, "AllocationFailed"), "PUT x").status is None
 
 
-def test_without_a_hint_the_message_says_what_to_quote_to_support() -> None:
+def test_what_to_quote_to_support_is_kept_beside_the_message() -> None:
     translated = failures.translate(answered(400, "Odd", "It is odd."), "PUT x")
-    assert str(translated) == "PUT x: Odd: It is odd. (correlation id corr-1)"
+    assert (str(translated), translated.request_id) == ("PUT x: Odd: It is odd.", "corr-1")
     assert translated.hint is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "(Odd) Code: Odd\nMessage: It is odd.",
+        "It is odd. Trace ID: 11-22 Correlation ID: 33-44 Timestamp: 2026-01-02 03:04:05Z",
+        "It is odd. Activity ID: 3f-4a.",
+        "At least one resource deployment operation failed. Please list deployment operations for details. It is odd.",
+        "It is odd. Please see https://aka.ms/arm-deployment-operations for usage details.",
+    ],
+)
+def test_what_azure_wraps_its_reason_in_is_cut(told: str) -> None:
+    assert str(failures.translate(answered(400, "Odd", told), "PUT x")) == "PUT x: Odd: It is odd."
 
 
 def test_a_missing_permission_is_named_with_its_scope() -> None:

@@ -17,7 +17,7 @@ from crdbmesh.local.folder import SPEC, LocalFolder
 from crdbmesh.spec import load as config
 from crdbmesh.terminal import app as cli
 
-CHECKS = [catalog.CREDENTIAL.name, *(check.name for check in catalog.CHECKS)]
+CHECKS = [catalog.CREDENTIAL.name, *(check.name for check in catalog.CHECKS), "rules", "runs"]
 
 
 def crdbmesh(azure: Any, home: Path, *arguments: str, **environment: str) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from crdbmesh.clients.cloud import Cloud, GivenToken
 from crdbmesh.commands import cost, demo
+from crdbmesh.commands.listing import Listed
 from crdbmesh.commands.plan import PlanResult
 from crdbmesh.engine.step import Event, Gap, Outcome, Result
 from crdbmesh.errors import (
@@ -98,6 +100,17 @@ class TestProgressOffATerminal:
         with Progress(target, STEPS, catalog.place, catalog.STAGES) as shows:
             shows(Event("eastus/network", "applying", "VNet is absent"))
         assert file.getvalue() == " 0:00   eastus/network: VNet is absent\n"
+
+    def test_a_wait_without_news_is_a_line_now_and_then(self) -> None:
+        target, file = screen()
+        with Progress(target, STEPS, catalog.place, catalog.STAGES, silent_s=0.05) as shows:
+            shows(Event("eastus/network", "waiting", "Azure: x is Creating (9 s)"))
+            deadline = time.monotonic() + 10
+            while "at work" not in file.getvalue() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        lines = file.getvalue().splitlines()
+        assert lines[0] == " 0:00 … 0 of 4 steps done in 0 s; at work:"
+        assert lines[1].strip() == "0:00 eastus/network: Azure: x is Creating (9 s)"
 
 
 class TestProgressOnATerminal:
@@ -268,6 +281,20 @@ class TestStatus:
         assert "✗ 2/3" in shown
         assert "✗ eastus cockroachdb: cockroachdb-1 is absent" in shown
         assert shown.endswith("degraded\n")
+
+    def test_one_cause_in_several_layers_and_regions_is_said_once(self) -> None:
+        def silent(region: str) -> RegionHealth:
+            lost = {"nodes", "cilium"}
+            layers = (
+                Layer(n, Level.UNKNOWN, 0, 3, "no answer") if n in lost else Layer(n, Level.OK, 3, 3) for n in LAYERS
+            )
+            return RegionHealth(region, tuple(layers))
+
+        health = Health("m", (silent("eastus"), silent("westus")), ("id",), remarks=("m is being worked on: bob",))
+        shown = self.shown(health)
+        assert "? eastus nodes, cilium; westus nodes, cilium: no answer" in shown
+        assert shown.count("no answer") == 1
+        assert "! m is being worked on: bob" in shown
 
     def test_what_could_not_be_read_is_not_called_broken(self) -> None:
         unknown = Layer("nodes", Level.UNKNOWN, 0, 3, "no answer")
@@ -446,6 +473,23 @@ class TestPlan:
         assert [step["sign"] for step in document["steps"]] == ["+", "!", None]
         assert (document["changes"], document["dependent"]) == ({"+": 1, "~": 0, "!": 1, "-": 0}, 1)
         assert document["new_machines"] == {"Standard_D4s_v5": 3}
+
+
+def test_the_meshes_of_a_subscription_are_a_table_with_age_and_cost() -> None:
+    paid = cost.total([cost.Billed("eastus", "Standard_D4s_v5", "P10 LRS")])
+    listed = [
+        Listed("m", ("eastus", "westus"), 1, 3 * 86400.0, paid, True),
+        Listed("n", ("eastus",), 0, None, paid, False),
+    ]
+    target, file = screen()
+    console.show_list(target, listed, ["away"])
+    lines = file.getvalue().splitlines()
+    assert lines[1].split() == ["m", "eastus,", "westus", "1", "3", "days", "about", "0.22", "yes"]
+    assert lines[2].split() == ["n", "eastus", "0", "–", "about", "0.22", "no"]
+    assert lines[-1] == "Known here, and nothing of it in this subscription: away"
+    target, file = screen()
+    console.show_list(target, [], [])
+    assert file.getvalue() == "No mesh is in this subscription.\n"
 
 
 def test_a_long_line_goes_on_below_its_beginning_and_no_path_is_broken() -> None:

@@ -53,6 +53,14 @@ _CHALLENGE = re.compile(r'\bclaims="([\w+/=-]+)"')
 _ATTEMPT = re.compile(r"^\t(\w+): (?:ERROR: |\w+ authentication unavailable[.,] )*(.+)$", re.MULTILINE)
 """A line of azure-identity's account of the credentials that it tried."""
 _SENTENCE = re.compile(r".+?(?=[.!;](?:\s|$)|$)")
+_BOILERPLATE = re.compile(
+    r"(\(\w+\) )?\bCode: \w+\s+Message: "
+    r"|\b(Trace|Correlation|Activity|Tracking|Request|Operation) ?id: ?'?[\w-]+'?[.,;]?|\bTimestamp: ?[\dTZ:. +-]+"
+    r"|At least one resource deployment operation failed\. Please list deployment operations for details\."
+    r"|Please see https://aka\.ms/\S+ for usage details\.",
+    re.IGNORECASE,
+)
+"""Texts that Azure wraps its reasons in, and ids, which journals keep."""
 _RETRIED_IN = re.compile(r"can be retried in (\d+) seconds?", re.IGNORECASE)
 _SECRETS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
@@ -162,10 +170,9 @@ def translate(error: AzureError, doing: str) -> CloudError:
         return _login_error(error)
     kind, hint = _kind(error)
     request_id = _header(error, "x-ms-correlation-request-id") or _header(error, "x-ms-request-id")
-    tracing = f" (correlation id {request_id})" if request_id and hint is None else ""
     code = _code(error)
     translated = kind(
-        f"{doing}: {code + ': ' if code else ''}{_clean(_message(error))}{tracing}",
+        f"{doing}: {code + ': ' if code else ''}{_clean(_message(error))}",
         code=code,
         status=None if error.status_code == 200 else error.status_code,
         request_id=request_id,
@@ -255,7 +262,10 @@ def _each(node: Any, field: str) -> Iterator[str]:
 
 
 def _message(error: HttpResponseError) -> str:
-    parts = list(dict.fromkeys(" ".join(message.split()) for message in _each(error.error, "message")))
+    told = (" ".join(_BOILERPLATE.sub(" ", message).split()) for message in _each(error.error, "message"))
+    parts: list[str] = []
+    for part in told:
+        parts = [*(one for one in parts if one not in part), *([] if any(part in one for one in parts) else [part])]
     return " ".join(parts) or f"HTTP {error.status_code} {error.reason or ''}".rstrip()
 
 
