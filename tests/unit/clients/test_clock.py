@@ -23,6 +23,7 @@ REAL_TIME = {
     "clients/kube/stream.py": "limits of one connection, given in real seconds",
     "commands/demo.py": "how long it took the person in front of it",
     "commands/down.py": "how long it took the person in front of it",
+    "commands/estimate.py": "how long it takes the person in front of it",
     "commands/up.py": "how long it took the person in front of it",
     "engine/run.py": "how long it took the person in front of it",
     "run/world.py": "which of two threads failed first",
