@@ -5,7 +5,6 @@ import heapq
 import queue
 import re
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -122,7 +121,7 @@ def follow(
     def keep(log: Log) -> None:
         wanted, last = window, _BEFORE
         while not world.stop.is_set():
-            shown, began_s = last, time.monotonic()
+            shown, began_s = last, world.clock.now()
             try:
                 for line in log.read(wanted, follow=True):
                     # A log that is taken up again begins with the whole of the second in which it ended.
@@ -134,10 +133,10 @@ def follow(
                     followed.discard(log.file)
                     return
                 # After a while it is the usual end of a log that says nothing.
-                if time.monotonic() - began_s < _LOOK_S:
+                if world.clock.now() - began_s < _LOOK_S:
                     note_once(log.file, str(error))
             wanted = window if last == _BEFORE else Window(since=last.timestamp())
-            world.stop.wait(_AGAIN_S)
+            world.clock.wait(world.stop, _AGAIN_S)
 
     def look(region: Region) -> None:
         while not world.stop.is_set():
@@ -145,7 +144,7 @@ def follow(
                 if log.file not in followed:
                     followed.add(log.file)
                     threading.Thread(target=keep, args=(log,), daemon=True).start()
-            world.stop.wait(_LOOK_S)
+            world.clock.wait(world.stop, _LOOK_S)
 
     for region in regions:
         threading.Thread(target=look, args=(region,), daemon=True).start()
