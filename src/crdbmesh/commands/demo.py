@@ -1,4 +1,4 @@
-"""`crdbmesh demo`: up, status, up again and down in a simulated Azure, by the same functions as the commands.
+"""`crdbmesh demo`: up, status, verify, sql, drill, up again and down in a simulated Azure, by the commands' functions.
 
 The simulator is another distribution, known by its doors only: the command `python -m crdbmesh_simulator`, the JSON
 line that it prints once it serves, and the URL of its report. The commands are imported while it starts.
@@ -32,7 +32,10 @@ from crdbmesh.spec import load
 if TYPE_CHECKING:
     from crdbmesh.clients.cloud import Cloud
     from crdbmesh.commands import up
+    from crdbmesh.commands.drill import DrillResult
+    from crdbmesh.commands.verify import Proof
     from crdbmesh.observe.health import Health
+    from crdbmesh.run.world import World
     from crdbmesh.spec.mesh import Mesh
 
 NAME = "demo"
@@ -145,9 +148,12 @@ def serve(*, scale: float = SCALE, seed: int = 0, folder: Path | None = None) ->
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """The figures of a demo, each read from the simulated Azure at its moment."""
+    """The figures of a demo, each read from the simulated Azure at its moment; `drill` is None with too few regions."""
 
     figures: dict[str, int]
+    answering: int
+    unproved: int
+    drill: dict[str, Any] | None
     changed_again: int
     writes_again: int
     left: int
@@ -156,16 +162,19 @@ class DemoResult:
 
     @property
     def clean(self) -> bool:
-        """Return True if the second `up` changed nothing, `down` left nothing and every request was understood."""
-        return not (self.changed_again or self.writes_again or self.left or self.unknown)
+        """Return True if all was proved, the second `up` changed nothing, `down` left nothing, all was understood."""
+        failed = self.unproved or self.answering < self.figures["regions"]
+        return not (failed or self.changed_again or self.writes_again or self.left or self.unknown)
 
     def title(self) -> str:
         """Return the title of the figures."""
         regions = self.figures["regions"]
         return f"{regions} region{'' if regions == 1 else 's'}, all simulated on this machine"
 
-    def lines(self) -> list[tuple[int, str]]:
+    def lines(self) -> list[tuple[float, str]]:
         """Return each figure with the text for what it counts."""
+        drill = self.drill or {}
+        cut = f"without {drill.get('region')}"
         pairs = self.figures["regions"] * (self.figures["regions"] - 1)
         return [
             (self.figures["machines"], "machines running"),
@@ -175,6 +184,10 @@ class DemoResult:
             (self.figures["zones_resolved"], f"of {pairs} zones resolved from another cluster"),
             (self.figures["cockroach_nodes_live"], "CockroachDB nodes live"),
             (self.figures["cluster_ids"], "CockroachDB cluster id"),
+            (self.answering, "regions answer SQL"),
+            (self.unproved, "claims of the proof fall short"),
+            *([(drill["error_window_s"], f"s in which SQL stalled {cut}, by the drill")] if drill else []),
+            *([(drill["recovered_s"], "s until the database had recovered")] if drill else []),
             (self.changed_again, "steps changed anything in the second up"),
             (self.writes_again, "writes in the second up"),
             (self.left, "resources left after down"),
@@ -187,6 +200,9 @@ class DemoResult:
             "schema": 1,
             "simulated": True,
             **self.figures,
+            "sql_regions_answering": self.answering,
+            "verify_failed": self.unproved,
+            "drill": self.drill,
             "second_up": {"changed": self.changed_again, "writes": self.writes_again},
             "left_after_down": self.left,
             "unknown_requests": self.unknown,
@@ -210,19 +226,21 @@ def run_demo(
     *,
     tell: Tell,
     watch: up.Watch,
-    show: Callable[[Health], None],
+    show: Callable[[Health | Proof | DrillResult], None],
     stop: threading.Event,
 ) -> DemoResult:
     """Run the whole demo.
 
     The spec's SSH port is set to the simulator's; the simulated Azure has nothing in it yet. `tell` takes each title
-    and line, `watch` shows each run, `show` the mesh's health. Once `stop` is set, nothing new is started.
+    and line, `watch` shows each run, `show` what it is given. Once `stop` is set, nothing new is started.
 
     Raises:
         DemoError: something did not hold.
         KeyboardInterrupt: `stop` was set.
     """
-    from crdbmesh.commands import down, status, up
+    from crdbmesh.commands import down, drill, status, up, verify
+    from crdbmesh.observe import drills
+    from crdbmesh.run.world import World
 
     started = time.monotonic()
     mesh, cloud = _placed(mesh, azure), azure.cloud()
@@ -234,6 +252,19 @@ def run_demo(
     tell("status (simulated)")
     health = status.run_status(mesh, cloud, folder)
     show(health)
+    regions = mesh.all_regions()
+    with World.open(mesh, cloud, folder) as world:
+        tell("verify (simulated): from a pod in every region to all others")
+        show(proof := verify.run_verify(world, stop=stop))
+        tell("sql (simulated): a statement in each region")
+        answering = sum(_answers(world, region.name, tell) for region in regions)
+        drilled, last = None, regions[-1]
+        if len(regions) < drills.LEAST_REGIONS:
+            tell(f"no drill (simulated): it takes {drills.LEAST_REGIONS} regions to go on without one")
+        else:
+            tell(f"drill region-down {last.name} --by firewall (simulated)")
+            drilled = drill.run_drill(world, last, by="firewall", stop=stop, say=lambda text: tell(f"  {text}"))
+            show(drilled)
     tell("up again (simulated): it must change nothing")
     before = azure.writes()
     again = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
@@ -253,6 +284,9 @@ def run_demo(
         raise DemoError(f"down left {', '.join(ended.left) or '; '.join(failed)}")
     return DemoResult(
         figures=_figures(health),
+        answering=answering,
+        unproved=len(proof.failures),
+        drill=drilled.figures() if drilled else None,
         changed_again=again.count(Outcome.CHANGED),
         writes_again=writes,
         left=int(report["resources"]),
@@ -292,6 +326,15 @@ def keep(
     if azure.process.poll() is not None:
         raise DemoError("the simulator ended by itself")
     tell(f"Stopping the simulated Azure; {azure.report()['resources']} simulated resources go with it.")
+
+
+def _answers(world: World, region: str, tell: Tell) -> bool:
+    """Ask a region's nodes which region they are in, as `crdbmesh sql REGION` does; return whether it is this one."""
+    from crdbmesh.commands import rows
+
+    said = rows.query(world, region, "SELECT gateway_region() AS region")[0]["region"]
+    tell(f"  {region}: SELECT gateway_region() = {said}")
+    return said == region
 
 
 def _placed(mesh: Mesh, azure: SimulatedAzure) -> Mesh:

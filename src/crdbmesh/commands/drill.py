@@ -117,9 +117,9 @@ def run_drill(
     *,
     by: By,
     stop: threading.Event,
-    told: aims.Told,
-    ask: Callable[[], None],
     say: Say,
+    told: aims.Told = aims.untold,
+    ask: Callable[[], None] = lambda: None,
     **lease: Any,
 ) -> DrillResult:
     """Cut a region off, measure, and heal it, whatever happens in between; once `stop` is set, at once.

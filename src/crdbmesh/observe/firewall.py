@@ -35,7 +35,7 @@ def firewall(world: World, region: Region) -> Observed:
     found = without_cut(read)
     seen = resource.judge(world, kinds.NSG, name, found, desired.firewall(world.mesh, region, _taken(found)))
     if found is not read:
-        seen = seen.with_missing(f"{seen.title}: a drill that died has left the region cut off (by {cut_by(read)})")
+        seen = seen.with_missing(f"{seen.title}: a drill has the region cut off (by {cut_by(read)})")
     wider = find_wider(world.mesh, found)
     if not wider or world.keeps_rules or seen.refusal is not None:
         return seen

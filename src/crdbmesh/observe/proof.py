@@ -48,6 +48,7 @@ FULL_SIZE = 3000
 _CACHED_S = 6
 """CoreDNS keeps an answer about a pod for 5 s; what is asked later goes to the other region again."""
 _TRIES = 2
+_REPLICAS = 3
 _SCRIPT = (
     r"""
 talk='begun=${EPOCHREALTIME:-$(date +%s.%N)}
@@ -277,8 +278,8 @@ def _read_nodes(world: World, _readings: Readings) -> Iterator[Claim]:
 
 
 def ranges_claim(nodes: Sequence[Node]) -> Claim:
-    """Judge the ranges: each has all its replicas, and a majority of them."""
+    """Judge the ranges: each has a majority of its replicas, and all three where there are as many nodes."""
     total, lost = sum(node.ranges for node in nodes), sum(node.unavailable for node in nodes)
-    short = sum(node.underreplicated for node in nodes)
+    short = sum(node.underreplicated for node in nodes) if len(nodes) >= _REPLICAS else 0
     seen = f"{lost} unavailable, {short} under-replicated" if lost or short else None
     return Claim("ranges", "", "", total - max(lost, short), total, seen)

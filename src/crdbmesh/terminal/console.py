@@ -229,7 +229,7 @@ def show_pairs(console: Console, *pairs: tuple[str, str]) -> None:
         console.print(Text.assemble((f"  {name:<{wide}}  ", "dim"), text))
 
 
-def show_figures(console: Console, title: str, figures: Sequence[tuple[int, str]], seconds: float) -> None:
+def show_figures(console: Console, title: str, figures: Sequence[tuple[float, str]], seconds: float) -> None:
     """Print counts, one a line, under a title with the time they took."""
     console.print(Text(f"{title}, in {lasted(seconds)}", "bold"))
     for number, text in figures:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from crdbmesh.commands.demo import SimulatedAzure
+    from crdbmesh.commands.drill import DrillResult
+    from crdbmesh.commands.verify import Proof
+    from crdbmesh.observe.health import Health
 
 _FOLDER = ".demo"
 """Below the folder of all meshes; no mesh can be called so."""
@@ -56,7 +59,7 @@ def demo(
                 ready = functools.partial(_show_ready, screen, mesh.name, azure, output)
                 command.keep(mesh, azure, tell=tell, watch=watch, ready=ready, stop=stop)
                 return
-            show = functools.partial(console.show_status, screen)
+            show = functools.partial(_show, screen)
             result = command.run_demo(mesh, azure, tell=tell, watch=watch, show=show, stop=stop)
         if output == "json":
             exits.print_json(result.document())
@@ -69,6 +72,16 @@ def _tell(screen: Console, text: str) -> None:
     from crdbmesh.terminal import console
 
     (console.say if text.startswith(" ") else console.announce)(screen, text)
+
+
+def _show(screen: Console, what: Health | Proof | DrillResult) -> None:
+    from crdbmesh.observe.health import Health
+    from crdbmesh.terminal import console, proof_view
+
+    if isinstance(what, Health):
+        console.show_status(screen, what)
+    else:
+        proof_view.show(screen, what)
 
 
 def _show_ready(screen: Console, mesh: str, azure: SimulatedAzure, output: Output) -> None:

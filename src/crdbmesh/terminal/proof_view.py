@@ -21,6 +21,11 @@ _HEAT = {5: "bright_green", 50: "green", 100: "yellow", 180: "bright_red", 1e9: 
 """The colour of times below so many milliseconds."""
 
 
+def show(console: Console, what: Proof | DrillResult) -> None:
+    """Print a proof or a drill."""
+    (show_drill if hasattr(what, "cut") else show_proof)(console, what)  # type: ignore[arg-type]
+
+
 def show_proof(console: Console, proof: Proof) -> None:
     """Print a proof."""
     names = [region.name for region in proof.mesh.all_regions()]

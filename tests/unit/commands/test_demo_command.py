@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,12 +93,17 @@ def test_the_document_is_the_one_that_is_promised() -> None:
         "cockroach_nodes_live": 9,
         "cluster_ids": 1,
     }
-    result = demo.DemoResult(figures, changed_again=0, writes_again=0, left=0, unknown=0, seconds=9)
+    drill = {"region": "northeurope", "error_window_s": 4.2, "recovered_s": 9.0}
+    counts = {"answering": 3, "unproved": 0, "changed_again": 0, "writes_again": 0, "left": 0, "unknown": 0}
+    result = demo.DemoResult(figures, **counts, drill=drill, seconds=9)
     assert result.clean
     assert list(result.document()) == [
         "schema",
         "simulated",
         *figures,
+        "sql_regions_answering",
+        "verify_failed",
+        "drill",
         "second_up",
         "left_after_down",
         "unknown_requests",
@@ -105,10 +111,15 @@ def test_the_document_is_the_one_that_is_promised() -> None:
     assert result.document()["second_up"] == {"changed": 0, "writes": 0}
 
 
-@pytest.mark.parametrize("field", ["changed_again", "writes_again", "left", "unknown"])
+@pytest.mark.parametrize("field", ["unproved", "changed_again", "writes_again", "left", "unknown"])
 def test_anything_that_should_be_nothing_makes_it_unclean(field: str) -> None:
-    counts = {"changed_again": 0, "writes_again": 0, "left": 0, "unknown": 0, field: 1}
-    assert not demo.DemoResult({}, **counts, seconds=1).clean
+    counts = {"unproved": 0, "changed_again": 0, "writes_again": 0, "left": 0, "unknown": 0, field: 1}
+    assert not demo.DemoResult({"regions": 3}, **counts, answering=3, drill=None, seconds=1).clean
+
+
+def test_a_region_that_does_not_answer_sql_makes_it_unclean() -> None:
+    counts = {"unproved": 0, "changed_again": 0, "writes_again": 0, "left": 0, "unknown": 0}
+    assert not demo.DemoResult({"regions": 3}, **counts, answering=2, drill=None, seconds=1).clean
 
 
 def test_a_demo_leaves_nothing_below_its_root(tmp_path: Path) -> None:
@@ -164,19 +175,24 @@ def test_a_spec_that_cannot_be_is_refused_before_anything_starts() -> None:
 
 def test_one_region_of_one_machine_is_a_whole_demo() -> None:
     told: list[str] = []
+    shown: list[Any] = []
     with demo.serve(scale=300, seed=3) as azure:
         result = demo.run_demo(
             demo.spec(["eastus"], 1),
             azure,
             tell=told.append,
             watch=silent,
-            show=lambda health: told.append("degraded" if health.degraded else "healthy"),
+            show=shown.append,
             stop=threading.Event(),
         )
     assert result.clean
     assert result.figures["cockroach_nodes_live"] == 1
     assert result.figures["clustermesh_links_ready"] == 0
-    assert "healthy" in told
+    assert (result.answering, result.unproved, result.drill) == (1, 0, None)
+    health, proof = shown
+    assert not health.degraded
+    assert proof.failures == []
+    assert any("no drill" in text for text in told)
     assert any(f"  0 steps {Outcome.CHANGED.value}" in text for text in told)
 
 

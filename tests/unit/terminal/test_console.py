@@ -542,12 +542,15 @@ def test_the_demo_shows_each_of_its_figures() -> None:
         "cockroach_nodes_live": 9,
         "cluster_ids": 1,
     }
-    result = demo.DemoResult(figures, changed_again=0, writes_again=4, left=0, unknown=0, seconds=71)
+    drill = {"region": "northeurope", "error_window_s": 4.2, "recovered_s": 9.0}
+    counts = {"answering": 3, "unproved": 0, "changed_again": 0, "writes_again": 4, "left": 0, "unknown": 0}
+    result = demo.DemoResult(figures, **counts, drill=drill, seconds=71)
     console.show_figures(target, result.title(), result.lines(), result.seconds)
     shown = file.getvalue()
     assert "3 regions, all simulated on this machine, in 1 min 11 s" in shown
     assert "6  of 6 VNet peerings connected" in shown
     assert "4  writes in the second up" in shown
+    assert "4.2  s in which SQL stalled without northeurope, by the drill" in shown
 
 
 SHOW = (
