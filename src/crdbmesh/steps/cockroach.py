@@ -38,7 +38,7 @@ class Certificates(RegionStep):
         for name, leaf in self._leaves().items():
             data = self._find(name)
             if data is None:
-                return Gap(f"{self.region.name}: Secret {name} is absent")
+                return Gap(f"{self.region.name}: Secret {name} is absent", "create")
             ca = data.get("ca.crt", "").strip()
             if ca and ca != self.world.cockroach_ca().cert_pem.strip():
                 raise lost_folder(f"Secret {name} in {self.region.name}")

@@ -51,7 +51,7 @@ class License(_SqlStep):
         try:
             text = path.read_text(encoding="utf-8").strip() if path else ""
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
+            reason = getattr(error, "strerror", None) or "it is not text"
             raise RefusedError(f"license_file {path} cannot be read: {reason}", hint="correct license_file") from None
         redaction.learn(text, whole=True)
         if not _LICENSE.fullmatch(text):

@@ -36,7 +36,7 @@ class GroupGone(Step):
             return None
         if not self.wait and found.get("properties", {}).get("provisioningState") == "Deleting":
             return None
-        return Gap(f"resource group {self.group} is there")
+        return Gap(f"resource group {self.group} still exists")
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Delete it; Azure finds the order."""
@@ -58,7 +58,7 @@ class ResourceGone(Step):
         """Look for it."""
         if arm.find_resource(self.session, self.resource_id) is None:
             return None
-        return Gap(f"{self.resource_id.rpartition('/')[2]} is there")
+        return Gap(f"{self.resource_id.rpartition('/')[2]} still exists")
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Delete it."""

@@ -155,7 +155,7 @@ class Session(AbstractContextManager["Session", None]):
                 raise StoppedError(doing, last_seen=status)
             if now >= ends:
                 raise WaitError(doing, seconds=now - started, last_seen=status)
-            say(f"Azure: {doing.partition(' ')[2]} is {status} ({now - started:.0f} s)")
+            say(f"waiting for Azure: {doing.partition(' ')[2]} is {status} ({now - started:.0f} s)")
 
         tries = failures.Tries(doing, say=say, deadline_s=deadline_s, stop=self.stop, clock=self.clock)
         is_long = begin.__name__.startswith("begin_")
