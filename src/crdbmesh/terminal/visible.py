@@ -19,8 +19,8 @@ _CONTROLS = (code for code in (*range(0x20), 0x7F) if chr(code) not in "\n\t")
 _OTHERS = (*range(0x80, 0xA0), 0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 """C1 controls, and what changes the direction of a text or begins another line."""
 _SHOWN = {**{code: f"^{chr(code ^ 0x40)}" for code in _CONTROLS}, **{code: f"\\u{code:04x}" for code in _OTHERS}}
-_HANGING = re.compile(r"\s*(?:[^\w\s`'\"(/<]{1,2} )?(?:\S+(?: \S+){0,3} {2,})?")
-"""The beginning of a line, below whose end it goes on: its indent, its mark, and the heading before two spaces."""
+_HANGING = re.compile(r"\s*(?:[^\w\s`'\"(/<]{1,2} )?(?:\S+(?: \S+){0,3} {2,}){0,2}")
+"""The beginning of a line, below whose end it goes on: its indent, its mark, and what stands in columns."""
 CONTINUED = "\n      | "
 """The start of every line but the first of one message: no line of it looks like one of ours."""
 
