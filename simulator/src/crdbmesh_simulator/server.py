@@ -50,15 +50,10 @@ _STOP_DEADLINE_S = 20.0
 class Simulator:
     """A running world.
 
-    Args:
-        scale: simulated seconds per real second.
-        seed: of everything that is left to chance.
-        folder: where the CA file and the cloud file are written.
-        ssh_port: what the cloud file names as the port of the machines' SSH.
-        faults: what goes wrong, and how often: rates 0..1 by name, as `faults.Faults.set` takes them.
-
-    Raises:
-        ValueError: a fault is not known, or a rate is none.
+    `scale`: simulated seconds per real second. `seed`: of everything that is left to chance. `folder`: where the CA
+    file and the cloud file are written. `ssh_port`: what the cloud file names as the port of the machines' SSH.
+    `faults`: what goes wrong, and how often: rates 0..1 by name, as `faults.Faults.set` takes them. Raises ValueError:
+    a fault is not known, or a rate is none.
     """
 
     def __init__(

@@ -15,8 +15,8 @@ import yaml
 from crdbmesh_simulator.clock import Clock
 from crdbmesh_simulator.filesystem import Actor, FileSystem
 from crdbmesh_simulator.kubernetes.api.authority import Authority
-from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
-from crdbmesh_simulator.kubernetes.api.pods import Pods
+from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member, Pods
+from crdbmesh_simulator.kubernetes.api.managed import DeleteOptions
 from crdbmesh_simulator.kubernetes.api.store import Store
 from crdbmesh_simulator.kubernetes.controllers import Controllers
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program, Stdin
@@ -150,7 +150,7 @@ class Bench:
     def delete(self, kind: str, name: str, namespace: str | None = "default", propagation: str = "Background") -> None:
         with self.world.lock:
             resource = self.store.resource(kind)
-            self.store.delete(resource, namespace if resource.namespaced else None, name, propagation=propagation)
+            self.store.delete(resource, namespace if resource.namespaced else None, name, DeleteOptions(propagation))
 
     def wait(self, what: str, probe: Callable[[], object], timeout_s: float = 10.0) -> None:
         """Wait until `probe` holds."""

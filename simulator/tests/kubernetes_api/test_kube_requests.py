@@ -54,15 +54,8 @@ def test_finalizers_of_built_in_kinds_are_qualified_and_none_is_added_to_what_is
     assert api.call("GET", f"{CONFIGMAPS}/a").status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("query", "code", "message"),
-    [
-        ("tailLines=x", 400, "invalid syntax"),
-        ("previous=true", 501, "log with previous"),
-    ],
-)
-def test_log_options_that_cannot_be_met_are_refused(api: Any, query: str, code: int, message: str) -> None:
+def test_a_log_option_that_is_no_number_is_refused(api: Any) -> None:
     api.run_pod("p")
-    answer = api.call("GET", f"{PODS}/p/log?{query}")
-    assert answer.status_code == code
-    assert message in answer.json()["message"]
+    answer = api.call("GET", f"{PODS}/p/log?tailLines=x")
+    assert answer.status_code == 400
+    assert "invalid syntax" in answer.json()["message"]

@@ -214,6 +214,6 @@ def test_a_new_machine_takes_a_lost_ones_name_once_its_node_is_deleted(cluster: 
     cluster.install_k3s("s3", settings, role="agent")
     cluster.run("s3", "sudo systemctl start --no-block k3s-agent")
     cluster.until(lambda: "Node password rejected" in cluster.journal("s3", "k3s-agent"), "the name to be refused")
-    store.delete(node, None, "s2", propagation="Background")
+    store.delete(node, None, "s2")
     cluster.until(lambda: cluster.member("s2").running, "the new machine to join")
     assert cluster.member("s2").machine.name == "s3"

@@ -22,8 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from crdbmesh_simulator.clock import Clock
 from crdbmesh_simulator.kubernetes.api.authority import Authority
-from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
-from crdbmesh_simulator.kubernetes.api.pods import Pods, Sandbox
+from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member, Pods, Sandbox
 from crdbmesh_simulator.kubernetes.api.store import Store
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, Program
 from crdbmesh_simulator.workloads import registry

@@ -227,6 +227,7 @@ def _simulator() -> Iterator[dict[str, Any]]:
     doors = KubeDoors(world, loop)
     controllers.start()
     doors.start()
+    doors.tick()
     try:
         admin = kubeconfig.parse(cluster.authority.kubeconfig(now=now))
         yield kubeconfig.rewrite(admin, server=f"https://{address}:6443", context="simulator")

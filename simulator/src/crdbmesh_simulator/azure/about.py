@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from crdbmesh_simulator.azure import authorization, quotas, regions, sizes
-from crdbmesh_simulator.azure.call import Answer, Call, result_url, status_url
+from crdbmesh_simulator import tables
+from crdbmesh_simulator.azure import authorization, regions, sizes
+from crdbmesh_simulator.azure.call import Answer, Call, Tracking, result_url, status_url
+from crdbmesh_simulator.azure.catalog import KINDS
 from crdbmesh_simulator.azure.disks import timestamp
 from crdbmesh_simulator.azure.errors import ArmError, Body, body, refusal
 from crdbmesh_simulator.azure.kinds import find_group, page
 from crdbmesh_simulator.azure.operations import Operation
-from crdbmesh_simulator.azure.state import Subscription
+from crdbmesh_simulator.azure.state import Provider, Subscription
 
 _SKUS_PER_PAGE = 1000
 
@@ -50,12 +52,12 @@ def list_skus(call: Call) -> Answer:
 
 def list_compute_usages(call: Call) -> Answer:
     """Compute's quotas in a region."""
-    return Answer(200, {"value": quotas.compute_usages(call.subscription, location_of(call))})
+    return Answer(200, {"value": sizes.compute_usages(call.subscription, location_of(call))})
 
 
 def list_network_usages(call: Call) -> Answer:
     """The network's quotas in a region."""
-    return Answer(200, {"value": quotas.network_usages(call.subscription, location_of(call))})
+    return Answer(200, {"value": sizes.network_usages(call.subscription, location_of(call))})
 
 
 def operation_status(call: Call) -> Answer:
@@ -145,3 +147,91 @@ def _not_found(what: str) -> ArmError:
 def _entry(call: Call, name: str) -> Body:
     path = call.path.rstrip("/")
     return {"location": location_of(call), "name": name, "id": f"{path}/{name}"}
+
+
+_REGISTRATION = Tracking("Microsoft.Resources", 10.0, (10.0,))
+_GLOBAL_IN_REGIONS = ("resourceGroups", "subscriptions/resourceGroups")
+
+
+def get_provider(call: Call) -> Answer:
+    """One resource provider."""
+    return Answer(200, _provider(call.subscription, _find_provider(call)))
+
+
+def register(call: Call) -> Answer:
+    """Register a provider; it takes a while."""
+    provider = _find_provider(call)
+    begin_registration(call.subscription, provider)
+    return Answer(200, _provider(call.subscription, provider))
+
+
+def begin_registration(subscription: Subscription, provider: Provider) -> None:
+    """Register a provider, unless it is or soon will be."""
+    if provider.state not in ("Registered", "Registering"):
+        _turn(subscription, provider, "Registering", "Registered")
+
+
+def _turn(subscription: Subscription, provider: Provider, during: str, after: str) -> None:
+    provider.state = during
+
+    def done() -> None:
+        provider.state = after
+
+    provider.operation = subscription.start(
+        "RegisterProvider",
+        _REGISTRATION,
+        f"/subscriptions/{subscription.id}/providers/{provider.namespace}",
+        "global",
+        done,
+    )
+
+
+def _find_provider(call: Call) -> Provider:
+    namespace = call.names["namespace"]
+    provider = call.subscription.providers.get(namespace.lower())
+    if provider is None:
+        raise refusal("InvalidResourceNamespace", namespace=namespace)
+    return provider
+
+
+def _provider(subscription: Subscription, provider: Provider) -> Body:
+    return {
+        "id": f"/subscriptions/{subscription.id}/providers/{provider.namespace}",
+        "namespace": provider.namespace,
+        "resourceTypes": _types(provider),
+        "registrationState": provider.state,
+        "registrationPolicy": "RegistrationRequired",
+    }
+
+
+def _types(provider: Provider) -> list[Body]:
+    """What a provider offers: what is placed in regions, and what is not."""
+    tracked = [kind.type.partition("/")[2] for kind in KINDS if kind.namespace == provider.namespace]
+    locations = [region.display_name for region in regions.REGIONS.values()]
+    zones = [
+        {"location": region.display_name, "zones": region.zone_names}
+        for region in regions.REGIONS.values()
+        if region.zones
+    ]
+    offers = tables.read(__package__, "offers")
+    versions = offers["api_versions"].get(provider.namespace, [])
+    found: list[Body] = [
+        {
+            "resourceType": name,
+            "locations": locations,
+            "apiVersions": versions,
+            "zoneMappings": zones,
+            "capabilities": "CrossResourceGroupResourceMove, SupportsTags, SupportsLocation",
+        }
+        for name in tracked
+    ]
+    found += [
+        {
+            "resourceType": name,
+            "locations": locations if name.startswith("locations/") or name in _GLOBAL_IN_REGIONS else [],
+            "apiVersions": versions,
+            "capabilities": "SupportsTags, SupportsLocation" if name in _GLOBAL_IN_REGIONS else "None",
+        }
+        for name in offers["untracked_types"].get(provider.namespace, ())
+    ]
+    return found

@@ -63,12 +63,10 @@ def not_here(call: Call, what: str) -> ArmError:
 class Answer:
     """An answer.
 
-    Attributes:
-        body: what is sent as JSON, an object nearly always; None for none.
-        retry_after_s: simulated seconds after which to ask again, or None.
-        delay_s: simulated seconds that the service takes to answer.
-        html: what a gateway in front of the service says instead of `body`.
-        cut: how the connection breaks before the answer has arrived (`resets`); empty when it does not.
+    `body`: what is sent as JSON, an object nearly always; None for none. `retry_after_s`: simulated seconds after which
+    to ask again, or None. `delay_s`: simulated seconds that the service takes to answer. `html`: what a gateway in
+    front of the service says instead of `body`. `cut`: how the connection breaks before the answer has arrived
+    (`resets`); empty when it does not.
     """
 
     status: int

@@ -150,16 +150,9 @@ class ChildKind(ABC):
 def find_reference(subscription: Subscription, owner: Identity, by: str, given: Body, kind: str, path: str) -> Resource:
     """The resource that `given` refers to.
 
-    Args:
-        subscription: where it is.
-        owner: the top-level resource that refers to it.
-        by: the id of what exactly refers to it: the owner, or a child of it.
-        given: `{"id": ...}`.
-        kind: the type that it must have.
-        path: where in the body `given` stands.
-
-    Raises:
-        ArmError: 400, 429.
+    `subscription`: where it is. `owner`: the top-level resource that refers to it. `by`: the id of what exactly refers
+    to it: the owner, or a child of it. `given`: `{"id": ...}`. `kind`: the type that it must have. `path`: where in the
+    body `given` stands. Raises ArmError: 400, 429.
     """
     referenced = given.get("id")
     if not referenced:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from crdbmesh_simulator.azure import authorization, errors, locks, providers
+from crdbmesh_simulator.azure import about, authorization, errors
 from crdbmesh_simulator.azure.call import Answer, Call, not_here
 from crdbmesh_simulator.azure.catalog import KINDS
 from crdbmesh_simulator.azure.disks import timestamp
@@ -114,7 +114,7 @@ class Deployment:
         names, query = {"group": self.group, "name": work.name}, {"api-version": work.api_version}
         call = Call(self.call.subscription, "PUT", work.id, names, query, {}, self.call.base_url, work.body)
         authorization.require_allowed(call)
-        locks.require_unlocked(call)
+        authorization.require_unlocked(call)
         return _KINDS[work.type.lower()].put(call)
 
     def _failed(self) -> Body:
@@ -129,7 +129,7 @@ def put(call: Call) -> Answer:
     deployment = _read(call, group)
     # A deployment registers the providers that it needs (learn.microsoft.com, "Azure resource providers and types").
     for provider in deployment.providers():
-        providers.begin_registration(call.subscription, provider)
+        about.begin_registration(call.subscription, provider)
     call.subscription.deployments[deployment.id.lower()] = deployment
     headers = {"Azure-AsyncOperation": call.url(f"{deployment.id}/operationStatuses/{deployment.correlation_id}")}
     return Answer(200 if existing else 201, _render(deployment), headers, retry_after_s=_RETRY_S)

@@ -124,15 +124,9 @@ def timestamp(at: float) -> str:
 def require_data_disks(call: Call, identity: Identity, size: Size, given: list[Body], present: list[Body]) -> None:
     """Refuse data disks that cannot be.
 
-    Args:
-        call: the PUT of the VM.
-        identity: of the VM.
-        size: of the VM.
-        given: the storage profile's `dataDisks` as they are asked for.
-        present: those that the VM has.
-
-    Raises:
-        ArmError: 400, 404 or 409; 501, this world does not know it.
+    `call`: the PUT of the VM. `identity`: of the VM. `size`: of the VM. `given`: the storage profile's `dataDisks` as
+    they are asked for. `present`: those that the VM has. Raises ArmError: 400, 404 or 409; 501, this world does not
+    know it.
     """
     numbers = [entry["lun"] for entry in given]
     if len(set(numbers)) < len(numbers):

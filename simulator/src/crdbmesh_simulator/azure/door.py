@@ -23,7 +23,7 @@ from typing import Any
 from aiohttp import web
 
 from crdbmesh_simulator import resets
-from crdbmesh_simulator.azure import about, authorization, faults, locks, routes
+from crdbmesh_simulator.azure import about, authorization, faults, routes
 from crdbmesh_simulator.azure.call import Answer, Call, not_here
 from crdbmesh_simulator.azure.errors import ArmError, body, refusal
 from crdbmesh_simulator.azure.state import Subscription
@@ -173,7 +173,7 @@ class _Door:
             authorization.require_allowed(call)
             if route.changes:
                 self._require_enabled(call)
-                locks.require_unlocked(call)
+                authorization.require_unlocked(call)
                 authorization.require_place(call)
             return faults.answer(call, route.handler)
 

@@ -11,7 +11,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from crdbmesh_simulator.azure import about, authorization, deployments, extensions, groups, inventory, locks, providers
+from crdbmesh_simulator.azure import about, authorization, deployments, extensions, groups, inventory
 from crdbmesh_simulator.azure.call import Answer, Call
 from crdbmesh_simulator.azure.catalog import KINDS, MACHINES
 from crdbmesh_simulator.azure.nsgs import RULES
@@ -74,8 +74,8 @@ def _platform() -> Iterator[list[Route]]:
     yield _at("/subscriptions", GET=about.list_subscriptions)
     yield _at(_SUBSCRIPTION, GET=about.get_subscription)
     yield _at(f"{_SUBSCRIPTION}/locations", GET=about.list_locations)
-    yield _at(provider, GET=providers.get_provider)
-    yield _at(f"{provider}/register", POST=providers.register)
+    yield _at(provider, GET=about.get_provider)
+    yield _at(f"{provider}/register", POST=about.register)
     for scope in (_SUBSCRIPTION, _GROUP):
         yield _at(f"{scope}/providers/Microsoft.Authorization/permissions", GET=about.list_permissions)
         yield _at(f"{scope}/resources", GET=inventory.list_all)
@@ -99,8 +99,8 @@ def _groups() -> Iterator[list[Route]]:
     yield _at(f"{deployment}/operationStatuses/{{operation}}", GET=deployments.operation_status)
     for scope in (_SUBSCRIPTION, _GROUP, f"{_GROUP}/providers/{{namespace}}/{{plural}}/{{name}}"):
         lock = f"{scope}/providers/Microsoft.Authorization/locks"
-        yield _at(lock, GET=locks.list_all)
-        yield _at(f"{lock}/{{lock}}", PUT=locks.put, DELETE=locks.delete)
+        yield _at(lock, GET=authorization.list_locks)
+        yield _at(f"{lock}/{{lock}}", PUT=authorization.put_lock, DELETE=authorization.delete_lock)
         yield _at(
             f"{scope}/providers/Microsoft.Resources/tags/default",
             GET=inventory.get_tags,

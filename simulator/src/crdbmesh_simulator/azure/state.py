@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator import tables
-from crdbmesh_simulator.azure import faults, quotas, sizes
+from crdbmesh_simulator.azure import faults, sizes
 from crdbmesh_simulator.azure.call import Recordings, Tracking
 from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.operations import Operation, Operations, Stage
@@ -227,7 +227,7 @@ class Subscription:
         addresses: Iterator[str] | None = None,
         registered: Iterable[str] = (),
         page_size: int = 10,
-        limits: quotas.Limits | None = None,
+        limits: sizes.Limits | None = None,
     ) -> None:
         self.world = world
         self.id = subscription_id or self._draw_guid()
@@ -240,7 +240,7 @@ class Subscription:
         self.operations = Operations()
         self.deployments: dict[str, Deployment] = {}
         self.latency = Latency(world.seed)
-        self.limits = limits or quotas.Limits()
+        self.limits = limits or sizes.Limits()
         self.state = "Enabled"
         self.permissions: list[Body] = [CONTRIBUTOR, LOCKS_CONTRIBUTOR]
         self.group_permissions: dict[str, list[Body]] = {}

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from crdbmesh_simulator.azure import disks, nics, public_ips, quotas, sizes
+from crdbmesh_simulator.azure import disks, nics, sizes
 from crdbmesh_simulator.azure.call import Call, not_here
 from crdbmesh_simulator.azure.errors import Body, body, change_not_allowed, invalid_reference, not_provisioned, refusal
 from crdbmesh_simulator.azure.kinds import Identity
@@ -46,14 +46,14 @@ def require_new(call: Call, identity: Identity, body: Body) -> Accepted:
     given = body.get("properties", {})
     require_supported(call, body, given)
     size = require_size(given)
-    zones = public_ips.require_zones(identity, body.get("zones")) or []
+    zones = nics.require_zones(identity, body.get("zones")) or []
     require_offered(call.subscription, identity, size, zones)
     image = _require_image(given, size)
     _require_disk(given, image)
     disks.require_data_disks(call, identity, size, given["storageProfile"].get("dataDisks", []), [])
     custom_data = _require_os_profile(given)
     primary = require_nics(call.subscription, identity, given)
-    quotas.require_cores(call.subscription, identity.location, size, None)
+    sizes.require_cores(call.subscription, identity.location, size, None)
     return Accepted(size, image, primary, zones, custom_data)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from crdbmesh_simulator.azure import disks, faults, nics, public_ips, quotas, vm_parts, vm_rules
+from crdbmesh_simulator.azure import disks, faults, nics, sizes, vm_parts, vm_rules
 from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted
 from crdbmesh_simulator.azure.disks import DISKS, timestamp
 from crdbmesh_simulator.azure.errors import Body, refusal
@@ -35,7 +35,7 @@ _ACTIONS = {
 """By the action: operation, power state during it and after it, whether the machine halts, whether it boots."""
 
 INTERFACES = nics.Interfaces()
-ADDRESSES = public_ips.PublicAddresses()
+ADDRESSES = nics.PublicAddresses()
 
 
 class VirtualMachines(Kind):
@@ -175,7 +175,7 @@ class VirtualMachines(Kind):
         resized = size.name != existing.properties["hardwareProfile"]["vmSize"]
         if resized:
             vm_rules.require_offered(subscription, identity, size, existing.body.get("zones", []))
-            quotas.require_cores(subscription, existing.location, size, existing)
+            sizes.require_cores(subscription, existing.location, size, existing)
             faults.require_in_cluster(subscription, existing, size.name)
         nic = vm_rules.require_changed_nics(subscription, identity, existing, given)
         data, present = (

@@ -43,14 +43,12 @@ class HttpAnswer:
 class Container:
     """A container as its program sees it.
 
-    Attributes:
-        pod: the Pod object, live (its `status.podIP` is set before the program starts).
-        spec: the container's entry in the pod's `spec.containers` (or `initContainers`).
-        argv: `command` + `args`, with `$(VAR)` expanded; the image's own entry point is implied when empty.
-        env: environment with `valueFrom` resolved.
-        files: mounted files, absolute path -> content. Secret and ConfigMap volumes are refreshed when they change
-            (after the kubelet's sync delay); `modes` holds their octal permission bits.
-        layer: files written elsewhere; all processes of the container see them, and they go with it.
+    `pod`: the Pod object, live (its `status.podIP` is set before the program starts). `spec`: the container's entry in
+    the pod's `spec.containers` (or `initContainers`). `argv`: `command` + `args`, with `$(VAR)` expanded; the image's
+    own entry point is implied when empty. `env`: environment with `valueFrom` resolved. `files`: mounted files,
+    absolute path -> content. Secret and ConfigMap volumes are refreshed when they change (after the kubelet's sync
+    delay); `modes` holds their octal permission bits. `layer`: files written elsewhere; all processes of the container
+    see them, and they go with it.
     """
 
     world: World

@@ -29,15 +29,9 @@ logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
 class Connection(asyncssh.SSHServer):
     """A client's connection.
 
-    Args:
-        machine: whose sshd it reached.
-        address: public address of the machine that was called.
-        port: of the sshd.
-        threads: where commands run.
-        all_connections: where the connection is as long as it is up.
-
-    Attributes:
-        peer: address and port of the client.
+    `machine`: whose sshd it reached. `address`: public address of the machine that was called. `port`: of the sshd.
+    `threads`: where commands run. `all_connections`: where the connection is as long as it is up. `peer`: address and
+    port of the client.
     """
 
     def __init__(

@@ -39,13 +39,9 @@ Steps = Generator[float, None, None]
 class Shell:
     """A shell process.
 
-    Attributes:
-        bash: it is bash, not dash.
-        name: `$0`, as shown in messages.
-        status: `$?`.
-        substituted: exit status of the last command substitution, which a bare assignment ends with.
-        guarded: greater than 0 while `set -e` does not apply.
-        streams: connections by file descriptor.
+    `bash`: it is bash, not dash. `name`: `$0`, as shown in messages. `status`: `$?`. `substituted`: exit status of the
+    last command substitution, which a bare assignment ends with. `guarded`: greater than 0 while `set -e` does not
+    apply. `streams`: connections by file descriptor.
     """
 
     process: Process

@@ -129,9 +129,7 @@ class Stream(Sink):
 class Terminal(Source, Sink):
     """A terminal that somebody types at: lines as they are finished, echoed, by the rules of termios(3).
 
-    Attributes:
-        size: columns and rows.
-        typed: set whenever there is something to take.
+    `size`: columns and rows. `typed`: set whenever there is something to take.
     """
 
     INTERRUPT, END = b"\x03", b"\x04"

@@ -65,13 +65,9 @@ def internal_ip(cluster: Cluster, node_name: str) -> str | None:
 class Endpoint:
     """An address behind a Service.
 
-    Attributes:
-        ip: the address.
-        hostname: the name it is published under, or None.
-        pod: the pod it is the address of, or None.
-        ready: whether it takes traffic.
-        node: the node it is on, or None.
-        ports: (name, protocol, number) of each port.
+    `ip`: the address. `hostname`: the name it is published under, or None. `pod`: the pod it is the address of, or
+    None. `ready`: whether it takes traffic. `node`: the node it is on, or None. `ports`: (name, protocol, number) of
+    each port.
     """
 
     ip: str

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator import latency
-from crdbmesh_simulator.kubernetes.api.pods import Sandbox
+from crdbmesh_simulator.kubernetes.api.cluster import Sandbox
 from crdbmesh_simulator.kubernetes.programs import Container, Program
 from crdbmesh_simulator.workloads import datapath, objects
 from crdbmesh_simulator.workloads.service import listens

@@ -14,20 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
-from crdbmesh_simulator.kubernetes.api import (
-    authority,
-    faults,
-    logs,
-    portforward,
-    proxy,
-    resources,
-    status,
-    verbs,
-    watch,
-)
+from crdbmesh_simulator.kubernetes.api import authority, faults, logs, portforward, resources, status, verbs, watch
 from crdbmesh_simulator.kubernetes.api import exec as commands
 from crdbmesh_simulator.kubernetes.api.authority import User
-from crdbmesh_simulator.kubernetes.api.negotiation import is_true, json_response, status_response, wants_table
+from crdbmesh_simulator.kubernetes.api.managed import DeleteOptions, Options
+from crdbmesh_simulator.kubernetes.api.negotiation import (
+    is_true,
+    json_response,
+    status_response,
+    wants_table,
+)
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 from crdbmesh_simulator.kubernetes.api.status import StatusError
 
@@ -80,18 +76,16 @@ class Handler:
         """Run something that may block in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
 
-    async def write(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run something that changes the cluster in a thread, with the world locked."""
+    async def write(self, options: Options | DeleteOptions, function: Callable[..., T], *arguments: Any) -> T:
+        """Change the cluster in a thread, with the world locked; it counts as a write unless it is a dry run."""
+        if not options.dry_run:
+            self.world.wrote("kube")
 
         def locked() -> T:
             with self.world.lock:
                 return function(*arguments)
 
         return await self.run(locked)
-
-    def count(self) -> None:
-        """Count a write."""
-        self.world.wrote("kube")
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer any request."""
@@ -199,6 +193,6 @@ _BELOW: dict[str, Callable[[Handler, Call], Awaitable[web.StreamResponse]]] = {
     "exec": commands.execute,
     "log": logs.serve,
     "portforward": portforward.serve,
-    "proxy": proxy.serve,
+    "proxy": logs.serve_proxy,
 }
 """The functions that answer for subresources which are not a part of the object itself."""

@@ -1,4 +1,4 @@
-"""`pods/log`: the lines that a container has written.
+"""`pods/log`: the lines that a container has written; `pods/proxy`: a GET that is passed on to a pod's port.
 
 After `pkg/registry/core/pod/rest/log.go` and the validation of `PodLogOptions` of Kubernetes 1.36.
 """
@@ -6,6 +6,7 @@ After `pkg/registry/core/pod/rest/log.go` and the validation of `PodLogOptions` 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from crdbmesh_simulator.kubernetes.programs import LogLine
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.handler import Call, Handler
+
 
 _FOLLOW_S = 1.0
 _OPTIONS = Resource("", "v1", "podlogoptions", "PodLogOptions", namespaced=True)
@@ -103,8 +105,7 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
 def _since(handler: Handler, call: Call) -> float | None:
     """Return the simulated time before which nothing is shown; by whole seconds, as the kubelet compares them.
 
-    Raises:
-        StatusError: 400, it is no time; 422, both forms are given.
+    Raises StatusError: 400, it is no time; 422, both forms are given.
     """
     query = call.request.query
     if "sinceSeconds" in query and "sinceTime" in query:
@@ -137,3 +138,32 @@ def _after(lines: list[LogLine]) -> int:
 def _ended(handler: Handler, call: Call) -> bool:
     pod = handler.cluster.store.peek(call.resource, call.namespace, call.name)
     return pod is None or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+async def serve_proxy(handler: Handler, call: Call) -> web.Response:
+    """Answer with what the pod answers; its name may carry a scheme and a port, as in `https:cockroachdb-0:8080`."""
+    scheme, name, port = _target(call.name)
+    if call.verb != "get" or not port.isdigit():
+        handler.world.not_known("kube", f"{call.request.method} {call.request.path}")
+        raise status.method_not_allowed()
+    reads.found(handler, call, name)
+    path = f"/{call.rest}"
+    if call.request.query_string:
+        path += f"?{call.request.query_string}"
+    answer = None
+    runtime = handler.cluster.runtime
+    if runtime is not None:
+        answer = await handler.run(
+            functools.partial(runtime.http_get, str(call.namespace), name, int(port), path, tls=scheme == "https")
+        )
+    if answer is None:
+        why = f"error trying to reach service: dial tcp {name}:{port}: connect: connection refused"
+        raise StatusError(503, "ServiceUnavailable", why)
+    return web.Response(status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type})
+
+
+def _target(text: str) -> tuple[str, str, str]:
+    parts = text.split(":")
+    if len(parts) == 3:
+        return parts[0] or "http", parts[1], parts[2]
+    return "http", parts[0], parts[1] if len(parts) == 2 else "80"

@@ -113,17 +113,43 @@ def _write(manager: Manager, entry: Entry) -> Obj:
     return written
 
 
-Warnings = list[str]
-"""The list to which a write adds warnings for its client."""
+@dataclass(slots=True)
+class Options:
+    """The options of a write. `warnings`: the list to which the write adds warnings for its client."""
+
+    manager: str = SYSTEM
+    validation: str = "Warn"
+    dry_run: bool = False
+    force: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteOptions:
+    """The options of a deletion.
+
+    Pods on a node end gracefully (`grace_s` is 0 when their containers have stopped); finalizers, and a `propagation`
+    other than Background, keep an object until whoever they name has done its part. `uid`, `version`: of the object
+    that is meant.
+    """
+
+    propagation: str | None = "Background"
+    grace_s: int | None = None
+    uid: str | None = None
+    version: str | None = None
+    dry_run: bool = False
+
+
+DELETE = DeleteOptions()
 
 
 class Workflow(ABC):
     """A way of writing that knows who writes."""
 
-    def __init__(self, manager: str, subresource: str | None, warnings: Warnings | None) -> None:
-        self.manager = manager[:128]
+    def __init__(self, options: Options, subresource: str | None = None) -> None:
+        self.options = options
+        self.manager = options.manager[:128]
         self.subresource = subresource
-        self.warnings = [] if warnings is None else warnings
 
     @abstractmethod
     def track(self, resource: Resource, old: Obj | None, new: Obj, now: str) -> None:
@@ -242,12 +268,9 @@ class Apply(Workflow):
     Call `merge`, let defaults and admission have their say on its result, then `track`.
     """
 
-    def __init__(
-        self, manager: str, subresource: str | None, config: Obj, *, force: bool, warnings: Warnings | None
-    ) -> None:
-        super().__init__(manager, subresource, warnings)
+    def __init__(self, options: Options, subresource: str | None, config: Obj) -> None:
+        super().__init__(options, subresource)
         self._config = config
-        self._force = force
         self._entries: Entries = {}
         self._identity = Manager(self.manager, "Apply", "", subresource or "")
 
@@ -276,7 +299,7 @@ class Apply(Workflow):
             merged = _prune(type_, merged, entries, set(last.fields))
         difference = fieldset.compare(type_, bare, merged).without(self.ignored(resource))
         found = conflicts(entries, self._identity, difference)
-        if found and not self._force:
+        if found and not self.options.force:
             raise conflict_error(found)
         self._entries = _settled(entries, self._identity, difference)
         unreadable = decode.decode(resource, merged).mistyped

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -16,6 +15,7 @@ from aiohttp import web
 
 from crdbmesh_simulator.kubernetes.api import status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
+from crdbmesh_simulator.kubernetes.api.managed import DeleteOptions, Options
 
 _JSON = "application/json"
 _ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf, application/cbor"
@@ -115,17 +115,6 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of a write."""
-
-    manager: str
-    validation: str = "Warn"
-    dry_run: bool = False
-    force: bool = False
-    warnings: list[str] = field(default_factory=list)
-
-
 def read_options(request: web.Request) -> Options:
     """Read the options in a write's query. Raises StatusError: 422, one is not valid."""
     query = request.query
@@ -139,17 +128,6 @@ def read_options(request: web.Request) -> Options:
 def is_true(text: str | None) -> bool:
     """Read a boolean of a query: true is whatever is given and not `false` or `0`."""
     return text is not None and text.lower() not in ("false", "0")
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteOptions:
-    """The options of a DELETE."""
-
-    propagation: str | None = None
-    grace_s: int | None = None
-    uid: str | None = None
-    version: str | None = None
-    dry_run: bool = False
 
 
 def read_delete_options(request: web.Request, body: Any) -> DeleteOptions:

@@ -45,13 +45,11 @@ def definition_names() -> dict[tuple[str, str, str], str]:
 class Type:
     """The type of a value in an object.
 
-    Attributes:
-        kind: `struct`, `map`, `list`, one of the JSON scalars, `int-or-string`, `quantity`, or `any`.
-        name: the short name of the definition it comes from, if it has one of its own.
-        atomic: whether the value has one owner as a whole (lists without a list type, some structs).
-        keys: of a list, the fields that tell its elements apart; empty for a set.
-        merge_key, strategies: how a strategic merge patch treats it.
-        custom: whether it is part of a custom resource's schema.
+    `kind`: `struct`, `map`, `list`, one of the JSON scalars, `int-or-string`, `quantity`, or `any`. `name`: the short
+    name of the definition it comes from, if it has one of its own. `atomic`: whether the value has one owner as a whole
+    (lists without a list type, some structs). `keys`: of a list, the fields that tell its elements apart; empty for a
+    set. `merge_key` and `strategies`: how a strategic merge patch treats it. `custom`: whether it is part of a custom
+    resource's schema.
     """
 
     def __init__(self, schema: Mapping[str, Any], *, name: str = "", custom: bool = False) -> None:

@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 class StatusError(Exception):
     """A request that the API refuses.
 
-    Attributes:
-        code: HTTP status.
-        reason: machine-readable reason, such as `NotFound`.
-        details: the `details` of the Status object.
-        empty_details: whether the Status has them even when there are none.
-        plain: whether the answer is the message as text, as where no API is installed at all.
+    `code`: HTTP status. `reason`: machine-readable reason, such as `NotFound`. `details`: the `details` of the Status
+    object. `empty_details`: whether the Status has them even when there are none. `plain`: whether the answer is the
+    message as text, as where no API is installed at all.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from crdbmesh_simulator.kubernetes.api import managed, status, strategy
 from crdbmesh_simulator.kubernetes.api.allocation import Allocations
 from crdbmesh_simulator.kubernetes.api.history import ADDED, DELETED, MODIFIED, Event, History, Listener
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, Objs, clone
-from crdbmesh_simulator.kubernetes.api.managed import Apply
+from crdbmesh_simulator.kubernetes.api.managed import Apply, DeleteOptions, Options
 from crdbmesh_simulator.kubernetes.api.resources import Catalogue, Resource
 
 if TYPE_CHECKING:
@@ -122,51 +122,21 @@ class Store:
 
     # Writing.
 
-    def create(
-        self,
-        resource: Resource,
-        obj: Obj,
-        *,
-        manager: str = managed.SYSTEM,
-        dry_run: bool = False,
-        warnings: managed.Warnings | None = None,
-    ) -> Obj:
+    def create(self, resource: Resource, obj: Obj, options: Options | None = None) -> Obj:
         """Store a new object.
 
         Raises StatusError: 409 when its name is taken, 404 when its namespace does not exist, 422 when it is not valid.
         """
-        return self._create(resource, clone(obj), managed.Update(manager, None, warnings), dry_run=dry_run)
+        return self._create(resource, clone(obj), managed.Update(options or Options()))
 
-    def replace(
-        self,
-        resource: Resource,
-        obj: Obj,
-        *,
-        subresource: str | None = None,
-        manager: str = managed.SYSTEM,
-        dry_run: bool = False,
-        warnings: managed.Warnings | None = None,
-    ) -> Obj:
+    def replace(self, resource: Resource, obj: Obj, subresource: str | None = None) -> Obj:
         """Put an object in place of the stored one (or only the part that `subresource` names).
 
         Raises StatusError: 404; 409 when `metadata.resourceVersion` is given and not the stored one; 422.
         """
         meta = obj.get("metadata") or {}
-
-        def change(_old: Obj) -> Obj:
-            replacement: Obj = clone(obj)
-            return replacement
-
-        return self.modify(
-            resource,
-            meta.get("namespace"),
-            str(meta.get("name", "")),
-            change,
-            subresource=subresource,
-            manager=manager,
-            dry_run=dry_run,
-            warnings=warnings,
-        )
+        name = str(meta.get("name", ""))
+        return self.modify(resource, meta.get("namespace"), name, lambda _old: dict(clone(obj)), subresource)
 
     def modify(
         self,
@@ -174,20 +144,15 @@ class Store:
         namespace: str | None,
         name: str,
         change: Callable[[Obj], Obj],
-        *,
         subresource: str | None = None,
-        manager: str = managed.SYSTEM,
-        dry_run: bool = False,
-        warnings: managed.Warnings | None = None,
+        options: Options | None = None,
     ) -> Obj:
         """Put what `change` makes of a private copy in place of the stored object. Raises StatusError: as `replace`."""
         with self.lock:
             old = self.peek(resource, namespace, name)
             if old is None:
                 raise status.not_found(resource, name)
-            new = change(clone(old))
-            workflow = managed.Update(manager, subresource, warnings)
-            return self._update(resource, old, new, workflow, dry_run=dry_run)
+            return self._update(resource, old, change(clone(old)), managed.Update(options or Options(), subresource))
 
     def apply(
         self,
@@ -195,46 +160,31 @@ class Store:
         namespace: str | None,
         name: str,
         config: Obj,
-        *,
-        manager: str,
-        force: bool = False,
-        subresource: str | None = None,
-        dry_run: bool = False,
-        warnings: managed.Warnings | None = None,
+        subresource: str | None,
+        options: Options,
     ) -> tuple[Obj, bool]:
         """Apply a configuration server-side; returns the object and whether it was created.
 
         Raises StatusError: 409 with the conflicting fields; 400 for a configuration that cannot be applied; 422.
         """
-        workflow = Apply(manager, subresource, clone(config), force=force, warnings=warnings)
+        workflow = Apply(options, subresource, clone(config))
         with self.lock:
             old = self.peek(resource, namespace, name)
             if old is not None:
                 strategy.check_update(resource, old, config)
-                return self._update(resource, old, workflow.merge(resource, old), workflow, dry_run=dry_run), False
+                return self._update(resource, old, workflow.merge(resource, old), workflow), False
             if subresource:
                 raise status.not_found(resource, name)
             strategy.check_absent(resource, name, config)
             new = workflow.merge(resource, {"apiVersion": "", "kind": "", "metadata": {}})
             new["metadata"] = {**(new.get("metadata") or {}), "name": name, "namespace": namespace}
-            return self._create(resource, new, workflow, dry_run=dry_run), True
+            return self._create(resource, new, workflow), True
 
     def delete(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        name: str,
-        *,
-        propagation: str | None = "Background",
-        grace_s: int | None = None,
-        uid: str | None = None,
-        version: str | None = None,
-        dry_run: bool = False,
+        self, resource: Resource, namespace: str | None, name: str, options: DeleteOptions = managed.DELETE
     ) -> Obj:
         """Delete an object, or mark it as being deleted when something must happen first.
 
-        Pods on a node end gracefully (pass `grace_s=0` when their containers have stopped); finalizers, and
-        `propagation` other than Background, keep an object until whoever they name has done its part.
         Returns the object, as marked or as it last was (see `is_gone`). Raises StatusError: 404; 409 when `uid` or
         `version` is given and is not the object's.
         """
@@ -242,11 +192,10 @@ class Store:
             old = self.peek(resource, namespace, name)
             if old is None:
                 raise status.not_found(resource, name)
-            strategy.check_preconditions(resource, old, uid=uid, version=version)
-            strategy.check_delete(resource, old)
+            strategy.check_delete(resource, old, options)
             new: Obj = clone(old)
-            stays = strategy.mark_deleted(resource, new, propagation, grace_s, self.clock.now())
-            if dry_run:
+            stays = strategy.mark_deleted(resource, new, options, self.clock.now())
+            if options.dry_run:
                 return new
             if not stays:
                 self._drop(resource, new)
@@ -267,7 +216,7 @@ class Store:
 
     # How.
 
-    def _create(self, resource: Resource, obj: Obj, workflow: managed.Workflow, *, dry_run: bool) -> Obj:
+    def _create(self, resource: Resource, obj: Obj, workflow: managed.Workflow) -> Obj:
         meta: Obj = dict(obj.get("metadata") or {})
         for key in strategy.NEVER_GIVEN:
             meta.pop(key, None)
@@ -282,23 +231,23 @@ class Store:
         with self.lock:
             new = strategy.prepare_create(self, resource, new)
             workflow.track(resource, None, new, self.timestamp())
-            strategy.admit_create(self, resource, new, workflow.warnings)
+            strategy.admit_create(self, resource, new, workflow.options.warnings)
             if self.peek(resource, meta.get("namespace"), str(meta["name"])) is not None:
                 raise status.already_exists(resource, str(meta["name"]))
-            if not dry_run:
+            if not workflow.options.dry_run:
                 self._commit(resource, None, new)
         return new
 
-    def _update(self, resource: Resource, old: Obj, new: Obj, workflow: managed.Workflow, *, dry_run: bool) -> Obj:
+    def _update(self, resource: Resource, old: Obj, new: Obj, workflow: managed.Workflow) -> Obj:
         strategy.check_update(resource, old, new)
         new = strategy.prepare_update(resource, old, new, workflow.subresource)
         workflow.track(resource, old, new, self.timestamp())
-        strategy.admit_update(self, resource, old, new, workflow.subresource, workflow.warnings)
+        strategy.admit_update(self, resource, old, new, workflow.subresource, workflow.options.warnings)
         if new != old:
             strategy.raise_generation(old, new)
-            if not dry_run and strategy.ends_with_update(resource, new):
+            if not workflow.options.dry_run and strategy.ends_with_update(resource, new):
                 self._drop(resource, new)
-            elif not dry_run:
+            elif not workflow.options.dry_run:
                 self._commit(resource, old, new)
         return new
 

@@ -14,6 +14,7 @@ from crdbmesh_simulator import tables
 from crdbmesh_simulator.kubernetes.api import admission, defaults, status, validation
 from crdbmesh_simulator.kubernetes.api.decode import decode
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
+from crdbmesh_simulator.kubernetes.api.managed import DeleteOptions
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 
 if TYPE_CHECKING:
@@ -148,35 +149,34 @@ def raise_generation(old: Obj, new: Obj) -> None:
     new["metadata"]["generation"] = old["metadata"]["generation"] + (1 if wanted != before or started else 0)
 
 
-def check_preconditions(resource: Resource, old: Obj, *, uid: str | None, version: str | None) -> None:
-    """Refuse to delete another object than the one that is meant. Raises StatusError: 409."""
+def check_delete(resource: Resource, old: Obj, options: DeleteOptions) -> None:
+    """Refuse to delete another object than the one that is meant, or what a cluster cannot be without.
+
+    Raises StatusError: 403 or 409.
+    """
     meta = old["metadata"]
-    pairs = (("UID", uid, meta["uid"]), ("ResourceVersion", version, meta["resourceVersion"]))
+    pairs = (("UID", options.uid, meta["uid"]), ("ResourceVersion", options.version, meta["resourceVersion"]))
     for label, wanted, have in pairs:
         if wanted and wanted != have:
             why = f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {have}"
             raise status.conflict(resource, meta["name"], why)
-
-
-def check_delete(resource: Resource, old: Obj) -> None:
-    """Refuse to delete what a cluster cannot be without. Raises StatusError: 403."""
     if resource.kind == "Namespace" and old["metadata"]["name"] in admission.IMMORTAL[:3]:
         raise status.forbidden(resource, old["metadata"]["name"], "this namespace may not be deleted")
 
 
-def mark_deleted(resource: Resource, obj: Obj, propagation: str | None, grace_s: int | None, now: float) -> bool:
+def mark_deleted(resource: Resource, obj: Obj, options: DeleteOptions, now: float) -> bool:
     """Mark `obj` as being deleted, in place; returns whether it stays for a while."""
     meta = obj["metadata"]
     finalizers = [str(each) for each in meta.get("finalizers") or []]
     begun = bool(meta.get("deletionTimestamp"))
-    if not begun and propagation in ("Foreground", "Orphan", "Background"):
-        word = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(propagation)
+    if not begun and options.propagation in ("Foreground", "Orphan", "Background"):
+        word = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(options.propagation)
         finalizers = [each for each in finalizers if each not in ("foregroundDeletion", "orphan")]
         finalizers += [word] if word else []
         meta.pop("finalizers", None)
         if finalizers:
             meta["finalizers"] = finalizers
-    grace = _grace(resource, obj, grace_s)
+    grace = _grace(resource, obj, options.grace_s)
     held = bool(finalizers)
     if resource.kind == "Namespace":
         held = held or bool((obj.get("spec") or {}).get("finalizers"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from crdbmesh_simulator import tables
-from crdbmesh_simulator.kubernetes.api import jsonvalue, podsecurity, status
+from crdbmesh_simulator.kubernetes.api import admission, jsonvalue, status
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, clone
 from crdbmesh_simulator.kubernetes.api.resources import Resource
 from crdbmesh_simulator.kubernetes.api.schema import Type, type_of
@@ -338,8 +338,8 @@ def _budget(new: Obj, _old: Obj) -> Iterator[FieldError]:
 
 
 def _namespace(new: Obj, old: Obj) -> Iterator[FieldError]:
-    errors = podsecurity.check_labels(new["metadata"].get("labels") or {})
-    before = podsecurity.check_labels((old.get("metadata") or {}).get("labels") or {})
+    errors = admission.check_labels(new["metadata"].get("labels") or {})
+    before = admission.check_labels((old.get("metadata") or {}).get("labels") or {})
     yield from [] if old and errors == before else errors
 
 

@@ -5,7 +5,7 @@ After `staging/src/k8s.io/apiserver/pkg/endpoints/handlers` of Kubernetes 1.36.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,8 @@ from aiohttp import web
 from crdbmesh_simulator.kubernetes.api import patch, reads, status
 from crdbmesh_simulator.kubernetes.api.decode import decode
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
+from crdbmesh_simulator.kubernetes.api.managed import DeleteOptions, Options
 from crdbmesh_simulator.kubernetes.api.negotiation import (
-    DeleteOptions,
-    Options,
     find_duplicates,
     json_response,
     media_type,
@@ -51,18 +50,7 @@ async def create(handler: Handler, call: Call) -> web.Response:
     options = read_options(call.request)
     obj = _checked_body(call, await read_body(call.request))
     check_fields(call.resource, obj, options, raw=await read_bytes(call.request))
-    if not options.dry_run:
-        handler.count()
-    made = await handler.write(
-        functools.partial(
-            handler.cluster.store.create,
-            call.resource,
-            obj,
-            manager=options.manager,
-            dry_run=options.dry_run,
-            warnings=options.warnings,
-        )
-    )
+    made = await handler.write(options, handler.cluster.store.create, call.resource, obj, options)
     return shape(handler, call, made, code=201, warnings=options.warnings)
 
 
@@ -132,8 +120,6 @@ async def update(handler: Handler, call: Call) -> web.Response:
         problem = status.invalid("metadata.resourceVersion", 0, "must be specified for an update")
         raise status.unprocessable(call.resource, call.name, [problem])
     check_fields(call.resource, obj, options, raw=await read_bytes(call.request))
-    if not options.dry_run:
-        handler.count()
     return await _modify(handler, call, lambda _live: obj, options)
 
 
@@ -153,8 +139,6 @@ async def patch_(handler: Handler, call: Call) -> web.Response:
     fits = isinstance(document, list if media == patch.JSON else dict)
     if not fits:
         raise status.bad_request("error decoding patch: json: cannot unmarshal into Go value of another type")
-    if not options.dry_run:
-        handler.count()
 
     def change(live: Obj) -> Obj:
         patched: Any
@@ -175,19 +159,8 @@ async def patch_(handler: Handler, call: Call) -> web.Response:
 
 
 async def _modify(handler: Handler, call: Call, change: Callable[[Obj], Obj], options: Options) -> web.Response:
-    written = await handler.write(
-        functools.partial(
-            handler.cluster.store.modify,
-            call.resource,
-            call.namespace,
-            call.name,
-            change,
-            subresource=call.sub or None,
-            manager=options.manager,
-            dry_run=options.dry_run,
-            warnings=options.warnings,
-        )
-    )
+    where = call.resource, call.namespace, call.name
+    written = await handler.write(options, handler.cluster.store.modify, *where, change, call.sub or None, options)
     return shape(handler, call, written, warnings=options.warnings)
 
 
@@ -210,21 +183,9 @@ async def _apply(handler: Handler, call: Call, body: Any, options: Options) -> w
         raise status.bad_request(f"metadata.name: Invalid value: {json.dumps(meta['name'])}: {why}")
     if call.namespace is not None and meta.get("namespace") not in (None, "", call.namespace):
         raise status.bad_request(_OTHER_NAMESPACE)
-    if not options.dry_run:
-        handler.count()
+    where = resource, call.namespace, call.name
     written, created = await handler.write(
-        functools.partial(
-            handler.cluster.store.apply,
-            resource,
-            call.namespace,
-            call.name,
-            body,
-            manager=options.manager,
-            force=options.force,
-            subresource=call.sub or None,
-            dry_run=options.dry_run,
-            warnings=options.warnings,
-        )
+        options, handler.cluster.store.apply, *where, body, call.sub or None, options
     )
     return shape(handler, call, written, code=201 if created else 200, warnings=options.warnings)
 
@@ -232,9 +193,7 @@ async def _apply(handler: Handler, call: Call, body: Any, options: Options) -> w
 async def delete(handler: Handler, call: Call) -> web.Response:
     """DELETE of an object."""
     options = read_delete_options(call.request, await read_body(call.request))
-    if not options.dry_run:
-        handler.count()
-    last, gone = await handler.write(_delete, handler, call.resource, call.namespace, call.name, options)
+    last, gone = await handler.write(options, _delete, handler, call.resource, call.namespace, call.name, options)
     warnings = [_PRESERVED] if call.resource.kind == "Job" and options.propagation is None else []
     if not gone or call.resource.kind in _RETURNED:
         return shape(handler, call, last, warnings=warnings)
@@ -249,16 +208,8 @@ def _delete(
 ) -> tuple[Obj, bool]:
     store = handler.cluster.store
     default = "Orphan" if resource.kind == "Job" else None
-    last = store.delete(
-        resource,
-        namespace,
-        name,
-        propagation=options.propagation or default,
-        grace_s=options.grace_s,
-        uid=options.uid,
-        version=options.version,
-        dry_run=options.dry_run,
-    )
+    chosen = dataclasses.replace(options, propagation=options.propagation or default)
+    last = store.delete(resource, namespace, name, chosen)
     return last, options.dry_run or store.is_gone(resource, last)
 
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from crdbmesh_simulator.kubernetes.api.pods import Pods
+from crdbmesh_simulator.kubernetes.api.cluster import Pods
 from crdbmesh_simulator.kubernetes.controllers import builtin_programs
 from crdbmesh_simulator.kubernetes.controllers.addons import Addons
 from crdbmesh_simulator.kubernetes.controllers.api import Api

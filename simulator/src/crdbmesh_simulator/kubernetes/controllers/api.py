@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, clone
+from crdbmesh_simulator.kubernetes.api.managed import DeleteOptions, Options
 from crdbmesh_simulator.kubernetes.api.status import StatusError
 from crdbmesh_simulator.kubernetes.controllers import objects
 from crdbmesh_simulator.kubernetes.controllers.objects import fill
@@ -75,7 +76,7 @@ class Api:
 
     def create(self, obj: Obj, *, manager: str = "k3s") -> Obj:
         """Create an object. Raises StatusError: the API refuses it; LookupError: there is no such kind."""
-        return self._store.create(self._resource(obj), obj, manager=manager)
+        return self._store.create(self._resource(obj), obj, Options(manager))
 
     def bring(self, existing: Obj | None, obj: Obj) -> Obj:
         """Create an object, or give the existing one its labels and its other fields, when they differ.
@@ -157,23 +158,11 @@ class Api:
 
         self.modify(namespace, change, subresource="finalize")
 
-    def delete(self, obj: Obj, *, propagation: str = "Background") -> None:
+    def delete(self, obj: Obj, *, propagation: str = "Background", grace_s: int | None = None) -> None:
         """Delete that very object; absent is fine."""
+        options = DeleteOptions(propagation, grace_s, objects.uid(obj) or None)
         with contextlib.suppress(StatusError):
-            self._store.delete(
-                self._resource(obj),
-                objects.namespace(obj) or None,
-                objects.name(obj),
-                propagation=propagation,
-                uid=objects.uid(obj) or None,
-            )
-
-    def remove(self, obj: Obj) -> None:
-        """Delete that very object without a grace period."""
-        with contextlib.suppress(StatusError):
-            self._store.delete(
-                self._resource(obj), objects.namespace(obj) or None, objects.name(obj), grace_s=0, uid=objects.uid(obj)
-            )
+            self._store.delete(self._resource(obj), objects.namespace(obj) or None, objects.name(obj), options)
 
     def event(
         self, about: Obj, kind: str, reason: str, message: str, *, component: str, host: str | None = None

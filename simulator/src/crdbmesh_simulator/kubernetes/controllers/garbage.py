@@ -156,13 +156,13 @@ class PodCollector(Controller):
             node = objects.spec(pod).get("nodeName")
             orphaned = bool(node) and node not in nodes and node not in self._registering()
             if orphaned or (objects.deleting(pod) and not node):
-                self.api.remove(pod)
+                self.api.delete(pod, grace_s=0)
         for event in self.api.list("Event"):
             if (
                 now - objects.seconds(str(event.get("lastTimestamp") or objects.meta(event)["creationTimestamp"]))
                 > _EVENT_LIFE_S
             ):
-                self.api.remove(event)
+                self.api.delete(event, grace_s=0)
         return now + 60.0
 
     def _registering(self) -> set[str]:

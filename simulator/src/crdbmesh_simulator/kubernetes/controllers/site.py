@@ -15,8 +15,7 @@ from crdbmesh_simulator.kubernetes.api.status import StatusError
 from crdbmesh_simulator.kubernetes.controllers import objects
 
 if TYPE_CHECKING:
-    from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
-    from crdbmesh_simulator.kubernetes.api.pods import Pods
+    from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member, Pods
     from crdbmesh_simulator.kubernetes.controllers.api import Api
     from crdbmesh_simulator.kubernetes.programs import Container, Program
     from crdbmesh_simulator.world import Machine, World
@@ -28,14 +27,10 @@ _T = TypeVar("_T")
 class Site:
     """One cluster, as its controllers see it.
 
-    Attributes:
-        world: everything.
-        cluster: the cluster.
-        api: its objects.
-        pods: its running pods.
-        start: starts a container's program; LookupError for an image that no registry has.
-        networked: machines (with their boot time) on which a CNI configuration lies.
-        tokens: of service accounts, with when they were issued, by pod uid, account uid and audience.
+    `world`: everything. `cluster`: the cluster. `api`: its objects. `pods`: its running pods. `start`: starts a
+    container's program; LookupError for an image that no registry has. `networked`: machines (with their boot time) on
+    which a CNI configuration lies. `tokens`: of service accounts, with when they were issued, by pod uid, account uid
+    and audience.
     """
 
     world: World
@@ -206,40 +201,34 @@ def _truth(value: object) -> bool:
 
 def find_file(machine: Machine, path: str) -> bytes | None:
     """The content of a file, or None when there is none."""
-    if machine.disk.files is None:
-        return None
-    try:
-        return bytes(machine.disk.files.read(path, Actor()))
-    except OSError:
-        return None
+    with contextlib.suppress(OSError):
+        return bytes(machine.disk.files.read(path, Actor())) if machine.disk.files else None
+    return None
 
 
 def list_files(machine: Machine, folder: str) -> dict[str, bytes]:
     """Every regular file below a folder: absolute path -> content."""
-    if machine.disk.files is None:
-        return {}
-    try:
-        found = list(machine.disk.files.walk(folder, Actor()))
-    except OSError:
-        return {}
-    return {path: bytes(inode.content) for path, inode in found if inode.is_file}
+    with contextlib.suppress(OSError):
+        found = machine.disk.files.walk(folder, Actor()) if machine.disk.files else ()
+        return {path: bytes(inode.content) for path, inode in found if inode.is_file}
+    return {}
 
 
 def is_folder(machine: Machine, path: str) -> bool:
     """Return whether a folder is there."""
-    found = machine.disk.files.find(path, Actor()) if machine.disk.files is not None else None
+    found = machine.disk.files.find(path, Actor()) if machine.disk.files else None
     return found is not None and found.is_dir
 
 
 def make_folder(machine: Machine, path: str) -> None:
     """Make a folder, with those above it."""
-    if machine.disk.files is not None:
+    if machine.disk.files:
         machine.disk.files.mkdir(path, Actor(), mode=0o777, parents=True)
 
 
 def remove_folder(machine: Machine, path: str) -> None:
     """Remove a folder with everything in it; absent is fine."""
-    if machine.disk.files is not None:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        if machine.disk.files:
             machine.disk.files.remove(path, Actor(), recursive=True)
     machine.disk.volumes.pop(("host", path), None)

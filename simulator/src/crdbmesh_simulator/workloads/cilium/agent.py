@@ -157,12 +157,12 @@ class CiliumAgent(datapath.Datapath):
 
     def exec(self, argv: Sequence[str], stdin: Stdin = b"") -> ExecResult:
         """`cilium-dbg`, or `cilium`, which is the same; anything else is the image's."""
-        from crdbmesh_simulator.workloads.cilium import cli
+        from crdbmesh_simulator.workloads.cilium import troubleshoot
 
         name = argv[0].rsplit("/", 1)[-1] if argv else ""
         if name in ("cilium", "cilium-dbg"):
             with self._world.lock:
-                return cli.run(self, name, list(argv[1:]))
+                return troubleshoot.run(self, name, list(argv[1:]))
         return super().exec(argv, stdin)
 
     # Other clusters.

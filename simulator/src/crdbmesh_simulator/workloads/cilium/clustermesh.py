@@ -16,10 +16,10 @@ import yaml
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Stdin
 from crdbmesh_simulator.workloads import objects
 from crdbmesh_simulator.workloads.cilium import etcd_link, troubleshoot
-from crdbmesh_simulator.workloads.cilium.cli import wants_json
 from crdbmesh_simulator.workloads.cilium.common import OneShot, api_reachable, health_answer, options
 from crdbmesh_simulator.workloads.cilium.links import Links
 from crdbmesh_simulator.workloads.cilium.remote_cluster import Remote, Snapshot
+from crdbmesh_simulator.workloads.cilium.troubleshoot import wants_json
 from crdbmesh_simulator.workloads.datapath import RemoteNode
 from crdbmesh_simulator.workloads.service import Port, Service
 

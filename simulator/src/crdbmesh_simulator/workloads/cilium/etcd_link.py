@@ -41,13 +41,10 @@ class EtcdConfig:
 class Dialled:
     """A try to connect to one endpoint of an etcd. The first of the errors that is set ended it.
 
-    Attributes:
-        endpoint: its URL, as the configuration has it.
-        addresses: what its host name resolved to.
-        etcd: who answered, or None.
-        lookup_error, tcp_error, tls_error, client_error: why the name, the packet, the server's certificate or the
-            client's certificate failed, as Go says it.
-        user_error: why etcd refuses the user that the client's certificate names.
+    `endpoint`: its URL, as the configuration has it. `addresses`: what its host name resolved to. `etcd`: who answered,
+    or None. `lookup_error`, `tcp_error`, `tls_error`, `client_error`: why the name, the packet, the server's
+    certificate or the client's certificate failed, as Go says it. `user_error`: why etcd refuses the user that the
+    client's certificate names.
     """
 
     endpoint: str

@@ -37,13 +37,9 @@ class Question:
 class Answer:
     """An answer to a question.
 
-    Attributes:
-        rcode: `NOERROR`, `NXDOMAIN`, `SERVFAIL` or `REFUSED`; empty when no server answered in time.
-        records: the answer section.
-        authority: the authority section.
-        reason: why it is not what was hoped for, for logs and errors.
-        elapsed_s: simulated seconds it took.
-        server: `address#port` of who answered.
+    `rcode`: `NOERROR`, `NXDOMAIN`, `SERVFAIL` or `REFUSED`; empty when no server answered in time. `records`: the
+    answer section. `authority`: the authority section. `reason`: why it is not what was hoped for, for logs and errors.
+    `elapsed_s`: simulated seconds it took. `server`: `address#port` of who answered.
     """
 
     rcode: str

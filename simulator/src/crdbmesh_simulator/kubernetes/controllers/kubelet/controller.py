@@ -48,7 +48,7 @@ class Kubelet(Controller):
             if worker.seen != objects.meta(pod).get("resourceVersion") or now >= worker.due:
                 if worker.sync(pod, now):
                     self.workers.pop(uid, None)
-                    self.api.remove(pod)
+                    self.api.delete(pod, grace_s=0)
                     continue
                 if worker.seen != objects.meta(
                     self.api.find("Pod", objects.namespace(pod), objects.name(pod)) or pod
@@ -80,20 +80,15 @@ class Kubelet(Controller):
             if self.site.cluster.members.get(box.node.node_name) is not box.node:
                 self.site.pods.forget(box.uid)
                 continue
-            if box.node.machine.booted_at != box.booted_at:
+            rebooted = box.node.machine.booted_at != box.booted_at
+            if rebooted:
                 box.programs.clear()
-                worker = self.workers.get(box.uid)
-                if worker is not None:
-                    worker.due = 0.0
-                ended = True
-                continue
-            if program.exit_code is None:
+            elif program.exit_code is None:
                 self._guarded(f"program {program.container.name}", program.tick)
-            if program.exit_code is not None:
-                worker = self.workers.get(box.uid)
-                if worker is not None:
-                    worker.due = 0.0
+            if rebooted or program.exit_code is not None:
                 ended = True
+                if box.uid in self.workers:
+                    self.workers[box.uid].due = 0.0
         return ended
 
     def _allocate(self, member: Member) -> str | None:

@@ -161,15 +161,9 @@ def content(obj: Obj) -> dict[str, bytes]:
 def volumes(site: Site, pod: Obj, member: Member, *, pod_ip: str, kept: dict[str, Mount]) -> dict[str, Mount]:
     """Every volume of the pod by name.
 
-    Args:
-        site: the cluster.
-        pod: the pod.
-        member: its node.
-        pod_ip: its address, for the downward API.
-        kept: volumes that keep their content (emptyDir and the like), by volume name; filled here.
-
-    Raises:
-        MountError: something that a volume needs is missing.
+    `site`: the cluster. `pod`: the pod. `member`: its node. `pod_ip`: its address, for the downward API. `kept`:
+    volumes that keep their content (emptyDir and the like), by volume name; filled here. Raises MountError: something
+    that a volume needs is missing.
     """
     found: dict[str, Mount] = {}
     for volume in objects.spec(pod).get("volumes") or []:

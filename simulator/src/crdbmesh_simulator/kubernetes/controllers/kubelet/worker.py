@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from crdbmesh_simulator.kubernetes.api.cluster import Sandbox
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
-from crdbmesh_simulator.kubernetes.api.pods import Sandbox
 from crdbmesh_simulator.kubernetes.controllers import objects
 from crdbmesh_simulator.kubernetes.controllers.kubelet import containers, environment
 from crdbmesh_simulator.kubernetes.controllers.kubelet.containers import ContainerState, pod_status, qualified
