@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -159,3 +160,15 @@ def test_a_drill_is_refused_when_a_node_is_dead_already(whole: Mesh) -> None:
         assert {one["field"] for one in found} == {"node", "ranges"}
     finally:
         assert whole.run("up", "--yes", "--output", "json").code == 0
+
+
+def test_a_drill_is_refused_with_two_regions(mesh: Mesh) -> None:
+    pair = mesh.folder / "homes" / "pair"
+    pair.mkdir(mode=0o700)
+    (pair / "mesh.yaml").write_text(json.dumps({"name": "pair", "regions": ["eastus", "westus"]}))
+    try:
+        run = mesh.run("drill", "region-down", "eastus", "--name", "pair", "--yes", "--output", "json")
+    finally:
+        shutil.rmtree(pair)
+    assert run.code == 3, run.stderr
+    assert [(one["field"], one["value"]) for one in run.document["error"]["findings"]] == [("regions", "2")]

@@ -47,8 +47,11 @@ def region_down(
                 if asks and not typer.confirm(f"Cut {region} off, by {by}, for a minute or so?", err=True):
                     raise typer.Exit(exits.FAILED)
 
-        screen, heal_later = console.make(stderr=True), "The region is healed first. If you end it at once: " + _HEAL
-        with inputs.opened(name) as world, signals.finishing(heal_later) as stop:
+        screen, first = (
+            console.make(stderr=True),
+            "It heals the region first; if you end it, run `crdbmesh drill heal`.",
+        )
+        with inputs.opened(name) as world, signals.finishing(first) as stop:
             known = {one.name: one for one in world.mesh.all_regions()}
             if region not in known:
                 raise ConfigError.of("REGION", region, "is no region of the mesh", f"choose from {', '.join(known)}")
@@ -68,9 +71,6 @@ def region_down(
         else:
             proof_view.show_drill(console.make(stderr=False), result)
         raise typer.Exit(exits.INTERRUPTED if result.stopped else exits.DONE if result.cut else exits.FAILED)
-
-
-_HEAL = "`crdbmesh drill heal`"
 
 
 def heal(
