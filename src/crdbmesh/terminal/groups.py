@@ -36,9 +36,8 @@ def add(app: typer.Typer, group: str, function: Callable[..., Any], short_help: 
                     formatter.write(f"{'':{formatter.current_indent}}{example}\n")
             super().format_help_text(ctx, formatter)
 
-    app.command(
-        function.__name__.rstrip("_"), cls=_Command, epilog=exits.EPILOG, short_help=short_help, rich_help_panel=group
-    )(function)
+    called = function.__name__.rstrip("_").replace("_", "-")
+    app.command(called, cls=_Command, epilog=exits.EPILOG, short_help=short_help, rich_help_panel=group)(function)
 
 
 class Group(TyperGroup):

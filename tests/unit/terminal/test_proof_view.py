@@ -6,12 +6,14 @@ import datetime as dt
 import io
 from typing import Any
 
+import typer.main
+
 from crdbmesh.commands.drill import DrillResult, Probes
 from crdbmesh.commands.verify import Proof
 from crdbmesh.local.birth import Aim
 from crdbmesh.observe.proof import Claim, Readings
 from crdbmesh.spec import load
-from crdbmesh.terminal import proof_view
+from crdbmesh.terminal import app, proof_view
 from crdbmesh.terminal.visible import Screen
 
 AIM = Aim(cloud="azure", arm_url="https://arm.example", tenant_id="t", subscription_id="s", subscription_name="n")
@@ -59,3 +61,9 @@ def test_a_drill_that_cut_nothing_says_so() -> None:
     said = shown(result)
     assert "SQL in eastus: 3 statements, 1 failed, no answer for 15.0 s" in said
     assert "✗ westus was not cut off by firewall" in said
+
+
+def test_commands_are_called_as_the_documents_call_them() -> None:
+    commands: Any = typer.main.get_command(app.app)
+    assert set(commands.commands["drill"].commands) == {"region-down", "heal"}
+    assert "verify" in commands.commands
