@@ -5,14 +5,21 @@ It is made as crdbmesh 0.1 made one, with a client pod in the first region only,
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import re
+import select
+import struct
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import yaml
@@ -113,3 +120,49 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "mesh" in getattr(item, "fixturenames", ()) and item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.xdist_group("the mesh in use"))
+
+
+class Typed:
+    """A command at a terminal of its own: what is typed, and what it has shown so far."""
+
+    def __init__(self, mesh: Mesh, *arguments: str, more: dict[str, str] | None = None) -> None:
+        self.master, slave = pty.openpty()
+        self.resize(80, 24)
+        self.before = termios.tcgetattr(slave)
+        self.slave, self.shown = slave, ""
+        self.process = subprocess.Popen(
+            mesh.command(*arguments), env={**mesh.environ, **(more or {})}, stdin=slave, stdout=slave, stderr=slave,
+            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+
+    def resize(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        os.write(self.master, text.encode())
+
+    def await_text(self, pattern: str, *, within_s: float = 40) -> re.Match[str]:
+        """Read until what was shown since the last call has a pattern."""
+        deadline = time.monotonic() + within_s
+        while (found := re.search(pattern, self.shown)) is None:
+            left = deadline - time.monotonic()
+            assert left > 0, f"no {pattern} in {self.shown!r}"
+            if select.select([self.master], [], [], min(left, 0.5))[0]:
+                self.shown += os.read(self.master, 65536).decode(errors="replace")
+        self.shown = self.shown[found.end() :]
+        return found
+
+    def end(self) -> int:
+        """Return the exit status; the terminal is as it was."""
+        status = self.process.wait(40)
+        assert termios.tcgetattr(self.slave) == self.before
+        return status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+        os.close(self.slave)

@@ -48,10 +48,7 @@ def test_query_returns_the_rows_of_the_last_statement_and_an_error_has_its_sqlst
         read = "SELECT id, s, NULL AS n FROM q.t -- a remark"
         host = "cockroachdb-0.cockroachdb.northeurope.svc.cluster.local:26257"
         assert database.query(kube, "eastus", read, host=host) == [{"id": "1", "s": "a;b", "n": "NULL"}]
-        assert (
-            database.query(kube, "eastus", "SELECT * FROM t WHERE id = 7", "DROP DATABASE q CASCADE", database="q")
-            == []
-        )
+        assert database.query(kube, "eastus", "SELECT * FROM q.t WHERE id = 7", "DROP DATABASE q CASCADE") == []
         with pytest.raises(KubeError, match=r"relation \"t\" does not exist; SQLSTATE: 42P01"):
             database.query(kube, "eastus", "SELECT * FROM t")
 

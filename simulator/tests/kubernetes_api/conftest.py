@@ -24,6 +24,7 @@ from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.door import KubeDoors
 from crdbmesh_simulator.kubernetes.api.store import Store
 from crdbmesh_simulator.kubernetes.programs import ExecResult, HttpAnswer, LogLine, Stdin
+from crdbmesh_simulator.workloads.dialogue import Dialogue, Http
 from crdbmesh_simulator.world import Machine, World
 
 Obj = dict[str, Any]
@@ -70,6 +71,9 @@ class SmallRuntime:
         if previous:
             raise LookupError(f'previous terminated container "{container}" in pod "{pod}" not found')
         return [LogLine(number, self.first + number, text) for number, text in enumerate(self.log)]
+
+    def connect(self, namespace: str, pod: str, port: int) -> Dialogue | None:
+        return Http(lambda path: self.http_get(namespace, pod, port, path, tls=False)) if port == 8080 else None
 
     def http_get(self, namespace: str, pod: str, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
         if port != 8080:

@@ -20,6 +20,20 @@ USER_CERTS = "/dev/shm"  # noqa: S108 - of a pod, whose other folders are read-o
 BINARY = "/cockroach/cockroach"
 ALREADY = "cluster has already been initialized"
 
+_INSTALL = f"""umask 077
+cd {USER_CERTS}
+read -rd '' crt
+read -rd '' key
+if [ "$(cat "client.$0.crt" 2>/dev/null)" != "$crt" ]; then
+  cat {CERTS}/ca.crt > ca.crt
+  echo "$key" > "client.$0.key"
+  echo "$crt" > "client.$0.crt"
+fi
+exec "$@"
+"""
+"""Takes a certificate and its key from standard input, and leaves the rest of it to the command that follows."""
+_NO_USER = "password authentication failed"
+"""The database's answer to a certificate of a user that does not exist (pkg/sql/pgwire/auth.go)."""
 
 Row = dict[str, str]
 """A row's values by column, as the SQL shell prints them; NULL is `NULL`."""
@@ -60,7 +74,7 @@ def initialise(kube: Kube, namespace: str, *, target: str, cluster_name: str) ->
     argv = [BINARY, "init", f"--certs-dir={CERTS}", f"--host={target}", f"--cluster-name={cluster_name}"]
     answer = _run(kube, namespace, argv, timeout_s=120)
     if answer.status != 0 and ALREADY not in answer.stderr and ALREADY not in answer.stdout:
-        raise KubeError(f"cockroach init failed: {_cause(answer)}")
+        raise KubeError(f"cockroach init failed: {cause(answer)}")
 
 
 def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node]:
@@ -69,7 +83,7 @@ def read_nodes(kube: Kube, namespace: str, host: str | None = None) -> list[Node
     argv = [BINARY, "node", "status", f"--certs-dir={CERTS}", f"--host={target}", "--ranges", "--format=csv"]
     answer = _run(kube, namespace, argv)
     if answer.status != 0:
-        raise KubeError(f"cockroach node status failed: {_cause(answer)}")
+        raise KubeError(f"cockroach node status failed: {cause(answer)}")
     return [
         Node(
             number=int(row["id"]),
@@ -92,37 +106,68 @@ def read_cluster_id(kube: Kube, namespace: str, host: str) -> str:
     return query(kube, namespace, *asked, host=host)[-1]["id"]
 
 
-def query(
-    kube: Kube, namespace: str, *statements: str, host: str | None = None, database: str = "", timeout_s: float = 60
-) -> list[Row]:
-    """Run SQL statements as root in one session, each ended by the first error; return the rows of the last one.
+def query(kube: Kube, namespace: str, *statements: str, host: str | None = None, timeout_s: float = 60) -> list[Row]:
+    """Run SQL statements as root in one session, which the first error ends; return the rows of the last one.
+
+    Raises what `execute` does, and:
+        KubeError: a statement is refused; the message has its SQLSTATE.
+    """
+    answer = execute(kube, namespace, *statements, host=host, timeout_s=timeout_s)
+    if answer.status != 0:
+        raise KubeError(f"{host or namespace}: SQL failed: {cause(answer)}")
+    return [[], *read_results(answer.stdout)][-1]
+
+
+def execute(
+    kube: Kube,
+    namespace: str,
+    *statements: str,
+    host: str | None = None,
+    user: str = "root",
+    form: str = "json",
+    timeout_s: float = 60,
+) -> CommandResult:
+    """Run SQL statements in one session, which the first error ends; return what the SQL shell printed.
 
     Args:
         kube: the cluster whose client pod runs them.
         namespace: of the client pod.
         statements: may hold secrets: they are in no argument list.
         host: the node that is asked; the ready nodes of the client pod's region unless given.
-        database: the session's; `defaultdb` unless given.
+        user: root, or one who has signed in.
+        form: a format of the SQL shell, such as `table`.
         timeout_s: for all of it.
 
     Raises:
-        KubeError: the pod or the database does not answer, or a statement is refused; the message has its SQLSTATE.
+        KubeError: the client pod does not answer.
         WaitError: it did not end in time.
     """
-    argv = [*shell_argv(namespace, host=host, database=database), "--format=json"]
     script = "".join(f"{statement}\n;\n" for statement in statements)
-    answer = _run(kube, namespace, argv, timeout_s=timeout_s, stdin=script.encode())
-    if answer.status != 0:
-        raise KubeError(f"{host or namespace}: SQL failed: {_cause(answer)}")
-    return [[], *read_results(answer.stdout)][-1]
+    argv = shell_argv(namespace, host=host, user=user, form=form)
+    return _run(kube, namespace, argv, timeout_s=timeout_s, stdin=script.encode())
 
 
-def shell_argv(namespace: str, *, host: str | None = None, user: str = "root", database: str = "") -> list[str]:
+def sign_in(kube: Kube, namespace: str, user: str, *, cert_pem: str, key_pem: str, host: str | None = None) -> bool:
+    """Bring a user's certificate to the client pod's memory, and log in with it; False when there is no such user.
+
+    Raises:
+        KubeError: the pod or the database does not answer, or the certificate is refused.
+        WaitError: it did not end in time.
+    """
+    argv = ["/bin/bash", "-c", _INSTALL, user, *shell_argv(namespace, host=host, user=user)]
+    given = f"{cert_pem.strip()}\0{key_pem.strip()}\0SELECT 1;\n"
+    answer = _run(kube, namespace, argv, stdin=given.encode())
+    if answer.status != 0 and _NO_USER not in answer.stderr:
+        raise KubeError(f"{host or namespace}: {user} cannot log in: {cause(answer)}")
+    return answer.status == 0
+
+
+def shell_argv(namespace: str, *, host: str | None = None, user: str = "root", form: str | None = None) -> list[str]:
     """Return the command line of the SQL shell in a client pod, as a user whose certificate is there."""
     certs = CERTS if user == "root" else USER_CERTS
     target = host or f"{names.COCKROACH_PUBLIC}.{names.zone(namespace)}:{names.COCKROACH_PORT}"
     argv = [BINARY, "sql", f"--certs-dir={certs}", f"--host={target}", f"--user={user}"]
-    return [*argv, f"--database={database}"] if database else argv
+    return [*argv, f"--format={form}"] if form else argv
 
 
 def read_results(text: str) -> list[list[Row]]:
@@ -159,7 +204,7 @@ def _tiers(locality: str) -> dict[str, str]:
     return dict(tier.split("=", 1) for tier in locality.split(",") if "=" in tier)
 
 
-def _cause(answer: CommandResult) -> str:
+def cause(answer: CommandResult) -> str:
     """Return what went wrong: the lines of cockroach's error with its SQLSTATE and hint, or the last one."""
     lines = answer.stderr.strip().splitlines() or answer.stdout.strip().splitlines() or [""]
     return "; ".join([line for line in lines if line.startswith(("ERROR", "SQLSTATE", "HINT"))] or lines[-1:])

@@ -23,6 +23,8 @@ from crdbmesh.spec import names
 CA_DAYS = 3660
 """`cockroach cert create-ca`'s own default, 87840 h."""
 LEAF_DAYS = 1830
+RENEW_BEFORE = dt.timedelta(days=30)
+"""The time before its end at which a certificate is issued anew."""
 _BACKDATED = dt.timedelta(hours=24)
 """Machines' clocks may be behind ours."""
 

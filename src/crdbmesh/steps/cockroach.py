@@ -3,7 +3,7 @@
 import base64
 import functools
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from crdbmesh import redaction
@@ -19,7 +19,6 @@ from crdbmesh.spec import names
 from crdbmesh.steps.base import AwaitedStep, DeploymentStep, ObjectsStep, RegionStep
 
 START_DEADLINE_S = 900.0
-RENEW_BEFORE = timedelta(days=30)
 
 
 class Namespace(ObjectsStep):
@@ -81,7 +80,7 @@ class Certificates(RegionStep):
             return "it lacks a file"
         if not pki.is_issued_by(cert, self.world.cockroach_ca().cert_pem):
             return "its certificate is not from our CA"
-        if pki.expires(cert) - datetime.now(UTC) < RENEW_BEFORE:
+        if pki.expires(cert) - datetime.now(UTC) < pki.RENEW_BEFORE:
             return "its certificate is about to expire"
         if name == names.NODE_SECRET and (missing := pki.covers(cert, pki.cockroach_node_names(self.region.name))):
             return f"its certificate does not name {', '.join(missing)}"

@@ -4,8 +4,6 @@ Results go to stdout, everything else to stderr. Commands import what they need 
 second to import, and `--help` should not wait for it.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -13,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from crdbmesh import __version__
-from crdbmesh.terminal import build, config, demo, exits, keep, look, machines, use
+from crdbmesh.terminal import build, config, database, demo, exits, keep, look, machines, use
 from crdbmesh.terminal.groups import BUILD, KEEP, LOOK, USE, Group, add
 
 _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluster Mesh, CockroachDB.
@@ -187,3 +185,18 @@ add(
     "crdbmesh drill region-down westus --by firewall --yes --output json",
 )
 add(keep.drill, KEEP, keep.heal, "Heal what a killed drill has left.", "crdbmesh drill heal")
+add(
+    app,
+    USE,
+    database.sql,
+    "Open a SQL shell in the mesh, or run statements.",
+    *("crdbmesh sql", "crdbmesh sql westus -e 'SHOW REGIONS FROM CLUSTER'", "crdbmesh sql --user app < schema.sql"),
+)
+add(
+    app,
+    USE,
+    database.url,
+    "Print a connection string; --forward opens a port for it.",
+    *("crdbmesh url --forward  # for drivers on this computer, until Ctrl-C", "crdbmesh url westus --user app"),
+)
+add(app, USE, database.console, "Open the DB Console in the browser.", "crdbmesh console", "crdbmesh console westus")

@@ -15,6 +15,7 @@ from crdbmesh_simulator.shell.process import Terminal
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
+    from crdbmesh_simulator.workloads.dialogue import Dialogue
     from crdbmesh_simulator.world import World
 
 Stdin = bytes | Terminal
@@ -88,6 +89,14 @@ class Program(ABC):
     def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:  # noqa: ARG002
         """Answer a GET on the program's own port, or None when nothing listens there (or not with this scheme)."""
         return None
+
+    def connect(self, port: int) -> Dialogue | None:
+        """Take a TCP connection, or None when nothing listens there; one GET in plain HTTP unless a program differs."""
+        from crdbmesh_simulator.workloads.dialogue import Http  # which knows programs
+
+        if self.http_get(port, "/", tls=False) is None:
+            return None
+        return Http(lambda path: self.http_get(port, path, tls=False))
 
     @abstractmethod
     def exec(self, argv: Sequence[str], stdin: Stdin = b"") -> ExecResult:

@@ -12,6 +12,7 @@ from crdbmesh_simulator.shell.process import (
     Command,
     Process,
     Run,
+    Terminal,
     UnsupportedError,
     UsageError,
     decode,
@@ -160,6 +161,14 @@ def _date(process: Process) -> int:
     return 0
 
 
+def _stty(process: Process) -> int:
+    if process.argv[1:] != ["size"] or not isinstance(process.stdin, Terminal):
+        raise UsageError("'standard input': Inappropriate ioctl for device")
+    columns, rows = process.stdin.size
+    process.say(f"{rows} {columns}\n")
+    return 0
+
+
 COMMANDS: dict[str, Command] = {
     "sh": _shell,
     "env": _env,
@@ -175,4 +184,5 @@ COMMANDS: dict[str, Command] = {
     "true": lambda _process: 0,
     "false": lambda _process: 1,
     "date": _date,
+    "stty": _stty,
 }

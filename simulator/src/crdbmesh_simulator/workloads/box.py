@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from crdbmesh_simulator.shell.process import (
 )
 from crdbmesh_simulator.userland.table import COMMANDS
 from crdbmesh_simulator.workloads import datapath, dns, images, paths
+from crdbmesh_simulator.workloads.dialogue import Http
 from crdbmesh_simulator.workloads.files import Files
 from crdbmesh_simulator.workloads.service import reload
 
@@ -150,7 +150,9 @@ class Connection(Stream):
         """Everything that comes until the program closes; packets that do not fit are lost, so that nothing comes."""
         reached, request = self._reached, self._request
         with self._box.world.lock:
-            answer = _http(reached, request) if reached.program is not None else b""
+            answer = b""
+            if (program := reached.program) is not None:
+                answer = Http(lambda path: program.http_get(reached.port, path, tls=False)).receive(request)
             large = paths.carries_large(self._box.world, self._box.container, reached)
             round_trip_s = paths.round_trip_s(self._box.world, self._box.container, reached)
         if not large and max(len(request), len(answer)) > datapath.LINK_MTU - datapath.TUNNEL_COST:
@@ -158,25 +160,6 @@ class Connection(Stream):
             return b""
         yield round_trip_s
         return answer
-
-
-def _http(reached: paths.Reached, request: bytes) -> bytes:
-    """The answer to a GET, as net/http writes it; a redirect names the same path again."""
-    words, headers = request.decode(errors="replace").split(), {}
-    if len(words) < 3 or words[0] != "GET" or reached.program is None:
-        return b""
-    for line in request.decode(errors="replace").splitlines()[1:]:
-        name, _, value = line.partition(":")
-        headers[name.lower()] = value.strip()
-    answer = reached.program.http_get(reached.port, words[1], tls=False)
-    if answer is None:
-        return b""
-    head = [f"HTTP/1.0 {answer.status} {http.client.responses[answer.status]}"]
-    body = answer.body
-    if answer.status == http.client.TEMPORARY_REDIRECT:
-        url = f"https://{headers.get('host', '')}{words[1]}"
-        head, body = [*head, f"Location: {url}"], f'<a href="{url}">Temporary Redirect</a>.\n\n'.encode()
-    return "\r\n".join([*head, f"Content-Type: {answer.content_type}", "", ""]).encode() + body
 
 
 def box_of(process: Process) -> Box:

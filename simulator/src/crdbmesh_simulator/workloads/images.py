@@ -17,7 +17,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 _COREUTILS = _words(
-    "base64 cat chmod date echo env false head hostname id ls mkdir mktemp mv rm sha256sum sleep stat tee "
+    "base64 cat chmod date echo env false head hostname id ls mkdir mktemp mv rm sha256sum sleep stat stty tee "
     "timeout touch true uname wc whoami sh grep"
 )
 _UBI_MINIMAL = _COREUTILS | _words("bash getent")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAnswer, Program, Stdin
+
+if TYPE_CHECKING:
+    from crdbmesh_simulator.workloads.dialogue import Dialogue
 
 P = TypeVar("P", bound=Program)
 
@@ -77,6 +80,10 @@ class Wrapper(Service):
     def http_get(self, port: int, path: str, *, tls: bool) -> HttpAnswer | None:
         """Answer as the program that it has become."""
         return None if self.inner is None else self.inner.http_get(port, path, tls=tls)
+
+    def connect(self, port: int) -> Dialogue | None:
+        """Connect to the program that it has become."""
+        return None if self.inner is None else self.inner.connect(port)
 
 
 def unwrap(program: Program, kind: type[P]) -> P | None:

@@ -6,6 +6,7 @@ waited for, but not applied. Messages about Secrets never quote the server, whic
 """
 
 import shlex
+import socket
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from crdbmesh.clients.kube import endpoint, logs
 from crdbmesh.clients.kube.connection import Connection
 from crdbmesh.clients.kube.exec import Ends, attach, execute
 from crdbmesh.clients.kube.failures import Answer
+from crdbmesh.clients.kube.forward import carry
 from crdbmesh.clients.kube.watch import Watch
 from crdbmesh.clients.output import CommandResult
 from crdbmesh.desired import Object
@@ -223,6 +225,11 @@ class Kube(AbstractContextManager["Kube", None]):
         """Yield the lines of a container's log; see `logs.read`."""
         path, doing = f"{_item('v1', 'Pod', namespace, pod)}/log", f"{self.name}: read the log of {namespace}/{pod}"
         return logs.read(self._connection, path, query, follow=follow, doing=doing)
+
+    def carry(self, namespace: str, pod: str, port: int, client: socket.socket) -> None:
+        """Carry a connection of this computer to a port of a pod until either end closes it; see `forward.carry`."""
+        path = f"{_item('v1', 'Pod', namespace, pod)}/portforward"
+        carry(self._connection, path, port, client, f"{self.name}: forward to {namespace}/{pod}:{port}")
 
     def proxy_get(
         self, namespace: str, pod: str, port: int, path: str, *, tls: bool, timeout_s: float = 15.0

@@ -6,8 +6,6 @@ Only v5 can end an input, by a message on 255; v4 serves commands without one. W
 docs/decisions/0010.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time
@@ -61,7 +59,7 @@ def execute(
 
     `timeout_s` is for all of it, on the connection's clock; `doing` names it in messages.
     """
-    deadline = time.monotonic() + connection.clock.real_s(timeout_s)
+    deadline = streams.deadline(connection, timeout_s)
     url, protocols = _asked(connection, path, argv, container, stdin=stdin is not None, terminal=False)
     stream = streams.open_stream(connection, url, protocols, deadline, doing)
     output, status = Output(), bytearray()
@@ -87,7 +85,7 @@ def execute(
 def attach(connection: Connection, path: str, argv: list[str], *, container: str | None, doing: str, ends: Ends) -> int:
     """Run `argv` through the `exec` subresource at `path`, attached; see `Kube.attach`, which raises the same."""
     url, protocols = _asked(connection, path, argv, container, stdin=True, terminal=ends.size is not None)
-    deadline = time.monotonic() + connection.clock.real_s(CONNECT_TIMEOUT_S)
+    deadline = streams.deadline(connection, CONNECT_TIMEOUT_S)
     stream = streams.open_stream(connection, url, protocols, deadline, doing)
     status, shown = bytearray(), None
 

@@ -36,6 +36,11 @@ _ATTEMPTS = 4
 _PAUSE_S = 0.3
 
 
+def deadline(connection: Connection, timeout_s: float) -> float:
+    """Return the end of a time on the connection's clock, as `time.monotonic` tells it."""
+    return time.monotonic() + connection.clock.real_s(timeout_s)
+
+
 @contextlib.contextmanager
 def closing(stream: Any, doing: str) -> Iterator[None]:
     """Close a stream at the end of the block; a break of it is a KubeError."""

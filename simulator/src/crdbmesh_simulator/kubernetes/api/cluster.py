@@ -16,6 +16,7 @@ from crdbmesh_simulator.kubernetes.programs import Container, ExecResult, HttpAn
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.authority import Authority
     from crdbmesh_simulator.kubernetes.api.store import Store
+    from crdbmesh_simulator.workloads.dialogue import Dialogue
     from crdbmesh_simulator.world import Machine, World
 
 
@@ -201,6 +202,13 @@ class Pods:
                 if answer is not None:
                     return answer
         return None
+
+    def connect(self, namespace: str, pod: str, port: int) -> Dialogue | None:
+        """Connect to a pod's port, or None when nothing listens there."""
+        with self._world.lock:
+            box = self.find(namespace, pod)
+            programs = box.programs.values() if box is not None and self._reachable(box) else ()
+            return next((found for program in programs if (found := program.connect(port)) is not None), None)
 
     def _reachable(self, box: Sandbox) -> bool:
         return box.node.running and box.node.machine.key in self._world.machines

@@ -1,9 +1,11 @@
-"""`pods/portforward`: connections of the client's machine to a pod's HTTP port.
+"""`pods/portforward`: connections of the client's machine to a pod's ports.
 
-The protocol `portforward.k8s.io` of `staging/src/k8s.io/client-go/tools/portforward`, its SPDY frames carried by the
-messages of a WebSocket (`staging/src/k8s.io/apiserver/pkg/util/proxy/streamtunnel.go`). A connection is a pair of
-streams: `data`, and `error` for what went wrong. Programs here answer one HTTP GET a connection, and no TLS. Frames
-follow the SPDY draft 3.1, with its dictionary of header compression; Kubernetes sets no flow control on these streams.
+Two protocols. `portforward.k8s.io` of `staging/src/k8s.io/client-go/tools/portforward`: its SPDY frames are carried by
+the messages of a WebSocket (`staging/src/k8s.io/apiserver/pkg/util/proxy/streamtunnel.go`), and a connection is a pair
+of streams, `data`, and `error` for what went wrong. Frames follow the SPDY draft 3.1, with its dictionary of header
+compression; Kubernetes sets no flow control on these streams. And `v4.channel.k8s.io`
+(`staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go`): the WebSocket is one connection to each port
+of the query, channels 0 and 1 for the first, each of which begins with the port's number.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from crdbmesh_simulator.kubernetes.api import reads, status
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.api.handler import Call, Handler
+    from crdbmesh_simulator.workloads.dialogue import Dialogue
 
-_PROTOCOL = "SPDY/3.1+portforward.k8s.io"
+_SPDY, _CHANNELS = "SPDY/3.1+portforward.k8s.io", "v4.channel.k8s.io"
 
 
 async def serve(handler: Handler, call: Call) -> web.StreamResponse:
@@ -31,28 +34,49 @@ async def serve(handler: Handler, call: Call) -> web.StreamResponse:
     pod = reads.found(handler, call)
     if (pod.get("status") or {}).get("phase") != "Running":
         raise status.bad_request(f"pod {call.name} is not running")
-    commands.negotiate(call.request, (_PROTOCOL,))
-    socket = web.WebSocketResponse(protocols=(_PROTOCOL,), max_msg_size=0)
+    protocol = commands.negotiate(call.request, (_SPDY, _CHANNELS))
+    socket = web.WebSocketResponse(protocols=(protocol,), max_msg_size=0)
     await socket.prepare(call.request)
-    frames, answered = Frames(), set[int]()
-    async for message in socket:
-        if message.type is not WSMsgType.BINARY:
-            continue
-        replies = frames.receive(message.data)
-        if replies:
-            await socket.send_bytes(replies)
-        for stream in list(frames.streams.values()):
-            if stream.headers.get("streamtype") == "data" and stream.number not in answered and _is_whole(stream):
-                answered.add(stream.number)
-                data, error = await _answer(handler, call, stream)
-                await socket.send_bytes(frames.data(stream, data))
-                for other in _errors_of(frames, stream):
-                    await socket.send_bytes(frames.data(other, error))
+    await (_spdy if protocol == _SPDY else _channels)(handler, call, socket)
     return socket
 
 
-def _is_whole(stream: Stream) -> bool:
-    return b"\r\n\r\n" in stream.data or stream.data[:1] == b"\x16"
+async def _channels(handler: Handler, call: Call, socket: web.WebSocketResponse) -> None:
+    port = int(call.request.query.get("ports", "0"))
+    for channel in (b"\0", b"\1"):
+        await socket.send_bytes(channel + struct.pack("<H", port))
+    connection = _Connection(handler, call, port)
+    await connection.open()
+    while not connection.ended:
+        message = await socket.receive()
+        if message.type is not WSMsgType.BINARY:
+            break
+        if message.data[:1] == b"\0" and (sent := await connection.receive(message.data[1:])):
+            await socket.send_bytes(b"\0" + sent)
+    if connection.error:
+        await socket.send_bytes(b"\1" + connection.error)
+    await socket.close()
+
+
+async def _spdy(handler: Handler, call: Call, socket: web.WebSocketResponse) -> None:
+    frames, open_ = Frames(), dict[int, _Connection]()
+    async for message in socket:
+        if message.type is not WSMsgType.BINARY:
+            continue
+        if replies := frames.receive(message.data):
+            await socket.send_bytes(replies)
+        for stream in list(frames.streams.values()):
+            if stream.headers.get("streamtype") != "data" or not stream.data:
+                continue
+            if stream.number not in open_:
+                open_[stream.number] = _Connection(handler, call, int(stream.headers["port"]))
+                await open_[stream.number].open()
+            connection, data = open_[stream.number], bytes(stream.data)
+            stream.data.clear()
+            sent = b"" if connection.ended else await connection.receive(data)
+            await socket.send_bytes(frames.data(stream, sent, last=connection.ended))
+            for other in _errors_of(frames, stream) if connection.ended else ():
+                await socket.send_bytes(frames.data(other, connection.error, last=True))
 
 
 def _errors_of(frames: Frames, stream: Stream) -> list[Stream]:
@@ -61,28 +85,32 @@ def _errors_of(frames: Frames, stream: Stream) -> list[Stream]:
     return [each for each in frames.streams.values() if each.headers == wanted]
 
 
-async def _answer(handler: Handler, call: Call, stream: Stream) -> tuple[bytes, bytes]:
-    """Return what a connection gets, and the error that ends it."""
-    port = int(stream.headers["port"])
-    method, path, *_ = [*bytes(stream.data).split(b"\r\n")[0].decode("latin-1").split(" "), "", ""]
-    if method != "GET":
-        handler.world.not_known("kube", f"{method!r} through a forwarded port")
-        return b"", b"the simulator forwards HTTP GETs only"
-    answer, runtime = None, handler.cluster.runtime
-    if runtime is not None:
-        ask = functools.partial(runtime.http_get, str(call.namespace), call.name, port, path, tls=False)
-        answer = await handler.run(ask)
-    if answer is None:
-        why = f"dial tcp4 127.0.0.1:{port}: connect: connection refused"
-        what = f"failed to connect to localhost:{port} inside namespace: {why}"
-        return b"", f"error forwarding port {port} to pod {call.name}: {what}".encode()
-    lines = [
-        f"HTTP/1.1 {answer.status} Answered",
-        f"Content-Type: {answer.content_type}",
-        f"Content-Length: {len(answer.body)}",
-        "Connection: close",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode() + answer.body, b""
+class _Connection:
+    """A connection to a pod's port; `error` says why there is none."""
+
+    def __init__(self, handler: Handler, call: Call, port: int) -> None:
+        self._handler, self._call, self._port = handler, call, port
+        self._dialogue: Dialogue | None = None
+        self.error = b""
+
+    @property
+    def ended(self) -> bool:
+        """Return whether it has ended, or never begun."""
+        return self._dialogue is None or self._dialogue.ended
+
+    async def open(self) -> None:
+        runtime, name, port = self._handler.cluster.runtime, self._call.name, self._port
+        if runtime is not None:
+            ask = functools.partial(runtime.connect, str(self._call.namespace), name, port)
+            self._dialogue = await self._handler.run(ask)
+        if self._dialogue is None:
+            why = f"dial tcp4 127.0.0.1:{port}: connect: connection refused"
+            what = f"failed to connect to localhost:{port} inside namespace: {why}"
+            self.error = f"error forwarding port {port} to pod {name}: {what}".encode()
+
+    async def receive(self, data: bytes) -> bytes:
+        assert self._dialogue is not None
+        return await self._handler.run(functools.partial(self._dialogue.receive, data))
 
 
 _WORDS = (
@@ -172,7 +200,7 @@ class Stream:
 
     Attributes:
         headers: as the client gave them, names in lower case.
-        data: what has come in so far.
+        data: what has come in and is not taken yet.
     """
 
     number: int
@@ -195,9 +223,9 @@ class Frames:
         return b"".join(self._control(kind, body) for kind, body in self._read())
 
     @staticmethod
-    def data(stream: Stream, data: bytes) -> bytes:
-        """Return the frame that sends the last data of a stream, and ends it."""
-        return struct.pack(">II", stream.number, _FIN << 24 | len(data)) + data
+    def data(stream: Stream, data: bytes, *, last: bool) -> bytes:
+        """Return the frame that sends data of a stream; the last one ends it."""
+        return struct.pack(">II", stream.number, (_FIN << 24 if last else 0) | len(data)) + data
 
     def _read(self) -> Iterator[tuple[int, bytes]]:
         while len(self._buffer) >= 8:

@@ -10,7 +10,7 @@ from typing import Any
 
 from crdbmesh_simulator.workloads.cockroachdb.command_line import FlagError, Flags
 
-_KNOWN = ("tsv", "csv", "table", "records", "json", "ndjson")
+_KNOWN = ("tsv", "csv", "table", "records", "json")
 
 
 def chosen(flags: Flags, default: str) -> str:
@@ -35,9 +35,9 @@ def show(form: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> st
             + "".join(f"{name:<{wide}} | {value}\n" for name, value in zip(columns, row, strict=True))
             for number, row in enumerate(cells, 1)
         )
-    if form in ("json", "ndjson"):
+    if form == "json":
         lines = [json.dumps(dict(sorted(zip(columns, row, strict=True))), separators=(",", ":")) for row in cells]
-        return "[" + ",".join(f"\n  {line}" for line in lines) + "\n]\n" if form == "json" else "\n".join([*lines, ""])
+        return "[" + ",".join(f"\n  {line}" for line in lines) + "\n]\n"
     out = io.StringIO()
     csv.writer(out, lineterminator="\n", delimiter="\t" if form == "tsv" else ",").writerows([columns, *cells])
     return out.getvalue()

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 from crdbmesh_simulator.kubernetes.programs import Container, HttpAnswer
+from crdbmesh_simulator.tls import server_context
 from crdbmesh_simulator.workloads import images
 from crdbmesh_simulator.workloads.cockroachdb import certificates, command_line, dialing, metrics, node_settings, stores
 from crdbmesh_simulator.workloads.cockroachdb.certificates import CertificateError, Pair
@@ -18,6 +19,7 @@ from crdbmesh_simulator.workloads.cockroachdb.command_line import FlagError
 from crdbmesh_simulator.workloads.cockroachdb.dialing import Failed, Peer
 from crdbmesh_simulator.workloads.cockroachdb.node_settings import Settings
 from crdbmesh_simulator.workloads.cockroachdb.stores import Database, NodeRecord
+from crdbmesh_simulator.workloads.dialogue import Dialogue, Http, Postgres, Tls
 from crdbmesh_simulator.workloads.files import Files, volume_identity
 from crdbmesh_simulator.workloads.service import Port, Service
 
@@ -349,6 +351,15 @@ class CockroachNode(Service):
             problem = self.unready() if "ready=1" in query or "ready=true" in query else None
             return HttpAnswer(200, b"{}") if problem is None else _problem(503, 14, problem)
         return HttpAnswer(401, b"the request did not provide an authentication cookie\n", "text/plain")
+
+    def connect(self, port: int) -> Dialogue | None:
+        """TLS at the HTTP port; at the SQL port TLS on request, with a client certificate of the same CA or none."""
+        if self.settings is None or self.pair is None or ("TCP", port) not in self.listening():
+            return None
+        context = server_context(*(each.decode() for each in (self.pair.cert, self.pair.key, self.pair.ca)))
+        if port == self.settings.http_port:
+            return Tls(context, Http(lambda path: self.http_get(port, path, tls=True)))
+        return Postgres(context) if port == self.settings.sql_port else None
 
     def unready(self) -> str | None:
         """Return why the node does not take clients; None when it does."""

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Generator
 
-from crdbmesh_simulator.shell.process import Process, Run, Terminal, decode
+from crdbmesh_simulator.shell.process import Process, Run, Terminal, decode, execute
 from crdbmesh_simulator.workloads.cockroachdb import command_line, connecting, formats, statements
 from crdbmesh_simulator.workloads.cockroachdb.connecting import CommandError
 from crdbmesh_simulator.workloads.cockroachdb.sql import Result, Session, SqlError
@@ -28,7 +28,6 @@ _WELCOME = """\
 # Enter \\? for a brief introduction.
 #
 """
-_HELP = "You are using 'cockroach sql' of a simulated CockroachDB.\n  \\q, quit, exit   exit the shell\n"
 _EXTRA = {"execute": "many", "format": "value", "database": "value", "safe-updates": "optional", "set": "many"}
 
 
@@ -101,8 +100,11 @@ def _interact(process: Process, session: Session, prefix: str, form: str) -> Run
         text = decode(line).strip()
         if not typed and text.rstrip(";") in ("\\q", "\\quit", "\\exit", "quit", "exit"):
             return 0
+        if not typed and text.startswith("\\!"):
+            yield from execute(process.child(["sh", "-c", text[2:].strip()]))
+            continue
         if not typed and text.startswith("\\"):
-            process.say(_HELP if text == "\\?" else f"invalid syntax: {text}. Try \\? for help.\n")
+            process.complain(f"invalid syntax: {text}. Try \\? for help.\n")
             continue
         typed += f"{text}\n" if text else ""
         if not text.endswith(";"):
