@@ -10,6 +10,7 @@ import gzip
 import json
 import os
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -84,6 +85,27 @@ class TestSsh:
         shutil.copy(keys / "westus-1.key", keys / "eastus-1.key")
         ran = copied.run("ssh", "eastus/1", "--", "true")
         assert (ran.code, "Host key verification failed" in ran.stderr) == (255, True)
+
+    def test_without_openssh_ours_has_the_same_ends_and_a_terminal(self, mesh: Any) -> None:
+        own = {**mesh.environ, "PATH": "/nonexistent"}
+        command = mesh.command("ssh", "eastus/1", "--", "cat; echo no >&2; exit 7")
+        ran = subprocess.run(command, env=own, input="typed", capture_output=True, text=True, timeout=60, check=False)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (7, "typed", "no\n")
+        ours, theirs = os.openpty()
+        with subprocess.Popen(
+            mesh.command("ssh", "eastus/1"), env=own, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        ) as process:
+            os.close(theirs)
+            shown, typed, deadline = "", False, time.monotonic() + 60
+            while process.poll() is None and time.monotonic() < deadline:
+                with contextlib.suppress(OSError):
+                    if select.select([ours], [], [], 0.1)[0]:
+                        shown += os.read(ours, 4096).decode()
+                if "Welcome" in shown and not typed:
+                    typed = bool(os.write(ours, b"echo $SSH_TTY of $(hostname); exit 3\r"))
+            process.kill()
+        os.close(ours)
+        assert (process.returncode, "/dev/pts/0 of eastus-1" in shown) == (3, True), shown
 
 
 class TestLogs:

@@ -50,12 +50,16 @@ def ssh(
 ) -> None:
     """Log in to a machine, or run a command on it; the command's exit status is this one's."""
     from crdbmesh.commands import ssh as login
+    from crdbmesh.terminal import shell
 
     with exits.mapped("text") as signals, signals.leaving():
+        line, program = " ".join(command or ()) or None, shutil.which("ssh")
         with _opened(name, lambda _aim: None) as (world, _):
-            arguments = login.arguments(world, login.find_machine(world.mesh, machine), " ".join(command or ()) or None)
-        if (program := shutil.which("ssh")) is None:
-            raise ConfigError.of("ssh", "(absent)", "is not on the PATH", "install OpenSSH's client")
+            chosen = login.find_machine(world.mesh, machine)
+            if program is None:
+                with shell.ends() as ends:
+                    raise typer.Exit(world.host(chosen).attach(line, ends))
+            arguments = login.arguments(world, chosen, line)
         logging.getLogger("crdbmesh.trace").debug("%s", shlex.join(["ssh", *arguments]))
         if hasattr(signal, "SIGPIPE"):
             # Python ignores it, and so would ssh and what it runs.

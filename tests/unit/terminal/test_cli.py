@@ -28,7 +28,7 @@ from crdbmesh.local.folder import SPEC, LocalFolder
 from crdbmesh.terminal import app as cli
 from crdbmesh.terminal import exits
 
-COMMANDS = ["up", "plan", "doctor", "status", "report", "down", "kubeconfig", "demo"]
+COMMANDS = ["up", "plan", "doctor", "status", "report", "down", "kubeconfig", "demo", "ssh", "logs"]
 
 
 def crdbmesh(*arguments: str, home: Path, **environment: str) -> Result:

@@ -17,10 +17,12 @@ import tenacity
 
 from crdbmesh.clients import waiting
 from crdbmesh.clients.clock import REAL, Clock
+from crdbmesh.clients.kube.exec import Ends
 from crdbmesh.clients.output import CommandResult, Output
 from crdbmesh.clients.retrying import retrying
 from crdbmesh.clients.ssh import connect as ssh_connect
 from crdbmesh.clients.ssh import exec as ssh_exec
+from crdbmesh.clients.ssh.attach import attach
 from crdbmesh.errors import CommandError, HostError, UnreachableError
 
 COMMAND_TIMEOUT_S = 120.0
@@ -154,6 +156,16 @@ class Host(AbstractContextManager["Host", None]):
             with channel.makefile("rb") as output:
                 for line in output:
                     yield line.decode("utf-8", errors="replace").rstrip("\n")
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise UnreachableError(f"{self.name}: the connection broke: {error or type(error).__name__}") from error
+        finally:
+            ssh_exec.close(channel)
+
+    def attach(self, command: str | None, ends: Ends) -> int:
+        """Run the login user's command, or shell, at the operator's ends; return its exit status."""
+        channel = self._channel()
+        try:
+            return attach(channel, command, ends)
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise UnreachableError(f"{self.name}: the connection broke: {error or type(error).__name__}") from error
         finally:
