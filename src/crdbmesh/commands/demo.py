@@ -330,9 +330,11 @@ def keep(
 
 def _answers(world: World, region: str, tell: Tell) -> bool:
     """Ask a region's nodes which region they are in, as `crdbmesh sql REGION` does; return whether it is this one."""
-    from crdbmesh.commands import rows
+    from crdbmesh.commands import database
 
-    said = rows.query(world, region, "SELECT gateway_region() AS region")[0]["region"]
+    way = database.find_way(world, region, database.DEFAULT_USER, lambda text: tell(f"  {text}"))
+    answer = way.execute(["SELECT gateway_region()"], form="csv")
+    said = str((answer.stdout.split() or [answer.stderr])[-1])
     tell(f"  {region}: SELECT gateway_region() = {said}")
     return said == region
 
