@@ -129,6 +129,7 @@ def test_a_stream_that_breaks_before_anything_ran_is_said(mesh: Any) -> None:
     assert run.code == 1
     assert "the database does not answer" in run.stderr
     assert "the stream broke" in " ".join(run.stderr.split())
+    assert "umask" not in run.stderr
 
 
 def test_a_shell_whose_pod_is_deleted_ends_and_gives_the_terminal_back(mesh: Any) -> None:

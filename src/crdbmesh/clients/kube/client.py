@@ -258,7 +258,8 @@ class Kube(AbstractContextManager["Kube", None]):
         return str(answer.checked(f"{self.name}: read the version")["gitVersion"])
 
     def _running(self, namespace: str, pod: str, argv: Sequence[str]) -> tuple[str, str]:
-        called = textwrap.shorten(shlex.join(argv), 100, placeholder=" …")
+        shown = [*argv[:2], "…", *argv[3:]] if argv[1:2] == ["-c"] else argv  # a script says nothing to people
+        called = textwrap.shorten(shlex.join(shown), 100, placeholder=" …")
         return f"{self.name}: `{called}` in {namespace}/{pod}", f"{_item('v1', 'Pod', namespace, pod)}/exec"
 
     def _watch(
