@@ -296,13 +296,7 @@ def run_demo(
 
 
 def keep(
-    mesh: Mesh,
-    azure: SimulatedAzure,
-    *,
-    tell: Tell,
-    watch: up.Watch,
-    ready: Callable[[], None],
-    stop: threading.Event,
+    mesh: Mesh, azure: SimulatedAzure, *, tell: Tell, watch: up.Watch, ready: Callable[[], None], stop: threading.Event
 ) -> None:
     """Bring a mesh up, report that it is ready, and keep its simulated Azure until `stop` is set.
 

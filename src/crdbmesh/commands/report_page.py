@@ -102,10 +102,7 @@ def _map(report: Report) -> _Map | None:
     box = (left + right - width) / 2, (top + bottom - width / 2) / 2, width, width / 2
     blamed = {(dot.region, other) for dot in dots for other in _blamed(health[dot.region], health)}
     links = [
-        (
-            _curve(one, other),
-            "degraded" if blamed & {(one.region, other.region), (other.region, one.region)} else "ok",
-        )
+        (_curve(one, other), "degraded" if blamed & {(one.region, other.region), (other.region, one.region)} else "ok")
         for one, other in itertools.combinations(dots, 2)
     ]
     land = re.search(r'\sd="([^"]+)"', _file("land.svg"))

@@ -6,8 +6,6 @@ say so (cilium/cilium v1.20: pkg/clustermesh/common/remote_cluster.go, pkg/clust
 the JSON is api/v1 `RemoteCluster`, where a false boolean is left out).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

@@ -12,8 +12,6 @@ Two initialisations of nodes that do not see each other make two clusters, and n
   marker is written again, lost volumes are an error.
 """
 
-from __future__ import annotations
-
 import functools
 import secrets
 from collections.abc import Mapping
@@ -122,10 +120,7 @@ class Initialised(MeshStep):
             return (None, "; ".join(unclear[:3])) if unclear and not members else (members, "")
 
         return self.world.wait_until(
-            probe,
-            awaited="every CockroachDB pod to wait for its initialisation",
-            deadline_s=JOIN_DEADLINE_S,
-            say=say,
+            probe, awaited="every CockroachDB pod to wait for its initialisation", deadline_s=JOIN_DEADLINE_S, say=say
         )
 
     def _refuse_lost(self) -> None:
@@ -169,12 +164,7 @@ class Initialised(MeshStep):
             except CrdbmeshError as error:
                 return None, str(error)
 
-        found = self.world.wait_until(
-            ask,
-            awaited="the cluster's id",
-            deadline_s=JOIN_DEADLINE_S,
-            say=say,
-        )
+        found = self.world.wait_until(ask, awaited="the cluster's id", deadline_s=JOIN_DEADLINE_S, say=say)
         if len(set(found.values())) > 1:
             raise _several(found)
         return found[addresses[0]]

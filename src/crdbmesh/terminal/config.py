@@ -19,11 +19,7 @@ from crdbmesh.terminal.options import (
 app = typer.Typer(cls=groups.Group, help="Show the spec of a mesh.", rich_markup_mode=None)
 
 _WIDE = 50
-_FIELDS = {
-    "mesh_name": "name",
-    "machines_per_region": "machines.per_region",
-    "machine_size": "machines.size",
-}
+_FIELDS = {"mesh_name": "name", "machines_per_region": "machines.per_region", "machine_size": "machines.size"}
 """The field of the spec that an option sets, where it has another name."""
 
 

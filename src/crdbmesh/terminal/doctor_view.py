@@ -1,7 +1,5 @@
 """Draws the verdicts of the checks: a line for each check, and each finding with its reason and remedy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from rich.console import Console

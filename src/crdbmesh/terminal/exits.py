@@ -1,7 +1,5 @@
 """Reports errors and maps them to exit codes; prints JSON documents. Nothing else knows exit codes."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

@@ -1,7 +1,5 @@
 """Help pages: commands in groups, and a command's examples before its description."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Any

@@ -10,8 +10,6 @@ reaches its next bytecode. A main thread that waits for a lock, as for a pool of
 take a minute to get there.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

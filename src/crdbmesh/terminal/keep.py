@@ -1,7 +1,5 @@
 """The commands that keep a mesh well: their options and output."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Annotated, Literal
 

@@ -3,8 +3,6 @@
 None means that an option is not given: a default here would override the spec file.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,11 +20,7 @@ NameArgument = Annotated[
 Name = Annotated[
     str | None,
     typer.Option(
-        "--name",
-        metavar="NAME",
-        envvar="CRDBMESH_NAME",
-        autocompletion=complete.meshes,
-        help="The same, as an option.",
+        "--name", metavar="NAME", envvar="CRDBMESH_NAME", autocompletion=complete.meshes, help="The same, as an option."
     ),
 ]
 NewNameArgument = Annotated[
@@ -46,8 +40,7 @@ Regions = Annotated[
     ),
 ]
 ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", envvar="CRDBMESH_CONFIG", help="A YAML spec; see examples/."),
+    Path | None, typer.Option("--config", metavar="FILE", envvar="CRDBMESH_CONFIG", help="A YAML spec; see examples/.")
 ]
 AllowFrom = Annotated[
     list[str] | None,

@@ -1,7 +1,5 @@
 """Shows a run: on a terminal as a live table, a row per region and a column per stage; elsewhere as lines."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence

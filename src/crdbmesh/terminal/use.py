@@ -1,7 +1,5 @@
 """The commands with which people use a mesh: their options and output."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated
 
@@ -16,8 +14,7 @@ def kubeconfig(
     mesh_name: NameArgument = None,
     name: Name = None,
     merge: Annotated[
-        bool,
-        typer.Option("--merge", envvar="CRDBMESH_MERGE", help="Merge into your kubeconfig file, with a backup."),
+        bool, typer.Option("--merge", envvar="CRDBMESH_MERGE", help="Merge into your kubeconfig file, with a backup.")
     ] = False,
     switch: Annotated[
         str | None,

@@ -4,8 +4,6 @@ Error messages, tags, logs and names come from Azure, machines and files. Their 
 cursor, clear the screen or set the clipboard (CVE-2021-25743, kubernetes#112553).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """The options of every command, which say how much is printed and whether in colour; before or after its name."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from dataclasses import dataclass
