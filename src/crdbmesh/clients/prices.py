@@ -27,8 +27,7 @@ _OTHERS = ("windows", "spot", "low priority", "cloudservices", "cloud services",
 def find_hour(cloud: Cloud, region: str, what: str) -> float | None:
     """Return what a VM size or a disk's tier (`P10 LRS`) costs an hour in US dollars; None when it is not listed.
 
-    Raises:
-        CloudError: the list cannot be read.
+    A list that cannot be read is a CloudError.
     """
     service, field = ("Storage", "skuName") if " " in what else ("Virtual Machines", "armSkuName")
     wanted = {"serviceName": service, "armRegionName": region, field: what, "priceType": "Consumption"}

@@ -25,10 +25,8 @@ def untold(_aim: Aim) -> None:
 def require(session: Session, folder: LocalFolder, mesh: str, told: Told = untold) -> Aim:
     """Return what a session is aimed at, where the mesh is there or may be made there.
 
-    A folder that records nothing is taken to be for this mesh here when the mesh is found here and is the folder's.
-
-    Raises:
-        ElsewhereError: the mesh is elsewhere, or its folder holds its secrets and it is not found here.
+    A folder that records nothing is taken to be for this mesh here when the mesh is found here and is the folder's. A
+    mesh that is elsewhere, or not found here while its folder holds its secrets, is an ElsewhereError.
     """
     folder.require_safe()
     recorded, found = birth.read(folder), {}

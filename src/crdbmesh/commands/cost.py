@@ -85,21 +85,13 @@ class Cost:
 
 
 def of_mesh(mesh: Mesh, cloud: Cloud | None = None) -> Cost:
-    """Return what a mesh costs once it is as its spec says; with a cloud, at the prices that Azure lists now.
-
-    Raises:
-        CloudError: Azure's price list cannot be read.
-    """
+    """Return what a mesh costs once it is as its spec says; see `total`."""
     disk = tier(mesh.machines.disk_gib, mesh.machines.disk_type)
     return total((Billed(machine.region, machine.size, disk) for machine in mesh.all_machines()), cloud)
 
 
 def total(billed: Iterable[Billed], cloud: Cloud | None = None) -> Cost:
-    """Add up machines; with a cloud, at the prices that Azure lists now.
-
-    Raises:
-        CloudError: Azure's price list cannot be read.
-    """
+    """Add up machines; with a cloud, at the prices that Azure lists now, or a CloudError when they cannot be read."""
     find = find_in_table if cloud is None else functools.cache(functools.partial(prices.find_hour, cloud))
     source = (
         f"by crdbmesh's table of {_TABLE['as_of']}; --prices asks Azure" if cloud is None else "Azure's list prices"

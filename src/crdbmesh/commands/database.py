@@ -59,10 +59,7 @@ class Way:
 
 
 def user_name(given: str | None) -> str:
-    """Return the SQL user: the one given, in lower case, or our own.
-
-    Raises:
-        ConfigError: it is no name of a user who can log in.
+    """Return the SQL user, the one given in lower case or our own; raise ConfigError when nobody so called can log in.
     """
     user = (given or DEFAULT_USER).lower()
     if not _USER.fullmatch(user) or user in _RESERVED:
@@ -74,11 +71,8 @@ def user_name(given: str | None) -> str:
 def find_way(world: World, region: str | None, user: str, told: Callable[[str], None]) -> Way:
     """Return the first way that answers, with the user signed in; a user that does not exist is created.
 
-    Our own user becomes a member of `admin`; any other has no privileges yet. `told` is told of it.
-
-    Raises:
-        ConfigError: the region is not the mesh's.
-        KubeError: no client pod or no node answers.
+    Our own user becomes a member of `admin`; any other has no privileges yet. `told` is told of it. A region that is
+    not the mesh's is a ConfigError; when no client pod or no node answers, that is a KubeError.
     """
     pair = None if user == _ROOT else _certificate(world, user)
     _require(world, region)
@@ -119,9 +113,7 @@ def ca_file(world: World) -> Path:
 def find_ready(world: World, region: str | None) -> tuple[Kube, str, str]:
     """Return the cluster, region and name of a database pod that is ready: in a region, or in the first that has one.
 
-    Raises:
-        ConfigError: the region is not the mesh's.
-        KubeError: none is.
+    A region that is not the mesh's is a ConfigError; when no pod is ready, that is a KubeError.
     """
     failed = []
     _require(world, region)

@@ -67,11 +67,7 @@ class SimulatedAzure:
 
     @functools.cached_property
     def coordinates(self) -> dict[str, Any]:
-        """Return the JSON object that the simulator prints once it serves.
-
-        Raises:
-            DemoError: it does not start.
-        """
+        """Return the JSON object that the simulator prints once it serves; raise DemoError when it does not start."""
         watchdog = threading.Timer(_START_DEADLINE_S, self.process.kill)
         watchdog.start()
         line = self.process.stdout.readline() if self.process.stdout else ""
@@ -120,10 +116,8 @@ class SimulatedAzure:
 def serve(*, scale: float = SCALE, seed: int = 0, folder: Path | None = None) -> Iterator[SimulatedAzure]:
     """Start a simulated Azure, which ends with the block, or with this process: the simulator watches our pipe.
 
-    Its files, and the folders of the meshes in it, are below `folder`, by default where temporary files are.
-
-    Raises:
-        DemoError: the simulator is not installed.
+    Its files, and the folders of the meshes in it, are below `folder`, by default where temporary files are. Without an
+    installed simulator this is a DemoError.
     """
     if importlib.util.find_spec(_MODULE) is None:
         raise DemoError("the simulator is not installed", hint="install it: pip install 'crdbmesh[demo]'")
@@ -210,11 +204,7 @@ class DemoResult:
 
 
 def spec(regions: list[str], machines: int, *, name: str = NAME, ssh_port: int = 22) -> Mesh:
-    """Return the spec of the demo's mesh.
-
-    Raises:
-        ConfigError: with every mistake.
-    """
+    """Return the spec of the demo's mesh; raise ConfigError with every mistake."""
     return load.mesh(
         {"name": name, "regions": regions, "machines": {"per_region": machines}, "ssh": {"port": ssh_port}}
     )
@@ -229,14 +219,11 @@ def run_demo(
     show: Callable[[Health | Proof | DrillResult], None],
     stop: threading.Event,
 ) -> DemoResult:
-    """Run the whole demo.
+    """Run the whole demo; raise DemoError when something does not hold.
 
     The spec's SSH port is set to the simulator's; the simulated Azure has nothing in it yet. `tell` takes each title
-    and line, `watch` shows each run, `show` what it is given. Once `stop` is set, nothing new is started.
-
-    Raises:
-        DemoError: something did not hold.
-        KeyboardInterrupt: `stop` was set.
+    and line, `watch` shows each run, `show` what it is given. Once `stop` is set, nothing new is started, and this ends
+    with KeyboardInterrupt.
     """
     from crdbmesh.commands import down, drill, status, up, verify
     from crdbmesh.observe import drills
@@ -298,14 +285,10 @@ def run_demo(
 def keep(
     mesh: Mesh, azure: SimulatedAzure, *, tell: Tell, watch: up.Watch, ready: Callable[[], None], stop: threading.Event
 ) -> None:
-    """Bring a mesh up, report that it is ready, and keep its simulated Azure until `stop` is set.
+    """Bring a mesh up, report that it is `ready`, and keep its simulated Azure until `stop` is set.
 
-    The spec's SSH port is set to the simulator's; the simulated Azure has nothing in it yet. `ready` is called once the
-    mesh is up, and `stop` ends it.
-
-    Raises:
-        DemoError: it did not come up.
-        KeyboardInterrupt: `stop` was set before it was up.
+    The spec's SSH port is set to the simulator's; the simulated Azure has nothing in it yet. A mesh that does not come
+    up is a DemoError; a `stop` before it is up ends this with KeyboardInterrupt.
     """
     from crdbmesh.commands import up
 

@@ -121,10 +121,7 @@ def run_down(
     Without `wait` this ends once Azure has taken the order; but resources that go one by one are always waited for,
     since the next depends on them. `forget_in` is the environment that names the user's kubeconfig, to take the mesh's
     contexts out of it. `break_lease` is the id of a lease to take from whoever has it; `warn` is told who that is. Once
-    `stop` is set, nothing new is started.
-
-    Raises:
-        HeldError: another run is at work on this mesh.
+    `stop` is set, nothing new is started. Another run at work on this mesh is a HeldError.
     """
     started, now = time.monotonic(), dt.datetime.now(dt.UTC)
     with Session(cloud, stop=stop) as session, contextlib.ExitStack() as stack:

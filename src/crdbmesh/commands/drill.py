@@ -124,11 +124,9 @@ def run_drill(
 ) -> DrillResult:
     """Cut a region off, measure, and heal it, whatever happens in between; once `stop` is set, at once.
 
-    The world must not end with `stop`. `ask` is called before the first write; what it raises ends the run.
-
-    Raises:
-        PreflightError: the database could not go on without the region; nothing was changed.
-        CrdbmeshError: it failed; the region is healed, unless the hint says how to.
+    The world must not end with `stop`. `ask` is called before the first write; what it raises ends the run. When the
+    database could not go on without the region, that is a PreflightError, and nothing was changed; after any other
+    CrdbmeshError the region is healed, unless its hint says how to.
     """
     mesh = world.mesh
     with world.folder.locked(leases.name_of("drill")), up.lease_of(world, "drill", **lease) as held:

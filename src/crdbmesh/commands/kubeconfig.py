@@ -42,11 +42,7 @@ def contexts(mesh: Mesh) -> tuple[str, ...]:
 
 
 def read(mesh: Mesh, folder: LocalFolder) -> str:
-    """One kubeconfig with a context per region, as YAML; the first region's is current.
-
-    Raises:
-        ConfigError: a region has none yet.
-    """
+    """Return one kubeconfig with a context per region, as YAML; raise ConfigError if a region has none yet."""
     return kubeconfig.dump(
         kubeconfig.merge(kubeconfig.empty(), _configs(mesh, folder).values(), switch=contexts(mesh)[0])
     )
@@ -57,10 +53,8 @@ def merge(
 ) -> Merged:
     """Merge the contexts into the user's file; its current context stays unless `switch` names a region.
 
-    A context whose name is taken by one that points elsewhere has the mesh's name too, unless `replace` is given.
-
-    Raises:
-        ConfigError: a region has none yet, `switch` is not a region, or the file is not a kubeconfig.
+    A context whose name is taken by one that points elsewhere has the mesh's name too, unless `replace` is given. It is
+    a ConfigError if a region has none yet, `switch` is not a region, or the file is not a kubeconfig.
     """
     if switch is not None and switch not in {region.name for region in mesh.regions}:
         known = ", ".join(region.name for region in mesh.regions)
@@ -86,11 +80,8 @@ def merge(
 def forget(folder: LocalFolder, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Remove from the user's file what points at the clusters whose kubeconfigs are in the mesh's folder.
 
-    Returns:
-        The names of the contexts that were removed.
-
-    Raises:
-        ConfigError: the file is not a kubeconfig, or cannot be written.
+    Return the names of the contexts that were removed. A file that is no kubeconfig, or cannot be written, is a
+    ConfigError.
     """
     texts = [folder.read(contents.kubeconfig(path.stem)) for path in folder.path.glob("kubeconfigs/*.yaml")]
     clusters = {points for text in texts if text and (points := kubeconfig.points_at(kubeconfig.parse(text)))}

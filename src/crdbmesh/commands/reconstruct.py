@@ -28,9 +28,8 @@ _SPARE = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
 def known(name: str | None, cloud: Cloud, root: Path) -> tuple[Mesh, bool]:
     """Return the mesh meant, as the last `up` kept its spec or reconstructed from its tags, and whether it was that.
 
-    Raises:
-        ConfigError: none is named and several are known here, or neither here nor in Azure is any; those found by
-            their tags are listed. Or Azure cannot be asked.
+    It is a ConfigError if none is named and several are known here, if neither here nor in Azure is any (those found by
+    their tags are listed), and if Azure cannot be asked.
     """
     kept = list_meshes(root)
     meant = specs.name_of(name, root) if name is not None or kept else None

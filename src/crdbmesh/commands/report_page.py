@@ -52,11 +52,7 @@ def render(report: Report) -> str:
 
 
 def write(report: Report, path: Path) -> Path:
-    """Write the page to `path`, in place of an earlier report only, and return its whole path.
-
-    Raises:
-        ConfigError: something else is there.
-    """
+    """Write the page to `path` and return its whole path; what is there and no earlier report is a ConfigError."""
     if path.exists() and not (path.is_file() and _MARK in path.read_bytes()[:4096]):
         raise ConfigError.of("--file", str(path), "exists, and is no report", "name another file with --file")
     files.write_private(path, render(report))

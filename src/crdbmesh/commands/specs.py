@@ -48,11 +48,9 @@ class Given:
 def with_found(given: Given, here: Path, root: Path, tell: Callable[[str], None]) -> Given:
     """Return what is given, with the `crdbmesh.yaml` of the folder `here` as its file when it names none.
 
-    One of another mesh than the one that is named is not used; `tell` takes what becomes of it.
-
-    Raises:
-        ConfigError: it is no mapping in YAML, or of none of the meshes known here while no mesh is named.
-        UnsafeError: somebody else could have planted or changed it.
+    One of another mesh than the one that is named is not used; `tell` takes what becomes of it. It is a ConfigError if
+    it is no mapping in YAML, or of none of the meshes known here while no mesh is named, and an UnsafeError if somebody
+    else could have planted or changed it.
     """
     path = here / FOUND
     if given.file is not None or not path.is_file():

@@ -8,11 +8,7 @@ from crdbmesh.spec.mesh import Machine, Mesh
 
 
 def find_machine(mesh: Mesh, name: str) -> Machine:
-    """Return the machine called `eastus/1`, by its node's name, `eastus-1`, or by its VM's.
-
-    Raises:
-        ConfigError: there is none; says which there are.
-    """
+    """Return the machine called `eastus/1`, by its node's name, `eastus-1`, or its VM's; raise ConfigError if none is."""
     for one in mesh.all_machines():
         if name in {f"{one.region}/{one.number}", one.node, names.machine(mesh.name, one.region, one.number)}:
             return one
@@ -24,11 +20,8 @@ def arguments(world: World, machine: Machine, command: str | None) -> list[str]:
     """Return the arguments of OpenSSH's `ssh` for a login, none of which is secret (ssh(1), ssh_config(5)).
 
     It reads no configuration and asks no agent, offers the mesh's key alone, and takes no host key but the one that the
-    machine was given, which is written to the local folder for it.
-
-    Raises:
-        UnreachableError: the machine has no public address.
-        RefusedError: its host key or the login key is not in the local folder.
+    machine was given, which is written to the local folder for it. A machine without a public address is an
+    UnreachableError; a host key or login key that is not in the local folder is a RefusedError.
     """
     world.login_key()
     known = contents.known_host(machine.node)

@@ -91,11 +91,9 @@ class UpResult:
 
 
 def with_caller(mesh: Mesh, cloud: Cloud, *, sure: bool = False) -> Mesh:
-    """Return the spec with the caller's own address where it says `own`.
+    """Return the spec with the caller's own address where it says `own`; raise CloudError when it cannot be found.
 
-    Raises:
-        CloudError: the caller's address cannot be found.
-        PreflightError: it has to be `sure`, because nobody is asked, and no two services agree on it.
+    It is a PreflightError if the address has to be `sure`, because nobody is asked, and no two services agree on it.
     """
     if OWN not in mesh.allow_from:
         return mesh
@@ -135,10 +133,8 @@ def run_up(
     before the first write, and what it raises ends the run. `keeps_rules` says whether firewall rules of other people
     that let in more than the spec stay; when there are some and it does not, `decide` is given what each lets in, by
     its id. `break_lease` is the id of a lease to take from whoever has it. Once `stop` is set, nothing new is started.
-
-    Raises:
-        PreflightError: the checks found what would make it fail; nothing was created.
-        HeldError: another run is at work on this mesh.
+    What the checks found is a PreflightError, before anything is created; another run at work on this mesh is a
+    HeldError.
     """
     started = time.monotonic()
     stop = stop or threading.Event()

@@ -165,9 +165,8 @@ class LocalFolder:
     def locked(self, holder: str) -> Iterator[None]:
         """Hold the folder, so that one run at a time on this machine uses it; remove it when it ends up empty.
 
-        Raises:
-            HeldError: another process holds it.
-            UnsafeError: others could plant or change something in it.
+        It is a HeldError if another process holds it, and an UnsafeError if others could plant or change something in
+        it.
         """
         import filelock
 

@@ -140,8 +140,7 @@ def points_at(config: Mapping[str, Any], context: str = "") -> Points | None:
 def choose_name(into: Mapping[str, Any], add: Mapping[str, Any], candidates: Sequence[str]) -> str:
     """Return the first of some names under which a kubeconfig can be merged: its own entry's, or one that is free.
 
-    Raises:
-        ConfigError: all of them are taken by entries that point at another server, or trust another CA.
+    It is a ConfigError if all are taken by entries that point at another server, or trust another CA.
     """
     ours = points_at(add)
     taken = {name: [*_pointing(into, name)] for name in candidates}

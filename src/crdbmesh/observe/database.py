@@ -111,8 +111,7 @@ def read_cluster_id(world: World, address: str) -> str:
 def read_license(world: World) -> License:
     """Read when the license ends, or when the week without one is over (docs v26.2, `licensing-faqs`).
 
-    Raises:
-        KubeError, WaitError: no database answers.
+    A KubeError or WaitError says that no database answers.
     """
     rows = through_client(world, lambda kube, region: database.query(kube, region, *_LICENSE))
     left_s = float(rows[0]["value"]) if rows else 0.0
@@ -139,10 +138,7 @@ def read_states(world: World) -> dict[str, str | None]:
 def through_client(world: World, ask: Callable[[Kube, str], T]) -> T:
     """Ask the database through the first client pod that can: `ask` is given its cluster and its namespace.
 
-    The one that answered last is asked first.
-
-    Raises:
-        KubeError, WaitError: none can; the error of the last.
+    The one that answered last is asked first. When none can, the error of the last is raised: a KubeError or WaitError.
     """
     regions = [region.name for region in world.mesh.client_regions()]
     regions.sort(key=lambda region: region != world.client_region)

@@ -5,11 +5,7 @@ from crdbmesh.run.world import World
 
 
 def find_places(world: World) -> dict[str, tuple[float, float]]:
-    """Return latitude and longitude in degrees of each region that Azure tells them of.
-
-    Raises:
-        CloudError: the locations cannot be read.
-    """
+    """Return latitude and longitude in degrees of each region that Azure tells them of; raise CloudError on failure."""
     regions = {region.name for region in world.mesh.all_regions()}
     found = {}
     for location in resources.list_locations(world.session):

@@ -129,8 +129,7 @@ Reader = Callable[[Readings], Iterator[Claim]]
 def read(world: World, stop: threading.Event, rows: Reader) -> Readings:
     """Read all of it at once, `rows` beside the rest; what cannot be read is a claim that fails.
 
-    Raises:
-        StoppedError: `stop` was set; what ran has ended.
+    Once `stop` is set and what ran has ended, this is a StoppedError.
     """
     readings, regions = Readings(), world.mesh.all_regions()
 

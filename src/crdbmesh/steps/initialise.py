@@ -131,8 +131,7 @@ class Initialised(MeshStep):
     def _claim(self, target: str, markers: Markers) -> None:
         """Claim the target in every region, in one order everywhere, so that the first region decides between two runs.
 
-        Raises:
-            KubeError: another run claims another target; it may pass, for that one will be used.
+        A KubeError says that another run claims another target; it may pass, for that one will be used.
         """
         manager = f"crdbmesh-init-{secrets.token_hex(4)}"
         claimed: list[Region] = []
@@ -152,10 +151,7 @@ class Initialised(MeshStep):
             claimed.append(region)
 
     def _read_id(self, addresses: list[str], say: Say) -> str:
-        """Return the id of the one cluster that these nodes are part of.
-
-        Raises:
-            RefusedError: they are part of several.
+        """Return the id of the one cluster that these nodes are part of; raise RefusedError when they are of several.
         """
 
         def ask() -> tuple[dict[str, str] | None, str]:
@@ -216,8 +212,7 @@ class Proof(AwaitedStep):
 def read_markers(world: World) -> dict[str, dict[str, str]]:
     """Read the markers of all regions: which region is the first may have changed in the spec.
 
-    Raises:
-        KubeError: a region cannot be read, so nobody knows.
+    A region that cannot be read is a KubeError, because nobody knows.
     """
     found = {
         region.name: world.kube(region.name).find("v1", "ConfigMap", names.INIT_MARKER, region.name)
@@ -228,11 +223,7 @@ def read_markers(world: World) -> dict[str, dict[str, str]]:
 
 
 def known_id(markers: Markers) -> str | None:
-    """Return the cluster id that the markers tell, or None.
-
-    Raises:
-        RefusedError: they tell several.
-    """
+    """Return the cluster id that the markers tell, or None; raise RefusedError when they tell several."""
     ids = {f"the marker of {region}": marker[ID] for region, marker in markers.items() if marker.get(ID)}
     if len(set(ids.values())) > 1:
         raise _several(ids)

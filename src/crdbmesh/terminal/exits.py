@@ -28,12 +28,9 @@ EPILOG = (
 
 @contextmanager
 def mapped(output: Output, *, refused: str | None = None) -> Iterator[Interrupts]:
-    """Run a command's body, report its errors and map them to exit codes.
+    """Run a command's body and report its errors, each of which becomes a typer.Exit with its exit code.
 
     `refused` is the title of findings that would make `up` fail.
-
-    Raises:
-        typer.Exit: the body ended in an error; this is its exit code.
     """
     with interrupts.handled(lambda: _leave(output)) as interrupted:
         try:

@@ -40,9 +40,8 @@ def given(
 ) -> Given:
     """Return the values that say which mesh is meant, with the `crdbmesh.yaml` of the working folder if it has one.
 
-    Raises:
-        ConfigError: that file is no spec, or of another mesh than the known ones while none is named.
-        UnsafeError: that file could be somebody else's.
+    That file is a ConfigError if it is no spec, or of another mesh than the known ones while none is named; it is an
+    UnsafeError if it could be somebody else's.
     """
     from crdbmesh.commands import specs
     from crdbmesh.terminal import console
@@ -52,10 +51,9 @@ def given(
 
 
 def cloud(*, lookup: bool = True) -> Cloud:
-    """Return the cloud that the environment names; without `lookup`, nobody is asked for the caller's own address.
+    """Return the cloud that the environment names; raise ConfigError when a variable or the cloud file is wrong.
 
-    Raises:
-        ConfigError: a variable or the cloud file is wrong.
+    Without `lookup`, nobody is asked for the caller's own address.
     """
     from crdbmesh.clients import environment
 
@@ -107,11 +105,7 @@ def next_commands(context: typer.Context, name: str) -> list[str]:
 
 
 def must_ask(*, yes: bool, output: Output, remedy: str) -> bool:
-    """Return True when the user has to confirm.
-
-    Raises:
-        ConfigError: the user has to, and there is no terminal.
-    """
+    """Return True when the user has to confirm; raise ConfigError when there is no terminal to do so."""
     if yes:
         return False
     if output == "json":
@@ -130,11 +124,7 @@ def keeps_rules(screen: Console, wider: Mapping[str, str]) -> bool:
 
 
 def confirm_name(name: str) -> None:
-    """Ask the user to type the mesh's name.
-
-    Raises:
-        ConfigError: it is another.
-    """
+    """Ask the user to type the mesh's name; raise ConfigError when it is another."""
     typed = typer.prompt(f"Type the mesh's name ({name}) to delete all of it", err=True)
     if typed != name:
         raise ConfigError.of("name", typed, f"is not {name}", "nothing was deleted; type the name exactly")

@@ -102,11 +102,7 @@ class Interrupts:
 
 @contextmanager
 def handled(leave: Callable[[], None]) -> Iterator[Interrupts]:
-    """Handle interrupts until the block ends; outside the main thread this changes nothing.
-
-    Args:
-        leave: ends the process at once; called in any thread.
-    """
+    """Handle interrupts until the block ends, but in the main thread only; `leave`, called in any, ends the process."""
     interrupts = Interrupts(leave)
     if threading.current_thread() is not threading.main_thread():
         yield interrupts

@@ -53,8 +53,7 @@ def serve(listener: socket.socket, carry: Callable[[socket.socket], None], faile
 def carry(connection: Connection, path: str, port: int, client: socket.socket, doing: str) -> None:
     """Carry one connection through the `portforward` subresource at `path`, until either end closes it.
 
-    Raises:
-        KubeError: the pod or its port does not answer, or the stream broke.
+    A pod or port that does not answer, and a stream that broke, are a KubeError.
     """
     url = f"{connection.endpoint.server}{path}?ports={port}"
     deadline = streams.deadline(connection, CONNECT_TIMEOUT_S)

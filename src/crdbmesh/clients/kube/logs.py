@@ -10,13 +10,10 @@ _FOLLOW_S = 60.0
 
 
 def read(connection: Connection, path: str, query: Query, *, follow: bool, doing: str) -> Iterator[str]:
-    """Yield the lines at `path`, of at most 4 MiB, or those to come as well.
+    """Yield the lines at `path`, of at most 4 MiB, or those to come as well; raise KubeError when it cannot be read.
 
     A log that is followed ends after a minute, or when its container or the connection does: ask again from its last
     line on. `query` has the names of `PodLogOptions`; `doing` stands for the request in messages.
-
-    Raises:
-        KubeError: it cannot be read; 404 when there is no such pod.
     """
     if not follow:
         answer = connection.request("GET", path, query={**query, "limitBytes": _MOST_BYTES}, accept="*/*")

@@ -86,11 +86,9 @@ class Host(AbstractContextManager["Host", None]):
             transport.close()
 
     def wait_ready(self, deadline_s: float, say: waiting.Say = waiting.unsaid) -> None:
-        """Wait until logging in works.
+        """Wait until logging in works; the WaitError of a deadline that passes says what stood in the way last.
 
-        Raises:
-            WaitError: it did not in time; says what stood in the way last.
-            UnreachableError: the host key is not the one we gave, or the login key is refused for minutes.
+        A host key that is not the one we gave, and a login key that is refused for minutes, are an UnreachableError.
         """
         give_up_at: float | None = None
 
@@ -145,11 +143,7 @@ class Host(AbstractContextManager["Host", None]):
         return result
 
     def follow(self, command: str) -> Iterator[str]:
-        """Yield the lines that a command of root's prints, until it ends.
-
-        Raises:
-            HostError: the server refused to run it, or the connection broke.
-        """
+        """Yield the lines of a command of root's until it ends; raise HostError when it cannot run, or breaks off."""
         channel = self._channel()
         try:
             ssh_exec.begin(channel, self._line(command, sudo=True), host=self.name, shown=command)
