@@ -8,7 +8,7 @@ from crdbmesh.spec.mesh import Machine, Mesh
 
 
 def find_machine(mesh: Mesh, name: str) -> Machine:
-    """Return the machine called `eastus/1`, by its node's name, `eastus-1`, or its VM's; raise ConfigError if none is."""
+    """Return the machine called `eastus/1`, `eastus-1` as its node, or as its VM; raise ConfigError if none is."""
     for one in mesh.all_machines():
         if name in {f"{one.region}/{one.number}", one.node, names.machine(mesh.name, one.region, one.number)}:
             return one
