@@ -59,7 +59,7 @@ class Way:
 
 
 def user_name(given: str | None) -> str:
-    """Return the SQL user, the one given in lower case or our own; raise ConfigError when nobody so called can log in."""
+    """Return the SQL user, the one given in lower case or our own; raise ConfigError when it cannot log in."""
     user = (given or DEFAULT_USER).lower()
     if not _USER.fullmatch(user) or user in _RESERVED:
         reason = "is reserved by CockroachDB" if user in _RESERVED else "is not a name of a SQL user"

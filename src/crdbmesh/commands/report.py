@@ -40,7 +40,7 @@ class Report:
 
 
 def run_report(mesh: Mesh, cloud: Cloud, folder: LocalFolder, *, told: aims.Told = aims.untold) -> Report:
-    """Read the mesh, its regions' places and the local folder; raise CrdbmeshError when Azure cannot be reached at all."""
+    """Read the mesh, its regions' places and the local folder; raise CrdbmeshError when Azure is out of reach."""
     with World.open(mesh, cloud, folder) as world:
         aim = aims.require(world.session, folder, mesh.name, told)
         run = next(journals.ups(folder), None)

@@ -151,7 +151,7 @@ class Initialised(MeshStep):
             claimed.append(region)
 
     def _read_id(self, addresses: list[str], say: Say) -> str:
-        """Return the id of the one cluster that these nodes are part of; raise RefusedError when they are of several."""
+        """Return the id of the one cluster that these nodes are part of; raise RefusedError when there are several."""
 
         def ask() -> tuple[dict[str, str] | None, str]:
             try:
