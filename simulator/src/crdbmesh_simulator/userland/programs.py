@@ -134,10 +134,11 @@ def _id(process: Process) -> int:
 
 
 def _uname(process: Process) -> int:
-    options = parse(process.argv[1:], "snrm")
+    options = parse(process.argv[1:], "asnrm")
     host = host_of(process)
-    parts = {"s": "Linux", "n": host.hostname, "r": KERNEL, "m": host.uname_arch}
-    process.say(" ".join(value for key, value in parts.items() if key in options or not options.found) + "\n")
+    parts = {"s": "Linux", "n": host.hostname, "r": KERNEL, "v": "#30-Ubuntu SMP", "m": host.uname_arch, "o": "GNU/Linux"}
+    wanted = [*parts] if "a" in options else [key for key in parts if key in options] or ["s"]
+    process.say(" ".join(parts[key] for key in wanted) + "\n")
     return 0
 
 
