@@ -136,7 +136,8 @@ def _id(process: Process) -> int:
 def _uname(process: Process) -> int:
     options = parse(process.argv[1:], "asnrm")
     host = host_of(process)
-    parts = {"s": "Linux", "n": host.hostname, "r": KERNEL, "v": "#30-Ubuntu SMP", "m": host.uname_arch, "o": "GNU/Linux"}
+    parts = {"s": "Linux", "n": host.hostname, "r": KERNEL, "v": "#30-Ubuntu SMP"}
+    parts |= {"m": host.uname_arch, "o": "GNU/Linux"}
     wanted = [*parts] if "a" in options else [key for key in parts if key in options] or ["s"]
     process.say(" ".join(parts[key] for key in wanted) + "\n")
     return 0
