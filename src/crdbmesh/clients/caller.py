@@ -2,9 +2,9 @@
 
 import ipaddress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from crdbmesh.clients.cloud import Cloud, is_loopback
+from crdbmesh.clients import web
+from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import CloudError
 
 
@@ -27,10 +27,11 @@ def find_address(cloud: Cloud, timeout_s: float = 10.0) -> Own:
     told, seen = [], []
     for url in cloud.address_urls:
         try:
-            answer = _fetch(url, str(cloud.ca_file) if cloud.ca_file else True, timeout_s).strip()
+            content = web.read(url, cloud.ca_file, most_bytes=256, timeout_s=timeout_s, asked={}, Accept="text/plain")
         except (OSError, ValueError) as error:
             told.append(f"{url}: {error}")
             continue
+        answer = content.decode("utf-8", "replace").strip()
         told.append(f"{url}: answered {answer[:60]!r}")
         try:
             seen.append(str(ipaddress.IPv4Address(answer)))
@@ -42,16 +43,3 @@ def find_address(cloud: Cloud, timeout_s: float = 10.0) -> Own:
         reason = f"cannot find out your own address ({'; '.join(told) or 'no service may be asked for it'})"
         raise CloudError(reason, hint="name the addresses that may reach the machines with --allow-from")
     return Own(max(seen, key=seen.count), len(seen) > len(set(seen)), "; ".join(told))
-
-
-def _fetch(url: str, trust: str | bool, timeout_s: float) -> str:
-    import requests
-
-    if urlsplit(url).scheme != "https" and not is_loopback(url):
-        raise ValueError("is not an https URL")
-    with requests.Session() as session:
-        session.trust_env = not is_loopback(url)
-        session.headers = requests.structures.CaseInsensitiveDict({"User-Agent": "crdbmesh", "Accept": "text/plain"})
-        with session.get(url, timeout=timeout_s, verify=trust, stream=True) as response:
-            response.raise_for_status()
-            return next(response.iter_content(256), b"").decode("utf-8", "replace")

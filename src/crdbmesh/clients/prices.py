@@ -4,21 +4,17 @@ Shape, filters and pages: learn.microsoft.com, "Azure Retail Prices overview". N
 neither a token nor the subscription, nor what `.netrc` has for its host.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from crdbmesh import __version__
-from crdbmesh.clients.cloud import Cloud, is_loopback
+from crdbmesh.clients import web
+from crdbmesh.clients.cloud import Cloud
 from crdbmesh.errors import CloudError
 from crdbmesh.spec.documents import MOST_BYTES, DocumentError, read_json
 
-if TYPE_CHECKING:
-    import requests
-
 _PAGES = 5
+_JSON = "application/json"
 _HOURS = {"1 Hour": 1.0, "1/Month": 730.0}
 _OTHERS = ("windows", "spot", "low priority", "cloudservices", "cloud services", "mount")
 """Words in the names of products, SKUs and meters that are not what a mesh uses."""
@@ -45,34 +41,15 @@ def _is_meant(item: dict[str, Any]) -> bool:
 
 
 def _read(cloud: Cloud, query: str) -> Iterator[dict[str, Any]]:
-    import requests
-
-    host, url, parameters = urlsplit(cloud.prices_url).hostname, cloud.prices_url, {"$filter": query}
-    with requests.Session() as session:
-        session.auth, session.trust_env = _no_login, not is_loopback(url)
-        for _ in range(_PAGES):
-            try:
-                page = _fetch(session, cloud, url, parameters)
-                yield from (item for item in page.get("Items") or [] if isinstance(item, dict))
-            except (OSError, DocumentError, AttributeError, TypeError) as error:
-                raise CloudError(
-                    f"cannot read Azure's price list at {cloud.prices_url}: {error}",
-                    hint="leave out --prices to use crdbmesh's own table",
-                ) from error
-            url, parameters = str(page.get("NextPageLink") or ""), {}
-            if urlsplit(url).hostname != host:
-                return
-
-
-def _fetch(session: requests.Session, cloud: Cloud, url: str, parameters: dict[str, str]) -> Any:
-    if urlsplit(url).scheme != "https" and not is_loopback(url):
-        raise OSError("is not an https URL")
-    trust: str | bool = str(cloud.ca_file) if cloud.ca_file else True
-    headers = {"User-Agent": f"crdbmesh/{__version__}", "Accept": "application/json"}
-    with session.get(url, params=parameters, headers=headers, timeout=10, verify=trust, stream=True) as response:
-        response.raise_for_status()
-        return read_json(response.raw.read(MOST_BYTES + 1, decode_content=True))
-
-
-def _no_login(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+    host, url, asked = urlsplit(cloud.prices_url).hostname, cloud.prices_url, {"$filter": query}
+    for _ in range(_PAGES):
+        try:
+            most = MOST_BYTES + 1
+            page = read_json(web.read(url, cloud.ca_file, most_bytes=most, timeout_s=10, asked=asked, Accept=_JSON))
+            yield from (item for item in page.get("Items") or [] if isinstance(item, dict))
+        except (OSError, DocumentError, AttributeError, TypeError) as error:
+            why = f"cannot read Azure's price list at {cloud.prices_url}: {error}"
+            raise CloudError(why, hint="leave out --prices to use crdbmesh's own table") from error
+        url, asked = str(page.get("NextPageLink") or ""), {}
+        if urlsplit(url).hostname != host:
+            return

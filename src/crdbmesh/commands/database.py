@@ -13,6 +13,7 @@ from crdbmesh.clients import database
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.kube.exec import Ends
 from crdbmesh.clients.output import CommandResult
+from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError, KubeError, WaitError
 from crdbmesh.local import users
 from crdbmesh.local.pki import KeyPair
@@ -74,7 +75,6 @@ def find_way(world: World, region: str | None, user: str, told: Callable[[str], 
     not the mesh's is a ConfigError; when no client pod or no node answers, that is a KubeError.
     """
     pair = None if user == _ROOT else _certificate(world, user)
-    _require(world, region)
     failed = []
     for client, host in _candidates(world, region):
         try:
@@ -115,8 +115,7 @@ def find_ready(world: World, region: str | None) -> tuple[Kube, str, str]:
     A region that is not the mesh's is a ConfigError; when no pod is ready, that is a KubeError.
     """
     failed = []
-    _require(world, region)
-    for name in [region] if region else [one.name for one in world.mesh.regions]:
+    for name in [specs.find_region(world.mesh, region).name] if region else [one.name for one in world.mesh.regions]:
         try:
             kube = world.kube(name)
             for pod in kube.list("v1", "Pod", name, labels=observed.PODS):
@@ -134,12 +133,6 @@ def carry(world: World, region: str | None, port: int, client: socket.socket) ->
     kube.carry(namespace, pod, port, client)
 
 
-def _require(world: World, region: str | None) -> None:
-    known = [one.name for one in world.mesh.regions]
-    if region is not None and region not in known:
-        raise ConfigError.of("REGION", region, "is not a region of the mesh", f"choose from {', '.join(known)}")
-
-
 def _certificate(world: World, user: str) -> KeyPair:
     return users.certificate(world.folder, world.cockroach_ca(), user, now=datetime.now(UTC))
 
@@ -151,7 +144,7 @@ def _candidates(world: World, region: str | None) -> Iterator[tuple[str, str | N
     if region is not None:
         for client in clients:
             if client != region:
-                for ordinal in range(world.mesh.region(region).replicas):
+                for ordinal in range(specs.find_region(world.mesh, region).replicas):
                     yield client, observed.address_of(region, ordinal)
 
 

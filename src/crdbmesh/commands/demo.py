@@ -11,23 +11,22 @@ import functools
 import importlib.util
 import json
 import os
-import ssl
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crdbmesh.clients import cloud_file
+from crdbmesh.clients import cloud_file, web
 from crdbmesh.engine.step import Outcome
 from crdbmesh.errors import CrdbmeshError
 from crdbmesh.local import files
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import load
+from crdbmesh.spec.documents import MOST_BYTES
 
 if TYPE_CHECKING:
     from crdbmesh.clients.cloud import Cloud
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 NAME = "demo"
 SCALE = 45.0
 """Simulated seconds per second."""
-
-
 Tell = Callable[[str], None]
 """Shows a title, or, indented, a line below it."""
 
@@ -96,15 +93,11 @@ class SimulatedAzure:
 
     def report(self) -> dict[str, Any]:
         """Return its report: what exists in it, and what it was asked so far."""
-        request = urllib.request.Request(  # noqa: S310 - an https address of our own
-            self.coordinates["report_url"], headers={"Authorization": f"Bearer {self.coordinates['token']}"}
+        found = self.coordinates
+        url, trust, token = found["report_url"], Path(found["ca_file"]), f"Bearer {found['token']}"
+        report: dict[str, Any] = json.loads(
+            web.read(url, trust, most_bytes=MOST_BYTES, timeout_s=30, asked={}, Authorization=token)
         )
-        trust = ssl.create_default_context(cafile=self.coordinates["ca_file"])
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
-        )
-        with opener.open(request, timeout=30) as answer:
-            report: dict[str, Any] = json.load(answer)
         return report
 
     def writes(self) -> int:

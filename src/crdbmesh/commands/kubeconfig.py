@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crdbmesh.commands import specs
 from crdbmesh.errors import ConfigError, Finding
 from crdbmesh.local import contents, kubeconfig
 from crdbmesh.local.folder import LocalFolder
@@ -56,9 +57,8 @@ def merge(
     A context whose name is taken by one that points elsewhere has the mesh's name too, unless `replace` is given. It is
     a ConfigError if a region has none yet, `switch` is not a region, or the file is not a kubeconfig.
     """
-    if switch is not None and switch not in {region.name for region in mesh.regions}:
-        known = ", ".join(region.name for region in mesh.regions)
-        raise ConfigError.of("--switch", switch, "is not a region of the mesh", f"choose from {known}")
+    if switch is not None:
+        specs.find_region(mesh, switch, "--switch")
     path = kubeconfig.user_path(environ, Path.home())
     added = _configs(mesh, folder)
     chosen: dict[str, str] = {}

@@ -12,7 +12,7 @@ from crdbmesh.local import guard
 from crdbmesh.local.contents import OWN_ADDRESS
 from crdbmesh.local.folder import SPEC, LocalFolder, list_meshes
 from crdbmesh.spec import load as config
-from crdbmesh.spec.mesh import DEFAULT_NAME, Mesh
+from crdbmesh.spec.mesh import DEFAULT_NAME, Mesh, Region
 from crdbmesh.spec.versions import NEWEST
 
 KEPT, AT_BIRTH = "kept spec", "default at birth"
@@ -151,6 +151,14 @@ def name_of(given: str | None, root: Path) -> str:
     if known:
         raise ConfigError([_nameless(f"several meshes are known here: {', '.join(known)}", "name one of them")])
     raise ConfigError([_nameless(f"no mesh is known here ({root})", "name one, or create one with `crdbmesh up`")])
+
+
+def find_region(mesh: Mesh, name: str, field: str = "REGION") -> Region:
+    """Return the region that an argument or option names; raise ConfigError when the mesh does not have it."""
+    known = {region.name: region for region in mesh.all_regions()}
+    if name not in known:
+        raise ConfigError.of(field, name, "is not a region of the mesh", f"choose from {', '.join(known)}")
+    return known[name]
 
 
 def kept(name: str, root: Path) -> Mesh:

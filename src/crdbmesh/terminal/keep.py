@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from crdbmesh.errors import ConfigError
 from crdbmesh.terminal import complete, exits, groups, inputs
 from crdbmesh.terminal.options import BreakLease, Name, NameArgument, OutputOption, Yes
 
@@ -35,6 +34,7 @@ def region_down(
     It is refused where the database could not go on without the region.
     """
     from crdbmesh.commands import drill as command
+    from crdbmesh.commands import specs
     from crdbmesh.terminal import console, doctor_view, proof_view
 
     with exits.mapped(output, refused="The drill does not begin; nothing was changed:") as signals:
@@ -45,17 +45,12 @@ def region_down(
                 if asks and not typer.confirm(f"Cut {region} off, by {by}, for a minute or so?", err=True):
                     raise typer.Exit(exits.FAILED)
 
-        screen, first = (
-            console.make(stderr=True),
-            "It heals the region first; if you end it, run `crdbmesh drill heal`.",
-        )
+        first = "It heals the region first; if you end it, run `crdbmesh drill heal`."
+        screen = console.make(stderr=True)
         with inputs.opened(name) as world, signals.finishing(first) as stop:
-            known = {one.name: one for one in world.mesh.all_regions()}
-            if region not in known:
-                raise ConfigError.of("REGION", region, "is no region of the mesh", f"choose from {', '.join(known)}")
             result = command.run_drill(
                 world,
-                known[region],
+                specs.find_region(world.mesh, region),
                 by=by,
                 stop=stop,
                 told=partial(console.show_aim, screen),
