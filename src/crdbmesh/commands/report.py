@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from crdbmesh.clients.cloud import Cloud
 from crdbmesh.commands import aim as aims
 from crdbmesh.errors import CloudError
-from crdbmesh.local import contents, journals, pki
+from crdbmesh.local import journals
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.local.journals import Run, Span
-from crdbmesh.observe import locations, status
+from crdbmesh.observe import locations, proof, status
 from crdbmesh.observe.health import Health
+from crdbmesh.observe.proof import Readings
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
@@ -24,7 +25,7 @@ class Report:
 
     Attributes:
         places: each region's latitude and longitude in degrees, as far as Azure tells.
-        ends: when each certificate authority in the local folder ends, by its name.
+        readings: round-trip times and the certificates' ends, as read from inside.
         run: the last `up` that changed something, or None.
         critical: the chain of its steps that its length came from.
     """
@@ -33,8 +34,8 @@ class Report:
     aim: Aim
     at: dt.datetime
     health: Health
+    readings: Readings
     places: Mapping[str, tuple[float, float]]
-    ends: Mapping[str, dt.datetime]
     run: Run | None = None
     critical: list[Span] = field(default_factory=list)
 
@@ -50,8 +51,8 @@ def run_report(mesh: Mesh, cloud: Cloud, folder: LocalFolder, *, told: aims.Told
             aim=aim,
             at=dt.datetime.now(dt.UTC),
             health=status.read(world),
+            readings=proof.read(world, world.stop, lambda _readings: iter(())),
             places=_places(world),
-            ends=_ends(folder),
             run=run,
             critical=run.critical(after) if run else [],
         )
@@ -62,11 +63,3 @@ def _places(world: World) -> dict[str, tuple[float, float]]:
         return locations.find_places(world)
     except CloudError:
         return {}
-
-
-def _ends(folder: LocalFolder) -> dict[str, dt.datetime]:
-    found = {}
-    for name, file in (("CockroachDB", contents.COCKROACH_CA), ("Cilium Cluster Mesh", contents.CILIUM_CA)):
-        if text := folder.read(file):
-            found[f"certificate authority of {name}"] = pki.expires(pki.read_key_pair(text).cert_pem)
-    return found

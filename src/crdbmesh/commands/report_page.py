@@ -1,8 +1,9 @@
 """Renders a report as one HTML file that needs no network: light and dark, readable on a phone and in print."""
 
+import datetime as dt
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -28,6 +29,8 @@ _LABELS = {
     "cockroach_nodes_live": "CockroachDB nodes live",
     "cluster_ids": "CockroachDB clusters",
 }
+Way = tuple[str, str]
+"""The regions at the ends of a link, in one direction."""
 _SIGNS = {Level.OK: "✓", Level.DEGRADED: "!", Level.ABSENT: "–", Level.UNKNOWN: "?"}
 
 
@@ -47,8 +50,17 @@ def render(report: Report) -> str:
         map=_map(report),
         rows=_rows(report),
         version=__version__,
+        ends=_soonest(report),
         days=lambda end: (end - report.at).days,
     )
+
+
+def _soonest(report: Report) -> list[tuple[str, dt.datetime]]:
+    """Return of each certificate that every region has the one that ends first."""
+    found: dict[str, tuple[str, dt.datetime]] = {}
+    for (region, name), end in sorted(report.readings.ends.items(), key=lambda item: item[1]):
+        found.setdefault(name, (f"{name}, the first in {region}", end))
+    return [*found.values()]
 
 
 def write(report: Report, path: Path) -> Path:
@@ -71,13 +83,24 @@ class _Dot:
 
 
 @dataclass(frozen=True, slots=True)
+class _Link:
+    """A link on the map: its curve, its level, and its round-trip time at the curve's top."""
+
+    curve: str
+    level: str
+    x: float
+    y: float
+    rtt: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Map:
     """The map: its window, the land, the regions, and the curve and level of each link."""
 
     box: tuple[float, float, float, float]
     land: str
     dots: list[_Dot]
-    links: list[tuple[str, str]]
+    links: list[_Link]
 
 
 def _map(report: Report) -> _Map | None:
@@ -97,17 +120,20 @@ def _map(report: Report) -> _Map | None:
     width = max(right - left + 2 * _MARGIN, 2 * (bottom - top + 2 * _MARGIN), _NARROWEST)
     box = (left + right - width) / 2, (top + bottom - width / 2) / 2, width, width / 2
     blamed = {(dot.region, other) for dot in dots for other in _blamed(health[dot.region], health)}
-    links = [
-        (_curve(one, other), "degraded" if blamed & {(one.region, other.region), (other.region, one.region)} else "ok")
-        for one, other in itertools.combinations(dots, 2)
-    ]
+    links = [_link(one, other, blamed, report.readings.rtt_ms) for one, other in itertools.combinations(dots, 2)]
     land = re.search(r'\sd="([^"]+)"', _file("land.svg"))
     return _Map(box, land[1] if land else "", dots, links)
 
 
-def _curve(one: _Dot, other: _Dot) -> str:
-    middle, top = (one.x + other.x) / 2, (one.y + other.y) / 2 - abs(one.x - other.x) / 8
-    return f"M{one.x:.0f} {one.y:.0f}Q{middle:.0f} {top:.0f} {other.x:.0f} {other.y:.0f}"
+def _link(
+    one: _Dot, other: _Dot, blamed: Collection[tuple[str, str]], rtt_ms: Mapping[tuple[str, str], float]
+) -> _Link:
+    ways = ((one.region, other.region), (other.region, one.region))
+    x, y = (one.x + other.x) / 2, (one.y + other.y) / 2 - abs(one.x - other.x) / 8
+    level = "degraded" if any(way in blamed for way in ways) else "ok"
+    times = [rtt_ms[way] for way in ways if way in rtt_ms]
+    curve = f"M{one.x:.0f} {one.y:.0f}Q{x:.0f} {y:.0f} {other.x:.0f} {other.y:.0f}"
+    return _Link(curve, level, x, (y + (one.y + other.y) / 2) / 2, f"{min(times):.0f} ms" if times else "")
 
 
 def _blamed(here: RegionHealth, regions: Iterable[str]) -> set[str]:

@@ -15,6 +15,7 @@ from crdbmesh.errors import ConfigError
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.journals import Run, Span
 from crdbmesh.observe.health import LAYERS, Health, Layer, Level, RegionHealth
+from crdbmesh.observe.proof import Readings
 from crdbmesh.spec import load
 
 NOW = dt.datetime(2026, 11, 27, 12, 0, tzinfo=dt.UTC)
@@ -39,7 +40,10 @@ def make(fault: tuple[str, str, str] | None = None) -> Report:
             "prod", tuple(RegionHealth(one, tuple(layer(one, name) for name in LAYERS)) for one in places), ("id",)
         ),
         places=places,
-        ends={"certificate authority of CockroachDB": NOW + dt.timedelta(days=30)},
+        readings=Readings(
+            rtt_ms={("eastus", "westus"): 70.4, ("westus", "eastus"): 69.6},
+            ends={(one, "node certificate"): NOW + dt.timedelta(days=30 + number) for number, one in enumerate(places)},
+        ),
         run=Run(NOW, 60, spans),
         critical=list(spans),
     )
@@ -65,6 +69,8 @@ def test_the_page_shows_every_part_and_fetches_nothing() -> None:
     assert "&lt;script&gt;" in page
     assert "Healthy" in page
     assert "in 30 days" in page
+    assert "node certificate, the first in eastus" in page
+    assert "70 ms" in page
     assert "1 min 0 s" in page
     links = [given for tag, given in tags if tag == "path" and "link" in str(given.get("class"))]
     assert [given["class"] for given in links] == ["link ok"] * 3
