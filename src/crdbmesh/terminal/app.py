@@ -6,6 +6,7 @@ second to import, and `--help` should not wait for it.
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, NoReturn
 
 import typer
@@ -73,33 +74,28 @@ def _root(
 
 _REGIONS = "--regions eastus,westus,northeurope"
 
-add(
-    app,
-    BUILD,
+_build = partial(add, app, BUILD)
+_look = partial(add, app, LOOK)
+_use = partial(add, app, USE)
+_build(
     demo.demo,
     "Try crdbmesh in a simulated Azure: no account, no cost.",
     "crdbmesh demo",
     "crdbmesh demo --keep  # leave it running, for other commands to use",
 )
-add(
-    app,
-    BUILD,
+_build(
     build.doctor,
     "Check for anything that would make `up` fail; writes nothing.",
     f"crdbmesh doctor {_REGIONS}",
     "crdbmesh doctor  # login, subscription and local folder only",
 )
-add(
-    app,
-    BUILD,
+_build(
     build.plan,
     "Show what `up` would do; writes nothing.",
     f"crdbmesh plan {_REGIONS}",
     "crdbmesh plan  # what has changed since the last `up`",
 )
-add(
-    app,
-    BUILD,
+_build(
     build.up,
     "Create or update the mesh; resumes an interrupted run.",
     f"crdbmesh up {_REGIONS}",
@@ -107,27 +103,21 @@ add(
     "crdbmesh up --dry-run  # as `plan`",
     "crdbmesh up  # repair it, or resume",
 )
-add(app, BUILD, build.down, "Delete all of the mesh.", "crdbmesh down", "crdbmesh down crdb --yes --forget-kubeconfig")
-add(
-    app,
-    LOOK,
+_build(build.down, "Delete all of the mesh.", "crdbmesh down", "crdbmesh down crdb --yes --forget-kubeconfig")
+_look(
     look.status,
     "Show the health of every layer in every region.",
     "crdbmesh status",
     "crdbmesh status --watch  # again every 5 s",
     "crdbmesh status crdb --output json",
 )
-add(
-    app,
-    LOOK,
+_look(
     look.list_,
     "List the meshes of the subscription, with age and cost.",
     "crdbmesh list",
     "crdbmesh list --prices --output json",
 )
-add(
-    app,
-    LOOK,
+_look(
     look.verify,
     "Prove it from inside: connections, DNS, latencies, rows, and more.",
     "crdbmesh verify",
@@ -142,33 +132,25 @@ add(
     "crdbmesh config show --origin",
     "crdbmesh config show > crdbmesh.yaml",
 )
-add(
-    app,
-    LOOK,
+_look(
     look.report,
     "Write one HTML file that shows the mesh, for people without a terminal.",
     "crdbmesh report",
     "crdbmesh report crdb --file /tmp/crdb.html",
 )
-add(
-    app,
-    USE,
+_use(
     use.kubeconfig,
     "Print the clusters' contexts, or merge them.",
     "crdbmesh kubeconfig --merge --switch eastus",
     "crdbmesh kubeconfig > mesh.kubeconfig",
 )
-add(
-    app,
-    USE,
+_use(
     machines.ssh,
     "Log in to a machine, or run a command on it.",
     "crdbmesh ssh eastus/1",
     "crdbmesh ssh eastus/1 -- sudo journalctl -u k3s -f",
 )
-add(
-    app,
-    LOOK,
+_look(
     machines.logs,
     "Show logs of machines and pods, or archive them.",
     "crdbmesh logs eastus cockroachdb --follow",
@@ -185,18 +167,14 @@ add(
     "crdbmesh drill region-down westus --by firewall --yes --output json",
 )
 add(keep.drill, KEEP, keep.heal, "Heal what a killed drill has left.", "crdbmesh drill heal")
-add(
-    app,
-    USE,
+_use(
     database.sql,
     "Open a SQL shell in the mesh, or run statements.",
     *("crdbmesh sql", "crdbmesh sql westus -e 'SHOW REGIONS FROM CLUSTER'", "crdbmesh sql --user app < schema.sql"),
 )
-add(
-    app,
-    USE,
+_use(
     database.url,
     "Print a connection string; --forward opens a port for it.",
     *("crdbmesh url --forward  # for drivers on this computer, until Ctrl-C", "crdbmesh url westus --user app"),
 )
-add(app, USE, database.console, "Open the DB Console in the browser.", "crdbmesh console", "crdbmesh console westus")
+_use(database.console, "Open the DB Console in the browser.", "crdbmesh console", "crdbmesh console westus")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
@@ -50,14 +50,6 @@ _LEVEL = {
 }
 _HEADING = {"clustermesh": "cluster\nmesh", "cockroachdb": "cockroach\ndb"}
 """Headings in two lines, so that every layer fits into 80 columns."""
-
-
-class Place(Protocol):
-    """Tells where a step is shown."""
-
-    def __call__(self, step: str, /) -> tuple[str, str]:
-        """Return a step's row and column."""
-        ...
 
 
 def make(*, stderr: bool, always: bool = False) -> Console:
@@ -126,9 +118,7 @@ def show_intent(console: Console, mesh: Mesh) -> None:
     where = f" in resource group {mesh.group}" if mesh.group else ""
     title = f": {many(len(regions), 'region')}, {many(machines, 'machine')} ({sizes}){where}"
     console.print(Text.assemble((mesh.name, "bold"), title))
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for heading in ("", "machines", "VNet", "pods", "services"):
-        table.add_column(heading)
+    table = columns("", "machines", "VNet", "pods", "services")
     for region in regions:
         ranges = [str(block) for block in (region.ranges.vnet, region.ranges.pods, region.ranges.services)]
         table.add_row(region.name, str(len(region.machines)), *ranges)
@@ -172,7 +162,7 @@ def show_wider(console: Console, wider: Mapping[str, str]) -> None:
 
 def show_status(console: Console, health: Health, cost: Cost | None = None) -> None:
     """Print the health of every layer in every region, then each cause once, and what the mesh costs."""
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
+    table = columns(gap=1)
     table.add_column(health.mesh, style="bold", no_wrap=True, vertical="bottom")
     for name in LAYERS:
         table.add_column(_HEADING.get(name, name), no_wrap=True)
@@ -207,9 +197,7 @@ def show_status(console: Console, health: Health, cost: Cost | None = None) -> N
 
 def show_list(console: Console, listed: Sequence[Listed], elsewhere: Sequence[str]) -> None:
     """Print the meshes of a subscription, then those that are known here only."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for heading in ("mesh", "regions", "machines", "age", "USD an hour", "known here"):
-        table.add_column(heading)
+    table = columns("mesh", "regions", "machines", "age", "USD an hour", "known here")
     for one in listed:
         age = "–" if one.age_s is None else _age(one.age_s)
         about = f"{'over' if one.cost.unpriced else 'about'} {one.cost.hour:.2f}"
@@ -260,6 +248,11 @@ def _shown(layer: Layer) -> Text:
     if layer.wanted == 0 and layer.level is Level.OK:
         return Text("·", style="dim")
     return Text(f"{mark} {layer.good}/{layer.wanted}", style=style)
+
+
+def columns(*headings: str, gap: int = 2) -> Table:
+    """Return a table without lines, whose columns are so many spaces apart."""
+    return Table(*headings, box=None, padding=(0, gap, 0, 0), header_style="dim", pad_edge=False)
 
 
 def many(count: int, noun: str) -> str:

@@ -138,14 +138,13 @@ def console(
 def _opened(name: str | None, output: Output) -> Iterator[tuple[World, Say]]:
     from rich.text import Text
 
-    from crdbmesh.commands import aim, specs
+    from crdbmesh.commands import aim
     from crdbmesh.run.world import World
     from crdbmesh.terminal import console as screens
 
     with exits.mapped(output):
-        known = specs.name_of(name, inputs.root())
-        mesh, folder, cloud = specs.kept(known, inputs.root()), inputs.folder(known), inputs.cloud(lookup=False)
-        aim.compare(cloud, folder, known)
+        mesh, cloud, folder = inputs.kept(name, lookup=False)
+        aim.compare(cloud, folder, mesh.name)
         screen = screens.make(stderr=True)
         with World.open(mesh, cloud, folder) as world:
             yield world, lambda text: screen.print(Text(text, style="dim"), soft_wrap=True)

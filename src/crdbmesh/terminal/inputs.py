@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from crdbmesh.commands.specs import Given
     from crdbmesh.local.folder import LocalFolder
     from crdbmesh.run.world import World
+    from crdbmesh.spec.mesh import Mesh
 
 
 def several(values: list[str] | None) -> tuple[str, ...] | None:
@@ -73,6 +74,14 @@ def folder(name: str) -> LocalFolder:
     from crdbmesh.local.folder import LocalFolder
 
     return LocalFolder(root() / name)
+
+
+def kept(name: str | None, *, lookup: bool = True) -> tuple[Mesh, Cloud, LocalFolder]:
+    """Return the mesh of that name, or the only one, as the last `up` here kept it, its cloud and its local folder."""
+    from crdbmesh.commands import specs
+
+    mesh = specs.kept(specs.name_of(name, root()), root())
+    return mesh, cloud(lookup=lookup), folder(mesh.name)
 
 
 @contextlib.contextmanager

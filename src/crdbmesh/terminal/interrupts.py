@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum, auto
 from pathlib import Path
 
@@ -49,27 +49,21 @@ class Interrupts:
         self._arrived = False
         self._raised = threading.Event()
 
-    @contextmanager
-    def leaving(self) -> Iterator[None]:
+    def leaving(self) -> AbstractContextManager[threading.Event]:
         """Let the first interrupt end the process at once, because nothing would be lost."""
-        with self._as(_First.LEAVE):
-            yield
+        return self._as(_First.LEAVE)
 
-    @contextmanager
-    def finishing(self, resume: str) -> Iterator[threading.Event]:
-        """Let the first interrupt set `stop`, because work would be left half done.
+    def finishing(self, resume: str) -> AbstractContextManager[threading.Event]:
+        """Let the first interrupt set `stop`, which is yielded, because work would be left half done.
 
         `resume` says how to resume later; it is printed at the interrupt.
         """
         self._resume = resume
-        with self._as(_First.FINISH):
-            yield self.stop
+        return self._as(_First.FINISH)
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
+    def asking(self) -> AbstractContextManager[threading.Event]:
         """Let the first interrupt raise KeyboardInterrupt again, while the user is asked before anything is written."""
-        with self._as(_First.RAISE):
-            yield
+        return self._as(_First.RAISE)
 
     def arrived(self) -> None:
         """Handle an interrupt in the watching thread, unless the main thread will."""
@@ -92,10 +86,10 @@ class Interrupts:
             raise KeyboardInterrupt
 
     @contextmanager
-    def _as(self, first: _First) -> Iterator[None]:
+    def _as(self, first: _First) -> Iterator[threading.Event]:
         before, self._first = self._first, first
         try:
-            yield
+            yield self.stop
         finally:
             self._first = before
 

@@ -1,16 +1,12 @@
 """The commands that reach into machines and pods: `ssh` and `logs`."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shlex
 import shutil
 import signal
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,25 +14,7 @@ from crdbmesh.errors import ConfigError
 from crdbmesh.terminal import complete, exits, inputs
 from crdbmesh.terminal.options import Name, OutputOption
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from crdbmesh.local.birth import Aim
-    from crdbmesh.run.world import World
-
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red")
-
-
-@contextmanager
-def _opened(name: str | None, told: Callable[[Aim], None]) -> Iterator[tuple[World, Aim]]:
-    from crdbmesh.commands import aim as aims
-    from crdbmesh.commands import specs
-    from crdbmesh.run.world import World
-
-    known = specs.name_of(name, inputs.root())
-    mesh, folder = specs.kept(known, inputs.root()), inputs.folder(known)
-    with World.open(mesh, inputs.cloud(), folder) as world:
-        yield world, aims.require(world.session, folder, known, told)
 
 
 def ssh(
@@ -49,12 +27,15 @@ def ssh(
     name: Name = None,
 ) -> None:
     """Log in to a machine, or run a command on it; the command's exit status is this one's."""
+    from crdbmesh.commands import aim
     from crdbmesh.commands import ssh as login
+    from crdbmesh.run.world import World
     from crdbmesh.terminal import shell
 
     with exits.mapped("text") as signals, signals.leaving():
         line, program = " ".join(command or ()) or None, shutil.which("ssh")
-        with _opened(name, lambda _aim: None) as (world, _):
+        with World.open(*inputs.kept(name)) as world:
+            aim.require(world.session, world.folder, world.mesh.name)
             chosen = login.find_machine(world.mesh, machine)
             if program is None:
                 with shell.ends() as ends:
@@ -101,9 +82,11 @@ def logs(
     """Show the journals of machines and the logs of pods, merged; or archive them with all else that helps support."""
     from rich.text import Text
 
+    from crdbmesh.commands import aim as aims
     from crdbmesh.commands import bundle as archive
     from crdbmesh.commands import logs as command
     from crdbmesh.redaction import hide
+    from crdbmesh.run.world import World
     from crdbmesh.terminal import console
     from crdbmesh.terminal.visible import visible
 
@@ -119,7 +102,9 @@ def logs(
             screen.print(Text.assemble(("! ", "yellow"), unread[-1]))
 
         quiet = console.make(stderr=True)
-        with _opened(name, partial(console.show_aim, quiet)) as (world, aim):
+        with World.open(*inputs.kept(name)) as world:
+            mesh = world.mesh
+            aim = aims.require(world.session, world.folder, mesh.name, lambda aim: console.show_aim(quiet, aim))
             if bundle:
                 console.say(quiet, "Collecting journals, logs, objects and status …")
                 window = command.read_window(since, tail, least=archive.TAIL)
@@ -130,15 +115,15 @@ def logs(
                     typer.echo(f"{bundle}: {len(made['parts'])} parts, without secrets; {len(made['missing'])} missing")
                 return
             window = command.read_window(since, tail)
-            regions, programs = command.choose(world.mesh, words or ())
-            command.learn_secrets(world.mesh, world.folder)
+            regions, programs = command.choose(mesh, words or ())
+            command.learn_secrets(mesh, world.folder)
             if follow:
                 lines = command.follow(world, regions, programs, window, note)
             else:
                 lines = command.merge(command.find(world, regions, programs, note), window, note)
             if output == "json":
                 shown = [{"at": line.at.isoformat(), "source": line.source, "text": line.text} for line in lines]
-                exits.print_json({"command": "logs", "mesh": world.mesh.name, "lines": shown, "unread": unread})
+                exits.print_json({"command": "logs", "mesh": mesh.name, "lines": shown, "unread": unread})
                 raise typer.Exit(exits.FAILED if unread and not shown else exits.DONE)
             colours: dict[str, str] = {}
             for line in lines:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crdbmesh.engine.step import Event, Outcome, Result
-from crdbmesh.terminal.console import MARK, Place, lasted
+from crdbmesh.terminal.console import MARK, columns, lasted
 
 _REFRESHES = 8
 _WAITS_SHOWN = 8
@@ -32,7 +32,7 @@ class Progress:
         self,
         console: Console,
         steps: Iterable[str],
-        place: Place,
+        place: Callable[[str], tuple[str, str]],
         stages: Sequence[str],
         *,
         live: bool | None = None,
@@ -116,7 +116,7 @@ class Progress:
         self._console.print(Text.assemble(f"{self._clock()} ", (mark, style), f" {result.step}{took}{detail}"))
 
     def _table(self) -> Table:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+        table = columns()
         table.add_column("", no_wrap=True)
         for stage in self._stages:
             most = max((len(steps) for (_, column), steps in self._all.items() if column == stage), default=0)

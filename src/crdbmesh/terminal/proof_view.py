@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from crdbmesh.observe.proof import KINDS
+from crdbmesh.terminal.console import columns
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,7 @@ def show(console: Console, what: Proof | DrillResult) -> None:
 def show_proof(console: Console, proof: Proof) -> None:
     """Print a proof."""
     names = [region.name for region in proof.mesh.all_regions()]
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
+    table = columns(gap=1)
     table.add_column("round trip, ms", style="bold", no_wrap=True)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)

@@ -37,7 +37,7 @@ def kubeconfig(
     output: OutputOption = "text",
 ) -> None:
     """Print a kubeconfig with a context per region, or merge these contexts into your own."""
-    from crdbmesh.commands import aim, specs
+    from crdbmesh.commands import aim
     from crdbmesh.commands import kubeconfig as command
     from crdbmesh.terminal import console
 
@@ -45,14 +45,13 @@ def kubeconfig(
         for option, value in (("--switch", switch), ("--replace", replace)):
             if value and not merge:
                 raise ConfigError.of(option, str(value), "works with --merge only", "add --merge")
-        known = specs.name_of(mesh_name or name, inputs.root())
-        mesh, folder = specs.kept(known, inputs.root()), inputs.folder(known)
-        aim.compare(inputs.cloud(), folder, known)
+        mesh, cloud, folder = inputs.kept(mesh_name or name)
+        aim.compare(cloud, folder, mesh.name)
         if not merge:
             text = command.read(mesh, folder)
             if output == "json":
                 # Only the names of the contexts: the file holds client keys.
-                exits.print_json({"command": "kubeconfig", "mesh": known, "contexts": list(command.contexts(mesh))})
+                exits.print_json({"command": "kubeconfig", "mesh": mesh.name, "contexts": list(command.contexts(mesh))})
             else:
                 typer.echo(text, nl=False)
             return
