@@ -109,8 +109,7 @@ def read_cluster_id(kube: Kube, namespace: str, host: str) -> str:
 def query(kube: Kube, namespace: str, *statements: str, host: str | None = None, timeout_s: float = 60) -> list[Row]:
     """Run SQL statements as root in one session, which the first error ends; return the rows of the last one.
 
-    Raises what `execute` does, and:
-        KubeError: a statement is refused; the message has its SQLSTATE.
+    Raises what `execute` does; of a statement that is refused, the KubeError has the SQLSTATE.
     """
     answer = execute(kube, namespace, *statements, host=host, timeout_s=timeout_s)
     if answer.status != 0:
@@ -129,18 +128,10 @@ def execute(
 ) -> CommandResult:
     """Run SQL statements in one session, which the first error ends; return what the SQL shell printed.
 
-    Args:
-        kube: the cluster whose client pod runs them.
-        namespace: of the client pod.
-        statements: may hold secrets: they are in no argument list.
-        host: the node that is asked; the ready nodes of the client pod's region unless given.
-        user: root, or one who has signed in.
-        form: a format of the SQL shell, such as `table`.
-        timeout_s: for all of it.
-
-    Raises:
-        KubeError: the client pod does not answer.
-        WaitError: it did not end in time.
+    The client pod in `namespace` runs them; they may hold secrets, and are in no argument list. It asks the node
+    `host`, or else the ready nodes of its region, as root or as a `user` who has signed in. `form` is a format of the
+    SQL shell, such as `table`; `timeout_s` is for all of it. A client pod that does not answer is a KubeError, one that
+    takes too long a WaitError.
     """
     script = "".join(f"{statement}\n;\n" for statement in statements)
     argv = shell_argv(namespace, host=host, user=user, form=form)
@@ -150,9 +141,7 @@ def execute(
 def sign_in(kube: Kube, namespace: str, user: str, *, cert_pem: str, key_pem: str, host: str | None = None) -> bool:
     """Bring a user's certificate to the client pod's memory, and log in with it; False when there is no such user.
 
-    Raises:
-        KubeError: the pod or the database does not answer, or the certificate is refused.
-        WaitError: it did not end in time.
+    Without an answer of the pod or the database, or if the certificate is refused, it is a KubeError or WaitError.
     """
     argv = ["/bin/bash", "-c", _INSTALL, user, *shell_argv(namespace, host=host, user=user)]
     given = f"{cert_pem.strip()}\0{key_pem.strip()}\0SELECT 1;\n"

@@ -93,9 +93,8 @@ def of_mesh(mesh: Mesh, cloud: Cloud | None = None) -> Cost:
 def total(billed: Iterable[Billed], cloud: Cloud | None = None) -> Cost:
     """Add up machines; with a cloud, at the prices that Azure lists now, or a CloudError when they cannot be read."""
     find = find_in_table if cloud is None else functools.cache(functools.partial(prices.find_hour, cloud))
-    source = (
-        f"by crdbmesh's table of {_TABLE['as_of']}; --prices asks Azure" if cloud is None else "Azure's list prices"
-    )
+    table = f"by crdbmesh's table of {_TABLE['as_of']}; --prices asks Azure"
+    source = table if cloud is None else "Azure's list prices"
     sums, unpriced, count = {"size": 0.0, "disk": 0.0}, [], 0
     for one, times in sorted(Counter(billed).items(), key=str):
         count += times

@@ -53,11 +53,7 @@ class DemoError(CrdbmeshError):
 
 
 class SimulatedAzure:
-    """A running simulator; reading anything of it waits until it serves.
-
-    Attributes:
-        process: the simulator.
-    """
+    """A running simulator, which is `process`; reading anything else of it waits until it serves."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process

@@ -23,11 +23,7 @@ NAME = "crdbmesh"
 
 @dataclass(frozen=True, slots=True)
 class DoctorResult:
-    """The result of `doctor`, with the verdicts in the catalog's order.
-
-    Attributes:
-        mesh: the spec, or None when no regions are given.
-    """
+    """The result of `doctor`: the verdicts in the catalog's order, and the spec, or None when no regions are given."""
 
     mesh: Mesh | None
     verdicts: list[Verdict]

@@ -248,9 +248,8 @@ def _is_gone(client: tuple[Any, str], region: Region) -> bool:
 def _wait_recovered(world: World, say: Say) -> None:
     def probe() -> tuple[bool | None, str]:
         try:
-            lacking = next(
-                (str(finding) for finding in drills.find_lacking(observed.read_nodes(world), world.mesh)), ""
-            )
+            found = drills.find_lacking(observed.read_nodes(world), world.mesh)
+            lacking = next(map(str, found), "")
         except CrdbmeshError as error:
             lacking = str(error)
         return (None, lacking) if lacking else (True, "")

@@ -185,11 +185,8 @@ def _born_with(name: object, root: Path) -> dict[str, dict[str, Any]]:
 
 def _last(name: str | None, root: Path) -> dict[str, Any]:
     """Return the kept spec of the mesh, or nothing when there is none."""
-    known = list_meshes(root)
-    if name is None and len(known) > 1:
-        raise ConfigError([_nameless(f"several meshes are known here: {', '.join(known)}", "name one of them")])
-    if name is None:
-        name = known[0] if known else None
+    if name is None and list_meshes(root):
+        name = name_of(None, root)
     return (name and _kept_document(name, root)) or {}
 
 

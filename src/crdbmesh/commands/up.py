@@ -46,11 +46,7 @@ Watch = Callable[[Sequence[str]], AbstractContextManager[Notify]]
 
 @dataclass(frozen=True, slots=True)
 class UpResult:
-    """The result of a run of `up`.
-
-    Attributes:
-        held: the error that names the run which took the mesh's lease, or None.
-    """
+    """The result of a run of `up`; `held` is the error that names the run which took its lease, or None."""
 
     mesh: Mesh
     aim: Aim

@@ -35,10 +35,7 @@ class _First(Enum):
 class Interrupts:
     """The handling of interrupts, which changes as a command goes on.
 
-    `leave` ends the process at once; it is called in any thread.
-
-    Attributes:
-        stop: set by the first interrupt while `finishing`.
+    `leave` ends the process at once, in any thread; `stop` is set by the first interrupt while `finishing`.
     """
 
     def __init__(self, leave: Callable[[], None]) -> None:

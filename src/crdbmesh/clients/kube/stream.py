@@ -67,14 +67,9 @@ def relay(
 ) -> None:
     """Carry what `local` reads to the stream, and what comes to the sinks, until the server closes the stream.
 
-    One thread for both ways: TLS allows no second one. Nothing more is read while what was read cannot be sent.
-
-    Args:
-        stream: opened by `open_stream`.
-        local: a file descriptor or a socket.
-        sinks: by channel.
-        ended: called once, at the end of what `local` reads.
-        check: called after each event, and every moment without one; False ends the relay.
+    `ended` is called once, at the end of what `local` reads; `check` after each event, and every moment without one:
+    False ends the relay. One thread for both ways: TLS allows no second one. Nothing more is read while what was read
+    cannot be sent.
     """
     stream.settimeout(None)
     unsent, reads = b"", True
