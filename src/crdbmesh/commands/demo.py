@@ -219,12 +219,7 @@ def run_demo(
     from crdbmesh.run.world import World
 
     started = time.monotonic()
-    mesh, cloud = _placed(mesh, azure), azure.cloud()
-    folder = LocalFolder(azure.home / mesh.name)
-    tell(_title(mesh))
-    first = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
-    _must(first, "up")
-    tell(_summary(first))
+    mesh, cloud, folder = _up(mesh, azure, tell, watch, stop)
     tell("status (simulated)")
     health = status.run_status(mesh, cloud, folder)
     show(health)
@@ -279,19 +274,31 @@ def keep(
     The spec's SSH port is set to the simulator's; the simulated Azure has nothing in it yet. A mesh that does not come
     up is a DemoError; a `stop` before it is up ends this with KeyboardInterrupt.
     """
-    from crdbmesh.commands import up
-
-    mesh, cloud = _placed(mesh, azure), azure.cloud()
-    tell(_title(mesh))
-    ended = up.run_up(mesh, cloud, LocalFolder(azure.home / mesh.name), watch=watch, stop=stop)
-    _must(ended, "up")
-    tell(_summary(ended))
+    _up(mesh, azure, tell, watch, stop)
     ready()
     while not stop.wait(0.5) and azure.process.poll() is None:
         pass
     if azure.process.poll() is not None:
         raise DemoError("the simulator ended by itself")
     tell(f"Stopping the simulated Azure; {azure.report()['resources']} simulated resources go with it.")
+
+
+def _up(
+    mesh: Mesh, azure: SimulatedAzure, tell: Tell, watch: up.Watch, stop: threading.Event
+) -> tuple[Mesh, Cloud, LocalFolder]:
+    """Bring a mesh up, with the simulator's SSH port and the caller's address; return it, its cloud and its folder."""
+    from crdbmesh.commands import up
+
+    cloud = azure.cloud()
+    ssh = mesh.ssh.model_copy(update={"port": cloud.ssh_port})
+    mesh = up.with_caller(mesh.model_copy(update={"ssh": ssh}), cloud)
+    machines, folder = mesh.machines.per_region, LocalFolder(azure.home / mesh.name)
+    listed = ", ".join(region.name for region in mesh.all_regions())
+    tell(f"up (simulated): {listed}; {machines} machine{'s' if machines != 1 else ''} each")
+    ended = up.run_up(mesh, cloud, folder, watch=watch, stop=stop)
+    _must(ended, "up")
+    tell(_summary(ended))
+    return mesh, cloud, folder
 
 
 def _answers(world: World, region: str, tell: Tell) -> bool:
@@ -303,21 +310,6 @@ def _answers(world: World, region: str, tell: Tell) -> bool:
     said = str((answer.stdout.split() or [answer.stderr])[-1])
     tell(f"  {region}: SELECT gateway_region() = {said}")
     return said == region
-
-
-def _placed(mesh: Mesh, azure: SimulatedAzure) -> Mesh:
-    """Return the spec with the simulator's SSH port and the caller's address."""
-    from crdbmesh.commands import up
-
-    cloud = azure.cloud()
-    ssh = mesh.ssh.model_copy(update={"port": cloud.ssh_port})
-    return up.with_caller(mesh.model_copy(update={"ssh": ssh}), cloud)
-
-
-def _title(mesh: Mesh) -> str:
-    regions, machines = mesh.all_regions(), mesh.machines.per_region
-    listed = ", ".join(region.name for region in regions)
-    return f"up (simulated): {listed}; {machines} machine{'s' if machines != 1 else ''} each"
 
 
 def _summary(ended: up.UpResult) -> str:

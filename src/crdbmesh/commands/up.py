@@ -36,8 +36,6 @@ RETRY_DELAYS_S = (2.0, 6.0, 15.0, 30.0)
 """Delays between tries of a step that failed with a retryable error; their sum is about a machine's restart."""
 RECHECK_DELAYS_S = (1.0, 2.0, 4.0, 8.0)
 """Delays between checks of a step that was applied and does not hold yet: Azure's reads lag behind its writes."""
-
-
 Ask = Callable[[PlanResult], None]
 """Takes what is to be done, before the first write."""
 Watch = Callable[[Sequence[str]], AbstractContextManager[Notify]]

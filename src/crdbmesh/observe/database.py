@@ -30,8 +30,6 @@ _LICENSE = (
 _GRACE = dt.timedelta(days=7)
 WAITING = "node is waiting for cluster initialization"
 """The answer of a pod that is part of no cluster yet."""
-
-
 _REACH_SCRIPT = """\
 getent ahostsv4 "{name}" >/dev/null || {{ echo "does not resolve: {name}"; exit 0; }}
 timeout 5 bash -c "</dev/tcp/{name}/{port}" 2>/dev/null ||

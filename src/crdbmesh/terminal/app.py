@@ -26,8 +26,6 @@ _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluste
 Flags override CRDBMESH_* variables, which override the file given with --config, or else ./crdbmesh.yaml; without a
 file it is the spec that the last `up` kept. Defaults come last.
 """
-
-
 app = typer.Typer(
     name="crdbmesh",
     cls=Group,

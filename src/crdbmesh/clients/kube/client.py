@@ -40,8 +40,6 @@ _CLUSTER_WIDE = frozenset({"Node", "Namespace", "CustomResourceDefinition"})
 _PAGE = 250
 _RESTARTS = 3
 """The number of times that a list whose pages expired is begun again, before it is read in one piece."""
-
-
 _SERVERS_OWN = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 """The metadata that the server keeps for itself."""
 _VALUE_CHARACTERS = 60

@@ -94,6 +94,9 @@ def _take(stream: Any, sinks: Sinks) -> bool:
         opcode, frame = stream.recv_data_frame(control_frame=True)
     except websocket.WebSocketConnectionClosedException:
         return False
+    except OSError as error:
+        # Also of the endpoint's own socket, which takes only so much; what the sinks raise is not the stream's.
+        raise websocket.WebSocketException(str(error) or type(error).__name__) from None
     is_data = opcode in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT)
     if is_data and frame.data[1:] and (sink := sinks.get(frame.data[0])):
         sink(frame.data[1:])
