@@ -18,11 +18,7 @@ from crdbmesh.spec.mesh import Mesh
 class Merged:
     """The user's file after contexts were merged into it.
 
-    Attributes:
-        path: of the file.
-        contexts: of the mesh's regions.
-        backup: of the old file, or None.
-        kept: the contexts that have the usual names and stay, because they point at other clusters.
+    `contexts` are those of the mesh's regions; `kept` have the usual names and stay, as they point at other clusters.
     """
 
     path: Path

@@ -21,11 +21,9 @@ from crdbmesh.spec import names
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A mesh of the subscription.
+    """A mesh of the subscription; it is `known` when the local root has its folder.
 
-    Attributes:
-        age_s: the age of its oldest machine by Azure's clock, in seconds; None when it has no machine.
-        known: True when the local root has its folder.
+    `age_s` is the age of its oldest machine by Azure's clock, in seconds; None when it has no machine.
     """
 
     name: str

@@ -24,12 +24,7 @@ from crdbmesh.steps import catalog
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """The result of `plan`.
-
-    Attributes:
-        found: the gap or result of every step, in the catalog's order.
-        there: the machines that Azure has.
-    """
+    """The result of `plan`: the gap or result of every step, in the catalog's order; the machines that are `there`."""
 
     mesh: Mesh
     aim: Aim

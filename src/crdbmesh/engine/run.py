@@ -31,20 +31,14 @@ def run(
     recheck_delays_s: Sequence[float] = (),
     pause: Callable[[threading.Event, float], bool] = threading.Event.wait,
 ) -> dict[str, Result]:
-    """Make every step of `plan` hold, as far as possible.
+    """Make every step of `plan` hold, as far as possible; return the result of every step, in the plan's order.
 
-    Args:
-        plan: the steps, in order.
-        workers: the number of steps that may run at once.
-        notify: called with every event, one at a time, from any thread; an error of its own is raised at the end.
-        stop: once set, no new step starts; running ones finish.
-        permit: called before each `apply`; an error of its own keeps the step from being applied.
-        retry_delays_s: the delays between tries of a step that failed with a retryable error, one more try for each.
-        recheck_delays_s: the delays between checks of an applied step that does not hold yet: reads lag behind writes.
-        pause: waits for an event for at most a number of seconds, and returns True when it is set.
-
-    Returns:
-        The result of every step, in the plan's order.
+    At most so many `workers` run at once. `notify` is called with every event, one at a time, from any thread; an error
+    of its own is raised at the end. Once `stop` is set, no new step starts; running ones finish. `permit` is called
+    before each `apply`; an error of its own keeps the step from being applied. After each of `retry_delays_s` a step
+    that failed with a retryable error is tried once more, and after each of `recheck_delays_s` an applied step that
+    does not hold yet is checked once more: reads lag behind writes. `pause` waits for an event for at most a number of
+    seconds, and returns True when it is set.
     """
     exclusive = {name: threading.Lock() for step in plan for name in step.exclusive}
     slots = threading.BoundedSemaphore(workers)

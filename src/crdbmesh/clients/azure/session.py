@@ -42,17 +42,11 @@ class Session(AbstractContextManager["Session", None]):
     """The SDK's clients for one cloud and one subscription.
 
     Make it in one thread, before others use it: two threads that import SDK packages at once deadlock. The clients
-    themselves are shared by all threads.
+    themselves are shared by all threads. Once `stop` is set, waits for Azure end with StoppedError.
 
-    Once `stop` is set, waits for Azure end with StoppedError.
-
-    Attributes:
-        ahead_s: the seconds that Azure's clock is ahead of this computer's, to about a second, by the last answer's
-            `Date` header; None until one was heard.
-
-    Raises:
-        ConfigError: no subscription was named, and the credential does not see exactly one.
-        CloudError: no subscription was named, and they could not be listed.
+    When no subscription was named, it is a ConfigError if the credential does not see exactly one, and a CloudError if
+    they cannot be listed. `ahead_s` is by how many seconds Azure's clock is ahead of this computer's, to about one, by
+    the last answer's `Date` header; None until one was heard.
     """
 
     resources: ResourceManagementClient

@@ -128,11 +128,10 @@ class Host(AbstractContextManager["Host", None]):
         The command is for the login user's shell, or for root's with `sudo`. It shows in process lists and errors,
         where `describe` stands for it: no secrets in it. It reads `stdin` and then the end of its input.
 
-        Raises:
-            CommandError: with `check`, the status is not 0; or, with a status of None, the connection broke and
-                nobody knows whether the command ran to its end.
-            WaitError, StoppedError: it did not end in time, or soon after the operator interrupted.
-            HostError: there is no connection, or the server refused to run anything; nothing ran.
+        With `check`, a status that is not 0 is a CommandError; one with a status of None says that the connection
+        broke, and nobody knows whether the command ran to its end. A WaitError or StoppedError says that it did not end
+        in time, or soon after the operator interrupted; a HostError, that there is no connection or the server refused,
+        and nothing ran.
         """
         output = Output()
         shown = describe or command
