@@ -10,28 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from crdbmesh.errors import CrdbmeshError
-from crdbmesh.terminal import exits, inputs
-from crdbmesh.terminal.options import (
-    AllowFrom,
-    BreakLease,
-    ConfigFile,
-    DryRun,
-    ForgetKubeconfig,
-    MachineSize,
-    MachinesPerRegion,
-    Name,
-    NameArgument,
-    NewNameArgument,
-    NoAddressLookup,
-    NoWait,
-    OutputOption,
-    Prices,
-    Purge,
-    Regions,
-    Rules,
-    Yes,
-    YesDown,
-)
+from crdbmesh.terminal import exits, inputs, options
 
 if TYPE_CHECKING:
     from crdbmesh.commands.plan import PlanResult
@@ -39,20 +18,20 @@ if TYPE_CHECKING:
 
 def up(
     context: typer.Context,
-    mesh_name: NewNameArgument = None,
-    name: Name = None,
-    regions: Regions = None,
-    config_file: ConfigFile = None,
-    allow_from: AllowFrom = None,
-    no_address_lookup: NoAddressLookup = False,
-    machines_per_region: MachinesPerRegion = None,
-    machine_size: MachineSize = None,
-    rules: Rules = None,
-    break_lease: BreakLease = None,
-    prices: Prices = False,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    output: OutputOption = "text",
+    mesh_name: options.NewNameArgument = None,
+    name: options.Name = None,
+    regions: options.Regions = None,
+    config_file: options.ConfigFile = None,
+    allow_from: options.AllowFrom = None,
+    no_address_lookup: options.NoAddressLookup = False,
+    machines_per_region: options.MachinesPerRegion = None,
+    machine_size: options.MachineSize = None,
+    rules: options.Rules = None,
+    break_lease: options.BreakLease = None,
+    prices: options.Prices = False,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
+    output: options.OutputOption = "text",
 ) -> None:
     """Create or update the mesh; resumes an interrupted run.
 
@@ -122,16 +101,16 @@ def up(
 
 
 def plan(
-    mesh_name: NewNameArgument = None,
-    name: Name = None,
-    regions: Regions = None,
-    config_file: ConfigFile = None,
-    allow_from: AllowFrom = None,
-    no_address_lookup: NoAddressLookup = False,
-    machines_per_region: MachinesPerRegion = None,
-    machine_size: MachineSize = None,
-    prices: Prices = False,
-    output: OutputOption = "text",
+    mesh_name: options.NewNameArgument = None,
+    name: options.Name = None,
+    regions: options.Regions = None,
+    config_file: options.ConfigFile = None,
+    allow_from: options.AllowFrom = None,
+    no_address_lookup: options.NoAddressLookup = False,
+    machines_per_region: options.MachinesPerRegion = None,
+    machine_size: options.MachineSize = None,
+    prices: options.Prices = False,
+    output: options.OutputOption = "text",
 ) -> None:
     """Show what `up` would create, change, restart and cost; writes nothing to the cloud."""
     from crdbmesh.commands import cost, specs, up
@@ -154,15 +133,15 @@ def plan(
 
 
 def doctor(
-    mesh_name: NewNameArgument = None,
-    name: Name = None,
-    regions: Regions = None,
-    config_file: ConfigFile = None,
-    allow_from: AllowFrom = None,
-    no_address_lookup: NoAddressLookup = False,
-    machines_per_region: MachinesPerRegion = None,
-    machine_size: MachineSize = None,
-    output: OutputOption = "text",
+    mesh_name: options.NewNameArgument = None,
+    name: options.Name = None,
+    regions: options.Regions = None,
+    config_file: options.ConfigFile = None,
+    allow_from: options.AllowFrom = None,
+    no_address_lookup: options.NoAddressLookup = False,
+    machines_per_region: options.MachinesPerRegion = None,
+    machine_size: options.MachineSize = None,
+    output: options.OutputOption = "text",
 ) -> None:
     """Check for anything that would make `up` fail; writes nothing. Exit code 3 when there is something.
 
@@ -186,15 +165,15 @@ def doctor(
 
 
 def down(
-    mesh_name: NameArgument = None,
-    name: Name = None,
-    yes: YesDown = False,
-    dry_run: DryRun = False,
-    no_wait: NoWait = False,
-    forget_kubeconfig: ForgetKubeconfig = False,
-    purge: Purge = False,
-    break_lease: BreakLease = None,
-    output: OutputOption = "text",
+    mesh_name: options.NameArgument = None,
+    name: options.Name = None,
+    yes: options.YesDown = False,
+    dry_run: options.DryRun = False,
+    no_wait: options.NoWait = False,
+    forget_kubeconfig: options.ForgetKubeconfig = False,
+    purge: options.Purge = False,
+    break_lease: options.BreakLease = None,
+    output: options.OutputOption = "text",
 ) -> None:
     """Delete all of the mesh, and nothing else; its local folder is moved aside for 30 days."""
     from crdbmesh.commands import down as command

@@ -4,17 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crdbmesh.terminal import exits, groups, inputs
-from crdbmesh.terminal.options import (
-    AllowFrom,
-    ConfigFile,
-    MachineSize,
-    MachinesPerRegion,
-    Name,
-    NewNameArgument,
-    OutputOption,
-    Regions,
-)
+from crdbmesh.terminal import exits, groups, inputs, options
 
 app = typer.Typer(cls=groups.Group, help="Show the spec of a mesh.", rich_markup_mode=None)
 
@@ -25,17 +15,17 @@ _FIELDS = {"mesh_name": "name", "machines_per_region": "machines.per_region", "m
 
 def show(
     context: typer.Context,
-    mesh_name: NewNameArgument = None,
-    name: Name = None,
-    regions: Regions = None,
-    config_file: ConfigFile = None,
-    allow_from: AllowFrom = None,
-    machines_per_region: MachinesPerRegion = None,
-    machine_size: MachineSize = None,
+    mesh_name: options.NewNameArgument = None,
+    name: options.Name = None,
+    regions: options.Regions = None,
+    config_file: options.ConfigFile = None,
+    allow_from: options.AllowFrom = None,
+    machines_per_region: options.MachinesPerRegion = None,
+    machine_size: options.MachineSize = None,
     origin: Annotated[
         bool, typer.Option("--origin", envvar="CRDBMESH_ORIGIN", help="Also show where each field comes from.")
     ] = False,
-    output: OutputOption = "text",
+    output: options.OutputOption = "text",
 ) -> None:
     """Show the spec as `up` would use it, as YAML that --config takes; asks neither Azure nor the machines."""
     from crdbmesh.commands import aim, specs
