@@ -64,7 +64,8 @@ def up(
 
         def decide(wider: Mapping[str, str]) -> bool:
             with signals.asking():
-                return inputs.keeps_rules(screen, wider)
+                console.show_wider(screen, wider)
+                return not typer.confirm("Remove these rules? No keeps them", err=True)
 
         with signals.finishing("`crdbmesh up` will resume from there.") as stop:
             ended = command.run_up(

@@ -15,20 +15,13 @@ from crdbmesh.errors import ABSENT, ConfigError
 from crdbmesh.terminal.options import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from rich.console import Console
+    from collections.abc import Iterator
 
     from crdbmesh.clients.cloud import Cloud
     from crdbmesh.commands.specs import Given
     from crdbmesh.local.folder import LocalFolder
     from crdbmesh.run.world import World
     from crdbmesh.spec.mesh import Mesh
-
-
-def several(values: list[str] | None) -> tuple[str, ...] | None:
-    """Return a repeatable option's values, or None when it is not given."""
-    return tuple(values) if values else None
 
 
 def given(
@@ -47,7 +40,8 @@ def given(
     from crdbmesh.commands import specs
     from crdbmesh.terminal import console
 
-    values = specs.Given(several(regions), name, file, several(allow_from), machines_per_region, machine_size)
+    named, sources = tuple(regions or ()) or None, tuple(allow_from or ()) or None
+    values = specs.Given(named, name, file, sources, machines_per_region, machine_size)
     return specs.with_found(values, Path(), root(), lambda text: console.say(console.make(stderr=True), text))
 
 
@@ -122,14 +116,6 @@ def must_ask(*, yes: bool, output: Output, remedy: str) -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigError.of("--yes", ABSENT, "cannot prompt without a terminal", remedy)
     return True
-
-
-def keeps_rules(screen: Console, wider: Mapping[str, str]) -> bool:
-    """Ask whether other people's firewall rules stay: what each lets in, by its id."""
-    from crdbmesh.terminal import console
-
-    console.show_wider(screen, wider)
-    return not typer.confirm("Remove these rules? No keeps them", err=True)
 
 
 def confirm_name(name: str) -> None:
