@@ -16,12 +16,16 @@ from collections.abc import Iterator
 HIDDEN = "(secret)"
 
 _LEAST = 16
+"""The length in characters of a run of a secret that is recognised; a shorter secret is, as a whole."""
+_SHORTEST = 12
 """The length in characters below which a text is not taken for a secret: ordinary words would contain it."""
 _PART = 8
 """Half of it: in any run of `_LEAST` characters there is a whole part of a secret that was cut into parts of this."""
 _MARGIN = 4096
 """More than any secret is long, in characters."""
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
+_LICENSE = re.compile(r"crl-0-[\w+/=-]+")
+"""A license key of CockroachDB, which everyone takes for a secret without having learnt it."""
 _FIELD = re.compile(r"^\s*(?:client-key-data|token|password)\s*:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
 _CHARACTER = re.compile(r"(?P<space>\s+|\\[nrt])|%(?P<quoted>[0-9a-fA-F]{2})|.")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{22,}")
@@ -44,7 +48,8 @@ def learn(text: str, *, whole: bool = False) -> None:
 
 
 def hide(text: str) -> str:
-    """Return `text` without the secrets known so far."""
+    """Return `text` without the secrets known so far, and without license keys."""
+    text = _LICENSE.sub(HIDDEN, text)
     with _lock:
         lines = list(_lines)
     for line in lines:
@@ -82,7 +87,7 @@ def hide_in(value: object, *fields: str) -> None:
 
 
 def _remember(secret: bytes) -> None:
-    if len(secret) < _LEAST:
+    if len(secret) < _SHORTEST:
         return
     forms = [secret.decode("latin-1"), secret.hex(), *_in_base64(secret)]
     found = {
@@ -167,7 +172,7 @@ def _spans(text: str, *, encoded: bool) -> Iterator[tuple[int, int]]:
             start -= 1
         while end < len(text) and form[place + end - at :][:1] == lowered[end]:
             end += 1
-        if end - start >= _LEAST:
+        if end - start >= min(_LEAST, len(form)):
             yield start, end
     for run in _HEX.finditer(text) if encoded else ():
         inner = bytes.fromhex(run[0][: len(run[0]) // 2 * 2]).decode("latin-1")

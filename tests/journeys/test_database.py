@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ def test_up_sets_the_license_and_makes_the_database_once(world: Any, tmp_path: P
     mesh = world.mesh(["eastus"], database={"name": "app", "survive": "zone"}, license_file=str(key))
     results = world.up(mesh)
     assert "license_file" in failures(results)["mesh/license"]
+    os.mkfifo(key)
+    assert "no regular file" in failures(world.up(mesh))["mesh/license"]
+    key.unlink()
     key.write_text("secret but no key")
     assert "no license key" in failures(world.up(mesh))["mesh/license"]
     key.write_text(f"{KEY}\n")

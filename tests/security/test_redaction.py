@@ -55,6 +55,12 @@ def test_a_kubeconfigs_credentials_are_found_and_its_certificates_stay() -> None
     assert pair.key_pem.splitlines()[1] not in redaction.hide(pair.key_pem)
 
 
+def test_a_short_secret_is_hidden_as_a_whole_and_a_license_key_without_being_learnt() -> None:
+    redaction.learn("tEn.and*tw0!", whole=True)
+    said = f"tEn.and*tw0! tEn.and*tw1! {base64.b64encode(b'tEn.and*tw0!').decode()} ='crl-0-EKiz4_Z8/GG+A='; end"
+    assert redaction.hide(said) == "(secret) tEn.and*tw1! (secret) ='(secret)'; end"
+
+
 def test_letters_that_lower_case_makes_longer_move_nothing(token: str) -> None:
     hidden = redaction.hide(f"{'İ' * 20} before {token} after")
     assert hidden == f"{'İ' * 20} before {redaction.HIDDEN} after"

@@ -44,7 +44,7 @@ def arguments(world: World, machine: Machine, command: str | None) -> list[str]:
     ssh = world.mesh.ssh
     given = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
     login = ["-i", str(world.folder.path / contents.LOGIN_KEY), "-l", ssh.user, "-p", str(ssh.port)]
-    return ["-F", "none", *login, *given, address, *(["--", command] if command else [])]
+    return ["-F", "none", *login, *given, "--", address, *([command] if command else [])]
 
 
 def _quoted(path: object) -> str:

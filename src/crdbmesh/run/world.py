@@ -5,6 +5,7 @@ client per region. Secrets are read from the mesh's local folder; `steps.secrets
 """
 
 import contextlib
+import ipaddress
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,10 +21,11 @@ from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.ssh.host import Host
 from crdbmesh.desired import Body
 from crdbmesh.desired import azure as resources
-from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError, StoppedError, UnreachableError
+from crdbmesh.errors import CloudError, CrdbmeshError, KubeError, RefusedError, StoppedError, UnreachableError
 from crdbmesh.local import contents, kubeconfig, pki
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.spec import names
+from crdbmesh.spec.documents import scalar
 from crdbmesh.spec.mesh import Machine, Mesh
 
 T = TypeVar("T")
@@ -126,7 +128,10 @@ class World(AbstractContextManager["World", None]):
             self.folder.delete(contents.begun(region.name))
 
     def public_address(self, machine: Machine) -> str | None:
-        """Return a machine's public address, or None while it has none. One that was found is not asked for again."""
+        """Return a machine's public address, or None while it has none. One that was found is not asked for again.
+
+        An answer of Azure's that is no IPv4 address is a CloudError: addresses go into command lines and URLs.
+        """
         name = names.address(self.mesh.name, machine.region, machine.number)
 
         def find() -> str:
@@ -134,7 +139,11 @@ class World(AbstractContextManager["World", None]):
             address = found.get("properties", {}).get("ipAddress")
             if not address:
                 raise UnreachableError(f"{machine.node} has no public address")
-            return str(address)
+            try:
+                return str(ipaddress.IPv4Address(str(address)))
+            except ValueError:
+                said = f"{machine.node}: Azure answered with {scalar(address)!r} as the address of {name}"
+                raise CloudError(f"{said}, which is no IPv4 address", hint="look at it in the Azure portal") from None
 
         try:
             return self.once(f"address/{machine.node}", find)

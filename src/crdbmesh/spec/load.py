@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from crdbmesh.errors import ABSENT, ConfigError, Finding
-from crdbmesh.redaction import cut
+from crdbmesh.redaction import cut, learn
 from crdbmesh.spec import documents
 from crdbmesh.spec.consistency import find_problems
 from crdbmesh.spec.mesh import Mesh
@@ -33,7 +33,10 @@ _REASONS = {
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML spec file; a path in it is taken from the file's folder."""
+    """Return the mapping in a YAML spec file; a path in it is taken from the file's folder.
+
+    A mistake in it is a ConfigError, which quotes no license key.
+    """
     try:
         loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=documents.Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
@@ -50,6 +53,10 @@ def read_file(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
         raise ConfigError.of("--config", str(path), "does not hold a mapping of fields", "see examples/ for the form")
     if isinstance(license_file := loaded.get("license_file"), str):
+        if "crl-0-" in license_file:
+            learn(license_file, whole=True)
+            remedy = "save the key in a file of its own, and give that file's path"
+            raise ConfigError.of("license_file", "(a license key)", "is the key itself, not the path of a file", remedy)
         loaded["license_file"] = str(path.absolute().parent / Path(license_file).expanduser())
     return loaded
 

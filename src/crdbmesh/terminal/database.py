@@ -51,7 +51,8 @@ def sql(
     """Open the SQL shell in a pod of the mesh, or run statements; nothing but crdbmesh is needed on this computer.
 
     What is piped in is run. You are the SQL user crdbmesh, by a certificate of the mesh's CA in the local folder, and
-    root only by `--user root`. No log and no argument list in the mesh shows a statement.
+    root only by `--user root`. No argument list in the mesh shows a statement; of those that change schemas, users or
+    settings, CockroachDB keeps a log.
     """
     from crdbmesh.clients import database as client
     from crdbmesh.commands import database as command

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crdbmesh.clients.clock import REAL
-from crdbmesh.errors import CrdbmeshError, KubeError, RefusedError
+from crdbmesh.errors import CloudError, CrdbmeshError, KubeError, RefusedError
 from crdbmesh.local import contents
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
@@ -102,3 +102,14 @@ def test_probes_that_wait_for_one_that_tries_an_unreachable_cluster_share_what_i
     assert session.asked == 1
     ask(0)
     assert session.asked == 2, "who asks later is not told of an old failure"
+
+
+@pytest.mark.parametrize("said", ["-oProxyCommand=touch /tmp/owned", "10.0.0.1/../x", "::1%\x1b[2J", ["10.0.0.1"]])
+def test_what_azure_answers_in_place_of_an_address_reaches_no_command_line(said: object, tmp_path: Path) -> None:
+    class Lying(Empty):
+        def find(self, _doing: str, _call: Any) -> Any:
+            return {"properties": {"ipAddress": said}}
+
+    with pytest.raises(CloudError, match="is no IPv4 address") as caught:
+        open_world(LocalFolder(tmp_path / "mine"), Lying()).public_address(next(iter(MESH.all_machines())))
+    assert "\x1b" not in str(caught.value)

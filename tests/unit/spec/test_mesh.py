@@ -52,6 +52,17 @@ def test_a_license_is_looked_for_beside_the_spec_that_names_it(tmp_path: Path) -
     assert config.mesh(yaml.safe_load(config.dump(spec))) == spec
 
 
+@pytest.mark.parametrize(
+    "line", ["license_file: {}", "license_file: ./{}", "license_file: [{}]", "license: {}", "a: {}: b"]
+)
+def test_a_license_key_in_place_of_its_file_is_refused_and_not_quoted(line: str, tmp_path: Path) -> None:
+    key, path = "crl-0-EKiz4Z8GGAMiDHRoZSBjdXN0b21lcg", tmp_path / "mesh.yaml"
+    path.write_text(f"regions: [eastus]\n{line.format(key)}\n")
+    with pytest.raises(ConfigError) as caught:
+        config.mesh(config.read_file(path))
+    assert key not in str(caught.value.document())
+
+
 def test_overrides_win_over_the_document_and_none_does_not() -> None:
     document: dict[str, Any] = {"regions": ["eastus"], "machines": {"per_region": 5, "size": "Standard_D8s_v5"}}
     spec = config.mesh(document, {"machines.per_region": 1, "machines.size": None, "name": None})
