@@ -132,17 +132,18 @@ def _gone_regions(compared: Comparison) -> Iterator[Finding]:
             continue
         renamed = f"; {', '.join(new)} is new, and a region cannot be renamed or moved" if new else ""
         reason = f"the mesh has machines there ({', '.join(there)}), and the spec does not list it{renamed}"
-        yield Finding("regions", name, reason, _leaving(compared.mesh, name, first=name == _first(compared)))
+        yield Finding("regions", name, reason, _leaving(compared.mesh, name, _first(compared)))
 
 
-def _leaving(mesh: Mesh, name: str, *, first: bool) -> str:
-    if first:
+def _leaving(mesh: Mesh, name: str, first: str | None) -> str:
+    if name == first:
         return f"list it again. To remove the first region: {AGAIN}"
+    decommission = cockroach.decommission(mesh, first)
     return (
         "list it again. To remove it: add its successor at the end of the list, run `up`; take it out of multi-region "
-        f"databases (ALTER DATABASE … DROP REGION); decommission its nodes (`{cockroach.decommission(mesh)}`), wait "
-        f"until they hold no replica; delete its VMs, then {_network(mesh, name)}; then remove it from the "
-        "spec, with vnet, pods, services and cluster_id of the regions after it written out"
+        f"databases (ALTER DATABASE … DROP REGION); decommission its nodes (`{decommission}`), wait until they hold no "
+        f"replica; delete its VMs, then {_network(mesh, name)}; then remove it from the spec, with vnet, pods, services "
+        "and cluster_id of the regions after it written out"
     )
 
 

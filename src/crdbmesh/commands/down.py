@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crdbmesh.clients import cloud as clouds
+from crdbmesh.clients.azure import resources as arm
 from crdbmesh.clients.azure.session import Session
 from crdbmesh.commands import aim as aims
 from crdbmesh.commands import kubeconfig
@@ -196,6 +197,10 @@ def _put_aside(folder: LocalFolder, now: dt.datetime, *, purge: bool) -> Path | 
 def _lease(session: Session, mesh: str, found: Belongings, **options: Any) -> leases.Lease | None:
     held_in = found.lease(mesh)
     if held_in is None:
+        return None
+    group = arm.find_group(session, belongings.group_of(held_in))
+    if group is None or group["properties"]["provisioningState"] == "Deleting":
+        # An earlier run's deletion ends by itself, and nothing can be written there.
         return None
     return leases.Lease(
         session,

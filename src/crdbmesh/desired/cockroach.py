@@ -230,9 +230,12 @@ def _pod_of(found: Body | None) -> Body:
     return pod
 
 
-def decommission(mesh: Mesh) -> str:
-    """Return the command, for people, that decommissions a node; it is refused without the cluster's name."""
-    first = mesh.regions[0].name
+def decommission(mesh: Mesh, region: str | None = None) -> str:
+    """Return the command, for people, that decommissions a node; it is refused without the cluster's name.
+
+    `region` is one with a client pod, by default the first of the spec.
+    """
+    first = region or mesh.regions[0].name
     return (
         f"kubectl -n {first} exec deploy/{names.COCKROACH_CLIENT} -- /cockroach/cockroach node decommission ID "
         f"--certs-dir={CERTS} --host={names.COCKROACH_PUBLIC} --cluster-name={mesh.name}"

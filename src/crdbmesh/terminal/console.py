@@ -190,7 +190,7 @@ def show_status(console: Console, health: Health, cost: Cost | None = None) -> N
         console.print(str(health.license), markup=False)
     for remark in health.remarks:
         console.print(Text.assemble(("! ", "yellow"), remark))
-    if cost is not None:
+    if cost is not None and any(region.layer("machines").level is not Level.ABSENT for region in health.regions):
         console.print(f"Costs {cost}", markup=False)
     console.print(Text("degraded", style="bold red") if health.degraded else Text("healthy", style="green"))
 

@@ -20,7 +20,11 @@ NameArgument = Annotated[
 Name = Annotated[
     str | None,
     typer.Option(
-        "--name", metavar="NAME", envvar="CRDBMESH_NAME", autocompletion=complete.meshes, help="The same, as an option."
+        "--name",
+        metavar="NAME",
+        envvar="CRDBMESH_NAME",
+        autocompletion=complete.meshes,
+        help="The mesh's name; optional when only one is known here.",
     ),
 ]
 NewNameArgument = Annotated[

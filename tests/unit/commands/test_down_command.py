@@ -122,6 +122,7 @@ def test_what_is_taken_down_does_not_keep_the_next_database_from_being_initialis
 def test_without_waiting_the_folder_stays_until_a_second_run_has_looked(azure: Any, tmp_path: Path) -> None:
     azure.put_group("hasty", crdbmesh="hasty")
     azure.put_vnet("hasty", "hasty-eastus", "10.1.0.0/16", crdbmesh="hasty")
+    azure.put("hasty", "networkSecurityGroups", "hasty-lease", {}, crdbmesh="hasty")
     folder = kept_folder(tmp_path, "hasty")
     ended = run(azure, "hasty", folder, wait=False)
     assert ended.done
