@@ -142,8 +142,8 @@ def _leaving(mesh: Mesh, name: str, first: str | None) -> str:
     return (
         "list it again. To remove it: add its successor at the end of the list, run `up`; take it out of multi-region "
         f"databases (ALTER DATABASE … DROP REGION); decommission its nodes (`{decommission}`), wait until they hold no "
-        f"replica; delete its VMs, then {_network(mesh, name)}; then remove it from the spec, with vnet, pods, services "
-        "and cluster_id of the regions after it written out"
+        f"replica; delete its VMs, then {_network(mesh, name)}; then remove it from the spec, with vnet, pods, "
+        "services and cluster_id of the regions after it written out"
     )
 
 
