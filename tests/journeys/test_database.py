@@ -51,6 +51,12 @@ def test_up_sets_the_license_and_makes_the_database_once(world: Any, tmp_path: P
     (row,) = [row for row in ask(world, mesh, "SHOW DATABASES") if row["database_name"] == "app"]
     assert (row["primary_region"], row["survival_goal"]) == ("eastus", "zone")
     key.unlink()
+    ask(world, mesh, "CREATE DATABASE theirs")
+    mesh = world.mesh(["eastus"], database={"name": "theirs", "survive": "zone"}, license_file=str(key))
+    results = world.up(mesh)
+    assert (failures(results), changed(results)) == ({}, ["mesh/database"])
+    (row,) = [row for row in ask(world, mesh, "SHOW DATABASES") if row["database_name"] == "theirs"]
+    assert (row["primary_region"], row["survival_goal"]) == ("eastus", "zone")
     again = world.up(mesh)
     assert (failures(again), changed(again)) == ({}, [])
 

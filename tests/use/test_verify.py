@@ -211,3 +211,31 @@ def test_its_database_is_dropped_also_after_an_interrupt(mesh: Mesh) -> None:
         process.communicate(timeout=120)
         assert process.returncode in {0, 130}
     assert "crdbmesh_verify" not in databases(mesh)
+
+
+def test_only_databases_that_killed_runs_have_left_are_dropped(mesh: Mesh) -> None:
+    old, young = f"{int(time.time()) - 90_000:08x}", f"{int(time.time()) - 600:08x}"
+    theirs = ["crdbmesh_verify", f"crdbmesh_verify_{old}_{'a' * 16}", f"crdbmesh_verify_{young}_{'b' * 16}"]
+    left = f"crdbmesh_verify_{old}_{'c' * 16}"
+    for name in (*theirs, left):
+        sql(mesh, f"CREATE DATABASE {name}", f"CREATE TABLE {name}.rows (id INT PRIMARY KEY)")
+    sql(mesh, f"CREATE TABLE {theirs[1]}.accounts (id INT PRIMARY KEY)")
+    try:
+        run = mesh.run("verify", "--output", "json")
+        assert run.code == 0, run.stderr
+        found = {one["database_name"] for one in sql(mesh, "SHOW DATABASES")}
+        assert {name for name in found if name.startswith("crdbmesh_")} == set(theirs)
+    finally:
+        sql(mesh, *(f"DROP DATABASE IF EXISTS {name} CASCADE" for name in (*theirs, left)))
+
+
+def test_what_is_no_certificate_is_a_failed_claim(mesh: Mesh) -> None:
+    path = "/api/v1/namespaces/westus/secrets/cockroachdb.node"
+    before = mesh.doors.kube("westus", "GET", path)[1]["data"]["node.crt"]
+    garbage = {"data": {"node.crt": base64.b64encode(b"no certificate").decode()}}
+    assert mesh.doors.kube("westus", "PATCH", path, garbage)[0] == 200
+    try:
+        ((seen, source),) = [(one["seen"], one["source"]) for one in failed(mesh) if one["claim"] == "certificates"]
+        assert (seen.partition(":")[0], source) == ("what is there cannot be read", "westus")
+    finally:
+        mesh.doors.kube("westus", "PATCH", path, {"data": {"node.crt": before}})

@@ -7,6 +7,7 @@ July 2025). So it counts as cut only once the database has lost the region's nod
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from crdbmesh.observe import drills, firewall
 from crdbmesh.run import lease as leases
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
-from crdbmesh.spec.mesh import Region
+from crdbmesh.spec.mesh import Mesh, Region
 
 By = Literal["stop", "firewall"]
 BASELINE_S, STEADY_S, LONGEST_S, RECOVERY_S = 5.0, 10.0, 120.0, 900.0
@@ -35,14 +36,13 @@ BASELINE_S, STEADY_S, LONGEST_S, RECOVERY_S = 5.0, 10.0, 120.0, 900.0
 for, and the recovery. After five minutes CockroachDB begins to replace replicas.
 """
 _SLOW_S = 2.0
-_TABLE = f"{rows.DATABASE}.drill"
 _CREATE = (
-    f"CREATE TABLE IF NOT EXISTS {_TABLE} (id INT PRIMARY KEY, mark STRING)",
-    f"ALTER TABLE {_TABLE} SPLIT AT VALUES (2), (3), (4), (5), (6), (7), (8), (9)",
-    f"ALTER TABLE {_TABLE} SCATTER",
+    "CREATE TABLE IF NOT EXISTS {} (id INT PRIMARY KEY, mark STRING)",
+    "ALTER TABLE {} SPLIT AT VALUES (2), (3), (4), (5), (6), (7), (8), (9)",
+    "ALTER TABLE {} SCATTER",
 )
 """A table of several ranges, whose leases are spread over the mesh, so that some are where the cut is."""
-_PROBE = f"UPSERT INTO {_TABLE} (id, mark) VALUES {', '.join(f'({row}, 0)' for row in range(1, 10))}"
+_PROBE = f"UPSERT INTO {{}} (id, mark) VALUES {', '.join(f'({row}, 0)' for row in range(1, 10))}"
 _SCRIPT = """
 for try in 1 2 3 4; do
   begun=$(date +%s.%N)
@@ -132,12 +132,15 @@ def run_drill(
     with world.folder.locked(leases.name_of("drill")), up.lease_of(world, "drill", **lease) as held:
         aim = aims.require(world.session, world.folder, mesh.name, told)
         held.look()
-        if obstacles := list(drills.find_obstacles(world, region)):
-            raise PreflightError(obstacles)
+        _require_whole(world, region)
         ask()
         held.take()
+        # The answer may have taken hours, and another run may have had the lease meanwhile.
+        _require_whole(world, region)
         say("preparing a table whose rows are spread over the mesh")
-        with rows.prepared(world, *_CREATE), _probing(world, region) as probes:
+        with rows.prepared(world, "drill", *_CREATE) as table, _probing(world, region, table) as probes:
+            _wait_steady(world, probes, stop, say)
+            held.take()
             cut, recovered_s = _cut_and_heal(world, region, by, probes, stop, say)
     return DrillResult(mesh.name, aim, region.name, by, cut, probes, recovered_s, stop.is_set())
 
@@ -149,21 +152,29 @@ def run_heal(world: World, *, told: aims.Told, say: Say, **lease: Any) -> dict[s
         held.look()
         if left := drills.find_cut(world):
             held.take()
-            for name in left:
-                _heal(world, world.mesh.region(name), say)
+            for name, by in left.items():
+                _heal(world, world.mesh.region(name), by, say)
             _wait_recovered(world, say)
     return {"command": "drill heal", "mesh": world.mesh.name, **aim.document(), "healed": list(left)}
+
+
+def _require_whole(world: World, region: Region) -> None:
+    if obstacles := list(drills.find_obstacles(world, region)):
+        raise PreflightError(obstacles)
+
+
+def _wait_steady(world: World, probes: list[Probes], stop: threading.Event, say: Say) -> None:
+    say("probing SQL in the other regions")
+    if not _wait(world, stop, lambda: all(one.is_steady(BASELINE_S) for one in probes)):
+        if stop.is_set():
+            raise StoppedError("the drill", last_seen="nothing was cut off yet")
+        raise RefusedError("SQL does not answer steadily as it is; nothing was cut off", hint="see `crdbmesh verify`")
 
 
 def _cut_and_heal(
     world: World, region: Region, by: By, probes: list[Probes], stop: threading.Event, say: Say
 ) -> tuple[bool, float]:
     """Return whether the database saw the region go, and how many seconds the recovery took."""
-    say("probing SQL in the other regions")
-    if not _wait(world, stop, lambda: all(one.is_steady(BASELINE_S) for one in probes)):
-        if stop.is_set():
-            raise StoppedError("the drill", last_seen="nothing was cut off yet")
-        raise RefusedError("SQL does not answer steadily as it is; nothing was cut off", hint="see `crdbmesh verify`")
     client, seen = _client(world, region), threading.Event()
 
     def is_over() -> bool:
@@ -172,20 +183,17 @@ def _cut_and_heal(
             seen.set()
         return seen.is_set() and all(one.is_steady(STEADY_S) for one in probes)
 
-    begun = _now(client)
     try:
         say(f"cutting {region.name} off")
-        _change_firewall(world, region, partial(_with_cut, world, region, by))
+        _change_firewall(world, region, partial(with_cut, world.mesh, region, by))
         if by == "stop":
             _every_machine(world, region, kinds.cut_power)
         _wait(world, stop, is_over)
     finally:
-        # Whatever the pod says of the time, or does not.
-        with contextlib.suppress(CrdbmeshError):
-            begun = _now(client)
-        _heal(world, region, say)
+        begun = time.monotonic()
+        _heal(world, region, by, say)
     _wait_recovered(world, say)
-    return seen.is_set(), _now(client) - begun
+    return seen.is_set(), time.monotonic() - begun
 
 
 def _wait(world: World, stop: threading.Event, is_over: Callable[[], bool]) -> bool:
@@ -198,18 +206,20 @@ def _wait(world: World, stop: threading.Event, is_over: Callable[[], bool]) -> b
     return False
 
 
-def _with_cut(world: World, region: Region, by: By, nsg: dict[str, Any]) -> dict[str, Any]:
+def with_cut(mesh: Mesh, region: Region, by: By, nsg: dict[str, Any]) -> dict[str, Any]:
+    """Return a region's security group with the cut, once, whether or not an earlier try has made it."""
+    nsg = firewall.without_cut(nsg) or nsg
     there = nsg["properties"].get("securityRules") or []
-    rules = [*there, *desired.cut(world.mesh, region, there)] if by == "firewall" else there
+    rules = [*there, *desired.cut(mesh, region, there)] if by == "firewall" else there
     tags = {**(nsg.get("tags") or {}), names.TAG_DRILL: by}
     return {**nsg, "tags": tags, "properties": {**nsg["properties"], "securityRules": rules}}
 
 
-def _heal(world: World, region: Region, say: Say) -> None:
+def _heal(world: World, region: Region, by: str, say: Say) -> None:
     """Give a region back what a drill took; the tag goes last, so that one that dies here can be healed again."""
     say(f"healing {region.name}")
     try:
-        if drills.find_cut(world).get(region.name) == "stop":
+        if by == "stop":
             _every_machine(world, region, kinds.start_vm)
         _change_firewall(world, region, firewall.without_cut)
     except CrdbmeshError as error:
@@ -270,33 +280,33 @@ def _in_client(client: tuple[Any, str], *argv: str) -> str:
     return output
 
 
-def _now(client: tuple[Any, str]) -> float:
-    """Return the time by a pod's clock, as the probes have it."""
-    return float(_in_client(client, "date", "+%s.%N"))
-
-
 @contextlib.contextmanager
-def _probing(world: World, cut: Region) -> Iterator[list[Probes]]:
+def _probing(world: World, cut: Region, table: str) -> Iterator[list[Probes]]:
     """Send a statement about every second to each other region, from a client pod, until the block ends."""
     probes, ended = [Probes(region.name) for region in world.mesh.others(cut)], threading.Event()
     client = _client(world, cut)
     with ThreadPoolExecutor(max_workers=len(probes), thread_name_prefix="probes") as pool:
-        for one in probes:
-            pool.submit(_send, world, client, one, ended)
+        sent = [pool.submit(_send, world, client, table, one, ended) for one in probes]
         try:
             yield probes
         finally:
             ended.set()
+    for one in sent:
+        one.result()
 
 
-def _send(world: World, client: tuple[Any, str], probes: Probes, ended: threading.Event) -> None:
+def _send(world: World, client: tuple[Any, str], table: str, probes: Probes, ended: threading.Event) -> None:
     argv = database.shell_argv(client[1], host=observed.address_of(probes.region, 0))
+    argv.append(f"--execute={_PROBE.format(table)}")
     while not ended.is_set():
         try:
-            said = _in_client(client, "bash", "-c", _SCRIPT, "probe", *argv, f"--execute={_PROBE}")
+            said = _in_client(client, "bash", "-c", _SCRIPT, "probe", *argv)
         except CrdbmeshError:
             # The way to the pod stumbled, which says nothing of the database.
             world.clock.wait(ended, 1.0)
             continue
-        for begun, done, answered in (line.split() for line in said.splitlines()):
-            probes.append((float(begun), float(done), answered == "1"))
+        for line in said.splitlines():
+            # The last one may be cut short.
+            with contextlib.suppress(ValueError):
+                begun, done, answered = line.split()
+                probes.append((float(begun), float(done), answered == "1"))

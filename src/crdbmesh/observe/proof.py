@@ -7,6 +7,7 @@ server_http.go), so that a long path makes full-size packets both ways, and no c
 """
 
 import base64
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -138,6 +139,8 @@ def read(world: World, stop: threading.Event, rows: Reader) -> Readings:
             return [] if stop.is_set() else list(reader(readings))
         except CrdbmeshError as error:
             return [replace(claim, seen=str(error))]
+        except (ValueError, LookupError, TypeError) as error:
+            return [replace(claim, seen=f"what is there cannot be read: {error}")]
 
     with ThreadPoolExecutor(max_workers=16, thread_name_prefix="proof") as pool:
         pods = dict(zip(regions, pool.map(partial(_read_pods, world, readings), regions), strict=True))
@@ -192,7 +195,7 @@ def _probe(
     times: list[float] = []
     for name, address in pods.items():
         talks = [talk for talk in told.get((name, "tcp"), [[]]) if len(talk) == 3 and talk[2] != "0"]
-        times += [1000 * (float(opened) - float(begun)) for begun, opened, _ in talks]
+        times += [1000 * (_finite(opened) - _finite(begun)) for begun, opened, _ in talks]
         sizes = [int(talk[2]) for talk in told.get((name, "payload"), []) if len(talk) == 3]
         if len(talks) < _TRIES:
             wrong["tcp"].append(f"{name} at {address} does not answer")
@@ -209,6 +212,12 @@ def _probe(
             yield Claim.of(kind, source.name, target.name, count, causes)
 
 
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number")
+    return number
+
+
 def _read_links(world: World, region: Region, _readings: Readings) -> Iterator[Claim]:
     remotes = [other.name for other in world.mesh.others(region)]
     unready = links.read_unready(world.kube(region.name), remotes)
@@ -223,7 +232,7 @@ def _read_clocks(world: World, region: Region, pods: Mapping[str, str], readings
     for pod in pods:
         _, body = kube.proxy_get(region.name, pod, names.COCKROACH_HTTP_PORT, "/_status/vars", tls=True)
         found = re.search(r"^clock_offset_meannanos(?:\{.*\})? (\S+)$", body, re.MULTILINE)
-        offsets.append(float(found[1]) / 1e6 if found else 0.0)
+        offsets.append(_finite(found[1]) / 1e6 if found else 0.0)
         if found is None:
             wrong.append(f"{pod} does not tell its clock's offset")
         elif abs(offsets[-1]) > MAX_OFFSET_MS:

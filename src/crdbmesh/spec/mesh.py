@@ -63,6 +63,7 @@ DatabaseName = Annotated[
     Field(min_length=1, max_length=63),
     _checked(r"[a-z_][a-z0-9_]*", "must be lower-case letters, digits and underscores, starting with a letter"),
     _checked(r"(?!(system|crdb_.*|pg_.*)$).*", "is CockroachDB's own; choose another name"),
+    _checked(r"(?!crdbmesh_).*", "begins as crdbmesh's own databases do; choose another name"),
 ]
 MeshName = Annotated[
     str,

@@ -92,7 +92,7 @@ class Database(_SqlStep):
 
     def _changes(self, row: Row) -> dict[str, str]:
         """Return the changes that a database needs, in the order in which they work, by what is missing."""
-        primary, there = row["primary_region"], re.findall(r"[\w-]+", str(row["regions"] or ""))
+        primary, there = row.get("primary_region"), re.findall(r"[\w-]+", row.get("regions", ""))
         wanted = self.wanted.primary or primary or self._regions()[0]
         changes = {}
         if not there:
@@ -103,13 +103,16 @@ class Database(_SqlStep):
                 changes[f"the region {region}"] = f"ADD REGION IF NOT EXISTS {_quoted(region)}"
         if primary and primary != wanted:
             changes[f"the primary region {wanted}"] = f"SET PRIMARY REGION {_quoted(wanted)}"
-        if row["survival_goal"] != self.wanted.survive:
+        if row.get("survival_goal") != self.wanted.survive:
             changes[f"the survival goal {self.wanted.survive}"] = f"SURVIVE {self.wanted.survive.upper()} FAILURE"
         return changes
 
     def _find(self) -> Row | None:
-        rows = self._query("SHOW DATABASES")
-        return next((row for row in rows if row["database_name"] == self.wanted.name), None)
+        """Return the database's row without the columns that are NULL, of which a database without regions has some."""
+        for row in self._query("SHOW DATABASES"):
+            if row["database_name"] == self.wanted.name:
+                return {column: value for column, value in row.items() if value != "NULL"}
+        return None
 
     def _regions(self) -> list[str]:
         return [region.name for region in self.world.mesh.all_regions()]

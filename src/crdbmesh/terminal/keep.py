@@ -69,7 +69,10 @@ def region_down(
 def heal(
     mesh_name: NameArgument = None, name: Name = None, break_lease: BreakLease = None, output: OutputOption = "text"
 ) -> None:
-    """Heal a region that a drill has left cut off, because it was killed say; `up` does so too."""
+    """Heal a region that a drill has left cut off, because it was killed say; `up` does so too.
+
+    It knows by the region's security group what is left; machines that are stopped without that, `up` starts.
+    """
     from crdbmesh.commands import drill as command
     from crdbmesh.terminal import console, doctor_view
 

@@ -91,7 +91,7 @@ def verify(mesh_name: NameArgument = None, name: Name = None, output: OutputOpti
     """Prove the mesh from inside: connections, DNS, latencies, links, clocks, certificates, nodes, ranges, rows.
 
     Exit code 10 when anything falls short; each failure is shown with its likely cause. It writes rows to a database of
-    its own, crdbmesh_verify, which it drops in the end.
+    its own, crdbmesh_verify_*, which it drops in the end.
     """
     from crdbmesh.commands import verify as command
     from crdbmesh.terminal import console, proof_view

@@ -35,6 +35,7 @@ def test_a_spec_survives_being_kept_and_read_again() -> None:
         ({"name": "app"}, "database.survive"),
         ({"name": "app", "survive": "zone", "primary": "northeurope"}, "database.primary"),
         ({"name": "system", "survive": "zone"}, "database.name"),
+        ({"name": "crdbmesh_verify", "survive": "zone"}, "database.name"),
         ({"name": "a; drop", "survive": "zone"}, "database.name"),
     ],
 )
