@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from crdbmesh.clients.database import Row
 from crdbmesh.observe import database as observed
 from crdbmesh.spec.mesh import Mesh
 
-# A protobuf whose field 2, valid_until_unix_sec, is the year 2100.
+# A protobuf whose field 2, valid_until_unix_sec, is the year 2100; and one that ends in 2049.
 KEY = "crl-0-" + base64.b64encode(b"\x10\x80\xae\x99\xa4\x0f").decode().rstrip("=")
+SOONER = "crl-0-" + base64.b64encode(b"\x10\x80\xaa\x81\xab\t").decode().rstrip("=")
 
 
 def ask(world: Any, mesh: Mesh, *statements: str) -> Sequence[Row]:
@@ -50,6 +52,10 @@ def test_up_sets_the_license_and_makes_the_database_once(world: Any, tmp_path: P
     assert abs(world.status(mesh).license.ends - dt.datetime(2100, 1, 1, tzinfo=dt.UTC)) < dt.timedelta(days=1)
     (row,) = [row for row in ask(world, mesh, "SHOW DATABASES") if row["database_name"] == "app"]
     assert (row["primary_region"], row["survival_goal"]) == ("eastus", "zone")
+    key.write_text(SOONER)
+    refusal = failures(world.up(mesh))["mesh/license"]
+    assert re.search("ends on 2049-.*; the one that is set ends on (2099-12-31|2100-01-01) and stays", refusal)
+    assert ask(world, mesh, "SHOW CLUSTER SETTING enterprise.license")[0]["enterprise.license"] == KEY
     key.unlink()
     ask(world, mesh, "CREATE DATABASE theirs")
     mesh = world.mesh(["eastus"], database={"name": "theirs", "survive": "zone"}, license_file=str(key))

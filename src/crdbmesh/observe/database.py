@@ -106,12 +106,14 @@ def read_cluster_id(world: World, address: str) -> str:
     return through_client(world, lambda kube, region: database.read_cluster_id(kube, region, address))
 
 
-def read_license(world: World) -> License:
+def read_license(world: World, *before: str) -> License:
     """Read when the license ends, or when the week without one is over (docs v26.2, `licensing-faqs`).
+
+    Statements `before` run first, in the same session: the node that sets a license knows of it at once.
 
     A KubeError or WaitError says that no database answers.
     """
-    rows = through_client(world, lambda kube, region: database.query(kube, region, *_LICENSE))
+    rows = through_client(world, lambda kube, region: database.query(kube, region, *before, *_LICENSE))
     left_s = float(rows[0]["value"]) if rows else 0.0
     if left_s:
         return License(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=left_s))

@@ -4,6 +4,7 @@ What others set stays: regions are added to a database and never dropped, and a 
 spec names it. SQL: CockroachDB docs v26.2, `alter-database` and `multiregion-survival-goals`.
 """
 
+import datetime as dt
 import re
 import stat
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _MOST_BYTES = 64 * 1024
 """The size of a license file beyond which it is not read."""
 _HIDDEN = "<redacted>"
 """The value of a sensitive setting where `server.redact_sensitive_settings.enabled` is set."""
+_CLOSE = dt.timedelta(hours=1)
+"""Ends as close as this are the same: nodes tell the time that is left once in a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +42,25 @@ class License(_SqlStep):
 
     def check(self) -> Gap | None:
         """Compare the key with the one that is set, if it can be seen."""
-        (row,) = self._query(f"SHOW CLUSTER SETTING {_SETTING}")
-        is_set = str(row[_SETTING] or "")
+        is_set = self._read()
         path = self.world.mesh.license_file
         if is_set == _HIDDEN or (is_set and path is not None and not path.exists()) or is_set == self._key():
             return None
         return Gap("CockroachDB has another license" if is_set else "CockroachDB has no license")
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Set the key."""
-        self._query(f"SET CLUSTER SETTING {_SETTING} = '{self._key()}'")
+        """Set the key, and put back the one that was set when that ends later, which is a RefusedError."""
+        is_set, key, before = self._read(), self._key(), observed.read_license(self.world).ends
+        setting = f"SET CLUSTER SETTING {_SETTING} = "
+        after = observed.read_license(self.world, f"{setting}'{key}'").ends
+        if before and after and after < before - _CLOSE:
+            self._query(f"{setting}'{is_set}'")
+            said = f"holds a key that ends on {after:%Y-%m-%d}; the one that is set ends on {before:%Y-%m-%d} and stays"
+            raise RefusedError(f"license_file {self.world.mesh.license_file} {said}", hint="save the later key in it")
+
+    def _read(self) -> str:
+        (row,) = self._query(f"SHOW CLUSTER SETTING {_SETTING}")
+        return row[_SETTING]
 
     def _key(self) -> str:
         path = self.world.mesh.license_file
