@@ -22,6 +22,7 @@ REAL_TIME = {
     "clients/kube/exec.py": "limits of one connection, given in real seconds",
     "clients/kube/stream.py": "limits of one connection, given in real seconds",
     "commands/demo.py": "how long it took the person in front of it",
+    "commands/drill.py": "how long it took the person in front of it",
     "commands/down.py": "how long it took the person in front of it",
     "commands/estimate.py": "how long it takes the person in front of it",
     "commands/up.py": "how long it took the person in front of it",
