@@ -235,6 +235,13 @@ def test_a_support_archive_holds_no_secret_of_the_mesh_in_any_form(copied: Any, 
     assert status == 201, answer
     event = {"metadata": {"name": "planted"}, "involvedObject": {}, "message": texts[0][:900], "reason": "Planted"}
     assert mesh.doors.kube("eastus", "POST", "/api/v1/namespaces/default/events", event)[0] == 201
+    password = "postgres://app:correct-horse@db"
+    applied = json.dumps({"stringData": {"DATABASE_URL": password}})
+    theirs = {"name": "theirs", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": applied}}
+    secret = {"metadata": theirs, "data": {"DATABASE_URL": base64.b64encode(password.encode()).decode()}}
+    assert mesh.doors.kube("eastus", "POST", "/api/v1/namespaces/default/secrets", secret)[0] == 201
+    log(mesh, "eastus/1", f"cannot reach {password}\n")
+    secrets.append(password.encode())
     run = mesh.home / "journals" / "20990101T000000.000000-up.jsonl"
     run.touch(0o600)
     run.write_text(json.dumps({"text": planted}) + "\n")
@@ -246,6 +253,7 @@ def test_a_support_archive_holds_no_secret_of_the_mesh_in_any_form(copied: Any, 
     file = tmp_path / "support.tar.gz"
     ran = mesh.run("logs", "--bundle", str(file), "--output", "json")
     mesh.doors.kube("eastus", "DELETE", "/api/v1/namespaces/default/configmaps/planted")
+    mesh.doors.kube("eastus", "DELETE", "/api/v1/namespaces/default/secrets/theirs")
     assert ran.code == 0, ran.stderr
     assert file.stat().st_mode & 0o777 == 0o600
 
@@ -256,6 +264,8 @@ def test_a_support_archive_holds_no_secret_of_the_mesh_in_any_form(copied: Any, 
     # What was planted was read, and what is no secret is there.
     assert b"the end of the journal" in parts["machines/eastus-1/k3s.log"]
     assert b'"planted"' in parts["regions/eastus/objects/ConfigMap.json"]
+    assert b"cannot reach" in parts["machines/eastus-1/k3s.log"]
+    assert b"DATABASE_URL" in parts["regions/eastus/objects/Secret.json"]
     assert b"Planted" in parts["regions/eastus/objects/Event.json"]
     assert b"(secret)" in parts[f"runs/{run.name}"]
     assert b"nodeID:" in parts["regions/northeurope/northeurope/cockroachdb-0/db.log"]

@@ -30,7 +30,7 @@ from crdbmesh.local.folder import JOURNALS
 from crdbmesh.observe import status as observed
 from crdbmesh.observe.logs import PROGRAMS, Window
 from crdbmesh.run.world import World
-from crdbmesh.spec import load
+from crdbmesh.spec import load, names
 from crdbmesh.spec.mesh import Machine
 
 TAIL = 500
@@ -43,7 +43,10 @@ _KINDS = (
     ("discovery.k8s.io/v1", "EndpointSlice"), ("cilium.io/v2", "CiliumNode"),
 )  # fmt: skip
 _STATE = "uname -a; cloud-init status --format=json; systemctl show k3s k3s-agent -p LoadState,ActiveState,NRestarts"
-_NAMED_SECRET = re.compile(r"token|password|secret|key$", re.IGNORECASE)
+_COPIES = ("managedFields", "kubectl.kubernetes.io/last-applied-configuration")
+"""The fields of an object that repeat other fields of it."""
+_LEAST, _MOST = 12, 4096
+"""The lengths of a Secret's values that are hidden wherever they stand: shorter ones are words, longer ones files."""
 _SEALED = re.compile(
     r"(H4sI|SDRzS)[A-Za-z0-9+/=_-]{16,}|1f8b08[0-9a-f]{32,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}|"
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]{0,8000}?-----END [A-Z ]*PRIVATE KEY-----"
@@ -147,24 +150,40 @@ def _doctor(world: World) -> dict[str, Any]:
 
 
 def _objects(world: World, region: str, version: str, kind: str) -> list[Object]:
-    return [_bare(one) for one in world.kube(region).list(version, kind)]
+    """Return the objects of a kind in the namespaces that the mesh uses, and those in none."""
+    ours = (None, "default", names.KUBE_SYSTEM, region)
+    listed = world.kube(region).list(version, kind)
+    return [_bare(one) for one in listed if one["metadata"].get("namespace") in ours]
 
 
 def _bare(obj: Object) -> Object:
-    """Return an object without what is secret or of no use to a reader."""
-    shown = {**obj, "metadata": {key: value for key, value in obj["metadata"].items() if key != "managedFields"}}
-    for field in ("data", "stringData", "binaryData") if obj.get("kind") == "Secret" else ("binaryData",):
-        if field in shown:
-            shown[field] = {key: f"({len(value)} characters)" for key, value in (shown[field] or {}).items()}
-    return shown
+    """Return an object without what is secret, or may hold a secret, or is of no use to a reader."""
+    if obj.get("kind") == "Secret":
+        of = {key: obj["metadata"].get(key) for key in ("namespace", "name", "creationTimestamp")}
+        return {"kind": "Secret", "metadata": of, "type": obj.get("type"), "keys": sorted(obj.get("data") or {})}
+    return {key: _without_values(value) for key, value in obj.items() if key != "binaryData"}
+
+
+def _without_values(part: Any) -> Any:
+    """Return a part of an object without the values of environment variables, and without earlier copies of it."""
+    if isinstance(part, list):
+        return [_without_values(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    kept = {key: _without_values(value) for key, value in part.items() if key not in _COPIES}
+    env = kept.get("env")
+    if isinstance(env, list):
+        kept["env"] = [{key: value for key, value in one.items() if key != "value"} for one in env]
+    return kept
 
 
 def _learn(world: World, region: str) -> str:
     """Learn what the Secrets of a cluster hold, and return how many there are."""
     found = world.kube(region).list("v1", "Secret")
-    for key, value in ((key, value) for one in found for key, value in (one.get("data") or {}).items()):
+    for value in (value for one in found for value in (one.get("data") or {}).values()):
         text = base64.b64decode(value).decode("utf-8", errors="replace")
-        redaction.learn(text, whole=bool(_NAMED_SECRET.search(key)) and "-----BEGIN" not in text)
+        # Certificates are public, and an archive such as Helm's is found by its form.
+        redaction.learn(text, whole=_LEAST <= len(text) <= _MOST and "-----BEGIN" not in text)
     return f"{len(found)} Secrets, whose data is left out\n"
 
 
