@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from crdbmesh.checks import catalog as checks
-from crdbmesh.checks.existing import BY_HAND
 from crdbmesh.clients import cloud as clouds
 from crdbmesh.commands import aim as aims
+from crdbmesh.commands import migrations
 from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome, Result
 from crdbmesh.errors import Finding
@@ -18,7 +18,6 @@ from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import inventory
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Mesh
-from crdbmesh.spec.versions import CLIENTS, outdated
 from crdbmesh.steps import catalog
 
 
@@ -76,15 +75,7 @@ class PlanResult:
 
     def migrations(self) -> list[dict[str, str]]:
         """Return what the mesh has otherwise than one that is made now, and how to change it; `up` leaves it so."""
-        versions = [
-            {"field": f"versions.{program}", "has": has, "newest": newest, "how": BY_HAND[program]}
-            for program, has, newest in outdated(self.mesh.versions)
-        ]
-        has, newest = len(self.mesh.client_regions()), min(CLIENTS, len(self.mesh.regions))
-        if has >= newest:
-            return versions
-        how = f"set `cockroach: {{clients: {newest}}}` in the spec: losing the first region then leaves SQL"
-        return [*versions, {"field": "cockroach.clients", "has": str(has), "newest": str(newest), "how": how}]
+        return [asdict(one) for one in migrations.find(self.mesh)]
 
 
 def run_plan(

@@ -4,6 +4,7 @@ Regions, machines, ranges, sizes and who is let in are read from Azure. What is 
 pods and services, Cilium's ids) is not: free blocks and places in the list stand for it.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
@@ -18,7 +19,7 @@ from crdbmesh.local.folder import LocalFolder, list_meshes
 from crdbmesh.observe import firewall, inventory, network
 from crdbmesh.observe.belongings import Ownership
 from crdbmesh.observe.inventory import Inventory
-from crdbmesh.spec import addressing
+from crdbmesh.spec import addressing, birth, names
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
 
@@ -77,7 +78,10 @@ def reconstruct(session: Session, found: Inventory) -> Mesh:
             document["ssh"] = {"port": rule.port}
             document["allow_from"] = [source for source in rule.sources if _is_source(source)] or ["own"]
             break
-    return config.mesh(document)
+    bodies = (*found.vnets.values(), *found.machines.values())
+    layouts = {(one.get("tags") or {}).get(names.TAG_LAYOUT) for one in bodies}
+    document["layout"] = next((int(tag) for tag in layouts if tag and re.fullmatch(r"[1-9]", tag)), 1)
+    return config.mesh(birth.fill(document, birth.BEFORE) if document["layout"] == 1 else document)
 
 
 def _is_source(text: str) -> bool:

@@ -11,6 +11,7 @@ from crdbmesh.errors import ABSENT, ConfigError, Finding, UnsafeError
 from crdbmesh.local import guard
 from crdbmesh.local.contents import OWN_ADDRESS
 from crdbmesh.local.folder import SPEC, LocalFolder, list_meshes
+from crdbmesh.spec import birth
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import DEFAULT_NAME, Mesh, Region
 from crdbmesh.spec.versions import NEWEST
@@ -33,6 +34,7 @@ class Given:
     allow_from: tuple[str, ...] | None = None
     machines_per_region: int | None = None
     machine_size: str | None = None
+    profile: str | None = None
 
     def overrides(self) -> dict[str, Any]:
         """Return the fields of the spec that they set."""
@@ -42,6 +44,7 @@ class Given:
             "allow_from": listed(*self.allow_from) if self.allow_from else None,
             "machines.per_region": self.machines_per_region,
             "machines.size": self.machine_size,
+            "profile": self.profile,
         }
 
 
@@ -125,9 +128,7 @@ def _sources(given: Given, cloud: Cloud, root: Path) -> tuple[dict[str, Any], di
     if overrides["regions"] is not None and isinstance(known := document.get("regions"), list):
         entries = {str(one["name"]): one for one in known if isinstance(one, dict) and "name" in one}
         overrides["regions"] = [entries.get(name, name) for name in overrides["regions"]]
-    for section, born in _born_with(given.name or document.get("name"), root).items():
-        if isinstance(named := document.get(section, {}), dict):
-            overrides |= {f"{section}.{field}": value for field, value in born.items() if field not in named}
+    document = birth.fill(document, _born_with(given.name or document.get("name"), root))
     ssh = document.get("ssh", {})
     if cloud.ssh_port != SSH_PORT and isinstance(ssh, dict) and "port" not in ssh:
         overrides["ssh.port"] = cloud.ssh_port
@@ -174,13 +175,12 @@ def kept(name: str, root: Path) -> Mesh:
     return mesh.with_own(own) if own else mesh
 
 
-def _born_with(name: object, root: Path) -> dict[str, dict[str, Any]]:
-    """Return what a mesh was made with, or a new one is, by section; it holds until its spec says otherwise."""
+def _born_with(name: object, root: Path) -> dict[str, Any]:
+    """Return what a mesh was made with, by dotted field; of a new one its versions. It holds until its spec differs."""
     kept = _kept_document(str(name or DEFAULT_NAME), root)
-    if kept is None or not isinstance(versions := kept["versions"], dict):
-        return {"versions": NEWEST.model_dump(mode="json")}
-    cockroach = kept["cockroach"] if isinstance(kept["cockroach"], dict) else {}
-    return {"versions": versions, "cockroach": {"clients": cockroach.get("clients")}}
+    if kept is None:
+        return {f"versions.{program}": release for program, release in NEWEST.model_dump(mode="json").items()}
+    return birth.look_up(kept, birth.BEFORE)
 
 
 def _last(name: str | None, root: Path) -> dict[str, Any]:

@@ -36,6 +36,8 @@ def resource_id(subscription: str, group: str, kind: str, *path: str) -> str:
 def tags(mesh: Mesh, region: str | None = None) -> dict[str, str]:
     """Return the tags of everything that belongs to the mesh."""
     own = {names.TAG: mesh.name, names.TAG_VERSION: __version__}
+    if mesh.layout > 1:
+        own[names.TAG_LAYOUT] = str(mesh.layout)
     if region is not None:
         own[names.TAG_REGION] = region
     return {**mesh.tags, **own}

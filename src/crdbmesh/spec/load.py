@@ -12,10 +12,9 @@ from pydantic import ValidationError
 
 from crdbmesh.errors import ABSENT, ConfigError, Finding
 from crdbmesh.redaction import cut, learn
-from crdbmesh.spec import documents
+from crdbmesh.spec import birth, documents
 from crdbmesh.spec.consistency import find_problems
 from crdbmesh.spec.mesh import Mesh
-from crdbmesh.spec.versions import CLIENTS_0_1, RELEASE_0_1
 
 _REMEDIES = {
     "extra_forbidden": "remove it, or correct its spelling; `examples/` shows every field",
@@ -63,10 +62,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 def read_kept(path: Path) -> dict[str, Any]:
     """Return the mapping in a spec that `up` kept; a field it lacks is what the version that made the mesh built."""
-    document = {"versions": RELEASE_0_1.model_dump(mode="json"), **read_file(path)}
-    cockroach = document.get("cockroach", {})
-    born = {"clients": CLIENTS_0_1, **cockroach} if isinstance(cockroach, dict) else cockroach
-    return {**document, "cockroach": born}
+    return birth.fill(read_file(path), birth.BEFORE)
 
 
 def mesh(document: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Mesh:
@@ -75,6 +71,7 @@ def mesh(document: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
     `overrides` are values by dotted field name, such as `{"machines.per_region": 3}`; None values are ignored.
     """
     merged = _merged(document, overrides or {})
+    merged = birth.fill(merged, birth.PROFILES.get(str(merged.get("profile")), {}))
     try:
         made = Mesh.model_validate(merged)
     except ValidationError as error:

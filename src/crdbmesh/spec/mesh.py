@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from crdbmesh.spec import addressing, names
-from crdbmesh.spec.versions import CLIENTS, NEWEST, Model, Versions
+from crdbmesh.spec.birth import LAYOUT
+from crdbmesh.spec.versions import NEWEST, Model, Versions
 
 DEFAULT_NAME = "crdbmesh"
 
@@ -139,14 +140,15 @@ class CockroachSpec(Model):
         replicas: pods per region; by default one per machine, at most three.
         cpu, memory_gib: the requests of each pod; the memory is its limit too.
         storage_gib: size of each pod's volume.
-        clients: the number of regions, the first of the list, with a client pod and root's client certificate.
+        clients: the number of regions, the first of the list, with a client pod and root's client certificate; two by
+            default, so that losing the first leaves SQL.
     """
 
     replicas: int | None = Field(default=None, ge=1, le=50)
     cpu: float = Field(default=2, gt=0, le=128)
     memory_gib: int = Field(default=8, ge=1, le=1024)
     storage_gib: int = Field(default=60, ge=1, le=4000)
-    clients: int = Field(default=CLIENTS, ge=1)
+    clients: int = Field(default=2, ge=1)
 
 
 class DatabaseSpec(Model):
@@ -217,6 +219,8 @@ class Mesh(Model):
         network, machines, ssh, cockroach: see their classes.
         database: a database to make over all regions; none by default.
         license_file: a file with CockroachDB's license key; none by default.
+        profile: what the defaults are for: `production`, or a small and cheap `demo`.
+        layout: the layout of what is sent beyond the fields of the spec; that of the mesh's birth. See `birth.LAYOUT`.
         versions: what the mesh runs; by default what it was made with.
         patience: a factor for every deadline of `up`.
         tags: tags for every Azure resource, besides our own.
@@ -232,6 +236,8 @@ class Mesh(Model):
     cockroach: CockroachSpec = CockroachSpec()
     database: DatabaseSpec | None = None
     license_file: Path | None = None
+    profile: Literal["production", "demo"] = "production"
+    layout: int = Field(default=LAYOUT, ge=1, le=LAYOUT)
     versions: Versions = NEWEST
     patience: float = Field(default=1.0, gt=0, le=20)
     tags: dict[str, str] = Field(default_factory=dict)

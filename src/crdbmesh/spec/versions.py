@@ -87,14 +87,8 @@ RELEASE_0_1 = Versions(
 )
 """The versions that crdbmesh 0.1 built: those of every kept spec that names none. They never change."""
 
-CLIENTS_0_1 = 1
-"""The number of regions with a client pod that crdbmesh 0.1 made: that of every kept spec that names none."""
-
 NEWEST = RELEASE_0_1
 """The versions of a mesh that is made now."""
-
-CLIENTS = 2
-"""The number of regions with a client pod in a mesh that is made now, so that losing the first leaves SQL."""
 
 
 def outdated(mesh: Versions) -> Iterator[tuple[str, str, str]]:

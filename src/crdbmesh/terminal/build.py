@@ -26,6 +26,7 @@ def up(
     no_address_lookup: options.NoAddressLookup = False,
     machines_per_region: options.MachinesPerRegion = None,
     machine_size: options.MachineSize = None,
+    profile: options.Profile = None,
     rules: options.Rules = None,
     break_lease: options.BreakLease = None,
     prices: options.Prices = False,
@@ -38,15 +39,16 @@ def up(
     Without --regions and --config it uses ./crdbmesh.yaml, or else the spec that the last `up` kept.
     """
     if dry_run:
-        file, size = config_file, machine_size
-        plan(mesh_name, name, regions, file, allow_from, no_address_lookup, machines_per_region, size, prices, output)
+        who, address = (mesh_name, name, regions, config_file), (allow_from, no_address_lookup)
+        plan(*who, *address, machines_per_region, machine_size, profile, prices, output)
         return
     from crdbmesh.commands import cost, specs, status
     from crdbmesh.commands import up as command
     from crdbmesh.terminal import console, doctor_view, plan_view, progress, results
 
     with exits.mapped(output) as signals:
-        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, machine_size)
+        size = machine_size
+        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, size, profile)
         cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh = specs.choose(given, cloud, inputs.root())
         asks = inputs.must_ask(yes=yes, output=output, remedy="pass --yes to skip the question")
@@ -110,6 +112,7 @@ def plan(
     no_address_lookup: options.NoAddressLookup = False,
     machines_per_region: options.MachinesPerRegion = None,
     machine_size: options.MachineSize = None,
+    profile: options.Profile = None,
     prices: options.Prices = False,
     output: options.OutputOption = "text",
 ) -> None:
@@ -119,7 +122,8 @@ def plan(
     from crdbmesh.terminal import console, doctor_view, plan_view
 
     with exits.mapped(output, refused="`up` would stop here:") as signals, signals.leaving():
-        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, machine_size)
+        size = machine_size
+        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, size, profile)
         cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh = up.with_caller(specs.choose(given, cloud, inputs.root()), cloud)
         screen, paid = console.make(stderr=True), cost.of_mesh(mesh, cloud if prices else None)
@@ -142,6 +146,7 @@ def doctor(
     no_address_lookup: options.NoAddressLookup = False,
     machines_per_region: options.MachinesPerRegion = None,
     machine_size: options.MachineSize = None,
+    profile: options.Profile = None,
     output: options.OutputOption = "text",
 ) -> None:
     """Check for anything that would make `up` fail; writes nothing. Exit code 3 when there is something.
@@ -152,7 +157,8 @@ def doctor(
     from crdbmesh.terminal import console, doctor_view
 
     with exits.mapped(output) as signals, signals.leaving():
-        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, machine_size)
+        size = machine_size
+        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, size, profile)
         cloud = inputs.cloud(lookup=not no_address_lookup)
         mesh = command.find_mesh(given, cloud, inputs.root())
         known = mesh.name if mesh else name or command.NAME

@@ -22,6 +22,7 @@ def show(
     allow_from: options.AllowFrom = None,
     machines_per_region: options.MachinesPerRegion = None,
     machine_size: options.MachineSize = None,
+    profile: options.Profile = None,
     origin: Annotated[
         bool, typer.Option("--origin", envvar="CRDBMESH_ORIGIN", help="Also show where each field comes from.")
     ] = False,
@@ -33,7 +34,8 @@ def show(
     from crdbmesh.terminal.visible import visible
 
     with exits.mapped(output):
-        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, machine_size)
+        size = machine_size
+        given = inputs.given(regions, mesh_name or name, config_file, allow_from, machines_per_region, size, profile)
         cloud = inputs.cloud()
         mesh, origins = specs.origins(given, cloud, inputs.root(), _said(context))
         aim.compare(cloud, inputs.folder(mesh.name), mesh.name)

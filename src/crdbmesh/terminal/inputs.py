@@ -31,6 +31,7 @@ def given(
     allow_from: list[str] | None,
     machines_per_region: int | None,
     machine_size: str | None,
+    profile: str | None,
 ) -> Given:
     """Return the values that say which mesh is meant, with the `crdbmesh.yaml` of the working folder if it has one.
 
@@ -41,7 +42,7 @@ def given(
     from crdbmesh.terminal import console
 
     named, sources = tuple(regions or ()) or None, tuple(allow_from or ()) or None
-    values = specs.Given(named, name, file, sources, machines_per_region, machine_size)
+    values = specs.Given(named, name, file, sources, machines_per_region, machine_size, profile)
     return specs.with_found(values, Path(), root(), lambda text: console.say(console.make(stderr=True), text))
 
 

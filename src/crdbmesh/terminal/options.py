@@ -73,6 +73,12 @@ MachineSize = Annotated[
     str | None,
     typer.Option("--machine-size", metavar="SIZE", envvar="CRDBMESH_MACHINE_SIZE", help="VM size [Standard_D4s_v5]."),
 ]
+Profile = Annotated[
+    Literal["production", "demo"] | None,
+    typer.Option(
+        "--profile", envvar="CRDBMESH_PROFILE", help="The defaults of a new mesh: production, or small and cheap."
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", envvar="CRDBMESH_YES", help="Do not ask.")]
 YesDown = Annotated[bool, typer.Option("--yes", "-y", envvar="CRDBMESH_DOWN_YES", help="Do not ask.")]
 Rules = Annotated[

@@ -16,6 +16,7 @@ _SIGNS = {
     "!": ("change, which may restart something", "bold yellow"),
     "-": ("delete", "red"),
 }
+_DEMO = "small and cheap machines; not for production"
 
 
 def show_plan(console: Console, plan: PlanResult, cost: Cost) -> None:
@@ -73,10 +74,13 @@ def _total(plan: PlanResult, known: dict[str, int]) -> str:
 def _consequences(plan: PlanResult) -> dict[str, str]:
     if not plan.gaps():
         return {}
-    machines, bought = plan.mesh.machines, plan.bought()
+    mesh, bought = plan.mesh, plan.bought()
+    machines = mesh.machines
     each = f"each with a disk ({machines.disk_gib} GiB {machines.disk_type}) and a public IP"
     restarts = Counter(gap.restarts for gap in plan.gaps().values() if gap.restarts)
+    profile = {} if mesh.profile == "production" else {"profile": f"{mesh.profile}: {_DEMO}"}
     return {
+        **profile,
         "buys": f"{many(sum(bought.values()), 'new machine')} ({', '.join(bought)}), {each}" if bought else "nothing",
         "restarts": "; ".join(f"perhaps {what} ({many(count, 'step')})" for what, count in restarts.items())
         or ("nothing" if not plan.count("") or bought else "nothing, as far as is known now"),

@@ -1,0 +1,31 @@
+"""What a mesh has otherwise than one that is made now, and how it could be changed, or why it cannot be.
+
+`plan` lists it; `up` leaves it as it is, since defaults belong to birth (docs/decisions/0011).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from crdbmesh.checks.existing import BY_HAND
+from crdbmesh.spec.mesh import CockroachSpec, Mesh
+from crdbmesh.spec.versions import outdated
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A field, or what a layout is in, with what the mesh has, what a new one has, and how to change it or why not."""
+
+    field: str
+    has: str
+    newest: str
+    how: str
+
+
+def find(mesh: Mesh) -> Iterator[Migration]:
+    """Yield each migration of a mesh."""
+    for program, has, newest in outdated(mesh.versions):
+        yield Migration(f"versions.{program}", has, newest, BY_HAND[program])
+    clients, most = len(mesh.client_regions()), min(CockroachSpec().clients, len(mesh.regions))
+    if clients < most:
+        how = f"set `cockroach: {{clients: {most}}}` in the spec: losing the first region then leaves SQL"
+        yield Migration("cockroach.clients", str(clients), str(most), how)
