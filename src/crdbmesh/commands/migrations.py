@@ -1,4 +1,4 @@
-"""What a mesh has otherwise than one that is made now, and how it could be changed, or why it cannot be.
+"""The list of what a mesh has otherwise than one that is made now: how it could be changed, or why it cannot be.
 
 `plan` lists it; `up` leaves it as it is, since defaults belong to birth (docs/decisions/0011).
 """

@@ -1,4 +1,4 @@
-"""What belongs to a mesh's birth: values that a later release, or a spec without them, does not change.
+"""The values that belong to a mesh's birth: values that a later release, or a spec without them, does not change.
 
 `up` keeps every value in the spec. A kept spec that lacks one is older than the field, and means what was built before
 there was such a field: `BEFORE`. A user's file that lacks one keeps what the mesh has. See docs/decisions/0011.
@@ -25,7 +25,7 @@ BEFORE: dict[str, Any] = {
     "cockroach.memory_gib": 8,
     "cockroach.storage_gib": 60,
 }
-"""What was built before a field was there, by its dotted name; these values never change."""
+"""The values that were built before a field was there, by its dotted name; they never change."""
 
 PROFILES: dict[str, dict[str, Any]] = {
     "production": {},
