@@ -6,9 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REFEREES := .venv-referees
+AUDIT := .venv-audit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-simulator test-long referees check fmt soak simulator-coverage bench bench-load test-azure wheel clean
+.PHONY: help setup demo test test-simulator test-long referees check fmt soak simulator-coverage bench bench-load test-azure wheel audit sbom clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,8 +75,20 @@ bench-load: $(STAMP)  ## How much load and pace change the simulated time of an 
 test-azure: $(STAMP)  ## The Azure contract tests against a real subscription (AZURE_SUBSCRIPTION_ID); costs a little
 	CRDBMESH_TEST_AZURE=1 $(BIN)/pytest tests/contract/azure
 
-wheel: $(STAMP)  ## Build the wheel
-	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+wheel: $(STAMP)  ## Build the wheels of crdbmesh and its simulator
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . ./simulator
+
+audit: $(AUDIT)/.installed  ## Hold the pinned packages against the published advisories
+	$(AUDIT)/bin/pip-audit --requirement requirements.txt --require-hashes --disable-pip
+
+sbom: $(AUDIT)/.installed  ## Write the bill of materials of the pinned packages, in CycloneDX
+	@mkdir -p dist
+	$(AUDIT)/bin/cyclonedx-py requirements --output-reproducible --output-file dist/crdbmesh.cdx.json requirements.txt
+
+$(AUDIT)/.installed: requirements-audit.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --require-hashes --requirement requirements-audit.txt
+	@touch $@
 
 clean:  ## Remove the environment and caches
-	rm -rf $(VENV) $(REFEREES) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage-simulator
+	rm -rf $(VENV) $(REFEREES) $(AUDIT) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage-simulator
