@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.journeys.conftest import failures
 
 from crdbmesh.desired import Object
 from crdbmesh.desired import cilium as cilium_manifests
@@ -231,6 +232,38 @@ def test_a_host_that_shows_another_key_is_refused(world: Any) -> None:
     results = world.up(mesh)
     assert results["eastus/node1/host"].outcome is Outcome.FAILED
     assert "host key" in results["eastus/node1/host"].detail
+
+
+def test_a_machine_makes_itself_a_host_key_and_is_let_in_wherever_a_run_died_on_the_way(world: Any) -> None:
+    mesh = world.mesh(["eastus"])
+    home = world.home()
+    birth, own, coming = (f"host-keys/eastus-1.{kind}" for kind in ("key", "pub", "next"))
+
+    def up() -> list[str]:
+        with world.open(mesh) as run_world:
+            made = [step for step in catalog.steps(run_world) if catalog.place(step.name)[1] in {"network", "machines"}]
+            results = run.run(plan.order(made), workers=8, notify=lambda _event: None)
+        assert not failures(results)
+        return [name for name, result in results.items() if result.outcome is Outcome.CHANGED]
+
+    up()
+    first = home.read(own)
+    assert first is not None
+    assert first.split()[1] != pki.read_ssh_key(home.read(birth), "").public.split()[1]
+    assert home.read(coming) is None
+    assert up() == []
+    # It died before it knew whether the machine shows the key that it has made.
+    home.write(coming, f"{pki.make_host_key('of a run before').public}\n{first}")
+    home.delete(own)
+    assert up() == ["eastus/node1/host"]
+    second = home.read(own)
+    assert second not in (None, first)
+    # A successor is another machine: neither its own key nor that of its birth is its predecessor's.
+    given = home.read(birth)
+    world.resource("DELETE", "Microsoft.Compute/virtualMachines/crdbmesh-eastus-1")
+    up()
+    assert home.read(birth) != given
+    assert home.read(own) not in (None, second)
 
 
 def test_a_firewall_that_lets_somebody_else_in_only_keeps_us_out(world: Any) -> None:

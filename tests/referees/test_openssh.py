@@ -53,15 +53,12 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def machine(world: World, mesh: BuiltMesh, tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """The machine of the first region, known by the host key that `up` gave to it."""
+    """The machine of the first region, known by the host key that it has made itself."""
     folder, region = tmp_path_factory.mktemp("openssh"), REGIONS[0]
-    (host_key,) = mesh.home.rglob(f"{region}-1.key")
+    (host_key,) = mesh.home.rglob(f"{region}-1.pub")
     (login_key,) = mesh.home.rglob("login.key")
-    public = subprocess.run(
-        [program("ssh-keygen"), "-y", "-f", str(host_key)], capture_output=True, text=True, timeout=60, check=True
-    )
     known = folder / "known_hosts"
-    known.write_text(f"* {public.stdout}")
+    known.write_text(f"* {host_key.read_text()}")
     (kubeconfig,) = mesh.home.rglob(f"kubeconfigs/{region}.yaml")
     config: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
     address = urllib.parse.urlsplit(config["clusters"][0]["cluster"]["server"]).hostname

@@ -24,7 +24,8 @@ def log_in(mesh: Any, machine: str) -> paramiko.SSHClient:
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(paramiko.RejectPolicy)
     address, port = mesh.ground.machine_addresses()[machine], mesh.ground.coordinates["ssh_port"]
-    shown = paramiko.Ed25519Key.from_private_key_file(str(mesh.ground.home / "host-keys" / f"{machine}.key"))
+    line = (mesh.ground.home / "host-keys" / f"{machine}.pub").read_text()
+    shown = paramiko.Ed25519Key(data=base64.b64decode(line.split()[1]))
     client.get_host_keys().add(f"[{address}]:{port}", "ssh-ed25519", shown)
     key = (mesh.ground.home / "login.key").read_text()
     client.connect(

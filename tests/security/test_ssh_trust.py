@@ -201,7 +201,7 @@ def client(server: Any, login_key: pki.SSHKey, *, port: int | None = None, host_
         port=port or server.port,
         user=server.user,
         login_key=login_key.private,
-        host_key=host_key or server.host_key.public,
+        host_keys=[host_key or server.host_key.public],
         name="eastus-1",
         connect_timeout_s=5,
     )
@@ -234,7 +234,7 @@ def test_another_host_key_is_refused_before_anything_is_encrypted_for_it(sshd: O
     relay = Relay(("127.0.0.1", sshd.port))
     ours = pki.make_host_key("eastus-1")
     with client(sshd, login_key, port=relay.port, host_key=ours.public) as host:
-        with pytest.raises(UnreachableError, match="the host key is not the one we gave") as refused:
+        with pytest.raises(UnreachableError, match="the host key is not the one we know") as refused:
             host.write_file("/etc/rancher/k3s/config.yaml", b"token: planted-token", mode=0o600)
         assert "Find out what answers" in str(refused.value.hint)
     relay.close()
@@ -313,7 +313,7 @@ def test_a_machine_with_another_host_key_is_refused_by_up_and_no_secret_goes_to_
     assert run.code == 1
     failed = {step["step"]: step for step in run.document()["steps"] if step["outcome"] == "failed"}
     assert list(failed) == ["westus/node1/host"]
-    assert "the host key is not the one we gave" in failed["westus/node1/host"]["detail"]
+    assert "the host key is not the one we know" in failed["westus/node1/host"]["detail"]
     assert failed["westus/node1/host"]["error"]["remedy"]
     assert mesh.ground.leaks(mesh.ground.around(run)) == []
 

@@ -82,7 +82,7 @@ class TestSsh:
 
     def test_another_host_key_is_refused(self, copied: Any) -> None:
         keys = copied.home / "host-keys"
-        shutil.copy(keys / "westus-1.key", keys / "eastus-1.key")
+        shutil.copy(keys / "westus-1.pub", keys / "eastus-1.pub")
         ran = copied.run("ssh", "eastus/1", "--", "true")
         assert (ran.code, "Host key verification failed" in ran.stderr) == (255, True)
 

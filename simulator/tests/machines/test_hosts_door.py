@@ -77,6 +77,27 @@ def test_sshd_moves_to_another_port_when_its_socket_is_restarted(town: Town) -> 
     assert town.connect("a", port=2223).get_transport() is not None
 
 
+def test_sshd_shows_another_host_key_from_its_next_start_on(town: Town) -> None:
+    town.add("a")
+    town.settle("a")
+
+    def shown() -> str:
+        with paramiko.Transport((town.address("a"), 2222)) as transport:
+            transport.start_client(timeout=10)
+            key = transport.get_remote_server_key()
+        return f"{key.get_name()} {key.get_base64()}"
+
+    make = "cd /etc/ssh && rm ssh_host_ed25519_key && ssh-keygen -q -t ed25519 -N '' -C me -f ssh_host_ed25519_key"
+    assert (done := town.run("a", make, sudo=True)).status == 0, done.stderr
+    public = town.run("a", "cat /etc/ssh/ssh_host_ed25519_key.pub").stdout
+    assert public.endswith(" me\n")
+    assert shown() == town.host_key[1]
+    again = town.run("a", make.replace("rm ", ": "), sudo=True)
+    assert (again.status, "already exists" in again.stdout) == (1, True)
+    assert town.run("a", "systemctl restart ssh; echo still here", sudo=True).stdout == "still here\n"
+    assert shown() == public.removesuffix(" me\n")
+
+
 def test_a_reboot_cuts_connections_and_enabled_services_come_back(town: Town) -> None:
     machine = town.add("a")
     town.settle("a")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crdbmesh.checks.existing import BY_HAND
+from crdbmesh.local import pki
+from crdbmesh.spec.birth import LAYOUT
 from crdbmesh.spec.mesh import CockroachSpec, Mesh
 from crdbmesh.spec.versions import outdated
 
@@ -29,3 +31,21 @@ def find(mesh: Mesh) -> Iterator[Migration]:
     if clients < most:
         how = f"set `cockroach: {{clients: {most}}}` in the spec: losing the first region then leaves SQL"
         yield Migration("cockroach.clients", str(clients), str(most), how)
+    if mesh.layout < LAYOUT:
+        yield from _LAYOUT_1
+
+
+_LAYOUT_1 = (
+    Migration(
+        "host keys",
+        "those in the machines' custom data",
+        "keys that the machines make themselves",
+        "a mesh keeps those of its birth: Azure shows custom data to nobody, and on a machine only root can read it",
+    ),
+    Migration(
+        "root's certificate",
+        f"{pki.LEAF_DAYS} days",
+        f"{pki.ROOT_DAYS} days",
+        "work as another SQL user (`crdbmesh sql` does), and keep the Secrets of the client regions to yourself",
+    ),
+)

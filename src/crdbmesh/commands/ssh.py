@@ -19,13 +19,14 @@ def find_machine(mesh: Mesh, name: str) -> Machine:
 def arguments(world: World, machine: Machine, command: str | None) -> list[str]:
     """Return the arguments of OpenSSH's `ssh` for a login, none of which is secret (ssh(1), ssh_config(5)).
 
-    It reads no configuration and asks no agent, offers the mesh's key alone, and takes no host key but the one that the
-    machine was given, which is written to the local folder for it. A machine without a public address is an
+    It reads no configuration and asks no agent, offers the mesh's key alone, and takes no host key but one by
+    which the machine is known, which is written to the local folder for it. A machine without a public address is an
     UnreachableError; a host key or login key that is not in the local folder is a RefusedError.
     """
     world.login_key()
     known = contents.known_host(machine.node)
-    world.folder.write(known, f"{machine.node} {world.host_key(machine).public.strip()}\n")
+    lines = "".join(f"{machine.node} {key.strip()}\n" for key in world.host_keys(machine))
+    world.folder.write(known, lines)
     if (address := world.public_address(machine)) is None:
         raise UnreachableError(f"{machine.node} has no public address", hint="run `crdbmesh status`")
     options = {

@@ -53,12 +53,22 @@ class Secret:
 
 
 def host_key(node: str) -> str:
-    """Return the file of a machine's SSH host key."""
+    """Return the file of the SSH host key that a machine is given at its birth."""
     return f"host-keys/{node}.key"
 
 
+def own_host_key(node: str) -> str:
+    """Return the file of the public host key that a machine has made itself, and shows from then on."""
+    return f"host-keys/{node}.pub"
+
+
+def next_host_keys(node: str) -> str:
+    """Return the file of the public host keys that a machine has made and may show already, one a line."""
+    return f"host-keys/{node}.next"
+
+
 def known_host(node: str) -> str:
-    """Return the file of a machine's public host key, in the form of OpenSSH's known_hosts."""
+    """Return the file of the public host keys by which a machine is known, in the form of OpenSSH's known_hosts."""
     return f"known-hosts/{node}"
 
 

@@ -23,6 +23,8 @@ from crdbmesh.spec import names
 CA_DAYS = 3660
 """`cockroach cert create-ca`'s own default, 87840 h."""
 LEAF_DAYS = 1830
+ROOT_DAYS = 90
+"""The life of root's client certificate from layout 2 on; `up` issues it anew in its last month."""
 RENEW_BEFORE = dt.timedelta(days=30)
 """The time before its end at which a certificate is issued anew."""
 _BACKDATED = dt.timedelta(hours=24)
@@ -91,9 +93,11 @@ def issue_cockroach_node(ca: KeyPair, region: str, *, now: dt.datetime, key: Key
     return _issue(ca, "node", usages, now=now, key=key, hosts=cockroach_node_names(region))
 
 
-def issue_cockroach_client(ca: KeyPair, user: str, *, now: dt.datetime, key: KeyKind = "rsa2048") -> KeyPair:
-    """Make the certificate with which `user` logs in to CockroachDB."""
-    return _issue(ca, user, (ExtendedKeyUsageOID.CLIENT_AUTH,), now=now, key=key, hosts=())
+def issue_cockroach_client(
+    ca: KeyPair, user: str, *, now: dt.datetime, days: int = LEAF_DAYS, key: KeyKind = "rsa2048"
+) -> KeyPair:
+    """Make the certificate with which `user` logs in to CockroachDB, for `days` at most."""
+    return _issue(ca, user, (ExtendedKeyUsageOID.CLIENT_AUTH,), now=now, days=days, key=key, hosts=())
 
 
 def cockroach_node_names(region: str) -> list[str]:
@@ -180,13 +184,14 @@ def _issue(
     now: dt.datetime,
     key: KeyKind,
     hosts: Iterable[str],
+    days: int = LEAF_DAYS,
 ) -> KeyPair:
     authority = _read(ca.cert_pem)
     signer = serialization.load_pem_private_key(ca.key_pem.encode(), password=None)
     if not isinstance(signer, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise TypeError("a CA's key must be RSA or elliptic curve")
     private = _make_key(key)
-    until = min(now + dt.timedelta(days=LEAF_DAYS), authority.not_valid_after_utc)
+    until = min(now + dt.timedelta(days=days), authority.not_valid_after_utc)
     own = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
         _builder(_name(common_name, "Cockroach"), private, now)

@@ -100,8 +100,29 @@ class World(AbstractContextManager["World", None]):
         return self._read(contents.LOGIN_KEY, lambda text: pki.read_ssh_key(text, comment))
 
     def host_key(self, machine: Machine) -> pki.SSHKey:
-        """Return the host key pair that a machine gets from us."""
+        """Return the host key pair that a machine gets from us at its birth."""
         return self._read(contents.host_key(machine.node), lambda text: pki.read_ssh_key(text, machine.node))
+
+    def host_keys(self, machine: Machine) -> list[str]:
+        """Return the public key lines by which a machine is known.
+
+        That is the one it has made itself; before it has, that of its birth and those that it was about to take.
+        """
+        if own := self.folder.read(contents.own_host_key(machine.node)):
+            return own.splitlines()
+        next_ones = self.folder.read(contents.next_host_keys(machine.node)) or ""
+        return [self.host_key(machine).public, *next_ones.splitlines()]
+
+    def renew_host_key(self, machine: Machine) -> None:
+        """Make the host key for the birth of a machine that is made anew; its predecessor's tells nothing of it."""
+        own, next_ones = contents.own_host_key(machine.node), contents.next_host_keys(machine.node)
+        if self.folder.read(own) or self.folder.read(next_ones):
+            self.folder.write(contents.host_key(machine.node), pki.make_host_key(machine.node).private)
+            self.folder.delete(next_ones)
+            self.folder.delete(own)
+            with self._lock:
+                self._kept.pop(contents.host_key(machine.node), None)
+        self.forget_host(machine)
 
     def token(self, region: str) -> str:
         """Return the secret with which machines join a region's cluster."""
@@ -193,7 +214,7 @@ class World(AbstractContextManager["World", None]):
                 port=self.mesh.ssh.port,
                 user=self.mesh.ssh.user,
                 login_key=self.login_key().private,
-                host_key=self.host_key(machine).public,
+                host_keys=self.host_keys(machine),
                 name=machine.node,
                 stop=self.stop,
                 clock=self.clock,
@@ -211,12 +232,19 @@ class World(AbstractContextManager["World", None]):
             raise KubeError(f"{region}: no kubeconfig in {self.folder.path}", hint=LOST_FOLDER)
         return self.once(f"kube/{region}/{manager}/{hash(text)}", lambda: self._answering(region, text, manager))
 
+    def forget_host(self, machine: Machine) -> None:
+        """Drop a machine's connection, so that the next use looks at which keys it is known by."""
+        self._forget(f"host/{machine.node}/")
+
     def forget_kube(self, region: str) -> None:
         """Drop a region's client, so that the next use looks for a server that answers."""
+        self._forget(f"kube/{region}/")
+
+    def _forget(self, prefix: str) -> None:
         with self._lock:
-            forgotten = [self._kept.pop(key) for key in list(self._kept) if key.startswith(f"kube/{region}/")]
-        for kube in forgotten:
-            kube.close()
+            forgotten = [self._kept.pop(key) for key in list(self._kept) if key.startswith(prefix)]
+        for connection in forgotten:
+            connection.close()
 
     def once(self, key: str, make: Callable[[], T]) -> T:
         """Compute something once per run; concurrent callers share the result or the error."""

@@ -56,7 +56,8 @@ class Certificates(RegionStep):
             if name == names.NODE_SECRET:
                 pair = pki.issue_cockroach_node(ca, self.region.name, now=now)
             else:
-                pair = pki.issue_cockroach_client(ca, "root", now=now)
+                days = pki.ROOT_DAYS if self.world.mesh.layout > 1 else pki.LEAF_DAYS
+                pair = pki.issue_cockroach_client(ca, "root", now=now, days=days)
             redaction.learn(pair.key_pem)
             files = {"ca.crt": ca.cert_pem, f"{leaf}.crt": pair.cert_pem, f"{leaf}.key": pair.key_pem}
             self.kube.apply(cockroach.secret(self.region, name, files))

@@ -5,11 +5,13 @@ import shlex
 from collections.abc import Iterable
 
 from crdbmesh.clients.azure import compare, kinds
+from crdbmesh.clients.ssh.connect import read_host_key
 from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import azure as desired
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import HostError, RefusedError, WaitError
+from crdbmesh.local import contents
 from crdbmesh.observe import machines, resource
 from crdbmesh.observe.resource import Observed
 from crdbmesh.run.world import lost_folder
@@ -63,6 +65,7 @@ class VirtualMachine(MachineStep, ResourceStep):
         world, session, group = self.world, self.world.session, self.world.group
         if seen.found is None:
             secrets.make(world)
+            world.renew_host_key(self.machine)
             key = world.host_key(self.machine)
             body = desired.virtual_machine(
                 world.mesh,
@@ -85,7 +88,11 @@ class VirtualMachine(MachineStep, ResourceStep):
 
 
 class HostReady(MachineStep):
-    """The host answers SSH with the key we gave it, lets us in, and its first boot is done."""
+    """The host answers SSH with a key that we know, lets us in, and its first boot is done.
+
+    From layout 2 on it has then made itself another host key: that of its birth is in its custom data, which Azure
+    keeps for its life (Microsoft Learn, "Custom data and cloud-init": "Do not pass any secrets").
+    """
 
     def check(self) -> Gap | None:
         """Log in and ask cloud-init."""
@@ -96,7 +103,11 @@ class HostReady(MachineStep):
             return Gap(str(error))
         status = _cloud_init_status(done.stdout)
         # An error in some module of the image's own does not keep us from logging in and going on.
-        return None if status in {"done", "error", "disabled"} else Gap(f"{self.machine.node}: cloud-init is {status}")
+        if status not in {"done", "error", "disabled"}:
+            return Gap(f"{self.machine.node}: cloud-init is {status}")
+        if self._exchanges and not self.world.folder.read(contents.own_host_key(self.machine.node)):
+            return Gap(f"{self.machine.node} has the host key of its birth")
+        return None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Wait until SSH lets us in, then until cloud-init has ended."""
@@ -104,6 +115,32 @@ class HostReady(MachineStep):
         host.wait_ready(self.world.deadline(BOOT_DEADLINE_S), say)
         say("waiting for the first boot (cloud-init)")
         host.run("cloud-init status --wait", check=False, timeout_s=self.world.deadline(BOOT_DEADLINE_S))
+        if self._exchanges:
+            say("exchanging its host key")
+            self._exchange_host_key()
+
+    @property
+    def _exchanges(self) -> bool:
+        return self.world.mesh.layout > 1
+
+    def _exchange_host_key(self) -> None:
+        """Have the machine make itself a host key, and know it by that one only once it has shown it.
+
+        Before it can show the key we have its public half, so that a run that dies here is followed by one that is
+        let in by either.
+        """
+        world, node = self.world, self.machine.node
+        made = world.host(self.machine).run(_MAKE_HOST_KEY, sudo=True, describe="make a host key").stdout.strip()
+        read_host_key(made)
+        world.folder.append(contents.next_host_keys(node), made)
+        world.host(self.machine).run(_TAKE_HOST_KEY, sudo=True, describe="take the new host key")
+        world.forget_host(self.machine)
+        shown = world.host(self.machine).shown_host_key()
+        if shown != read_host_key(made):
+            raise HostError(f"{node} still shows its earlier host key", hint="look at sshd's journal there")
+        world.folder.write(contents.own_host_key(node), f"{made}\n")
+        world.folder.delete(contents.next_host_keys(node))
+        world.forget_host(self.machine)
 
 
 class Software(MachineStep):
@@ -151,6 +188,21 @@ class Software(MachineStep):
         if self.machine in self.region.servers:
             wanted[hosts.chart_path(mesh)] = mesh.versions.cilium.chart
         return wanted
+
+
+_MAKE_HOST_KEY = """set -eu
+cd /etc/ssh
+rm -f crdbmesh_next crdbmesh_next.pub
+ssh-keygen -q -t ed25519 -N '' -C "$(hostname)" -f crdbmesh_next
+cat crdbmesh_next.pub
+"""
+_TAKE_HOST_KEY = """set -eu
+cd /etc/ssh
+mv -f crdbmesh_next.pub ssh_host_ed25519_key.pub
+mv -f crdbmesh_next ssh_host_ed25519_key
+systemctl restart ssh
+"""
+"""A restart of sshd leaves the sessions that are open (`KillMode=process` in its unit)."""
 
 
 def _cloud_init_status(stdout: str) -> str:

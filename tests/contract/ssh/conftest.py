@@ -130,7 +130,7 @@ class Door:
             port=self.relay.port,
             user=user or self.user,
             login_key=login_key or self.login_key.private,
-            host_key=host_key or self.host_key.public,
+            host_keys=[host_key or self.host_key.public],
             name="eastus-1",
             connect_timeout_s=5,
         )

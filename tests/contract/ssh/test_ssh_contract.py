@@ -117,9 +117,9 @@ def test_a_relative_path_is_refused(host: ssh.Host) -> None:
 
 def test_another_host_key_is_refused_before_logging_in(door: Door) -> None:
     stranger = door.host(host_key=pki.make_host_key("stranger").public)
-    with pytest.raises(UnreachableError, match="the host key is not the one we gave"):
+    with pytest.raises(UnreachableError, match="the host key is not the one we know"):
         stranger.run("true")
-    with pytest.raises(UnreachableError, match="the host key is not the one we gave"):
+    with pytest.raises(UnreachableError, match="the host key is not the one we know"):
         stranger.wait_ready(30)
 
 
@@ -128,7 +128,7 @@ def test_a_host_without_a_key_of_the_given_kind_is_refused(door: Door) -> None:
         "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5"
         "YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg="
     )
-    with pytest.raises(UnreachableError, match="the host key is not the one we gave: it has no ecdsa-sha2-nistp256"):
+    with pytest.raises(UnreachableError, match="the host key is not the one we know: it has no ecdsa-sha2-nistp256"):
         door.host(host_key=key).run("true")
 
 
@@ -227,7 +227,7 @@ def test_what_is_no_ssh_server_is_named_so() -> None:
         port=listener.getsockname()[1],
         user="crdbmesh",
         login_key=key.private,
-        host_key=key.public,
+        host_keys=[key.public],
         name="eastus-1",
         connect_timeout_s=5,
     )
@@ -244,7 +244,7 @@ def test_a_silent_address_is_named_so() -> None:
             port=listener.getsockname()[1],
             user="crdbmesh",
             login_key=key.private,
-            host_key=key.public,
+            host_keys=[key.public],
             name="eastus-1",
             connect_timeout_s=0.5,
         )
@@ -264,7 +264,7 @@ def test_wrong_keys_are_refused_without_being_shown(login_key: str | None, host_
             port=1,
             user="crdbmesh",
             login_key=login_key or key.private,
-            host_key=host_key or key.public,
+            host_keys=[host_key or key.public],
             name="eastus-1",
         )
     assert "hunter2" not in str(caught.value)

@@ -54,6 +54,7 @@ class Sshd:
     def __init__(self, machine: MachineOS) -> None:
         self._machine = machine
         self._generated: tuple[int, ...] = (22,)
+        self._keys: list[asyncssh.SSHKey] = []
         self.ports: tuple[int, ...] = ()
 
     def generate(self) -> None:
@@ -61,7 +62,9 @@ class Sshd:
         self._generated = self._configured()
 
     def unit_started(self, name: str) -> None:
-        """Told by the service manager."""
+        """Told by the service manager; sshd reads its keys when it starts, which the first connection has it do."""
+        if name in ("ssh.socket", "ssh.service", "sshd.service"):
+            self._keys = []
         if name == "ssh.socket":
             self.ports = self._generated
         elif name in ("ssh.service", "sshd.service") and not self._socket_active():
@@ -73,7 +76,11 @@ class Sshd:
             self.ports = ()
 
     def host_keys(self) -> list[asyncssh.SSHKey]:
-        """The host keys it shows: those whose private files only root can read."""
+        """The host keys it shows: those whose private files only root could read when it started."""
+        self._keys = self._keys or self._readable_keys()
+        return self._keys
+
+    def _readable_keys(self) -> list[asyncssh.SSHKey]:
         found = []
         for kind in KINDS:
             inode = self._machine.files.find(f"/etc/ssh/ssh_host_{kind}_key", Actor())

@@ -1,4 +1,4 @@
-"""Commands of a host's services: systemctl, journalctl, cloud-init, modprobe (their manual pages)."""
+"""Commands of a host's services: systemctl, journalctl, cloud-init, modprobe, ssh-keygen (their manual pages)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import posixpath
 import re
 from collections.abc import Generator
 
-from crdbmesh_simulator.machines import units
+from crdbmesh_simulator.machines import sshd, units
 from crdbmesh_simulator.machines.machine_os import host_of
 from crdbmesh_simulator.machines.systemd import Entry
 from crdbmesh_simulator.shell.process import Command, Process, Run, UnsupportedError
@@ -241,9 +241,28 @@ def _modprobe(process: Process) -> int:
     return 0
 
 
+def _ssh_keygen(process: Process) -> int:
+    options = parse(process.argv[1:], "qt:N:C:f:")
+    kind, path = options.get("t", "ed25519"), process.path(options.get("f"))
+    if not options.get("f") or "N" not in options or options.get("N") or kind not in sshd.KINDS:
+        raise UnsupportedError(" ".join(process.argv))
+    files = host_of(process).files
+    if files.find(path, process.actor) is not None:
+        process.say(f"{options.get('f')} already exists.\nOverwrite (y/n)? ")
+        return 1
+    comment = options.get("C", f"{process.env.get('USER', 'root')}@{host_of(process).hostname}")
+    private, public = sshd.generate_key(kind, comment)
+    files.write(path, private, process.actor, mode=0o600)
+    files.write(f"{path}.pub", public, process.actor, mode=0o644)
+    if "q" not in options:
+        process.say(f"Your identification has been saved in {options.get('f')}\n")
+    return 0
+
+
 COMMANDS: dict[str, Command] = {
     "systemctl": _systemctl,
     "journalctl": _journalctl,
     "cloud-init": _cloud_init,
     "modprobe": _modprobe,
+    "ssh-keygen": _ssh_keygen,
 }

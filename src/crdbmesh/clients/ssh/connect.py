@@ -1,7 +1,8 @@
 """Opens an SSH connection to a machine whose host key is known beforehand.
 
-Only the given host key is accepted, from the first connection on, and only the given login key is offered: no agent,
-no password, no keyboard-interactive, no keys found in the user's home. Protocol: RFC 4251 to 4254; paramiko speaks it.
+Only a host key that is given is accepted, from the first connection on, and only the given login key is offered: no
+agent, no password, no keyboard-interactive, no keys found in the user's home. Protocol: RFC 4251 to 4254; paramiko
+speaks it.
 """
 
 import base64
@@ -27,7 +28,7 @@ logging.getLogger(_LOG).propagate = False
 
 
 class HostKeyError(UnreachableError):
-    """The host shows another host key than the one we gave it."""
+    """The host shows a host key that is not one of those given."""
 
     retryable = False
 
@@ -48,14 +49,14 @@ class HostKey:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The address, user and login key for a host, and the host key that proves its identity."""
+    """The address, user and login key for a host, and the host keys of which one proves its identity."""
 
     name: str
     address: str
     port: int
     user: str
     login_key: paramiko.PKey = field(repr=False)
-    host_key: HostKey
+    host_keys: tuple[HostKey, ...]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.address}:{self.port})"
@@ -122,19 +123,20 @@ def _dial(target: Target, timeout_s: float) -> socket.socket:
 
 def _verify(transport: paramiko.Transport, target: Target, timeout_s: float) -> None:
     try:
-        transport.get_security_options().key_types = (target.host_key.algorithm,)
+        algorithms = tuple(dict.fromkeys(key.algorithm for key in target.host_keys))
+        transport.get_security_options().key_types = algorithms
         transport.start_client(timeout=timeout_s)
         shown = transport.get_remote_server_key()
     except paramiko.ssh_exception.IncompatiblePeer as error:
         if "host key" not in str(error):
             raise UnreachableError(f"{target} and crdbmesh have no SSH algorithms in common: {error}") from error
         raise HostKeyError(
-            f"{target}: the host key is not the one we gave: it has no {target.host_key.algorithm} key", hint=_IMPOSTOR
+            f"{target}: the host key is not the one we know: it has no {' or '.join(algorithms)} key", hint=_IMPOSTOR
         ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
         raise UnreachableError(f"{target} answers, but not as an SSH server: {_reason(error)}") from error
-    if shown.asbytes() != target.host_key.blob:
-        raise HostKeyError(f"{target}: the host key is not the one we gave", hint=_IMPOSTOR)
+    if shown.asbytes() not in {key.blob for key in target.host_keys}:
+        raise HostKeyError(f"{target}: the host key is not the one we know", hint=_IMPOSTOR)
 
 
 def _log_in(transport: paramiko.Transport, target: Target) -> None:
@@ -158,4 +160,7 @@ def _reason(error: BaseException) -> str:
 
 
 _FIREWALL = "Check that the firewall allows your address to the machine's SSH port"
-_IMPOSTOR = "Find out what answers at this address; if the machine was rebuilt outside crdbmesh, delete it and run up"
+_IMPOSTOR = (
+    "Find out what answers at this address. If somebody else's `up` made the machine anew, take that computer's local "
+    "folder; if the machine was rebuilt outside crdbmesh, delete it and run `up`"
+)

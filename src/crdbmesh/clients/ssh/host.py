@@ -8,7 +8,7 @@ import hashlib
 import posixpath
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -38,9 +38,9 @@ _ABSENT = 66
 class Host(AbstractContextManager["Host", None]):
     """One machine. One connection is kept and shared; meant for one thread at a time.
 
-    `login_key` is OpenSSH private key text, `host_key` a public key line (`ssh-ed25519 AAAA…`): the only ones offered
-    and accepted. A user other than root needs sudo without a password. Each stage of connecting may take
-    `connect_timeout_s`. Once `stop` is set, waits end, and commands that take longer than seconds are left to
+    `login_key` is OpenSSH private key text, `host_keys` are public key lines (`ssh-ed25519 AAAA…`): the only one
+    offered, and the only ones accepted. A user other than root needs sudo without a password. Each stage of connecting
+    may take `connect_timeout_s`. Once `stop` is set, waits end, and commands that take longer than seconds are left to
     themselves, with StoppedError.
     """
 
@@ -51,7 +51,7 @@ class Host(AbstractContextManager["Host", None]):
         port: int,
         user: str,
         login_key: str,
-        host_key: str,
+        host_keys: Iterable[str],
         name: str,
         connect_timeout_s: float = 10.0,
         stop: threading.Event | None = None,
@@ -66,7 +66,7 @@ class Host(AbstractContextManager["Host", None]):
             port=port,
             user=user,
             login_key=ssh_connect.read_login_key(login_key),
-            host_key=ssh_connect.read_host_key(host_key),
+            host_keys=tuple(ssh_connect.read_host_key(line) for line in host_keys),
         )
         self._connect_timeout_s = connect_timeout_s
         self._transport: paramiko.Transport | None = None
@@ -88,7 +88,7 @@ class Host(AbstractContextManager["Host", None]):
     def wait_ready(self, deadline_s: float, say: waiting.Say = waiting.unsaid) -> None:
         """Wait until logging in works; the WaitError of a deadline that passes says what stood in the way last.
 
-        A host key that is not the one we gave, and a login key that is refused for minutes, are an UnreachableError.
+        A host key that is not one of those given, and a login key that is refused for minutes, are an UnreachableError.
         """
         give_up_at: float | None = None
 
@@ -140,6 +140,11 @@ class Host(AbstractContextManager["Host", None]):
         if check and status != 0:
             raise CommandError(shown, host=self.name, status=status, tail=output.tail())
         return result
+
+    def shown_host_key(self) -> ssh_connect.HostKey:
+        """Return the one of the accepted host keys that the machine has shown; raises as `run` does."""
+        key = self._connection(attempts=_CONNECT_ATTEMPTS).get_remote_server_key()
+        return ssh_connect.HostKey(key.get_name(), key.asbytes())
 
     def follow(self, command: str) -> Iterator[str]:
         """Yield the lines of a command of root's until it ends; raise HostError when it cannot run, or breaks off."""
