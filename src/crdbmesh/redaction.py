@@ -27,7 +27,8 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(.*?)-----END [A-Z ]*PRIVA
 _LICENSE = re.compile(r"crl-0-[\w+/=-]+")
 """A license key of CockroachDB, which everyone takes for a secret without having learnt it."""
 _FIELD = re.compile(r"^\s*(?:client-key-data|token|password)\s*:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
-_CHARACTER = re.compile(r"(?P<space>\s+|\\[nrt])|%(?P<quoted>[0-9a-fA-F]{2})|.")
+_SPACE_OR_QUOTED = re.compile(r"(?P<space>\s+|\\[nrt])|%(?P<quoted>[0-9a-fA-F]{2})")
+_CHARACTER = re.compile(rf"{_SPACE_OR_QUOTED.pattern}|.")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{22,}")
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 _URLSAFE = str.maketrans("-_", "+/")
@@ -56,9 +57,11 @@ def hide(text: str) -> str:
         text = text.replace(line, HIDDEN)
     if not _parts:
         return text
+    joined = _SPACE_OR_QUOTED.sub(lambda match: chr(int(match["quoted"], 16)) if match["quoted"] else "", text)
+    if not (spans := _merged(_spans(joined, encoded=True))):
+        return text
     found = [match for match in _CHARACTER.finditer(text) if match["space"] is None]
-    joined = "".join(chr(int(match["quoted"], 16)) if match["quoted"] else match[0] for match in found)
-    for start, end in reversed(_merged(_spans(joined, encoded=True))):
+    for start, end in reversed(spans):
         text = f"{text[: found[start].start()]}{HIDDEN}{text[found[end - 1].end() :]}"
     return text
 
@@ -161,8 +164,10 @@ def _elements(der: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _spans(text: str, *, encoded: bool) -> Iterator[tuple[int, int]]:
     """Yield where something secret stands in a text without white space; `encoded` says, also in a further encoding."""
-    # Not of the whole: the lower case of some letters is longer, and places would no longer fit.
-    lowered, end = "".join(low if len(low := one.lower()) == 1 else one for one in text), 0
+    lowered, end = text.lower(), 0
+    if len(lowered) != len(text):
+        # The lower case of some letters is longer, and places would no longer fit.
+        lowered = "".join(low if len(low := one.lower()) == 1 else one for one in text)
     for at in range(len(text) - _PART + 1):
         found = _parts.get(lowered[at : at + _PART])
         if found is None or at + _PART <= end:

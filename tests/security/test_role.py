@@ -24,6 +24,11 @@ from crdbmesh_simulator.server import Simulator
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("the role"), pytest.mark.long]
 ROLE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "examples" / "azure-role.json").read_text())
 ACTIONS: list[str] = ROLE["Actions"]
+IN_GROUP, LOOKS = (
+    json.loads((Path(__file__).parents[2] / "examples" / f"azure-role-{name}.json").read_text())["Actions"]
+    for name in ("group", "looking")
+)
+"""The two roles for a resource group that was made beforehand: on it, and on the subscription."""
 K3S = next(filter(None, [NEWEST.k3s.binary("x86_64")]))
 
 LINKED = {
@@ -129,10 +134,11 @@ UP = ["up", "--regions", "eastus", "--machines-per-region", "1", "--yes", "--out
 
 @pytest.fixture(scope="module")
 def damaged(world: Simulator, ground: Any) -> Any:
-    """`up`, in a group that is shared, where what machines download arrives damaged."""
+    """`up`, in a group that is shared and all that may be changed, where what machines download arrives damaged."""
     world.world.subscription.permissions = [role("*")]
     ground.put("/resourcegroups/shared", {"location": "eastus"})
-    world.world.subscription.permissions = [role(*ACTIONS)]
+    world.world.subscription.permissions = [role(*LOOKS)]
+    world.world.subscription.group_permissions["shared"] = [role(*IN_GROUP)]
     spec = ground.folder / "shared.yaml"
     spec.write_text("name: tenant\ngroup: shared\nregions: [eastus, westus]\nmachines: {per_region: 1}\n")
     world._hosts.corrupt_downloads.add(K3S.url)
@@ -140,6 +146,8 @@ def damaged(world: Simulator, ground: Any) -> Any:
         return ground.run("up", "--config", str(spec), "--yes", "--output", "json")
     finally:
         world._hosts.corrupt_downloads.clear()
+        world.world.subscription.permissions = [role(*ACTIONS)]
+        world.world.subscription.group_permissions.clear()
 
 
 def test_a_damaged_download_is_refused_with_its_file_and_both_checksums(damaged: Any, ground: Any) -> None:

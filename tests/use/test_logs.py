@@ -133,6 +133,7 @@ class TestLogs:
         wrong = mesh.run("logs", "moon")
         assert (wrong.code, "choose from eastus, westus, northeurope and k3s, cloud-init" in wrong.stderr) == (2, True)
         assert mesh.run("logs", "--since", "teatime").code == 2
+        assert mesh.run("logs", "--tail", "0").stdout == ""
 
     def test_it_shows_no_control_character_and_no_secret(self, mesh: Any) -> None:
         token = (mesh.home / "tokens" / "eastus").read_text().strip()

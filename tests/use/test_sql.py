@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 from typing import Any
 
 import pytest
@@ -44,6 +45,11 @@ def test_a_script_is_piped_in_and_ends_at_its_first_error(mesh: Any) -> None:
     assert run.stdout.endswith("INSERT 0 1\nn\n40\n")
     failed = mesh.run("sql", stdin="SELECT 1 AS one;\nnonsense;\nSELECT 2;\n")
     assert (failed.code, failed.stdout) == (1, "one\n1\n")
+    shut = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *mesh.command("sql")],
+        env=mesh.environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (shut.returncode, "standard input" in shut.stderr, "Traceback" in shut.stderr) == (2, True, False)
 
 
 def test_another_user_is_created_without_rights_and_its_certificate_is_for_this_user_alone(mesh: Any) -> None:

@@ -22,6 +22,9 @@ Note = Callable[[str, str], None]
 
 _TAIL = 100
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_S = 10 * 365 * 86400
+_MOST_LINES = 10_000
+"""The lines that wait to be shown at most; a log that comes faster is read no faster."""
 _AGAIN_S = 1.0
 """The pause before a log that ended is followed again."""
 _LOOK_S = 5.0
@@ -35,13 +38,20 @@ def read_window(since: str | None, tail: int | None, *, least: int = _TAIL) -> W
     """Return the lines that the options mean; without any, the last `least` of each log."""
     if since is None:
         return Window(tail=least if tail is None else tail)
+    remedy = "give 10m, 2h or 2026-11-27T18:00:00Z"
     if found := re.fullmatch(r"(\d{1,9})([smhd])", since):
-        return Window(ago_s=max(1, int(found[1]) * _UNITS_S[found[2]]), tail=tail)
+        ago_s = max(1, int(found[1]) * _UNITS_S[found[2]])
+        if ago_s > _LONGEST_S:
+            raise ConfigError.of("--since", since, "is longer ago than ten years", remedy)
+        return Window(ago_s=ago_s, tail=tail)
     try:
         at = dt.datetime.fromisoformat(since)
     except ValueError:
-        raise ConfigError.of("--since", since, "is no time", "give 10m, 2h or 2026-11-27T18:00:00Z") from None
-    return Window(since=at.replace(tzinfo=at.tzinfo or dt.UTC).timestamp(), tail=tail)
+        raise ConfigError.of("--since", since, "is no time", remedy) from None
+    at = at.replace(tzinfo=at.tzinfo or dt.UTC)
+    if at < dt.datetime.fromtimestamp(0, dt.UTC):
+        raise ConfigError.of("--since", since, "is before 1970", remedy)
+    return Window(since=at.timestamp(), tail=tail)
 
 
 def choose(mesh: Mesh, words: Sequence[str]) -> tuple[list[Region], list[str]]:
@@ -109,7 +119,7 @@ def follow(
     world: World, regions: Collection[Region], programs: Collection[str], window: Window, note: Note
 ) -> Iterator[Line]:
     """Yield the lines of logs as they come, also of pods to come, without an end."""
-    come: queue.SimpleQueue[Line] = queue.SimpleQueue()
+    come: queue.Queue[Line] = queue.Queue(_MOST_LINES)
     followed: set[str] = set()
     said: set[tuple[str, str]] = set()
 
@@ -151,6 +161,5 @@ def follow(
     while True:
         batch = [come.get()]
         world.stop.wait(_GATHER_S)
-        while not come.empty():
-            batch.append(come.get())
+        batch += [come.get() for _ in range(come.qsize())]
         yield from sorted(batch, key=lambda line: line.at)

@@ -26,6 +26,8 @@ PODS = {
 """The pods of a program, by namespace, which is the region's for None, and label selector."""
 PROGRAMS = (*JOURNALS, *PODS)
 _HOST = re.compile(r"^(\S+) \S+ ")
+_LONGEST = 64 * 1024
+"""The characters of a line beyond which it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,19 @@ class Log:
         at = dt.datetime.fromtimestamp(0, dt.UTC)
         for line in self.lines(window, follow):
             stamp, _, text = line.partition(" ")
-            try:
-                at = dt.datetime.fromisoformat(stamp)
-            except ValueError:
+            if (stamped := _moment(stamp)) is None:
                 text = line
-            yield Line(at, self.source, text)
+            at = stamped or at
+            yield Line(at, self.source, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
+
+
+def _moment(stamp: str) -> dt.datetime | None:
+    """Return the time that a stamp tells; None for a word that is none, or tells no offset from UTC."""
+    try:
+        at = dt.datetime.fromisoformat(stamp)
+    except ValueError:
+        return None
+    return at if at.tzinfo else None
 
 
 def journals(world: World, region: Region, programs: Collection[str]) -> list[Log]:
@@ -106,11 +116,12 @@ def containers(world: World, region: str, programs: Collection[str], *, previous
 
 
 def _journal(world: World, machine: Machine, program: str, window: Window, follow: bool) -> Iterable[str]:
-    command = f"journalctl --no-pager -q -o short-iso-precise {JOURNALS[program]} -n {window.tail or 'all'}"
+    command = f"journalctl --no-pager -q -o short-iso-precise {JOURNALS[program]}"
+    command += f" -n {'all' if window.tail is None else window.tail}"
     since = f"-{window.ago_s}s" if window.ago_s else f"@{int(window.since)}" if window.since is not None else None
     command += f"{' -f' if follow else ''}{f' --since={shlex.quote(since)}' if since else ''}"
     host = world.host(machine)
-    lines = host.follow(command) if follow else host.run(command, sudo=True).stdout.splitlines()
+    lines = host.follow(f"{command} 2>/dev/null") if follow else host.run(command, sudo=True).stdout.splitlines()
     return (_HOST.sub(r"\1 ", line) for line in lines)
 
 

@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from crdbmesh.clients.kube.exec import Ends
-from crdbmesh.errors import CrdbmeshError
+from crdbmesh.errors import ConfigError, CrdbmeshError
 from crdbmesh.terminal.visible import visible
 
 
 @contextlib.contextmanager
 def ends() -> Iterator[Ends]:
     """Yield the ends: a terminal passes on every key until the block ends, Ctrl-C too; the shell itself writes it."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise ConfigError.of(
+            "standard input", "closed", "has nothing to read from", "give it a file, a pipe or a terminal"
+        )
     stdin = sys.stdin.fileno()
     if os.name != "posix":
         raise CrdbmeshError("the SQL shell needs Linux or macOS", hint="run statements with -e, or use WSL")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crdbmesh.checks import catalog
+from crdbmesh.checks import actions, catalog
 from crdbmesh.checks.base import Found, Level, Refused, Verdict, Warned, remarks_of, without_repeats
 from crdbmesh.checks.catalog import Check, judge
 from crdbmesh.checks.facts import Facts
@@ -21,6 +21,19 @@ from crdbmesh_simulator.azure.state import READER
 
 ROLE = Path(__file__).parents[3] / "examples" / "azure-role.json"
 ONE = Finding("f", "v", "r", "m")
+
+
+def test_of_two_roles_one_is_for_a_group_and_the_other_changes_nothing_but_registrations() -> None:
+    in_group, looks = (
+        json.loads((ROLE.parent / f"azure-role-{name}.json").read_text())["Actions"] for name in ("group", "looking")
+    )
+    inside = [action for action in actions.ACTIONS if actions.is_in_group(action)]
+    assert sorted([*in_group, *actions.OF_THE_GROUP]) == sorted(inside)
+    assert sorted([*inside, *looks]) == sorted(actions.ACTIONS)
+    assert {action for action in looks if not action.endswith("/read")} == {
+        "Microsoft.Network/register/action",
+        "Microsoft.Compute/register/action",
+    }
 
 
 def test_nothing_stands_in_the_way_of_a_sound_spec(azure: Any) -> None:

@@ -196,5 +196,7 @@ def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         yield from (line for line in lines if line.strip())
+        if len(rest) > MOST_BYTES:
+            raise urllib3.exceptions.HTTPError(f"a line is more than {MOST_BYTES // 2**20} MiB")
     if rest.strip():
         yield rest

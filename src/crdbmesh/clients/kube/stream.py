@@ -34,6 +34,10 @@ _TICK_S = 0.5
 _CHUNK = 16 * 1024
 _ATTEMPTS = 4
 _PAUSE_S = 0.3
+_DEAD_AFTER = [
+    (socket.IPPROTO_TCP, getattr(socket, name), 45_000) for name in ("TCP_USER_TIMEOUT",) if hasattr(socket, name)
+]
+"""The milliseconds that bytes may stay unacknowledged before the kernel gives a stream up, where it can be told."""
 
 
 def deadline(connection: Connection, timeout_s: float) -> float:
@@ -142,7 +146,7 @@ def _handshake(endpoint: Endpoint, url: str, protocols: list[str], timeout_s: fl
     proxy = urlsplit(endpoint.proxy or "http://none.invalid")
     host = endpoint.server_name or urlsplit(url).hostname
     stream: Any = websocket.WebSocket(
-        sslopt={"context": endpoint.tls, "server_hostname": host}, skip_utf8_validation=True
+        sslopt={"context": endpoint.tls, "server_hostname": host}, sockopt=_DEAD_AFTER, skip_utf8_validation=True
     )
     stream.connect(
         urlsplit(url)._replace(scheme="wss").geturl(),

@@ -26,6 +26,7 @@ from crdbmesh.clients.ssh.attach import attach
 from crdbmesh.errors import CommandError, HostError, UnreachableError
 
 COMMAND_TIMEOUT_S = 120.0
+LONGEST_LINE = 128 * 1024
 
 _CONNECT_ATTEMPTS = 3
 _CONNECT_PAUSE_S = 0.5
@@ -147,12 +148,15 @@ class Host(AbstractContextManager["Host", None]):
         return ssh_connect.HostKey(key.get_name(), key.asbytes())
 
     def follow(self, command: str) -> Iterator[str]:
-        """Yield the lines of a command of root's until it ends; raise HostError when it cannot run, or breaks off."""
+        """Yield the lines of a command of root's until it ends; raise HostError when it cannot run, or breaks off.
+
+        A line of more than `LONGEST_LINE` bytes comes in parts. The command must write nothing to its standard error.
+        """
         channel = self._channel()
         try:
             ssh_exec.begin(channel, self._line(command, sudo=True), host=self.name, shown=command)
             with channel.makefile("rb") as output:
-                for line in output:
+                while line := output.readline(LONGEST_LINE):
                     yield line.decode("utf-8", errors="replace").rstrip("\n")
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise UnreachableError(f"{self.name}: the connection broke: {error or type(error).__name__}") from error
