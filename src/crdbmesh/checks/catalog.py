@@ -57,6 +57,7 @@ CHECKS = (
     Check("existing", "Existing resources", _existing),
     Check("folder", "Local folder", local.folder, asks_azure=False, needs_spec=False),
     Check("keys", "Login key", local.keys),
+    Check("license", "License", local.license_key, asks_azure=False),
     Check("clock", "Clock", local.clock, needs_spec=False),
 )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from crdbmesh.checks.base import Found, Refused, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
 from crdbmesh.errors import ConfigError, UnsafeError
-from crdbmesh.local import guard, pki
+from crdbmesh.local import guard, licenses, pki
 from crdbmesh.local.contents import LOGIN_KEY
 from crdbmesh.local.folder import SPEC
 from crdbmesh.observe import belongings, network
@@ -158,6 +158,22 @@ def keys(facts: Facts) -> Iterator[Remark]:
         yield Found(f"a login key is here, and {many} it")
     else:
         yield Found("a login key is here")
+
+
+def license_key(facts: Facts) -> Iterator[Remark]:
+    """Check that the spec's license file holds a key; of a mesh that is there, one that is set stays without it."""
+    path = facts.mesh.license_file
+    if path is None:
+        yield Found("none in the spec")
+    elif facts.folder.exists() and not path.exists():
+        yield Found(f"{path} is gone; one that is set stays")
+    else:
+        try:
+            licenses.read_key(path)
+        except ConfigError as error:
+            yield from map(Refused, error.findings)
+        else:
+            yield Found(f"a key is in {path}")
 
 
 def clock(facts: Facts) -> Iterator[Remark]:

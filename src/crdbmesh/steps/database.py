@@ -6,24 +6,19 @@ spec names it. SQL: CockroachDB docs v26.2, `alter-database` and `multiregion-su
 
 import datetime as dt
 import re
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 
-from crdbmesh import redaction
 from crdbmesh.clients import database
 from crdbmesh.clients.database import Row
 from crdbmesh.clients.waiting import Say
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
+from crdbmesh.local import licenses
 from crdbmesh.observe import database as observed
 from crdbmesh.spec.mesh import DatabaseSpec
 from crdbmesh.steps.base import MeshStep
 
-_LICENSE = re.compile(r"crl-0-[A-Za-z0-9+/=_-]+")
 _SETTING = "enterprise.license"
-_MOST_BYTES = 64 * 1024
-"""The size of a license file beyond which it is not read."""
 _HIDDEN = "<redacted>"
 """The value of a sensitive setting where `server.redact_sensitive_settings.enabled` is set."""
 _CLOSE = dt.timedelta(hours=1)
@@ -64,16 +59,7 @@ class License(_SqlStep):
 
     def _key(self) -> str:
         path = self.world.mesh.license_file
-        try:
-            text = _beginning(path) if path else ""
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text"
-            raise RefusedError(f"license_file {path} cannot be read: {reason}", hint="correct license_file") from None
-        if not _LICENSE.fullmatch(text):
-            hint = "save the whole key, which begins with crl-0-, in it: cockroachlabs.cloud, Organization, Licenses"
-            raise RefusedError(f"license_file {path} holds no license key of CockroachDB", hint=hint)
-        redaction.learn(text, whole=True)
-        return text
+        return licenses.read_key(path) if path else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,14 +114,6 @@ class Database(_SqlStep):
 
     def _regions(self) -> list[str]:
         return [region.name for region in self.world.mesh.all_regions()]
-
-
-def _beginning(path: Path) -> str:
-    """Return the text of a regular file, as far as it is read at most: of another kind it may never end."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(0, "it is no regular file")
-    with path.open("rb") as file:
-        return file.read(_MOST_BYTES).decode().strip()
 
 
 def _quoted(name: str) -> str:

@@ -6,7 +6,9 @@ import typer
 
 from crdbmesh.terminal import exits, groups, inputs, options
 
-app = typer.Typer(cls=groups.Group, help="Show the spec of a mesh.", rich_markup_mode=None)
+app = typer.Typer(
+    cls=groups.Group, help="\b\ncrdbmesh config show --origin\n\nShow the spec of a mesh.", rich_markup_mode=None
+)
 
 _WIDE = 50
 _FIELDS = {"mesh_name": "name", "machines_per_region": "machines.per_region", "machine_size": "machines.size"}

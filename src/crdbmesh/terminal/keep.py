@@ -8,7 +8,14 @@ import typer
 from crdbmesh.terminal import complete, exits, groups, inputs
 from crdbmesh.terminal.options import BreakLease, Name, NameArgument, OutputOption, Yes
 
-drill = typer.Typer(cls=groups.Group, help="Cut a region off on purpose, and see how the database goes on.")
+_HELP = """\b
+crdbmesh drill region-down westus
+crdbmesh drill heal  # after a drill that was killed
+
+Cut a region off on purpose, and see how the database goes on.
+"""
+
+drill = typer.Typer(cls=groups.Group, help=_HELP)
 
 
 def region_down(

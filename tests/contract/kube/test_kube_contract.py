@@ -96,12 +96,17 @@ def test_what_is_as_applied_shows_no_difference_and_nothing_is_written(kube: Kub
 def test_differences_are_named_and_not_made(kube: Kube, namespace: str) -> None:
     assert kube.covers(configmap(namespace, "differs", a="1")) == [f"v1 ConfigMap {namespace}/differs is absent"]
     assert kube.find("v1", "ConfigMap", "differs", namespace) is None
-    kube.apply(configmap(namespace, "differs", {"app": "x"}, a="1", b="2"))
-    wanted = configmap(namespace, "differs", {"app": "y"}, a="1", c="3")
-    assert kube.covers(wanted) == ["data.b: 2 -> absent", "data.c: absent -> 3", "metadata.labels.app: x -> y"]
+    kube.apply(configmap(namespace, "differs", {"app": "x"}, a="1", b="2", d="x: 1\ny:\n  z: 2\n"))
+    wanted = configmap(namespace, "differs", {"app": "y"}, a="1", c="3", d="x: 1\ny:\n  z: 3\n")
+    assert kube.covers(wanted) == [
+        "data.b: 2 -> absent",
+        "data.c: absent -> 3",
+        "data.d: z: 2 -> z: 3",
+        "metadata.labels.app: x -> y",
+    ]
     found = kube.find("v1", "ConfigMap", "differs", namespace)
     assert found is not None
-    assert found["data"] == {"a": "1", "b": "2"}
+    assert found["data"].keys() == {"a", "b", "d"}
 
 
 def test_differences_of_a_secret_do_not_show_values(kube: Kube, namespace: str) -> None:

@@ -184,3 +184,22 @@ def test_looking_leaves_no_trace(azure: Any) -> None:
 
 def _snapshot(folder: Path) -> list[tuple[str, int, int]]:
     return [(str(one), one.lstat().st_mode, one.lstat().st_mtime_ns) for one in sorted(folder.rglob("*"))]
+
+
+def test_a_license_file_is_read_before_anything_is_made(azure: Any, tmp_path: Path) -> None:
+    assert azure.verdicts()["license"].found == "none in the spec"
+    key = tmp_path / "license"
+    for content, reason in (
+        (None, "No such file"),
+        ("secret but no key", "holds no license key"),
+        (b"\xff", "not text"),
+    ):
+        if content is not None:
+            key.write_bytes(content if isinstance(content, bytes) else content.encode())
+        (found,) = azure.refused(license_file=str(key))
+        assert (found.field, found.value) == ("license_file", str(key))
+        assert reason in found.reason
+        assert found.remedy
+        assert "secret" not in str(found)
+    key.write_text("crl-0-ABCDabcd0123\n")
+    assert azure.verdicts(license_file=str(key))["license"].level is Level.OK

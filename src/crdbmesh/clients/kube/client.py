@@ -308,8 +308,19 @@ def _compare(path: str, live: Any, wanted: Any, secret: bool) -> Iterator[str]:
         for index, (old, new) in enumerate(zip(live, wanted, strict=True)):
             yield from _compare(f"{path}[{index}]", old, new, secret)
     elif live != wanted:
-        old_text, new_text = cut_apart(_text(live), _text(wanted), _VALUE_CHARACTERS)
+        old_text, new_text = cut_apart(*_apart(live, wanted), _VALUE_CHARACTERS)
         yield f"{path} differs" if secret else f"{path}: {old_text} -> {new_text}"
+
+
+def _apart(live: Any, wanted: Any) -> tuple[str, str]:
+    """Return what differs as two texts; of texts of several lines, the lines that the other has not."""
+    if isinstance(live, str) and isinstance(wanted, str) and "\n" in live + wanted:
+        old, new = live.splitlines(), wanted.splitlines()
+        gone = [line.strip() for line in old if line not in new]
+        come = [line.strip() for line in new if line not in old]
+        if gone or come:
+            return "; ".join(gone) or "absent", "; ".join(come) or "absent"
+    return _text(live), _text(wanted)
 
 
 def _text(value: Any) -> str:
