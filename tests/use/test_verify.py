@@ -79,7 +79,8 @@ def test_a_mesh_that_is_well_is_proved_with_its_latencies(mesh: Mesh) -> None:
         "dns-tcp": (9, 9),
         "clustermesh": (6, 6),
         "nodes": (3, 3),
-        "ranges": (24, 24),
+        "ranges": (31, 31),
+        "placement": (31, 31),
         "clock": (3, 3),
         "certificates": (14, 14),
         "row": (6, 6),
@@ -112,6 +113,26 @@ def test_a_rule_that_denies_the_tunnel_is_named(mesh: Mesh) -> None:
     finally:
         mesh.doors.delete(OTHER)
     until(lambda: mesh.run("verify", "--output", "json").code == 0)
+
+
+def test_ranges_with_their_majority_in_one_region_are_named_and_placed_again(mesh: Mesh) -> None:
+    sql(mesh, "ALTER RANGE default CONFIGURE ZONE USING num_replicas = 1, gc.ttlseconds = 600")
+    try:
+        (claim,) = failed(mesh)
+        assert (claim["claim"], claim["cause"]) == ("placement", "RANGE default has 1 replicas, not 3")
+        assert "eastus: 8 of 31 ranges have their majority there, such as /Table/1" in claim["seen"]
+        status = mesh.run("status", "--output", "json")
+        assert (status.code, status.document["at_risk"]) == (10, True)
+        assert "but not of eastus: 8 of 31 ranges" in status.document["survival"]
+        refused = mesh.run("drill", "region-down", "northeurope", "--yes", "--output", "json")
+        assert "they would have no majority without it" in refused.stdout
+    finally:
+        heal(mesh)
+    survival = "It survives the loss of any one region, or of any one machine; not of one region and a machine."
+    assert mesh.run("status", "--output", "json").document["survival"] == survival
+    (zone,) = [one for one in sql(mesh, "SHOW ALL ZONE CONFIGURATIONS") if one["target"] == "RANGE default"]
+    assert "gc.ttlseconds = 600" in zone["raw_config_sql"]
+    assert "+region=northeurope: 1" in zone["raw_config_sql"]
 
 
 @pytest.mark.long

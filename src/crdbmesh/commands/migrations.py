@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crdbmesh.checks.existing import BY_HAND
+from crdbmesh.desired.placement import is_placed, zones
 from crdbmesh.local import pki
 from crdbmesh.spec.birth import LAYOUT
 from crdbmesh.spec.mesh import CockroachSpec, Mesh
@@ -31,6 +32,10 @@ def find(mesh: Mesh) -> Iterator[Migration]:
     if clients < most:
         how = f"set `cockroach: {{clients: {most}}}` in the spec: losing the first region then leaves SQL"
         yield Migration("cockroach.clients", str(clients), str(most), how)
+    if not is_placed(mesh):
+        factor = zones(mesh)["RANGE default"].replicas
+        how = f"set `cockroach: {{replication_factor: {factor}}}` in the spec: replicas move, and nothing restarts"
+        yield Migration("cockroach.replication_factor", "CockroachDB's own", "by regions, none with a majority", how)
     if mesh.layout < LAYOUT:
         yield from _LAYOUT_1
 

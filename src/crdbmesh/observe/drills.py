@@ -6,7 +6,7 @@ from crdbmesh.clients import database as client
 from crdbmesh.clients.azure import kinds
 from crdbmesh.clients.database import Node
 from crdbmesh.errors import CrdbmeshError, Finding
-from crdbmesh.observe import database, firewall, proof
+from crdbmesh.observe import database, firewall, placement, proof
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh, Region
@@ -46,10 +46,14 @@ def find_obstacles(world: World, region: Region) -> Iterator[Finding]:
         return
     try:
         yield from find_lacking(database.read_nodes(world), world.mesh)
+        seen = placement.read(world)
         rows = database.through_client(world, lambda kube, at: client.query(kube, at, "SHOW DATABASES"))
     except CrdbmeshError as error:
         yield Finding("database", "no answer", str(error), "see `crdbmesh status`")
         return
+    if region.name in seen.crowded:
+        told = next(said for said in seen.causes() if said.startswith(f"{region.name}:"))
+        yield Finding("ranges", told, "they would have no majority without it", "see `crdbmesh verify`")
     for name in (row["database_name"] for row in rows if row.get("survival_goal") == "zone"):
         reason = "it survives the loss of a zone only: rows of a region would be out of reach"
         yield Finding("database", name, reason, f"ALTER DATABASE {name} SURVIVE REGION FAILURE")

@@ -8,7 +8,7 @@ from typing import Any
 from crdbmesh.clients.azure import kinds
 from crdbmesh.desired import dns
 from crdbmesh.errors import CrdbmeshError
-from crdbmesh.observe import firewall, machines, network, proof, rollouts
+from crdbmesh.observe import firewall, machines, network, placement, proof, rollouts
 from crdbmesh.observe.proof import Claim
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
@@ -38,6 +38,8 @@ def _looks(mesh: Mesh, claim: Claim) -> Iterator[tuple[Any, ...]]:
     """Give each thing to look at with what it is about: what is peculiar to the claim, then the way between regions."""
     everyone, kind = mesh.all_regions(), claim.kind
     ends = [region for region in everyone if region.name in (claim.source, claim.target)] or [*everyone]
+    if kind == "placement":
+        yield (_drift,)
     if kind == "payload":
         yield _mtu, *ends
     if kind.startswith("dns"):
@@ -68,6 +70,10 @@ def _peerings(world: World, one: Region, other: Region) -> Iterator[str | None]:
 
 def _cilium_ca(world: World, *regions: Region) -> Iterator[str | None]:
     yield from (proof.foreign_cilium_ca(world, region) for region in regions)
+
+
+def _drift(world: World) -> Iterator[str | None]:
+    yield from (said for said, _ in placement.find_drift(world).values())
 
 
 def _mtu(world: World, *regions: Region) -> Iterator[str | None]:

@@ -75,6 +75,8 @@ class Health:
     Attributes:
         cluster_ids: the ids of all CockroachDB clusters found; one when all is well.
         license: None when it cannot be read.
+        survival: what it survives, in a sentence; None when it cannot be read.
+        at_risk: it would not survive what it should.
         remarks: what else to know, in a sentence each: who works on it, or that your address moved.
     """
 
@@ -82,13 +84,15 @@ class Health:
     regions: tuple[RegionHealth, ...]
     cluster_ids: tuple[str, ...]
     license: License | None = None
+    survival: str | None = None
+    at_risk: bool = False
     remarks: tuple[str, ...] = ()
 
     @property
     def degraded(self) -> bool:
         """Return True when any layer is not healthy, or the clusters are not one."""
         layers = (layer for region in self.regions for layer in region.layers)
-        return len(self.cluster_ids) != 1 or any(layer.level is not Level.OK for layer in layers)
+        return self.at_risk or len(self.cluster_ids) != 1 or any(layer.level is not Level.OK for layer in layers)
 
     def figures(self) -> dict[str, int]:
         """Return the figures of `crdbmesh demo`: counts over all regions; links and zones by ordered pair of them."""

@@ -18,9 +18,10 @@ from functools import partial
 from typing import Any, Self
 
 from crdbmesh.clients.database import Node
+from crdbmesh.desired.placement import SURVIVING, is_placed
 from crdbmesh.errors import CrdbmeshError, StoppedError
 from crdbmesh.local import contents, kubeconfig, pki
-from crdbmesh.observe import database, links, rollouts
+from crdbmesh.observe import database, links, placement, rollouts
 from crdbmesh.redaction import hide_in
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
@@ -35,6 +36,7 @@ KINDS = {
     "clustermesh": "clustermesh links in sync",
     "nodes": "database nodes live, with their locality",
     "ranges": "ranges with all their replicas",
+    "placement": "ranges with a majority without any one region",
     "clock": "clocks close to the others'",
     "certificates": "certificates valid for 30 days or more",
     "row": "rows read that another region wrote",
@@ -165,6 +167,8 @@ def _readers(world: World, pods: Mapping[Region, dict[str, str]]) -> Iterator[tu
         yield Claim("clock", at, "", 0, source.replicas), partial(_read_clocks, world, source, pods[source])
         yield Claim("certificates", at, "", 0, 1), partial(_read_certificates, world, source)
     yield Claim("nodes", "", "", 0, sum(region.replicas for region in pods)), partial(_read_nodes, world)
+    if len(pods) >= SURVIVING and is_placed(world.mesh):
+        yield Claim("placement", "", "", 0, 1), partial(_read_placement, world)
 
 
 def _read_pods(world: World, readings: Readings, region: Region) -> dict[str, str]:
@@ -283,6 +287,11 @@ def _read_nodes(world: World, _readings: Readings) -> Iterator[Claim]:
         wrong = [f"{pod} {why}" for pod, why in database.not_live(region, nodes).items()]
         yield Claim.of("nodes", region.name, "", region.replicas, wrong)
     yield ranges_claim(nodes)
+
+
+def _read_placement(world: World, _readings: Readings) -> Iterator[Claim]:
+    seen = placement.read(world)
+    yield Claim("placement", "", "", seen.total - seen.lost, seen.total, "; ".join(seen.causes()) or None)
 
 
 def ranges_claim(nodes: Sequence[Node]) -> Claim:

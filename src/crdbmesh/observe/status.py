@@ -6,8 +6,9 @@ A layer that cannot be read says so as its cause; nothing here raises for the st
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from crdbmesh.desired.placement import is_placed
 from crdbmesh.errors import CrdbmeshError
-from crdbmesh.observe import cilium, database, links, machines, network
+from crdbmesh.observe import cilium, database, links, machines, network, placement
 from crdbmesh.observe.health import Health, Layer, Level, License, RegionHealth
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Region
@@ -42,9 +43,17 @@ def read(world: World) -> Health:
             RegionHealth(region.name, tuple(asked[region.name, name].result() for name in readers))
             for region in regions
         )
-        license_ = pool.submit(_license, world)
+        license_, survival = pool.submit(_license, world), pool.submit(_survival, world)
         cluster_ids = tuple(sorted({known for future in ids if (known := future.result())}))
-    return Health(world.mesh.name, found, cluster_ids, license_.result())
+    return Health(world.mesh.name, found, cluster_ids, license_.result(), *survival.result())
+
+
+def _survival(world: World) -> tuple[str | None, bool]:
+    try:
+        seen = placement.read(world)
+    except CrdbmeshError:
+        return None, False
+    return str(seen), seen.at_risk and is_placed(world.mesh)
 
 
 def _license(world: World) -> License | None:

@@ -48,6 +48,12 @@ def find_problems(mesh: Mesh) -> Iterator[Finding]:
 
 
 def _database_problems(mesh: Mesh) -> Iterator[Finding]:
+    if factor := mesh.cockroach.replication_factor:
+        most = (factor - 1) // 2 if len(mesh.regions) > 2 else factor
+        room = sum(min(region.replicas, most) for region in mesh.all_regions())
+        if room < factor:
+            reason = f"takes {factor} nodes, no majority of them in one region, and the regions have room for {room}"
+            yield Finding("cockroach.replication_factor", str(factor), reason, "choose less, or add regions or pods")
     if mesh.database is None:
         return
     regions, primary = [spec.name for spec in mesh.regions], mesh.database.primary

@@ -142,6 +142,7 @@ class CockroachSpec(Model):
         storage_gib: size of each pod's volume.
         clients: the number of regions, the first of the list, with a client pod and root's client certificate; two by
             default, so that losing the first leaves SQL.
+        replication_factor: replicas of each range; by default five from four regions on, and three before.
     """
 
     replicas: int | None = Field(default=None, ge=1, le=50)
@@ -149,6 +150,7 @@ class CockroachSpec(Model):
     memory_gib: int = Field(default=8, ge=1, le=1024)
     storage_gib: int = Field(default=60, ge=1, le=4000)
     clients: int = Field(default=2, ge=1)
+    replication_factor: Literal[3, 5, 7, 9] | None = None
 
 
 class DatabaseSpec(Model):

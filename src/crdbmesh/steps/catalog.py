@@ -10,10 +10,11 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from crdbmesh.desired.placement import is_placed
 from crdbmesh.engine.step import Step
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Region
-from crdbmesh.steps import cilium, cockroach, database, initialise, k3s, machines, network
+from crdbmesh.steps import cilium, cockroach, database, initialise, k3s, machines, network, placement
 
 _STEPS = {
     "network": {"providers": 26, "group": 4, "firewall": 10, "network": 16, "peerings": 20},
@@ -29,6 +30,7 @@ _STEPS = {
         "client": 15,
         "init": 8,
         "proof": 8,
+        "placement": 60,
         "license": 2,
         "database": 4,
     },
@@ -136,6 +138,8 @@ def _database(world: World) -> Iterator[Step]:
     safe += [f"{region.name}/client" for region in clients]
     yield _step(initialise.Initialised, "mesh/init", *safe, world=world)
     yield _step(initialise.Proof, "mesh/proof", "mesh/init", world=world)
+    if is_placed(world.mesh):
+        yield _step(placement.Placement, "mesh/placement", "mesh/proof", world=world)
     if world.mesh.license_file is not None:
         yield _step(database.License, "mesh/license", "mesh/proof", world=world)
     if world.mesh.database is not None:

@@ -66,7 +66,7 @@ def test_plan_lists_every_step_in_the_catalogs_order_and_writes_nothing(azure: A
     found = plan.run_plan(spec(allow_from=["127.0.0.1"]), azure.cloud, LocalFolder(tmp_path / "updown"))
     assert azure.world.writes() == before
     assert list(found.found)[:2] == ["mesh/providers", "mesh/group"]
-    assert list(found.found)[-1] == "mesh/proof"
+    assert list(found.found)[-2:] == ["mesh/proof", "mesh/placement"]
     assert "mesh/group" in found.gaps()
     assert found.refused() == {}
     document = found.document()

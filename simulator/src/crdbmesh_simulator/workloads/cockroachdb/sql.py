@@ -172,8 +172,8 @@ _TABLE = r"(?:create|drop)\s+table\s+(?:if\s+(?:not\s+)?exists\s+)?(?:(\w+)\.)?(
 class Query:
     """A statement on tables, in SQLite's words, on the session's database and those that it names."""
 
-    def __init__(self, session: Session, text: str) -> None:
-        self.session, self.text = session, text
+    def __init__(self, session: Session, text: str, shown: Sequence[Result] = ()) -> None:
+        self.session, self.text, self.shown = session, text, shown
         self.name = session.database
         self.main = session.find(self.name)
         self.denied: SqlError | None = None
@@ -190,6 +190,7 @@ class Query:
         tables = self.main.tables
         for name, function in self._functions().items():
             tables.create_function(name, 0, function)
+        text = self._with_sources(text)
         try:
             for name in others:
                 tables.execute(f'ATTACH "{self.session.catalog.databases[name].url}" AS "{name}"')
@@ -201,6 +202,18 @@ class Query:
             tables.set_authorizer(None)
             for name in others:
                 tables.execute(f'DETACH "{name}"')
+
+    def _with_sources(self, text: str) -> str:
+        """Return the text with a table in the place of each `[SHOW ...]`."""
+        for number, source in enumerate(self.shown):
+            name = f"temp.shown_{number}"
+            columns = ", ".join(source.columns)
+            self.main.tables.execute(f"DROP TABLE IF EXISTS {name}")
+            self.main.tables.execute(f"CREATE TABLE {name} ({columns})")
+            marks = ", ".join("?" * len(source.columns))
+            self.main.tables.executemany(f"INSERT INTO {name} VALUES ({marks})", source.rows)  # noqa: S608 - columns
+            text = re.sub(r"\[show [\w ]+\]", name, text, count=1, flags=re.IGNORECASE)
+        return text
 
     def _result(self, cursor: sqlite3.Cursor) -> Result:
         if cursor.description is not None:
@@ -222,7 +235,7 @@ class Query:
             return sqlite3.SQLITE_DENY
         privilege = _READS.get(action)
         table, name = str(one), self.name if where in ("main", None) else str(where)
-        if privilege is None or table.startswith("sqlite_"):
+        if privilege is None or table.startswith("sqlite_") or name == "temp":
             return sqlite3.SQLITE_OK
         if self.session.catalog.may(self.session.user, privilege, name, table):
             return sqlite3.SQLITE_OK

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from crdbmesh_simulator.workloads.cockroachdb import licenses, metrics
+from crdbmesh_simulator.workloads.cockroachdb import licenses, metrics, ranges, zones
 from crdbmesh_simulator.workloads.cockroachdb.sql import Kept, Query, Result, Row, Session, SqlError, unknown
 
 _TABLES = r"(select|insert|upsert|update|delete|create table|drop table|with|values)\b"
 _INTERNAL = re.compile(r"\b(crdb_internal|system)\.\w", re.IGNORECASE)
 _UNSAFE = "These interfaces are unsupported. To proceed, set the session variable allow_unsafe_internals = true."
 """Since v26.1 (`pkg/sql/unsafesql`)."""
-_REMARK = r"--[^\n]*"
+_REMARK, _SOURCE = r"--[^\n]*", r"\[(show [\w ]+)\]"
 
 
 def run(session: Session, statement: str) -> Result:
@@ -27,7 +27,8 @@ def run(session: Session, statement: str) -> Result:
                 raise SqlError(f"user {session.user} does not have the privilege for this statement", "42501")
             return answer(session, found)
     if re.match(_TABLES, text, re.IGNORECASE):
-        return Query(session, bare).run()
+        shown = [run(session, source) for source in re.findall(_SOURCE, bare, re.IGNORECASE)]
+        return Query(session, bare, shown).run()
     raise unknown(session.node, text)
 
 
@@ -197,6 +198,39 @@ def _spread(session: Session, found: re.Match[str]) -> Result:
     return Result(("key", "pretty"), [(f"\\x{split}", f"/Table/{table}/1/{split}") for split in splits or [""]])
 
 
+def _configure_zone(session: Session, found: re.Match[str]) -> Result:
+    assert session.node.database is not None
+    kept, target = session.node.database.zones, f"{found['kind'].upper()} {found['name']}"
+    if target.startswith("DATABASE"):
+        session.find(found["name"])
+    kept[target] = zones.changed(kept.get(target, zones.Zone(None, None)), found["values"], session.regions())
+    return Result(tag="CONFIGURE ZONE 1")
+
+
+def _show_zones(session: Session, _found: re.Match[str]) -> Result:
+    assert session.node.database is not None
+    shown = [(target, zone.shown(target)) for target, zone in session.node.database.zones.items()]
+    return Result(("target", "raw_config_sql"), shown)
+
+
+def _show_ranges(session: Session, _found: re.Match[str]) -> Result:
+    """Show every range, as often as tables are in it (`pkg/sql/delegate/show_ranges.go`)."""
+    assert session.node.database is not None
+    nodes, rows = session.node.database.nodes, []
+    databases = {name: kept for name, kept in session.catalog.databases.items() if name != "system"}
+    tables = [(name, table) for name, kept in databases.items() for table in kept.owners]
+    for each in session.node.database.ranges:
+        replicas = sorted(each.replicas)
+        shown = _array(map(str, replicas)), _array(f'"{nodes[one].locality}"' for one in replicas)
+        held: list[tuple[str | None, str | None]] = [*tables] or [("defaultdb", None)]
+        if each.zone in ranges.SYSTEM:
+            kind, _, name = each.zone.partition(" ")
+            held = [(None, None) if kind == "RANGE" else ("system", name.rpartition(".")[2])]
+        rows += [(each.start, each.number + 1, *one, *shown, shown[0]) for one in held]
+    columns = ("start_key", "range_id", "database_name", "table_name")
+    return Result((*columns, "replicas", "replica_localities", "voting_replicas"), rows)
+
+
 def _set(session: Session, found: re.Match[str]) -> Result:
     name, value = (found["name"] or "database").lower(), (found["use"] or found["value"]).strip("'\" ")
     if name == "database":
@@ -223,6 +257,9 @@ _STATEMENTS: tuple[tuple[str, Callable[[Session, re.Match[str]], Result], bool],
     (r"show cluster setting enterprise\.license", _show_license, True),
     (r"select value from crdb_internal\.node_metrics where name = '(?P<metric>[\w.\-]+)'", _metric, True),
     (rf"alter table {_NAME} (?:split at values (?P<values>[\d(), ]+)|scatter)", _spread, True),
+    (rf"alter (?P<kind>range|database|table) {_NAME} configure zone using (?P<values>.+)", _configure_zone, True),
+    (r"show (?:all )?zone configurations", _show_zones, False),
+    (r"show cluster ranges with tables", _show_ranges, True),
     (r"show databases", _show_databases, False),
     (rf"show tables(?: from {_NAME})?", _show_tables, False),
     (r"show (?:users|roles)", _show_users, False),

@@ -10,10 +10,13 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.workloads.cockroachdb.ranges import COUNT, REPLICAS, Range
+from crdbmesh_simulator.workloads.cockroachdb import ranges, zones
+from crdbmesh_simulator.workloads.cockroachdb.ranges import REPLICAS, Range
 from crdbmesh_simulator.workloads.cockroachdb.sql import Catalog
+from crdbmesh_simulator.workloads.cockroachdb.zones import Zone
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container
@@ -74,8 +77,9 @@ class Database:
     version: str
     nodes: dict[int, NodeRecord] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
-    ranges: list[Range] = field(default_factory=lambda: [Range(number) for number in range(COUNT)])
-    _placed: list[tuple[int, str]] = field(default_factory=list)
+    zones: dict[str, Zone] = field(default_factory=zones.first)
+    ranges: list[Range] = field(default_factory=ranges.every)
+    _placed: tuple[list[tuple[int, str]], dict[str, Zone]] = field(default=([], {}))
     catalog: Catalog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,14 +101,16 @@ class Database:
         for node in self.nodes.values():
             dead = now - node.heartbeat_at > DEAD_S
             node.replaced = dead and (node.replaced or live >= REPLICAS)
-        if (wanted := [(node.id, node.region) for node in self.voters()]) != self._placed:
+        wanted = [(node.id, node.region) for node in self.voters()], dict(self.zones)
+        if wanted != self._placed:
             self._placed = wanted
             self.spread()
 
     def spread(self) -> None:
         """Spread replicas and leases over the nodes."""
         for each in self.ranges:
-            each.place(self.voters())
+            zone = zones.effective(self.zones, each.zone)
+            each.place(self.voters(), zone, Random(f"{self.cluster_id}/{each.number}"))  # noqa: S311 - no secret
 
     def live(self, now: float) -> set[int]:
         """The numbers of the nodes that are live."""
