@@ -8,6 +8,9 @@ STAMP := $(VENV)/.installed
 REFEREES := .venv-referees
 AUDIT := .venv-audit
 
+# Every process that a test starts would compile all it imports: seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-simulator test-long referees check fmt soak simulator-coverage bench bench-load test-azure wheel audit sbom clean
 
@@ -43,12 +46,13 @@ $(REFEREES)/.installed: requirements-referees.txt
 	$(REFEREES)/bin/python -m pip install --quiet --requirement requirements-referees.txt
 	@touch $@
 
-check: $(STAMP)  ## Lint, types, layers, spelling
+check: $(STAMP)  ## Lint, types, layers, spelling, docstrings
 	$(BIN)/ruff check src simulator tests
 	$(BIN)/ruff format --check src simulator tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell src simulator tests docs examples README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md
+	$(BIN)/pytest tests/test_docstrings.py tests/test_layers.py
 
 fmt: $(STAMP)  ## Format
 	$(BIN)/ruff check --fix --quiet src simulator tests

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests import forks
 
 API = {
     "microsoft.authorization": "2020-05-01",
@@ -55,9 +56,7 @@ def simulated(folder: Path, *, scale: float, seed: int = 7) -> Iterator[dict[str
     command = [sys.executable, "-m", "crdbmesh_simulator", *options]
     with (
         (folder / "simulator.log").open("w") as log,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
-        ) as process,
+        forks.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as process,
     ):
         try:
             assert process.stdout is not None

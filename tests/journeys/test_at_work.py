@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests import forks
+
 UP = ("up", "--regions", "eastus", "--machines-per-region", "1", "--allow-from", "127.0.0.1", "--yes")
 
 
@@ -24,9 +26,7 @@ def running(world: Any, home: Path, *arguments: str) -> Iterator[subprocess.Pope
         "CRDBMESH_HOME": str(home),
     }
     command = [sys.executable, "-m", "crdbmesh", *arguments, "--output", "json"]
-    with subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
+    with forks.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             yield process
         finally:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import forks
 
 from crdbmesh.commands import up
 from crdbmesh.engine import plan, run
@@ -31,14 +31,8 @@ def command(world: Any, tmp_path: Path) -> Command:
     }
 
     def run(*arguments: str) -> tuple[int, dict[str, Any], str]:
-        ended = subprocess.run(
-            [sys.executable, "-m", "crdbmesh", *arguments, "--output", "json"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
+        line = [sys.executable, "-m", "crdbmesh", *arguments, "--output", "json"]
+        ended = forks.run(line, env=environment, timeout=110)
         return ended.returncode, json.loads(ended.stdout), ended.stderr
 
     return run

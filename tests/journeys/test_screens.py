@@ -7,11 +7,12 @@ import os
 import re
 import select
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from tests import forks
 
 from crdbmesh.local.contents import OWN_ADDRESS
 from crdbmesh.local.folder import LocalFolder
@@ -27,9 +28,7 @@ def on_terminal(world: Any, home: Path, *arguments: str, until: str = "") -> tup
     """Run a command on a terminal, without an answer to anything; once it has shown `until` twice, press Ctrl-C."""
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "crdbmesh", *arguments]
-    with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(world, home), start_new_session=True
-    ) as process:
+    with forks.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(world, home)) as process:
         os.close(theirs)
         shown, deadline = b"", time.monotonic() + 120
         while time.monotonic() < deadline:
@@ -48,7 +47,7 @@ def on_terminal(world: Any, home: Path, *arguments: str, until: str = "") -> tup
 
 def read(world: Any, home: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
     command = [sys.executable, "-m", "crdbmesh", *arguments, "--output", "json"]
-    done = subprocess.run(command, env=environment(world, home), capture_output=True, text=True, timeout=60)
+    done = forks.run(command, env=environment(world, home), timeout=60)
     return done.returncode, json.loads(done.stdout)
 
 

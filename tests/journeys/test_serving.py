@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from typing import Any
 
 import pytest
+from tests import forks
 
 from crdbmesh.local.folder import SPEC
 from crdbmesh.spec import load as config
@@ -29,14 +29,8 @@ def command(world: Any, verb: str, /, **document: Any) -> tuple[int, dict[str, A
         "CRDBMESH_HOME": str(world.home().path.parent),
     }
     yes = ["--yes"] if verb == "up" else []
-    ended = subprocess.run(
-        [sys.executable, "-m", "crdbmesh", verb, "--config", str(file), "--output", "json", *yes],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+    arguments = [verb, "--config", str(file), "--output", "json", *yes]
+    ended = forks.run([sys.executable, "-m", "crdbmesh", *arguments], env=environment, timeout=240)
     assert "Traceback" not in ended.stderr, ended.stderr
     return ended.returncode, json.loads(ended.stdout)
 

@@ -16,7 +16,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, NoReturn
 
-from tests.soak import commands, crowded, seeds
+from tests.soak import crowded, seeds
 
 
 def main() -> None:
@@ -25,7 +25,6 @@ def main() -> None:
     if options.world:
         _world(options)
     chosen = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
-    commands.preload()
     started = time.monotonic()
     fork = multiprocessing.get_context("fork")
     outcomes: list[seeds.Outcome] = []
@@ -56,7 +55,6 @@ def main() -> None:
 def _world(options: argparse.Namespace) -> NoReturn:
     """Run the seeds in which other people live beside the mesh."""
     chosen = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
-    commands.preload()
     outcomes: list[crowded.Outcome] = []
     with ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("fork")) as pool:
         for future in as_completed([pool.submit(crowded.run, seed, scale=options.scale) for seed in chosen]):

@@ -1,20 +1,18 @@
-"""The command line in processes of its own, which can be killed at any moment.
-
-A process is forked from this one, which has imported everything already: a second saved for each of a thousand runs.
-"""
+"""The command line in processes of its own, which can be killed at any moment."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crdbmesh.__main__ import main
+from tests import forks
 
 KILLED = -signal.SIGKILL
 _POLL_S = 0.02
@@ -28,22 +26,6 @@ class Ended:
     document: dict[str, Any]
     printed: str
     seconds: float
-
-
-def preload() -> None:
-    """Import what the commands import. Call it in a process without threads, before the first `run`."""
-    import azure.identity
-    import azure.mgmt.compute
-    import azure.mgmt.network
-    import azure.mgmt.resource.resources
-    import azure.mgmt.resource.subscriptions  # noqa: F401
-
-    import crdbmesh.clients.azure.pipeline
-    import crdbmesh.commands.down
-    import crdbmesh.commands.plan
-    import crdbmesh.commands.status
-    import crdbmesh.commands.up
-    import crdbmesh.steps.catalog  # noqa: F401
 
 
 def run(
@@ -67,53 +49,25 @@ def run(
     """
     started = time.monotonic()
     stdout, stderr = folder / "stdout", folder / "stderr"
-    process_id = os.fork()
-    if process_id == 0:
-        _become(arguments, environment, stdout, stderr)
-    sent = False
-    while True:
-        done, status = os.waitpid(process_id, os.WNOHANG)
-        if done:
-            break
-        elapsed_s = time.monotonic() - started
-        if elapsed_s > deadline_s:
-            os.kill(process_id, signal.SIGKILL)
-        elif end_after_s is not None and elapsed_s > end_after_s and not sent:
-            os.kill(process_id, end_by)
-            sent = True
-        time.sleep(_POLL_S)
+    command = [sys.executable, "-m", "crdbmesh", *arguments]
+    environment = {**os.environ, **environment}
+    with (
+        stdout.open("w") as out,
+        stderr.open("w") as err,
+        forks.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err) as process,
+    ):
+        sent = False
+        while process.poll() is None:
+            elapsed_s = time.monotonic() - started
+            if elapsed_s > deadline_s:
+                process.kill()
+            elif end_after_s is not None and elapsed_s > end_after_s and not sent:
+                process.send_signal(end_by)
+                sent = True
+            time.sleep(_POLL_S)
     text = stdout.read_text(errors="replace")
     printed = text + stderr.read_text(errors="replace")
-    return Ended(os.waitstatus_to_exitcode(status), _document(text), printed, time.monotonic() - started)
-
-
-def _become(arguments: list[str], environment: dict[str, str], stdout: Path, stderr: Path) -> None:
-    code = 1
-    try:
-        os.setsid()
-        os.environ.update(environment)
-        for number, path in ((1, stdout), (2, stderr)):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            os.dup2(descriptor, number)
-            os.close(descriptor)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        sys.stdout = os.fdopen(1, "w", closefd=False)
-        sys.stderr = os.fdopen(2, "w", closefd=False)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        try:
-            main(arguments)
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else 0
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BaseException:  # noqa: BLE001 - what the interpreter would print; the parent looks for it
-        import traceback
-
-        os.write(2, traceback.format_exc().encode())
-    finally:
-        os._exit(code)
+    return Ended(process.returncode, _document(text), printed, time.monotonic() - started)
 
 
 def _document(text: str) -> dict[str, Any]:

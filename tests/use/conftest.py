@@ -12,7 +12,6 @@ import pty
 import re
 import select
 import struct
-import subprocess
 import sys
 import termios
 import time
@@ -23,6 +22,7 @@ from typing import Any, Self
 
 import pytest
 import yaml
+from tests import forks
 from tests.doors import Doors, simulated
 
 REGIONS = ("eastus", "westus", "northeurope")
@@ -79,16 +79,7 @@ class Mesh:
 
     def run(self, *arguments: str, stdin: str | None = None) -> Run:
         """Run a command line to its end, off a terminal."""
-        given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-        ended = subprocess.run(
-            self.command(*arguments),
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            **given,
-        )
+        ended = forks.run(self.command(*arguments), env=self.environ, timeout=120, given=stdin)
         return Run(ended.returncode, ended.stdout, ended.stderr)
 
     def up(self, name: str, **cockroach: Any) -> None:
@@ -130,10 +121,9 @@ class Typed:
         self.resize(80, 24)
         self.before = termios.tcgetattr(slave)
         self.slave, self.shown = slave, ""
-        self.process = subprocess.Popen(
-            mesh.command(*arguments), env={**mesh.environ, **(more or {})}, stdin=slave, stdout=slave, stderr=slave,
-            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )  # fmt: skip
+        self.process: forks.Popen[bytes] = forks.Popen(
+            mesh.command(*arguments), env={**mesh.environ, **(more or {})}, stdin=slave, stdout=slave, stderr=slave
+        )
 
     def resize(self, columns: int, lines: int) -> None:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests import forks
 from tests.use.conftest import Mesh
 from tests.use.test_verify import databases, sql
 
@@ -44,7 +45,7 @@ def until(holds: Callable[[], bool]) -> None:
 @contextmanager
 def begun(mesh: Mesh, by: str) -> Iterator[subprocess.Popen[str]]:
     """A drill that has cut the region off; it is killed at the end."""
-    with subprocess.Popen(
+    with forks.Popen(
         mesh.command("drill", "region-down", "westus", "--yes", "--by", by, "--output", "json"),
         env=mesh.environ,
         stdout=subprocess.PIPE,

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from tests import forks
 from tests.use.conftest import Typed
 
 pytestmark = pytest.mark.timeout(240)
@@ -25,7 +26,7 @@ STARTUP = b"\0\0\0\x17\0\3\0\0user\0crdbmesh\0\0"
 @contextlib.contextmanager
 def forwarding(mesh: Any, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A command that forwards, and the first line that it prints; it ends by Ctrl-C with exit status 0."""
-    process = subprocess.Popen(
+    process = forks.Popen(
         mesh.command(*arguments), env=mesh.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
+from tests import forks
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -89,12 +90,11 @@ class TestSsh:
     def test_without_openssh_ours_has_the_same_ends_and_a_terminal(self, mesh: Any) -> None:
         own = {**mesh.environ, "PATH": "/nonexistent"}
         command = mesh.command("ssh", "eastus/1", "--", "cat; echo no >&2; exit 7")
-        ran = subprocess.run(command, env=own, input="typed", capture_output=True, text=True, timeout=60, check=False)
+        ran = forks.run(command, env=own, given="typed", timeout=60)
         assert (ran.returncode, ran.stdout, ran.stderr) == (7, "typed", "no\n")
         ours, theirs = os.openpty()
-        with subprocess.Popen(
-            mesh.command("ssh", "eastus/1"), env=own, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
-        ) as process:
+        line = mesh.command("ssh", "eastus/1")
+        with forks.Popen(line, env=own, stdin=theirs, stdout=theirs, stderr=theirs) as process:
             os.close(theirs)
             shown, typed, deadline = "", False, time.monotonic() + 60
             while process.poll() is None and time.monotonic() < deadline:
@@ -144,9 +144,7 @@ class TestLogs:
 
     def test_it_follows_until_an_interrupt(self, mesh: Any) -> None:
         command = mesh.command("logs", "westus", "k3s", "cockroachdb", "--follow", "--tail", "1")
-        with subprocess.Popen(
-            command, env=mesh.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as following:
+        with forks.Popen(command, env=mesh.environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as following:
             assert following.stdout is not None
             stream = following.stdout.fileno()
             os.set_blocking(stream, False)

@@ -13,6 +13,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from tests import forks
 from tests.doors import rule
 from tests.use.conftest import REGIONS, Mesh
 from tests.use.test_client_regions import opened
@@ -226,7 +227,7 @@ def test_another_ca_is_named(mesh: Mesh, path: str, file: str, seen: str) -> Non
 
 
 def test_its_database_is_dropped_also_after_an_interrupt(mesh: Mesh) -> None:
-    with subprocess.Popen(
+    with forks.Popen(
         mesh.command("verify", "--output", "json"), env=mesh.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         until(lambda: "crdbmesh_verify" in databases(mesh) or process.poll() is not None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import forks
 
 from crdbmesh.commands import demo
 from crdbmesh.engine.step import Notify, Outcome
@@ -138,15 +139,8 @@ def test_a_demo_whose_terminal_is_closed_leaves_the_keys_of_other_meshes_and_not
     other.write("simulated-world", str(tmp_path / "gone" / "cloud.json"))
     terminal, theirs = os.openpty()
     command = [sys.executable, "-m", "crdbmesh", "demo", "--keep", "--regions", "eastus", "--machines-per-region", "1"]
-    with subprocess.Popen(
-        command,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, "CRDBMESH_HOME": str(tmp_path)},
-        start_new_session=True,
-        preexec_fn=take_terminal,
-    ) as process:
+    environ = {**os.environ, "CRDBMESH_HOME": str(tmp_path)}
+    with forks.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ) as process:
         os.close(theirs)
         shown = b""
         while b"Then, for example" not in shown:
@@ -158,14 +152,6 @@ def test_a_demo_whose_terminal_is_closed_leaves_the_keys_of_other_meshes_and_not
     assert f"CRDBMESH_HOME={tmp_path}/.demo/" in plain
     assert list((tmp_path / ".demo").iterdir()) == []
     assert other.read(LOGIN_KEY) == "a key"
-
-
-def take_terminal() -> None:
-    """Make standard input the controlling terminal, whose end is a signal then."""
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def test_a_spec_that_cannot_be_is_refused_before_anything_starts() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import forks
 
 EXPIRED = (
     "ERROR: AADSTS700082: The refresh token has expired due to inactivity. The token was issued on "
@@ -43,7 +44,7 @@ def crdbmesh(folder: Path, *arguments: str, az: str | None) -> tuple[subprocess.
         "PATH": str(programs),
     }
     command = [sys.executable, "-m", "crdbmesh", *arguments, "--output", "json"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    done = forks.run(command, env=environment, timeout=100)
     return done, json.loads(done.stdout)
 
 

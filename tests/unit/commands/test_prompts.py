@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import select
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from tests import forks
 
 from crdbmesh.local.folder import SPEC, LocalFolder
 
@@ -18,15 +19,8 @@ def converse(azure: Any, folder: Path, *arguments: str, question: str, answer: s
     """Run a command on a terminal and answer its one question; exit code, and all that the terminal showed."""
     environment = {**os.environ, "CRDBMESH_HOME": str(folder), "CRDBMESH_CLOUD": str(azure.world.cloud_file)}
     ours, theirs = os.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "crdbmesh", *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=environment,
-        start_new_session=True,
-        preexec_fn=_take_terminal,
-    ) as process:
+    command = [sys.executable, "-m", "crdbmesh", *arguments]
+    with forks.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
         os.close(theirs)
         shown, answered, deadline = "", False, time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -87,11 +81,3 @@ def test_down_wants_the_name_itself(azure: Any, tmp_path: Path) -> None:
 def plain(shown: str) -> str:
     """What a terminal showed, without colours and breaks of lines."""
     return "".join(re.sub(r"\x1b\[[0-9;]*m", "", shown).split())
-
-
-def _take_terminal() -> None:
-    """Make standard input the controlling terminal, so that Ctrl-C typed there is a signal."""
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
