@@ -8,6 +8,7 @@ from typing import Any
 
 from crdbmesh.commands import down
 from crdbmesh.commands.plan import run_plan
+from crdbmesh.desired import hardening
 from crdbmesh.engine import plan
 from crdbmesh.engine.step import Gap, Outcome
 from crdbmesh.local import birth
@@ -100,6 +101,7 @@ DAMAGE: dict[str, Callable[[Any], None]] = {
     "westus/node1/nic": untag("Microsoft.Network/networkInterfaces/crdbmesh-westus-1-nic"),
     "westus/node1/machine": power_off,
     "westus/node1/software": on_host("westus", f"echo older > {CHART}"),
+    "eastus/node1/software": on_host("eastus", f"rm {hardening.KUBELET}; echo 1 > /proc/sys/vm/panic_on_oom"),
     "westus/node1/k3s": on_host("westus", "systemctl stop k3s"),
     "westus/kubeconfig": lose_kubeconfig,
     "westus/cilium": kube_delete("westus", f"{SYSTEM}/secrets/cilium-clustermesh"),

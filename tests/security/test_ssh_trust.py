@@ -332,5 +332,5 @@ def test_what_a_failing_command_prints_is_shown_without_the_secrets_in_it(mesh: 
     assert run.code == 1
     (failed,) = [step for step in run.document()["steps"] if step["outcome"] == "failed"]
     assert "token: (secret)" in failed["detail"]
-    assert "node-name: westus-1" in failed["detail"]
+    assert "service-cidr: 10.202.0.0/16" in failed["detail"]
     assert mesh.ground.leaks(mesh.ground.around(run)) == []

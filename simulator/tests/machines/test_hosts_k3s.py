@@ -168,12 +168,13 @@ def test_flags_beat_the_file_and_the_folder_adds_to_it(fast_town: Town) -> None:
     fast_town.put("s1", "/etc/rancher/k3s/config.yaml.d/20.yaml", "tls-san: [y]\n")
     fast_town.run(
         "s1",
-        "echo '[Service]\nType=notify\nExecStart=/usr/local/bin/k3s server --node-name=flag --kubelet-arg=a=b "
-        "--kubelet-arg=c=d' > /etc/systemd/system/k3s.service; systemctl daemon-reload; systemctl start k3s",
+        "echo '[Service]\nType=notify\nExecStart=/usr/local/bin/k3s server --node-name=flag --kubelet-arg=max-pods=9 "
+        "--kubelet-arg=pod-max-pids=8' > /etc/systemd/system/k3s.service; systemctl daemon-reload; systemctl start k3s",
         sudo=True,
     )
     config = fast_town.member("flag").config
-    assert (config["node-label"], config["tls-san"], config["kubelet-arg"]) == (["a=1", "b=2"], ["y"], ["a=b", "c=d"])
+    assert (config["node-label"], config["tls-san"]) == (["a=1", "b=2"], ["y"])
+    assert config["kubelet-arg"] == ["max-pods=9", "pod-max-pids=8"]
 
 
 def test_a_restart_finds_the_datastore_and_ignores_how_to_join(cluster: Town) -> None:

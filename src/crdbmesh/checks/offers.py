@@ -70,6 +70,7 @@ class Wish:
         premium: True when the disk is a premium one.
         pods: the number of CockroachDB pods on a machine.
         cpu, memory_gib: the requests of each of them.
+        reserved: the vCPUs and the GiB that pods do not get.
     """
 
     architecture: str
@@ -78,6 +79,7 @@ class Wish:
     pods: int
     cpu: float
     memory_gib: float
+    reserved: tuple[float, float] = (0, 0)
 
     def missing(self, offer: Offer) -> str:
         """Return the reason why an offer does not meet the requirements, or empty."""
@@ -94,8 +96,8 @@ class Wish:
     def too_small(self, offer: Offer) -> str:
         """Return the reason why Kubernetes could not schedule the pods on a machine of this size, or empty."""
         # A figure that Azure does not give is taken as enough.
-        cpu = self.pods * self.cpu + _SYSTEM_CPU
-        memory_gib = self.pods * self.memory_gib + _SYSTEM_GIB
+        cpu = self.pods * self.cpu + _SYSTEM_CPU + self.reserved[0]
+        memory_gib = self.pods * self.memory_gib + _SYSTEM_GIB + self.reserved[1]
         if (not offer.vcpus or offer.vcpus >= cpu) and (
             not offer.memory_gib or offer.memory_gib * _USABLE >= memory_gib
         ):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from crdbmesh.checks.base import Found, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts, is_region
 from crdbmesh.checks.offers import Offer, Wish, nearest
+from crdbmesh.desired import hardening
 from crdbmesh.errors import CrdbmeshError
 from crdbmesh.spec.mesh import Region
 
@@ -175,6 +176,7 @@ def wish_of(facts: Facts, region: Region) -> Wish:
         pods=math.ceil(region.replicas / len(region.machines)),
         cpu=database.cpu,
         memory_gib=database.memory_gib,
+        reserved=(hardening.RESERVED_CPU, hardening.RESERVED_GIB) if facts.mesh.layout > 1 else (0, 0),
     )
 
 

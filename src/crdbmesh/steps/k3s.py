@@ -10,7 +10,7 @@ from typing import Any
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.ssh.host import Host
 from crdbmesh.clients.waiting import Say
-from crdbmesh.desired import Object, cockroach, dns
+from crdbmesh.desired import Object, cockroach, dns, hardening
 from crdbmesh.desired import azure as resources
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
@@ -85,7 +85,8 @@ class Member(MachineStep):
 
     def _config(self, through: Machine | None) -> dict[str, Any]:
         addresses = [self.world.public_address(server) for server in self.region.servers]
-        return hosts.k3s_config(
+        more = hardening.settings(self.world.mesh, self.region, self.machine)
+        own = hosts.k3s_config(
             self.region,
             self.machine,
             token=self.world.token(self.region.name),
@@ -93,6 +94,7 @@ class Member(MachineStep):
             zone=hosts.zone_label(self.region.name, self.world.zone_of(self.machine)),
             through=through,
         )
+        return {**own, **more}
 
     def _through(self, say: Say) -> Machine | None:
         """Return the server by which this new machine joins; None when it is the one to begin the cluster.

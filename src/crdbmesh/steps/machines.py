@@ -8,6 +8,7 @@ from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.ssh.connect import read_host_key
 from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import azure as desired
+from crdbmesh.desired import hardening
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import HostError, RefusedError, WaitError
@@ -144,13 +145,13 @@ class HostReady(MachineStep):
 
 
 class Software(MachineStep):
-    """The k3s binary, its unit and, on servers, the Cilium chart; each with the checksum its project publishes."""
+    """The k3s binary, its unit, what k3s reads as it starts and, on servers, the Cilium chart, by their checksums."""
 
     def check(self) -> Gap | None:
-        """Compare checksums on the machine."""
-        unit = hosts.k3s_unit(self.region, self.machine).encode()
+        """Compare checksums on the machine, also of what the kernel says of its settings."""
         wanted = {path: artifact.sha256 for path, artifact in self._artifacts().items()}
-        wanted[hosts.unit_path(self.region, self.machine)] = hashlib.sha256(unit).hexdigest()
+        texts = {**self._files(), **hardening.kernel(self.world.mesh)}
+        wanted |= {path: hashlib.sha256(text.encode()).hexdigest() for path, text in texts.items()}
         found = self._checksums(wanted)
         absent = [f"lacks {path}" for path in wanted if path not in found]
         other = [f"has another {path}" for path, digest in wanted.items() if found.get(path, digest) != digest]
@@ -167,9 +168,16 @@ class Software(MachineStep):
                 script = _download(artifact, path, mode="0755" if path == hosts.K3S_BINARY else "0644")
                 deadline_s = self.world.deadline(DOWNLOAD_DEADLINE_S)
                 host.run(script, sudo=True, timeout_s=deadline_s, describe=f"download {path}")
-        unit = hosts.k3s_unit(self.region, self.machine).encode()
-        if host.write_file(hosts.unit_path(self.region, self.machine), unit, mode=0o644):
-            host.run("systemctl daemon-reload", sudo=True)
+        for path, text in self._files().items():
+            changed = host.write_file(path, text.encode(), mode=0o644)
+            if changed and path == hosts.unit_path(self.region, self.machine):
+                host.run("systemctl daemon-reload", sudo=True)
+        if hardening.kernel(self.world.mesh):
+            host.run(f"sysctl -q -p {hardening.SYSCTL}", sudo=True)
+
+    def _files(self) -> dict[str, str]:
+        unit = {hosts.unit_path(self.region, self.machine): hosts.k3s_unit(self.region, self.machine)}
+        return {**unit, **hardening.files(self.world.mesh, self.region, self.machine)}
 
     def _checksums(self, paths: Iterable[str]) -> dict[str, str]:
         # sha256sum says on stderr what it cannot read, and goes on.

@@ -30,7 +30,7 @@ def test_a_size_on_which_the_database_cannot_be_placed_is_a_finding_with_one_on_
     assert found.reason.startswith("has 2 vCPUs and 8 GiB, but the CockroachDB pod requests 2 vCPUs and 8 GiB")
     size = found.remedy.partition("--machine-size ")[2].partition(";")[0]
     assert azure.refused(machines={"size": size}) == []
-    small = {"cpu": 1, "memory_gib": 4}
+    small = {"cpu": 0.5, "memory_gib": 4}
     assert azure.refused(machines={"size": "Standard_D2s_v5"}, cockroach=small) == []
 
 

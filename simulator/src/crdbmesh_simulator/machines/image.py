@@ -28,6 +28,8 @@ def install(files: FileSystem, commands: Iterable[str], *, vcpus: int, memory_gi
     for device in ("null", "zero", "random", "urandom", "tty"):
         files.root.entries["dev"].entries[device] = Inode(0, stat.S_IFCHR | 0o666, 0, 0, 0.0)
     for name in commands:
+        if name == "k3s":
+            continue
         _program(files, f"{'/usr/sbin' if name in _SBIN else '/usr/bin'}/{name}", name)
     _program(files, "/usr/sbin/sshd", "ssh-daemon")
     for name, (description, path) in _IMAGE["daemons"].items():
@@ -43,7 +45,6 @@ def install(files: FileSystem, commands: Iterable[str], *, vcpus: int, memory_gi
     free, available = kib * 7 // 10, kib * 9 // 10
     texts = {
         **_IMAGE["texts"],
-        **{f"/proc/sys/{name}": f"{value}\n" for name, value in _IMAGE["sysctl"].items()},
         "/proc/cpuinfo": "".join(f"processor\t: {one}\nmodel name\t: Simulated CPU\n\n" for one in range(vcpus)),
         "/proc/meminfo": f"MemTotal:       {kib} kB\nMemFree:        {free} kB\nMemAvailable:   {available} kB\n"
         "SwapTotal:             0 kB\nSwapFree:              0 kB\n",
@@ -51,10 +52,32 @@ def install(files: FileSystem, commands: Iterable[str], *, vcpus: int, memory_gi
     for path, text in texts.items():
         _write(files, path, text)
     files.chmod("/etc/sudoers", 0o440, root)
+    boot_kernel(files)
+
+
+def boot_kernel(files: FileSystem) -> None:
+    """What a boot makes of the kernel's settings: its own values, and what systemd-sysctl reads (sysctl.d(5))."""
+    for name, value in _IMAGE["sysctl"].items():
+        _write(files, f"/proc/sys/{name}", f"{value}\n")
+    for path in files.glob("/etc/sysctl.d/*.conf", Actor()):
+        apply_sysctl(files, files.read(path, Actor()).decode())
+
+
+def apply_sysctl(files: FileSystem, text: str) -> str | None:
+    """Set what the lines of a file say; return the first setting that there is not."""
+    for line in text.splitlines():
+        name, equals, value = line.partition("=")
+        path = f"/proc/sys/{name.strip().replace('.', '/')}"
+        if equals and not line.startswith(("#", ";")):
+            if files.find(path, Actor()) is None:
+                return name.strip().replace(".", "/")
+            _write(files, path, f"{value.strip()}\n")
+    return None
 
 
 def empty_volatile(files: FileSystem) -> None:
-    """What a boot does to /run, which is in memory, and to /tmp, which systemd-tmpfiles empties on Ubuntu."""
+    """What a boot does to /run and the kernel's settings, in memory, and to /tmp, which systemd-tmpfiles empties."""
+    boot_kernel(files)
     root = Actor()
     for folder, kept in _IMAGE["volatile"].items():
         for name in files.names(folder, root):

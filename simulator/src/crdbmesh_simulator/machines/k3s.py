@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from crdbmesh_simulator.kubernetes.api.authority import Authority
 from crdbmesh_simulator.kubernetes.api.cluster import Cluster, Member
 from crdbmesh_simulator.kubernetes.api.store import Store
-from crdbmesh_simulator.machines import faults, k3s_disk, k3s_join, k3s_settings
+from crdbmesh_simulator.machines import faults, k3s_disk, k3s_hardening, k3s_join, k3s_settings
 from crdbmesh_simulator.machines.k3s_join import JoinError
 from crdbmesh_simulator.machines.k3s_settings import Settings, SettingsError
 from crdbmesh_simulator.machines.tasks import Task
@@ -54,6 +54,8 @@ class K3s(Task):
         self.cluster: Cluster | None = None
         self.member: Member | None = None
         self.etcd_up = False
+        self._kubelet: dict[str, Any] = {}
+        self._looked = self._world.clock.now()
 
     def tick(self, now: float) -> None:
         """Take the next step when it is time."""
@@ -78,6 +80,8 @@ class K3s(Task):
             self._log("warning", f"Unknown flag --{key} found in config.yaml, skipping\\n")
             self._world.not_known("ssh", f"k3s server: setting {key}")
         self._check_address()
+        k3s_hardening.check_arguments(self.settings)
+        self._kubelet = k3s_hardening.start_kubelet(self._machine.files, self.settings, self._data)
         if self.settings.role == "agent":
             self._next(self._join_as_agent, 1.0)
         elif k3s_disk.find_datastore(self._machine.files, self._data) is not None:
@@ -238,7 +242,7 @@ class K3s(Task):
     def _ready(self) -> None:
         assert self.cluster is not None and self.member is not None  # noqa: PT018 - no test
         if self.member.role == "agent":
-            self.member.running = True
+            self.member.running, self.member.kubelet = True, self._kubelet
             k3s_disk.write_agent(self._machine.files, self._data, self.cluster)
         self._log("info", "k3s is up and running" if self.member.role == "server" else "Connected to the cluster")
         self.ready = True
@@ -254,6 +258,10 @@ class K3s(Task):
             if stalled and not k3s_join.etcd_is_up(other):
                 self._log("warning", f"Removing learner {name} from etcd cluster: no progress for 5m0s")
                 del self.cluster.members[name]
+        if self.member.role == "server" and self._etcd:
+            about = (self._machine.files, self.settings, self._data, self._node_name)
+            k3s_hardening.take_snapshot(*about, self._looked, now)
+        self._looked = now
         self._next(self._watch, 5.0)
 
     # --- inside ---
@@ -285,9 +293,12 @@ class K3s(Task):
 
     def _serve(self) -> None:
         assert self.cluster is not None and self.member is not None  # noqa: PT018 - no test
-        self.member.running = True
+        self.cluster.store.admission = k3s_hardening.start_api(self._machine.files, self.settings)
+        self.member.running, self.member.kubelet = True, self._kubelet
         k3s_disk.write_server(self._machine, self._data, self.cluster, self.settings)
         k3s_disk.write_agent(self._machine.files, self._data, self.cluster)
+        encrypts = bool(self.cluster.config["secrets-encryption"])
+        k3s_hardening.begin_encryption(self._machine.files, self._data, enabled=encrypts)
 
     def _leave(self) -> None:
         self.etcd_up = False

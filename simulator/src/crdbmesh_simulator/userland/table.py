@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from crdbmesh_simulator.shell.process import Command
-from crdbmesh_simulator.userland import files, network, programs, services, text
+from crdbmesh_simulator.userland import files, hardened, network, programs, services, text
 
 COMMANDS: dict[str, Command] = {
     **files.COMMANDS,
+    **hardened.COMMANDS,
     **network.COMMANDS,
     **programs.COMMANDS,
     **services.COMMANDS,

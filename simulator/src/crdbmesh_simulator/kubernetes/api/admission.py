@@ -71,7 +71,11 @@ def check_pod_security(
 ) -> None:
     """Hold a pod, or a workload's template, against the profile of its namespace. Raises StatusError: 403."""
     namespace = store.peek(store.resource("Namespace", "v1"), None, str(meta.get("namespace"))) or {"metadata": {}}
-    labels = namespace["metadata"].get("labels") or {}
+    configured = store.admission.get("PodSecurity") or {}
+    if str(meta.get("namespace")) in (configured.get("exemptions") or {}).get("namespaces", []):
+        return
+    by_default = {f"{PREFIX}/{mode}": level for mode, level in (configured.get("defaults") or {}).items()}
+    labels = {**by_default, **(namespace["metadata"].get("labels") or {})}
     if not any(key.startswith(PREFIX) for key in labels):
         return
     violations = find_violations(labels, "enforce", spec) if enforce else None

@@ -28,7 +28,8 @@ class Member:
     configuration in force, as parsed from config.yaml and flags (keys as in the k3s docs). `version`: k3s version
     running, such as `v1.36.4+k3s1`. `joined_at`: simulated time at which k3s was admitted. `voter_at`: simulated time
     from which its etcd member is a voter, or None while it is a learner (servers only). `running`: whether its k3s
-    service is active now (controllers treat a stopped one as a node that is not ready).
+    service is active now (controllers treat a stopped one as a node that is not ready). `kubelet`: the configuration in
+    force of its kubelet, as KubeletConfiguration.
     """
 
     machine: Machine
@@ -39,6 +40,7 @@ class Member:
     joined_at: float
     voter_at: float | None = None
     running: bool = True
+    kubelet: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

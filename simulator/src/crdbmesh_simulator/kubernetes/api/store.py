@@ -39,7 +39,8 @@ class Store:
     What the writing methods return is shared, never changed in place, and for reading only.
 
     Thread-safe. Whoever reads, decides and writes holds `world.lock` around all three, as everywhere in the world; the
-    store's own lock is taken inside and never held while waiting. `clock`: the time of creation and deletion stamps.
+    store's own lock is taken inside and never held while waiting. `admission`: the configuration of each plugin, from
+    the API server's file. `clock`: the time of creation and deletion stamps.
     `history_limit`: how many events of its kind a watch can go back; older versions are answered with 410 Expired.
     """
 
@@ -47,6 +48,7 @@ class Store:
         self.clock = clock
         self.lock = threading.RLock()
         self.resources = Catalogue()
+        self.admission: dict[str, Obj] = {}
         self.allocations = Allocations()
         self._random = random.Random()  # noqa: S311 - suffixes of names, not secrets
         self._objects: dict[tuple[str, str], dict[tuple[str, str], Obj]] = collections.defaultdict(dict)

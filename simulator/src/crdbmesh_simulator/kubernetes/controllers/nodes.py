@@ -10,7 +10,7 @@ import hashlib
 import ipaddress
 from typing import TYPE_CHECKING
 
-from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
+from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj, value_of
 from crdbmesh_simulator.kubernetes.controllers import fit, objects
 from crdbmesh_simulator.kubernetes.controllers.objects import fill
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
@@ -163,6 +163,10 @@ class Nodes(Controller):
     ) -> Obj:
         stamp = objects.rfc3339(now)
         machine = member.machine
+        reserved = [member.kubelet.get(name) or {} for name in ("kubeReserved", "systemReserved")]
+        evicts = {"memory": (member.kubelet.get("evictionHard") or {}).get("memory.available", 0)}
+        cpu, memory = (sum(value_of(one.get(name, 0)) for one in (*reserved, evicts)) for name in ("cpu", "memory"))
+        memory_kib = int(machine.memory_gib * 1024 * 1024 * 0.97)
         conditions = list(objects.status(node).get("conditions") or [])
         entries: list[Obj] = [
             {"type": kind, "status": "False", "reason": reason, "message": message}
@@ -191,7 +195,9 @@ class Nodes(Controller):
                 "conditions": conditions,
                 "version": member.version,
                 "cpu": str(machine.vcpus),
-                "memory": f"{int(machine.memory_gib * 1024 * 1024 * 0.97)}Ki",
+                "memory": f"{memory_kib}Ki",
+                "free_cpu": f"{int((machine.vcpus - cpu) * 1000)}m" if cpu else str(machine.vcpus),
+                "free_memory": f"{memory_kib - int(memory / 1024)}Ki",
                 "storage": f"{int(machine.disk.gib * 1024 * 1024 * 0.96)}Ki",
                 "identity": _hex(machine.key, 32),
                 "boot": _hex(f"{machine.key}{machine.booted_at}", 32),
