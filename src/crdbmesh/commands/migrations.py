@@ -53,4 +53,17 @@ _LAYOUT_1 = (
         f"{pki.ROOT_DAYS} days",
         "work as another SQL user (`crdbmesh sql` does), and keep the Secrets of the client regions to yourself",
     ),
+    Migration(
+        "k3s secrets-encryption",
+        "Secrets in clear in etcd and its snapshots",
+        "encrypted",
+        "a file of yours in /etc/rancher/k3s/config.yaml.d, server by server: docs.k3s.io, k3s secrets-encrypt, "
+        '"Enable Secrets Encryption on an Existing Cluster"',
+    ),
+    Migration(
+        "k3s hardening",
+        "k3s's defaults",
+        "docs/production.md has each: kernel, kubelet, admission, audit, snapshots, shared images",
+        "the files by hand, settings in /etc/rancher/k3s/config.yaml.d; restart k3s one machine after the other",
+    ),
 )

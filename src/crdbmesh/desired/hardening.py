@@ -5,7 +5,6 @@ Sources: docs.k3s.io, "CIS Hardening Guide" (all values that name no other), "Em
 `pkg/daemons/agent/agent_linux.go` (the kubelet reads its folder of configuration). Layout 1 has none of it.
 """
 
-import functools
 from typing import Any
 
 import yaml
@@ -145,4 +144,5 @@ def _audit() -> dict[str, Any]:
     return {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
 
 
-_text = functools.partial(yaml.safe_dump, sort_keys=False)
+def _text(document: dict[str, Any]) -> str:
+    return yaml.safe_dump(document, sort_keys=False)
