@@ -84,12 +84,16 @@ class Spot:
 
 
 class FileSystem:
-    """A tree of inodes. `lock`: guards every operation (the world's). `now`: simulated time, for modification times."""
+    """A tree of inodes. `lock`: guards every operation (the world's). `now`: simulated time, for modification times.
+
+    `busy`: the ids of directories that are mount points.
+    """
 
     def __init__(self, lock: threading.RLock, now: Callable[[], float]) -> None:
         self._lock = lock
         self._now = now
         self._numbers = itertools.count(2)
+        self.busy: set[int] = set()
         self.root = Inode(1, stat.S_IFDIR | 0o755, 0, 0, now())
 
     # --- looking ---
@@ -344,7 +348,7 @@ class FileSystem:
         spot = self._locate(path, who, follow=False)
         if spot.inode is None:
             raise refuse(errno.ENOENT, path)
-        if spot.inode is self.root:
+        if spot.inode is self.root or id(spot.inode) in self.busy:
             raise refuse(errno.EBUSY, path)
         self._may_change(spot, who, path)
         return spot

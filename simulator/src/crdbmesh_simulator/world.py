@@ -19,6 +19,7 @@ from crdbmesh_simulator.faults import Faults
 if TYPE_CHECKING:
     from crdbmesh_simulator.azure.state import Subscription
     from crdbmesh_simulator.filesystem import FileSystem
+    from crdbmesh_simulator.inodes import Inode
     from crdbmesh_simulator.kubernetes.api.cluster import Cluster
     from crdbmesh_simulator.machines.machine_os import MachineOS
     from crdbmesh_simulator.network import Network
@@ -40,7 +41,9 @@ class Disk:
 
     The ARM door makes one with a VM's OS disk, gives it to the VM's `Machine`, and keeps it as long as the resource
     `Microsoft.Compute/disks`. A VM that is made anew has a new one.
-    `gib`: size. `files`: the file system; None until a machine has booted from the disk for the first time. k3s's
+    `gib`: size. `files`: the file system; None until a machine has booted from the disk for the first time. Of a data
+    disk: `signature`: the file system's tags as blkid tells them, none when it is blank; `root`: its root directory;
+    `filesystem_gib`: its size. k3s's
     datastore, certificates and local-path folders are files in it. `volumes`: what programs in containers keep on
     volumes of this node, by the volume's identity: the folder of a hostPath or local volume, the uid of a pod and the
     name of its emptyDir. What a program keeps there is its own affair, by a name of its own: files, a database's store.
@@ -48,6 +51,9 @@ class Disk:
 
     gib: int = 30
     files: FileSystem | None = None
+    signature: dict[str, str] = field(default_factory=dict)
+    root: Inode | None = None
+    filesystem_gib: int = 0
     volumes: dict[tuple[str, ...], dict[str, object]] = field(default_factory=dict)
 
 
@@ -56,6 +62,7 @@ class Machine:
     """The hardware side of an Azure VM, from power-on until it is deleted.
 
     Its addresses are not here: they are whatever its NIC and public IP say in ARM at the moment (see `Network`).
+    `data`: its data disks by LUN; `nvme`: whether it sees them by NVMe rather than SCSI.
     """
 
     vm_id: str
@@ -73,11 +80,19 @@ class Machine:
     disk: Disk = field(default_factory=Disk)
     booted_at: float = 0.0
     os: MachineOS | None = None
+    data: dict[int, Disk] = field(default_factory=dict)
+    nvme: bool = False
 
     @property
     def key(self) -> str:
         """The VM's resource id in lower case, as ARM compares ids."""
         return self.vm_id.lower()
+
+    def kept(self, identity: tuple[str, ...]) -> dict[str, object]:
+        """What programs keep on a volume of the node, which is on the disk that holds its folder."""
+        is_folder = identity[0] == "host" and self.os is not None
+        disk = self.os.devices.holding(identity[1]) if is_folder and self.os is not None else self.disk
+        return disk.volumes.setdefault(identity, {})
 
 
 @dataclass

@@ -7,8 +7,10 @@ CockroachDB node by decommissioning only.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from crdbmesh.desired import cockroach
+from crdbmesh.desired import cockroach, disks
+from crdbmesh.desired.azure import capabilities
 from crdbmesh.errors import Finding
+from crdbmesh.observe import disks as observed
 from crdbmesh.observe import firewall
 from crdbmesh.observe.belongings import Resource
 from crdbmesh.observe.inventory import Inventory
@@ -64,7 +66,7 @@ def other_sizes(compared: Comparison) -> Iterator[tuple[Machine, str, str]]:
 
 def changed(compared: Comparison) -> Iterator[Finding]:
     """Yield every machine that would have to be made anew, with the reason and remedy."""
-    for check in (_fewer, _roles, _sizes, _zones, _disks, _ssh):
+    for check in (_fewer, _roles, _sizes, _zones, _disks, _data_disks, _ssh):
         yield from check(compared)
 
 
@@ -125,9 +127,7 @@ def cannot_resize(world: World, machine: Machine, size: str) -> str | None:
 
 def _capabilities(world: World, location: str, size: str) -> dict[str, str] | None:
     sku = world.sizes(location).get(size.lower())
-    if sku is None:
-        return None
-    return {str(one.get("name")): str(one.get("value")) for one in sku.get("capabilities") or []}
+    return None if sku is None else capabilities(sku)
 
 
 def _controllers(capabilities: Mapping[str, str]) -> list[str]:
@@ -165,6 +165,15 @@ def _disks(compared: Comparison) -> Iterator[Finding]:
         if kind is not None and str(kind).lower() != wanted_type.lower():
             reason = f"the disk of {name} is {kind}, and a disk's type is not changed while its machine runs"
             yield Finding("machines.disk_type", wanted_type, reason, f"put it back, or {compared.replace}")
+
+
+def _data_disks(compared: Comparison) -> Iterator[Finding]:
+    for machine in compared.mesh.all_machines():
+        for role in disks.roles(compared.mesh):
+            refusal = observed.disk(compared.world, machine, role).refusal
+            if refusal is not None:
+                value = str(compared.mesh.machines.data_disk.size_gib or role.name)
+                yield Finding("machines.data_disk", value, str(refusal), refusal.hint or "put it back")
 
 
 def _ssh(compared: Comparison) -> Iterator[Finding]:

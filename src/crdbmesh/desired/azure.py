@@ -4,7 +4,7 @@ Shapes follow Microsoft's published types for network 2025-09-01 and compute 202
 """
 
 import base64
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -144,9 +144,19 @@ def nic(mesh: Mesh, machine: Machine, subscription: str) -> Body:
 
 
 def virtual_machine(
-    mesh: Mesh, machine: Machine, subscription: str, *, zone: str | None, login_key: str, cloud_init: str
+    mesh: Mesh,
+    machine: Machine,
+    subscription: str,
+    *,
+    zone: str | None,
+    login_key: str,
+    cloud_init: str,
+    disks: Sequence[Body] = (),
 ) -> Body:
-    """Return a machine's VM, with a public key line to log in with. Its disk and its NIC go when it goes."""
+    """Return a machine's VM, with a public key line to log in with. Its OS disk and NIC go when it goes; others stay.
+
+    `disks` are its data disks.
+    """
     publisher, offer, sku, version = mesh.machines.image.split(":")
     user = mesh.ssh.user
     nic_name = names.nic(mesh.name, machine.region, machine.number)
@@ -163,6 +173,7 @@ def virtual_machine(
                 "deleteOption": "Delete",
                 "managedDisk": {"storageAccountType": mesh.machines.disk_type},
             },
+            **({"dataDisks": list(disks)} if disks else {}),
         },
         "osProfile": {
             "computerName": machine.node,
@@ -181,9 +192,17 @@ def virtual_machine(
     return _regional(mesh, machine.region, properties=properties, **({"zones": [zone]} if zone is not None else {}))
 
 
-def changeable(mesh: Mesh, machine: Machine) -> Body:
-    """Return the update of an existing VM: its tags and its size; Azure changes nothing else of it."""
-    return {"tags": tags(mesh, machine.region), "properties": {"hardwareProfile": {"vmSize": machine.size}}}
+def changeable(mesh: Mesh, machine: Machine, disks: Sequence[Body] = ()) -> Body:
+    """Return the update of an existing VM: its tags, size and data disks; Azure changes nothing else of it."""
+    properties: Body = {"hardwareProfile": {"vmSize": machine.size}}
+    if disks:
+        properties["storageProfile"] = {"dataDisks": list(disks)}
+    return {"tags": tags(mesh, machine.region), "properties": properties}
+
+
+def capabilities(sku: Mapping[str, Any]) -> dict[str, str]:
+    """Return what an entry of ARM's SKU list says that a size can do, by name."""
+    return {str(one.get("name")): str(one.get("value")) for one in sku.get("capabilities") or []}
 
 
 def usable_zones(sku: Body, location: str) -> tuple[str, ...]:

@@ -8,15 +8,17 @@ what production asks beyond them: no root client certificate in database pods, a
 import base64
 import re
 
-from crdbmesh.desired import LABELS, Body, Object, kube_object
+from crdbmesh.desired import LABELS, Body, Object, disks, kube_object
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh, Region
 
 APP = {"app": names.COCKROACH}
 CERTS = "/cockroach/cockroach-certs"
 DATA = "/cockroach/cockroach-data"
+WAL = "/cockroach/cockroach-wal"
 ZONES = "/cockroach/zones"
 USER = 1000
+PROVISIONER = "rancher.io/local-path"
 GRACE_SECONDS = 300
 """At least the sum of a drain's phases; the docs ask for 300 s or more."""
 
@@ -65,6 +67,56 @@ def zones(region: Region, labels: dict[str, str]) -> Object:
     return kube_object("v1", "ConfigMap", names.ZONES_CONFIGMAP, region.name, data=labels)
 
 
+def storage(mesh: Mesh, region: Region) -> list[Object]:
+    """Return the StorageClasses, which keep a volume whose claim is deleted, and the machines' volumes for WALs.
+
+    The first differs from k3s's own in that alone. A volume is `local`, as k3s's are: without its folder no pod starts.
+    """
+    if mesh.layout < 2:
+        return []
+    late: Body = {"reclaimPolicy": "Retain", "volumeBindingMode": "WaitForFirstConsumer"}
+    made, api = {"defaultVolumeType": "local"}, "storage.k8s.io/v1"
+    found = [
+        kube_object(api, "StorageClass", names.DATA_CLASS, None, annotations=made, provisioner=PROVISIONER, **late)
+    ]
+    if gib := mesh.cockroach.wal_failover_gib:
+        nobody = "kubernetes.io/no-provisioner"
+        found.append(kube_object(api, "StorageClass", names.WAL_CLASS, None, provisioner=nobody, **late))
+        for machine in region.machines:
+            term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [machine.node]}
+            spec = {
+                "capacity": {"storage": f"{gib}Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "storageClassName": names.WAL_CLASS,
+                "local": {"path": disks.WAL.path},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
+            }
+            found.append(kube_object("v1", "PersistentVolume", f"{names.WAL_CLASS}-{machine.node}", None, spec=spec))
+    return found
+
+
+def claims(mesh: Mesh) -> list[Object]:
+    """Return the claims of each pod: for its store and, where there is a side disk, for its log of writes."""
+    own = names.DATA_CLASS if mesh.layout > 1 else "local-path"
+    wanted = {
+        "datadir": (own, mesh.cockroach.storage_gib),
+        "waldir": (names.WAL_CLASS, mesh.cockroach.wal_failover_gib),
+    }
+    return [
+        {
+            "metadata": {"name": name},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": kind,
+                "resources": {"requests": {"storage": f"{gib}Gi"}},
+            },
+        }
+        for name, (kind, gib) in wanted.items()
+        if gib
+    ]
+
+
 def seeds(mesh: Mesh) -> list[str]:
     """List the addresses by which a node joins: up to two pods of each of the first three regions.
 
@@ -105,7 +157,7 @@ def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object
             f"--http-addr=:{names.COCKROACH_HTTP_PORT}",
             f"--join={','.join(_join(mesh, found))}",
             f'--locality="region={region.name},zone=${{zone}}"',
-            f"--store={DATA}",
+            *_store(mesh, region, found),
             f"--cache={share}",
             f"--max-sql-memory={share}",
         ]
@@ -135,6 +187,7 @@ def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object
         "securityContext": _PROFILE,
         "volumeMounts": [
             {"name": "datadir", "mountPath": DATA},
+            *([{"name": "waldir", "mountPath": WAL}] if spec.wal_failover_gib else []),
             {"name": "certs", "mountPath": CERTS, "readOnly": True},
             {"name": "zones", "mountPath": ZONES, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a mount of the pod's own
@@ -160,11 +213,6 @@ def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object
             {"name": "tmp", "emptyDir": {}},
         ],
     }
-    claim = {
-        "accessModes": ["ReadWriteOnce"],
-        "storageClassName": "local-path",
-        "resources": {"requests": {"storage": f"{spec.storage_gib}Gi"}},
-    }
     wanted = {
         "serviceName": names.COCKROACH,
         "replicas": region.replicas,
@@ -172,7 +220,7 @@ def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object
         "updateStrategy": {"type": "RollingUpdate"},
         "selector": {"matchLabels": APP},
         "template": {"metadata": {"labels": APP}, "spec": pod},
-        "volumeClaimTemplates": [{"metadata": {"name": "datadir"}, "spec": claim}],
+        "volumeClaimTemplates": claims(mesh),
     }
     labels = {**LABELS, **APP}
     return kube_object("apps/v1", "StatefulSet", names.COCKROACH, region.name, labels=labels, spec=wanted)
@@ -208,10 +256,24 @@ def client(mesh: Mesh, region: Region) -> Object:
 def _join(mesh: Mesh, found: Body | None) -> list[str]:
     """Return the seeds that the StatefulSet has, if one of them is a seed of the spec's too, or else the spec's."""
     wanted = seeds(mesh)
-    containers = _pod_of(found).get("containers") or [{}]
-    match = re.search(r"--join=(\S+)", "".join(containers[0].get("command") or []))
-    kept = match[1].split(",") if match else []
+    kept = _flag(found, "join").split(",")
     return kept if set(kept) & set(wanted) else wanted
+
+
+def _store(mesh: Mesh, region: Region, found: Body | None) -> list[str]:
+    """Return the flags of the store: nine tenths of its disk, so that it grows with it and leaves the rest free."""
+    if mesh.layout < 2:
+        return [f"--store={DATA}"]
+    share = 90 // -(-region.replicas // len(region.machines))
+    wal = [f"--wal-failover=path={WAL}"] if mesh.cockroach.wal_failover_gib else []
+    return [f"--store={_flag(found, 'store') or f'path={DATA},size={share}%'}", *wal]
+
+
+def _flag(found: Body | None, name: str) -> str:
+    """Return the value of a flag in the StatefulSet, or empty."""
+    containers = _pod_of(found).get("containers") or [{}]
+    match = re.search(rf"--{name}=(\S+)", "".join(containers[0].get("command") or []))
+    return match[1] if match else ""
 
 
 def _apart(region: Region, found: Body | None) -> Object:

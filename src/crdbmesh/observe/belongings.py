@@ -22,14 +22,14 @@ Resource = Mapping[str, Any]
 
 _REGION = r"(?P<region>[a-z][a-z0-9]*)"
 _MACHINE = rf"{_REGION}-(?P<number>[1-9][0-9]?)"
-_OF_MACHINE = re.compile(rf"{_MACHINE}(-ip|-nic|-os)?")
+_OF_MACHINE = re.compile(rf"{_MACHINE}(-ip|-nic|-os|-data|-wal)?")
 _NAMES = {
     kinds.VNET.type.lower(): re.compile(_REGION),
     kinds.NSG.type.lower(): re.compile(rf"{_REGION}-nsg|lease"),
     kinds.VM.type.lower(): re.compile(_MACHINE),
     kinds.NIC.type.lower(): re.compile(rf"{_MACHINE}-nic"),
     kinds.PUBLIC_IP.type.lower(): re.compile(rf"{_MACHINE}-ip"),
-    kinds.DISK.type.lower(): re.compile(rf"{_MACHINE}-os"),
+    kinds.DISK.type.lower(): re.compile(rf"{_MACHINE}-(os|data|wal)"),
 }
 """The pattern of a resource's name after the mesh's name and a dash, by type; see `spec.names`."""
 

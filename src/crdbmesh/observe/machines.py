@@ -7,6 +7,7 @@ from typing import Any
 from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.desired import azure as desired
+from crdbmesh.desired import disks
 from crdbmesh.observe import resource, rollouts
 from crdbmesh.observe.health import Layer
 from crdbmesh.observe.resource import Observed
@@ -29,13 +30,14 @@ def nic(world: World, machine: Machine) -> Observed:
 
 
 def vm(world: World, machine: Machine) -> Observed:
-    """Judge a machine's VM: there, of the spec's size, with the mesh's tags, and running.
+    """Judge a machine's VM: there, of the spec's size, with the mesh's tags and its data disks, and running.
 
     What Azure cannot change of a VM (its zone, image, keys) is as it was made.
     """
     name = names.machine(world.mesh.name, machine.region, machine.number)
     found = kinds.VM.find(world.session, world.group, name, expand="instanceView")
-    wanted = desired.changeable(world.mesh, machine)
+    attached = disks.attached(world.mesh, machine, world.session.subscription_id)
+    wanted = desired.changeable(world.mesh, machine, attached)
     seen = resource.presence(world, kinds.VM, name, found, wanted)
     if found is None or seen.cause is not None:
         return seen

@@ -173,12 +173,21 @@ class World(AbstractContextManager["World", None]):
 
     def sizes(self, location: str) -> dict[str, Body]:
         """Return the VM sizes that Azure lists in a location, as ARM's SKUs by name in lower case."""
+        return self._offered(location, "virtualMachines")
 
-        def read() -> dict[str, Body]:
-            skus = arm.list_skus(self.session, location)
-            return {str(sku["name"]).lower(): sku for sku in skus if sku.get("resourceType") == "virtualMachines"}
+    def disk_zones(self, location: str, kind: str) -> tuple[str, ...]:
+        """Return the zones in which Azure offers a type of disk to this subscription; empty when in none."""
+        sku = self._offered(location, "disks").get(kind.lower())
+        return resources.usable_zones(sku, location) if sku is not None else ()
 
-        return self.once(f"sizes/{location}", read)
+    def _offered(self, location: str, kind: str) -> dict[str, Body]:
+        def read() -> dict[str, dict[str, Body]]:
+            found: dict[str, dict[str, Body]] = {}
+            for sku in arm.list_skus(self.session, location):
+                found.setdefault(str(sku.get("resourceType")), {})[str(sku["name"]).lower()] = sku
+            return found
+
+        return self.once(f"skus/{location}", read).get(kind, {})
 
     def zones(self, location: str, size: str) -> tuple[str, ...]:
         """Return the zones in which Azure offers a VM size to this subscription; empty when in none."""
@@ -186,7 +195,7 @@ class World(AbstractContextManager["World", None]):
         return resources.usable_zones(sku, location) if sku is not None else ()
 
     def zone_of(self, machine: Machine) -> str | None:
-        """Return the zone a machine is in, or should be made in: one that is there stays where it is."""
+        """Return the zone a machine is in, or should be made in: one that is there, or whose disk is, stays there."""
         name = names.machine(self.mesh.name, machine.region, machine.number)
         known = f"zone/{machine.node}"
         with self._lock:
@@ -195,6 +204,10 @@ class World(AbstractContextManager["World", None]):
                 return zone
         if (found := kinds.VM.find(self.session, self.group, name)) is not None:
             return self.once(known, lambda: next(iter(found.get("zones") or []), None))
+        if self.mesh.layout > 1:
+            left = names.disk(self.mesh.name, machine.region, machine.number, "data")
+            if (disk := kinds.DISK.find(self.session, self.group, left)) is not None:
+                return next(iter(disk.get("zones") or []), None)
         if machine.zone is not None:
             return machine.zone
         if self.mesh.region(machine.region).zones is not None:

@@ -24,12 +24,18 @@ BEFORE: dict[str, Any] = {
     "cockroach.cpu": 2,
     "cockroach.memory_gib": 8,
     "cockroach.storage_gib": 60,
+    "cockroach.wal_failover_gib": 0,
 }
 """The values that were built before a field was there, by its dotted name; they never change."""
 
 PROFILES: dict[str, dict[str, Any]] = {
     "production": {},
-    "demo": {"machines.size": "Standard_D4s_v5", "cockroach.cpu": 2, "cockroach.memory_gib": 8},
+    "demo": {
+        "machines.size": "Standard_D4s_v5",
+        "cockroach.cpu": 2,
+        "cockroach.memory_gib": 8,
+        "cockroach.wal_failover_gib": 0,
+    },
 }
 """The defaults of a profile that differ from those of the fields, by dotted name."""
 

@@ -116,6 +116,21 @@ class NetworkSpec(Model):
     gateway_transit: bool = False
 
 
+class DataDiskSpec(Model):
+    """The disk of each machine that holds the database's volumes, and outlives the machine.
+
+    Attributes:
+        size_gib: by default enough for the volumes, with room; it may grow.
+        type: by default PremiumV2_LRS where the machine's zone offers it, and Premium_LRS elsewhere.
+        iops, mbps: of PremiumV2_LRS only; by default 500 and 30 for each vCPU, as far as the machine's size goes.
+    """
+
+    size_gib: int | None = Field(default=None, ge=8, le=32767)
+    type: Literal["PremiumV2_LRS", "Premium_LRS"] | None = None
+    iops: int | None = Field(default=None, ge=3000, le=80000)
+    mbps: int | None = Field(default=None, ge=125, le=1200)
+
+
 class MachinesSpec(Model):
     """The machines, unless their region differs."""
 
@@ -124,6 +139,7 @@ class MachinesSpec(Model):
     image: Image = "Canonical:ubuntu-24_04-lts:server:latest"
     disk_gib: int = Field(default=128, ge=30, le=4095)
     disk_type: Literal["Premium_LRS", "StandardSSD_LRS", "Premium_ZRS", "StandardSSD_ZRS"] = "Premium_LRS"
+    data_disk: DataDiskSpec = DataDiskSpec()
 
 
 class SSHSpec(Model):
@@ -140,6 +156,7 @@ class CockroachSpec(Model):
         replicas: pods per region; by default one per machine, at most three.
         cpu, memory_gib: the requests of each pod; the memory is its limit too.
         storage_gib: size of each pod's volume.
+        wal_failover_gib: size of the side disk to which the log of writes fails over; 0 for none, else at least 25.
         clients: the number of regions, the first of the list, with a client pod and root's client certificate; two by
             default, so that losing the first leaves SQL.
         replication_factor: replicas of each range; by default five from four regions on, and three before.
@@ -149,6 +166,7 @@ class CockroachSpec(Model):
     cpu: float = Field(default=2, gt=0, le=128)
     memory_gib: int = Field(default=8, ge=1, le=1024)
     storage_gib: int = Field(default=60, ge=1, le=4000)
+    wal_failover_gib: int = Field(default=32, ge=0, le=1024)
     clients: int = Field(default=2, ge=1)
     replication_factor: Literal[3, 5, 7, 9] | None = None
 

@@ -41,6 +41,8 @@ COCKROACH = "cockroachdb"
 COCKROACH_PUBLIC = "cockroachdb-public"
 COCKROACH_BUDGET = "cockroachdb-budget"
 COCKROACH_CLIENT = "cockroachdb-client"
+DATA_CLASS, WAL_CLASS = "crdbmesh-data", "crdbmesh-wal"
+"""The StorageClasses of the database's volumes, and of what their log of writes fails over to."""
 NODE_SECRET = "cockroachdb.node"
 CLIENT_SECRET = "cockroachdb.client.root"
 ZONES_CONFIGMAP = "cockroachdb-zones"
@@ -96,6 +98,11 @@ def address(mesh: str, region: str, number: int) -> str:
 def os_disk(mesh: str, region: str, number: int) -> str:
     """Return the name of the OS disk of a machine."""
     return f"{machine(mesh, region, number)}-os"
+
+
+def disk(mesh: str, region: str, number: int, role: str) -> str:
+    """Return the name of a data disk of a machine, by what it is for."""
+    return f"{machine(mesh, region, number)}-{role}"
 
 
 def context(region: str) -> str:

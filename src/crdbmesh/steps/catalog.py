@@ -10,15 +10,16 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from crdbmesh.desired.disks import roles
 from crdbmesh.desired.placement import is_placed
 from crdbmesh.engine.step import Step
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Region
-from crdbmesh.steps import cilium, cockroach, database, initialise, k3s, machines, network, placement
+from crdbmesh.steps import cilium, cockroach, database, disks, initialise, k3s, machines, network, placement
 
 _STEPS = {
     "network": {"providers": 26, "group": 4, "firewall": 10, "network": 16, "peerings": 20},
-    "machines": {"address": 6, "nic": 4, "machine": 66, "host": 4},
+    "machines": {"address": 6, "nic": 4, "data-disk": 5, "wal-disk": 5, "machine": 66, "host": 4, "disk": 6},
     "k3s": {"software": 27, "k3s": 26, "kubeconfig": 1},
     "cilium": {"cilium": 58, "nodes": 19, "clustermesh": 33},
     "dns": {"dns": 5, "reach": 4},
@@ -90,10 +91,16 @@ def _machine(world: World, region: Region, machine: Machine) -> Iterator[Step]:
     step = functools.partial(_step, world=world, region=region, machine=machine)
     yield step(machines.Address, f"{at}/address", "mesh/group")
     yield step(machines.Nic, f"{at}/nic", f"{region.name}/firewall", f"{region.name}/network", f"{at}/address")
-    yield step(machines.VirtualMachine, f"{at}/machine", f"{at}/nic")
+    kept = {role: f"{at}/{role.name}-disk" for role in roles(world.mesh)}
+    for role, name in kept.items():
+        yield step(disks.DataDisk, name, "mesh/group", role=role)
+    yield step(machines.VirtualMachine, f"{at}/machine", f"{at}/nic", *kept.values())
     yield step(machines.HostReady, f"{at}/host", f"{at}/machine")
     yield step(machines.Software, f"{at}/software", f"{at}/host")
-    yield step(k3s.Member, f"{at}/k3s", f"{at}/software", *_joins_after(region, machine))
+    ready = [f"{at}/software", *([f"{at}/disk"] if kept else [])]
+    if kept:
+        yield step(disks.Mounted, f"{at}/disk", f"{at}/host")
+    yield step(k3s.Member, f"{at}/k3s", *ready, *_joins_after(region, machine))
 
 
 def _joins_after(region: Region, machine: Machine) -> frozenset[str]:

@@ -89,13 +89,14 @@ class Certificates(RegionStep):
 
 
 class Services(ObjectsStep):
-    """The Services, the disruption budget, and which zone each node is in."""
+    """The Services, the disruption budget, the StorageClasses, and which zone each node is in."""
 
     def objects(self) -> list[Object]:
         """Return the objects."""
         zones = ((machine.node, self.world.zone_of(machine)) for machine in self.region.machines)
         labels = {node: hosts.zone_label(self.region.name, zone) for node, zone in zones}
-        return [*cockroach.services(self.region), cockroach.zones(self.region, labels)]
+        storage = cockroach.storage(self.world.mesh, self.region)
+        return [*cockroach.services(self.region), cockroach.zones(self.region, labels), *storage]
 
 
 class Pods(ObjectsStep):
@@ -117,8 +118,10 @@ class Pods(ObjectsStep):
         found = self.kube.find(*self._at)
         if found is not None:
             self._refuse_fewer(found.get("spec", {}).get("replicas", 1))
-            for claim in found.get("spec", {}).get("volumeClaimTemplates") or []:
-                self._refuse_other_size(claim)
+            templates = found.get("spec", {}).get("volumeClaimTemplates") or []
+            have = {one["metadata"]["name"]: one for one in templates}
+            for name in sorted({*have, *(one["metadata"]["name"] for one in cockroach.claims(self.world.mesh))}):
+                self._refuse_other_size(name, have.get(name, {}))
         else:
             self._refuse_loss_of_claims()
         return ObjectsStep.check(self)
@@ -155,7 +158,7 @@ class Pods(ObjectsStep):
         }
         self._refuse_fewer(max(claims, default=-1) + 1)
         for claim in claims.values():
-            self._refuse_other_size(claim)
+            self._refuse_other_size("datadir", claim)
 
     def _refuse_fewer(self, have: int) -> None:
         wanted = self.region.replicas
@@ -170,14 +173,16 @@ class Pods(ObjectsStep):
             "then run `up` with the smaller number",
         )
 
-    def _refuse_other_size(self, claim: Mapping[str, Any]) -> None:
-        wanted = f"{self.world.mesh.cockroach.storage_gib}Gi"
-        size = claim.get("spec", {}).get("resources", {}).get("requests", {}).get("storage")
+    def _refuse_other_size(self, name: str, claim: Mapping[str, Any]) -> None:
+        spec = self.world.mesh.cockroach
+        field = "storage_gib" if name == "datadir" else "wal_failover_gib"
+        wanted = f"{getattr(spec, field)}Gi"
+        size = claim.get("spec", {}).get("resources", {}).get("requests", {}).get("storage", "0Gi")
         if size != wanted:
             raise RefusedError(
                 f"{self.region.name}: volumes are {size}, the spec says {wanted}, and local volumes cannot be resized, "
                 "nor a StatefulSet's claims changed",
-                hint=f"put `cockroach.storage_gib` back to {size}; for another size back up (SQL BACKUP), "
+                hint=f"put `cockroach.{field}` back to {size}; for another size back up (SQL BACKUP), "
                 "`crdbmesh down`, `crdbmesh up` with the new spec, restore",
             )
 

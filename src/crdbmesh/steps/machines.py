@@ -8,7 +8,7 @@ from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.ssh.connect import read_host_key
 from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import azure as desired
-from crdbmesh.desired import hardening
+from crdbmesh.desired import disks, hardening
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import HostError, RefusedError, WaitError
@@ -61,7 +61,7 @@ class VirtualMachine(MachineStep, ResourceStep):
         return seen
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Create it, or change its size or its tags and start it again; the rest of it stays as it is."""
+        """Create it, or change its size, tags or data disks and start it again; the rest of it stays as it is."""
         seen = self.observe()
         world, session, group = self.world, self.world.session, self.world.group
         if seen.found is None:
@@ -75,6 +75,7 @@ class VirtualMachine(MachineStep, ResourceStep):
                 zone=world.zone_of(self.machine),
                 login_key=world.login_key().public,
                 cloud_init=hosts.cloud_init(world.mesh, host_key=key.private, host_key_public=key.public),
+                disks=disks.attached(world.mesh, self.machine, session.subscription_id),
             )
             world.record(kinds.DISK.type, body["properties"]["storageProfile"]["osDisk"]["name"])
             world.record(self.kind.type, seen.name)
@@ -83,6 +84,12 @@ class VirtualMachine(MachineStep, ResourceStep):
         is_settled = seen.found["properties"].get("provisioningState") == "Succeeded"
         if not is_settled or compare.differences(resource.judged(seen.wanted), seen.found):
             body = {**seen.wanted, "tags": compare.merge(seen.found.get("tags"), seen.wanted["tags"], "tags")}
+            if profile := seen.wanted["properties"].get("storageProfile"):
+                # A PATCH replaces the list: other people's disks stay in it.
+                listed = compare.merge(
+                    {"dataDisks": seen.found["properties"]["storageProfile"].get("dataDisks")}, profile
+                )
+                body["properties"] = {**body["properties"], "storageProfile": listed}
             self.kind.update(session, group, seen.name, body=body, say=say, **kinds.unless_changed(seen.found))
         if is_settled and not machines.is_running(seen.found):
             kinds.start_vm(session, group, seen.name, say=say)

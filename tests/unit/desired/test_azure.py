@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from crdbmesh.desired import azure as resources
+from crdbmesh.desired import disks
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh
 
@@ -33,12 +34,22 @@ def bodies(mesh: Mesh) -> list[tuple[str, dict[str, Any]]]:
             "Microsoft.Network.virtualNetworks.virtualNetworkPeerings",
             resources.peering(mesh, remote, SUBSCRIPTION),
         ),
+        (
+            "Microsoft.Compute.disks",
+            disks.data_disk(mesh, machine, disks.DATA, None, zone="1", kind=disks.V2, fair=disks.Speed(4000, 240)),
+        ),
         ("Microsoft.Network.publicIPAddresses", resources.public_address(mesh, machine)),
         ("Microsoft.Network.networkInterfaces", resources.nic(mesh, machine, SUBSCRIPTION)),
         (
             "Microsoft.Compute.virtualMachines",
             resources.virtual_machine(
-                mesh, machine, SUBSCRIPTION, zone="1", login_key="ssh-ed25519 AAAA x", cloud_init="#cloud-config\n"
+                mesh,
+                machine,
+                SUBSCRIPTION,
+                zone="1",
+                login_key="ssh-ed25519 AAAA x",
+                cloud_init="#cloud-config\n",
+                disks=disks.attached(mesh, machine, SUBSCRIPTION),
             ),
         ),
     ]

@@ -36,6 +36,7 @@ def kubernetes_objects(mesh: Mesh) -> list[dict[str, Any]]:
             cockroach.namespace(region),
             cockroach.secret(region, names.NODE_SECRET, {"ca.crt": "x"}),
             *cockroach.services(region),
+            *cockroach.storage(mesh, region),
             cockroach.zones(region, {"eastus-1": "eastus-1"}),
             cockroach.statefulset(mesh, region),
             cockroach.client(mesh, region),

@@ -1,7 +1,8 @@
-"""Microsoft.Compute/disks: the managed disks of VMs.
+"""Microsoft.Compute/disks: managed disks, empty ones and those of VMs.
 
 A VM's OS disk is made with it. Its data disks are made empty or attached by a PUT of the VM, and detached by one that
-leaves them out; Azure keeps what is on them, and machines here mount none of them.
+leaves them out; what is on them is the disk's, whatever VM has it. Limits of Premium SSD v2, and what grows while its
+VM runs: learn.microsoft.com, "Azure managed disk types" and "Expand virtual hard disks on a Linux VM".
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import datetime as dt
 from typing import ClassVar
 
-from crdbmesh_simulator.azure import errors, sizes
-from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, not_here
+from crdbmesh_simulator.azure import errors, nics, schemas, sizes
+from crdbmesh_simulator.azure.call import COMPUTE, Answer, Call, Tracking, accepted, not_here
 from crdbmesh_simulator.azure.errors import Body, refusal
 from crdbmesh_simulator.azure.etags import touch
-from crdbmesh_simulator.azure.kinds import Identity, Kind
+from crdbmesh_simulator.azure.kinds import Identity, Kind, open_group, require_tags, succeed
 from crdbmesh_simulator.azure.sizes import Size
 from crdbmesh_simulator.azure.state import Resource, Subscription
 from crdbmesh_simulator.world import Disk
@@ -25,13 +26,73 @@ class Disks(Kind):
     type: ClassVar[str] = "Microsoft.Compute/disks"
     tracking: ClassVar[Tracking] = COMPUTE
 
-    def put(self, call: Call) -> Answer:
-        """Refuse: here disks are made by VMs only."""
-        return self.write(call)
+    def write(self, call: Call, identity: Identity, body: Body, existing: Resource | None) -> Answer:
+        """Create an empty disk, or change what may be changed."""
+        if existing is not None:
+            return self._change(call, existing, body)
+        given, sku = body.get("properties", {}), body.get("sku", {}).get("name", "Standard_LRS")
+        if given.get("creationData", {}).get("createOption") != "Empty":
+            raise not_here(call, "PUT of a managed disk that is not empty")
+        if not given.get("diskSizeGB"):
+            raise refusal("InvalidParameter, missing", name="diskSizeGB", target="disk.diskSizeGB")
+        zones = nics.require_zones(identity, body.get("zones")) or []
+        gib, shown = given["diskSizeGB"], {name: given[name] for name in _ACCESS if name in given}
+        shown |= _performance(sku, gib, given, {})
+        resource = self._make(call.subscription, identity, gib, sku, zones, shown, body)
+        return self._begin(call, resource)
 
-    def write(self, call: Call, *_: object) -> Answer:
-        """Refuse, and record that somebody asked."""
-        raise not_here(call, "PUT of a managed disk")
+    def patch(self, call: Call) -> Answer:
+        """Change what the body names."""
+        open_group(call.subscription, call.names["group"])
+        resource = self.require(call)
+        self.require_idle(call, resource)
+        body = schemas.accept(f"{self.schema}.update", call.body())
+        require_tags(body.get("tags"))
+        return self._change(call, resource, body)
+
+    def _change(self, call: Call, existing: Resource, body: Body) -> Answer:
+        given, shown = body.get("properties", {}), existing.properties
+        sku, old = existing.body["sku"]["name"], shown["diskSizeGB"]
+        if (
+            body.get("sku", {}).get("name", sku) != sku
+            or body.get("zones", zones := existing.body.get("zones")) != zones
+        ):
+            raise not_here(call, "another type or zone of a managed disk")
+        gib = given.get("diskSizeGB", old)
+        if gib < old:
+            raise refusal("OperationNotAllowed, smaller disk", disk=existing, old=old, new=gib)
+        vm = call.subscription.find(str(existing.body.get("managedBy", "")))
+        is_offline = "osType" in shown or (sku != V2 and old <= _ONLINE_GIB < gib)
+        if is_offline and gib != old and vm is not None and vm.power != "deallocated":
+            raise refusal("OperationNotAllowed, disk of running VM", disk=existing, vm=vm)
+        speed = _performance(sku, gib, given, shown)
+        if speed and speed != {name: shown.get(name) for name in speed}:
+            now = call.subscription.now
+            existing.changes = [at for at in existing.changes if at > now - _DAY_S]
+            if len(existing.changes) >= _CHANGES_A_DAY:
+                raise refusal("OperationNotAllowed, disk performance", disk=existing)
+            existing.changes.append(now)
+        shown |= {"diskSizeGB": gib, "diskSizeBytes": gib * 1024**3, **speed}
+        shown |= {name: given[name] for name in _ACCESS if name in given}
+        if "tags" in body:
+            existing.body["tags"] = dict(body["tags"])
+        if not given:
+            touch(call.subscription, existing)
+            return Answer(200, self.render(call, existing))
+        if existing.disk is not None:
+            existing.disk.gib = gib
+        if vm is not None and gib != old:
+            for entry in vm.properties["storageProfile"]["dataDisks"]:
+                entry |= {"diskSizeGB": gib} if entry["managedDisk"]["id"].lower() == existing.key else {}
+        return self._begin(call, existing)
+
+    def _begin(self, call: Call, resource: Resource) -> Answer:
+        subscription = call.subscription
+        resource.state = "Updating"
+        operation = subscription.start(
+            "CreateOrUpdateDisk", self.tracking, resource.id, resource.location, lambda: succeed(subscription, resource)
+        )
+        return accepted(call, operation, 202, self.render(call, resource))
 
     def erase(self, call: Call, resource: Resource) -> Answer:
         """Delete a disk that is attached to nothing."""
@@ -58,7 +119,7 @@ class Disks(Kind):
         subscription = call.subscription
         self.require_free_name(subscription, vm, name)
         identity = Identity(self.identify(subscription, vm.group, name), self.type, name, vm.group, vm.location)
-        properties: Body = {"creationData": {"createOption": "Empty"}}
+        properties: Body = {}
         if image is not None:
             offer = f"Offers/{image.offer}/Skus/{image.sku}/Versions/{image.version}"
             publisher = f"/subscriptions/{subscription.id}/Providers/Microsoft.Compute/Locations/{vm.location}"
@@ -69,17 +130,27 @@ class Disks(Kind):
                 "supportedCapabilities": {"architecture": "Arm64" if image.arm64 else "x64"},
                 "creationData": {"createOption": "FromImage", "imageReference": {"id": source}},
             }
+        resource = self._make(subscription, identity, size_gib, sku, zones, properties, {})
+        self.attach(subscription, resource, vm.id)
+        return resource
+
+    def _make(
+        self,
+        subscription: Subscription,
+        identity: Identity,
+        gib: int,
+        sku: str,
+        zones: list[str],
+        properties: Body,
+        given: Body,
+    ) -> Resource:
         now, guid = timestamp(subscription.now), subscription.guid()
-        properties |= errors.body("disk", gib=size_gib, bytes=size_gib * 1024**3, now=now, guid=guid)
-        body: Body = {
-            "managedBy": vm.id,
-            "sku": {"name": sku, "tier": "Premium" if sku.startswith("Premium") else "Standard"},
-            "properties": properties,
-        }
-        if zones:
-            body["zones"] = zones
-        resource = self.commit(subscription, identity, {}, body, None)
-        resource.disk = Disk(gib=size_gib)
+        shown = errors.body("disk", gib=gib, bytes=gib * 1024**3, now=now, guid=guid)
+        shown |= {"creationData": {"createOption": "Empty"}, "diskState": "Unattached", **properties}
+        body: Body = {"sku": {"name": sku, "tier": "Premium" if sku.startswith("Premium") else "Standard"}}
+        body |= {"properties": shown, **({"zones": zones} if zones else {})}
+        resource = self.commit(subscription, identity, given, body, None)
+        resource.disk = Disk(gib=gib)
         return resource
 
     def require_free_name(self, subscription: Subscription, vm: Identity, name: str) -> None:
@@ -102,18 +173,38 @@ class Disks(Kind):
 
     def attach(self, subscription: Subscription, disk: Resource, vm_id: str) -> None:
         """A VM has the disk from now on."""
-        disk.body["managedBy"] = vm_id
+        disk.body["managedBy"], disk.reserved = vm_id, None
         disk.properties["diskState"] = "Attached"
         touch(subscription, disk)
 
     def detach(self, subscription: Subscription, disk: Resource) -> None:
         """No VM has the disk any more; what is on it stays."""
-        disk.body.pop("managedBy", None)
+        disk.reserved = (str(disk.body.pop("managedBy", "")), subscription.now)
         disk.properties["diskState"] = "Unattached"
         touch(subscription, disk)
 
 
 DISKS = Disks()
+V2 = "PremiumV2_LRS"
+_ACCESS = ("networkAccessPolicy", "publicNetworkAccess")
+_ONLINE_GIB, _CHANGES_A_DAY, _DAY_S = 4095, 4, 86400.0
+
+
+def _performance(sku: str, gib: int, given: Body, present: Body) -> Body:
+    """The IOPS and throughput of a disk that has them of its own; others have those of their size.
+
+    Raises ArmError: 400, such a disk cannot have them.
+    """
+    names = ("diskIOPSReadWrite", "diskMBpsReadWrite")
+    if sku != V2:
+        if any(name in given for name in names):
+            raise refusal("InvalidParameter, disk performance", sku=sku, target="disk.diskIOPSReadWrite")
+        return {}
+    iops, mbps = (int({name: least, **present, **given}[name]) for name, least in zip(names, (3000, 125), strict=True))
+    most = min(80000, max(3000, 500 * gib))
+    if not 3000 <= iops <= most or not 125 <= mbps <= min(1200, iops // 4):
+        raise refusal("InvalidParameter, disk limits", iops=iops, mbps=mbps, most=most, target="disk.diskIOPSReadWrite")
+    return dict(zip(names, (iops, mbps), strict=True))
 
 
 def timestamp(at: float) -> str:
@@ -121,12 +212,14 @@ def timestamp(at: float) -> str:
     return dt.datetime.fromtimestamp(at, tz=dt.UTC).isoformat()
 
 
-def require_data_disks(call: Call, identity: Identity, size: Size, given: list[Body], present: list[Body]) -> None:
+def require_data_disks(
+    call: Call, identity: Identity, size: Size, given: list[Body], present: list[Body], zones: list[str]
+) -> None:
     """Refuse data disks that cannot be.
 
     `call`: the PUT of the VM. `identity`: of the VM. `size`: of the VM. `given`: the storage profile's `dataDisks` as
-    they are asked for. `present`: those that the VM has. Raises ArmError: 400, 404 or 409; 501, this world does not
-    know it.
+    they are asked for. `present`: those that the VM has. `zones`: of the VM. Raises ArmError: 400, 404 or 409; 501,
+    this world does not know it.
     """
     numbers = [entry["lun"] for entry in given]
     if len(set(numbers)) < len(numbers):
@@ -141,7 +234,7 @@ def require_data_disks(call: Call, identity: Identity, size: Size, given: list[B
                 raise refusal("InvalidParameter, missing", name="diskSizeGB", target="dataDisk.diskSizeGB")
             DISKS.require_free_name(call.subscription, identity, entry.get("name", ""))
         elif entry["createOption"] == "Attach":
-            _require_unattached(call.subscription, entry)
+            _require_attachable(call.subscription, identity, entry, zones)
         else:
             raise not_here(call, f"a data disk by {entry['createOption']}")
 
@@ -202,9 +295,25 @@ def _same_disk(entry: Body, present: list[Body]) -> Body | None:
     return None
 
 
-def _require_unattached(subscription: Subscription, entry: Body) -> None:
+def _require_attachable(subscription: Subscription, identity: Identity, entry: Body, zones: list[str]) -> None:
     disk = _find_disk(subscription, entry)
     if disk is None or disk.type != DISKS.type:
         raise refusal("NotFound, disk", disk=entry.get("managedDisk", {}).get("id"))
     if owner := disk.body.get("managedBy"):
         raise refusal("ConflictingUserInput, attached", disk=disk, owner=owner)
+    if disk.reserved is not None and subscription.operations.holding(disk.reserved[0]) is not None:
+        raise refusal("AttachDiskWhileBeingDetached", disk=disk, vm=identity.name)
+    if disk.location != identity.location:
+        raise refusal("NotFound, disk", disk=disk.id)
+    if disk.body["sku"]["name"] == V2 and not zones:
+        raise refusal("BadRequest, zonal disks", sku=V2)
+    if disk.body["sku"]["name"] == V2 and entry.get("caching", "None") != "None":
+        raise refusal("BadRequest, caching", disk=disk, caching=entry["caching"])
+    if disk.body.get("zones", zones) != zones:
+        raise refusal("BadRequest, other zone", disk=disk, vm=identity.name, zone=",".join(zones))
+
+
+def plugged(subscription: Subscription, shown: list[Body]) -> dict[int, Disk]:
+    """What a machine finds of the disks in a storage profile, by LUN."""
+    found = {entry["lun"]: _find_disk(subscription, entry) for entry in shown}
+    return {lun: disk.disk for lun, disk in found.items() if disk is not None and disk.disk is not None}

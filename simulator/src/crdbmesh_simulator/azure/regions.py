@@ -33,6 +33,11 @@ class Region:
         """Logical zones, `["1", "2", "3"]` or none."""
         return ["1", "2", "3"] if self.zones else []
 
+    @property
+    def fault_domains(self) -> str:
+        """How many fault domains an aligned availability set has."""
+        return "3" if self.recommended or self.name in ("westus", "northcentralus", "canadaeast") else "2"
+
 
 REGIONS = {name: Region(name, *row) for name, row in tables.read(__package__, "offers")["regions"].items()}
 """Physical regions by name."""

@@ -42,6 +42,16 @@ class Size:
         return min(64, 2 * self.vcpus)
 
     @property
+    def disk_iops(self) -> int:
+        """The uncached IOPS that it allows: as the v5 series have them, by vCPU."""
+        return 1600 * self.vcpus
+
+    @property
+    def disk_bytes(self) -> int:
+        """The uncached throughput that it allows, in bytes a second."""
+        return 36_250_000 * self.vcpus
+
+    @property
     def architecture(self) -> str:
         """`x64` or `Arm64`."""
         return "Arm64" if self.arm64 else "x64"

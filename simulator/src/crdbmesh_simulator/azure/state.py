@@ -137,7 +137,9 @@ class Resource:
         machine: of a VM: its machine, powered on or not.
         power: of a VM: the code of its power state, such as `running`.
         deletion: the operation that is deleting it.
-        reserved: of a NIC: the VM (id) that its failed creation keeps it for, and until when.
+        reserved: of a NIC: the VM (id) that its failed creation keeps it for, and until when; of a disk: the VM that
+            let go of it, and when.
+        changes: of a disk: when its performance was changed.
         failed_by: of a resource in the state Failed: the kind of the operation that failed.
         disk: of a managed disk: what is on it.
         extensions: of a VM: its extensions, by name in lower case.
@@ -156,6 +158,7 @@ class Resource:
     power: str = ""
     deletion: Operation | None = None
     reserved: tuple[str, float] | None = None
+    changes: list[float] = field(default_factory=list)
     failed_by: str = ""
     disk: Disk | None = None
     extensions: dict[str, Body] = field(default_factory=dict)

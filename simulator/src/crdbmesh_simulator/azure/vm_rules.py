@@ -50,7 +50,7 @@ def require_new(call: Call, identity: Identity, body: Body) -> Accepted:
     require_offered(call.subscription, identity, size, zones)
     image = _require_image(given, size)
     _require_disk(given, image)
-    disks.require_data_disks(call, identity, size, given["storageProfile"].get("dataDisks", []), [])
+    disks.require_data_disks(call, identity, size, given["storageProfile"].get("dataDisks", []), [], zones)
     custom_data = _require_os_profile(given)
     primary = require_nics(call.subscription, identity, given)
     sizes.require_cores(call.subscription, identity.location, size, None)

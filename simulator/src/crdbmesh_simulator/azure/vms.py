@@ -96,6 +96,8 @@ class VirtualMachines(Kind):
         resource = self.commit(subscription, identity, body, stored, None)
         resource.power = "creating"
         resource.machine = vm_parts.new_machine(identity, given, checked, disk.disk or Disk())
+        resource.machine.data = disks.plugged(subscription, data)
+        resource.machine.nvme = properties["storageProfile"]["diskControllerType"] == "NVMe"
         return self._begin_creation(call, resource, None)
 
     def patch(self, call: Call) -> Answer:
@@ -182,9 +184,9 @@ class VirtualMachines(Kind):
             given.get("storageProfile", {}).get("dataDisks", []),
             existing.properties["storageProfile"]["dataDisks"],
         )
-        disks.require_data_disks(call, identity, size, data, present)
-        properties = vm_parts.replaced(existing, given, size.name)
         zones = existing.body.get("zones", [])
+        disks.require_data_disks(call, identity, size, data, present, zones)
+        properties = vm_parts.replaced(existing, given, size.name)
         properties["storageProfile"]["dataDisks"] = disks.apply_data_disks(call, identity, data, present, zones)
         properties["provisioningState"] = "Updating"
         stored = {**vm_parts.identity_of(subscription, body.get("identity"), existing.body.get("identity"))}
@@ -193,6 +195,9 @@ class VirtualMachines(Kind):
         machine = resource.machine
         if machine is not None:
             machine.nic_id = nic.id
+            machine.data = disks.plugged(subscription, properties["storageProfile"]["dataDisks"])
+            if machine.os is not None:
+                machine.os.devices.refresh()
             if resized:
                 machine.size, machine.vcpus, machine.memory_gib = size.name, size.vcpus, size.memory_gib
             if not machine.booted_at:

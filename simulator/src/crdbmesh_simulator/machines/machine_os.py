@@ -13,6 +13,7 @@ from crdbmesh_simulator.filesystem import Actor, FileSystem, Ledger
 from crdbmesh_simulator.inodes import EXECUTE, READ
 from crdbmesh_simulator.machines import image, internet
 from crdbmesh_simulator.machines.cloud_init import CloudInit
+from crdbmesh_simulator.machines.devices import Devices
 from crdbmesh_simulator.machines.sshd import Sshd
 from crdbmesh_simulator.machines.systemd import Systemd
 from crdbmesh_simulator.shell.process import Command, NotStartedError, Process, System, UnsupportedError, decode
@@ -86,6 +87,7 @@ class MachineOS(System):
         self._coming_up: Generator[float, None, None] | None = None
         self._wake = 0.0
         self.systemd = Systemd(self)
+        self.devices = Devices(self)
         self.sshd = Sshd(self)
         self.cloud_init = CloudInit(self, hardware.custom_data)
         image.install(self.files, self.commands, vcpus=hardware.vcpus, memory_gib=hardware.memory_gib)
@@ -100,6 +102,7 @@ class MachineOS(System):
             self.running, self._going_down = True, None
             if self.boots:
                 image.empty_volatile(self.files)
+            self.devices.refresh()
             self.boots += 1
             self.hardware.booted_at = self._wake = self.world.clock.now()
             self._coming_up = self._come_up()
@@ -151,8 +154,9 @@ class MachineOS(System):
             yield from self.cloud_init.run_init()
         self._start("cloud-init-local.service", "cloud-init.service", "ssh.socket", "ssh.service")
         self.systemd.log("", "kernel", f"Linux version {self.hostname} booted")
-        for path in self.files.glob("/etc/systemd/system/multi-user.target.wants/*.service", Actor()):
-            self._start(path.rpartition("/")[2])
+        for kind in ("mount", "service"):
+            for path in self.files.glob(f"/etc/systemd/system/multi-user.target.wants/*.{kind}", Actor()):
+                self._start(path.rpartition("/")[2])
         yield from self.cloud_init.run_modules() if first else self.cloud_init.run_again()
         self._start("cloud-config.service", "cloud-final.service")
 

@@ -193,6 +193,13 @@ class Systemd:
         service.started.append(now)
         self.log(service.name, "systemd", f"Starting {service.name} - {description}...", 1)
         service.active, service.sub, service.result = "activating", "start", "success"
+        if not self._mounted_for(service):
+            service.active, service.sub, service.result = "inactive", "dead", "dependency"
+            self.log(service.name, "systemd", f"Dependency failed for {service.name} - {description}.", 1)
+            return
+        if service.name.endswith(".mount"):
+            self._mount(service)
+            return
         if not service.name.endswith(".service") or not unit.all("Service.ExecStart"):
             service.active, service.sub = "active", "listening" if service.name.endswith(".socket") else "exited"
             self._machine.sshd.unit_started(service.name)
@@ -205,6 +212,28 @@ class Systemd:
             service.task = CommandTask(self._machine, before, env, actor, service.name)
             return
         self._main(service)
+
+    def _mounted_for(self, service: Service) -> bool:
+        """Start what `RequiresMountsFor` needs; return whether it is there (systemd.unit(5))."""
+        for path in [one for line in service.unit.all("Unit.RequiresMountsFor") for one in line.split()]:
+            parts = path.strip("/").split("/")
+            for count in range(len(parts)):
+                mount = self.find(f"{'-'.join(parts[: count + 1])}.mount")
+                if mount is not None and mount.active != "active":
+                    self._start(mount)
+                if mount is not None and mount.active != "active":
+                    return False
+        return True
+
+    def _mount(self, service: Service) -> None:
+        what, where = (service.unit.get(f"Mount.{key}") for key in ("What", "Where"))
+        try:
+            self._machine.devices.mount(what, where)
+        except OSError as error:
+            self.log(service.name, "mount", f"mount: {where}: {error.strerror} ({what})", 1)
+            self._fail(service, "exit-code", code=32)
+            return
+        self._activate(service, "mounted")
 
     def _main(self, service: Service) -> None:
         unit = service.unit
@@ -311,4 +340,6 @@ class Systemd:
     def _end(self, service: Service) -> None:
         if service.task is not None:
             service.task.stop()
+        if (where := service.unit.get("Mount.Where")) in self._machine.devices.mounts:
+            self._machine.devices.unmount(where)
         service.task, service.pid = None, 0

@@ -83,6 +83,9 @@ def _wait(process: Process, name: str, failures: int) -> Generator[float, None, 
     systemd = host_of(process).systemd
     while True:
         service = systemd.services.get(name)
+        if service is not None and service.result == "dependency":
+            process.complain(f"A dependency job for {name} failed. See 'journalctl -xe' for details.\n")
+            return 1
         if service is None or service.active in ("active", "inactive"):
             return 0
         if service.failed_jobs > failures or service.active == "failed":

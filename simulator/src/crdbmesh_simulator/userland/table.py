@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from crdbmesh_simulator.shell.process import Command
-from crdbmesh_simulator.userland import files, hardened, network, programs, services, text
+from crdbmesh_simulator.userland import block, files, hardened, network, programs, services, text
 
 COMMANDS: dict[str, Command] = {
+    **block.COMMANDS,
     **files.COMMANDS,
     **hardened.COMMANDS,
     **network.COMMANDS,

@@ -181,7 +181,7 @@ class Files:
         return self._container.files.get(path) if written is None else written
 
     def _volume(self, identity: tuple[str, ...]) -> dict[str, bytes]:
-        kept = self._container.node.machine.disk.volumes.setdefault(identity, {}).setdefault("files", {})
+        kept = self._container.node.machine.kept(identity).setdefault("files", {})
         assert isinstance(kept, dict)
         return kept
 

@@ -35,7 +35,7 @@ _VERSION_TIMEOUT_S = 5.0
 _APPLY_ATTEMPTS = 3
 """The number of times that an apply is sent which loses a race against another writer."""
 _APPLY_PATCH = "application/apply-patch+yaml"
-_CLUSTER_WIDE = frozenset({"Node", "Namespace", "CustomResourceDefinition"})
+_CLUSTER_WIDE = frozenset({"Node", "Namespace", "CustomResourceDefinition", "PersistentVolume", "StorageClass"})
 """Kinds that are in no namespace."""
 _PAGE = 250
 _RESTARTS = 3
@@ -339,7 +339,7 @@ def _collection(api_version: str, kind: str, namespace: str | None) -> str:
     """
     base = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     within = f"/namespaces/{quote(namespace, safe='')}" if namespace and kind not in _CLUSTER_WIDE else ""
-    return f"{base}{within}/{kind.lower()}s"
+    return f"{base}{within}/{kind.lower()}{'es' if kind.endswith('s') else 's'}"
 
 
 def _item(api_version: str, kind: str, namespace: str | None, name: str) -> str:

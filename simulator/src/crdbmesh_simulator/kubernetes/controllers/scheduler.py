@@ -10,6 +10,7 @@ import collections
 
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import fit, objects
+from crdbmesh_simulator.kubernetes.controllers.api import Api
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
@@ -159,6 +160,8 @@ class Scheduler(Controller):
             if volume is None:
                 if objects.spec(claim).get("volumeName"):
                     return ["node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"]
+                if _is_static(self.api, claim) and find_static(self.api, claim, info.node) is None:
+                    return ["node(s) didn't find available persistent volumes to bind"]
                 continue
             required = (objects.spec(volume).get("nodeAffinity") or {}).get("required")
             if required and not any(fit.term_matches(term, info.node) for term in required["nodeSelectorTerms"]):
@@ -167,6 +170,23 @@ class Scheduler(Controller):
 
     def _volumes_bound(self, pod: Obj) -> bool:
         return all(objects.status(claim).get("phase") == "Bound" for claim in self._claims(pod))
+
+
+def _is_static(api: Api, claim: Obj) -> bool:
+    chosen = api.find("StorageClass", None, str(objects.spec(claim).get("storageClassName") or ""))
+    return chosen is not None and chosen.get("provisioner") == "kubernetes.io/no-provisioner"
+
+
+def find_static(api: Api, claim: Obj, node: Obj) -> Obj | None:
+    """The volume that somebody made, is free, of the claim's class and on the node; of a class without provisioner."""
+    for volume in api.list("PersistentVolume") if _is_static(api, claim) else ():
+        spec = objects.spec(volume)
+        required = (spec.get("nodeAffinity") or {}).get("required")
+        is_near = not required or any(fit.term_matches(term, node) for term in required["nodeSelectorTerms"])
+        is_alike = spec.get("storageClassName") == objects.spec(claim).get("storageClassName")
+        if is_near and is_alike and not spec.get("claimRef"):
+            return volume
+    return None
 
 
 def _clean(conditions: list[Obj]) -> list[Obj]:

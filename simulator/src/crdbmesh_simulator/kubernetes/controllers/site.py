@@ -231,4 +231,4 @@ def remove_folder(machine: Machine, path: str) -> None:
     with contextlib.suppress(OSError):
         if machine.disk.files:
             machine.disk.files.remove(path, Actor(), recursive=True)
-    machine.disk.volumes.pop(("host", path), None)
+    machine.kept(("host", path)).clear()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from crdbmesh_simulator.kubernetes.api.jsonvalue import Obj
 from crdbmesh_simulator.kubernetes.controllers import objects
-from crdbmesh_simulator.kubernetes.controllers.scheduler import SELECTED_NODE
+from crdbmesh_simulator.kubernetes.controllers.scheduler import SELECTED_NODE, find_static
 from crdbmesh_simulator.kubernetes.controllers.site import Controller, Site, make_folder, remove_folder
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class Claims(Controller):
         for volume in self.api.list("PersistentVolume"):
             if (objects.spec(volume).get("claimRef") or {}).get("uid") == objects.uid(claim):
                 return volume
-        return None
+        node = self.api.find("Node", None, objects.annotations_of(claim).get(SELECTED_NODE, ""))
+        return find_static(self.api, claim, node) if node is not None else None
 
     def _bind(self, claim: Obj, volume: Obj) -> None:
         held = self.api.copy(volume)

@@ -141,8 +141,7 @@ def find_store(container: Container, identity: tuple[str, ...] | None) -> Store:
     """The store on a volume; a store on no volume is new with each container."""
     if identity is None:
         return Store()
-    kept = container.node.machine.disk.volumes.setdefault(identity, {})
-    store = kept.setdefault(_STORE, Store())
+    store = container.node.machine.kept(identity).setdefault(_STORE, Store())
     assert isinstance(store, Store)
     return store
 
