@@ -117,6 +117,7 @@ DAMAGE: dict[str, Callable[[Any], None]] = {
         "/api/v1/namespaces/westus",
         {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}},
     ),
+    "westus/policies": kube_delete("westus", "/apis/cilium.io/v2/namespaces/westus/ciliumnetworkpolicies/cockroachdb"),
     "mesh/init": kube_delete("eastus", "/api/v1/namespaces/eastus/configmaps/cockroachdb-init"),
     "westus/certificates": kube_delete("westus", "/api/v1/namespaces/westus/secrets/cockroachdb.node"),
     "westus/services": kube_delete("westus", "/api/v1/namespaces/westus/services/cockroachdb"),

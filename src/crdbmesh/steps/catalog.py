@@ -25,6 +25,7 @@ _STEPS = {
     "dns": {"dns": 5, "reach": 4},
     "cockroachdb": {
         "namespace": 1,
+        "policies": 2,
         "certificates": 1,
         "services": 1,
         "cockroachdb": 30,
@@ -83,7 +84,11 @@ def _region(world: World, region: Region) -> Iterator[Step]:
     yield step(cockroach.Certificates, f"{at}/certificates", f"{at}/namespace")
     yield step(cockroach.Services, f"{at}/services", f"{at}/namespace")
     yield step(k3s.Forwarders, f"{at}/dns", f"{at}/nodes")
-    yield step(cockroach.Pods, f"{at}/cockroachdb", f"{at}/nodes", f"{at}/certificates", f"{at}/services")
+    before = [f"{at}/{thing}" for thing in ("nodes", "certificates", "services")]
+    if world.mesh.layout > 1:
+        yield step(cilium.Policies, f"{at}/policies", f"{at}/nodes", f"{at}/namespace")
+        before.append(f"{at}/policies")
+    yield step(cockroach.Pods, f"{at}/cockroachdb", *before)
 
 
 def _machine(world: World, region: Region, machine: Machine) -> Iterator[Step]:

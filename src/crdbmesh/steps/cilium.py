@@ -6,7 +6,7 @@ from typing import Any
 
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.waiting import Say
-from crdbmesh.desired import Object, cilium
+from crdbmesh.desired import Object, cilium, policies
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.observe import cilium as observed
@@ -139,6 +139,14 @@ class Nodes(RegionStep):
 
         kube.wait_all("v1", "Node", None, until, awaited=awaited, deadline_s=deadline_s, say=say)
         _await_agents(self, say)
+
+
+class Policies(ObjectsStep):
+    """The network policies of the database's pods, and the one that keeps every pod from Azure's metadata."""
+
+    def objects(self) -> list[Object]:
+        """Return the policies."""
+        return policies.objects(self.world.mesh, self.region)
 
 
 class Links(RegionStep, AwaitedStep):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from crdbmesh_simulator import latency
 from crdbmesh_simulator.kubernetes.api.cluster import Sandbox
 from crdbmesh_simulator.kubernetes.programs import Container, Program
-from crdbmesh_simulator.workloads import datapath, objects
+from crdbmesh_simulator.workloads import datapath, objects, policies
 from crdbmesh_simulator.workloads.service import listens
 
 if TYPE_CHECKING:
@@ -112,10 +112,13 @@ def reach(world: World, source: Source, ip: str, port: int, protocol: str = "TCP
             return _through_cluster_ip(world, start, service, port, protocol)
     own = world.network.private_ip(start.node.machine)
     if ip == own or ip == objects.internal_ip(start.cluster, start.node.node_name):
-        return _at_node(world, start.cluster, start.node, ip, port, protocol, start)
+        dropped = _leaves(start, "host", port, protocol)
+        return dropped or _at_node(world, start.cluster, start.node, ip, port, protocol, start)
     if datapath.find_route(start.cluster, start.node, ip) is not None:
         return _through_tunnel(world, start, ip, port, protocol)
     machine = world.network.machine_at_private(ip, start.node.machine)
+    if (dropped := _leaves(start, ip if machine is None else "remote-node", port, protocol)) is not None:
+        return dropped
     if machine is not None:
         return _across(world, start, machine, ip, port, protocol)
     return _outside(world, start, ip, port)
@@ -137,7 +140,7 @@ def _through_cluster_ip(world: World, start: Origin, service: objects.Obj, port:
     if entry is None:
         return f"{TIMEOUT} (Service {_label(service)} has no port {port}/{protocol})"
     if _label(service) == "default/kubernetes":
-        return _api_server(world, start)
+        return _leaves(start, "host", 6443, protocol) or _api_server(world, start)
     return _to_backend(world, start, service, entry, protocol)
 
 
@@ -294,7 +297,27 @@ def _through_tunnel(world: World, start: Origin, ip: str, port: int, protocol: s
         reason = _reply(world, start, cluster, member)
         if reason is not None:
             return reason
-    return _in_sandbox(cluster, box, port, protocol)
+    return _policed(start, cluster, box, port, protocol) or _in_sandbox(cluster, box, port, protocol)
+
+
+def _policed(start: Origin, cluster: Cluster, box: Sandbox, port: int, protocol: str) -> str | None:
+    """Return that a network policy at either end drops a packet to a pod; None when none does."""
+    if (dropped := _leaves(start, policies.labels(cluster, box), port, protocol)) is not None:
+        return dropped
+    source: policies.Peer = "host" if start.node is box.node else "remote-node"
+    if start.box is not None and not start.host:
+        source = policies.labels(start.cluster, start.box)
+    if policies.denies(cluster, box, "ingress", source, port, protocol):
+        return f"{TIMEOUT} (policy denied: ingress of pod {box.namespace}/{box.name})"
+    return None
+
+
+def _leaves(start: Origin, peer: policies.Peer, port: int, protocol: str) -> str | None:
+    """Return that a network policy keeps a pod from connecting; None when none does, or it is no pod."""
+    box = start.box
+    if box is None or start.host or not policies.denies(start.cluster, box, "egress", peer, port, protocol):
+        return None
+    return f"{TIMEOUT} (policy denied: egress of pod {box.namespace}/{box.name})"
 
 
 def round_trip_s(world: World, source: Source, reached: Reached) -> float:
