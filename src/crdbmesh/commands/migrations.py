@@ -61,6 +61,12 @@ _LAYOUT_1 = (
         '"Enable Secrets Encryption on an Existing Cluster"',
     ),
     Migration(
+        "network policies",
+        "none",
+        "the database is closed to all but its own and labelled namespaces, Azure's metadata to all pods",
+        "apply those of docs/production.md yourself, first to a region whose database nobody uses",
+    ),
+    Migration(
         "k3s hardening",
         "k3s's defaults",
         "docs/production.md has each: kernel, kubelet, admission, audit, snapshots, shared images",

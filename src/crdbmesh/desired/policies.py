@@ -2,8 +2,8 @@
 
 They name clusters, since a policy that names none is about its own cluster only, and pods rather than addresses, since
 ranges of addresses do not match pods (docs.cilium.io, "Network Policy" of Cluster Mesh, and "Layer 3 Policies"). A
-policy that only denies says `enableDefaultDeny`, or all else would be denied too. What enters a pod by its kubelet, such
-as exec and port-forward, is not asked.
+policy that only denies says `enableDefaultDeny`, or all else would be denied too. Exec and port-forward enter a pod by
+its kubelet and are not asked.
 """
 
 from typing import Any

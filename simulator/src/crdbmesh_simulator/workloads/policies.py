@@ -74,11 +74,10 @@ def _bare(key: str) -> str:
     return re.sub(r"^(k8s|any):", "", key)
 
 
-def _covers(
-    cluster: Cluster, space: str, way: str, rule: dict[str, Any], peer: Peer, port: int, protocol: str
-) -> bool:
+def _covers(cluster: Cluster, space: str, way: str, rule: dict[str, Any], peer: Peer, port: int, protocol: str) -> bool:
     listed = [one for ports in rule.get("toPorts") or [] for one in ports["ports"]]
-    if listed and not any(one["port"] == str(port) and one.get("protocol", "ANY") in ("ANY", protocol) for one in listed):
+    open_to = {one.get("protocol", "ANY") for one in listed if one["port"] == str(port)}
+    if listed and not open_to & {"ANY", protocol}:
         return False
     if isinstance(peer, dict):
         return any(_selects(cluster, space, one, peer) for one in rule.get(f"{_SIDE[way]}Endpoints") or [])

@@ -5,6 +5,7 @@ that names them. Waiting is by watch. A kind that the API does not know has no o
 waited for, but not applied. Messages about Secrets never quote the server, which may quote data.
 """
 
+import re
 import shlex
 import socket
 import textwrap
@@ -36,6 +37,7 @@ _APPLY_ATTEMPTS = 3
 """The number of times that an apply is sent which loses a race against another writer."""
 _APPLY_PATCH = "application/apply-patch+yaml"
 _CLUSTER_WIDE = frozenset({"Node", "Namespace", "CustomResourceDefinition", "PersistentVolume", "StorageClass"})
+_CLUSTER_WIDE |= {"PriorityClass", "CiliumClusterwideNetworkPolicy"}
 """Kinds that are in no namespace."""
 _PAGE = 250
 _RESTARTS = 3
@@ -339,7 +341,8 @@ def _collection(api_version: str, kind: str, namespace: str | None) -> str:
     """
     base = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     within = f"/namespaces/{quote(namespace, safe='')}" if namespace and kind not in _CLUSTER_WIDE else ""
-    return f"{base}{within}/{kind.lower()}{'es' if kind.endswith('s') else 's'}"
+    plural = re.sub("ys$", "ies", f"{kind.lower()}{'es' if kind.endswith('s') else 's'}")
+    return f"{base}{within}/{plural}"
 
 
 def _item(api_version: str, kind: str, namespace: str | None, name: str) -> str:
