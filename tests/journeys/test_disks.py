@@ -13,9 +13,11 @@ from crdbmesh.checks.facts import Facts
 from crdbmesh.checks.machines import Comparison
 from crdbmesh.engine import plan, run
 from crdbmesh.observe import belongings, inventory
+from crdbmesh.observe import machines as observed
 from crdbmesh.steps import catalog
 
 VM = "Microsoft.Compute/virtualMachines/crdbmesh-eastus-1"
+DISK = "Microsoft.Compute/disks/crdbmesh-eastus-1-data"
 STORAGE = "/var/lib/rancher/k3s/storage"
 
 
@@ -42,7 +44,7 @@ def test_a_disk_is_formatted_when_blank_grows_in_place_and_outlives_its_machine(
     assert list(refused) == ["eastus/node1/disk"]
     assert "not crdbmesh's (TYPE=ext4 LABEL=theirs" in refused["eastus/node1/disk"]
     assert "LABEL=theirs" in on_host(world, mesh, "blkid -p -o export /dev/sdc")
-    on_host(world, mesh, "wipefs --all /dev/disk/azure/data/by-lun/0")
+    on_host(world, mesh, "mkfs.ext4 -q -L crdbmesh-data /dev/sdc")
     assert not failures(up(world, mesh))
     on_host(world, mesh, f"echo kept > {STORAGE}/mark")
     writes = world.writes()
@@ -63,6 +65,21 @@ def test_a_disk_is_formatted_when_blank_grows_in_place_and_outlives_its_machine(
     assert any("cannot make a disk smaller" in reason for reason in reasons), reasons
     assert world.writes() == writes
 
+    # Somebody makes it slow: `status` says so, and `up` mends it.
+    slow = {"properties": {"diskIOPSReadWrite": 3000, "diskMBpsReadWrite": 125}}
+    fast = {"diskIOPSReadWrite": 3500, "diskMBpsReadWrite": 200}
+    quick = mesh.machines.data_disk.model_copy(update={"iops": 3500, "mbps": 200})
+    wanted = mesh.model_copy(update={"machines": mesh.machines.model_copy(update={"data_disk": quick})})
+    assert changed(up(world, wanted)) == ["eastus/node1/data-disk"]
+    world.resource("PATCH", DISK, slow)
+    wait("the disk", lambda: world.resource("GET", DISK)[1]["properties"]["provisioningState"] == "Succeeded")
+    with world.open(wanted) as run_world:
+        layer = observed.read_machines(run_world, wanted.all_regions()[0])
+    assert "diskIOPSReadWrite: 3500 wanted, 3000 found" in str(layer.cause)
+    assert changed(up(world, wanted)) == ["eastus/node1/data-disk"]
+    _, disk = world.resource("GET", DISK)
+    assert fast.items() <= disk["properties"].items()
+
     # Somebody detaches it, then somebody deletes the machine.
     said = world.resource("PATCH", VM, {"properties": {"storageProfile": {"dataDisks": []}}})
     assert said[0] in {200, 202}, said
@@ -73,7 +90,7 @@ def test_a_disk_is_formatted_when_blank_grows_in_place_and_outlives_its_machine(
     done = up(world, mesh)
     assert "eastus/node1/machine" in changed(done), failures(done)
     world.resource("DELETE", VM)
-    status, disk = world.resource("GET", "Microsoft.Compute/disks/crdbmesh-eastus-1-data")
+    status, disk = world.resource("GET", DISK)
     assert (status, disk["properties"]["diskState"]) == (200, "Unattached"), json.dumps(disk)
     assert not failures(up(world, mesh))
     assert on_host(world, mesh, f"cat {STORAGE}/mark") == "kept\n"

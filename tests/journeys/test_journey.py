@@ -100,6 +100,7 @@ DAMAGE: dict[str, Callable[[Any], None]] = {
     "westus/node1/address": untag("Microsoft.Network/publicIPAddresses/crdbmesh-westus-1-ip"),
     "westus/node1/nic": untag("Microsoft.Network/networkInterfaces/crdbmesh-westus-1-nic"),
     "westus/node1/data-disk": untag("Microsoft.Compute/disks/crdbmesh-westus-1-data"),
+    "westus/availability": untag("Microsoft.Compute/availabilitySets/crdbmesh-westus-set"),
     "westus/node1/machine": power_off,
     "westus/node1/disk": on_host("westus", "rm -r /etc/systemd/system/k3s.service.d"),
     "westus/node1/software": on_host("westus", f"echo older > {CHART}"),

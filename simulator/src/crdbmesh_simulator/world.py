@@ -43,10 +43,9 @@ class Disk:
     `Microsoft.Compute/disks`. A VM that is made anew has a new one.
     `gib`: size. `files`: the file system; None until a machine has booted from the disk for the first time. Of a data
     disk: `signature`: the file system's tags as blkid tells them, none when it is blank; `root`: its root directory;
-    `filesystem_gib`: its size. k3s's
-    datastore, certificates and local-path folders are files in it. `volumes`: what programs in containers keep on
-    volumes of this node, by the volume's identity: the folder of a hostPath or local volume, the uid of a pod and the
-    name of its emptyDir. What a program keeps there is its own affair, by a name of its own: files, a database's store.
+    `filesystem_gib`: its size. k3s's datastore, certificates and local-path folders are files. `volumes`: what programs
+    in containers keep on volumes of this node, by the volume's identity: the folder of a hostPath or local volume, the
+    uid of a pod and the name of its emptyDir; there each by a name of its own: files, a database's store.
     """
 
     gib: int = 30

@@ -1,4 +1,4 @@
-"""Managed disks as resources of their own: made, changed, attached; each rule both ways."""
+"""Managed disks as resources of their own, and availability sets: made, changed, used; each rule both ways."""
 
 from __future__ import annotations
 
@@ -99,3 +99,25 @@ def test_a_premium_disk_passes_four_tib_only_without_its_running_machine(
     assert "requires the virtual machine to be deallocated" in refused.message
     shared.done("POST", f"{vm}/deallocate")
     assert shared.done("PATCH", path(group), {"properties": {"diskSizeGB": 5000}}).status == 202
+
+
+def test_machines_of_a_set_are_spread_over_its_fault_domains(shared: Any, group: str, bodies: Any) -> None:
+    at = f"{group}/{COMPUTE}/availabilitySets/s"
+    made = {"location": "westus", "sku": {"name": "Aligned"}, "properties": {"platformFaultDomainCount": 3}}
+    assert shared.ask("PUT", at, {**made, "properties": {"platformFaultDomainCount": 4}}).code == "InvalidParameter"
+    assert shared.ask("PUT", at, made).body["properties"]["platformFaultDomainCount"] == 3
+    vnet, domains = shared.vnet(group, "w", "10.2.0.0/16", location="westus"), []
+    for name in ("a", "b", "c", "d"):
+        vm = bodies.vm(shared.nic(group, f"n{name}", {**bodies.nic(vnet), "location": "westus"}), name)
+        vm["location"], vm["properties"]["availabilitySet"] = "westus", {"id": f"{shared.scope}/{at}"}
+        shared.done("PUT", f"{group}/{COMPUTE}/virtualMachines/{name}", vm)
+        view = shared.ask("GET", f"{group}/{COMPUTE}/virtualMachines/{name}/instanceView").body
+        domains.append(view["platformFaultDomain"])
+    assert domains == [0, 1, 2, 0]
+    assert shared.ask("DELETE", at).code == "OperationNotAllowed"
+    other = {**vm, "properties": {**vm["properties"], "availabilitySet": {"id": f"{shared.scope}/{at}x"}}}
+    assert shared.ask("PUT", f"{group}/{COMPUTE}/virtualMachines/d", other).code == "PropertyChangeNotAllowed"
+    for name in ("a", "b", "c", "d"):
+        shared.done("DELETE", f"{group}/{COMPUTE}/virtualMachines/{name}")
+    assert shared.ask("DELETE", at).status == 200
+    assert shared.ask("GET", at).status == 404

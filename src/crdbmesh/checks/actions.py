@@ -42,6 +42,7 @@ _OPERATIONS = {
         "instanceView/read",
     ),
     "Microsoft.Compute/disks": ("read", "write", "delete"),
+    "Microsoft.Compute/availabilitySets": ("read", "write", "delete"),
 }
 ACTIONS = tuple(f"{kind}/{operation}" for kind, operations in _OPERATIONS.items() for operation in operations)
 

@@ -1,7 +1,6 @@
 """Checks of regions, machine sizes, zones and the image."""
 
 import difflib
-import math
 from collections.abc import Iterator
 
 from crdbmesh.checks.base import Found, Remark, refusal, warning
@@ -173,7 +172,7 @@ def wish_of(facts: Facts, region: Region) -> Wish:
         architecture=_architecture(facts, region),
         generation=str(_image_properties(facts, region).get("hyperVGeneration") or "V2"),
         premium=facts.mesh.machines.disk_type.startswith("Premium"),
-        pods=math.ceil(region.replicas / len(region.machines)),
+        pods=region.pods_a_machine,
         cpu=database.cpu,
         memory_gib=database.memory_gib,
         reserved=(hardening.RESERVED_CPU, hardening.RESERVED_GIB) if facts.mesh.layout > 1 else (0, 0),

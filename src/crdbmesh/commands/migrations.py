@@ -42,6 +42,12 @@ def find(mesh: Mesh) -> Iterator[Migration]:
 
 _LAYOUT_1 = (
     Migration(
+        "data disks and availability sets",
+        "volumes on the OS disk; machines in no zone may share a rack",
+        "a disk that outlives its machine, a side disk for the log of writes, a fault domain each",
+        "back up, `crdbmesh down`, `crdbmesh up`, restore: a volume's class and a VM's availability set stay as made",
+    ),
+    Migration(
         "host keys",
         "those in the machines' custom data",
         "keys that the machines make themselves",

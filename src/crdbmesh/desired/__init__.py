@@ -11,16 +11,9 @@ LABELS = {"app.kubernetes.io/managed-by": "crdbmesh"}
 
 
 def kube_object(
-    api_version: str,
-    kind: str,
-    name: str,
-    namespace: str | None,
-    *,
-    labels: dict[str, str] = LABELS,
-    annotations: dict[str, str] | None = None,
-    **fields: Any,
+    api_version: str, kind: str, name: str, namespace: str | None, *, labels: dict[str, str] = LABELS, **fields: Any
 ) -> Object:
-    """Return a Kubernetes object: its head, with labels and annotations unless they are empty, and its other fields."""
-    metadata = {"name": name, "namespace": namespace, "labels": labels, "annotations": annotations}
+    """Return a Kubernetes object: its head, with labels unless they are empty, and its other fields."""
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
     head = {"apiVersion": api_version, "kind": kind}
     return {**head, "metadata": {key: value for key, value in metadata.items() if value}, **fields}

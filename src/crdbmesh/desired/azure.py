@@ -120,7 +120,7 @@ def public_address(mesh: Mesh, machine: Machine) -> Body:
     return _regional(mesh, machine.region, sku={"name": "Standard", "tier": "Regional"}, properties=properties)
 
 
-def nic(mesh: Mesh, machine: Machine, subscription: str) -> Body:
+def nic(mesh: Mesh, machine: Machine, subscription: str, *, accelerated: bool = False) -> Body:
     """Return a machine's network interface: a fixed private address, its public IP, its region's firewall."""
     group = mesh.group_name
 
@@ -139,7 +139,9 @@ def nic(mesh: Mesh, machine: Machine, subscription: str) -> Body:
         },
     }
     firewall_id = network_id("networkSecurityGroups", names.firewall(mesh.name, machine.region))
-    properties = {"ipConfigurations": [configuration], "networkSecurityGroup": firewall_id}
+    properties: Body = {"ipConfigurations": [configuration], "networkSecurityGroup": firewall_id}
+    if accelerated:
+        properties["enableAcceleratedNetworking"] = True
     return _regional(mesh, machine.region, properties=properties)
 
 
@@ -153,10 +155,7 @@ def virtual_machine(
     cloud_init: str,
     disks: Sequence[Body] = (),
 ) -> Body:
-    """Return a machine's VM, with a public key line to log in with. Its OS disk and NIC go when it goes; others stay.
-
-    `disks` are its data disks.
-    """
+    """Return a machine's VM, with a public key line to log in with. Its OS disk and its NIC go when it goes."""
     publisher, offer, sku, version = mesh.machines.image.split(":")
     user = mesh.ssh.user
     nic_name = names.nic(mesh.name, machine.region, machine.number)
@@ -189,6 +188,10 @@ def virtual_machine(
         },
         "diagnosticsProfile": {"bootDiagnostics": {"enabled": True}},
     }
+    if zone is None and mesh.layout > 1:
+        own = names.availability_set(mesh.name, machine.region)
+        at = resource_id(subscription, mesh.group_name, "Microsoft.Compute/availabilitySets", own)
+        properties["availabilitySet"] = {"id": at}
     return _regional(mesh, machine.region, properties=properties, **({"zones": [zone]} if zone is not None else {}))
 
 
@@ -198,6 +201,12 @@ def changeable(mesh: Mesh, machine: Machine, disks: Sequence[Body] = ()) -> Body
     if disks:
         properties["storageProfile"] = {"dataDisks": list(disks)}
     return {"tags": tags(mesh, machine.region), "properties": properties}
+
+
+def availability_set(mesh: Mesh, region: str, domains: int) -> Body:
+    """Return the availability set of a region, aligned with managed disks, with as many fault domains as it offers."""
+    properties = {"platformFaultDomainCount": domains, "platformUpdateDomainCount": 5}
+    return _regional(mesh, region, sku={"name": "Aligned"}, properties=properties)
 
 
 def capabilities(sku: Mapping[str, Any]) -> dict[str, str]:

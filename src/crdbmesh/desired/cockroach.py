@@ -18,7 +18,6 @@ DATA = "/cockroach/cockroach-data"
 WAL = "/cockroach/cockroach-wal"
 ZONES = "/cockroach/zones"
 USER = 1000
-PROVISIONER = "rancher.io/local-path"
 GRACE_SECONDS = 300
 """At least the sum of a drain's phases; the docs ask for 300 s or more."""
 
@@ -75,46 +74,34 @@ def storage(mesh: Mesh, region: Region) -> list[Object]:
     if mesh.layout < 2:
         return []
     late: Body = {"reclaimPolicy": "Retain", "volumeBindingMode": "WaitForFirstConsumer"}
-    made, api = {"defaultVolumeType": "local"}, "storage.k8s.io/v1"
-    found = [
-        kube_object(api, "StorageClass", names.DATA_CLASS, None, annotations=made, provisioner=PROVISIONER, **late)
-    ]
-    if gib := mesh.cockroach.wal_failover_gib:
-        nobody = "kubernetes.io/no-provisioner"
-        found.append(kube_object(api, "StorageClass", names.WAL_CLASS, None, provisioner=nobody, **late))
-        for machine in region.machines:
-            term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [machine.node]}
-            spec = {
-                "capacity": {"storage": f"{gib}Gi"},
-                "accessModes": ["ReadWriteOnce"],
-                "persistentVolumeReclaimPolicy": "Retain",
-                "storageClassName": names.WAL_CLASS,
-                "local": {"path": disks.WAL.path},
-                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
-            }
-            found.append(kube_object("v1", "PersistentVolume", f"{names.WAL_CLASS}-{machine.node}", None, spec=spec))
+    kind = ("storage.k8s.io/v1", "StorageClass")
+    found = [kube_object(*kind, names.DATA_CLASS, None, provisioner="rancher.io/local-path", **late)]
+    found[0]["metadata"]["annotations"] = {"defaultVolumeType": "local"}
+    if not (gib := mesh.cockroach.wal_failover_gib):
+        return found
+    found.append(kube_object(*kind, names.WAL_CLASS, None, provisioner="kubernetes.io/no-provisioner", **late))
+    for machine in region.machines:
+        term = {"key": "kubernetes.io/hostname", "operator": "In", "values": [machine.node]}
+        spec = {
+            "capacity": {"storage": f"{gib}Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": names.WAL_CLASS,
+            "local": {"path": disks.WAL.path},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [term]}]}},
+        }
+        found.append(kube_object("v1", "PersistentVolume", f"{names.WAL_CLASS}-{machine.node}", None, spec=spec))
     return found
 
 
 def claims(mesh: Mesh) -> list[Object]:
     """Return the claims of each pod: for its store and, where there is a side disk, for its log of writes."""
-    own = names.DATA_CLASS if mesh.layout > 1 else "local-path"
-    wanted = {
-        "datadir": (own, mesh.cockroach.storage_gib),
-        "waldir": (names.WAL_CLASS, mesh.cockroach.wal_failover_gib),
-    }
-    return [
-        {
-            "metadata": {"name": name},
-            "spec": {
-                "accessModes": ["ReadWriteOnce"],
-                "storageClassName": kind,
-                "resources": {"requests": {"storage": f"{gib}Gi"}},
-            },
-        }
-        for name, (kind, gib) in wanted.items()
-        if gib
-    ]
+    spec, own, found = mesh.cockroach, names.DATA_CLASS if mesh.layout > 1 else "local-path", []
+    for name, kind, gib in (("datadir", own, spec.storage_gib), ("waldir", names.WAL_CLASS, spec.wal_failover_gib)):
+        size = {"requests": {"storage": f"{gib}Gi"}}
+        wanted = {"accessModes": ["ReadWriteOnce"], "storageClassName": kind, "resources": size}
+        found += [{"metadata": {"name": name}, "spec": wanted}] if gib else []
+    return found
 
 
 def seeds(mesh: Mesh) -> list[str]:
@@ -264,7 +251,7 @@ def _store(mesh: Mesh, region: Region, found: Body | None) -> list[str]:
     """Return the flags of the store: nine tenths of its disk, so that it grows with it and leaves the rest free."""
     if mesh.layout < 2:
         return [f"--store={DATA}"]
-    share = 90 // -(-region.replicas // len(region.machines))
+    share = 90 // region.pods_a_machine
     wal = [f"--wal-failover=path={WAL}"] if mesh.cockroach.wal_failover_gib else []
     return [f"--store={_flag(found, 'store') or f'path={DATA},size={share}%'}", *wal]
 

@@ -25,6 +25,7 @@ _MACHINE = rf"{_REGION}-(?P<number>[1-9][0-9]?)"
 _OF_MACHINE = re.compile(rf"{_MACHINE}(-ip|-nic|-os|-data|-wal)?")
 _NAMES = {
     kinds.VNET.type.lower(): re.compile(_REGION),
+    kinds.AVAILABILITY_SET.type.lower(): re.compile(rf"{_REGION}-set"),
     kinds.NSG.type.lower(): re.compile(rf"{_REGION}-nsg|lease"),
     kinds.VM.type.lower(): re.compile(_MACHINE),
     kinds.NIC.type.lower(): re.compile(rf"{_MACHINE}-nic"),

@@ -1,5 +1,6 @@
 """Judges the machines: public addresses, network interfaces and VMs in Azure, and the nodes of k3s clusters on them."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,6 +9,7 @@ from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.desired import azure as desired
 from crdbmesh.desired import disks
+from crdbmesh.observe import disks as observed
 from crdbmesh.observe import resource, rollouts
 from crdbmesh.observe.health import Layer
 from crdbmesh.observe.resource import Observed
@@ -15,6 +17,8 @@ from crdbmesh.observe.rollouts import Body
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine, Region
+
+_FAST = "AcceleratedNetworkingEnabled"
 
 
 def address(world: World, machine: Machine) -> Observed:
@@ -25,8 +29,23 @@ def address(world: World, machine: Machine) -> Observed:
 
 def nic(world: World, machine: Machine) -> Observed:
     """Judge a machine's network interface."""
-    name = names.nic(world.mesh.name, machine.region, machine.number)
-    return resource.look(world, kinds.NIC, name, desired.nic(world.mesh, machine, world.session.subscription_id))
+    name, subscription = names.nic(world.mesh.name, machine.region, machine.number), world.session.subscription_id
+    found = kinds.NIC.find(world.session, world.group, name)
+    # Chosen at birth: on an interface in use it would stop the machine.
+    fast = found is None and world.mesh.layout > 1 and world.capabilities(machine).get(_FAST) == "True"
+    wanted = desired.nic(world.mesh, machine, subscription, accelerated=fast)
+    return resource.judge(world, kinds.NIC, name, found, wanted)
+
+
+def availability_set(world: World, region: Region) -> Observed | None:
+    """Judge the availability set of a region's machines; None where all of them are in zones."""
+    if all(world.zone_of(machine) is not None for machine in region.machines):
+        return None
+    name = names.availability_set(world.mesh.name, region.name)
+    found = kinds.AVAILABILITY_SET.find(world.session, world.group, name)
+    have = ((found or {}).get("properties") or {}).get("platformFaultDomainCount")
+    wanted = desired.availability_set(world.mesh, region.name, int(have or world.fault_domains(region.name)))
+    return resource.judge(world, kinds.AVAILABILITY_SET, name, found, wanted)
 
 
 def vm(world: World, machine: Machine) -> Observed:
@@ -69,13 +88,18 @@ def accepts_key(vm: Mapping[str, Any], public: str) -> bool:
 
 
 def read_machines(world: World, region: Region) -> Layer:
-    """Read how a region's machines are doing: each with its VM, its interface and its address."""
+    """Read how a region's machines are doing: each with its VM, its interface, its address and its disks."""
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="machines") as pool:
-        seen = list(pool.map(lambda machine: [read(world, machine) for read in (vm, nic, address)], region.machines))
+        seen = list(pool.map(functools.partial(_parts, world), region.machines))
     causes = [next((part.cause for part in parts if part.cause is not None), None) for parts in seen]
     wrong = [cause for cause in causes if cause is not None]
     absent = all(parts[0].found is None for parts in seen)
     return Layer.of("machines", causes.count(None), len(seen), wrong, absent=absent)
+
+
+def _parts(world: World, machine: Machine) -> list[Observed]:
+    kept = [observed.disk(world, machine, role) for role in disks.roles(world.mesh)]
+    return [vm(world, machine), nic(world, machine), address(world, machine), *kept]
 
 
 def read_nodes(world: World, region: Region) -> Layer:

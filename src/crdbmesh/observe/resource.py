@@ -78,7 +78,8 @@ def presence(world: World, kind: Kind, name: str, found: Body | None, wanted: Bo
     title = f"{kind.title} {name}"
     if found is None:
         return Observed(title, None, f"{title} is absent", name=name, wanted=wanted)
-    state = found.get("properties", {}).get("provisioningState")
+    # Of what Azure makes at once it shows no state.
+    state = found.get("properties", {}).get("provisioningState", "Succeeded")
     missing = None if state == "Succeeded" else f"{title} is {state}"
     return Observed(title, found, missing, _foreign(world, title, found), name, wanted)
 

@@ -175,6 +175,25 @@ class World(AbstractContextManager["World", None]):
         """Return the VM sizes that Azure lists in a location, as ARM's SKUs by name in lower case."""
         return self._offered(location, "virtualMachines")
 
+    def capabilities(self, machine: Machine) -> dict[str, str]:
+        """Return what a machine's size can do, by name, as Azure's SKU list tells; empty when it does not list it."""
+        return resources.capabilities(self.sizes(machine.region).get(machine.size.lower()) or {})
+
+    def fault_domains(self, location: str) -> int:
+        """Return the most fault domains that an availability set has in a location."""
+        sku = self._offered(location, "availabilitySets").get("aligned") or {}
+        return int(resources.capabilities(sku).get("MaximumPlatformFaultDomainCount", 2))
+
+    def place_of(self, machine: Machine) -> str | None:
+        """Return a machine's zone or, in an availability set, its fault domain: `fd0`; None if it has neither."""
+        zone = self.zone_of(machine)
+        if zone is not None or self.mesh.layout < 2:
+            return zone
+        name = names.machine(self.mesh.name, machine.region, machine.number)
+        vm = kinds.VM.find(self.session, self.group, name, expand="instanceView") or {}
+        domain = ((vm.get("properties") or {}).get("instanceView") or {}).get("platformFaultDomain")
+        return None if domain is None else f"fd{domain}"
+
     def disk_zones(self, location: str, kind: str) -> tuple[str, ...]:
         """Return the zones in which Azure offers a type of disk to this subscription; empty when in none."""
         sku = self._offered(location, "disks").get(kind.lower())

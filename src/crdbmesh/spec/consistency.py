@@ -42,9 +42,27 @@ def find_problems(mesh: Mesh) -> Iterator[Finding]:
     port, reason = mesh.ssh.port, "k3s or Cilium listens there on every machine"
     if any(first <= port <= last for first, last in _TAKEN_PORTS):
         yield Finding("ssh.port", str(port), reason, "choose another, such as 22")
+    if mesh.layout > 1:
+        yield from _disk_problems(mesh)
     yield from _database_problems(mesh)
     yield from _source_problems(mesh)
     yield from _tag_problems(mesh)
+
+
+def _disk_problems(mesh: Mesh) -> Iterator[Finding]:
+    gib, wal, database = mesh.machines.data_disk.size_gib, mesh.cockroach.wal_failover_gib, mesh.cockroach
+    counts = [spec.machines or mesh.machines.per_region for spec in mesh.regions]
+    pods = max(-(-(database.replicas or min(count, 3)) // count) for count in counts)
+    # The store takes nine tenths of the disk, and its file system a little.
+    if gib is not None and gib * 85 // 100 < (need := pods * database.storage_gib):
+        reason = (
+            f"does not fit: the volumes of a machine take {need} GiB, and a disk of {gib} GiB holds {gib * 85 // 100}"
+        )
+        remedy = f"set `machines.data_disk: {{size_gib: {need * 5 // 4}}}`"
+        yield Finding("cockroach.storage_gib", str(database.storage_gib), reason, remedy)
+    if 0 < wal < 25 or (wal and pods > 1):
+        reason = "needs 25 GiB at least, and is one for each machine, which must not have two pods"
+        yield Finding("cockroach.wal_failover_gib", str(wal), reason, "choose 32, or 0 for none")
 
 
 def _database_problems(mesh: Mesh) -> Iterator[Finding]:

@@ -217,6 +217,11 @@ class Region:
         return self.machines[:3] if len(self.machines) >= 3 else self.machines[:1]
 
     @property
+    def pods_a_machine(self) -> int:
+        """Return the most database pods that a machine has."""
+        return -(-self.replicas // len(self.machines))
+
+    @property
     def agents(self) -> tuple[Machine, ...]:
         """Return the machines that run a k3s agent."""
         return self.machines[len(self.servers) :]

@@ -75,6 +75,11 @@ def peering(mesh: str, region: str, remote: str) -> str:
     return f"{mesh}-{region}-to-{remote}"
 
 
+def availability_set(mesh: str, region: str) -> str:
+    """Return the name of the availability set of a region's machines that are in no zone."""
+    return f"{mesh}-{region}-set"
+
+
 def node(region: str, number: int) -> str:
     """Return the Kubernetes node name of machine `number` (from 1), which is also its host name."""
     return f"{region}-{number}"

@@ -19,7 +19,16 @@ from crdbmesh.steps import cilium, cockroach, database, disks, initialise, k3s, 
 
 _STEPS = {
     "network": {"providers": 26, "group": 4, "firewall": 10, "network": 16, "peerings": 20},
-    "machines": {"address": 6, "nic": 4, "data-disk": 5, "wal-disk": 5, "machine": 66, "host": 4, "disk": 6},
+    "machines": {
+        "address": 6,
+        "nic": 4,
+        "availability": 2,
+        "data-disk": 5,
+        "wal-disk": 5,
+        "machine": 66,
+        "host": 4,
+        "disk": 6,
+    },
     "k3s": {"software": 27, "k3s": 26, "kubeconfig": 1},
     "cilium": {"cilium": 58, "nodes": 19, "clustermesh": 33},
     "dns": {"dns": 5, "reach": 4},
@@ -74,6 +83,8 @@ def _region(world: World, region: Region) -> Iterator[Step]:
     at, step = region.name, functools.partial(_step, world=world, region=region)
     yield step(network.Firewall, f"{at}/firewall", "mesh/group")
     yield step(network.Network, f"{at}/network", "mesh/group")
+    if roles(world.mesh):
+        yield step(machines.AvailabilitySet, f"{at}/availability", "mesh/group")
     for machine in region.machines:
         yield from _machine(world, region, machine)
     yield step(k3s.Kubeconfig, f"{at}/kubeconfig", f"{at}/node1/k3s")
@@ -82,7 +93,8 @@ def _region(world: World, region: Region) -> Iterator[Step]:
     yield step(cilium.Nodes, f"{at}/nodes", f"{at}/cilium", *joined)
     yield step(cockroach.Namespace, f"{at}/namespace", f"{at}/kubeconfig")
     yield step(cockroach.Certificates, f"{at}/certificates", f"{at}/namespace")
-    yield step(cockroach.Services, f"{at}/services", f"{at}/namespace")
+    placed = [f"{at}/node{machine.number}/machine" for machine in region.machines] if roles(world.mesh) else []
+    yield step(cockroach.Services, f"{at}/services", f"{at}/namespace", *placed)
     yield step(k3s.Forwarders, f"{at}/dns", f"{at}/nodes")
     before = [f"{at}/{thing}" for thing in ("nodes", "certificates", "services")]
     if world.mesh.layout > 1:
@@ -97,9 +109,10 @@ def _machine(world: World, region: Region, machine: Machine) -> Iterator[Step]:
     yield step(machines.Address, f"{at}/address", "mesh/group")
     yield step(machines.Nic, f"{at}/nic", f"{region.name}/firewall", f"{region.name}/network", f"{at}/address")
     kept = {role: f"{at}/{role.name}-disk" for role in roles(world.mesh)}
+    apart = [f"{region.name}/availability"] if kept else []
     for role, name in kept.items():
         yield step(disks.DataDisk, name, "mesh/group", role=role)
-    yield step(machines.VirtualMachine, f"{at}/machine", f"{at}/nic", *kept.values())
+    yield step(machines.VirtualMachine, f"{at}/machine", f"{at}/nic", *kept.values(), *apart)
     yield step(machines.HostReady, f"{at}/host", f"{at}/machine")
     yield step(machines.Software, f"{at}/software", f"{at}/host")
     ready = [f"{at}/software", *([f"{at}/disk"] if kept else [])]

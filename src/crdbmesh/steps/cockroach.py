@@ -93,7 +93,7 @@ class Services(ObjectsStep):
 
     def objects(self) -> list[Object]:
         """Return the objects."""
-        zones = ((machine.node, self.world.zone_of(machine)) for machine in self.region.machines)
+        zones = ((machine.node, self.world.place_of(machine)) for machine in self.region.machines)
         labels = {node: hosts.zone_label(self.region.name, zone) for node, zone in zones}
         storage = cockroach.storage(self.world.mesh, self.region)
         return [*cockroach.services(self.region), cockroach.zones(self.region, labels), *storage]

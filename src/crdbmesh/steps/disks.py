@@ -1,5 +1,6 @@
 """The data disks: each as a resource of Azure, and formatted, mounted and as large as it can be on its machine."""
 
+import functools
 from dataclasses import dataclass
 
 from crdbmesh.clients.azure import compare, kinds
@@ -11,11 +12,8 @@ from crdbmesh.engine.step import Gap
 from crdbmesh.observe import disks as observed
 from crdbmesh.observe.disks import Content
 from crdbmesh.observe.resource import Observed
-from crdbmesh.spec import names
 from crdbmesh.steps.base import MachineStep, ResourceStep
 
-APPEAR_DEADLINE_S = 300.0
-FORMAT_DEADLINE_S = 600.0
 UNITS = "/etc/systemd/system"
 
 
@@ -46,58 +44,40 @@ class Mounted(MachineStep):
 
     def check(self) -> Gap | None:
         """Look at each disk, at its unit, and at k3s's drop-in."""
-        host = self.world.host(self.machine)
+        host, wanted = self.world.host(self.machine), {self._drop_in: disks.drop_in(self.world.mesh).encode()}
         for role in disks.roles(self.world.mesh):
-            seen = self._look(role)
-            if (problem := observed.missing(self.machine, role, seen, self._gib(role))) is not None:
+            seen = observed.content(self.world, self.machine, role)
+            found = observed.find(self.world, self.machine, role)
+            if (problem := observed.missing(self.machine, role, seen, found)) is not None:
                 return Gap(problem, "create" if seen.is_blank else "change")
-            if host.read_file(f"{UNITS}/{role.unit}") != self._unit(role, seen):
-                return Gap(f"{self.machine.node}: {role.unit} differs")
-        there = host.read_file(self._drop_in) == disks.drop_in(self.world.mesh).encode()
-        return None if there else Gap(f"{self.machine.node}: k3s does not wait for its disks")
+            wanted[f"{UNITS}/{role.unit}"] = _unit(role, seen)
+        other = [path for path, text in wanted.items() if host.read_file(path) != text]
+        return Gap(f"{self.machine.node}: {', '.join(other)} must be written") if other else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Format what is blank, and only that; mount, and let file systems fill their disks."""
-        host, deadline_s = self.world.host(self.machine), self.world.deadline(FORMAT_DEADLINE_S)
+        host, deadline_s = self.world.host(self.machine), self.world.deadline(600.0)
         host.write_file(self._drop_in, disks.drop_in(self.world.mesh).encode(), mode=0o644)
         for role in disks.roles(self.world.mesh):
-            self._await(role, say)
-            seen = self._look(role)
+            awaited, probe = f"the {role.name} disk of {self.machine.node}", functools.partial(self._probe, role)
+            seen = self.world.wait_until(probe, awaited=awaited, deadline_s=300.0, say=say)
             if seen.is_blank:
                 say(f"formatting the {role.name} disk")
-                script = disks.formatting(role, seen.device)
-                host.run(script, sudo=True, timeout_s=deadline_s, describe=f"format the {role.name} disk")
-                seen = self._look(role)
-            host.write_file(f"{UNITS}/{role.unit}", self._unit(role, seen), mode=0o644)
-            host.run("systemctl daemon-reload", sudo=True)
-            host.run(f"systemctl enable --now {role.unit}", sudo=True, timeout_s=60)
-            if seen.gib < self._gib(role):
-                say(f"growing the file system of the {role.name} disk")
-                host.run(disks.growing(seen.device), sudo=True, timeout_s=deadline_s, describe="resize2fs")
+                host.run(disks.formatting(role, seen.device), sudo=True, timeout_s=deadline_s, describe="mkfs.ext4")
+                seen = observed.content(self.world, self.machine, role)
+            host.write_file(f"{UNITS}/{role.unit}", _unit(role, seen), mode=0o644)
+            host.run(f"systemctl daemon-reload && systemctl enable --now {role.unit}", sudo=True, timeout_s=60)
+            host.run(disks.growing(seen.device), sudo=True, timeout_s=deadline_s, describe="resize2fs")
         host.run("systemctl daemon-reload", sudo=True)
+
+    def _probe(self, role: Role) -> tuple[Content | None, str]:
+        seen = observed.content(self.world, self.machine, role)
+        return (seen if seen.device else None), "it has not appeared"
 
     @property
     def _drop_in(self) -> str:
         return f"{UNITS}/{hosts.k3s_service(self.region, self.machine)}.service.d/{disks.DROP_IN}"
 
-    def _look(self, role: Role) -> Content:
-        seen = observed.content(self.world, self.machine, role)
-        observed.require_own(self.machine, role, seen)
-        return seen
 
-    def _await(self, role: Role, say: Say) -> None:
-        """Wait until the machine sees the disk, which may come a little after Azure has attached it."""
-
-        def probe() -> tuple[bool | None, str]:
-            return (True if self._look(role).device else None), f"nothing at LUN {role.lun}"
-
-        awaited = f"the {role.name} disk of {self.machine.node}"
-        self.world.wait_until(probe, awaited=awaited, deadline_s=APPEAR_DEADLINE_S, say=say)
-
-    def _unit(self, role: Role, seen: Content) -> bytes:
-        return disks.mount_unit(role, seen.tags.get("UUID", "")).encode()
-
-    def _gib(self, role: Role) -> int:
-        name = names.disk(self.world.mesh.name, self.machine.region, self.machine.number, role.name)
-        found = kinds.DISK.find(self.world.session, self.world.group, name) or {}
-        return int(found.get("properties", {}).get("diskSizeGB") or 0)
+def _unit(role: Role, seen: Content) -> bytes:
+    return disks.mount_unit(role, seen.tags.get("UUID", "")).encode()

@@ -91,7 +91,7 @@ class Member(MachineStep):
             self.machine,
             token=self.world.token(self.region.name),
             public_addresses=[address for address in addresses if address],
-            zone=hosts.zone_label(self.region.name, self.world.zone_of(self.machine)),
+            zone=hosts.zone_label(self.region.name, self.world.place_of(self.machine)),
             through=through,
         )
         return {**own, **more}

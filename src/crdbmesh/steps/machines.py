@@ -45,6 +45,16 @@ class Nic(MachineStep, ResourceStep):
         return machines.nic(self.world, self.machine)
 
 
+class AvailabilitySet(ResourceStep):
+    """The region's availability set, where its machines are in no zones: a VM joins one at its creation only."""
+
+    kind = kinds.AVAILABILITY_SET
+
+    def observe(self) -> Observed:
+        """Judge the set as it is; there is nothing to want where machines are in zones."""
+        return machines.availability_set(self.world, self.region) or Observed("availability set", {})
+
+
 class VirtualMachine(MachineStep, ResourceStep):
     """A machine's VM, running."""
 

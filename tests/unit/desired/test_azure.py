@@ -38,6 +38,7 @@ def bodies(mesh: Mesh) -> list[tuple[str, dict[str, Any]]]:
             "Microsoft.Compute.disks",
             disks.data_disk(mesh, machine, disks.DATA, None, zone="1", kind=disks.V2, fair=disks.Speed(4000, 240)),
         ),
+        ("Microsoft.Compute.availabilitySets", resources.availability_set(mesh, "westus", 2)),
         ("Microsoft.Network.publicIPAddresses", resources.public_address(mesh, machine)),
         ("Microsoft.Network.networkInterfaces", resources.nic(mesh, machine, SUBSCRIPTION)),
         (
@@ -111,3 +112,12 @@ def test_a_machine_takes_no_password_and_gets_our_user_data(mesh: Mesh) -> None:
 )
 def test_usable_zones_are_those_offered_less_those_restricted(sku: dict[str, Any], zones: tuple[str, ...]) -> None:
     assert resources.usable_zones(sku, "eastus") == zones
+
+
+def test_a_machine_without_a_zone_is_in_its_regions_availability_set_since_layout_2(mesh: Mesh) -> None:
+    old = mesh.model_copy(update={"layout": 1})
+    for made, zone, wanted in ((mesh, None, True), (mesh, "1", False), (old, None, False)):
+        machine = made.all_regions()[1].machines[0]
+        vm = resources.virtual_machine(made, machine, SUBSCRIPTION, zone=zone, login_key="k x", cloud_init="c")
+        there = vm["properties"].get("availabilitySet", {}).get("id", "")
+        assert there.endswith("/availabilitySets/crdbmesh-westus-set") is wanted

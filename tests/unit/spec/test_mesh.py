@@ -194,3 +194,20 @@ def test_regions_are_derived_once_and_anew_for_a_copy() -> None:
     fewer = mesh.model_copy(update={"machines": mesh.machines.model_copy(update={"per_region": 1})})
     assert [len(one.all_regions()[0].machines) for one in (mesh, fewer)] == [3, 1]
     assert mesh == config.mesh({"regions": ["eastus"]})
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        ({"machines": {"data_disk": {"size_gib": 70}}}, "cockroach.storage_gib"),
+        ({"cockroach": {"wal_failover_gib": 24}}, "cockroach.wal_failover_gib"),
+        ({"cockroach": {"replicas": 4}}, "cockroach.wal_failover_gib"),
+        ({"machines": {"data_disk": {"iops": 100}}}, "machines.data_disk.iops"),
+    ],
+)
+def test_disks_that_cannot_hold_what_is_asked_are_refused_with_the_field(document: Any, field: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.mesh({"regions": ["eastus"], **document})
+    assert [finding.field for finding in refused.value.findings] == [field]
+    config.mesh({"regions": ["eastus"], "cockroach": {"replicas": 4, "wal_failover_gib": 0}})
+    config.mesh({"regions": ["eastus"], "machines": {"data_disk": {"size_gib": 71}}})

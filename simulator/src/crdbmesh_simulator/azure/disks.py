@@ -36,10 +36,9 @@ class Disks(Kind):
         if not given.get("diskSizeGB"):
             raise refusal("InvalidParameter, missing", name="diskSizeGB", target="disk.diskSizeGB")
         zones = nics.require_zones(identity, body.get("zones")) or []
-        gib, shown = given["diskSizeGB"], {name: given[name] for name in _ACCESS if name in given}
+        gib, shown = given["diskSizeGB"], {name: given[name] for name in ("diskSizeGB", *_ACCESS) if name in given}
         shown |= _performance(sku, gib, given, {})
-        resource = self._make(call.subscription, identity, gib, sku, zones, shown, body)
-        return self._begin(call, resource)
+        return self._begin(call, self._make(call.subscription, identity, sku, zones, shown, body))
 
     def patch(self, call: Call) -> Answer:
         """Change what the body names."""
@@ -119,32 +118,25 @@ class Disks(Kind):
         subscription = call.subscription
         self.require_free_name(subscription, vm, name)
         identity = Identity(self.identify(subscription, vm.group, name), self.type, name, vm.group, vm.location)
-        properties: Body = {}
+        properties: Body = {"diskSizeGB": size_gib}
         if image is not None:
             offer = f"Offers/{image.offer}/Skus/{image.sku}/Versions/{image.version}"
             publisher = f"/subscriptions/{subscription.id}/Providers/Microsoft.Compute/Locations/{vm.location}"
             source = f"{publisher}/Publishers/{sizes.PUBLISHER}/ArtifactTypes/VMImage/{offer}"
-            properties = {
+            properties |= {
                 "osType": "Linux",
                 "hyperVGeneration": image.generation,
                 "supportedCapabilities": {"architecture": "Arm64" if image.arm64 else "x64"},
                 "creationData": {"createOption": "FromImage", "imageReference": {"id": source}},
             }
-        resource = self._make(subscription, identity, size_gib, sku, zones, properties, {})
+        resource = self._make(subscription, identity, sku, zones, properties, {})
         self.attach(subscription, resource, vm.id)
         return resource
 
     def _make(
-        self,
-        subscription: Subscription,
-        identity: Identity,
-        gib: int,
-        sku: str,
-        zones: list[str],
-        properties: Body,
-        given: Body,
+        self, subscription: Subscription, identity: Identity, sku: str, zones: list[str], properties: Body, given: Body
     ) -> Resource:
-        now, guid = timestamp(subscription.now), subscription.guid()
+        now, guid, gib = timestamp(subscription.now), subscription.guid(), properties["diskSizeGB"]
         shown = errors.body("disk", gib=gib, bytes=gib * 1024**3, now=now, guid=guid)
         shown |= {"creationData": {"createOption": "Empty"}, "diskState": "Unattached", **properties}
         body: Body = {"sku": {"name": sku, "tier": "Premium" if sku.startswith("Premium") else "Standard"}}

@@ -21,6 +21,8 @@ _CHILDREN = ("subnets", "virtualNetworkPeerings", "securityRules", "defaultSecur
 def touch(subscription: Subscription, resource: Resource) -> None:
     """The resource, or something below it, has changed: a new etag, which its children share (recordings of NSGs)."""
     resource.changed_at = subscription.now
+    if resource.type.endswith(("/disks", "/availabilitySets")):
+        return  # these have none
     etag = resource.body["etag"] = subscription.etag()
     for child in children_of(resource):
         child["etag"] = etag

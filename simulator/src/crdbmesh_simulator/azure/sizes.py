@@ -42,16 +42,6 @@ class Size:
         return min(64, 2 * self.vcpus)
 
     @property
-    def disk_iops(self) -> int:
-        """The uncached IOPS that it allows: as the v5 series have them, by vCPU."""
-        return 1600 * self.vcpus
-
-    @property
-    def disk_bytes(self) -> int:
-        """The uncached throughput that it allows, in bytes a second."""
-        return 36_250_000 * self.vcpus
-
-    @property
     def architecture(self) -> str:
         """`x64` or `Arm64`."""
         return "Arm64" if self.arm64 else "x64"
@@ -114,6 +104,8 @@ def sku(size: Size, region: regions.Region, more: Iterable[Restriction] = ()) ->
         generations="V1,V2" if size.gen1 else "V2",
         spot=not size.name.startswith("Standard_B"),
         threads=1 if size.arm64 else 2,
+        iops=1600 * size.vcpus,
+        rate=36_250_000 * size.vcpus,
         nics=2 if size.vcpus < 8 else 8,
     )
     listed = [{"name": name, "value": str(value)} for name, value in capabilities.items()]

@@ -137,9 +137,8 @@ class Resource:
         machine: of a VM: its machine, powered on or not.
         power: of a VM: the code of its power state, such as `running`.
         deletion: the operation that is deleting it.
-        reserved: of a NIC: the VM (id) that its failed creation keeps it for, and until when; of a disk: the VM that
-            let go of it, and when.
-        changes: of a disk: when its performance was changed.
+        reserved: of a NIC or disk: the VM (id) whose failed creation keeps it, or that lets go of it, and until when.
+        changes, fault_domain: when a disk's performance was changed; the fault domain of a VM in an availability set.
         failed_by: of a resource in the state Failed: the kind of the operation that failed.
         disk: of a managed disk: what is on it.
         extensions: of a VM: its extensions, by name in lower case.
@@ -159,6 +158,7 @@ class Resource:
     deletion: Operation | None = None
     reserved: tuple[str, float] | None = None
     changes: list[float] = field(default_factory=list)
+    fault_domain: int | None = None
     failed_by: str = ""
     disk: Disk | None = None
     extensions: dict[str, Body] = field(default_factory=dict)

@@ -142,6 +142,8 @@ def instance_view(subscription: Subscription, vm: Resource) -> Body:
     image = sizes.find_image(reference["publisher"], reference["offer"], reference["sku"], reference["version"])
     disk, generation = vm.properties["storageProfile"]["osDisk"]["name"], image.generation if image else "V2"
     view: Body = errors.body("instance_view", generation=generation, disk=disk, at=at, statuses=statuses)
+    if vm.fault_domain is not None:
+        view |= {"platformFaultDomain": vm.fault_domain, "platformUpdateDomain": vm.fault_domain}
     if vm.power == "running" and vm.state == "Succeeded":
         computer, os_version = vm.properties["osProfile"]["computerName"], image.os_version if image else ""
         now = timestamp(subscription.now)

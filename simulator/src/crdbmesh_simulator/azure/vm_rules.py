@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from crdbmesh_simulator.azure import disks, nics, sizes
+from crdbmesh_simulator.azure import disks, nics, sets, sizes
 from crdbmesh_simulator.azure.call import Call, not_here
 from crdbmesh_simulator.azure.errors import Body, body, change_not_allowed, invalid_reference, not_provisioned, refusal
 from crdbmesh_simulator.azure.kinds import Identity
@@ -19,7 +19,6 @@ CUSTOM_DATA_LIMIT = 87380
 
 _KEY = re.compile(r"(ssh-rsa|ssh-ed25519) ([A-Za-z0-9+/]+={0,3})( .*)?")
 _UNSUPPORTED = (
-    "availabilitySet",
     "virtualMachineScaleSet",
     "proximityPlacementGroup",
     "host",
@@ -39,6 +38,7 @@ class Accepted:
     primary: Resource
     zones: list[str] = field(default_factory=list)
     custom_data: bytes = b""
+    fault_domain: int | None = None
 
 
 def require_new(call: Call, identity: Identity, body: Body) -> Accepted:
@@ -54,7 +54,8 @@ def require_new(call: Call, identity: Identity, body: Body) -> Accepted:
     custom_data = _require_os_profile(given)
     primary = require_nics(call.subscription, identity, given)
     sizes.require_cores(call.subscription, identity.location, size, None)
-    return Accepted(size, image, primary, zones, custom_data)
+    domain = sets.require_set(call.subscription, identity, given, zones)
+    return Accepted(size, image, primary, zones, custom_data, domain)
 
 
 def require_size(given: Body) -> sizes.Size:

@@ -94,7 +94,7 @@ class VirtualMachines(Kind):
         stored: Body = {"properties": properties, **vm_parts.identity_of(subscription, body.get("identity"), None)}
         stored |= {"zones": checked.zones} if checked.zones else {}
         resource = self.commit(subscription, identity, body, stored, None)
-        resource.power = "creating"
+        resource.power, resource.fault_domain = "creating", checked.fault_domain
         resource.machine = vm_parts.new_machine(identity, given, checked, disk.disk or Disk())
         resource.machine.data = disks.plugged(subscription, data)
         resource.machine.nvme = properties["storageProfile"]["diskControllerType"] == "NVMe"

@@ -1,4 +1,4 @@
-"""Commands of block devices and file systems: blkid, dumpe2fs, mkfs.ext4, resize2fs, wipefs (their manuals)."""
+"""Commands of block devices and file systems: blkid, dumpe2fs, mkfs.ext4, resize2fs (their manuals)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,6 @@ def _device(process: Process, operands: list[str]) -> tuple[str, Disk | None]:
     found = host.files.find(path, process.actor)
     device = host.files.locate(path, process.actor).path if found is not None else path
     return device, host.devices.plugged().get(device) if process.actor.uid == 0 else None
-
-
-def _refuse(process: Process, device: str) -> int:
-    process.complain(f"{process.name}: Bad magic number in super-block while trying to open {device}\n")
-    return 1
 
 
 def _blkid(process: Process) -> int:
@@ -58,29 +53,16 @@ def _mkfs(process: Process) -> int:
     return 0
 
 
-def _wipefs(process: Process) -> int:
-    """Erase every signature; with nothing to tell, on a blank disk."""
-    _, disk = _device(process, parse(process.argv[1:], "a", {"all": "a"}).operands)
-    if disk is not None:
-        disk.signature, disk.root = {}, None
-        host_of(process).devices.refresh()
-        process.actor.ledger.act("wipefs")
-    return 0 if disk is not None else 1
-
-
-def _dumpe2fs(process: Process) -> int:
-    device, disk = _device(process, parse(process.argv[1:], "h").operands)
+def _of_ext4(process: Process) -> int:
+    """Show the super block of a file system, or let it fill its device."""
+    device, disk = _device(process, parse(process.argv[1:], "h" if process.name == "dumpe2fs" else "").operands)
     if disk is None or disk.signature.get("TYPE") != "ext4":
-        return _refuse(process, device)
-    process.say(f"Block count:              {disk.filesystem_gib * _BLOCKS_A_GIB}\n")
-    process.say("Reserved block count:     0\nBlock size:               4096\n")
-    return 0
-
-
-def _resize2fs(process: Process) -> int:
-    device, disk = _device(process, parse(process.argv[1:]).operands)
-    if disk is None or disk.signature.get("TYPE") != "ext4":
-        return _refuse(process, device)
+        process.complain(f"{process.name}: Bad magic number in super-block while trying to open {device}\n")
+        return 1
+    if process.name == "dumpe2fs":
+        process.say(f"Block count:              {disk.filesystem_gib * _BLOCKS_A_GIB}\n")
+        process.say("Reserved block count:     0\nBlock size:               4096\n")
+        return 0
     if disk.filesystem_gib < (size := host_of(process).devices.size_gib(device)):
         process.actor.ledger.act(f"resize2fs {device}")
     disk.filesystem_gib = size
@@ -90,8 +72,7 @@ def _resize2fs(process: Process) -> int:
 
 COMMANDS: dict[str, Command] = {
     "blkid": _blkid,
-    "dumpe2fs": _dumpe2fs,
+    "dumpe2fs": _of_ext4,
     "mkfs.ext4": _mkfs,
-    "resize2fs": _resize2fs,
-    "wipefs": _wipefs,
+    "resize2fs": _of_ext4,
 }

@@ -47,7 +47,8 @@ class Kind:
         `body` is the whole of it: what it leaves out may be removed. `options` are those of `Session.run_operation`,
         which raises, and the SDK operation's own, such as `headers`.
         """
-        begin, options = self.operations(session).begin_create_or_update, {"deadline_s": self.deadline_s, **options}
+        operations, options = self.operations(session), {"deadline_s": self.deadline_s, **options}
+        begin = getattr(operations, "begin_create_or_update", None) or operations.create_or_update
         return session.run_operation(self._doing("PUT", names), begin, group, *names, dict(body), **options)
 
     def update(self, session: Session, group: str, *names: str, body: Mapping[str, Any], **options: Any) -> Body:
@@ -82,9 +83,11 @@ NSG = Kind(_NSGS, "network security group", lambda session: session.network.netw
 PUBLIC_IP = Kind("Microsoft.Network/publicIPAddresses", "public IP", lambda of: of.network.public_ip_addresses)
 NIC = Kind(_NICS, "network interface", lambda session: session.network.network_interfaces)
 VM = Kind("Microsoft.Compute/virtualMachines", "VM", lambda session: session.compute.virtual_machines, 1200.0)
+_SETS = "Microsoft.Compute/availabilitySets"
+AVAILABILITY_SET = Kind(_SETS, "availability set", lambda session: session.compute.availability_sets)
 DISK = Kind("Microsoft.Compute/disks", "disk", lambda session: session.compute.disks, 900.0)
 
-_BY_TYPE = {kind.type.lower(): kind for kind in (VNET, PEERING, NSG, PUBLIC_IP, NIC, VM, DISK)}
+_BY_TYPE = {kind.type.lower(): kind for kind in (VNET, PEERING, NSG, PUBLIC_IP, NIC, VM, DISK, AVAILABILITY_SET)}
 
 
 def unless_changed(found: Mapping[str, Any] | None) -> dict[str, Any]:
