@@ -107,6 +107,9 @@ DAMAGE: dict[str, Callable[[Any], None]] = {
     "eastus/node1/software": on_host("eastus", f"rm {hardening.KUBELET}; echo 1 > /proc/sys/vm/panic_on_oom"),
     "westus/node1/k3s": on_host("westus", "systemctl stop k3s"),
     "westus/kubeconfig": lose_kubeconfig,
+    "westus/nodes": kube_patch(
+        "westus", "/api/v1/nodes/westus-1?fieldManager=crdbmesh-rollout", {"spec": {"unschedulable": True}}
+    ),
     "westus/cilium": kube_delete("westus", f"{SYSTEM}/secrets/cilium-clustermesh"),
     "eastus/cilium": kube_patch(
         "eastus",

@@ -68,7 +68,7 @@ def show_everything() -> None:
     failed = Result(FORGED, Outcome.FAILED, FORGED, hint=FORGED)
     blocked = Result(f"{FORGED}2", Outcome.BLOCKED, FORGED, culprit=FORGED)
     results.show_results(screen, {FORGED: failed, f"{FORGED}2": blocked}, seconds=1, journal=FORGED, again=FORGED)
-    gaps: dict[str, Gap | Result] = {"eastus/network": Gap(FORGED, restarts=FORGED), "eastus/nodes": failed}
+    gaps: dict[str, Gap | Result] = {"eastus/network": Gap(FORGED, restarts=(FORGED,)), "eastus/nodes": failed}
     planned = PlanResult(
         load.mesh({"regions": ["eastus"]}), Aim(cloud=FORGED, arm_url="", subscription_id=FORGED), gaps
     )

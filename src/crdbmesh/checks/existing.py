@@ -12,16 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from crdbmesh.checks import machines
 from crdbmesh.checks.facts import Facts
-from crdbmesh.checks.machines import AGAIN, Comparison, cannot_resize, other_sizes
+from crdbmesh.checks.machines import AGAIN, Comparison, other_sizes
 from crdbmesh.desired import cockroach
 from crdbmesh.errors import CloudError, ConfigError, CredentialError, Finding
 from crdbmesh.local.folder import SPEC
-from crdbmesh.observe import belongings, inventory, network, serving
+from crdbmesh.observe import belongings, gate, inventory, network, serving
 from crdbmesh.observe.serving import Running
 from crdbmesh.run.world import World
 from crdbmesh.spec import addressing, names
 from crdbmesh.spec import load as config
 from crdbmesh.spec.mesh import Mesh, Region
+from crdbmesh.spec.versions import why_not
 
 _GATE = "wait until `crdbmesh status` is healthy and the DB Console shows no under-replicated range"
 BY_HAND = {
@@ -209,33 +210,33 @@ def _suggested(compared: Comparison) -> str | None:
 
 
 def _disturbing(compared: Comparison) -> Iterator[Finding]:
-    """Yield every change that would disturb a serving database, with the procedure by hand.
-
-    A VM that is resized restarts, a changed template replaces pods, another version does both: `up` makes no such
-    change while the database serves.
-    """
+    """Yield every change under a serving database that is no rollout, and every rollout that it cannot bear."""
     world = compared.world
     regions = [region for region in compared.mesh.all_regions() if compared.found.numbers(region.name)]
     if not regions or not serving.is_initialised(world):
         return
-    yield from _resized(compared)
     with ThreadPoolExecutor(max_workers=8, thread_name_prefix="serving") as pool:
         read = list(pool.map(lambda region: serving.read(world, region, compared.kept), regions))
     found = [running for running in read if running is not None]
     yield from _versions(compared, found)
-    yield from _templates(found)
+    yield from _outages(compared, found, sum(region.replicas for region in regions))
 
 
-def _resized(compared: Comparison) -> Iterator[Finding]:
-    resized: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for machine, name, size in other_sizes(compared):
-        if cannot_resize(compared.world, machine, size) is None:
-            resized[size, machine.size].append(name)
-    for (size, wanted), named in resized.items():
-        reason = f"{', '.join(named)}: {size} now, and a VM that is resized restarts, under a database that serves"
-        by_hand = f"`kubectl drain` its node, `az vm resize --size {wanted}`, `kubectl uncordon`, {_GATE}"
-        remedy = f"put {size} back; or, one machine at a time: {by_hand}; then `up`"
-        yield Finding("machines.size", wanted, reason, remedy)
+def _outages(compared: Comparison, found: list[Running], nodes: int) -> Iterator[Finding]:
+    """Find what restarts a database of too few nodes to go on without one."""
+    if nodes >= gate.LEAST or compared.world.allows_outage:
+        return
+    image = compared.mesh.versions.cockroachdb
+    changes = [f"{name} is resized" for _, name, _ in other_sizes(compared)]
+    changes += [
+        f"the database pods of {running.region} are replaced"
+        for running in found
+        if running.replaced or running.versions.get("cockroachdb", {image}) != {image}
+    ]
+    if changes:
+        of = "a single node" if nodes == 1 else f"{nodes} nodes"
+        reason = f"the database has {of}, and does not serve while {'; '.join(changes)}"
+        yield Finding("cockroach", "a restart", reason, "pass --allow-outage at a time when that does no harm")
 
 
 def _versions(compared: Comparison, found: list[Running]) -> Iterator[Finding]:
@@ -245,17 +246,8 @@ def _versions(compared: Comparison, found: list[Running]) -> Iterator[Finding]:
             for version in running.versions.get(program, set()) - {wanted, ""}:
                 others[version].append(running.region)
         for version, regions in others.items():
-            reason = f"{', '.join(regions)} runs {version}, and `up` changes no version under a database that serves"
+            if (why := why_not(program, version, wanted)) is None:
+                continue
+            reason = f"{', '.join(regions)} runs {version}, and {why}"
             remedy = f"put {version} into the spec; or, {BY_HAND[program]}; then `up`"
             yield Finding(f"versions.{program}", wanted, reason, remedy)
-
-
-def _templates(found: list[Running]) -> Iterator[Finding]:
-    replaced = {running.region: running.replaced for running in found if running.replaced}
-    if len(replaced) < 2:
-        # One region's pods are replaced one after the other, and the database serves meanwhile.
-        return
-    lines = "; ".join(next(iter(replaced.values()))[:3])
-    reason = f"it would replace the CockroachDB pods of {', '.join(replaced)}, which serve"
-    by_hand = f"change StatefulSet {names.COCKROACH} with kubectl, {_GATE}"
-    yield Finding("cockroach", lines, reason, f"put it back; or, one region at a time: {by_hand}; then `up`")

@@ -12,6 +12,7 @@ from crdbmesh.desired.azure import capabilities
 from crdbmesh.errors import Finding
 from crdbmesh.observe import disks as observed
 from crdbmesh.observe import firewall
+from crdbmesh.observe import machines as vms
 from crdbmesh.observe.belongings import Resource
 from crdbmesh.observe.inventory import Inventory
 from crdbmesh.run.world import World
@@ -59,8 +60,7 @@ class Comparison:
 def other_sizes(compared: Comparison) -> Iterator[tuple[Machine, str, str]]:
     """Yield the machines that have another size than the spec's, with their names and the size they have."""
     for machine, vm in compared.machines():
-        size = str(vm.get("properties", {}).get("hardwareProfile", {}).get("vmSize", ""))
-        if size and size.lower() != machine.size.lower():
+        if size := vms.other_size(vm, machine):
             yield machine, names.machine(compared.mesh.name, machine.region, machine.number), size
 
 

@@ -34,6 +34,14 @@ class PlanResult:
         """Return each gap, by step; of some it is only known that they come after another."""
         return {name: found for name, found in self.found.items() if isinstance(found, Gap)}
 
+    def restarts(self) -> list[str]:
+        """Return what is restarted, in the order in which it is as far as it is known."""
+        return [one for gap in self.gaps().values() for one in gap.restarts]
+
+    def restarts_s(self) -> float:
+        """Return the time that the restarts usually take, in seconds: one after the other, behind the health gate."""
+        return sum(catalog.rollout_s(name) * len(gap.restarts) for name, gap in self.gaps().items())
+
     def count(self, sign: str) -> int:
         """Return the number of gaps with that sign."""
         return sum(gap.sign == sign for gap in self.gaps().values())
@@ -64,9 +72,7 @@ class PlanResult:
             "dependent": self.count(""),
             "refused": len(self.refused()),
             "steps": [
-                {"step": name, "gap": found.summary, "sign": found.sign or None, "restarts": found.restarts or None}
-                if isinstance(found, Gap)
-                else found.document()
+                _document(name, found) if isinstance(found, Gap) else found.document()
                 for name, found in self.found.items()
             ],
             "new_machines": self.bought(),
@@ -76,6 +82,11 @@ class PlanResult:
     def migrations(self) -> list[dict[str, str]]:
         """Return what the mesh has otherwise than one that is made now, and how to change it; `up` leaves it so."""
         return [asdict(one) for one in migrations.find(self.mesh)]
+
+
+def _document(step: str, gap: Gap) -> dict[str, Any]:
+    restarts = ", ".join(gap.restarts) or None
+    return {"step": step, "gap": gap.summary, "sign": gap.sign or None, "restarts": restarts}
 
 
 def run_plan(

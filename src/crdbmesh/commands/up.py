@@ -24,7 +24,7 @@ from crdbmesh.errors import CloudError, Finding, HeldError, PreflightError, Refu
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.contents import DOWN_BEGUN, OWN_ADDRESS
 from crdbmesh.local.folder import SPEC, Journal, LocalFolder, erase_removed
-from crdbmesh.observe import belongings, firewall, inventory
+from crdbmesh.observe import belongings, firewall, inventory, serving
 from crdbmesh.run import lease as leases
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
@@ -119,6 +119,7 @@ def run_up(
     keeps_rules: bool | None = None,
     decide: Callable[[Mapping[str, str]], bool] = refuse_wider,
     break_lease: str | None = None,
+    allow_outage: bool = False,
     stop: threading.Event | None = None,
 ) -> UpResult:
     """Apply every step that does not hold.
@@ -126,13 +127,15 @@ def run_up(
     `told` takes what the run is aimed at, `warn` each warning of the checks, and `watch` shows the run. `ask` is called
     before the first write, and what it raises ends the run. `keeps_rules` says whether firewall rules of other people
     that let in more than the spec stay; when there are some and it does not, `decide` is given what each lets in, by
-    its id. `break_lease` is the id of a lease to take from whoever has it. Once `stop` is set, nothing new is started.
+    its id. `break_lease` is the id of a lease to take from whoever has it. With `allow_outage`, rollouts go on although
+    the database cannot bear them. Once `stop` is set, nothing new is started.
     What the checks found is a PreflightError, before anything is created; another run at work on this mesh is a
     HeldError.
     """
     started = time.monotonic()
     stop = stop or threading.Event()
     with folder.locked(leases.name_of("up")), World.open(mesh, cloud, folder, stop=stop) as world:
+        world.allows_outage = allow_outage
         aim = aims.require(world.session, folder, mesh.name, told)
         lease = lease_of(world, "up", lost=stop.set, breaks=break_lease, warn=warn)
         with contextlib.suppress(CloudError, RefusedError):
@@ -169,6 +172,7 @@ def run_up(
                     notify=recorded(journal, tell),
                     stop=stop,
                     permit=lambda step: lease.take() if step.leased else None,
+                    defer=lambda gap: bool(gap.restarts) and serving.is_initialised(world),
                     retry_delays_s=[world.deadline(pause_s) for pause_s in RETRY_DELAYS_S],
                     recheck_delays_s=[world.deadline(pause_s) for pause_s in RECHECK_DELAYS_S],
                     pause=world.clock.wait,

@@ -4,7 +4,6 @@ import graphlib
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 from crdbmesh.engine.step import Gap, Outcome, Result, Step
 from crdbmesh.errors import CrdbmeshError, PlanError
@@ -57,8 +56,6 @@ def survey(plan: Plan, *, workers: int) -> dict[str, Gap | Result]:
                 gap = step.check()
             except CrdbmeshError as error:
                 return Result.of(step.name, error)
-        if gap is not None and gap.kind == "change" and step.restarts:
-            return replace(gap, restarts=step.restarts)
         return gap or Result(step.name, Outcome.HELD)
 
     # Threads take steps in the plan's order, so the first that waits always waits for one that runs.

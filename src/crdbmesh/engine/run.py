@@ -9,7 +9,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +27,7 @@ def run(
     notify: Notify,
     stop: threading.Event | None = None,
     permit: Callable[[Step], None] = lambda _step: None,
+    defer: Callable[[Gap], bool] = lambda _gap: False,
     retry_delays_s: Sequence[float] = (),
     recheck_delays_s: Sequence[float] = (),
     pause: Callable[[threading.Event, float], bool] = threading.Event.wait,
@@ -35,20 +36,38 @@ def run(
 
     At most so many `workers` run at once. `notify` is called with every event, one at a time, from any thread; an error
     of its own is raised at the end. Once `stop` is set, no new step starts; running ones finish. `permit` is called
-    before each `apply`; an error of its own keeps the step from being applied. After each of `retry_delays_s` a step
-    that failed with a retryable error is tried once more, and after each of `recheck_delays_s` an applied step that
-    does not hold yet is checked once more: reads lag behind writes. `pause` waits for an event for at most a number of
-    seconds, and returns True when it is set.
+    before each `apply`; an error of its own keeps the step from being applied. A step whose gap `defer` picks is left
+    until every other one holds, and done in a second pass: it disturbs what serves. After each of `retry_delays_s` a
+    step that failed with a retryable error is tried once more, and after each of `recheck_delays_s` an applied step
+    that does not hold yet is checked once more: reads lag behind writes. `pause` waits for an event for at most a
+    number of seconds, and returns True when it is set.
     """
     exclusive = {name: threading.Lock() for step in plan for name in step.exclusive}
     slots = threading.BoundedSemaphore(workers)
     stop = stop or threading.Event()
-    run = _Run(notify, stop, permit, retry_delays_s, recheck_delays_s, pause, exclusive, slots)
-    # Threads take steps in the plan's order, so the first that waits always waits for one that runs.
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="step") as pool:
-        for step in plan:
-            run.ended[step.name] = pool.submit(run.one, step)
-    return {name: future.result() for name, future in run.ended.items()}
+    run = _Run(notify, stop, permit, defer, retry_delays_s, recheck_delays_s, pause, exclusive, slots)
+    first = run.every(plan)
+    deferred = [name for name, result in first.items() if result.outcome is Outcome.DEFERRED]
+    if not deferred:
+        return first
+    if bad := next((result for result in first.values() if not result.outcome.good), None):
+        return {**first, **{name: run.leave(first[name], bad) for name in deferred}}
+    seen = frozenset(first) - frozenset(deferred)
+    again = replace(run, notify=_of_others(notify, seen), defer=lambda _gap: False, ended={}).every(plan)
+    return {
+        name: first[name] if again[name].outcome is Outcome.HELD and name in seen else again[name] for name in first
+    }
+
+
+def _of_others(notify: Notify, seen: Collection[str]) -> Notify:
+    """Return `notify` without the events of steps that have been seen to hold, unless one holds no more."""
+
+    def told(event: Event) -> None:
+        holds = event.kind == "checking" or (event.result and event.result.outcome is Outcome.HELD)
+        if event.step not in seen or not holds:
+            notify(event)
+
+    return told
 
 
 class _NotHeldError(CrdbmeshError):
@@ -62,6 +81,7 @@ class _Run:
     notify: Notify
     stop: threading.Event
     permit: Callable[[Step], None]
+    defer: Callable[[Gap], bool]
     retry_delays_s: Sequence[float]
     recheck_delays_s: Sequence[float]
     pause: Callable[[threading.Event, float], bool]
@@ -69,6 +89,24 @@ class _Run:
     slots: threading.BoundedSemaphore
     ended: dict[str, Future[Result]] = field(default_factory=dict)
     _telling: threading.Lock = field(default_factory=threading.Lock)
+
+    def every(self, plan: Plan) -> dict[str, Result]:
+        """Make every step hold; threads take them in the plan's order, so whatever is waited for is being done."""
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="step") as pool:
+            for step in plan:
+                self.ended[step.name] = pool.submit(self.one, step)
+        return {name: future.result() for name, future in self.ended.items()}
+
+    def leave(self, deferred: Result, bad: Result) -> Result:
+        """Return, and tell, the result of a deferred step that is not done because another one ended badly."""
+        if bad.outcome is Outcome.STOPPED:
+            result = replace(deferred, outcome=Outcome.STOPPED)
+        else:
+            culprit = bad.culprit or bad.step
+            detail = f"{culprit} failed, and what serves is not disturbed before everything else holds"
+            result = replace(deferred, outcome=Outcome.BLOCKED, detail=detail, culprit=culprit)
+        self._tell(Event(result.step, "ended", result.detail, result))
+        return result
 
     def one(self, step: Step) -> Result:
         """Check, apply and check again, and again after a retryable error; return how it ended."""
@@ -79,6 +117,9 @@ class _Run:
                 try:
                     self._tell(Event(step.name, "checking"))
                     gap = step.check()
+                    if gap is not None and self.defer(gap):
+                        self._tell(Event(step.name, "waiting", "waiting until everything else holds"))
+                        return Result(step.name, Outcome.DEFERRED, gap.summary)
                     if gap is not None:
                         self._begin(step, gap)
                         begun = gap

@@ -22,13 +22,15 @@ class Outcome(Enum):
     """`check` or `apply` raised, or `apply` returned but the step still does not hold."""
     BLOCKED = "blocked"
     """A prerequisite failed, so this never started."""
+    DEFERRED = "deferred"
+    """It disturbs what serves, and waits until everything else holds; meanwhile it counts as it is."""
     STOPPED = "stopped"
     """The run was interrupted before this started, or while it waited."""
 
     @property
     def good(self) -> bool:
         """Return True when the step holds now."""
-        return self in {Outcome.HELD, Outcome.CHANGED}
+        return self in {Outcome.HELD, Outcome.CHANGED, Outcome.DEFERRED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +40,19 @@ class Gap:
     Attributes:
         kind: `create` when nothing is there yet, `delete` when something of others goes, `after` when the step cannot
             be checked before another holds.
-        restarts: what closing it may restart, for people; empty for nothing.
+        restarts: the machines and programs that closing it restarts, by name, in order; empty for none.
     """
 
     summary: str
     kind: Literal["create", "change", "delete", "after"] = field(default="change", compare=False)
-    restarts: str = field(default="", compare=False)
+    restarts: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         hide_in(self, "summary")
 
     @property
     def sign(self) -> str:
-        """Return `+`, `~`, `!` (it may restart something) or `-`; nothing when it is not known whether it is a gap."""
+        """Return `+`, `~`, `!` (it restarts something) or `-`; nothing when it is not known whether it is a gap."""
         return {"create": "+", "change": "!" if self.restarts else "~", "delete": "-", "after": ""}[self.kind]
 
 
@@ -69,8 +71,6 @@ class Step(ABC):
     exclusive: frozenset[str] = frozenset()
     leased: ClassVar[bool] = True
     """True when only the run that holds the mesh's lease may apply it."""
-    restarts: ClassVar[str] = ""
-    """The things that applying it may restart where they are there already, for people; empty for none."""
 
     @abstractmethod
     def check(self) -> Gap | None:

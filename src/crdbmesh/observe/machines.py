@@ -9,6 +9,7 @@ from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.desired import azure as desired
 from crdbmesh.desired import disks
+from crdbmesh.errors import KubeError
 from crdbmesh.observe import disks as observed
 from crdbmesh.observe import resource, rollouts
 from crdbmesh.observe.health import Layer
@@ -63,6 +64,12 @@ def vm(world: World, machine: Machine) -> Observed:
     if differences := compare.differences(resource.judged(wanted), found):
         return seen.with_missing(f"{seen.title}: {'; '.join(differences)}")
     return seen.with_missing(None if is_running(found) else f"{seen.title} is {power_of(found)}, not running")
+
+
+def other_size(vm: Mapping[str, Any], machine: Machine) -> str | None:
+    """Return the size of a VM when it is another than its machine's."""
+    size = str(vm.get("properties", {}).get("hardwareProfile", {}).get("vmSize", ""))
+    return size if size and size.lower() != machine.size.lower() else None
 
 
 def is_running(vm: Mapping[str, Any]) -> bool:
@@ -139,6 +146,16 @@ def not_joined(node: Body | None, *, server: bool) -> str | None:
         return "its etcd member is not known yet"
     not_yet = f"its etcd member is not a voter yet ({voter.get('reason', 'no reason given')})"
     return None if voter.get("status") == "True" else not_yet
+
+
+def other_k3s(world: World, machine: Machine) -> str | None:
+    """Return the version of k3s that a node runs when it is another than the spec's; None too when it does not tell."""
+    try:
+        node = world.kube(machine.region).find("v1", "Node", machine.node) or {}
+    except KubeError:
+        return None
+    running = str(node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion") or "")
+    return running if running not in {"", world.mesh.versions.k3s.version} else None
 
 
 def _not_ready(node: Body) -> str | None:

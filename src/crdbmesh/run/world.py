@@ -42,6 +42,8 @@ class World(AbstractContextManager["World", None]):
         keeps_rules: whether firewall rules of other people that let in more than the spec stay.
         prunes: those to remove: what each lets in, by its id. Any other stops its firewall's step.
         client_region: the region whose client pod answered last.
+        allows_outage: whether a rollout goes on although the database cannot bear it.
+        rollout_ended: the reason why nothing more is disturbed; empty while there is none.
     """
 
     def __init__(self, mesh: Mesh, session: Session, folder: LocalFolder) -> None:
@@ -53,9 +55,14 @@ class World(AbstractContextManager["World", None]):
         self.keeps_rules = False
         self.prunes: Mapping[str, str] = {}
         self.client_region: str | None = None
+        self.allows_outage = False
+        self.rollout_ended = ""
         self._lock = threading.Lock()
         self._kept: dict[str, Any] = {}
         self._locks: dict[str, threading.Lock] = {}
+        self._turn = threading.Condition()
+        self._waiting: dict[str, list[tuple[int, ...]]] = {}
+        self._taken: set[str] = set()
         self._failed: dict[str, tuple[float, CrdbmeshError]] = {}
 
     @classmethod
@@ -342,17 +349,28 @@ class World(AbstractContextManager["World", None]):
         return text
 
     @contextlib.contextmanager
-    def turn(self, name: str) -> Iterator[None]:
-        """Let one step at a time do something; raise StoppedError when the operator interrupts before its turn."""
-        with self._lock:
-            lock = self._locks.setdefault(f"turn/{name}", threading.Lock())
-        while not lock.acquire(timeout=1):
-            if self.stop.is_set():
-                raise StoppedError(f"its turn to {name}", last_seen="another region's")
+    def turn(self, name: str, order: tuple[int, ...] = ()) -> Iterator[None]:
+        """Let one step at a time do something, of those that wait the lowest in `order`.
+
+        It is a StoppedError when the operator interrupts before its turn.
+        """
+        with self._turn:
+            waiting = self._waiting.setdefault(name, [])
+            waiting.append(order)
+            try:
+                while name in self._taken or order > min(waiting):
+                    if self.stop.is_set():
+                        raise StoppedError(f"its turn to {name}", last_seen="another region's")
+                    self._turn.wait(1)
+                self._taken.add(name)
+            finally:
+                waiting.remove(order)
         try:
             yield
         finally:
-            lock.release()
+            with self._turn:
+                self._taken.discard(name)
+                self._turn.notify_all()
 
 
 def lost_folder(what: str) -> RefusedError:

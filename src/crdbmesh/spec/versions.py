@@ -5,6 +5,7 @@ repairs and grows the mesh with the same ones. The SHA-256 values are those that
 (k3s: `sha256sum-amd64.txt` and `sha256sum-arm64.txt`; Cilium: the chart repository's `index.yaml`).
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -89,6 +90,24 @@ RELEASE_0_1 = Versions(
 
 NEWEST = RELEASE_0_1
 """The versions of a mesh that is made now."""
+
+
+def why_not(program: str, running: str, wanted: str) -> str | None:
+    """Return the reason why a program that runs is not taken from one version to another; None when it can be.
+
+    Nothing is taken back: who has upgraded by hand keeps that. k3s goes up by one minor release at most (docs.k3s.io,
+    "Upgrades", after Kubernetes' version skew policy). CockroachDB goes up among the patches of one release; another
+    release has to be finalised (docs, `upgrade-cockroach-version`). Cilium has steps of its own before each
+    (docs.cilium.io, "Upgrade Guide").
+    """
+    one, other = ([int(part) for part in re.findall(r"\d+", version)] for version in (running, wanted))
+    if other < one:
+        return f"{program} is not taken back"
+    if program == "k3s":
+        return None if one[0] == other[0] and other[1] - one[1] <= 1 else "k3s goes up one minor release at a time"
+    if program == "cockroachdb" and one[:2] == other[:2]:
+        return None
+    return "`up` changes its release under no database that serves"
 
 
 def outdated(mesh: Versions) -> Iterator[tuple[str, str, str]]:

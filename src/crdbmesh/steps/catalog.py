@@ -50,6 +50,9 @@ _STAGE_OF = {step: stage for stage, named in _STEPS.items() for step in named}
 USUAL_S = {step: float(seconds) for named in _STEPS.values() for step, seconds in named.items()}
 """The time, in seconds, that a step usually takes on Azure to make something new, by the last word of its name."""
 
+_ROLLOUT_S = {"machine": 300.0, "k3s": 90.0, "cilium": 180.0, "cockroachdb": 150.0}
+"""The time, in seconds, that a step usually takes for each thing that it restarts, the health gate included."""
+
 STAGES = tuple(_STEPS)
 """Columns of the progress display, in order."""
 
@@ -64,6 +67,11 @@ def steps(world: World) -> list[Step]:
         *(step for region in world.mesh.all_regions() for step in _between(world, region)),
         *_database(world),
     ]
+
+
+def rollout_s(step_name: str) -> float:
+    """Return the seconds that a step usually takes for each thing that it restarts."""
+    return _ROLLOUT_S.get(step_name.rpartition("/")[2], 0.0)
 
 
 def place(step_name: str) -> tuple[str, str]:

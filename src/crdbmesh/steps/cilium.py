@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from crdbmesh.clients.kube.client import Kube
@@ -13,6 +14,7 @@ from crdbmesh.observe import cilium as observed
 from crdbmesh.observe import links, machines, rollouts
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import documents, names
+from crdbmesh.steps import rollout
 from crdbmesh.steps.base import AwaitedStep, ObjectsStep, RegionStep
 
 CRD_DEADLINE_S = 180.0
@@ -32,8 +34,6 @@ _FIXED = {"cluster id": "cluster-id", "cluster name": "cluster-name", "pod range
 class Cilium(ObjectsStep):
     """The chart is installed with our values, and what it brings is there."""
 
-    restarts = "the region's Cilium agents"
-
     def objects(self) -> list[Object]:
         """Return the Secret with the CA, then the HelmChart that reads it."""
         ca = self.world.cilium_ca()
@@ -47,7 +47,11 @@ class Cilium(ObjectsStep):
         if found is not None and found.get("data") != self.objects()[0]["data"]:
             raise lost_folder(f"Cilium of {self.region.name}")
         self._refuse_fixed(kube)
-        return ObjectsStep.check(self)
+        gap = ObjectsStep.check(self)
+        if gap is None or not gap.summary.startswith("HelmChart ") or gap.kind == "create":
+            return gap
+        serves = rollouts.read_missing(kube, *_AGENTS) is None
+        return replace(gap, restarts=(f"Cilium of {self.region.name}",) if serves else ())
 
     def _refuse_fixed(self, kube: Kube) -> None:
         """Refuse another id, name or pod range than the running cluster's.
@@ -75,12 +79,12 @@ class Cilium(ObjectsStep):
         """Look for what the chart should have brought, and whether it is being installed right now."""
         return observed.read_missing(self.world, self.region)
 
-    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole chart is applied, whatever differs
-        """Apply the chart; where pods run on it, in one region at a time, until its agents are ready again."""
-        if rollouts.read_missing(self.kube, *_AGENTS) is not None:
+    def apply(self, gap: Gap, say: Say) -> None:
+        """Apply the chart; where that restarts agents that serve, in one region at a time, until they are ready."""
+        if not gap.restarts:
             self._apply(say)
             return
-        with self.world.turn("rollout"):
+        with rollout.one(self.world, self.region, f"Cilium of {self.region.name} changes", say):
             self._apply(say)
             _await_agents(self, say)
 
@@ -125,12 +129,16 @@ class Nodes(RegionStep):
     def check(self) -> Gap | None:
         """Look at the nodes, then at the agents."""
         kube = self.kube
-        unready = machines.unready_nodes(kube, self.region, kube.list("v1", "Node"))
+        nodes = kube.list("v1", "Node")
+        if cordoned := rollout.list_cordoned(nodes):
+            return Gap(f"{', '.join(cordoned)} is cordoned by a rollout that broke off")
+        unready = machines.unready_nodes(kube, self.region, nodes)
         missing = "; ".join(unready) or rollouts.read_missing(kube, *_AGENTS)
         return Gap(f"{self.region.name}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Wait: nodes become ready when their agent is up."""
+        """Uncordon what a rollout has left, then wait: nodes become ready when their agent is up."""
+        rollout.mend(self.world, self.region, say)
         kube = self.kube
         deadline_s, awaited = self.world.deadline(READY_DEADLINE_S), f"the nodes of {self.region.name}"
 

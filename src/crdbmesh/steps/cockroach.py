@@ -3,6 +3,7 @@
 import base64
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +14,10 @@ from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.local import pki
-from crdbmesh.observe import database, rollouts
+from crdbmesh.observe import database
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import names
+from crdbmesh.steps import rollout
 from crdbmesh.steps.base import AwaitedStep, DeploymentStep, ObjectsStep, RegionStep
 
 START_DEADLINE_S = 900.0
@@ -102,8 +104,6 @@ class Services(ObjectsStep):
 class Pods(ObjectsStep):
     """The StatefulSet is as the spec says and its pods run (they are ready only once the cluster is initialised)."""
 
-    restarts = "the region's database pods, one at a time"
-
     @property
     def _at(self) -> tuple[str, str, str, str]:
         return "apps/v1", "StatefulSet", names.COCKROACH, self.region.name
@@ -124,19 +124,61 @@ class Pods(ObjectsStep):
                 self._refuse_other_size(name, have.get(name, {}))
         else:
             self._refuse_loss_of_claims()
-        return ObjectsStep.check(self)
+        gap = ObjectsStep.check(self)
+        return gap and replace(gap, restarts=self._replaced(found))
+
+    def _replaced(self, found: Object | None) -> tuple[str, ...]:
+        """List the pods that serve and are replaced when the StatefulSet is applied, in the order of it."""
+        if found is None or found["status"].get("readyReplicas", 0) < found["spec"]["replicas"]:
+            return ()
+        left = _partition(found) or (found["spec"]["replicas"] if self._changes() else 0)
+        return tuple(f"{names.COCKROACH}-{ordinal} of {self.region.name}" for ordinal in reversed(range(left)))
+
+    def _changes(self) -> bool:
+        return any(line.startswith("spec.template.") for line in self.kube.covers(self.objects()[0]))
 
     def apply(self, gap: Gap, say: Say) -> None:
-        """Apply it. Where the database serves, one region at a time replaces its pods, so that it keeps serving."""
+        """Apply it; where the database serves, pods that change are replaced one at a time over the whole mesh."""
         found = self.kube.find(*self._at)
         if found is None or not found.get("status", {}).get("readyReplicas"):
             ObjectsStep.apply(self, gap, say)
             return
-        with self.world.turn("rollout"):
-            ObjectsStep.apply(self, gap, say)
-            deadline_s = self.world.deadline(START_DEADLINE_S * self.region.replicas)
-            awaited, at = f"the CockroachDB pods of {self.region.name}, one after the other", self._at[1:]
-            rollouts.wait(self.kube, *at, awaited=awaited, deadline_s=deadline_s, say=say)
+        wanted = self.objects()[0]
+        self._roll(wanted, found, say)
+        ObjectsStep.apply(self, gap, say)
+
+    def _roll(self, wanted: Object, found: Object, say: Say) -> None:
+        """Replace pods of another template, the last first, by lowering the partition below which they stay.
+
+        A rollout that broke off goes on from its partition. Where a pod is not ready, Kubernetes replaces them without
+        the gate, as far as the partition: that may be what mends it.
+        """
+        replicas, left = min(found["spec"]["replicas"], self.region.replicas), _partition(found)
+        changes = self._changes()
+        if found["status"].get("readyReplicas", 0) < replicas:
+            with self.world.turn("rollout"):
+                self._lower(wanted, left, replicas, say)
+        elif changes:
+            left = replicas
+        for ordinal in reversed(range(left)):
+            what = f"{names.COCKROACH}-{ordinal} of {self.region.name} is replaced"
+            with rollout.one(self.world, self.region, what, say):
+                self._lower(wanted, ordinal, replicas, say)
+
+    def _lower(self, wanted: Object, partition: int, replicas: int, say: Say) -> None:
+        strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}
+        self.kube.apply({**wanted, "spec": {**wanted["spec"], "updateStrategy": strategy}}, force=True)
+
+        def until(found: Object | None) -> str | None:
+            if found is None or found["metadata"]["generation"] > found["status"].get("observedGeneration", 0):
+                return "change not observed yet"
+            updated, ready = (found["status"].get(count, 0) for count in ("updatedReplicas", "readyReplicas"))
+            done = updated >= replicas - partition and ready >= replicas
+            return None if done else f"{updated} of {replicas - partition} replaced, {ready} of {replicas} ready"
+
+        awaited = f"the CockroachDB pods of {self.region.name}"
+        deadline_s = self.world.deadline(START_DEADLINE_S * (replicas - partition))
+        self.kube.wait(*self._at, until, awaited=awaited, deadline_s=deadline_s, say=say)
 
     def missing(self) -> str | None:
         """Say which pod does not run, and why; None when all do."""
@@ -185,6 +227,12 @@ class Pods(ObjectsStep):
                 hint=f"put `cockroach.{field}` back to {size}; for another size back up (SQL BACKUP), "
                 "`crdbmesh down`, `crdbmesh up` with the new spec, restore",
             )
+
+
+def _partition(found: Object) -> int:
+    """Return the ordinal below which pods of a rollout that broke off are as they were; 0 without one."""
+    strategy = found["spec"].get("updateStrategy") or {}
+    return int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
 
 
 class Reach(RegionStep, AwaitedStep):

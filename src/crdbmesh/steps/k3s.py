@@ -20,11 +20,14 @@ from crdbmesh.observe import machines as observed
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import documents, names
 from crdbmesh.spec.mesh import Machine
+from crdbmesh.steps import rollout
 from crdbmesh.steps.base import DeploymentStep, MachineStep, RegionStep
+from crdbmesh.steps.machines import download, k3s_binary
 
 K3S_KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 START_DEADLINE_S = 600.0
 VOTER_DEADLINE_S = 300.0
+ROLLOUT_DEADLINE_S = 7200.0
 
 _SERVERS_OWN = ("cluster-cidr", "service-cidr", "flannel-backend", "tls-san")
 """Settings that servers have, and agents have not."""
@@ -32,8 +35,6 @@ _SERVERS_OWN = ("cluster-cidr", "service-cidr", "flannel-backend", "tls-san")
 
 class Member(MachineStep):
     """The machine is a member of its region's cluster: configured, running, and for a server an etcd voter."""
-
-    restarts = "k3s on the machine"
 
     def check(self) -> Gap | None:
         """Compare the configuration, the service and the node with what they should be."""
@@ -43,13 +44,18 @@ class Member(MachineStep):
             return Gap(f"{self.machine.node}: k3s is not configured", "create")
         wanted, settings = self._config(self.region.servers[0]), _parsed(have)
         self._refuse_fixed(settings, wanted)
-        if _lasting(settings) != _lasting(wanted):
-            return Gap(f"{self.machine.node}: the k3s configuration differs")
         service = hosts.k3s_service(self.region, self.machine)
+        if _lasting(settings) != _lasting(wanted):
+            serves = host.run(f"systemctl is-active {service}", check=False).stdout.strip() == "active"
+            restarts = self._restarts if serves else ()
+            return Gap(f"{self.machine.node}: the k3s configuration differs", restarts=restarts)
         for question, answer in (("is-enabled", "enabled"), ("is-active", "active")):
             said = host.run(f"systemctl {question} {service}", check=False).stdout.strip()
             if said != answer:
                 return Gap(f"{self.machine.node}: {service} is {said or 'unknown'}, not {answer}")
+        if other := observed.other_k3s(self.world, self.machine):
+            other = f"{self.machine.node} runs k3s {other}, not {self.world.mesh.versions.k3s.version}"
+            return Gap(other, restarts=self._restarts)
         if self.machine == self.region.servers[0]:
             return None
         node = self.kube.find("v1", "Node", self.machine.node)
@@ -57,7 +63,33 @@ class Member(MachineStep):
         return Gap(f"{self.machine.node}: {missing}") if missing else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Write the configuration, start or restart the service, and wait until the node has joined."""
+        """Write the configuration, start or restart the service, and wait until the node has joined.
+
+        Another version is a rollout: servers first, then agents (docs.k3s.io, "Manual upgrades"); pods run on while k3s
+        restarts.
+        """
+        if not observed.other_k3s(self.world, self.machine):
+            self._configure(say, restarts=False)
+            return
+        version = self.world.mesh.versions.k3s.version
+        if not self._is_server:
+            self.world.wait_until(self._servers_first, awaited="the servers", deadline_s=ROLLOUT_DEADLINE_S, say=say)
+        with rollout.one(self.world, self.machine, f"k3s of {self.machine.node} becomes {version}", say):
+            download(self, k3s_binary(self), hosts.K3S_BINARY, say)
+            self._configure(say, restarts=True)
+
+            def until(_node: Object | None) -> str | None:
+                other = observed.other_k3s(self.world, self.machine)
+                return f"it runs {other}" if other else None
+
+            at, awaited = ("v1", "Node", self.machine.node, None), f"{self.machine.node} to run k3s {version}"
+            self.kube.wait(*at, until, awaited=awaited, deadline_s=self.world.deadline(START_DEADLINE_S), say=say)
+
+    def _servers_first(self) -> tuple[bool | None, str]:
+        others = [server.node for server in self.region.servers if observed.other_k3s(self.world, server)]
+        return (None, f"{', '.join(others)} not upgraded yet") if others else (True, "")
+
+    def _configure(self, say: Say, *, restarts: bool) -> None:
         host = self.world.host(self.machine)
         service = hosts.k3s_service(self.region, self.machine)
         have = host.read_file(hosts.K3S_CONFIG)
@@ -70,7 +102,7 @@ class Member(MachineStep):
         changed = host.write_file(hosts.K3S_CONFIG, text.encode(), mode=0o600)
         active = host.run(f"systemctl is-active {service}", check=False).stdout.strip() == "active"
         host.run(f"systemctl enable {service}", sudo=True)
-        if changed or not active:
+        if changed or not active or restarts:
             say(f"restarting {service}")
             host.run(f"systemctl restart --no-block {service}", sudo=True)
         # The unit is Type=notify and restarted when it fails, so it is active once k3s serves.
@@ -78,6 +110,10 @@ class Member(MachineStep):
         self.world.wait_until(probe, awaited=awaited, deadline_s=START_DEADLINE_S, say=say)
         if self.machine != self.region.servers[0]:
             _await_node(self, self.machine, "join", say)
+
+    @property
+    def _restarts(self) -> tuple[str, ...]:
+        return (f"k3s of {self.machine.node}",)
 
     @property
     def _is_server(self) -> bool:

@@ -1,8 +1,11 @@
 """The machines: public address, network interface, VM, the host behind it, and its downloads before k3s starts."""
 
+import functools
 import hashlib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.ssh.connect import read_host_key
@@ -13,12 +16,12 @@ from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import HostError, RefusedError, WaitError
 from crdbmesh.local import contents
-from crdbmesh.observe import machines, resource
+from crdbmesh.observe import machines, resource, serving
 from crdbmesh.observe.resource import Observed
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import documents
 from crdbmesh.spec.versions import Artifact
-from crdbmesh.steps import secrets
+from crdbmesh.steps import rollout, secrets
 from crdbmesh.steps.base import MachineStep, ResourceStep
 
 BOOT_DEADLINE_S = 600.0
@@ -59,7 +62,6 @@ class VirtualMachine(MachineStep, ResourceStep):
     """A machine's VM, running."""
 
     kind = kinds.VM
-    restarts = "the machine, if it is stopped or its size changes"
 
     def observe(self) -> Observed:
         """Judge the VM as it is; one that was made with another login key than ours is of no use."""
@@ -69,6 +71,15 @@ class VirtualMachine(MachineStep, ResourceStep):
             if not machines.accepts_key(seen.found, public):
                 raise lost_folder(seen.title)
         return seen
+
+    def check(self) -> Gap | None:
+        """Judge the VM as it is; one that runs restarts when its size changes."""
+        seen = self.observe()
+        gap = seen.gap()
+        return gap and replace(gap, restarts=(self.machine.node,) if self._resizes(seen.found) else ())
+
+    def _resizes(self, found: Mapping[str, Any] | None) -> bool:
+        return bool(found and machines.is_running(found) and machines.other_size(found, self.machine))
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Create it, or change its size, tags or data disks and start it again; the rest of it stays as it is."""
@@ -100,9 +111,24 @@ class VirtualMachine(MachineStep, ResourceStep):
                     {"dataDisks": seen.found["properties"]["storageProfile"].get("dataDisks")}, profile
                 )
                 body["properties"] = {**body["properties"], "storageProfile": listed}
-            self.kind.update(session, group, seen.name, body=body, say=say, **kinds.unless_changed(seen.found))
+            options = kinds.unless_changed(seen.found)
+            change = functools.partial(self.kind.update, session, group, seen.name, body=body, say=say, **options)
+            if self._resizes(seen.found):
+                self._resize(change, say)
+            else:
+                change()
         if is_settled and not machines.is_running(seen.found):
             kinds.start_vm(session, group, seen.name, say=say)
+
+    def _resize(self, change: Callable[[], object], say: Say) -> None:
+        """Resize a VM that runs, which restarts it; under a database that serves, it is drained first."""
+        node = self.machine.node
+        with rollout.one(self.world, self.machine, f"{node} is resized", say):
+            if not serving.is_initialised(self.world):
+                change()
+                return
+            with rollout.drained(self.world, self.machine, say):
+                change()
 
 
 class HostReady(MachineStep):
@@ -162,7 +188,10 @@ class HostReady(MachineStep):
 
 
 class Software(MachineStep):
-    """The k3s binary, its unit, what k3s reads as it starts and, on servers, the Cilium chart, by their checksums."""
+    """The k3s binary, its unit, what k3s reads as it starts and, on servers, the Cilium chart, by their checksums.
+
+    The binary of a node that runs another version is left to the rollout (`k3s.Member`): a reboot would run a new one.
+    """
 
     def check(self) -> Gap | None:
         """Compare checksums on the machine, also of what the kernel says of its settings."""
@@ -181,10 +210,7 @@ class Software(MachineStep):
         found = self._checksums(wanted)
         for path, artifact in wanted.items():
             if found.get(path) != artifact.sha256:
-                say(f"downloading {artifact.url}")
-                script = _download(artifact, path, mode="0755" if path == hosts.K3S_BINARY else "0644")
-                deadline_s = self.world.deadline(DOWNLOAD_DEADLINE_S)
-                host.run(script, sudo=True, timeout_s=deadline_s, describe=f"download {path}")
+                download(self, artifact, path, say)
         for path, text in self._files().items():
             changed = host.write_file(path, text.encode(), mode=0o644)
             if changed and path == hosts.unit_path(self.region, self.machine):
@@ -204,15 +230,28 @@ class Software(MachineStep):
         return {path.strip(): digest for digest, _, path in parts}
 
     def _artifacts(self) -> dict[str, Artifact]:
-        machine = self.world.host(self.machine).run("uname -m").stdout.strip()
-        mesh, k3s = self.world.mesh, self.world.mesh.versions.k3s
-        if (binary := k3s.binary(machine)) is None:
-            reason = f"{self.machine.node} is {machine}; k3s {k3s.version} is pinned for {', '.join(k3s.sha256)}"
-            raise RefusedError(reason, hint="choose a VM size and image of one of these architectures")
-        wanted = {hosts.K3S_BINARY: binary}
+        binary, mesh = k3s_binary(self), self.world.mesh
+        wanted = {} if machines.other_k3s(self.world, self.machine) else {hosts.K3S_BINARY: binary}
         if self.machine in self.region.servers:
             wanted[hosts.chart_path(mesh)] = mesh.versions.cilium.chart
         return wanted
+
+
+def k3s_binary(step: MachineStep) -> Artifact:
+    """Return the download of a machine's k3s; raise RefusedError when none is pinned for its architecture."""
+    machine, k3s = step.world.host(step.machine).run("uname -m").stdout.strip(), step.world.mesh.versions.k3s
+    if (binary := k3s.binary(machine)) is None:
+        reason = f"{step.machine.node} is {machine}; k3s {k3s.version} is pinned for {', '.join(k3s.sha256)}"
+        raise RefusedError(reason, hint="choose a VM size and image of one of these architectures")
+    return binary
+
+
+def download(step: MachineStep, artifact: Artifact, path: str, say: Say) -> None:
+    """Have a machine download a file, and keep it only if its checksum is right."""
+    say(f"downloading {artifact.url}")
+    script = _download(artifact, path, mode="0755" if path == hosts.K3S_BINARY else "0644")
+    deadline_s = step.world.deadline(DOWNLOAD_DEADLINE_S)
+    step.world.host(step.machine).run(script, sudo=True, timeout_s=deadline_s, describe=f"download {path}")
 
 
 _MAKE_HOST_KEY = """set -eu

@@ -29,6 +29,7 @@ def up(
     profile: options.Profile = None,
     rules: options.Rules = None,
     break_lease: options.BreakLease = None,
+    allow_outage: options.AllowOutage = False,
     prices: options.Prices = False,
     yes: options.Yes = False,
     dry_run: options.DryRun = False,
@@ -80,6 +81,7 @@ def up(
                 warn=doctor_view.warn(screen),
                 keeps_rules=rules,
                 break_lease=break_lease,
+                allow_outage=allow_outage,
                 decide=decide if asks else command.refuse_wider,
                 stop=stop,
             )

@@ -98,6 +98,10 @@ BreakLease = Annotated[
         help="Take the lease with this id from the run that has it; a refused run names both.",
     ),
 ]
+AllowOutage = Annotated[
+    bool,
+    typer.Option("--allow-outage", help="Let a rollout go on although the database cannot bear it and stops serving."),
+]
 NoWait = Annotated[
     bool, typer.Option("--no-wait", envvar="CRDBMESH_NO_WAIT", help="Return once Azure has accepted the deletions.")
 ]

@@ -1,7 +1,5 @@
 """Draws what `up` would do: each known change with its sign, then what is bought, restarted and paid."""
 
-from collections import Counter
-
 from rich.console import Console
 from rich.text import Text
 
@@ -13,9 +11,11 @@ from crdbmesh.terminal.console import many, say, show_pairs
 _SIGNS = {
     "+": ("create", "green"),
     "~": ("change", "yellow"),
-    "!": ("change, which may restart something", "bold yellow"),
+    "!": ("change, with a restart", "bold yellow"),
     "-": ("delete", "red"),
 }
+_MOST = 12
+"""The restarts that are named."""
 _DEMO = "small and cheap machines; not for production"
 
 
@@ -39,7 +39,7 @@ def show_plan(console: Console, plan: PlanResult, cost: Cost) -> None:
         for step, name in names.items():
             if step in gaps:
                 gap = gaps[step]
-                detail = f"{gap.summary}; may restart {gap.restarts}" if gap.restarts else gap.summary
+                detail = f"{gap.summary}; restarts {', '.join(gap.restarts)}" if gap.restarts else gap.summary
                 console.print(
                     Text.assemble((f"  {gap.sign} ", _SIGNS[gap.sign][1]), f"{name:<{wide}}  ", (detail, "dim"))
                 )
@@ -77,11 +77,20 @@ def _consequences(plan: PlanResult) -> dict[str, str]:
     mesh, bought = plan.mesh, plan.bought()
     machines = mesh.machines
     each = f"each with a disk ({machines.disk_gib} GiB {machines.disk_type}) and a public IP"
-    restarts = Counter(gap.restarts for gap in plan.gaps().values() if gap.restarts)
+    restarts = plan.restarts()
     profile = {} if mesh.profile == "production" else {"profile": f"{mesh.profile}: {_DEMO}"}
     return {
         **profile,
         "buys": f"{many(sum(bought.values()), 'new machine')} ({', '.join(bought)}), {each}" if bought else "nothing",
-        "restarts": "; ".join(f"perhaps {what} ({many(count, 'step')})" for what, count in restarts.items())
-        or ("nothing" if not plan.count("") or bought else "nothing, as far as is known now"),
+        "restarts": _one_at_a_time(restarts, plan.restarts_s())
+        if restarts
+        else ("nothing" if not plan.count("") or bought else "nothing, as far as is known now"),
     }
+
+
+def _one_at_a_time(restarts: list[str], seconds: float) -> str:
+    shown = [*restarts[:_MOST], f"and {len(restarts) - _MOST} more"] if len(restarts) > _MOST else restarts
+    return (
+        f"{', '.join(shown)}: one at a time, each only while the mesh is whole, and the database goes on serving; "
+        f"about {max(1, round(seconds / 60))} min in all"
+    )

@@ -221,3 +221,35 @@ def test_a_survey_looks_no_further_than_a_gap_and_writes_nothing() -> None:
     assert isinstance(found["a"], Result)
     assert found["a"].outcome is Outcome.HELD
     assert state.log == []
+
+
+def deferring(*names: str) -> Callable[[Gap], bool]:
+    """Defer the steps of these names, as what disturbs something that serves."""
+    return lambda gap: gap.summary.split()[0] in names
+
+
+def test_what_disturbs_is_done_once_everything_else_holds_and_meanwhile_counts_as_it_is() -> None:
+    state, events = State(), list[Event]()
+    steps = [Thing(name="a", state=state), Thing(name="b", after=frozenset({"a"}), state=state)]
+    results = go(*steps, Thing(name="c", state=state), defer=deferring("a"), events=events)
+    assert outcomes(results) == {"a": "changed", "b": "changed", "c": "changed"}
+    assert state.log[-1] == "a"
+    assert sorted(event.step for event in events if event.kind == "ended") == ["a", "b", "c"]
+
+
+def test_what_disturbs_is_left_when_something_else_fails_and_names_it() -> None:
+    state, events = State(), list[Event]()
+    broken = Thing(name="b", state=state, raises=KubeError("no"))
+    results = go(Thing(name="a", state=state), broken, defer=deferring("a"), events=events)
+    assert outcomes(results) == {"a": "blocked", "b": "failed"}
+    assert (results["a"].culprit, "not disturbed" in results["a"].detail) == ("b", True)
+    assert state.log == []
+    assert sorted(event.step for event in events if event.kind == "ended") == ["a", "b"]
+
+
+def test_an_interrupt_leaves_what_disturbs() -> None:
+    state, stop = State(), threading.Event()
+    steps = [Thing(name="a", state=state), Thing(name="b", state=state, during=stop.set)]
+    results = go(*steps, Thing(name="c", after=frozenset({"b"}), state=state), stop=stop, defer=deferring("a"))
+    assert outcomes(results) == {"a": "stopped", "b": "changed", "c": "stopped"}
+    assert state.log == ["b"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from crdbmesh.clients.clock import REAL
-from crdbmesh.errors import CloudError, CrdbmeshError, KubeError, RefusedError
+from crdbmesh.errors import CloudError, CrdbmeshError, KubeError, RefusedError, StoppedError
 from crdbmesh.local import contents
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.run.world import World
@@ -113,3 +113,24 @@ def test_what_azure_answers_in_place_of_an_address_reaches_no_command_line(said:
     with pytest.raises(CloudError, match="is no IPv4 address") as caught:
         open_world(LocalFolder(tmp_path / "mine"), Lying()).public_address(next(iter(MESH.all_machines())))
     assert "\x1b" not in str(caught.value)
+
+
+def test_of_those_that_wait_for_a_turn_the_first_in_order_is_next(tmp_path: Path) -> None:
+    taken: list[int] = []
+    world = open_world(LocalFolder(tmp_path / "mine"))
+    with ThreadPoolExecutor(8) as pool:
+
+        def take(number: int) -> None:
+            with world.turn("rollout", (number,)):
+                taken.append(number)
+
+        with world.turn("rollout"):
+            for number in (3, 1, 2, 2):
+                pool.submit(take, number)
+            time.sleep(0.3)
+        pool.shutdown()
+        assert taken == [1, 2, 2, 3]
+        with world.turn("rollout"):
+            world.stop.set()
+            with pytest.raises(StoppedError), world.turn("rollout", (1,)):
+                pass
