@@ -143,6 +143,7 @@ class Doors:
             pair.flush()
             context.load_cert_chain(pair.name)
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        kind = "application/apply-patch+yaml" if "fieldManager=" in path else kind
         return send(method, f"{cluster['server']}{path}", body, context=context, content_type=kind)
 
     def ask(self, method: str, url: str, body: Any = None) -> tuple[int, Any]:

@@ -108,7 +108,9 @@ DAMAGE: dict[str, Callable[[Any], None]] = {
     "westus/node1/k3s": on_host("westus", "systemctl stop k3s"),
     "westus/kubeconfig": lose_kubeconfig,
     "westus/nodes": kube_patch(
-        "westus", "/api/v1/nodes/westus-1?fieldManager=crdbmesh-rollout", {"spec": {"unschedulable": True}}
+        "westus",
+        "/api/v1/nodes/westus-1?fieldManager=crdbmesh-rollout",
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "westus-1"}, "spec": {"unschedulable": True}},
     ),
     "westus/cilium": kube_delete("westus", f"{SYSTEM}/secrets/cilium-clustermesh"),
     "eastus/cilium": kube_patch(

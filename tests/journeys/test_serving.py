@@ -108,10 +108,12 @@ def test_a_serving_mesh_changes_one_machine_and_one_pod_at_a_time(world: Any) ->
 def serves(world: Any, region: str) -> bool:
     """Whether a region's database pod is ready, as its API tells; one that does not answer is down with its machine."""
     try:
-        _, found = world.kube(region, "GET", PODS.format(region))
+        status, found = world.kube(region, "GET", PODS.format(region))
     except OSError:
         return False
-    conditions = [one for pod in found.get("items", []) for one in pod["status"].get("conditions", [])]
+    if status != 200:
+        return False
+    conditions = [one for pod in found["items"] for one in pod["status"].get("conditions", [])]
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
@@ -126,8 +128,8 @@ def test_a_serving_mesh_grows_beside_what_runs_and_refuses_what_would_disturb_it
     assert "2 nodes, and does not serve while crdbmesh-eastus-1 is resized; crdbmesh-westus-1 is res" in size["reason"]
     (memory,) = refused(world, **{**spec, "cockroach": {**spec["cockroach"], "memory_gib": 4}})
     assert "the database pods of eastus are replaced" in memory["reason"]
-    (version,) = refused(world, **spec, versions={"cockroachdb": "v26.3.0"})
-    assert version["field"] == "versions.cockroachdb"
+    version, outage = refused(world, **spec, versions={"cockroachdb": "v26.3.0"})
+    assert (version["field"], outage["field"]) == ("versions.cockroachdb", "cockroach")
     assert "eastus, westus runs v26.2.5" in version["reason"]
 
     # A third region, and CoreDNS's and the database's pods are the same as before.

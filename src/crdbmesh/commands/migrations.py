@@ -11,7 +11,7 @@ from crdbmesh.desired.placement import is_placed, zones
 from crdbmesh.local import pki
 from crdbmesh.spec.birth import LAYOUT
 from crdbmesh.spec.mesh import CockroachSpec, Mesh
-from crdbmesh.spec.versions import outdated
+from crdbmesh.spec.versions import outdated, why_not
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class Migration:
 def find(mesh: Mesh) -> Iterator[Migration]:
     """Yield each migration of a mesh."""
     for program, has, newest in outdated(mesh.versions):
-        yield Migration(f"versions.{program}", has, newest, BY_HAND[program])
+        how = BY_HAND[program] if why_not(program, has, newest) else "set it in the spec: `up` rolls it out"
+        yield Migration(f"versions.{program}", has, newest, how)
     clients, most = len(mesh.client_regions()), min(CockroachSpec().clients, len(mesh.regions))
     if clients < most:
         how = f"set `cockroach: {{clients: {most}}}` in the spec: losing the first region then leaves SQL"

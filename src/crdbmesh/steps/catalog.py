@@ -50,7 +50,7 @@ _STAGE_OF = {step: stage for stage, named in _STEPS.items() for step in named}
 USUAL_S = {step: float(seconds) for named in _STEPS.values() for step, seconds in named.items()}
 """The time, in seconds, that a step usually takes on Azure to make something new, by the last word of its name."""
 
-_ROLLOUT_S = {"machine": 300.0, "k3s": 90.0, "cilium": 180.0, "cockroachdb": 150.0}
+_ROLLOUT_S = {"machine": 300.0, "k3s": 90.0, "cockroachdb": 150.0}
 """The time, in seconds, that a step usually takes for each thing that it restarts, the health gate included."""
 
 STAGES = tuple(_STEPS)

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from crdbmesh.clients.kube.client import Kube
@@ -47,11 +46,7 @@ class Cilium(ObjectsStep):
         if found is not None and found.get("data") != self.objects()[0]["data"]:
             raise lost_folder(f"Cilium of {self.region.name}")
         self._refuse_fixed(kube)
-        gap = ObjectsStep.check(self)
-        if gap is None or not gap.summary.startswith("HelmChart ") or gap.kind == "create":
-            return gap
-        serves = rollouts.read_missing(kube, *_AGENTS) is None
-        return replace(gap, restarts=(f"Cilium of {self.region.name}",) if serves else ())
+        return ObjectsStep.check(self)
 
     def _refuse_fixed(self, kube: Kube) -> None:
         """Refuse another id, name or pod range than the running cluster's.
@@ -79,12 +74,15 @@ class Cilium(ObjectsStep):
         """Look for what the chart should have brought, and whether it is being installed right now."""
         return observed.read_missing(self.world, self.region)
 
-    def apply(self, gap: Gap, say: Say) -> None:
-        """Apply the chart; where that restarts agents that serve, in one region at a time, until they are ready."""
-        if not gap.restarts:
+    def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002 - the whole chart is applied, whatever differs
+        """Apply the chart; where pods run on it, in one region at a time, until its agents are ready again.
+
+        It is not deferred as rollouts are: the clusters that it adds are what other steps wait for.
+        """
+        if rollouts.read_missing(self.kube, *_AGENTS) is not None:
             self._apply(say)
             return
-        with rollout.one(self.world, self.region, f"Cilium of {self.region.name} changes", say):
+        with self.world.turn("rollout"):
             self._apply(say)
             _await_agents(self, say)
 

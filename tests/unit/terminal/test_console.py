@@ -410,8 +410,8 @@ class TestPlan:
             "m: 1 to create, 1 to change, 1 to change with a restart, 1 to delete, 1 cannot be done, 2 depend on",
             "  them and are looked at again",
             "  buys      2 new machines (Standard_D4s_v5), each with a disk (128 GiB Premium_LRS) and a public IP",
-            "  restarts  k3s of eastus-1: one at a time, each only while the mesh is whole, and the database goes on",
-            "            serving; about 2 min in all",
+            "  restarts  k3s of eastus-1: one at a time, each only while the mesh is whole, and the database goes",
+            "            on serving; about 2 min in all",
             "  costs     about 0.67 USD an hour, 491 USD a month, without traffic (by crdbmesh's table of 2025;",
             "            --prices asks Azure)",
         ]
