@@ -95,7 +95,7 @@ class SimulatedWorld:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[SimulatedWorld]:
-    with simulated(tmp_path, scale=60) as coordinates:
+    with simulated(tmp_path, scale=120) as coordinates:
         yield SimulatedWorld(coordinates, tmp_path)
 
 

@@ -402,7 +402,7 @@ class Mesh:
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """Two regions, made under the loosest umask there is, with everything recorded."""
     folder = tmp_path_factory.mktemp("mesh")
-    with simulated(folder, scale=60) as coordinates:
+    with simulated(folder, scale=120) as coordinates:
         recorder, cloud_file = recorded_cloud(coordinates, folder)
         ground = Ground(coordinates, folder, cloud_file, recorder)
         rules: dict[str, dict[str, Any]] = {}

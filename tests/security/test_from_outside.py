@@ -303,7 +303,7 @@ def test_an_answer_of_azure_without_an_end_is_let_go(tmp_path: Path) -> None:
         cluster = config["clusters"][0]["cluster"]
         ca_file = tmp_path / "ca.pem"
         ca_file.write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
-        url, token = cluster["server"], GivenToken("x" * 40)
+        url, token = cluster["server"], GivenToken("a token of this test")
         cloud = Cloud("hostile", url, (f"{url}/.default",), token, ca_file=ca_file, subscription_id="s")
         with Session(cloud, stop=stop) as session, held(5), pytest.raises(CrdbmeshError):
             session.find("GET x", lambda: session.resources.resource_groups.get("x"))

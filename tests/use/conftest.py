@@ -93,7 +93,7 @@ class Mesh:
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     folder = tmp_path_factory.mktemp("use")
-    with simulated(folder, scale=60) as coordinates:
+    with simulated(folder, scale=120) as coordinates:
         made = Mesh(coordinates, folder)
         made.up("born", clients=1)
         kept = made.home / "mesh.yaml"

@@ -38,6 +38,8 @@ def read_yaml(package: str, name: str) -> Any:
 def fill(node: Any, blanks: Mapping[str, Any]) -> Any:
     """A private copy of a table, or of a part of one, with its blanks filled in."""
     if isinstance(node, str):
+        if "$" not in node:
+            return node
         whole = _BLANK.fullmatch(node)
         return _look_up(whole[1], blanks) if whole else _BLANK.sub(lambda each: str(_look_up(each[1], blanks)), node)
     if isinstance(node, list):
@@ -62,5 +64,5 @@ def fill(node: Any, blanks: Mapping[str, Any]) -> Any:
 def _look_up(path: str, blanks: Mapping[str, Any]) -> Any:
     found: Any = blanks
     for part in path.split("."):
-        found = found[part] if isinstance(found, Mapping) else getattr(found, part)
-    return copy.deepcopy(found)
+        found = found[part] if isinstance(found, dict) else getattr(found, part)
+    return copy.deepcopy(found) if isinstance(found, dict | list) else found

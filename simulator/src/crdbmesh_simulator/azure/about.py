@@ -45,7 +45,7 @@ def list_skus(call: Call) -> Answer:
     if text:
         value = text.partition(" eq ")[2]
         chosen = [region for region in chosen if region.name == regions.normal(value.strip().strip("'"))]
-    more = call.subscription.restrictions
+    more = tuple(call.subscription.restrictions)
     entries = [sizes.sku(size, region, more) for region in chosen for size in sizes.SIZES.values()]
     entries += [entry for region in chosen for entry in body("storage_skus", region=region)]
     return page(call, entries, size=_SKUS_PER_PAGE)

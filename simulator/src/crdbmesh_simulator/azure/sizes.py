@@ -6,6 +6,7 @@ Names of families: as `GET .../locations/L/usages` spells them (older ones `stan
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -95,8 +96,9 @@ def offered(size: Size, location: str, more: Iterable[Restriction] = ()) -> bool
     return not any(one.zone is None and one.meets(size, location) for one in more)
 
 
-def sku(size: Size, region: regions.Region, more: Iterable[Restriction] = ()) -> dict[str, Any]:
-    """The size's entry in the resource SKUs list."""
+@functools.lru_cache(maxsize=4096)
+def sku(size: Size, region: regions.Region, more: tuple[Restriction, ...] = ()) -> dict[str, Any]:
+    """The size's entry in the resource SKUs list; nobody changes it."""
     capabilities = body(
         "capabilities",
         size=size,

@@ -23,6 +23,7 @@ _FORCED = "Microsoft.Compute/virtualMachines,Microsoft.Compute/virtualMachineSca
 _PERMISSIONS_API = "2022-04-01"
 _LOCKS_API = "2020-05-01"
 _POLICIES_API = "2023-04-01"
+_SKUS_API = "2021-07-01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +185,8 @@ def list_policy_assignments(session: Session) -> list[Body]:
 
 def list_skus(session: Session, location: str) -> list[Body]:
     """List every size, disk and host type that Azure knows in a location, the restricted ones included."""
-    return session.list_all(
-        f"GET skus of {location}", lambda: session.compute.resource_skus.list(filter=f"location eq '{location}'")
-    )
+    chosen = quote(f"location eq '{location}'")
+    return session.read_pages("providers/Microsoft.Compute/skus", f"{_SKUS_API}&$filter={chosen}")
 
 
 def list_compute_usages(session: Session, location: str) -> list[Body]:

@@ -118,7 +118,7 @@ class Session(AbstractContextManager["Session", None]):
             raise failures.translate(error, doing) from error
 
     def read_pages(self, path: str, api_version: str) -> list[Body]:
-        """Return every page of a list that no SDK package installed here knows.
+        """Return every page of a list that no SDK package installed here knows, or whose models it fills for seconds.
 
         The path is below the subscription: `providers/Microsoft.Authorization/permissions`.
         """
