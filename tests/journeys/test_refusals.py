@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import time
 from typing import Any
 
@@ -13,11 +14,12 @@ from crdbmesh.checks.existing import existing
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import database
 from crdbmesh.engine import plan, run
-from crdbmesh.engine.step import Event, Outcome
+from crdbmesh.engine.step import Event, Outcome, Step
 from crdbmesh.errors import Finding, KubeError, RefusedError
 from crdbmesh.local import contents
 from crdbmesh.local.folder import SPEC
 from crdbmesh.observe import database as observed
+from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.spec import names
 from crdbmesh.steps import catalog, cockroach, initialise
@@ -175,6 +177,11 @@ def surveyed(world: Any, regions: list[Any], **document: Any) -> dict[str, Any]:
     return {name: one for name, one in found.items() if getattr(one, "outcome", None) is Outcome.FAILED}
 
 
+def before_init(run_world: World) -> list[Step]:
+    """The catalog's steps up to the one that initialises the cluster."""
+    return [*itertools.takewhile(lambda step: step.name != "mesh/init", catalog.steps(run_world))]
+
+
 def until_it_holds(world: Any, mesh: Any, notify: Any = lambda _event: None) -> None:
     """`up`, again while pods that were told of other seeds are being replaced."""
     for _ in range(6):
@@ -195,7 +202,7 @@ def test_init_runs_once_whatever_is_lost_and_whichever_region_comes_first(world:
 
     # Whoever claimed the target first decides; a spec with another first region follows.
     with world.open(mesh) as run_world:
-        steps = [step for step in catalog.steps(run_world) if step.name not in {"mesh/init", "mesh/proof"}]
+        steps = before_init(run_world)
         assert not bad(run.run(plan.order(steps), workers=32, notify=note))
         claim = initialise.Initialised(name="mesh/init", world=run_world)
         with pytest.raises(RefusedError, match="not one node of this spec"):
@@ -258,7 +265,7 @@ class Apart(cockroach.Pods):
 def test_regions_that_were_initialised_apart_are_never_marked_as_one_cluster(world: Any) -> None:
     mesh = world.mesh(["eastus", "westus"], patience=0.04)
     with world.open(mesh) as run_world:
-        steps = [step for step in catalog.steps(run_world) if step.name not in {"mesh/init", "mesh/proof"}]
+        steps = before_init(run_world)
         west = next(step for step in steps if step.name == "westus/cockroachdb")
         fields = {field.name: getattr(west, field.name) for field in dataclasses.fields(west)}
         steps = [Apart(**fields) if step is west else step for step in steps]

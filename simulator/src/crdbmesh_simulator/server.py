@@ -45,7 +45,7 @@ SSH_PORT = 2222
 """Where the cloud file says that machines answer SSH: a port that needs no privilege to listen on."""
 
 _TOLD_PART = 1 / 4
-"""The part of the clock's pace that clients are told: it goes slowly while one computes, as one does that asks often."""
+"""Clients are told this part of the clock's pace: while they compute it goes slowly, and asking often is computing."""
 _STOP_DEADLINE_S = 20.0
 
 
