@@ -131,3 +131,24 @@ def test_a_damaged_download_has_another_checksum_and_does_not_run(town: Town) ->
     done = town.run("a", f"curl -fsSLo k3s {K3S}; sha256sum k3s; chmod +x k3s; ./k3s --version")
     assert DIGEST not in done.stdout
     assert done.status == 139
+
+
+def test_packages_are_upgraded_from_lists_that_were_updated_and_a_kernel_asks_for_a_reboot(town: Town) -> None:
+    town.add("a")
+    town.settle("a")
+    look = "apt-get -s -q --with-new-pkgs upgrade | grep -c ^Inst"
+    assert town.run("a", look).stdout == "0\n"
+    assert town.run("a", "apt-get update").status == 100
+    town.wiring.egress = False
+    assert "Failed to fetch" in town.run("a", "apt-get update", sudo=True).stderr
+    town.wiring.egress = True
+    assert town.run("a", "apt-get -q update", sudo=True).status == 0
+    assert town.run("a", look).stdout == "3\n"
+    assert town.run("a", "apt-get -s upgrade | grep -c ^Inst").stdout == "2\n"
+    assert town.run("a", "apt-get -q upgrade", sudo=True).status == 1
+    assert town.run("a", "apt-get -y -q --with-new-pkgs upgrade; ls /run/reboot-required", sudo=True).status == 0
+    assert town.run("a", look).stdout == "0\n"
+    boot = town.run("a", "cat /proc/sys/kernel/random/boot_id").stdout
+    town.run("a", "systemctl reboot --no-block", sudo=True)
+    town.until(lambda: town.run("a", "cat /proc/sys/kernel/random/boot_id").stdout != boot, "another boot")
+    assert town.run("a", "test -e /run/reboot-required").status == 1

@@ -19,7 +19,7 @@ from crdbmesh.commands.estimate import Estimate
 from crdbmesh.commands.plan import PlanResult
 from crdbmesh.desired import azure as resources
 from crdbmesh.engine import plan, run
-from crdbmesh.engine.step import Event, Notify, Outcome, Result
+from crdbmesh.engine.step import Event, Notify, Outcome, Result, Step
 from crdbmesh.errors import CloudError, Finding, HeldError, PreflightError, RefusedError
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.contents import DOWN_BEGUN, OWN_ADDRESS
@@ -44,7 +44,7 @@ Watch = Callable[[Sequence[str]], AbstractContextManager[Notify]]
 
 @dataclass(frozen=True, slots=True)
 class UpResult:
-    """The result of a run of `up`; `held` is the error that names the run which took its lease, or None."""
+    """The result of a run of `up`, or of `maintain`; `held` names the run which took its lease, or is None."""
 
     mesh: Mesh
     aim: Aim
@@ -52,6 +52,7 @@ class UpResult:
     seconds: float
     journal: Path
     held: HeldError | None = None
+    command: str = "up"
 
     def count(self, outcome: Outcome) -> int:
         """Return the number of steps with that outcome."""
@@ -70,7 +71,7 @@ class UpResult:
     def document(self) -> dict[str, Any]:
         """Return the result as `--output json` prints it."""
         return {
-            "command": "up",
+            "command": self.command,
             "mesh": self.mesh.name,
             **self.aim.document(),
             "regions": [region.name for region in self.mesh.regions],
@@ -132,7 +133,6 @@ def run_up(
     What the checks found is a PreflightError, before anything is created; another run at work on this mesh is a
     HeldError.
     """
-    started = time.monotonic()
     stop = stop or threading.Event()
     with folder.locked(leases.name_of("up")), World.open(mesh, cloud, folder, stop=stop) as world:
         world.allows_outage = allow_outage
@@ -158,28 +158,44 @@ def run_up(
         folder.write(OWN_ADDRESS, mesh.own or "")
         folder.delete(DOWN_BEGUN)
         erase_removed(folder.path.parent, dt.datetime.now(dt.UTC))
-        with folder.journal("up", dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:
-            journal.record(command="up", mesh=mesh.name, regions=[region.name for region in mesh.regions])
-            estimate = Estimate(plan.order(steps), folder, cloud.time_scale)
+        return run_steps(world, aim, steps, lease, watch, stop, command="up")
 
-            def tell(event: Event) -> None:
-                notify(replace(event, left_s=estimate.see(event)))
 
-            with lease:
-                results = run.run(
-                    plan.order(steps),
-                    workers=plan.WORKERS,
-                    notify=recorded(journal, tell),
-                    stop=stop,
-                    permit=lambda step: lease.take() if step.leased else None,
-                    defer=lambda gap: bool(gap.restarts) and serving.is_initialised(world),
-                    retry_delays_s=[world.deadline(pause_s) for pause_s in RETRY_DELAYS_S],
-                    recheck_delays_s=[world.deadline(pause_s) for pause_s in RECHECK_DELAYS_S],
-                    pause=world.clock.wait,
-                )
-            held = {"held": str(lease.held_by_other)} if lease.held_by_other else {}
-            journal.record(ended=round(time.monotonic() - started, 3), **held)
-    return UpResult(mesh, aim, results, time.monotonic() - started, journal.path, lease.held_by_other)
+def run_steps(
+    world: World,
+    aim: Aim,
+    steps: Sequence[Step],
+    lease: leases.Lease,
+    watch: Watch,
+    stop: threading.Event,
+    *,
+    command: str,
+) -> UpResult:
+    """Apply every step that does not hold, in the name of a command, with the mesh's lease and a journal."""
+    mesh, folder, started = world.mesh, world.folder, time.monotonic()
+    with folder.journal(command, dt.datetime.now(dt.UTC)) as journal, watch([step.name for step in steps]) as notify:
+        journal.record(command=command, mesh=mesh.name, regions=[region.name for region in mesh.regions])
+        estimate = Estimate(plan.order(steps), folder, world.session.cloud.time_scale)
+
+        def tell(event: Event) -> None:
+            notify(replace(event, left_s=estimate.see(event)))
+
+        with lease:
+            results = run.run(
+                plan.order(steps),
+                workers=plan.WORKERS,
+                notify=recorded(journal, tell),
+                stop=stop,
+                permit=lambda step: lease.take() if step.leased else None,
+                defer=lambda gap: bool(gap.restarts) and serving.is_initialised(world),
+                retry_delays_s=[world.deadline(pause_s) for pause_s in RETRY_DELAYS_S],
+                recheck_delays_s=[world.deadline(pause_s) for pause_s in RECHECK_DELAYS_S],
+                pause=world.clock.wait,
+            )
+        held = {"held": str(lease.held_by_other)} if lease.held_by_other else {}
+        journal.record(ended=round(time.monotonic() - started, 3), **held)
+    seconds = time.monotonic() - started
+    return UpResult(mesh, aim, results, seconds, journal.path, lease.held_by_other, command)
 
 
 def lease_of(world: World, command: str, **options: Any) -> leases.Lease:

@@ -155,6 +155,14 @@ _look(
     "crdbmesh logs k3s --since 10m",
     "crdbmesh logs --bundle support.tar.gz  # for a support case; without secrets",
 )
+add(
+    app,
+    KEEP,
+    keep.maintain,
+    "Patch and reboot machines, one at a time, while it serves.",
+    "crdbmesh maintain",
+    "crdbmesh maintain eastus/2 --reboot",
+)
 app.add_typer(keep.drill, name="drill", rich_help_panel=KEEP, short_help="Cut a region off on purpose, and heal it.")
 add(
     keep.drill,

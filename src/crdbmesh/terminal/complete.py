@@ -28,6 +28,11 @@ def machines(context: typer.Context, incomplete: str) -> list[str]:
     return sorted((one for one in found if one.startswith(incomplete)), key=lambda one: found[one])
 
 
+def places(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the regions and machines of the mesh, or of all that are known here."""
+    return [*regions(context, incomplete), *machines(context, incomplete)]
+
+
 def logs(context: typer.Context, incomplete: str) -> list[str]:
     """Return the regions and programs that `logs` may name."""
     from crdbmesh.observe.logs import PROGRAMS

@@ -1,12 +1,13 @@
 """The commands that keep a mesh well: their options and output."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal
 
 import typer
 
 from crdbmesh.terminal import complete, exits, groups, inputs
-from crdbmesh.terminal.options import BreakLease, Name, NameArgument, OutputOption, Yes
+from crdbmesh.terminal.options import AllowOutage, BreakLease, Name, NameArgument, OutputOption, Yes
 
 _HELP = """\b
 crdbmesh drill region-down westus
@@ -71,6 +72,60 @@ def region_down(
         else:
             proof_view.show_drill(console.make(stderr=False), result)
         raise typer.Exit(exits.INTERRUPTED if result.stopped else exits.DONE if result.cut else exits.FAILED)
+
+
+def maintain(
+    where: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[REGION[/N]]", autocompletion=complete.places, help="A region, or a machine [all of the mesh]."
+        ),
+    ] = None,
+    name: Name = None,
+    reboot: Annotated[
+        bool, typer.Option("--reboot", envvar="CRDBMESH_REBOOT", help="Reboot also where no patch asks for it.")
+    ] = False,
+    allow_outage: AllowOutage = False,
+    break_lease: BreakLease = None,
+    output: OutputOption = "text",
+) -> None:
+    """Patch the machines and reboot them where that is due, one at a time, while the database serves.
+
+    Each machine is drained before it reboots, and the next one waits until the mesh is whole again. It asks nothing, so
+    that it can be a scheduled job; k3s renews its certificates as it starts.
+    """
+    from crdbmesh.commands import maintain as command
+    from crdbmesh.terminal import console, doctor_view, progress, results
+
+    with exits.mapped(output) as signals:
+        mesh, cloud, folder = inputs.kept(name)
+        machines, screen = command.choose(mesh, where), console.make(stderr=True)
+
+        def watch(steps: Sequence[str]) -> progress.Progress:
+            return progress.Progress(screen, steps, lambda step: (step.partition("/")[0], "patches"), ("patches",))
+
+        with signals.finishing("`crdbmesh maintain` will resume from there.") as stop:
+            ended = command.run_maintain(
+                mesh,
+                cloud,
+                folder,
+                machines,
+                watch=watch,
+                reboots=reboot,
+                allow_outage=allow_outage,
+                told=partial(console.show_aim, screen),
+                stop=stop,
+                breaks=break_lease,
+                warn=doctor_view.warn(screen),
+            )
+        again, journal = f"crdbmesh maintain --name {mesh.name}", str(ended.journal)
+        results.show_results(screen, ended.results, seconds=ended.seconds, journal=journal, again=again)
+        if output == "json":
+            exits.print_json(ended.document())
+        elif ended.done:
+            typer.echo(f"{len(machines)} machines of {mesh.name} have the patches of today.")
+        interrupted = ended.stopped and ended.held is None
+        raise typer.Exit(exits.INTERRUPTED if interrupted else exits.DONE if ended.done else exits.FAILED)
 
 
 def heal(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
+import uuid
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -104,6 +105,9 @@ class MachineOS(System):
                 image.empty_volatile(self.files)
             self.devices.refresh()
             self.boots += 1
+            boot = f"{self.hardware.name} {self.boots} {self.world.clock.now()}"
+            self.files.mkdir("/proc/sys/kernel/random", Actor(), parents=True)
+            self.files.write("/proc/sys/kernel/random/boot_id", f"{uuid.uuid5(uuid.NAMESPACE_OID, boot)}\n", Actor())
             self.hardware.booted_at = self._wake = self.world.clock.now()
             self._coming_up = self._come_up()
 
