@@ -124,14 +124,14 @@ def test_ranges_with_their_majority_in_one_region_are_named_and_placed_again(mes
         assert claim["cause"].startswith("RANGE default has 1 replicas, not 3 and no constraints, not 1 in eastus, ")
         assert "eastus: 8 of 31 ranges have their majority there, such as /Table/1" in claim["seen"]
         status = mesh.run("status", "--output", "json")
-        assert (status.code, status.document["at_risk"]) == (10, True)
-        assert "but not of eastus: 8 of 31 ranges" in status.document["survival"]
+        assert (status.code, status.document["survival"]["bad"]) == (10, True)
+        assert "but not of eastus: 8 of 31 ranges" in status.document["survival"]["text"]
         refused = mesh.run("drill", "region-down", "northeurope", "--yes", "--output", "json")
         assert "they would have no majority without it" in refused.stdout
     finally:
         heal(mesh)
     survival = "It survives the loss of any one region, or of any one machine; not of one region and a machine."
-    assert mesh.run("status", "--output", "json").document["survival"] == survival
+    assert mesh.run("status", "--output", "json").document["survival"]["text"] == survival
     (zone,) = [one for one in sql(mesh, "SHOW ALL ZONE CONFIGURATIONS") if one["target"] == "RANGE default"]
     assert "gc.ttlseconds = 600" in zone["raw_config_sql"]
     assert "+region=northeurope: 1" in zone["raw_config_sql"]

@@ -71,8 +71,7 @@ def document(health: Health, aim: Aim, *, reconstructed: bool = False) -> dict[s
         "figures": health.figures(),
         "cluster_ids": list(health.cluster_ids),
         "license": _license(health.license),
-        "survival": health.survival,
-        "at_risk": health.at_risk,
+        **{note.about: {"text": note.text, "bad": note.is_bad} for note in health.notes},
         "remarks": list(health.remarks),
         "regions": [
             {"region": region.region, "layers": [_layer(layer) for layer in region.layers]} for region in health.regions

@@ -8,7 +8,7 @@ what production asks beyond them: no root client certificate in database pods, a
 import base64
 import re
 
-from crdbmesh.desired import LABELS, Body, Object, disks, kube_object
+from crdbmesh.desired import LABELS, Body, Object, backup, disks, kube_object
 from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Mesh, Region
 
@@ -21,6 +21,7 @@ USER = 1000
 GRACE_SECONDS = 300
 """At least the sum of a drain's phases; the docs ask for 300 s or more."""
 
+_CLIENT_ID = {"name": backup.CONFIGMAP, "key": backup.CLIENT_ID, "optional": True}
 _PROFILE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 _POD_PROFILE = {
     "runAsNonRoot": True,
@@ -104,6 +105,11 @@ def claims(mesh: Mesh) -> list[Object]:
     return found
 
 
+def identity(region: Region, client_id: str) -> Object:
+    """Return the ConfigMap that says which managed identity the pods ask for tokens of."""
+    return kube_object("v1", "ConfigMap", backup.CONFIGMAP, region.name, data={backup.CLIENT_ID: client_id})
+
+
 def seeds(mesh: Mesh) -> list[str]:
     """List the addresses by which a node joins: up to two pods of each of the first three regions.
 
@@ -159,6 +165,7 @@ def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object
         "env": [
             {"name": "COCKROACH_CHANNEL", "value": "kubernetes-multiregion"},
             {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            *([{"name": "AZURE_CLIENT_ID", "valueFrom": {"configMapKeyRef": _CLIENT_ID}}] if mesh.layout > 1 else []),
         ],
         "ports": [
             {"name": "grpc", "containerPort": names.COCKROACH_PORT},

@@ -51,8 +51,7 @@ def find_obstacles(world: World, region: Region) -> Iterator[Finding]:
     except CrdbmeshError as error:
         yield Finding("database", "no answer", str(error), "see `crdbmesh status`")
         return
-    if region.name in seen.crowded:
-        told = next(said for said in seen.causes() if said.startswith(f"{region.name}:"))
+    if told := seen.causes().get(region.name):
         yield Finding("ranges", told, "they would have no majority without it", "see `crdbmesh verify`")
     for name in (row["database_name"] for row in rows if row.get("survival_goal") == "zone"):
         reason = "it survives the loss of a zone only: rows of a region would be out of reach"

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Self
+from typing import NamedTuple, Self
 
 from crdbmesh.redaction import hide_in
 
@@ -52,6 +52,14 @@ class RegionHealth:
         return next(layer for layer in self.layers if layer.name == name)
 
 
+class Note(NamedTuple):
+    """What is said of the whole mesh, in a sentence: of its `survival` or its `backup`."""
+
+    about: str
+    text: str
+    is_bad: bool
+
+
 @dataclass(frozen=True, slots=True)
 class License:
     """CockroachDB's license: when it ends, or without one, from when on CockroachDB throttles."""
@@ -75,8 +83,7 @@ class Health:
     Attributes:
         cluster_ids: the ids of all CockroachDB clusters found; one when all is well.
         license: None when it cannot be read.
-        survival: what it survives, in a sentence; None when it cannot be read.
-        at_risk: it would not survive what it should.
+        notes: what it survives, and how old its last backup is, as far as they can be read.
         remarks: what else to know, in a sentence each: who works on it, or that your address moved.
     """
 
@@ -84,15 +91,15 @@ class Health:
     regions: tuple[RegionHealth, ...]
     cluster_ids: tuple[str, ...]
     license: License | None = None
-    survival: str | None = None
-    at_risk: bool = False
+    notes: tuple[Note, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property
     def degraded(self) -> bool:
         """Return True when any layer is not healthy, or the clusters are not one."""
         layers = (layer for region in self.regions for layer in region.layers)
-        return self.at_risk or len(self.cluster_ids) != 1 or any(layer.level is not Level.OK for layer in layers)
+        is_wrong = len(self.cluster_ids) != 1 or any(note.is_bad for note in self.notes)
+        return is_wrong or any(layer.level is not Level.OK for layer in layers)
 
     def figures(self) -> dict[str, int]:
         """Return the figures of `crdbmesh demo`: counts over all regions; links and zones by ordered pair of them."""

@@ -8,7 +8,7 @@ from typing import Any
 from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.desired import azure as desired
-from crdbmesh.desired import disks
+from crdbmesh.desired import backup, disks
 from crdbmesh.errors import KubeError
 from crdbmesh.observe import disks as observed
 from crdbmesh.observe import resource, rollouts
@@ -63,6 +63,8 @@ def vm(world: World, machine: Machine) -> Observed:
         return seen
     if differences := compare.differences(resource.judged(wanted), found):
         return seen.with_missing(f"{seen.title}: {'; '.join(differences)}")
+    if backup.lacking_identity(world.mesh, world.session.subscription_id, found):
+        return seen.with_missing(f"{seen.title} lacks the managed identity of backups")
     return seen.with_missing(None if is_running(found) else f"{seen.title} is {power_of(found)}, not running")
 
 

@@ -1,9 +1,9 @@
 """Judges where the replicas of every range are, as the database tells, and what is survived because of it."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 from crdbmesh.clients import database as client
 from crdbmesh.clients.database import Row
@@ -30,80 +30,68 @@ class Group:
     example: str
     votes: Mapping[str, int]
 
-    def spare(self, regions: int) -> int:
-        """Return how many machines more may be lost with so many regions; below 0 the regions may not be."""
-        most = sorted(self.votes.values(), reverse=True)[:regions]
-        return (sum(self.votes.values()) - 1) // 2 - sum(most)
+    def spare(self, lost: int) -> int:
+        """Return how many votes more may be lost than so many; below 0 there is no majority then."""
+        return (sum(self.votes.values()) - 1) // 2 - lost
 
-    def loses(self, region: str) -> bool:
-        """Return whether it has no majority without a region."""
-        count = sum(self.votes.values())
-        return 2 * (count - self.votes.get(region, 0)) <= count
+    def after(self, regions: int) -> int:
+        """Return `spare` when so many regions are lost, those with most votes."""
+        return self.spare(sum(sorted(self.votes.values(), reverse=True)[:regions]))
 
 
 @dataclass(frozen=True, slots=True)
 class Survival:
-    """The survival of a mesh, by where its ranges are.
+    """What of the loss of regions and machines is survived, by where the ranges are; `whole` if all nodes are live."""
 
-    Attributes:
-        has: the number of regions that there are; `total` is that of the ranges.
-        crowded: by region, the ranges that have no majority without it; `lost` is their number.
-        regions: the number of regions, any, that it may lose; `more` is that of the machines besides.
-        machines: the number of machines, anywhere, that it may lose.
-        whole: whether all nodes are live.
-    """
-
-    has: int
-    total: int
-    lost: int
-    crowded: Mapping[str, tuple[Group, ...]]
-    regions: int
-    more: int
-    machines: int
+    regions: tuple[str, ...]
+    groups: tuple[Group, ...]
     whole: bool = True
 
-    @classmethod
-    def of(cls, groups: Iterable[Group], regions: Iterable[str], *, whole: bool = True) -> Self:
-        """Sum up the ranges of a mesh with these regions."""
-        groups, regions = tuple(groups), tuple(regions)
-        crowded = {region: tuple(one for one in groups if one.loses(region)) for region in regions}
-        spare = [min((one.spare(count) for one in groups), default=0) for count in range(len(regions) + 1)]
-        survived = max((count for count, left in enumerate(spare) if left >= 0), default=0)
-        return cls(
-            len(regions),
-            sum(one.ranges for one in groups),
-            sum(one.ranges for one in groups if any(map(one.loses, regions))),
-            {region: found for region, found in crowded.items() if found},
-            survived,
-            spare[survived],
-            spare[0],
-            whole,
-        )
+    @property
+    def total(self) -> int:
+        """Return the number of ranges."""
+        return sum(one.ranges for one in self.groups)
+
+    @property
+    def lost(self) -> int:
+        """Return the number of ranges that some region would take the majority of."""
+        return sum(one.ranges for one in self.groups if any(self._needs(one, region) for region in self.regions))
 
     @property
     def at_risk(self) -> bool:
         """Return whether a region that could be survived would not be."""
-        return self.has >= SURVIVING and bool(self.crowded)
+        return len(self.regions) >= SURVIVING and self.lost > 0
+
+    def causes(self) -> dict[str, str]:
+        """Say of each region that cannot be lost which ranges have their majority there."""
+        found = {region: [one for one in self.groups if self._needs(one, region)] for region in self.regions}
+        return {
+            region: f"{region}: {sum(one.ranges for one in crowded)} of {self.total} ranges have their majority there, "
+            f"such as {crowded[0].example}"
+            for region, crowded in found.items()
+            if crowded
+        }
 
     def __str__(self) -> str:
         """Return it as a sentence for people."""
-        begin = "It survives" if self.whole else "With all of its nodes up, it survives"
-        machines = f"any {_counted(self.machines, 'machine')}" if self.machines > 0 else "no machine"
-        regions = f"any {_counted(self.regions, 'region')}"
-        if self.has < SURVIVING:
-            return f"{begin} the loss of {machines}, and of no region: that takes {SURVIVING} regions."
-        if self.crowded:
-            return f"{begin} the loss of {machines}, but not of {'; nor of '.join(self.causes())}."
-        if self.more > 0:
-            return f"{begin} the loss of {regions} and {_counted(self.more, 'machine')} more, or of {machines}."
-        return f"{begin} the loss of {regions}, or of {machines}; not of {regions.removeprefix('any ')} and a machine."
+        left = [min((one.after(count) for one in self.groups), default=-1) for count in range(len(self.regions) + 1)]
+        most = max((count for count, spare in enumerate(left) if spare >= 0), default=0)
+        begin = "It survives the loss of" if self.whole else "With all of its nodes up, it survives the loss of"
+        machines, regions = (
+            f"any {_counted(left[0], 'machine')}" if left[0] > 0 else "no machine",
+            _counted(most, "region"),
+        )
+        if len(self.regions) < SURVIVING:
+            return f"{begin} {machines}, and of no region: that takes {SURVIVING} regions."
+        if causes := self.causes():
+            return f"{begin} {machines}, but not of {'; nor of '.join(causes.values())}."
+        if left[most] > 0:
+            return f"{begin} any {regions} and {_counted(left[most], 'machine')} more, or of {machines}."
+        return f"{begin} any {regions}, or of {machines}; not of {regions} and a machine."
 
-    def causes(self) -> Iterator[str]:
-        """Say of each region that cannot be lost which ranges have their majority there."""
-        for region, groups in self.crowded.items():
-            count = sum(one.ranges for one in groups)
-            have, example = "has its" if count == 1 else "have their", groups[0].example
-            yield f"{region}: {count} of {self.total} ranges {have} majority there, such as {example}"
+    @staticmethod
+    def _needs(group: Group, region: str) -> bool:
+        return group.spare(group.votes.get(region, 0)) < 0
 
 
 def read(world: World, *, own: bool = False) -> Survival:
@@ -113,9 +101,8 @@ def read(world: World, *, own: bool = False) -> Survival:
     """
     statement = _RANGES.format(_OWN if own else _ANY)
     rows = database.through_client(world, lambda kube, region: client.query(kube, region, statement))
-    nodes = database.read_nodes(world)
-    regions = [region.name for region in world.mesh.all_regions()]
-    return Survival.of(map(_group, rows), regions, whole=all(node.live for node in nodes))
+    nodes, regions = database.read_nodes(world), [region.name for region in world.mesh.all_regions()]
+    return Survival(tuple(regions), tuple(map(_group, rows)), all(node.live for node in nodes))
 
 
 def find_drift(world: World) -> dict[str, tuple[str, Zone]]:
@@ -142,22 +129,17 @@ def _zone(sql: str) -> tuple[int | None, dict[str, int]]:
     """Return the number of replicas, None when it is inherited, and the pins of a zone configuration."""
     replicas = re.search(r"\bnum_replicas = (\d+)", sql)
     constraints = re.search(r"(?<!voter_)constraints = '([^']*)'", sql)
-    pins = re.findall(r"([+-][\w=.-]+)[\"']?:\s*(\d+)", constraints[1]) if constraints else []
+    pins = re.findall(r"\+region=([\w-]+)[\"']?:\s*(\d+)", constraints[1]) if constraints else []
     other = {constraints[1]: 0} if constraints and not pins and constraints[1] != "[]" else {}
-    return int(replicas[1]) if replicas else None, other | {
-        name.removeprefix("+region="): int(count) for name, count in pins
-    }
+    return int(replicas[1]) if replicas else None, {**other, **{region: int(count) for region, count in pins}}
 
 
 def _group(row: Row) -> Group:
-    stores, localities = _array(row["replicas"]), _array(row["replica_localities"])
-    votes: dict[str, int] = {}
-    for store, locality in zip(stores, localities, strict=True):
-        if store in _array(row["voting_replicas"]):
-            region = re.search(r"(?:^|,)region=([^,]+)", locality)
-            votes[region[1] if region else ""] = votes.get(region[1] if region else "", 0) + 1
+    localities = zip(_array(row["replicas"]), _array(row["replica_localities"]), strict=True)
+    voters = _array(row["voting_replicas"])
+    regions = [re.search(r"(?:^|,)region=([^,]+)", locality) for store, locality in localities if store in voters]
     of = "" if row["name"] == "NULL" else f" of database {row['name']}"
-    return Group(int(row["ranges"]), f"{row['start']}{of}", votes)
+    return Group(int(row["ranges"]), f"{row['start']}{of}", Counter(found[1] if found else "" for found in regions))
 
 
 def _array(text: str) -> list[str]:

@@ -291,7 +291,7 @@ def _read_nodes(world: World, _readings: Readings) -> Iterator[Claim]:
 
 def _read_placement(world: World, _readings: Readings) -> Iterator[Claim]:
     seen = placement.read(world)
-    yield Claim("placement", "", "", seen.total - seen.lost, seen.total, "; ".join(seen.causes()) or None)
+    yield Claim("placement", "", "", seen.total - seen.lost, seen.total, "; ".join(seen.causes().values()) or None)
 
 
 def ranges_claim(nodes: Sequence[Node]) -> Claim:

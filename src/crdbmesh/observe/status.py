@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from crdbmesh.desired.placement import is_placed
 from crdbmesh.errors import CrdbmeshError
-from crdbmesh.observe import cilium, database, links, machines, network, placement
-from crdbmesh.observe.health import Health, Layer, Level, License, RegionHealth
+from crdbmesh.observe import backups, cilium, database, links, machines, network, placement
+from crdbmesh.observe.health import Health, Layer, Level, License, Note, RegionHealth
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Region
 
@@ -43,17 +43,24 @@ def read(world: World) -> Health:
             RegionHealth(region.name, tuple(asked[region.name, name].result() for name in readers))
             for region in regions
         )
-        license_, survival = pool.submit(_license, world), pool.submit(_survival, world)
+        license_, notes = pool.submit(_license, world), [pool.submit(read, world) for read in (_survival, _backup)]
         cluster_ids = tuple(sorted({known for future in ids if (known := future.result())}))
-    return Health(world.mesh.name, found, cluster_ids, license_.result(), *survival.result())
+        told = tuple(note for future in notes if (note := future.result()))
+    return Health(world.mesh.name, found, cluster_ids, license_.result(), told)
 
 
-def _survival(world: World) -> tuple[str | None, bool]:
+def _survival(world: World) -> Note | None:
     try:
         seen = placement.read(world)
     except CrdbmeshError:
-        return None, False
-    return str(seen), seen.at_risk and is_placed(world.mesh)
+        return None
+    return Note("survival", str(seen), seen.at_risk and is_placed(world.mesh))
+
+
+def _backup(world: World) -> Note | None:
+    if (last := backups.read_last(world)) is not None:
+        return Note("backup", str(last), last.is_stale)
+    return Note("backup", backups.NONE, False) if world.mesh.profile == "production" else None
 
 
 def _license(world: World) -> License | None:

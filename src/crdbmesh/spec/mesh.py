@@ -75,6 +75,10 @@ MeshName = Annotated[
 RegionName = Annotated[str, Field(min_length=1, max_length=32), BeforeValidator(_location)]
 Source = Annotated[str, BeforeValidator(_source)]
 Zone = Annotated[Literal["1", "2", "3"], BeforeValidator(_zone)]
+Container = Annotated[
+    str,
+    _checked(r"https://[a-z0-9]{3,24}\.blob\.[a-z0-9.]+/[a-z0-9](-?[a-z0-9]){2,62}", "must be a container's URL"),
+]
 Image = Annotated[str, _checked(r"[^:\s]+:[^:\s]+:[^:\s]+:[^:\s]+", "must be publisher:offer:sku:version")]
 LoginName = Annotated[
     str,
@@ -171,6 +175,21 @@ class CockroachSpec(Model):
     replication_factor: Literal[3, 5, 7, 9] | None = None
 
 
+class BackupSpec(Model):
+    """Backups of the whole database into Azure's Blob Storage, by a managed identity and without keys.
+
+    Attributes:
+        container: the container's URL; by default one that `up` makes, in a resource group that `down` leaves.
+        full, incremental: how often a full backup is made, and one of what has changed since.
+        retention_days: the days after which backups are deleted, of a container that `up` makes.
+    """
+
+    container: Container | None = None
+    full: Literal["@daily", "@weekly"] = "@daily"
+    incremental: Literal["@hourly", "@daily"] = "@hourly"
+    retention_days: int = Field(default=30, ge=8, le=3650)
+
+
 class DatabaseSpec(Model):
     """A database over all of the mesh's regions.
 
@@ -243,6 +262,7 @@ class Mesh(Model):
         group: the resource group for everything, which may be shared with others.
         network, machines, ssh, cockroach: see their classes.
         database: a database to make over all regions; none by default.
+        backup: where and how often it is backed up; not at all by default.
         license_file: a file with CockroachDB's license key; none by default.
         profile: what the defaults are for: `production`, or a small and cheap `demo`.
         layout: the layout of what is sent beyond the fields of the spec; that of the mesh's birth. See `birth.LAYOUT`.
@@ -260,6 +280,7 @@ class Mesh(Model):
     ssh: SSHSpec = SSHSpec()
     cockroach: CockroachSpec = CockroachSpec()
     database: DatabaseSpec | None = None
+    backup: BackupSpec | None = None
     license_file: Path | None = None
     profile: Literal["production", "demo"] = "production"
     layout: int = Field(default=LAYOUT, ge=1, le=LAYOUT)

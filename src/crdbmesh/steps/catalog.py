@@ -15,10 +15,21 @@ from crdbmesh.desired.placement import is_placed
 from crdbmesh.engine.step import Step
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Region
-from crdbmesh.steps import cilium, cockroach, database, disks, initialise, k3s, machines, network, placement
+from crdbmesh.steps import (
+    backup,
+    cilium,
+    cockroach,
+    database,
+    disks,
+    initialise,
+    k3s,
+    machines,
+    network,
+    placement,
+)
 
 _STEPS = {
-    "network": {"providers": 26, "group": 4, "firewall": 10, "network": 16, "peerings": 20},
+    "network": {"providers": 26, "group": 4, "identity": 10, "storage": 40, "firewall": 10, "network": 16, "peerings": 20},
     "machines": {
         "address": 6,
         "nic": 4,
@@ -43,6 +54,7 @@ _STEPS = {
         "proof": 8,
         "placement": 60,
         "license": 2,
+        "backup": 3,
         "database": 4,
     },
 }
@@ -52,6 +64,8 @@ USUAL_S = {step: float(seconds) for named in _STEPS.values() for step, seconds i
 
 _ROLLOUT_S = {"machine": 300.0, "k3s": 90.0, "cockroachdb": 150.0}
 """The time, in seconds, that a step usually takes for each thing that it restarts, the health gate included."""
+_BACKUP = ((backup.Identity, "mesh/identity", "mesh/group"), (backup.Storage, "mesh/storage", "mesh/identity"))
+"""What backups need before there are machines."""
 
 STAGES = tuple(_STEPS)
 """Columns of the progress display, in order."""
@@ -62,6 +76,7 @@ def steps(world: World) -> list[Step]:
     return [
         _step(network.Providers, "mesh/providers", world=world),
         _step(network.Group, "mesh/group", "mesh/providers", world=world),
+        *(_step(kind, name, before, world=world) for kind, name, before in _BACKUP if world.mesh.backup is not None),
         *(step for region in world.mesh.all_regions() for step in _region(world, region)),
         *_peerings(world),
         *(step for region in world.mesh.all_regions() for step in _between(world, region)),
@@ -102,13 +117,17 @@ def _region(world: World, region: Region) -> Iterator[Step]:
     yield step(cockroach.Namespace, f"{at}/namespace", f"{at}/kubeconfig")
     yield step(cockroach.Certificates, f"{at}/certificates", f"{at}/namespace")
     placed = [f"{at}/node{machine.number}/machine" for machine in region.machines] if roles(world.mesh) else []
-    yield step(cockroach.Services, f"{at}/services", f"{at}/namespace", *placed)
+    yield step(cockroach.Services, f"{at}/services", f"{at}/namespace", *placed, *_identity(world))
     yield step(k3s.Forwarders, f"{at}/dns", f"{at}/nodes")
     before = [f"{at}/{thing}" for thing in ("nodes", "certificates", "services")]
     if world.mesh.layout > 1:
         yield step(cilium.Policies, f"{at}/policies", f"{at}/nodes", f"{at}/namespace")
         before.append(f"{at}/policies")
     yield step(cockroach.Pods, f"{at}/cockroachdb", *before)
+
+
+def _identity(world: World) -> tuple[str, ...]:
+    return ("mesh/identity",) if world.mesh.backup is not None else ()
 
 
 def _machine(world: World, region: Region, machine: Machine) -> Iterator[Step]:
@@ -120,7 +139,7 @@ def _machine(world: World, region: Region, machine: Machine) -> Iterator[Step]:
     apart = [f"{region.name}/availability"] if kept else []
     for role, name in kept.items():
         yield step(disks.DataDisk, name, "mesh/group", role=role)
-    yield step(machines.VirtualMachine, f"{at}/machine", f"{at}/nic", *kept.values(), *apart)
+    yield step(machines.VirtualMachine, f"{at}/machine", f"{at}/nic", *kept.values(), *apart, *_identity(world))
     yield step(machines.HostReady, f"{at}/host", f"{at}/machine")
     yield step(machines.Software, f"{at}/software", f"{at}/host")
     ready = [f"{at}/software", *([f"{at}/disk"] if kept else [])]
@@ -175,5 +194,7 @@ def _database(world: World) -> Iterator[Step]:
         yield _step(placement.Placement, "mesh/placement", "mesh/proof", world=world)
     if world.mesh.license_file is not None:
         yield _step(database.License, "mesh/license", "mesh/proof", world=world)
+    if world.mesh.backup is not None:
+        yield _step(backup.Schedule, "mesh/backup", "mesh/proof", "mesh/storage", world=world)
     if world.mesh.database is not None:
         yield _step(database.Database, "mesh/database", "mesh/proof", world=world, wanted=world.mesh.database)

@@ -14,7 +14,7 @@ from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.local import pki
-from crdbmesh.observe import database
+from crdbmesh.observe import backups, database
 from crdbmesh.run.world import lost_folder
 from crdbmesh.spec import names
 from crdbmesh.steps import rollout
@@ -98,7 +98,9 @@ class Services(ObjectsStep):
         zones = ((machine.node, self.world.place_of(machine)) for machine in self.region.machines)
         labels = {node: hosts.zone_label(self.region.name, zone) for node, zone in zones}
         storage = cockroach.storage(self.world.mesh, self.region)
-        return [*cockroach.services(self.region), cockroach.zones(self.region, labels), *storage]
+        found = backups.find_identity(self.world) if self.world.mesh.backup else None
+        identity = [cockroach.identity(self.region, found["clientId"])] if found else []
+        return [*cockroach.services(self.region), cockroach.zones(self.region, labels), *storage, *identity]
 
 
 class Pods(ObjectsStep):

@@ -11,7 +11,7 @@ from crdbmesh.clients.azure import compare, kinds
 from crdbmesh.clients.ssh.connect import read_host_key
 from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import azure as desired
-from crdbmesh.desired import disks, hardening
+from crdbmesh.desired import backup, disks, hardening
 from crdbmesh.desired import machine as hosts
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import HostError, RefusedError, WaitError
@@ -98,13 +98,16 @@ class VirtualMachine(MachineStep, ResourceStep):
                 cloud_init=hosts.cloud_init(world.mesh, host_key=key.private, host_key_public=key.public),
                 disks=disks.attached(world.mesh, self.machine, session.subscription_id),
             )
+            body |= backup.lacking_identity(world.mesh, session.subscription_id, None)
             world.record(kinds.DISK.type, body["properties"]["storageProfile"]["osDisk"]["name"])
             world.record(self.kind.type, seen.name)
             self.kind.ensure(session, group, seen.name, body=body, say=say)
             return
         is_settled = seen.found["properties"].get("provisioningState") == "Succeeded"
-        if not is_settled or compare.differences(resource.judged(seen.wanted), seen.found):
-            body = {**seen.wanted, "tags": compare.merge(seen.found.get("tags"), seen.wanted["tags"], "tags")}
+        identity = backup.lacking_identity(world.mesh, session.subscription_id, seen.found)
+        if identity or not is_settled or compare.differences(resource.judged(seen.wanted), seen.found):
+            merged = compare.merge(seen.found.get("tags"), seen.wanted["tags"], "tags")
+            body = {**seen.wanted, **identity, "tags": merged}
             if profile := seen.wanted["properties"].get("storageProfile"):
                 # A PATCH replaces the list: other people's disks stay in it.
                 listed = compare.merge(

@@ -36,4 +36,4 @@ class Placement(MeshStep):
             seen = placement.read(self.world, own=True)
         except CrdbmeshError as error:
             return None, str(error)
-        return (None, next(seen.causes())) if seen.at_risk else (True, "")
+        return (None, next(iter(seen.causes().values()))) if seen.at_risk else (True, "")

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from crdbmesh import __version__
-from crdbmesh.terminal import build, config, database, demo, exits, keep, look, machines, use
+from crdbmesh.terminal import backup, build, config, database, demo, exits, keep, look, machines, use
 from crdbmesh.terminal.groups import BUILD, KEEP, LOOK, USE, Group, add
 
 _HELP = """One secure CockroachDB over several Azure regions: k3s, Cilium Cluster Mesh, CockroachDB.
@@ -173,6 +173,17 @@ add(
     "crdbmesh drill region-down westus --by firewall --yes --output json",
 )
 add(keep.drill, KEEP, keep.heal, "Heal what a killed drill has left.", "crdbmesh drill heal")
+app.add_typer(backup.backup, name="backup", rich_help_panel=KEEP, short_help="Back the database up, and list backups.")
+add(backup.backup, KEEP, backup.now, "Make a full backup, and wait for it.", "crdbmesh backup now")
+add(backup.backup, KEEP, backup.list_, "List the backups.", "crdbmesh backup list --output json")
+add(
+    app,
+    KEEP,
+    backup.restore,
+    "Bring a backup into an empty mesh.",
+    "crdbmesh restore",
+    "crdbmesh restore /2026/11/28-013000.00 --yes",
+)
 _use(
     database.sql,
     "Open a SQL shell in the mesh, or run statements.",

@@ -208,6 +208,7 @@ def down(
             yes=yes, output=output, remedy="pass --yes to delete it all"
         ):
             inputs.confirm_name(known)
+            inputs.confirm_loss(known)
         with (
             signals.finishing("`crdbmesh down` will resume from there.") as stop,
             progress.Progress(screen, [], lambda step: ("", step), ()) as notify,

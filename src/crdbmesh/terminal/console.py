@@ -188,9 +188,8 @@ def show_status(console: Console, health: Health, cost: Cost | None = None) -> N
         console.print("No CockroachDB cluster answers.")
     if health.license is not None:
         console.print(str(health.license), markup=False)
-    if health.survival is not None:
-        risk = ("✗ ", "bold red") if health.at_risk else ""
-        console.print(Text.assemble(risk, health.survival))
+    for note in health.notes:
+        console.print(Text.assemble(("✗ ", "bold red") if note.is_bad else "", note.text))
     for remark in health.remarks:
         console.print(Text.assemble(("! ", "yellow"), remark))
     if cost is not None and any(region.layer("machines").level is not Level.ABSENT for region in health.regions):

@@ -58,7 +58,7 @@ def sql(
     from crdbmesh.commands import database as command
     from crdbmesh.terminal import shell
 
-    with _opened(name, output) as (world, say):
+    with opened(name, output) as (world, say):
         if output == "json" and not execute:
             raise ConfigError.of("--output", "json", "works with -e only", "give statements with -e")
         way = command.find_way(world, region, command.user_name(user), say)
@@ -90,7 +90,7 @@ def url(
     """Print a connection string for psql and any PostgreSQL driver, with certificates in the mesh's local folder."""
     from crdbmesh.commands import database as command
 
-    with _opened(name, output) as (world, say), contextlib.ExitStack() as stack:
+    with opened(name, output) as (world, say), contextlib.ExitStack() as stack:
         way = command.find_way(world, region, command.user_name(user), say)
         host, port, where, serve = command.inside_host(way.region), command.SQL_PORT, way.region, None
         if forward:
@@ -119,7 +119,7 @@ def console(
     """Open the DB Console through a port of this computer, until Ctrl-C."""
     from crdbmesh.commands import database as command
 
-    with _opened(name, "text") as (world, say), contextlib.ExitStack() as stack:
+    with opened(name, "text") as (world, say), contextlib.ExitStack() as stack:
         host, port, where, serve = stack.enter_context(_forwarding(world, region, command.CONSOLE_PORT, say))
         typer.echo(f"https://{host}:{port}")
         sys.stdout.flush()
@@ -136,7 +136,8 @@ def console(
 
 
 @contextlib.contextmanager
-def _opened(name: str | None, output: Output) -> Iterator[tuple[World, Say]]:
+def opened(name: str | None, output: Output) -> Iterator[tuple[World, Say]]:
+    """Open the world of a mesh that is known here, with what shows remarks."""
     from rich.text import Text
 
     from crdbmesh.commands import aim

@@ -119,6 +119,15 @@ def must_ask(*, yes: bool, output: Output, remedy: str) -> bool:
     return True
 
 
+def confirm_loss(name: str) -> None:
+    """Ask again when databases would be lost for good; an answer other than yes ends the command."""
+    from crdbmesh.commands import backup
+
+    with contextlib.suppress(ConfigError), opened(name) as world:
+        if loss := backup.describe_loss(world):
+            typer.confirm(f"{loss} Delete them for good?", abort=True, err=True)
+
+
 def confirm_name(name: str) -> None:
     """Ask the user to type the mesh's name; raise ConfigError when it is another."""
     typed = typer.prompt(f"Type the mesh's name ({name}) to delete all of it", err=True)

@@ -6,6 +6,7 @@ from rich.text import Text
 from crdbmesh.commands.cost import Cost
 from crdbmesh.commands.plan import PlanResult
 from crdbmesh.engine.step import Gap
+from crdbmesh.observe.backups import NONE
 from crdbmesh.terminal.console import many, say, show_pairs
 
 _SIGNS = {
@@ -52,6 +53,8 @@ def show_plan(console: Console, plan: PlanResult, cost: Cost) -> None:
                 console.print(f"      {result.hint}", markup=False)
     console.print(Text.assemble((plan.mesh.name, "bold"), f": {_total(plan, known)}"))
     show_pairs(console, *_consequences(plan).items(), ("costs", str(cost)))
+    if plan.mesh.backup is None and plan.mesh.profile == "production":
+        console.print(NONE, markup=False)
     for one in plan.migrations():
         kept = f"{one['field']} stays {one['has']}; for {one['newest']}, {one['how']}"
         console.print(kept, markup=False)

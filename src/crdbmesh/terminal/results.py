@@ -57,7 +57,7 @@ def show_card(
         ("versions", ", ".join(f"{program} {version}" for program, version in versions.items())),
         ("status", brief(health)),
         ("costs", str(cost)),
-        *([("survives", health.survival)] if health.survival else []),
+        *((note.about, note.text) for note in health.notes),
         *([("license", str(health.license))] if health.license else []),
         ("back up", f"{folder}, which holds keys that nothing can replace"),
         *(("next" if command == commands[0] else "", command) for command in commands),

@@ -63,7 +63,7 @@ def seen(mesh: Mesh, session: Session) -> Survival:
         {name: "NULL" if cell is None else str(cell) for name, cell in zip(found.columns, row, strict=True)}
         for row in found.rows
     ]
-    return Survival.of(map(observed._group, rows), [region.name for region in mesh.all_regions()])
+    return Survival(tuple(region.name for region in mesh.all_regions()), tuple(map(observed._group, rows)))
 
 
 @pytest.mark.parametrize("regions", range(3, 8))
@@ -92,11 +92,11 @@ def test_over_fifty_seeds_no_region_takes_a_majority_with_it(regions: int) -> No
         database, session = cluster(made, seed)
         before = lost(made, database)
         crowded += bool(before)
-        assert {region for region, _ in before} == set(seen(made, session).crowded)
+        assert {region for region, _ in before} == set(seen(made, session).causes())
         configure(made, database, session)
         assert lost(made, database) == set()
         after = seen(made, session)
-        assert (after.crowded, after.total, after.at_risk) == ({}, len(database.ranges), False)
+        assert (after.causes(), after.total, after.at_risk) == ({}, len(database.ranges), False)
     assert crowded > 10, "the allocator as it is must be able to crowd replicas"
 
 
@@ -109,7 +109,7 @@ def test_what_somebody_weakens_is_seen_with_the_ranges_that_it_concerns() -> Non
     database.replicate(1.0)
     survival = seen(made, session)
     assert survival.at_risk
-    assert [*survival.causes()] == ["eastus: 1 of 31 ranges has its majority there, such as /Min"]
+    assert survival.causes() == {"eastus": "eastus: 1 of 31 ranges have their majority there, such as /Min"}
     configure(made, database, session)
     assert not seen(made, session).at_risk
     # What is not ours stays.
@@ -120,8 +120,8 @@ def test_what_somebody_weakens_is_seen_with_the_ranges_that_it_concerns() -> Non
 
 def test_survival_is_told_in_plain_words() -> None:
     def told(regions: int, *votes: dict[str, int], whole: bool = True) -> str:
-        groups = [Group(4, "/Table/104", each) for each in votes]
-        return str(Survival.of(groups, NAMES[:regions], whole=whole))
+        groups = tuple(Group(4, "/Table/104", each) for each in votes)
+        return str(Survival(NAMES[:regions], groups, whole))
 
     each = dict.fromkeys(NAMES[:3], 1)
     told_each = "It survives the loss of any one region, or of any one machine; not of one region and a machine."

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from crdbmesh_simulator.azure import authorization, errors, faults, inventory, regions, schemas
+from crdbmesh_simulator.azure import authorization, errors, faults, inventory, regions, schemas, storage
 from crdbmesh_simulator.azure.call import Answer, Call, Tracking
 from crdbmesh_simulator.azure.catalog import KINDS, kind_of
 from crdbmesh_simulator.azure.errors import ArmError, Body, child_not_found, refusal
@@ -115,6 +115,7 @@ def _begin(subscription: Subscription, group: Group, *, forced: bool) -> Operati
             group.state = "Succeeded"
             raise _blocked(group, left)
         subscription.groups.pop(group.key, None)
+        storage.forget_group(subscription, group.key)
         for key in [key for key, each in subscription.deployments.items() if each.group.lower() == group.key]:
             del subscription.deployments[key]
 

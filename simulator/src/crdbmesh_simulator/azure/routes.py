@@ -11,7 +11,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from crdbmesh_simulator.azure import about, authorization, deployments, extensions, groups, inventory
+from crdbmesh_simulator.azure import about, authorization, deployments, extensions, groups, inventory, storage
 from crdbmesh_simulator.azure.call import Answer, Call
 from crdbmesh_simulator.azure.catalog import KINDS, MACHINES
 from crdbmesh_simulator.azure.nsgs import RULES
@@ -120,6 +120,14 @@ def _resources() -> Iterator[list[Route]]:
         collection = f"{_GROUP}/providers/{child.parent}/{{name}}/{child.collection}"
         yield _at(collection, GET=child.list_all)
         yield _at(f"{collection}/{{child}}", GET=child.get, PUT=child.put, DELETE=child.delete)
+    yield _at(f"{_SUBSCRIPTION}/providers/Microsoft.Storage/storageAccounts", GET=storage.list_all)
+    account = f"{_GROUP}/providers/Microsoft.Storage/storageAccounts/{{name}}"
+    blobs, policy = f"{account}/blobServices/default", f"{account}/managementPolicies/default"
+    roles = f"{blobs}/containers/{{container}}/providers/Microsoft.Authorization/roleAssignments"
+    yield _at(roles, GET=storage.list_all)
+    identity = f"{_GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{{name}}"
+    for one in (account, blobs, f"{blobs}/containers/{{container}}", policy, identity, f"{roles}/{{role}}"):
+        yield _at(one, GET=storage.get, PUT=storage.put)
     yield _at(f"{_VM}/instanceView", GET=MACHINES.view)
     yield _at(f"{_VM}/extensions", GET=extensions.list_all)
     yield _at(f"{_VM}/extensions/{{child}}", GET=extensions.get, PUT=extensions.put, DELETE=extensions.delete)

@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crdbmesh_simulator import tables
 from crdbmesh_simulator.azure import faults, sizes
@@ -101,13 +101,16 @@ NAMESPACES = (
     "Microsoft.Authorization",
     "Microsoft.Compute",
     "Microsoft.ContainerService",
+    "Microsoft.ManagedIdentity",
     "Microsoft.Network",
     "Microsoft.Resources",
     "Microsoft.Storage",
 )
 _ALWAYS_REGISTERED = ("Microsoft.Authorization", "Microsoft.Resources")
 
-CONTRIBUTOR, OWNER, READER, LOCKS_CONTRIBUTOR = tables.read(__package__, "offers")["roles"].values()
+CONTRIBUTOR, OWNER, READER, LOCKS_CONTRIBUTOR, ROLES_ADMINISTRATOR = tables.read(__package__, "offers")[
+    "roles"
+].values()
 """Built-in roles, as the permissions API shows them. A contributor may do nothing about locks."""
 
 
@@ -213,6 +216,7 @@ class Subscription:
         deployments: template deployments, running and ended, by id in lower case.
         permissions: of the caller's roles at the subscription; `group_permissions`: at groups, by name in lower case.
         locks: management locks by their ids in lower case.
+        records: what `storage` keeps, by id in lower case; `blobs`: what is in containers.
         policies: assignments of policies that concern the subscription.
         recordings: answers to give in the place of our own.
         restrictions: sizes that this subscription may not use somewhere, beside the usual ones.
@@ -245,10 +249,12 @@ class Subscription:
         self.latency = Latency(world.seed)
         self.limits = limits or sizes.Limits()
         self.state = "Enabled"
-        self.permissions: list[Body] = [CONTRIBUTOR, LOCKS_CONTRIBUTOR]
+        self.permissions: list[Body] = [CONTRIBUTOR, LOCKS_CONTRIBUTOR, ROLES_ADMINISTRATOR]
         self.group_permissions: dict[str, list[Body]] = {}
         self.locks: dict[str, Body] = {}
         self.policies: list[Body] = []
+        self.records: dict[str, Body] = {}
+        self.blobs: dict[str, dict[str, Any]] = {}
         self.recordings = Recordings()
         self.restrictions: set[sizes.Restriction] = set()
         self.clock_ahead_s = 0.0

@@ -95,6 +95,19 @@ def find_resource(session: Session, resource_id: str) -> Body | None:
     return session.find(f"GET {resource_id}", lambda: get(resource_id.lstrip("/"), api_version=api_version))
 
 
+def find_by_id(session: Session, resource_id: str, api_version: str) -> Body | None:
+    """Return a resource of a type that no SDK package installed here knows, or None."""
+    get = session.resources.resources.get_by_id
+    return session.find(f"GET {resource_id}", lambda: get(resource_id.lstrip("/"), api_version=api_version))
+
+
+def ensure_by_id(session: Session, resource_id: str, api_version: str, body: Body, say: Say = unsaid) -> Body:
+    """Create such a resource, or make it what `body` says, and wait."""
+    begin = session.resources.resources.begin_create_or_update_by_id
+    options: dict[str, Any] = {"api_version": api_version, "say": say, "deadline_s": DELETION_DEADLINE_S}
+    return session.run_operation(f"PUT {resource_id}", begin, resource_id.lstrip("/"), body, **options)
+
+
 def delete_resource(session: Session, resource_id: str, *, say: Say = unsaid) -> None:
     """Delete a resource of any type and wait; absent is done. Raise CloudError if it is in use, or of unknown type."""
     at = ResourceId.parse(resource_id)

@@ -14,6 +14,7 @@ from crdbmesh_simulator.kubernetes.programs import Container, HttpAnswer
 from crdbmesh_simulator.tls import server_context
 from crdbmesh_simulator.workloads import images
 from crdbmesh_simulator.workloads.cockroachdb import certificates, command_line, dialing, metrics, node_settings, stores
+from crdbmesh_simulator.workloads.cockroachdb.backups import run_due
 from crdbmesh_simulator.workloads.cockroachdb.certificates import CertificateError, Pair
 from crdbmesh_simulator.workloads.cockroachdb.command_line import FlagError
 from crdbmesh_simulator.workloads.cockroachdb.dialing import Failed, Peer
@@ -250,6 +251,7 @@ class CockroachNode(Service):
         if self.can_heartbeat():
             own.live(now)
             database.replicate(now)
+            run_due(self, now)
 
     def _check(self, link: _Link, address: str, number: int, database: Database) -> None:
         host, port = command_line.address(address, 26257)

@@ -212,7 +212,7 @@ class Query:
             self.main.tables.execute(f"CREATE TABLE {name} ({columns})")
             marks = ", ".join("?" * len(source.columns))
             self.main.tables.executemany(f"INSERT INTO {name} VALUES ({marks})", source.rows)  # noqa: S608 - columns
-            text = re.sub(r"\[show [\w ]+\]", name, text, count=1, flags=re.IGNORECASE)
+            text = re.sub(r"\[show [^\]]+\]", name, text, count=1, flags=re.IGNORECASE)
         return text
 
     def _result(self, cursor: sqlite3.Cursor) -> Result:

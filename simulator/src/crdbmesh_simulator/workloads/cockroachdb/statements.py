@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from crdbmesh_simulator.workloads.cockroachdb import licenses, metrics, ranges, zones
+from crdbmesh_simulator.workloads.cockroachdb import backups, licenses, metrics, ranges, zones
 from crdbmesh_simulator.workloads.cockroachdb.sql import Kept, Query, Result, Row, Session, SqlError, unknown
 
 _TABLES = r"(select|insert|upsert|update|delete|create table|drop table|with|values)\b"
 _INTERNAL = re.compile(r"\b(crdb_internal|system)\.\w", re.IGNORECASE)
 _UNSAFE = "These interfaces are unsupported. To proceed, set the session variable allow_unsafe_internals = true."
 """Since v26.1 (`pkg/sql/unsafesql`)."""
-_REMARK, _SOURCE = r"--[^\n]*", r"\[(show [\w ]+)\]"
+_REMARK, _SOURCE = r"--[^\n]*", r"\[(show [^\]]+)\]"
 
 
 def run(session: Session, statement: str) -> Result:
@@ -246,6 +246,9 @@ _MORE = rf"(?: regions (?P<more>[\w\"'\-, ]+?))?(?: survive {_GOAL})?"
 _PRIMARY = rf"(?: (?:with )?primary region (?P<primary>[\w\"'\-]+){_MORE})?"
 _OPTIONS = r"(?: (?:with )?(?:password|login|nologin)\b.*)?"
 _HOW = rf"(?:set )?(?P<how>primary region|add region) {_IF_NOT}"
+_AT, _FROM = r"'(?P<uri>[^']+)'", r"(?P<path>LATEST|'[^']+')"
+_OPTION = r"(?:first_run = 'now'|ignore_existing_backups)"
+_OFTEN = rf"'(?P<often>[^']+)' full backup '(?P<full>[^']+)'(?: with schedule options {_OPTION}(?:, {_OPTION})*)?"
 _STATEMENTS: tuple[tuple[str, Callable[[Session, re.Match[str]], Result], bool], ...] = (
     (rf"create database {_IF_NOT}{_NAME}{_PRIMARY}", _create_database, True),
     (rf"drop database {_IF}{_NAME}(?P<all> cascade)?", _drop_database, True),
@@ -260,6 +263,13 @@ _STATEMENTS: tuple[tuple[str, Callable[[Session, re.Match[str]], Result], bool],
     (rf"alter (?P<kind>range|database|table) {_NAME} configure zone using (?P<values>.+)", _configure_zone, True),
     (r"show (?:all )?zone configurations", _show_zones, False),
     (r"show cluster ranges with tables", _show_ranges, True),
+    (rf"backup into {_AT}", backups.backup, True),
+    (rf"show backups in {_AT}", backups.list_all, True),
+    (rf"show backup from {_FROM} in {_AT}", backups.show, True),
+    (rf"restore from {_FROM} in {_AT}", backups.restore, True),
+    (rf"create schedule (?P<label>\w+) for backup into {_AT} recurring {_OFTEN}", backups.create_schedule, True),
+    (r"show schedules for backup", backups.show_schedules, True),
+    (r"drop schedule (?P<id>\d+)", backups.drop_schedule, True),
     (r"show databases", _show_databases, False),
     (rf"show tables(?: from {_NAME})?", _show_tables, False),
     (r"show (?:users|roles)", _show_users, False),

@@ -20,6 +20,7 @@ from crdbmesh_simulator.workloads.cockroachdb.zones import Zone
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.kubernetes.programs import Container
+    from crdbmesh_simulator.workloads.cockroachdb.backups import Schedule
     from crdbmesh_simulator.workloads.cockroachdb.node import CockroachNode
     from crdbmesh_simulator.world import World
 
@@ -78,6 +79,7 @@ class Database:
     nodes: dict[int, NodeRecord] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     zones: dict[str, Zone] = field(default_factory=zones.first)
+    schedules: list[Schedule] = field(default_factory=list)
     ranges: list[Range] = field(default_factory=ranges.every)
     _placed: tuple[list[tuple[int, str]], dict[str, Zone]] = field(default=([], {}))
     catalog: Catalog = field(init=False)
