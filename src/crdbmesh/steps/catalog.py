@@ -29,8 +29,10 @@ from crdbmesh.steps import (
 )
 
 _STEPS = {
-    "network": {"providers": 26, "group": 4, "identity": 10, "storage": 40, "firewall": 10, "network": 16, "peerings": 20},
+    "network": {"providers": 26, "group": 4, "firewall": 10, "network": 16, "peerings": 20},
     "machines": {
+        "identity": 10,
+        "storage": 40,
         "address": 6,
         "nic": 4,
         "availability": 2,
