@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from crdbmesh.local.folder import LocalFolder
     from crdbmesh.run.world import World
     from crdbmesh.spec.mesh import Mesh
+
+
+_ANSWER_S = 10.0
 
 
 def given(
@@ -120,11 +124,21 @@ def must_ask(*, yes: bool, output: Output, remedy: str) -> bool:
 
 
 def confirm_loss(name: str) -> None:
-    """Ask again when databases would be lost for good; an answer other than yes ends the command."""
-    from crdbmesh.commands import backup
+    """Ask again when databases would be lost for good; an answer other than yes ends the command.
 
-    with contextlib.suppress(ConfigError), opened(name) as world:
-        if loss := backup.describe_loss(world):
+    A database that does not answer soon is not waited for.
+    """
+    from crdbmesh.commands import backup
+    from crdbmesh.run.world import World
+
+    stop = threading.Event()
+    patience = threading.Timer(_ANSWER_S, stop.set)
+    patience.daemon = True
+    patience.start()
+    with contextlib.suppress(ConfigError), World.open(*kept(name, lookup=False), stop=stop) as world:
+        loss = backup.describe_loss(world)
+        patience.cancel()
+        if loss:
             typer.confirm(f"{loss} Delete them for good?", abort=True, err=True)
 
 
