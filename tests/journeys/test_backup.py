@@ -78,6 +78,8 @@ def test_what_backups_need_is_put_right_and_what_stands_in_the_way_is_named(worl
     assert "az role assignment create --role 'Storage Blob Data Contributor'" in results["mesh/storage"].hint
     results = world.up(mesh)
     assert (failures(results), changed(results)) == ({}, ["mesh/storage", "mesh/backup"])
+    policy = "/apis/cilium.io/v2/namespaces/eastus/ciliumnetworkpolicies/cockroachdb"
+    assert world.kube("eastus", "GET", policy)[0] == 200
     # The identities that others gave a machine stay.
     vm = "Microsoft.Compute/virtualMachines/crdbmesh-eastus-1"
     other = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/theirs"

@@ -112,12 +112,12 @@ def reach(world: World, source: Source, ip: str, port: int, protocol: str = "TCP
             return _through_cluster_ip(world, start, service, port, protocol)
     own = world.network.private_ip(start.node.machine)
     if ip == own or ip == objects.internal_ip(start.cluster, start.node.node_name):
-        dropped = _leaves(start, "host", port, protocol)
+        dropped = leaves(start, "host", port, protocol)
         return dropped or _at_node(world, start.cluster, start.node, ip, port, protocol, start)
     if datapath.find_route(start.cluster, start.node, ip) is not None:
         return _through_tunnel(world, start, ip, port, protocol)
     machine = world.network.machine_at_private(ip, start.node.machine)
-    if (dropped := _leaves(start, ip if machine is None else "remote-node", port, protocol)) is not None:
+    if (dropped := leaves(start, ip if machine is None else "remote-node", port, protocol)) is not None:
         return dropped
     if machine is not None:
         return _across(world, start, machine, ip, port, protocol)
@@ -140,7 +140,7 @@ def _through_cluster_ip(world: World, start: Origin, service: objects.Obj, port:
     if entry is None:
         return f"{TIMEOUT} (Service {_label(service)} has no port {port}/{protocol})"
     if _label(service) == "default/kubernetes":
-        return _leaves(start, "host", 6443, protocol) or _api_server(world, start)
+        return leaves(start, "host", 6443, protocol) or _api_server(world, start)
     return _to_backend(world, start, service, entry, protocol)
 
 
@@ -302,7 +302,7 @@ def _through_tunnel(world: World, start: Origin, ip: str, port: int, protocol: s
 
 def _policed(start: Origin, cluster: Cluster, box: Sandbox, port: int, protocol: str) -> str | None:
     """Return that a network policy at either end drops a packet to a pod; None when none does."""
-    if (dropped := _leaves(start, policies.labels(cluster, box), port, protocol)) is not None:
+    if (dropped := leaves(start, policies.labels(cluster, box), port, protocol)) is not None:
         return dropped
     source: policies.Peer = "host" if start.node is box.node else "remote-node"
     if start.box is not None and not start.host:
@@ -312,7 +312,7 @@ def _policed(start: Origin, cluster: Cluster, box: Sandbox, port: int, protocol:
     return None
 
 
-def _leaves(start: Origin, peer: policies.Peer, port: int, protocol: str) -> str | None:
+def leaves(start: Origin, peer: policies.Peer, port: int, protocol: str) -> str | None:
     """Return that a network policy keeps a pod from connecting; None when none does, or it is no pod."""
     box = start.box
     if box is None or start.host or not policies.denies(start.cluster, box, "egress", peer, port, protocol):

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from crdbmesh_simulator.azure import storage
+from crdbmesh_simulator.workloads import paths
 from crdbmesh_simulator.workloads.cockroachdb.sql import Kept, Result, Row, Session, SqlError
 
 if TYPE_CHECKING:
     from crdbmesh_simulator.workloads.cockroachdb.node import CockroachNode
     from crdbmesh_simulator.workloads.cockroachdb.stores import Database
 
+_METADATA, _AZURE = "169.254.169.254", "20.60.0.1"
 _EVERY_S = {"@hourly": 3600.0, "@daily": 86400.0, "@weekly": 604800.0}
 _URI = re.compile(r"azure-blob://([\w-]+)(/[^?]*)?\?AUTH=implicit&AZURE_ACCOUNT_NAME=(\w+)")
 
@@ -57,8 +59,9 @@ def _open(node: CockroachNode, uri: str) -> dict[str, Backup]:
     opened: Any = {}
     for process in [one.process for one in _database(node).nodes.values() if one.process is not None and one.beats]:
         client_id, machine = process.container.env.get("AZURE_CLIENT_ID", ""), process.container.node.machine
-        subscription = node.container.world.subscription
-        opened = storage.open_container(machine, subscription, found[3], found[1], client_id)
+        start, subscription = paths.origin(node.container.world, process.container), node.container.world.subscription
+        closed = paths.leaves(start, _METADATA, 80, "TCP") or paths.leaves(start, _AZURE, 443, "TCP")
+        opened = closed or storage.open_container(machine, subscription, found[3], found[1], client_id)
         if isinstance(opened, str):
             raise SqlError(f"failed to open azure container {found[1]}: {opened}", "XXUUU")
     collection: dict[str, Backup] = opened.setdefault(found[2] or "/", {})
