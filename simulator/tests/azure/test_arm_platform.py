@@ -46,11 +46,11 @@ def test_a_provider_that_does_not_exist_is_not_found(shared: Any) -> None:
 
 def test_permissions_are_a_contributors_who_may_also_lock(shared: Any, group: str) -> None:
     for scope in ("providers", f"{group}/providers"):
-        permission, locks, roles = shared.ask("GET", f"{scope}/Microsoft.Authorization/permissions").body["value"]
+        permission, locks = shared.ask("GET", f"{scope}/Microsoft.Authorization/permissions").body["value"]
         assert permission["actions"] == ["*"]
         assert "Microsoft.Authorization/*/Write" in permission["notActions"]
         assert "Microsoft.Authorization/locks/write" in locks["actions"]
-        assert "Microsoft.Authorization/roleAssignments/write" in roles["actions"]
+        assert "Microsoft.Authorization/roleAssignments/write" in locks["actions"]
     reply = shared.ask("GET", "resourceGroups/no/providers/Microsoft.Authorization/permissions")
     assert reply.code == "ResourceGroupNotFound"
 

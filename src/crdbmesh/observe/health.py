@@ -53,7 +53,7 @@ class RegionHealth:
 
 
 class Note(NamedTuple):
-    """What is said of the whole mesh, in a sentence: of its `survival` or its `backup`."""
+    """A sentence about the whole mesh: about its `survival` or its `backup`."""
 
     about: str
     text: str

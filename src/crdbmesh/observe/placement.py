@@ -18,7 +18,7 @@ _RANGES = (
     "WHERE database_name IS NULL OR {} GROUP BY replicas, voting_replicas, replica_localities"
 )
 _ANY = "database_name NOT IN (SELECT database_name FROM [SHOW DATABASES] WHERE survival_goal = 'zone')"
-"""Whoever asks for the survival of a zone only has the majority in one region on purpose."""
+"""A database that asks to survive a zone only has its majority in one region on purpose."""
 _OWN = "database_name = 'system'"
 
 
@@ -41,7 +41,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Survival:
-    """What of the loss of regions and machines is survived, by where the ranges are; `whole` if all nodes are live."""
+    """The losses that are survived, by where the ranges of a mesh are; `whole` if all nodes are live."""
 
     regions: tuple[str, ...]
     groups: tuple[Group, ...]

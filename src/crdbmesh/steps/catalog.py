@@ -67,7 +67,7 @@ USUAL_S = {step: float(seconds) for named in _STEPS.values() for step, seconds i
 _ROLLOUT_S = {"machine": 300.0, "k3s": 90.0, "cockroachdb": 150.0}
 """The time, in seconds, that a step usually takes for each thing that it restarts, the health gate included."""
 _BACKUP = ((backup.Identity, "mesh/identity", "mesh/group"), (backup.Storage, "mesh/storage", "mesh/identity"))
-"""What backups need before there are machines."""
+"""The steps of backups that come before the machines, each with the one before it."""
 
 STAGES = tuple(_STEPS)
 """Columns of the progress display, in order."""

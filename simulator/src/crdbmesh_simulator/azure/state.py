@@ -97,21 +97,12 @@ def _kind(method: str) -> str:
     return "deletes" if method == "DELETE" else "writes"
 
 
-NAMESPACES = (
-    "Microsoft.Authorization",
-    "Microsoft.Compute",
-    "Microsoft.ContainerService",
-    "Microsoft.ManagedIdentity",
-    "Microsoft.Network",
-    "Microsoft.Resources",
-    "Microsoft.Storage",
-)
+_NAMES = ("Authorization", "Compute", "ContainerService", "ManagedIdentity", "Network", "Resources", "Storage")
+NAMESPACES = tuple(f"Microsoft.{name}" for name in _NAMES)
 _ALWAYS_REGISTERED = ("Microsoft.Authorization", "Microsoft.Resources")
 
-CONTRIBUTOR, OWNER, READER, LOCKS_CONTRIBUTOR, ROLES_ADMINISTRATOR = tables.read(__package__, "offers")[
-    "roles"
-].values()
-"""Built-in roles, as the permissions API shows them. A contributor may do nothing about locks."""
+CONTRIBUTOR, OWNER, READER, LOCKS_CONTRIBUTOR = tables.read(__package__, "offers")["roles"].values()
+"""Built-in roles, as the permissions API shows them. A contributor may do nothing about locks and roles."""
 
 
 @dataclass(slots=True)
@@ -249,7 +240,7 @@ class Subscription:
         self.latency = Latency(world.seed)
         self.limits = limits or sizes.Limits()
         self.state = "Enabled"
-        self.permissions: list[Body] = [CONTRIBUTOR, LOCKS_CONTRIBUTOR, ROLES_ADMINISTRATOR]
+        self.permissions: list[Body] = [CONTRIBUTOR, LOCKS_CONTRIBUTOR]
         self.group_permissions: dict[str, list[Body]] = {}
         self.locks: dict[str, Body] = {}
         self.policies: list[Body] = []
