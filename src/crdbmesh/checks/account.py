@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from crdbmesh.checks.actions import ACTIONS, ASSIGN, BACKUP, LOOKING, OF_THE_GROUP
+from crdbmesh.checks.actions import ACTIONS, ASSIGN, LOOKING, OF_THE_GROUP
 from crdbmesh.checks.base import Found, Refused, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import cloud as clouds
@@ -59,9 +59,8 @@ def subscription(facts: Facts) -> Iterator[Remark]:
 
 def permissions(facts: Facts) -> Iterator[Remark]:
     """Check that the caller's roles allow every action that crdbmesh needs, but for registering providers."""
-    backup = facts.mesh.backup if facts.knows_mesh else None
-    wanted = [one for one in (*ACTIONS, *(BACKUP if backup else ())) if not one.endswith("/register/action")]
-    if backup and not facts.may(ASSIGN):
+    wanted = [action for action in ACTIONS if not action.endswith("/register/action")]
+    if facts.knows_mesh and facts.mesh.backup and not facts.may(ASSIGN):
         remedy = "nothing to do yet: `up` prints the command for somebody who may, and goes on when run again"
         yield warning("backup", ASSIGN, "you may not give the identity of backups its role", remedy)
     if facts.knows_mesh and facts.mesh.group is not None and facts.group() is not None:

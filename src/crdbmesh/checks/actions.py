@@ -46,16 +46,6 @@ _OPERATIONS = {
 }
 ACTIONS = tuple(f"{kind}/{operation}" for kind, operations in _OPERATIONS.items() for operation in operations)
 
-_STORAGE = "Microsoft.Storage/storageAccounts"
-_IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
-_PARTS = ("", "/blobServices", "/blobServices/containers", "/managementPolicies")
-_BACKUP = (_IDENTITIES, *(f"{_STORAGE}{part}" for part in _PARTS))
-BACKUP = (
-    *(f"{kind}/{operation}" for kind in _BACKUP for operation in ("read", "write")),
-    f"{_IDENTITIES}/assign/action",
-    "Microsoft.Authorization/roleAssignments/read",
-)
-"""Actions that a mesh with backups needs besides."""
 ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 """The action with which the identity of backups gets its role, once; somebody else may do that."""
 

@@ -95,11 +95,8 @@ def find_gaps(world: World) -> Iterator[tuple[str, Part, Body | None]]:
     has = [one["properties"] for one in session.read_pages(path, backup.ROLES_API)]
     mine = [str(one["roleDefinitionId"]).lower() for one in has if one.get("principalId") == principal]
     if not any(role.endswith(backup.ROLE) for role in mine):
-        yield (
-            "the identity of backups lacks its role",
-            backup.assignment(scope, session.subscription_id, principal),
-            None,
-        )
+        assigned = backup.assignment(scope, session.subscription_id, principal)
+        yield "the identity of backups lacks its role", assigned, None
 
 
 def _find_container(world: World) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from crdbmesh.clients import database as client
@@ -30,13 +30,13 @@ class Group:
     example: str
     votes: Mapping[str, int]
 
-    def spare(self, lost: int) -> int:
-        """Return how many votes more may be lost than so many; below 0 there is no majority then."""
-        return (sum(self.votes.values()) - 1) // 2 - lost
+    def left(self, *lost: int) -> int:
+        """Return how many votes more than these may be lost; below 0 there is no majority without them."""
+        return (sum(self.votes.values()) - 1) // 2 - sum(lost)
 
-    def after(self, regions: int) -> int:
-        """Return `spare` when so many regions are lost, those with most votes."""
-        return self.spare(sum(sorted(self.votes.values(), reverse=True)[:regions]))
+    def needs(self, region: str) -> bool:
+        """Return whether it has no majority without a region."""
+        return self.left(self.votes.get(region, 0)) < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +47,31 @@ class Survival:
     groups: tuple[Group, ...]
     whole: bool = True
 
-    @property
-    def total(self) -> int:
-        """Return the number of ranges."""
-        return sum(one.ranges for one in self.groups)
-
-    @property
-    def lost(self) -> int:
-        """Return the number of ranges that some region would take the majority of."""
-        return sum(one.ranges for one in self.groups if any(self._needs(one, region) for region in self.regions))
+    def count(self, regions: Collection[str] = ()) -> int:
+        """Return the number of ranges; with regions, of those that have no majority without one of them."""
+        return sum(one.ranges for one in self.groups if not regions or any(map(one.needs, regions)))
 
     @property
     def at_risk(self) -> bool:
         """Return whether a region that could be survived would not be."""
-        return len(self.regions) >= SURVIVING and self.lost > 0
+        return len(self.regions) >= SURVIVING and bool(self.causes())
 
     def causes(self) -> dict[str, str]:
         """Say of each region that cannot be lost which ranges have their majority there."""
-        found = {region: [one for one in self.groups if self._needs(one, region)] for region in self.regions}
+        found = {region: [one for one in self.groups if one.needs(region)] for region in self.regions}
+        said = "{}: {} of {} ranges have their majority there, such as {}"
         return {
-            region: f"{region}: {sum(one.ranges for one in crowded)} of {self.total} ranges have their majority there, "
-            f"such as {crowded[0].example}"
+            region: said.format(region, self.count([region]), self.count(), crowded[0].example)
             for region, crowded in found.items()
             if crowded
         }
 
     def __str__(self) -> str:
         """Return it as a sentence for people."""
-        left = [min((one.after(count) for one in self.groups), default=-1) for count in range(len(self.regions) + 1)]
-        most = max((count for count, spare in enumerate(left) if spare >= 0), default=0)
+        votes = [(one, sorted(one.votes.values(), reverse=True)) for one in self.groups]
+        counts = range(len(self.regions) + 1)
+        left = [min((one.left(*most[:count]) for one, most in votes), default=-1) for count in counts]
+        most = max((count for count in counts if left[count] >= 0), default=0)
         begin = "It survives the loss of" if self.whole else "With all of its nodes up, it survives the loss of"
         machines, regions = (
             f"any {_counted(left[0], 'machine')}" if left[0] > 0 else "no machine",
@@ -88,10 +84,6 @@ class Survival:
         if left[most] > 0:
             return f"{begin} any {regions} and {_counted(left[most], 'machine')} more, or of {machines}."
         return f"{begin} any {regions}, or of {machines}; not of {regions} and a machine."
-
-    @staticmethod
-    def _needs(group: Group, region: str) -> bool:
-        return group.spare(group.votes.get(region, 0)) < 0
 
 
 def read(world: World, *, own: bool = False) -> Survival:
@@ -152,5 +144,4 @@ def _told(pins: Mapping[str, int]) -> str:
 
 
 def _counted(count: int, noun: str) -> str:
-    words = {1: "one", 2: "two", 3: "three", 4: "four"}
-    return f"{words.get(count, count)} {noun}{'' if count == 1 else 's'}"
+    return f"one {noun}" if count == 1 else f"{count} {noun}s"

@@ -291,7 +291,8 @@ def _read_nodes(world: World, _readings: Readings) -> Iterator[Claim]:
 
 def _read_placement(world: World, _readings: Readings) -> Iterator[Claim]:
     seen = placement.read(world)
-    yield Claim("placement", "", "", seen.total - seen.lost, seen.total, "; ".join(seen.causes().values()) or None)
+    total, lost = seen.count(), seen.count(seen.regions)
+    yield Claim("placement", "", "", total - lost, total, "; ".join(seen.causes().values()) or None)
 
 
 def ranges_claim(nodes: Sequence[Node]) -> Claim:

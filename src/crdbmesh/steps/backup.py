@@ -7,6 +7,7 @@ from crdbmesh.desired import backup as desired
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import CloudError
 from crdbmesh.observe import backups
+from crdbmesh.spec.mesh import BackupSpec
 from crdbmesh.steps.base import MeshStep
 
 _ASSIGN = "az role assignment create --role 'Storage Blob Data Contributor' --assignee-principal-type ServicePrincipal"
@@ -56,13 +57,10 @@ class Schedule(MeshStep):
     def check(self) -> Gap | None:
         """Compare the schedules of our label with the spec; one that somebody paused stays so."""
         at = desired.uri(self.world.mesh, self.world.session.subscription_id).partition("?")[0]
-        wanted = self.world.mesh.backup
-        found = {(row["recurrence"], at in row["command"]) for row in self._ours()}
-        if wanted is None or found == {(wanted.full, True), (wanted.incremental, True)}:
-            return None
-        return Gap(
-            "the database has another schedule of backups" if found else "the database has no schedule of backups"
-        )
+        wanted, rows = self.world.mesh.backup or BackupSpec(), self._ours()
+        found = {row["recurrence"] for row in rows if at in row["command"]}
+        is_right = found == {wanted.full, wanted.incremental} and len(rows) == 2
+        return None if is_right else Gap(f"the database has {'another' if rows else 'no'} schedule of backups")
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
         """Make the schedule in the place of those that differ."""

@@ -15,18 +15,8 @@ from crdbmesh.desired.placement import is_placed
 from crdbmesh.engine.step import Step
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Machine, Region
-from crdbmesh.steps import (
-    backup,
-    cilium,
-    cockroach,
-    database,
-    disks,
-    initialise,
-    k3s,
-    machines,
-    network,
-    placement,
-)
+from crdbmesh.steps import cilium, cockroach, database, disks, initialise, k3s, machines, network, placement
+from crdbmesh.steps.backup import Identity, Schedule, Storage
 
 _STEPS = {
     "network": {"providers": 26, "group": 4, "firewall": 10, "network": 16, "peerings": 20},
@@ -66,9 +56,6 @@ USUAL_S = {step: float(seconds) for named in _STEPS.values() for step, seconds i
 
 _ROLLOUT_S = {"machine": 300.0, "k3s": 90.0, "cockroachdb": 150.0}
 """The time, in seconds, that a step usually takes for each thing that it restarts, the health gate included."""
-_BACKUP = ((backup.Identity, "mesh/identity", "mesh/group"), (backup.Storage, "mesh/storage", "mesh/identity"))
-"""The steps of backups that come before the machines, each with the one before it."""
-
 STAGES = tuple(_STEPS)
 """Columns of the progress display, in order."""
 
@@ -78,7 +65,7 @@ def steps(world: World) -> list[Step]:
     return [
         _step(network.Providers, "mesh/providers", world=world),
         _step(network.Group, "mesh/group", "mesh/providers", world=world),
-        *(_step(kind, name, before, world=world) for kind, name, before in _BACKUP if world.mesh.backup is not None),
+        *_backing(world),
         *(step for region in world.mesh.all_regions() for step in _region(world, region)),
         *_peerings(world),
         *(step for region in world.mesh.all_regions() for step in _between(world, region)),
@@ -126,6 +113,12 @@ def _region(world: World, region: Region) -> Iterator[Step]:
         yield step(cilium.Policies, f"{at}/policies", f"{at}/nodes", f"{at}/namespace")
         before.append(f"{at}/policies")
     yield step(cockroach.Pods, f"{at}/cockroachdb", *before)
+
+
+def _backing(world: World) -> Iterator[Step]:
+    for identity in _identity(world):
+        yield _step(Identity, identity, "mesh/group", world=world)
+        yield _step(Storage, "mesh/storage", identity, world=world)
 
 
 def _identity(world: World) -> tuple[str, ...]:
@@ -197,6 +190,6 @@ def _database(world: World) -> Iterator[Step]:
     if world.mesh.license_file is not None:
         yield _step(database.License, "mesh/license", "mesh/proof", world=world)
     if world.mesh.backup is not None:
-        yield _step(backup.Schedule, "mesh/backup", "mesh/proof", "mesh/storage", world=world)
+        yield _step(Schedule, "mesh/backup", "mesh/proof", "mesh/storage", world=world)
     if world.mesh.database is not None:
         yield _step(database.Database, "mesh/database", "mesh/proof", world=world, wanted=world.mesh.database)

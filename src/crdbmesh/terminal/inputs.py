@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from crdbmesh.spec.mesh import Mesh
 
 
-_ANSWER_S = 10.0
-
-
 def given(
     regions: list[str] | None,
     name: str | None,
@@ -124,21 +121,16 @@ def must_ask(*, yes: bool, output: Output, remedy: str) -> bool:
 
 
 def confirm_loss(name: str) -> None:
-    """Ask again when databases would be lost for good; an answer other than yes ends the command.
-
-    A database that does not answer soon is not waited for.
-    """
+    """Ask again when databases would be lost for good; a database that does not answer in 10 s is not waited for."""
     from crdbmesh.commands import backup
     from crdbmesh.run.world import World
 
     stop = threading.Event()
-    patience = threading.Timer(_ANSWER_S, stop.set)
+    patience = threading.Timer(10.0, stop.set)
     patience.daemon = True
     patience.start()
     with contextlib.suppress(ConfigError), World.open(*kept(name, lookup=False), stop=stop) as world:
-        loss = backup.describe_loss(world)
-        patience.cancel()
-        if loss:
+        if loss := backup.describe_loss(world):
             typer.confirm(f"{loss} Delete them for good?", abort=True, err=True)
 
 

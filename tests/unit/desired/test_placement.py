@@ -96,7 +96,7 @@ def test_over_fifty_seeds_no_region_takes_a_majority_with_it(regions: int) -> No
         configure(made, database, session)
         assert lost(made, database) == set()
         after = seen(made, session)
-        assert (after.causes(), after.total, after.at_risk) == ({}, len(database.ranges), False)
+        assert (after.causes(), after.count(), after.at_risk) == ({}, len(database.ranges), False)
     assert crowded > 10, "the allocator as it is must be able to crowd replicas"
 
 
@@ -127,16 +127,16 @@ def test_survival_is_told_in_plain_words() -> None:
     told_each = "It survives the loss of any one region, or of any one machine; not of one region and a machine."
     assert told(3, each) == told_each
     assert told(5, dict.fromkeys(NAMES[:5], 1)).endswith(
-        "any two regions, or of any two machines; not of two regions and a machine."
+        "any 2 regions, or of any 2 machines; not of 2 regions and a machine."
     )
     assert told(4, {**dict.fromkeys(NAMES[:4], 1), "more": 3}).endswith(
-        "one region, or of any three machines; not of one region and a machine."
+        "one region, or of any 3 machines; not of one region and a machine."
     )
     assert told(4, dict.fromkeys(NAMES[:7], 1)).endswith(
-        "any three regions, or of any three machines; not of three regions and a machine."
+        "any 3 regions, or of any 3 machines; not of 3 regions and a machine."
     )
     assert told(3, {"eastus": 3, "westus": 3, "northeurope": 3}).endswith(
-        "any one region and one machine more, or of any four machines."
+        "any one region and one machine more, or of any 4 machines."
     )
     assert told(3, each, whole=False).startswith("With all of its nodes up, it survives")
     assert told(2, {"eastus": 2, "westus": 1}).endswith("any one machine, and of no region: that takes 3 regions.")

@@ -20,10 +20,6 @@ _MEMBERS = {
     "storageAccounts": {"location", "tags", "kind", "sku", "properties"},
     "userAssignedIdentities": {"location", "tags", "properties"},
 }
-_PROPERTIES = {
-    "minimumTlsVersion", "supportsHttpsTrafficOnly", "allowBlobPublicAccess", "allowSharedKeyAccess", "networkAcls",
-    "provisioningState", "primaryEndpoints", "publicNetworkAccess",
-}  # fmt: skip
 _WRITERS = ("ba92f5b4-2d11-453d-a403-e96b0029c9fe", "b7e6dc6d-f1e8-4753-8033-0f276bb0955b")
 """The roles Storage Blob Data Contributor and Owner."""
 
@@ -41,10 +37,8 @@ def put(call: Call) -> Answer:
     if kind == "storageAccounts":
         if not re.fullmatch("[a-z0-9]{3,24}", name) or not {"location", "kind", "sku"} <= set(given):
             raise refusal("AccountPropertyIsInvalid", name=name)
-        if unknown := set(properties) - _PROPERTIES:
-            raise refusal("InvalidRequestContent", problem=f"Could not find member '{min(unknown)}' of a {kind}.")
-        properties |= {"primaryEndpoints": {"blob": f"https://{name}.blob.core.windows.net/"}}
-        properties["provisioningState"] = "Succeeded"
+        blob = {"blob": f"https://{name}.blob.core.windows.net/"}
+        properties |= {"primaryEndpoints": blob, "provisioningState": "Succeeded"}
     elif kind == "userAssignedIdentities":
         properties = {use: _guid(use, at) for use in ("principalId", "clientId")}
     elif kind == "roleAssignments":
