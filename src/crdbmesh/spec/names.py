@@ -45,6 +45,8 @@ DATA_CLASS, WAL_CLASS = "crdbmesh-data", "crdbmesh-wal"
 """The StorageClasses of the database's volumes, and of what their log of writes fails over to."""
 NODE_SECRET = "cockroachdb.node"
 CLIENT_SECRET = "cockroachdb.client.root"
+CERTIFICATE_LOADED = "crdbmesh/certificate-loaded"
+"""The annotation of a database pod with the version of the certificate that its node was told to read."""
 ZONES_CONFIGMAP = "cockroachdb-zones"
 INIT_MARKER = "cockroachdb-init"
 

@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from crdbmesh.steps import rollout
 from crdbmesh.steps.base import AwaitedStep, DeploymentStep, ObjectsStep, RegionStep
 
 START_DEADLINE_S = 900.0
+RELOAD_DEADLINE_S = 300.0
 
 
 class Namespace(ObjectsStep):
@@ -32,10 +34,14 @@ class Namespace(ObjectsStep):
 
 
 class Certificates(RegionStep):
-    """The node certificate of the region's pods and, where a client pod is, the root client certificate."""
+    """The node certificate of the region's pods and, where a client pod is, the root client certificate.
+
+    A node reads its certificate when it starts, and again on SIGHUP (docs v26.2, `rotate-certificates`). One that was
+    told to has the Secret's version in an annotation of its pod.
+    """
 
     def check(self) -> Gap | None:
-        """Check each Secret's certificate: issued by our CA, with every name, not about to expire."""
+        """Check each Secret's certificate: issued by our CA, with every name, not about to expire, and in use."""
         for name, leaf in self._leaves().items():
             data = self._find(name)
             if data is None:
@@ -45,10 +51,64 @@ class Certificates(RegionStep):
                 raise lost_folder(f"Secret {name} in {self.region.name}")
             if problem := self._problem(name, data, leaf):
                 return Gap(f"{self.region.name}: Secret {name}: {problem}")
-        return None
+        pods = ", ".join(pod["metadata"]["name"] for pod in self._behind())
+        return Gap(f"{self.region.name}: {pods} runs with an earlier certificate") if pods else None
 
     def apply(self, gap: Gap, say: Say) -> None:  # noqa: ARG002
-        """Issue anew, from the same CA, what is absent or not right."""
+        """Issue anew, from the same CA, what is absent or not right; then see it in the pods that run."""
+        if self._issue(say) and self.region in self.world.mesh.client_regions():
+            for pod in self.kube.list("v1", "Pod", self.region.name, labels=f"app={names.COCKROACH_CLIENT}"):
+                if _began(pod):
+                    self._await_file(pod["metadata"]["name"], "client", names.CLIENT_SECRET, "client.root.crt", say)
+        for pod in self._behind():
+            self._reload(pod["metadata"]["name"], say)
+
+    def _behind(self) -> list[Object]:
+        """List the pods whose node began before the Secret was last written, and was not told of it since."""
+        secret = self.kube.find("v1", "Secret", names.NODE_SECRET, self.region.name) or {"metadata": {}}
+        written = [
+            str(entry.get("time"))
+            for entry in secret["metadata"].get("managedFields") or []
+            if entry.get("manager") == self.kube.field_manager
+        ]
+        version = self._version(secret)
+        pods = self.kube.list("v1", "Pod", self.region.name, labels=database.PODS) if written else []
+        return [
+            pod
+            for pod in pods
+            if (pod["metadata"].get("annotations") or {}).get(names.CERTIFICATE_LOADED) != version
+            and any(began < max(written) for began in _began(pod))
+        ]
+
+    def _reload(self, pod: str, say: Say) -> None:
+        """Tell the node of a pod to read its certificate, once it is there."""
+        self._await_file(pod, "db", names.NODE_SECRET, "node.crt", say)
+        secret = self.kube.find("v1", "Secret", names.NODE_SECRET, self.region.name) or {}
+        self.kube.exec(self.region.name, pod, ["bash", "-c", "kill -HUP 1"], container="db")
+        told = {"annotations": {names.CERTIFICATE_LOADED: self._version(secret)}}
+        head: Object = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod, "namespace": self.region.name}}
+        self.kube.apply({**head, "metadata": {**head["metadata"], **told}}, force=True)
+
+    def _await_file(self, pod: str, container: str, secret: str, file: str, say: Say) -> None:
+        """Wait until the kubelet has brought a file of a Secret into a pod, which takes it a minute or so."""
+        wanted = (self._find(secret) or {}).get(file, "").strip()
+
+        def probe() -> tuple[bool | None, str]:
+            argv = ["cat", f"{cockroach.CERTS}/{file}"]
+            there = self.kube.exec(self.region.name, pod, argv, container=container).stdout.strip()
+            return (True, "") if there == wanted else (None, "the earlier one is there")
+
+        awaited = f"the new {file} in {pod} of {self.region.name}"
+        self.world.wait_until(probe, awaited=awaited, deadline_s=RELOAD_DEADLINE_S, say=say)
+
+    @staticmethod
+    def _version(secret: Mapping[str, Any]) -> str:
+        text = str((secret.get("data") or {}).get("node.crt"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _issue(self, say: Say) -> bool:
+        """Issue what is absent or not right; return whether root's certificate was."""
+        root = False
         ca, now = self.world.cockroach_ca(), datetime.now(UTC)
         for name, leaf in self._leaves().items():
             data = self._find(name)
@@ -60,9 +120,11 @@ class Certificates(RegionStep):
             else:
                 days = pki.ROOT_DAYS if self.world.mesh.layout > 1 else pki.LEAF_DAYS
                 pair = pki.issue_cockroach_client(ca, "root", now=now, days=days)
+                root = True
             redaction.learn(pair.key_pem)
             files = {"ca.crt": ca.cert_pem, f"{leaf}.crt": pair.cert_pem, f"{leaf}.key": pair.key_pem}
-            self.kube.apply(cockroach.secret(self.region, name, files))
+            self.kube.apply(cockroach.secret(self.region, name, files), force=True)
+        return root
 
     def _leaves(self) -> dict[str, str]:
         leaves = {names.NODE_SECRET: "node"}
@@ -88,6 +150,12 @@ class Certificates(RegionStep):
         if name == names.NODE_SECRET and (missing := pki.covers(cert, pki.cockroach_node_names(self.region.name))):
             return f"its certificate does not name {', '.join(missing)}"
         return None
+
+
+def _began(pod: Object) -> list[str]:
+    """Return when the containers of a pod that run began, as the kubelet stamps it."""
+    states = (one.get("state") or {} for one in pod.get("status", {}).get("containerStatuses") or [])
+    return [str(state["running"].get("startedAt")) for state in states if state.get("running")]
 
 
 class Services(ObjectsStep):
