@@ -26,6 +26,9 @@ def test_certificates_are_renewed_before_they_end_and_long_after_and_the_databas
         status, answer = mesh.doors.kube("westus", "PATCH", SECRET.format(secret), body)
         assert status == 200, answer
 
+    seen = mesh.run("status", "--output", "json")
+    assert (seen.code, seen.document["certificates"]["bad"]) == (10, True)
+    assert "ended on" in mesh.run("status").stdout
     ran = mesh.run("up", "--yes", "--output", "json")
     assert ran.code == 0, ran.stderr
     changed = [step["step"] for step in ran.document["steps"] if step["outcome"] == "changed"]
@@ -36,5 +39,6 @@ def test_certificates_are_renewed_before_they_end_and_long_after_and_the_databas
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
     assert mesh.run("sql", "westus", "-e", "SELECT 1").code == 0
     assert mesh.run("verify", "--output", "json").code == 0
+    assert "The first certificate to end is" in mesh.run("status").stdout
     again = mesh.run("up", "--yes", "--output", "json")
     assert (again.code, again.document["changed"]) == (0, 0)

@@ -8,7 +8,7 @@ from typing import Any
 from crdbmesh.clients.azure import kinds
 from crdbmesh.desired import dns
 from crdbmesh.errors import CrdbmeshError
-from crdbmesh.observe import firewall, machines, network, placement, proof, rollouts
+from crdbmesh.observe import certificates, firewall, machines, network, placement, rollouts
 from crdbmesh.observe.proof import Claim
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
@@ -69,7 +69,7 @@ def _peerings(world: World, one: Region, other: Region) -> Iterator[str | None]:
 
 
 def _cilium_ca(world: World, *regions: Region) -> Iterator[str | None]:
-    yield from (proof.foreign_cilium_ca(world, region) for region in regions)
+    yield from (certificates.foreign_cilium_ca(world, region) for region in regions)
 
 
 def _drift(world: World) -> Iterator[str | None]:

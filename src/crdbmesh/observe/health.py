@@ -53,7 +53,7 @@ class RegionHealth:
 
 
 class Note(NamedTuple):
-    """A sentence about the whole mesh: about its `survival` or its `backup`."""
+    """A sentence about the whole mesh: about its `survival`, its `backup` or its `certificates`."""
 
     about: str
     text: str

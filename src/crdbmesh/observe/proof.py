@@ -6,22 +6,20 @@ build/deploy/Dockerfile): `/dev/tcp` connects, `getent` asks the resolver, over 
 server_http.go), so that a long path makes full-size packets both ways, and no certificate is needed.
 """
 
-import base64
 import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 from crdbmesh.clients.database import Node
 from crdbmesh.desired.placement import SURVIVING, is_placed
 from crdbmesh.errors import CrdbmeshError, StoppedError
-from crdbmesh.local import contents, kubeconfig, pki
-from crdbmesh.observe import database, links, placement, rollouts
+from crdbmesh.observe import certificates, database, links, placement, rollouts
 from crdbmesh.redaction import hide_in
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
@@ -42,7 +40,6 @@ KINDS = {
     "row": "rows read that another region wrote",
 }
 """Each kind of claim, in the order in which they are shown, with what is counted."""
-SOON = timedelta(days=30)
 MAX_OFFSET_MS = 250.0
 """Half the offset between clocks at which CockroachDB nodes end themselves (`cockroach start --max-offset`)."""
 FULL_SIZE = 3000
@@ -247,38 +244,10 @@ def _read_clocks(world: World, region: Region, pods: Mapping[str, str], readings
 
 def _read_certificates(world: World, region: Region, readings: Readings) -> Iterator[Claim]:
     """Read a region's certificates; those of the database and of Cilium must be from the mesh's own CAs."""
-    kube, ca, now = world.kube(region.name), world.cockroach_ca().cert_pem, datetime.now(UTC)
-    user = kubeconfig.current(kubeconfig.parse(world.folder.read(contents.kubeconfig(region.name)) or ""))["user"]
-    found = {
-        "k3s client certificate of the kubeconfig": base64.b64decode(user["client-certificate-data"]).decode(),
-        "database CA": ca,
-        "Cilium CA": world.cilium_ca().cert_pem,
-    }
-    wrong = [problem] if (problem := foreign_cilium_ca(world, region)) else []
-    for secret, file in ((names.NODE_SECRET, "node.crt"), (names.CLIENT_SECRET, "client.root.crt")):
-        stored = kube.find("v1", "Secret", secret, region.name)
-        if stored is not None or secret == names.NODE_SECRET:
-            name = f"database certificate {file}"
-            found[name] = pem(stored, file)
-            if not found[name] or not pki.is_issued_by(found[name], ca) or pem(stored, "ca.crt") != ca.strip():
-                wrong.append(f"{name} (Secret {secret}) is not from the mesh's CA")
-    for name, text in found.items():
-        if text:
-            ends = readings.ends[region.name, name] = pki.expires(text)
-            wrong += [f"{name} ends on {ends:%Y-%m-%d}"] if ends - now < SOON else []
-    yield Claim.of("certificates", region.name, "", len(found), wrong)
-
-
-def foreign_cilium_ca(world: World, region: Region) -> str | None:
-    """Say that a region's Cilium lives by another CA than the mesh's; None when it does not."""
-    stored = world.kube(region.name).find("v1", "Secret", names.CILIUM_CA_SECRET, names.KUBE_SYSTEM)
-    is_own = stored is None or pem(stored, "ca.crt") == world.cilium_ca().cert_pem.strip()
-    return None if is_own else f"the Cilium CA in {region.name} (Secret {names.CILIUM_CA_SECRET}) is not the mesh's"
-
-
-def pem(secret: Mapping[str, Any] | None, file: str) -> str:
-    """Return a file of a Secret; empty when there is none."""
-    return base64.b64decode(((secret or {}).get("data") or {}).get(file, "")).decode(errors="replace").strip()
+    found, now = certificates.read(world, region), datetime.now(UTC)
+    readings.ends |= {(region.name, name): ends for name, ends in found.ends.items()}
+    soon = [f"{name} ends on {ends:%Y-%m-%d}" for name, ends in found.ends.items() if ends - now < certificates.SOON]
+    yield Claim.of("certificates", region.name, "", len(found.ends), [*found.foreign, *soon])
 
 
 def _read_nodes(world: World, _readings: Readings) -> Iterator[Claim]:

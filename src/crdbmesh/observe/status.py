@@ -3,12 +3,14 @@
 A layer that cannot be read says so as its cause; nothing here raises for the state of the world.
 """
 
+import contextlib
+import datetime as dt
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from crdbmesh.desired.placement import is_placed
 from crdbmesh.errors import CrdbmeshError
-from crdbmesh.observe import backups, cilium, database, links, machines, network, placement
+from crdbmesh.observe import backups, certificates, cilium, database, links, machines, network, placement
 from crdbmesh.observe.health import Health, Layer, Level, License, Note, RegionHealth
 from crdbmesh.run.world import World
 from crdbmesh.spec.mesh import Region
@@ -43,7 +45,10 @@ def read(world: World) -> Health:
             RegionHealth(region.name, tuple(asked[region.name, name].result() for name in readers))
             for region in regions
         )
-        license_, notes = pool.submit(_license, world), [pool.submit(read, world) for read in (_survival, _backup)]
+        license_, notes = (
+            pool.submit(_license, world),
+            [pool.submit(read, world) for read in (_survival, _backup, _expiry)],
+        )
         cluster_ids = tuple(sorted({known for future in ids if (known := future.result())}))
         told = tuple(note for future in notes if (note := future.result()))
     return Health(world.mesh.name, found, cluster_ids, license_.result(), told)
@@ -61,6 +66,26 @@ def _backup(world: World) -> Note | None:
     if (last := backups.read_last(world)) is not None:
         return Note("backup", str(last), last.is_stale)
     return Note("backup", backups.NONE, False) if world.mesh.profile == "production" else None
+
+
+def _expiry(world: World) -> Note | None:
+    """Tell of the certificate that ends first, of all regions that can be asked."""
+    ends: dict[str, dt.datetime] = {}
+    for region in world.mesh.all_regions():
+        # Of what cannot be read each layer says so.
+        with contextlib.suppress(CrdbmeshError, ValueError, KeyError, TypeError):
+            found = certificates.read(world, region).ends
+            ends |= {f"{name} of {region.name}": end for name, end in found.items()}
+    if not ends:
+        return None
+    first = min(ends, key=lambda name: ends[name])
+    left = ends[first] - dt.datetime.now(dt.UTC)
+    when = f"{ends[first]:%Y-%m-%d}"
+    text = f"The first certificate to end is the {first}: {when}, in {left.days} days"
+    if left.days < 0:
+        text = f"The {first} ended on {when}"
+    is_soon = left < certificates.SOON
+    return Note("certificates", f"{text}{'; `crdbmesh up` renews it' if is_soon else ''}.", is_soon)
 
 
 def _license(world: World) -> License | None:

@@ -100,7 +100,11 @@ BreakLease = Annotated[
 ]
 AllowOutage = Annotated[
     bool,
-    typer.Option("--allow-outage", help="Let a rollout go on although the database cannot bear it and stops serving."),
+    typer.Option(
+        "--allow-outage",
+        envvar="CRDBMESH_ALLOW_OUTAGE",
+        help="Let a rollout go on although the database cannot bear it and stops serving.",
+    ),
 ]
 NoWait = Annotated[
     bool, typer.Option("--no-wait", envvar="CRDBMESH_NO_WAIT", help="Return once Azure has accepted the deletions.")
