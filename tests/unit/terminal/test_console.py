@@ -414,6 +414,7 @@ class TestPlan:
             "            on serving; about 2 min in all",
             "  costs     about 0.67 USD an hour, 491 USD a month, without traffic (by crdbmesh's table of 2025;",
             "            --prices asks Azure)",
+            "Nothing is backed up: set `backup: {}` in the spec.",
         ]
 
     def test_a_changed_firewall_of_three_regions_reads_3_to_change(self) -> None:
