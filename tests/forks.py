@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import fcntl
 import functools
+import gc
 import importlib
 import json
 import os
@@ -98,6 +99,7 @@ def serve(orders: socket.socket) -> None:
                 importlib.import_module(module.name)
     for name in ("azure.identity", *(f"azure.mgmt.{sdk}" for sdk in _SDKS)):
         importlib.import_module(name)
+    gc.freeze()
     while descriptors := socket.recv_fds(orders, 1, 4)[1]:
         if os.fork() == 0:
             orders.close()
