@@ -26,6 +26,7 @@ VM = "/resourceGroups/crdbmesh/providers/Microsoft.Compute/virtualMachines/crdbm
 PEERING = f"{VNET}/virtualNetworkPeerings/crdbmesh-eastus-to-westus"
 OURS = (VNET, NSG, ADDRESS, NIC, VM, PEERING)
 IN_AZURE = {"providers", "group", "network", "firewall", "address", "nic", "machine", "peerings"}
+IN_AZURE |= {"availability", "data-disk", "wal-disk"}
 CHANGES = {"etag", "provisioningState"}
 """Members that every write changes."""
 
@@ -102,8 +103,12 @@ def settle_others(world: Any) -> None:
     for path, more in ((VNET, vnet), (NSG, nsg), (ADDRESS, address), (NIC, nic)):
         change(world, path, more)
     identity = {"identity": {"type": "SystemAssigned"}, "tags": {**get(world, VM)["tags"], "costcentre": "4711"}}
-    disk = {"lun": 0, "createOption": "Empty", "diskSizeGB": 8, "name": "mine"}
-    identity["properties"] = {"storageProfile": {"dataDisks": [disk]}, "securityProfile": {"encryptionAtHost": True}}
+    disks = get(world, VM)["properties"]["storageProfile"]["dataDisks"]
+    disks.append({"lun": 9, "createOption": "Empty", "diskSizeGB": 8, "name": "mine"})
+    identity["properties"] = {
+        "storageProfile": {"dataDisks": disks},
+        "securityProfile": {"encryptionAtHost": True},
+    }
     status, answer = world.doors.arm("PATCH", VM, identity)
     assert status in {200, 202}, answer
     deadline = time.monotonic() + 60

@@ -35,7 +35,7 @@ def test_a_size_on_which_the_database_cannot_be_placed_is_a_finding_with_one_on_
 
 
 def test_pods_that_share_a_machine_must_fit_together(azure: Any) -> None:
-    (found,) = azure.refused(cockroach={"replicas": 6})
+    (found,) = azure.refused(cockroach={"replicas": 6, "wal_failover_gib": 0})
     assert "but each of 2 CockroachDB pods requests 2 vCPUs and 8 GiB" in found.reason
 
 

@@ -153,9 +153,10 @@ def test_coredns_restarts_for_its_first_blocks_and_never_again(mesh: Mesh) -> No
 
 
 def test_pods_that_are_there_keep_their_template_while_the_mesh_grows(mesh: Mesh) -> None:
-    small = config.mesh({"regions": ["eastus"], "machines": {"per_region": 2}, "cockroach": {"replicas": 3}})
+    database = {"replicas": 3, "wal_failover_gib": 0}
+    small = config.mesh({"regions": ["eastus"], "machines": {"per_region": 2}, "cockroach": database})
     born = cockroach.statefulset(small, small.all_regions()[0])
-    grown = config.mesh({"regions": ["eastus", "westus"], "cockroach": {"replicas": 3}})
+    grown = config.mesh({"regions": ["eastus", "westus"], "cockroach": database})
     region = grown.all_regions()[0]
     assert cockroach.statefulset(grown, region, born) == born
     assert cockroach.statefulset(grown, region) != born
@@ -212,6 +213,7 @@ def test_pods_meet_the_restricted_profile(mesh: Mesh) -> None:
 
 
 def test_more_pods_than_machines_only_prefer_to_be_apart() -> None:
-    mesh = config.mesh({"regions": ["eastus"], "machines": {"per_region": 1}, "cockroach": {"replicas": 3}})
+    database = {"replicas": 3, "wal_failover_gib": 0}
+    mesh = config.mesh({"regions": ["eastus"], "machines": {"per_region": 1}, "cockroach": database})
     affinity = cockroach.statefulset(mesh, mesh.all_regions()[0])["spec"]["template"]["spec"]["affinity"]
     assert "preferredDuringSchedulingIgnoredDuringExecution" in affinity["podAntiAffinity"]
