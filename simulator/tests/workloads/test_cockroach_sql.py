@@ -156,3 +156,37 @@ def test_a_license_is_a_key_with_an_end_which_metrics_count_down_to(database: Da
     assert int(database.rows(UNSAFE, metric)[-1]) > 10 * 365 * 86400
     database.rows("CREATE USER alice")
     assert "SQLSTATE: 42501" in database.refusal("SHOW CLUSTER SETTING enterprise.license", user="alice")
+
+
+def test_zone_configurations_are_shown_as_they_are_printed_and_refused_where_they_make_no_sense(
+    database: Database,
+) -> None:
+    shown = json.loads(database.sql("SHOW ALL ZONE CONFIGURATIONS", form="json").stdout)
+    zones = {one["target"]: one["raw_config_sql"] for one in shown}
+    assert "num_replicas = 5,\n\tconstraints = '[]'" in zones["RANGE meta"]
+    assert "num_replicas" not in zones["TABLE system.public.replication_stats"]
+    alter = "ALTER RANGE meta CONFIGURE ZONE USING "
+    made = f"""{alter}num_replicas = 3, constraints = '{{"+region=west": 1, "+region=east": 2}}'"""
+    assert database.rows(made) == ["CONFIGURE ZONE 1"]
+    (meta,) = [one for one in database.rows("SHOW ZONE CONFIGURATIONS") if "{+region=east: 2, +region=west: 1}" in one]
+    assert "constraints" in meta
+    refused = {
+        "num_replicas = 2": "at least 3 replicas are required",
+        "num_replicas = 1": "cannot be greater than the number of replicas configured",
+        """constraints = '{"+region=mars": 1}'""": "matches no existing nodes",
+        "num_replicas 3": "syntax error",
+    }
+    for values, reason in refused.items():
+        assert reason in database.refusal(alter + values)
+
+
+def test_schedules_of_backups_take_known_times_and_are_dropped_by_number(database: Database) -> None:
+    at = "s3://c/m"
+    create = "CREATE SCHEDULE s FOR BACKUP INTO '{}' RECURRING '{}' FULL BACKUP '@daily'"
+    assert "error parsing schedule" in database.refusal(create.format(at, "@never"))
+    assert len(database.rows(create.format(at, "@hourly"))) == 3
+    shown = database.rows("SHOW SCHEDULES FOR BACKUP")
+    assert [line.split(",")[3] for line in shown[1:]] == ["@hourly", "@daily"]
+    assert database.rows(f"DROP SCHEDULE {shown[1].split(',')[0]}") == ["DROP SCHEDULES 1"]
+    assert len(database.rows("SHOW SCHEDULES FOR BACKUP")) == 2
+    assert "unsupported storage scheme" in database.refusal("BACKUP INTO 's3://elsewhere'")
