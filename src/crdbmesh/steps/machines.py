@@ -143,15 +143,8 @@ class HostReady(MachineStep):
 
     def check(self) -> Gap | None:
         """Log in and ask cloud-init."""
-        try:
-            host = self.world.host(self.machine)
-            done = host.run("cloud-init status --format json", check=False, timeout_s=60, describe="cloud-init status")
-        except (HostError, WaitError) as error:
-            return Gap(str(error))
-        status = _cloud_init_status(done.stdout)
-        # An error in some module of the image's own does not keep us from logging in and going on.
-        if status not in {"done", "error", "disabled"}:
-            return Gap(f"{self.machine.node}: cloud-init is {status}")
+        if not_yet := self._booting():
+            return Gap(not_yet)
         if self._exchanges and not self.world.folder.read(contents.own_host_key(self.machine.node)):
             return Gap(f"{self.machine.node} has the host key of its birth")
         return None
@@ -160,11 +153,28 @@ class HostReady(MachineStep):
         """Wait until SSH lets us in, then until cloud-init has ended."""
         host = self.world.host(self.machine)
         host.wait_ready(self.world.deadline(BOOT_DEADLINE_S), say)
-        say("waiting for the first boot (cloud-init)")
-        host.run("cloud-init status --wait", check=False, timeout_s=self.world.deadline(BOOT_DEADLINE_S))
-        if self._exchanges:
+
+        def probe() -> tuple[bool | None, str]:
+            not_yet = self._booting()
+            return (None, not_yet) if not_yet else (True, "")
+
+        awaited = f"the first boot of {self.machine.node} (cloud-init)"
+        self.world.wait_until(probe, awaited=awaited, deadline_s=BOOT_DEADLINE_S, say=say)
+        # Not before cloud-init is done: it would write the key of its birth once more.
+        if self._exchanges and not self.world.folder.read(contents.own_host_key(self.machine.node)):
             say("exchanging its host key")
             self._exchange_host_key()
+
+    def _booting(self) -> str | None:
+        """Say what keeps the first boot from being over; None when it is."""
+        try:
+            host = self.world.host(self.machine)
+            done = host.run("cloud-init status --format json", check=False, timeout_s=60, describe="cloud-init status")
+        except (HostError, WaitError) as error:
+            return str(error)
+        status = _cloud_init_status(done.stdout)
+        # An error in some module of the image's own does not keep us from logging in and going on.
+        return None if status in {"done", "error", "disabled"} else f"{self.machine.node}: cloud-init is {status}"
 
     @property
     def _exchanges(self) -> bool:
@@ -180,6 +190,7 @@ class HostReady(MachineStep):
         made = world.host(self.machine).run(_MAKE_HOST_KEY, sudo=True, describe="make a host key").stdout.strip()
         read_host_key(made)
         world.folder.append(contents.next_host_keys(node), made)
+        world.forget_host(self.machine)
         world.host(self.machine).run(_TAKE_HOST_KEY, sudo=True, describe="take the new host key")
         world.forget_host(self.machine)
         shown = world.host(self.machine).shown_host_key()
