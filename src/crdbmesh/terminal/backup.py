@@ -15,7 +15,7 @@ Back the whole database up, beyond what its schedule does, and list its backups.
 """
 
 backup = typer.Typer(cls=groups.Group, help=_HELP)
-From = Annotated[str | None, typer.Argument(metavar="[FROM]", help="As `backup list` names it [the newest with data].")]
+From = Annotated[str | None, typer.Argument(metavar="FROM", help="As `backup list` names it [the newest with data].")]
 
 
 def now(name: Name = None, output: OutputOption = "text") -> None:
