@@ -298,7 +298,7 @@ def test_what_is_fixed_at_creation_is_not_changed_and_the_rest_is(
 def test_machines_with_what_this_world_lacks_are_501_and_recorded(arm: Any, bodies: Any) -> None:
     group = arm.group()
     nic = arm.nic(group, "n", bodies.nic(arm.vnet(group, "v", "10.0.0.0/16")))
-    body = changed(bodies.vm(nic, "m"), "properties.availabilitySet", {"id": "/x"})
+    body = changed(bodies.vm(nic, "m"), "properties.virtualMachineScaleSet", {"id": "/x"})
     assert arm.ask("PUT", vm(group), body).status == 501
     assert arm.ask("PUT", f"{group}/{COMPUTE}/disks/d", {"location": "eastus"}).status == 501
     assert len(arm.world.unknown) == 2

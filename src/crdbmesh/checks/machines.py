@@ -6,6 +6,7 @@ CockroachDB node by decommissioning only.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 from crdbmesh.desired import cockroach, disks
 from crdbmesh.desired.azure import capabilities
@@ -66,7 +67,7 @@ def other_sizes(compared: Comparison) -> Iterator[tuple[Machine, str, str]]:
 
 def changed(compared: Comparison) -> Iterator[Finding]:
     """Yield every machine that would have to be made anew, with the reason and remedy."""
-    for check in (_fewer, _roles, _sizes, _zones, _disks, _data_disks, _ssh):
+    for check in (_fewer, _roles, _sizes, _zones, _disks, _ssh):
         yield from check(compared)
 
 
@@ -148,13 +149,16 @@ def _zones(compared: Comparison) -> Iterator[Finding]:
 
 
 def _disks(compared: Comparison) -> Iterator[Finding]:
+    for machine, role in product(compared.mesh.all_machines(), disks.roles(compared.mesh)):
+        if (refusal := observed.disk(compared.world, machine, role).refusal) is not None:
+            yield Finding("machines.data_disk", role.name, str(refusal), refusal.hint or "put it back")
     wanted_gib, wanted_type = compared.mesh.machines.disk_gib, compared.mesh.machines.disk_type
     for machine, vm in compared.machines():
         disk = vm.get("properties", {}).get("storageProfile", {}).get("osDisk", {})
         name = names.machine(compared.mesh.name, machine.region, machine.number)
         size = disk.get("diskSizeGB")
         if size is not None and int(size) != wanted_gib:
-            os_disk = names.os_disk(compared.mesh.name, machine.region, machine.number)
+            os_disk = names.disk(compared.mesh.name, machine.region, machine.number, "os")
             why = "`up` does not grow disks"
             remedy = f"deallocate {name}, grow its disk {os_disk} and start it again, one machine at a time; then `up`"
             if int(size) > wanted_gib:
@@ -165,15 +169,6 @@ def _disks(compared: Comparison) -> Iterator[Finding]:
         if kind is not None and str(kind).lower() != wanted_type.lower():
             reason = f"the disk of {name} is {kind}, and a disk's type is not changed while its machine runs"
             yield Finding("machines.disk_type", wanted_type, reason, f"put it back, or {compared.replace}")
-
-
-def _data_disks(compared: Comparison) -> Iterator[Finding]:
-    for machine in compared.mesh.all_machines():
-        for role in disks.roles(compared.mesh):
-            refusal = observed.disk(compared.world, machine, role).refusal
-            if refusal is not None:
-                value = str(compared.mesh.machines.data_disk.size_gib or role.name)
-                yield Finding("machines.data_disk", value, str(refusal), refusal.hint or "put it back")
 
 
 def _ssh(compared: Comparison) -> Iterator[Finding]:

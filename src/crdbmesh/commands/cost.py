@@ -8,14 +8,15 @@ import importlib.resources
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from crdbmesh.clients import prices
 from crdbmesh.clients.cloud import Cloud
+from crdbmesh.desired import disks
 from crdbmesh.observe.resource import location_of
-from crdbmesh.spec.mesh import Mesh
+from crdbmesh.spec.mesh import Machine, Mesh
 
 Find = Callable[[str, str], float | None]
 """Returns what a thing costs an hour in a region, or None: a VM size, or a disk's tier such as `P10 LRS`."""
@@ -28,11 +29,12 @@ _TIERS = {32: 4, 64: 6, 128: 10, 256: 15, 512: 20, 1024: 30, 2048: 40, 4096: 50}
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """A machine as Azure charges for it: its region and size, and the tier of its disk."""
+    """A machine as Azure charges for it: its region and size, the tier of its disk, and those of its data disks."""
 
     region: str
     size: str
     disk: str
+    data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,18 @@ class Cost:
 def of_mesh(mesh: Mesh, cloud: Cloud | None = None) -> Cost:
     """Return what a mesh costs once it is as its spec says; see `total`."""
     disk = tier(mesh.machines.disk_gib, mesh.machines.disk_type)
-    return total((Billed(machine.region, machine.size, disk) for machine in mesh.all_machines()), cloud)
+    machines = mesh.all_machines()
+    return total((Billed(one.region, one.size, disk, tuple(_data(mesh, one))) for one in machines), cloud)
+
+
+def _data(mesh: Mesh, machine: Machine) -> Iterator[str]:
+    """Yield the tiers of a machine's data disks, or `V2 GIB IOPS MBPS` of a Premium SSD v2, which most zones have."""
+    spec, size = mesh.machines.data_disk, _SIZE.fullmatch(machine.size)
+    fair = disks.advised({"vCPUs": size[2] if size else "0"})
+    own = (disks.wanted_gib(mesh, machine), spec.iops or fair.iops, spec.mbps or fair.mbps)
+    for role in disks.roles(mesh):
+        gib, *speed = own if role is disks.DATA else (mesh.cockroach.wal_failover_gib, *disks.LEAST)
+        yield tier(gib, "Premium_LRS") if spec.type == "Premium_LRS" else f"V2 {gib} {speed[0]} {speed[1]}"
 
 
 def total(billed: Iterable[Billed], cloud: Cloud | None = None) -> Cost:
@@ -98,8 +111,9 @@ def total(billed: Iterable[Billed], cloud: Cloud | None = None) -> Cost:
     sums, unpriced, count = {"size": 0.0, "disk": 0.0}, [], 0
     for one, times in sorted(Counter(billed).items(), key=str):
         count += times
-        for part in sums:
-            if (hour := find(one.region, what := getattr(one, part))) is None:
+        for part, what in (("size", one.size), ("disk", one.disk), *(("disk", data) for data in one.data)):
+            # A Premium SSD v2 has no price of its own in Azure's list: its parts have.
+            if (hour := (find_in_table if what.startswith("V2 ") else find)(one.region, what)) is None:
                 unpriced.append(f"{what} in {one.region}")
             else:
                 sums[part] += hour * times
@@ -132,5 +146,9 @@ def find_in_table(region: str, what: str) -> float | None:
         hour = _SERIES.get(f"{found[1]}{found[3]}_{found[4]}".lower())
         return None if hour is None else hour * int(found[2]) * factor
     name, _, redundancy = what.partition(" ")
+    if name == "V2":
+        parts = zip(map(int, redundancy.split()), (0, *disks.LEAST), _TABLE["v2_month"], strict=True)
+        month = sum(max(0, amount - free) * price for amount, free, price in parts)
+        return float(month * factor / _TABLE["hours_a_month"])
     month = _TABLE["disk_month"].get(name)
     return month and float(month * (1.5 if redundancy == "ZRS" else 1.0) * factor / _TABLE["hours_a_month"])

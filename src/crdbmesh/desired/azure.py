@@ -165,7 +165,7 @@ def virtual_machine(
         "storageProfile": {
             "imageReference": {"publisher": publisher, "offer": offer, "sku": sku, "version": version},
             "osDisk": {
-                "name": names.os_disk(mesh.name, machine.region, machine.number),
+                "name": names.disk(mesh.name, machine.region, machine.number, "os"),
                 "createOption": "FromImage",
                 "caching": "ReadWrite",
                 "diskSizeGB": mesh.machines.disk_gib,

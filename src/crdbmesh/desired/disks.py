@@ -15,10 +15,8 @@ from crdbmesh.spec import names
 from crdbmesh.spec.mesh import Machine, Mesh
 
 V2 = "PremiumV2_LRS"
-GIB = 2**30
 ONLINE_GIB = 4095
 """The size beyond which a disk, other than Premium SSD v2, does not grow while its machine runs."""
-DROP_IN = "10-crdbmesh-disks.conf"
 _SPEED = ("diskIOPSReadWrite", "diskMBpsReadWrite")
 
 
@@ -42,13 +40,11 @@ class Role:
 
 
 DATA = Role("data", 0, "/var/lib/rancher/k3s/storage")
-"""The disk of the database's volumes: its path is where k3s makes local volumes by default (docs.k3s.io)."""
 WAL = Role("wal", 1, "/var/lib/crdbmesh/wal")
-"""The side disk to which CockroachDB's log of writes fails over while the other stalls."""
 
 
 def roles(mesh: Mesh) -> tuple[Role, ...]:
-    """Return the disks that each machine of a mesh has; those of release 0.1 have none."""
+    """Return the disks that each machine has: for k3s's local volumes, and for logs while the first stalls."""
     return () if mesh.layout < 2 else (DATA, WAL) if mesh.cockroach.wal_failover_gib else (DATA,)
 
 
@@ -137,8 +133,8 @@ mkfs.ext4 -q -m 0 -L {role.label} {device}
 
 def growing(device: str) -> str:
     """Return the script that lets the kernel see how large its disks are, and a file system fill its own."""
-    look_again = 'for one in /sys/class/block/sd*/device/rescan; do test ! -e "$one" || echo 1 > "$one"; done'
-    return f"{look_again}\nresize2fs {device}"
+    look_again = 'for one in /sys/class/block/sd*/device/rescan; do test ! -e "$one" || echo 1 > "$one"; done\n'
+    return f"{look_again}resize2fs {device}"
 
 
 def mount_unit(role: Role, uuid: str) -> str:

@@ -31,7 +31,7 @@ class Content:
         sizes = dict(line.split(":", 1) for line in lines if ":" in line and "=" not in line)
         blocks, size = (int(sizes.get(f"Block {what}", "0").strip() or 0) for what in ("count", "size"))
         device, probed, _ = (tags.pop(name, "") for name in ("DEVICE", "PROBED", "DEVNAME"))
-        return cls(device, tags, probed == "2" and not tags, blocks * size / disks.GIB, lines[-1] if lines else "")
+        return cls(device, tags, probed == "2" and not tags, blocks * size / 2**30, lines[-1] if lines else "")
 
 
 def find(world: World, machine: Machine, role: Role) -> Body | None:

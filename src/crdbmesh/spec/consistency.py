@@ -53,7 +53,6 @@ def _disk_problems(mesh: Mesh) -> Iterator[Finding]:
     gib, wal, database = mesh.machines.data_disk.size_gib, mesh.cockroach.wal_failover_gib, mesh.cockroach
     counts = [spec.machines or mesh.machines.per_region for spec in mesh.regions]
     pods = max(-(-(database.replicas or min(count, 3)) // count) for count in counts)
-    # The store takes nine tenths of the disk, and its file system a little.
     if gib is not None and gib * 85 // 100 < (need := pods * database.storage_gib):
         reason = (
             f"does not fit: the volumes of a machine take {need} GiB, and a disk of {gib} GiB holds {gib * 85 // 100}"

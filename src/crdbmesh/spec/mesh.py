@@ -139,7 +139,7 @@ class MachinesSpec(Model):
     """The machines, unless their region differs."""
 
     per_region: int = Field(default=3, ge=1, le=50)
-    size: str = Field(default="Standard_D4s_v5", min_length=1)
+    size: str = Field(default="Standard_D8s_v5", min_length=1)
     image: Image = "Canonical:ubuntu-24_04-lts:server:latest"
     disk_gib: int = Field(default=128, ge=30, le=4095)
     disk_type: Literal["Premium_LRS", "StandardSSD_LRS", "Premium_ZRS", "StandardSSD_ZRS"] = "Premium_LRS"
@@ -167,8 +167,8 @@ class CockroachSpec(Model):
     """
 
     replicas: int | None = Field(default=None, ge=1, le=50)
-    cpu: float = Field(default=2, gt=0, le=128)
-    memory_gib: int = Field(default=8, ge=1, le=1024)
+    cpu: float = Field(default=6, gt=0, le=128)
+    memory_gib: int = Field(default=24, ge=1, le=1024)
     storage_gib: int = Field(default=60, ge=1, le=4000)
     wal_failover_gib: int = Field(default=32, ge=0, le=1024)
     clients: int = Field(default=2, ge=1)

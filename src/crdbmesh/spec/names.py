@@ -102,13 +102,8 @@ def address(mesh: str, region: str, number: int) -> str:
     return f"{machine(mesh, region, number)}-ip"
 
 
-def os_disk(mesh: str, region: str, number: int) -> str:
-    """Return the name of the OS disk of a machine."""
-    return f"{machine(mesh, region, number)}-os"
-
-
 def disk(mesh: str, region: str, number: int, role: str) -> str:
-    """Return the name of a data disk of a machine, by what it is for."""
+    """Return the name of a disk of a machine, by what it is for: `os`, `data`."""
     return f"{machine(mesh, region, number)}-{role}"
 
 

@@ -68,7 +68,6 @@ class Mounted(MachineStep):
             host.write_file(f"{UNITS}/{role.unit}", _unit(role, seen), mode=0o644)
             host.run(f"systemctl daemon-reload && systemctl enable --now {role.unit}", sudo=True, timeout_s=60)
             host.run(disks.growing(seen.device), sudo=True, timeout_s=deadline_s, describe="resize2fs")
-        host.run("systemctl daemon-reload", sudo=True)
 
     def _probe(self, role: Role) -> tuple[Content | None, str]:
         seen = observed.content(self.world, self.machine, role)
@@ -76,7 +75,7 @@ class Mounted(MachineStep):
 
     @property
     def _drop_in(self) -> str:
-        return f"{UNITS}/{hosts.k3s_service(self.region, self.machine)}.service.d/{disks.DROP_IN}"
+        return f"{UNITS}/{hosts.k3s_service(self.region, self.machine)}.service.d/10-crdbmesh-disks.conf"
 
 
 def _unit(role: Role, seen: Content) -> bytes:

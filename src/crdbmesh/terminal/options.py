@@ -71,7 +71,7 @@ MachinesPerRegion = Annotated[
 ]
 MachineSize = Annotated[
     str | None,
-    typer.Option("--machine-size", metavar="SIZE", envvar="CRDBMESH_MACHINE_SIZE", help="VM size [Standard_D4s_v5]."),
+    typer.Option("--machine-size", metavar="SIZE", envvar="CRDBMESH_MACHINE_SIZE", help="VM size [Standard_D8s_v5]."),
 ]
 Profile = Annotated[
     Literal["production", "demo"] | None,

@@ -5,6 +5,7 @@ from rich.text import Text
 
 from crdbmesh.commands.cost import Cost
 from crdbmesh.commands.plan import PlanResult
+from crdbmesh.desired import disks
 from crdbmesh.engine.step import Gap
 from crdbmesh.observe.backups import NONE
 from crdbmesh.terminal.console import many, say, show_pairs
@@ -79,7 +80,8 @@ def _consequences(plan: PlanResult) -> dict[str, str]:
         return {}
     mesh, bought = plan.mesh, plan.bought()
     machines = mesh.machines
-    each = f"each with a disk ({machines.disk_gib} GiB {machines.disk_type}) and a public IP"
+    kept = [f"a {role.name} disk" for role in disks.roles(mesh)]
+    each = f"each with {', '.join([f'a disk ({machines.disk_gib} GiB {machines.disk_type})', *kept])} and a public IP"
     restarts = plan.restarts()
     profile = {} if mesh.profile == "production" else {"profile": f"{mesh.profile}: {_DEMO}"}
     return {

@@ -33,7 +33,7 @@ from crdbmesh_simulator.world import World as SimulatedWorld
 
 TOKEN = "checks-token"
 SCALE = 2000.0
-SPEC: dict[str, Any] = {"name": "pre", "regions": ["eastus"], "allow_from": ["127.0.0.1"]}
+SPEC: dict[str, Any] = {"name": "pre", "regions": ["eastus"], "allow_from": ["127.0.0.1"], "profile": "demo"}
 
 
 class Azure:

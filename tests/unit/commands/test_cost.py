@@ -11,7 +11,7 @@ from crdbmesh.spec import load
 def test_the_mesh_of_the_readme_is_priced_by_its_parts() -> None:
     paid = cost.of_mesh(load.mesh({"regions": ["eastus", "westus", "northeurope"]}))
     document = paid.document()
-    assert document["parts"]["machines"] == pytest.approx(3 * 0.192 * (1 + 1.17 + 1.1), abs=0.001)
+    assert document["parts"]["machines"] == pytest.approx(3 * 0.384 * (1 + 1.17 + 1.1), abs=0.001)
     assert document["parts"]["addresses"] == 0.045
     assert document["month"] == round(paid.hour * 730)
     assert (document["unpriced"], document["traffic"]) == ([], "not included")
@@ -27,6 +27,8 @@ def test_the_mesh_of_the_readme_is_priced_by_its_parts() -> None:
         ("P10 LRS", 19.71 / 730),
         ("P10 ZRS", 1.5 * 19.71 / 730),
         ("E6 LRS", 4.8 / 730),
+        ("V2 75 4000 240", (75 * 0.081 + 1000 * 0.005 + 115 * 0.041) / 730),
+        ("V2 32 3000 125", 32 * 0.081 / 730),
         ("Standard_E4-2s_v5", None),
         ("Standard_L8s_v3", None),
         ("", None),
@@ -40,7 +42,7 @@ def test_the_table_knows_these(what: str, hour: float | None) -> None:
 def test_what_the_table_does_not_know_is_said_and_not_guessed() -> None:
     mesh = load.mesh({"regions": [{"name": "eastus", "size": "Standard_L8s_v3"}, "westus"]})
     text = str(cost.of_mesh(mesh))
-    assert text.startswith("at least 0.88 USD an hour")
+    assert text.startswith("at least 1.72 USD an hour")
     assert "Standard_L8s_v3 in eastus not included: no price is known" in text
     assert cost.find_in_table("atlantis", "P10 LRS") is None
 

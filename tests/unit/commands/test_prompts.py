@@ -48,7 +48,9 @@ def test_saying_no_to_up_writes_nothing_and_keeps_nothing(azure: Any, tmp_path: 
     assert plain(shown).startswith(f"SubscriptionSimulatedsubscription({subscription})ofsimulatedcrdbmesh:")
     assert "1 region, 3 machines" in shown
     assert "+group" in plain(shown)
-    assert "buys3newmachines(Standard_D4s_v5),eachwithadisk(128GiBPremium_LRS)andapublicIP" in plain(shown)
+    assert "buys3newmachines(Standard_D8s_v5),eachwithadisk(128GiBPremium_LRS),adatadisk,awaldiskandapublicIP" in plain(
+        shown
+    )
     assert "open to 127.0.0.1/32 only" in shown
     assert azure.world.writes() == before
     assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,7 @@ REGION_NAMES = st.from_regex(r"[a-z][a-z0-9]{0,12}", fullmatch=True)
 
 @given(mesh=MESH_NAMES, region=REGION_NAMES, number=st.integers(1, 50))
 def test_every_part_of_a_machine_tells_which_machine_it_is_of(mesh: str, region: str, number: int) -> None:
-    for name in (names.machine, names.nic, names.address, names.os_disk):
+    for name in (names.machine, names.nic, names.address, lambda a, b, c: names.disk(a, b, c, "os")):
         assert belongings.place_of({"name": name(mesh, region, number)}, mesh) == (region, number)
     for other in (names.network(mesh, region), names.firewall(mesh, region), names.lease(mesh)):
         assert belongings.place_of({"name": other}, mesh) is None
@@ -70,7 +70,7 @@ NAMED = [
     ("Microsoft.Network/publicIPAddresses", names.address("mine", "eastus", 1)),
     ("Microsoft.Network/networkInterfaces", names.nic("mine", "eastus", 1)),
     ("Microsoft.Compute/virtualMachines", names.machine("mine", "eastus", 1)),
-    ("Microsoft.Compute/disks", names.os_disk("mine", "eastus", 1)),
+    ("Microsoft.Compute/disks", names.disk("mine", "eastus", 1, "os")),
 ]
 
 

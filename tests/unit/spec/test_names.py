@@ -24,7 +24,7 @@ def test_every_name_is_one_that_azure_takes(mesh: str, region: str, remote: str,
         (names.machine(mesh, region, number), 64),
         (names.nic(mesh, region, number), 80),
         (names.address(mesh, region, number), 80),
-        (names.os_disk(mesh, region, number), 80),
+        (names.disk(mesh, region, number, "data"), 80),
         # A Linux host name; Azure allows 64 characters and no dot at its end.
         (names.node(region, number), 63),
     ]
@@ -58,7 +58,7 @@ def test_no_two_things_of_a_mesh_share_a_name() -> None:
             *(
                 name(mesh.name, region.name, machine.number)
                 for machine in region.machines
-                for name in (names.machine, names.nic, names.address, names.os_disk)
+                for name in (names.machine, names.nic, names.address, lambda a, b, c: names.disk(a, b, c, "os"))
             ),
         )
     ]

@@ -334,7 +334,7 @@ class TestIntent:
         spec = config.mesh({"regions": ["eastus", "westus", "northeurope"], "allow_from": ["203.0.113.7"]})
         console.show_intent(target, spec)
         lines = file.getvalue().splitlines()
-        assert lines[0] == "crdbmesh: 3 regions, 9 machines (Standard_D4s_v5)"
+        assert lines[0] == "crdbmesh: 3 regions, 9 machines (Standard_D8s_v5)"
         assert lines[2].split() == ["eastus", "3", "10.1.0.0/16", "10.101.0.0/16", "10.201.0.0/16"]
         assert lines[-1].endswith("open to 203.0.113.7/32 only")
         assert max(map(len, lines)) <= 80
@@ -409,10 +409,11 @@ class TestPlan:
             "  ! node1/k3s  config differs; restarts k3s of eastus-1",
             "m: 1 to create, 1 to change, 1 to change with a restart, 1 to delete, 1 cannot be done, 2 depend on",
             "  them and are looked at again",
-            "  buys      2 new machines (Standard_D4s_v5), each with a disk (128 GiB Premium_LRS) and a public IP",
+            "  buys      2 new machines (Standard_D8s_v5), each with a disk (128 GiB Premium_LRS), a data disk, a",
+            "            wal disk and a public IP",
             "  restarts  k3s of eastus-1: one at a time, each only while the mesh is whole, and the database goes",
             "            on serving; about 2 min in all",
-            "  costs     about 0.67 USD an hour, 491 USD a month, without traffic (by crdbmesh's table of 2025;",
+            "  costs     about 1.32 USD an hour, 966 USD a month, without traffic (by crdbmesh's table of 2025;",
             "            --prices asks Azure)",
             "Nothing is backed up: set `backup: {}` in the spec.",
         ]
@@ -474,7 +475,7 @@ class TestPlan:
         document = planned(found).document()
         assert [step["sign"] for step in document["steps"]] == ["+", "!", None]
         assert (document["changes"], document["dependent"]) == ({"+": 1, "~": 0, "!": 1, "-": 0}, 1)
-        assert document["new_machines"] == {"Standard_D4s_v5": 3}
+        assert document["new_machines"] == {"Standard_D8s_v5": 3}
 
 
 def test_the_meshes_of_a_subscription_are_a_table_with_age_and_cost() -> None:
