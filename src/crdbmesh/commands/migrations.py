@@ -68,6 +68,24 @@ _LAYOUT_1 = (
         '"Enable Secrets Encryption on an Existing Cluster"',
     ),
     Migration(
+        "cockroach --max-offset",
+        "500 ms",
+        "250 ms",
+        "it must be the same on all nodes at all times, so it stays: only a mesh made anew has it",
+    ),
+    Migration(
+        "cockroach logs, priority, place",
+        "all to the pod's log, no priority, any node",
+        "files beside the data and warnings to the pod's log, a priority of its own, agents rather than servers",
+        "a change of the template replaces every pod for little: it stays",
+    ),
+    Migration(
+        "cilium l7Proxy",
+        "on, with Envoy on every node",
+        "off",
+        "edit the HelmChart's values by hand if Envoy is in the way: it restarts every agent",
+    ),
+    Migration(
         "network policies",
         "none",
         "the database is closed to all but its own and labelled namespaces, Azure's metadata to all pods",

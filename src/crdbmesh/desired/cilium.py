@@ -34,6 +34,9 @@ def values(mesh: Mesh, region: Region) -> dict[str, Any]:
         "operator": {"replicas": 2 if several else 1},
         "hubble": {"enabled": False},
     }
+    if mesh.layout > 1:
+        # No policy of ours looks into requests, and Envoy would run on every node for nothing.
+        chart["l7Proxy"] = False
     others = mesh.others(region)
     if others:
         chart["clustermesh"] = _clustermesh(others, replicas=2 if several else 1)

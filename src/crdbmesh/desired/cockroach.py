@@ -22,6 +22,14 @@ GRACE_SECONDS = 300
 """At least the sum of a drain's phases; the docs ask for 300 s or more."""
 
 _CLIENT_ID = {"name": backup.CONFIGMAP, "key": backup.CLIENT_ID, "optional": True}
+_FILES = "{buffered-writes: true, max-file-size: 10MiB, max-group-size: 100MiB, redactable: true}"
+_SINKS = "{stderr: {channels: all, filter: WARNING, redactable: true}}"
+_LOGS = (["--logtostderr"], [f"--log='{{file-defaults: {_FILES}, sinks: {_SINKS}}}'"])
+"""The flags for logs of layout 1, and of later ones: files beside the data, and warnings to the pod's log.
+
+CockroachDB docs, "Configure Logs" and "Logging Best Practices".
+"""
+
 _PROFILE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 _POD_PROFILE = {
     "runAsNonRoot": True,
@@ -142,7 +150,7 @@ def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object
     start = " ".join(
         [
             "exec /cockroach/cockroach start",
-            "--logtostderr",
+            *_LOGS[mesh.layout > 1],
             f"--certs-dir={CERTS}",
             f"--cluster-name={mesh.name}",
             f'--advertise-addr="$(hostname -f):{names.COCKROACH_PORT}"',
@@ -153,6 +161,7 @@ def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object
             *_store(mesh, region, found),
             f"--cache={share}",
             f"--max-sql-memory={share}",
+            *([f"--max-offset={max_offset_ms(mesh)}ms"] if mesh.layout > 1 else []),
         ]
     )
     memory = f"{spec.memory_gib}Gi"
@@ -198,7 +207,8 @@ def statefulset(mesh: Mesh, region: Region, found: Body | None = None) -> Object
         "automountServiceAccountToken": False,
         "securityContext": {**_POD_PROFILE, "fsGroupChangePolicy": "OnRootMismatch"},
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "affinity": _apart(region, found),
+        "affinity": _affinity(mesh, region, found),
+        **({"priorityClassName": names.COCKROACH_PRIORITY} if mesh.layout > 1 else {}),
         "topologySpreadConstraints": [spread],
         "containers": [container],
         "volumes": [
@@ -270,14 +280,37 @@ def _flag(found: Body | None, name: str) -> str:
     return match[1] if match else ""
 
 
+def max_offset_ms(mesh: Mesh) -> int:
+    """Return the offset between clocks at which nodes end themselves; it is the same on all, and never changed.
+
+    CockroachDB docs, `cockroach start`, `--max-offset`: 250 ms for new clusters over several regions.
+    """
+    return 250 if mesh.layout > 1 else 500
+
+
+def priority() -> Object:
+    """Return the class of the database's pods: others make room for them, and they are evicted after others."""
+    api_version, words = "scheduling.k8s.io/v1", "The pods of CockroachDB"
+    return kube_object(api_version, "PriorityClass", names.COCKROACH_PRIORITY, None, value=1_000_000, description=words)
+
+
+def _affinity(mesh: Mesh, region: Region, found: Body | None) -> Object:
+    """Return where pods go: apart from each other, and in layout 2 rather beside a k3s agent than beside etcd."""
+    if mesh.layout < 2:
+        return _apart(region, found)
+    agents = {"matchExpressions": [{"key": "node-role.kubernetes.io/control-plane", "operator": "DoesNotExist"}]}
+    preferred = [{"weight": 50, "preference": agents}]
+    return {**_apart(region, found), "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+
+
 def _apart(region: Region, found: Body | None) -> Object:
     term = {"labelSelector": {"matchLabels": APP}, "topologyKey": "kubernetes.io/hostname"}
     required = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
     weighted = [{"weight": 100, "podAffinityTerm": term}]
     preferred = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": weighted}}
-    kept = _pod_of(found).get("affinity")
+    kept = {key: one for key, one in (_pod_of(found).get("affinity") or {}).items() if key == "podAntiAffinity"}
     if kept in (required, preferred):
-        return dict(kept)
+        return kept
     return required if region.replicas <= len(region.machines) else preferred
 
 

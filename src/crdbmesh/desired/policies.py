@@ -56,13 +56,8 @@ def _outside(mesh: Mesh) -> list[dict[str, Any]]:
 
     A free license ends without telemetry (CockroachDB docs, "Licensing FAQs").
     """
-    needed = [{"toEntities": ["world"], **_ports("TCP", 443)}] if mesh.license_file or has_backup(mesh) else []
-    return [*needed, *([{"toCIDR": [_METADATA], **_ports("TCP", 80)}] if has_backup(mesh) else [])]
-
-
-def has_backup(mesh: Mesh) -> bool:
-    """Return whether the database backs itself up with a managed identity."""
-    return bool(getattr(mesh, "backup", None))
+    needed = [{"toEntities": ["world"], **_ports("TCP", 443)}] if mesh.license_file or mesh.backup else []
+    return [*needed, *([{"toCIDR": [_METADATA], **_ports("TCP", 80)}] if mesh.backup else [])]
 
 
 def _metadata(mesh: Mesh, region: Region) -> Object:
@@ -72,7 +67,7 @@ def _metadata(mesh: Mesh, region: Region) -> Object:
     """
     wire = {"toCIDR": [_WIRE_SERVER], **_ports("TCP", 80, 32526)}
     everyone: list[dict[str, Any]] = [{}]
-    if has_backup(mesh):
+    if mesh.backup:
         at, app = {"key": _NAMESPACE, "values": [region.name]}, {"key": "app", "values": [names.COCKROACH]}
         elsewhere, others = {**at, "operator": "NotIn"}, [{**at, "operator": "In"}, {**app, "operator": "NotIn"}]
         everyone = [{"matchExpressions": [elsewhere]}, {"matchExpressions": others}]

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Self
 
 from crdbmesh.clients.database import Node
+from crdbmesh.desired.cockroach import max_offset_ms
 from crdbmesh.desired.placement import SURVIVING, is_placed
 from crdbmesh.errors import CrdbmeshError, StoppedError
 from crdbmesh.observe import certificates, database, links, placement, rollouts
@@ -40,8 +41,6 @@ KINDS = {
     "row": "rows read that another region wrote",
 }
 """Each kind of claim, in the order in which they are shown, with what is counted."""
-MAX_OFFSET_MS = 250.0
-"""Half the offset between clocks at which CockroachDB nodes end themselves (`cockroach start --max-offset`)."""
 FULL_SIZE = 3000
 """The length of a request, and of its answer, that takes several full packets."""
 
@@ -236,7 +235,7 @@ def _read_clocks(world: World, region: Region, pods: Mapping[str, str], readings
         offsets.append(_finite(found[1]) / 1e6 if found else 0.0)
         if found is None:
             wrong.append(f"{pod} does not tell its clock's offset")
-        elif abs(offsets[-1]) > MAX_OFFSET_MS:
+        elif abs(offsets[-1]) > max_offset_ms(world.mesh) / 2:
             wrong.append(f"{pod}'s clock is {offsets[-1]:+.0f} ms from the other nodes'")
     readings.offsets_ms[region.name] = max(offsets, key=abs)
     yield Claim.of("clock", region.name, "", len(pods), wrong)

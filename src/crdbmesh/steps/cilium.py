@@ -6,7 +6,7 @@ from typing import Any
 
 from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.waiting import Say
-from crdbmesh.desired import Object, cilium, policies
+from crdbmesh.desired import Object, cilium, cockroach, policies
 from crdbmesh.engine.step import Gap
 from crdbmesh.errors import RefusedError
 from crdbmesh.observe import cilium as observed
@@ -148,11 +148,11 @@ class Nodes(RegionStep):
 
 
 class Policies(ObjectsStep):
-    """The network policies of the database's pods, and the one that keeps every pod from Azure's metadata."""
+    """The policies for pods: the database's priority, who reaches it, and that none reaches Azure's metadata."""
 
     def objects(self) -> list[Object]:
-        """Return the policies."""
-        return policies.objects(self.world.mesh, self.region)
+        """Return the class of priority and the network policies."""
+        return [cockroach.priority(), *policies.objects(self.world.mesh, self.region)]
 
 
 class Links(RegionStep, AwaitedStep):

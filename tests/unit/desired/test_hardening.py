@@ -76,3 +76,17 @@ def test_every_namespace_but_kubernetes_own_is_restricted_unless_it_says_otherwi
     assert plugins["PodSecurity"]["defaults"]["enforce"] == "restricted"
     assert plugins["PodSecurity"]["exemptions"]["namespaces"] == ["kube-system"]
     assert plugins["EventRateLimit"]["limits"]
+
+
+def test_the_database_is_born_with_its_offset_its_logs_its_priority_and_its_place(mesh: Mesh) -> None:
+    (region,) = mesh.all_regions()
+    made = cockroach.statefulset(mesh, region)
+    pod = made["spec"]["template"]["spec"]
+    start = pod["containers"][0]["command"][-1]
+    assert ("--max-offset=250ms" in start, "--logtostderr" in start) == (True, False)
+    log = yaml.safe_load(start.split("--log='")[1].split("'")[0])
+    assert log["sinks"]["stderr"]["filter"] == "WARNING"
+    assert log["file-defaults"]["buffered-writes"] is True
+    assert pod["priorityClassName"] == cockroach.priority()["metadata"]["name"]
+    assert pod["affinity"]["nodeAffinity"].keys() == {"preferredDuringSchedulingIgnoredDuringExecution"}
+    assert cockroach.statefulset(mesh, region, made) == made
