@@ -71,7 +71,7 @@ def pods(world: Any, region: str, path: str) -> set[tuple[str, int]]:
 @pytest.mark.long
 @pytest.mark.timeout(500)
 def test_a_serving_mesh_changes_one_machine_and_one_pod_at_a_time(world: Any) -> None:
-    older, larger = world.mesh(REGIONS, versions=OLD), [{"name": one, "size": "Standard_D8s_v5"} for one in REGIONS]
+    older, larger = world.mesh(REGIONS, versions=OLD), [{"name": one, "size": "Standard_D8as_v5"} for one in REGIONS]
     wanted = world.mesh(larger, cockroach={"memory_gib": 6})
     assert not failures(world.up(older))
     planned = run_plan(wanted, world.cloud(), world.home())
@@ -123,7 +123,7 @@ def test_a_serving_mesh_grows_beside_what_runs_and_refuses_what_would_disturb_it
     code, answer = command(world, "up", **spec)
     assert code == 0, answer
 
-    (size,) = refused(world, **{**spec, "machines": {**spec["machines"], "size": "Standard_D8s_v5"}})
+    (size,) = refused(world, **{**spec, "machines": {**spec["machines"], "size": "Standard_D8as_v5"}})
     assert (size["field"], "--allow-outage" in size["remedy"]) == ("cockroach", True)
     assert "2 nodes, and does not serve while crdbmesh-eastus-1 is resized; crdbmesh-westus-1 is res" in size["reason"]
     (memory,) = refused(world, **{**spec, "cockroach": {**spec["cockroach"], "memory_gib": 4}})
