@@ -83,6 +83,7 @@ def test_a_mesh_that_is_well_is_proved_with_its_latencies(mesh: Mesh) -> None:
         "ranges": (31, 31),
         "placement": (31, 31),
         "clock": (3, 3),
+        "hardening": (3, 3),
         "certificates": (14, 14),
         "row": (6, 6),
     }
@@ -224,6 +225,18 @@ def test_another_ca_is_named(mesh: Mesh, path: str, file: str, seen: str) -> Non
         assert [one["seen"] for one in failed(mesh) if one["claim"] == "certificates"] == [seen]
     finally:
         mesh.doors.kube("westus", "PATCH", path, {"data": {file: before}})
+
+
+def test_a_server_whose_secrets_are_not_encrypted_is_named(mesh: Mesh) -> None:
+    with opened(mesh) as world:
+        host = world.host(world.mesh.region("westus").machines[0])
+        host.run("k3s secrets-encrypt disable", sudo=True)
+        try:
+            (claim,) = failed(mesh)
+        finally:
+            host.run("k3s secrets-encrypt enable", sudo=True)
+    assert (claim["claim"], claim["source"]) == ("hardening", "westus")
+    assert claim["seen"].startswith("westus-1: Secrets are not encrypted (Disabled): `k3s secrets-encrypt enable`")
 
 
 def test_its_database_is_dropped_also_after_an_interrupt(mesh: Mesh) -> None:

@@ -20,7 +20,7 @@ from crdbmesh.clients.database import Node
 from crdbmesh.desired.cockroach import max_offset_ms
 from crdbmesh.desired.placement import SURVIVING, is_placed
 from crdbmesh.errors import CrdbmeshError, StoppedError
-from crdbmesh.observe import certificates, database, links, placement, rollouts
+from crdbmesh.observe import certificates, database, hardened, links, placement, rollouts
 from crdbmesh.redaction import hide_in
 from crdbmesh.run.world import World
 from crdbmesh.spec import names
@@ -37,6 +37,7 @@ KINDS = {
     "ranges": "ranges with all their replicas",
     "placement": "ranges with a majority without any one region",
     "clock": "clocks close to the others'",
+    "hardening": "servers with Secrets encrypted, snapshots taken, clock kept",
     "certificates": "certificates valid for 30 days or more",
     "row": "rows read that another region wrote",
 }
@@ -161,6 +162,8 @@ def _readers(world: World, pods: Mapping[Region, dict[str, str]]) -> Iterator[tu
         if others := world.mesh.others(source):
             yield Claim("clustermesh", at, "", 0, len(others)), partial(_read_links, world, source)
         yield Claim("clock", at, "", 0, source.replicas), partial(_read_clocks, world, source, pods[source])
+        if world.mesh.layout > 1:
+            yield Claim("hardening", at, "", 0, len(source.servers)), partial(_read_hardening, world, source)
         yield Claim("certificates", at, "", 0, 1), partial(_read_certificates, world, source)
     yield Claim("nodes", "", "", 0, sum(region.replicas for region in pods)), partial(_read_nodes, world)
     if len(pods) >= SURVIVING and is_placed(world.mesh):
@@ -239,6 +242,11 @@ def _read_clocks(world: World, region: Region, pods: Mapping[str, str], readings
             wrong.append(f"{pod}'s clock is {offsets[-1]:+.0f} ms from the other nodes'")
     readings.offsets_ms[region.name] = max(offsets, key=abs)
     yield Claim.of("clock", region.name, "", len(pods), wrong)
+
+
+def _read_hardening(world: World, region: Region, _readings: Readings) -> Iterator[Claim]:
+    wrong = ["; ".join(found) for server in region.servers if (found := hardened.read(world, server))]
+    yield Claim.of("hardening", region.name, "", len(region.servers), wrong)
 
 
 def _read_certificates(world: World, region: Region, readings: Readings) -> Iterator[Claim]:
