@@ -19,8 +19,7 @@ def _device(process: Process, operands: list[str]) -> tuple[str, Disk | None]:
     if len(operands) != 1:
         raise UnsupportedError(" ".join(process.argv))
     host, path = host_of(process), process.path(operands[0])
-    found = host.files.find(path, process.actor)
-    device = host.files.locate(path, process.actor).path if found is not None else path
+    device = host.files.locate(path, process.actor).path if host.files.find(path, process.actor) else path
     return device, host.devices.plugged().get(device) if process.actor.uid == 0 else None
 
 
