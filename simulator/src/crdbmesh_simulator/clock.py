@@ -20,7 +20,7 @@ from collections.abc import Iterator
 
 from crdbmesh_simulator.load import Address, Load
 
-_LOOK_S = 0.002
+_LOOK_S = 0.004
 """For so many real seconds the time stands still after a look."""
 _REST_S = 0.004
 """Nobody who waits looks more often than this."""

@@ -147,7 +147,7 @@ def register_provider(session: Session, namespace: str, say: Say = unsaid) -> Bo
     doing, call = f"POST providers/{namespace}/register", session.resources.providers.register
     session.run_operation(doing, call, namespace, say=say, deadline_s=REGISTRATION_DEADLINE_S)
     awaited = f"{namespace} Registered"
-    return session.wait_until(registered, 2.0, awaited=awaited, deadline_s=REGISTRATION_DEADLINE_S, say=say)
+    return session.wait_until(registered, 5.0, awaited=awaited, deadline_s=REGISTRATION_DEADLINE_S, say=say)
 
 
 def find_identity(session: Session) -> Identity:
