@@ -56,6 +56,8 @@ _PATTERNS = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\dZ+:]*"), "<time>"),
     (re.compile(r"[A-Za-z0-9+/=]{60,}"), "<data>"),
     (re.compile(r"_[0-9a-f]{32}\b"), "_<id>"),
+    # Azure chooses the fault domain of a machine in an availability set.
+    (re.compile(r"-fd\d+$"), "-fd<n>"),
     (re.compile(r"\b[0-9a-f]{40,64}\b"), "<digest>"),
 )
 

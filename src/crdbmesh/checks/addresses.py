@@ -12,7 +12,8 @@ from crdbmesh.desired.azure import resource_id
 from crdbmesh.errors import CloudError, ConfigError
 from crdbmesh.observe import belongings
 from crdbmesh.spec import names
-from crdbmesh.spec.mesh import OWN, Region
+from crdbmesh.spec.fields import OWN
+from crdbmesh.spec.mesh import Region
 
 _VNETS = "Microsoft.Network/virtualNetworks"
 

@@ -60,7 +60,7 @@ def _contradictions(facts: Facts) -> Iterator[Finding]:
     if elsewhere:
         # In the wrong group nothing would be found, and everything would seem to be new.
         return
-    for check in (_first_region, _gone_regions, _plans, machines.changed, _disturbing):
+    for check in (_first_region, _gone_regions, _plans, _encryption, machines.changed, _disturbing):
         yield from check(compared)
 
 
@@ -151,6 +151,14 @@ def _leaving(mesh: Mesh, name: str, first: str | None) -> str:
 def _network(mesh: Mesh, region: str) -> str:
     group = f"resource group {mesh.group_name}"
     return f"VNet {names.network(mesh.name, region)} and {names.firewall(mesh.name, region)} in {group}"
+
+
+def _encryption(compared: Comparison) -> Iterator[Finding]:
+    """Find a change of how pods' traffic is encrypted: agents that have it and agents that have not do not meet."""
+    kept, wanted = compared.kept, compared.mesh.network.encryption
+    if kept is not None and compared.found.machines and kept.network.encryption != wanted:
+        reason = f"the mesh was made with {kept.network.encryption}, and while agents change, regions would not meet"
+        yield Finding("network.encryption", wanted, reason, f"put {kept.network.encryption} back, or {AGAIN}")
 
 
 def _plans(compared: Comparison) -> Iterator[Finding]:

@@ -15,7 +15,8 @@ from crdbmesh.observe import belongings, status
 from crdbmesh.observe.health import Health, Layer, License
 from crdbmesh.run.lease import Lease
 from crdbmesh.run.world import World
-from crdbmesh.spec.mesh import OWN, Mesh
+from crdbmesh.spec.fields import OWN
+from crdbmesh.spec.mesh import Mesh
 
 _LOOKUP_S = 4.0
 

@@ -29,7 +29,8 @@ from crdbmesh.run import lease as leases
 from crdbmesh.run.world import World
 from crdbmesh.spec import load as config
 from crdbmesh.spec import names
-from crdbmesh.spec.mesh import OWN, Mesh
+from crdbmesh.spec.fields import OWN
+from crdbmesh.spec.mesh import Mesh
 from crdbmesh.steps import catalog
 
 RETRY_DELAYS_S = (2.0, 6.0, 15.0, 30.0)

@@ -154,6 +154,7 @@ def virtual_machine(
     login_key: str,
     cloud_init: str,
     disks: Sequence[Body] = (),
+    trusted: bool = False,
 ) -> Body:
     """Return a machine's VM, with a public key line to log in with. Its OS disk and its NIC go when it goes."""
     publisher, offer, sku, version = mesh.machines.image.split(":")
@@ -188,6 +189,9 @@ def virtual_machine(
         },
         "diagnosticsProfile": {"bootDiagnostics": {"enabled": True}},
     }
+    if trusted:
+        secure = {"secureBootEnabled": True, "vTpmEnabled": True}
+        properties["securityProfile"] = {"securityType": "TrustedLaunch", "uefiSettings": secure}
     if zone is None and mesh.layout > 1:
         own = names.availability_set(mesh.name, machine.region)
         at = resource_id(subscription, mesh.group_name, "Microsoft.Compute/availabilitySets", own)
@@ -207,6 +211,17 @@ def availability_set(mesh: Mesh, region: str, domains: int) -> Body:
     """Return the availability set of a region, aligned with managed disks, with as many fault domains as it offers."""
     properties = {"platformFaultDomainCount": domains, "platformUpdateDomainCount": 5}
     return _regional(mesh, region, sku={"name": "Aligned"}, properties=properties)
+
+
+def can_be_trusted(mesh: Mesh, size: Mapping[str, str]) -> bool:
+    """Return True when a VM can have Trusted Launch, by the capabilities of its size, and its image is known to.
+
+    Microsoft Learn, "Trusted Launch for Azure virtual machines": generation 2, and a size that does not exclude it.
+    """
+    is_known = mesh.machines.image.startswith("Canonical:ubuntu-24_04-lts:server:")
+    generation_2 = "V2" in size.get("HyperVGenerations", "").split(",")
+    is_excluded = size.get("TrustedLaunchDisabled") == "True" or size.get("CpuArchitectureType", "x64") != "x64"
+    return mesh.layout > 1 and is_known and generation_2 and not is_excluded
 
 
 def capabilities(sku: Mapping[str, Any]) -> dict[str, str]:

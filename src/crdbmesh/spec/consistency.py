@@ -5,7 +5,8 @@ from ipaddress import IPv4Network, collapse_addresses
 
 from crdbmesh.errors import Finding
 from crdbmesh.spec import addressing, names
-from crdbmesh.spec.mesh import OWN, Mesh
+from crdbmesh.spec.fields import OWN
+from crdbmesh.spec.mesh import Mesh
 
 _WORDS = ("*", OWN)
 _RESERVED = tuple(

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from crdbmesh.clients import database
+from crdbmesh.clients.kube.client import Kube
 from crdbmesh.clients.waiting import Say
 from crdbmesh.desired import cockroach
 from crdbmesh.engine.step import Gap
@@ -31,6 +32,13 @@ from crdbmesh.spec.mesh import Region
 from crdbmesh.steps.base import AwaitedStep, MeshStep
 
 JOIN_DEADLINE_S = 600.0
+_AT_BIRTH = (
+    # A node that ends is unready for as long first: Kubernetes needs two looks, 5 s apart, to send nobody there.
+    "SET CLUSTER SETTING server.shutdown.initial_wait = '10s'",
+    # Who uses the rights of admin is in the log of sensitive accesses.
+    "SET CLUSTER SETTING sql.log.admin_audit.enabled = true",
+)
+"""Settings that are made once, when the cluster is born; who sets otherwise later is left so (docs v26.2)."""
 ID, TARGET = "cluster-id", "target"
 """The keys of a marker."""
 
@@ -66,6 +74,8 @@ class Initialised(MeshStep):
                 order = functools.partial(database.initialise, target=target, cluster_name=self.world.mesh.name)
                 observed.through_client(self.world, order)
             found = self._read_id(members or [target], say)
+            if self.world.mesh.layout > 1:
+                observed.through_client(self.world, functools.partial(_run, _AT_BIRTH, target))
             kept = self.world.folder.read(contents.CLUSTER_ID)
             if kept is not None and kept.strip() != found:
                 raise _several({"the pods": found, "the local folder": kept.strip()})
@@ -246,3 +256,8 @@ def _lost_volumes(world: World, known: str) -> RefusedError:
         f"{names.INIT_MARKER} and {world.folder.path / contents.CLUSTER_ID}, run `up`, which begins an empty cluster, "
         "and restore a backup",
     )
+
+
+def _run(statements: tuple[str, ...], target: str, kube: Kube, region: str) -> None:
+    for statement in statements:
+        database.query(kube, region, statement, host=target)

@@ -97,6 +97,7 @@ class VirtualMachine(MachineStep, ResourceStep):
                 login_key=world.login_key().public,
                 cloud_init=hosts.cloud_init(world.mesh, host_key=key.private, host_key_public=key.public),
                 disks=disks.attached(world.mesh, self.machine, session.subscription_id),
+                trusted=desired.can_be_trusted(world.mesh, world.capabilities(self.machine)),
             )
             body |= backup.lacking_identity(world.mesh, session.subscription_id, None)
             world.record(kinds.DISK.type, body["properties"]["storageProfile"]["osDisk"]["name"])

@@ -51,6 +51,7 @@ def bodies(mesh: Mesh) -> list[tuple[str, dict[str, Any]]]:
                 login_key="ssh-ed25519 AAAA x",
                 cloud_init="#cloud-config\n",
                 disks=disks.attached(mesh, machine, SUBSCRIPTION),
+                trusted=True,
             ),
         ),
     ]
@@ -121,3 +122,22 @@ def test_a_machine_without_a_zone_is_in_its_regions_availability_set_since_layou
         vm = resources.virtual_machine(made, machine, SUBSCRIPTION, zone=zone, login_key="k x", cloud_init="c")
         there = vm["properties"].get("availabilitySet", {}).get("id", "")
         assert there.endswith("/availabilitySets/crdbmesh-westus-set") is wanted
+
+
+@pytest.mark.parametrize(
+    ("image", "size", "trusted"),
+    [
+        (None, {"HyperVGenerations": "V1,V2"}, True),
+        (None, {"HyperVGenerations": "V1"}, False),
+        (None, {}, False),
+        (None, {"HyperVGenerations": "V2", "TrustedLaunchDisabled": "True"}, False),
+        (None, {"HyperVGenerations": "V2", "CpuArchitectureType": "Arm64"}, False),
+        ("Canonical:ubuntu-24_04-lts:server-gen1:latest", {"HyperVGenerations": "V1,V2"}, False),
+    ],
+)
+def test_trusted_launch_is_for_images_and_sizes_that_have_it(
+    image: str | None, size: dict[str, str], trusted: bool
+) -> None:
+    document: dict[str, Any] = {"regions": ["eastus"], **({"machines": {"image": image}} if image else {})}
+    assert resources.can_be_trusted(config.mesh(document), size) is trusted
+    assert not resources.can_be_trusted(config.mesh({**document, "layout": 1}), size)

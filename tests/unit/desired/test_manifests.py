@@ -96,6 +96,9 @@ def schema_paths(schema: dict[str, Any], value: Any, at: str = "") -> list[str]:
 
 def test_chart_values_are_valid_and_every_key_is_one_the_chart_knows(mesh: Mesh) -> None:
     schema = json.loads(CHART_SCHEMA.read_text())
+    assert "encryption" not in cilium.values(mesh, mesh.all_regions()[0])
+    mesh = mesh.model_copy(update={"network": mesh.network.model_copy(update={"encryption": "wireguard"})})
+    assert cilium.values(mesh, mesh.all_regions()[0])["encryption"] == {"enabled": True, "type": "wireguard"}
     for region in mesh.all_regions():
         values = {**cilium.values(mesh, region), **cilium.ca_values(ca_cert="c", ca_key="k")}
         jsonschema.validate(values, schema)

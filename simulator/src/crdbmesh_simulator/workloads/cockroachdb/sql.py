@@ -71,6 +71,7 @@ class Catalog:
 
     identity: str
     license: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
     databases: dict[str, Kept] = field(default_factory=dict)
     members: dict[str, set[str]] = field(default_factory=lambda: {"root": {"admin"}, "admin": set()})
     grants: set[tuple[str, str, str]] = field(default_factory=set)

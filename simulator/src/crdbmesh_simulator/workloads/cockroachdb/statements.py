@@ -12,6 +12,8 @@ _TABLES = r"(select|insert|upsert|update|delete|create table|drop table|with|val
 _INTERNAL = re.compile(r"\b(crdb_internal|system)\.\w", re.IGNORECASE)
 _UNSAFE = "These interfaces are unsupported. To proceed, set the session variable allow_unsafe_internals = true."
 """Since v26.1 (`pkg/sql/unsafesql`)."""
+_SETTINGS = {"server.shutdown.initial_wait": "0s", "sql.log.admin_audit.enabled": "false"}
+_NAMED = "|".join(map(re.escape, _SETTINGS))
 _REMARK, _SOURCE = r"--[^\n]*", r"\[(show [^\]]+)\]"
 
 
@@ -148,6 +150,16 @@ def _show_tables(session: Session, found: re.Match[str]) -> Result:
     return Result(columns, rows)
 
 
+def _set_setting(session: Session, found: re.Match[str]) -> Result:
+    session.catalog.settings[found["name"].lower()] = found["value"].strip("'")
+    return Result(tag="SET CLUSTER SETTING")
+
+
+def _show_setting(session: Session, found: re.Match[str]) -> Result:
+    name = found["name"].lower()
+    return Result((name,), [(session.catalog.settings.get(name, _SETTINGS[name]),)])
+
+
 def _show_users(session: Session, _found: re.Match[str]) -> Result:
     rows = [(name, "", _array(sorted(roles))) for name, roles in sorted(session.catalog.members.items())]
     return Result(("username", "options", "member_of"), rows)
@@ -258,6 +270,8 @@ _STATEMENTS: tuple[tuple[str, Callable[[Session, re.Match[str]], Result], bool],
     (r"(?P<verb>grant|revoke) (?P<what>.+?)(?: on (?P<on>.+?))? (?:to|from) (?P<users>[\w\", .\-]+)", _grant, True),
     (r"set cluster setting enterprise\.license ?= ?'(?P<key>[^']*)'", _set_license, True),
     (r"show cluster setting enterprise\.license", _show_license, True),
+    (rf"set cluster setting (?P<name>{_NAMED}) ?= ?(?P<value>'[^']*'|true|false)", _set_setting, True),
+    (rf"show cluster setting (?P<name>{_NAMED})", _show_setting, True),
     (r"select value from crdb_internal\.node_metrics where name = '(?P<metric>[\w.\-]+)'", _metric, True),
     (rf"alter table {_NAME} (?:split at values (?P<values>[\d(), ]+)|scatter)", _spread, True),
     (rf"alter (?P<kind>range|database|table) {_NAME} configure zone using (?P<values>.+)", _configure_zone, True),
