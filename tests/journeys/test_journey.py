@@ -91,7 +91,9 @@ def lose_kubeconfig(world: Any) -> None:
 SYSTEM = "/api/v1/namespaces/kube-system"
 CHART = "/var/lib/rancher/k3s/server/static/charts/cilium-1.20.0.tgz"
 DAMAGE: dict[str, Callable[[Any], None]] = {
-    "eastus/firewall": delete("Microsoft.Network/networkSecurityGroups/crdbmesh-eastus-nsg/securityRules/node-ports"),
+    "eastus/firewall": delete(
+        "Microsoft.Network/networkSecurityGroups/crdbmesh-eastus-nsg/securityRules/virtual-network"
+    ),
     "westus/firewall": delete("Microsoft.Network/networkSecurityGroups/crdbmesh-westus-nsg/securityRules/ssh"),
     "eastus-westus/peerings": delete(
         "Microsoft.Network/virtualNetworks/crdbmesh-westus/virtualNetworkPeerings/crdbmesh-westus-to-eastus"

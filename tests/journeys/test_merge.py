@@ -189,7 +189,7 @@ def test_a_wider_rule_of_others_is_kept_or_pruned_only_when_that_is_said(
     groundwork = {"providers", "group", "firewall"}
     assert all(result.outcome.good for result in make(world, mesh, groundwork).values())
     add_rule(world, "hurry", priority=110, sourceAddressPrefix="*", destinationPortRange="22-31000")
-    add_rule(world, "theirs", priority=120)
+    add_rule(world, "theirs", priority=120, destinationPortRange="6443")
     world.doors.delete(f"{NSG}/securityRules/ssh")
     add_rule(world, "first", priority=100, access="Deny", destinationPortRange="9")
 
@@ -210,6 +210,6 @@ def test_a_wider_rule_of_others_is_kept_or_pruned_only_when_that_is_said(
         assert rules.keys() >= {"hurry", "theirs", "first"}
         return
     assert result.outcome.value == "changed"
-    ours = {"ssh": 101, "kubernetes-api": 200, "node-ports": 300}
+    ours = {"ssh": 101, "kubernetes-api": 200, "mesh": 400, "virtual-network": 4000}
     assert rules == {**ours, "theirs": 120, "first": 100} | ({"hurry": 110} if keeps else {})
     assert ("hurry" in str(world.status(mesh).regions[0].layer("network").cause)) is keeps

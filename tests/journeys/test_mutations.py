@@ -287,7 +287,8 @@ def test_an_own_address_that_changed_changes_the_firewall_before_anything_waits_
     path = "Microsoft.Network/networkSecurityGroups/crdbmesh-eastus-nsg"
     nsg = world.resource("GET", path)[1]
     for rule in nsg["properties"]["securityRules"]:
-        rule["properties"]["sourceAddressPrefix"] = "203.0.113.9/32"
+        if rule["properties"].get("sourceAddressPrefix") == "127.0.0.1/32":
+            rule["properties"]["sourceAddressPrefix"] = "203.0.113.9/32"
     world.doors.put(nsg["id"], nsg)
     results = up_to_the_host("127.0.0.1")
     assert [name for name, result in results.items() if result.outcome is Outcome.CHANGED] == ["eastus/firewall"]

@@ -24,7 +24,7 @@ def delete_peering(doors: Doors, chance: random.Random, regions: list[str]) -> N
 
 def delete_rule(doors: Doors, chance: random.Random, regions: list[str]) -> None:
     """Delete a firewall rule."""
-    name = chance.choice(["ssh", "kubernetes-api", "node-ports"])
+    name = chance.choice(["ssh", "kubernetes-api", "mesh", "virtual-network"])
     doors.delete(f"{NETWORK}/networkSecurityGroups/soak-{chance.choice(regions)}-nsg/securityRules/{name}")
 
 

@@ -205,6 +205,23 @@ def test_peered_vnets_count_as_the_virtual_network(peered: Site) -> None:
     assert peered.net.between(peered.second, peered.first_ip, 26257) is None
 
 
+def test_a_peered_network_is_kept_out_by_tag_while_ranges_named_before_are_let_in(peered: Site) -> None:
+    own = peered.bodies.rule(400, source=["10.1.0.0/24", "168.63.129.16/32"], protocol="*")
+    rest = peered.bodies.rule(4000, access="Deny", source="VirtualNetwork", protocol="*")
+    reached = [(22, "Tcp"), (6443, "Tcp"), (2379, "Tcp"), (10250, "Tcp"), (8472, "Udp"), (0, "Icmp")]
+    peered.rules(own, rest)
+    for port, protocol in reached:
+        assert peered.net.between(peered.second, peered.first_ip, port, protocol) is None
+        said = str(peered.net.between(peered.far, peered.first_ip, port, protocol))
+        assert said == "dropped by NSG rule rule1 of on-nic (inbound)"
+    peered.rules(peered.bodies.rule(3000, source="10.2.0.0/16", port="30257"), own, rest)
+    assert peered.net.between(peered.far, peered.first_ip, 30257) is None
+    assert peered.net.between(peered.far, peered.first_ip, 22) is not None
+    peered.rules(own)
+    for port, protocol in reached:
+        assert peered.net.between(peered.far, peered.first_ip, port, protocol) is None
+
+
 def test_a_range_added_later_is_reached_once_it_is_synchronised(peered: Site) -> None:
     arm, subnet = peered.arm, {"name": "late", "properties": {"addressPrefix": "10.7.0.0/24"}}
     body = arm.ask("GET", peered.b["id"]).body

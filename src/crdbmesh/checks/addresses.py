@@ -8,7 +8,7 @@ from crdbmesh.checks.base import Found, Refused, Remark, refusal, warning
 from crdbmesh.checks.facts import Facts
 from crdbmesh.clients import caller as callers
 from crdbmesh.clients.kube.endpoint import find_proxy
-from crdbmesh.desired.azure import resource_id
+from crdbmesh.desired.azure import opened, resource_id
 from crdbmesh.errors import CloudError, ConfigError
 from crdbmesh.observe import belongings
 from crdbmesh.spec import names
@@ -98,7 +98,8 @@ def caller(facts: Facts) -> Iterator[Remark]:
     allowed = facts.mesh.allow_from if facts.knows_mesh else (OWN,)
     if "*" in allowed:
         yield Found("everyone on the internet")
-        reason = "SSH, the Kubernetes API and NodePorts will be open to the whole internet"
+        what = opened(facts.mesh) if facts.knows_mesh else "SSH and the Kubernetes API"
+        reason = f"{what} will be open to the whole internet"
         remedy = "name who may connect with --allow-from; without it, only your own address may"
         yield warning("allow_from", "*", reason, remedy)
         return

@@ -37,6 +37,9 @@ def find(mesh: Mesh) -> Iterator[Migration]:
         factor = zones(mesh)["RANGE default"].replicas
         how = f"set `cockroach: {{replication_factor: {factor}}}` in the spec: replicas move, and nothing restarts"
         yield Migration("cockroach.replication_factor", "CockroachDB's own", "by regions, none with a majority", how)
+    if mesh.layout < LAYOUT and mesh.network.node_ports:
+        how = "set `network: {node_ports: false}` in the spec, then `crdbmesh up --prune-rules`"
+        yield Migration("network.node_ports", "true: open to `allow_from`", "false", how)
     if mesh.layout < LAYOUT:
         yield from _LAYOUT_1
 
@@ -47,6 +50,13 @@ _LAYOUT_1 = (
         "volumes on the OS disk; machines in no zone may share a rack",
         "a disk that outlives its machine, a side disk for the log of writes, a fault domain each",
         "back up, `crdbmesh down`, `crdbmesh up`, restore: a volume's class and a VM's availability set stay as made",
+    ),
+    Migration(
+        "firewall within VNets",
+        "peered hubs and on-premises networks reach SSH, the Kubernetes API, etcd and kubelets",
+        "only the mesh's own subnets and 168.63.129.16 do",
+        "two rules of your own in each region: allow all regions' subnets and 168.63.129.16 at priority 400, deny "
+        "VirtualNetwork at 4000; a new region's subnet goes into them before the region is added",
     ),
     Migration(
         "host keys",

@@ -76,6 +76,7 @@ def reconstruct(session: Session, found: Inventory) -> Mesh:
         rule = firewall.find_ssh_rule(session, group, found.mesh, region)
         if rule is not None:
             document["ssh"] = {"port": rule.port}
+            document["network"]["node_ports"] = rule.node_ports
             document["allow_from"] = [source for source in rule.sources if _is_source(source)] or ["own"]
             break
     bodies = (*found.vnets.values(), *found.machines.values())

@@ -15,8 +15,15 @@ from crdbmesh.spec.mesh import Machine, Mesh, Region
 
 NODE_PORTS = "30000-32767"
 KUBE_PORT = 6443
-RULES = {"ssh": 100, "kubernetes-api": 200, "node-ports": 300}
-"""The names and priorities of our rules in each network security group."""
+RULES = {"ssh": 100, "kubernetes-api": 200, "node-ports": 300, "mesh": 400, "virtual-network": 4000}
+"""The names and priorities of our rules in each network security group; between the last two is room for others'."""
+PLATFORM = "168.63.129.16/32"
+"""The address of a machine's host: probes of load balancers come from it.
+
+Azure's tag VirtualNetwork has it too, so a rule that denies the tag has to be preceded by one that allows it; DHCP, DNS
+and metadata pass whatever rules say (Microsoft Learn, "Virtual network service tags", "Network security groups",
+"Azure platform considerations").
+"""
 CUT = {"crdbmesh-drill-in": "Inbound", "crdbmesh-drill-out": "Outbound"}
 """The names and directions of the rules by which a drill cuts a region off."""
 PROVIDERS = ("Microsoft.Network", "Microsoft.Compute")
@@ -48,32 +55,51 @@ def _regional(mesh: Mesh, region: str, **fields: Any) -> Body:
     return {"location": region, "tags": tags(mesh, region), **fields}
 
 
-def ports(mesh: Mesh) -> tuple[str, str, str]:
-    """Return the ports, or the range of ports, that each of `RULES` opens."""
-    return str(mesh.ssh.port), str(KUBE_PORT), NODE_PORTS
+def ports(mesh: Mesh) -> dict[str, str]:
+    """Return the port, or the range of ports, that each rule opens to `allow_from`, by the rule's name."""
+    opened = {"ssh": str(mesh.ssh.port), "kubernetes-api": str(KUBE_PORT)}
+    return {**opened, "node-ports": NODE_PORTS} if mesh.network.node_ports else opened
+
+
+def opened(mesh: Mesh) -> str:
+    """Return in words what is open to `allow_from`."""
+    return "SSH, the Kubernetes API and NodePorts" if mesh.network.node_ports else "SSH and the Kubernetes API"
+
+
+def rules(mesh: Mesh) -> dict[str, Body]:
+    """Return our rules, without their priorities, by name.
+
+    What `ports` says is open to `allow_from`. Azure's default rules then let in its tag VirtualNetwork, which is also
+    peered hubs and what is on-premises behind them: only the mesh's own subnets are allowed, and the tag is denied.
+    """
+    found = {name: _rule(mesh.sources, port) for name, port in ports(mesh).items()}
+    if mesh.layout > 1:
+        own = [*(str(region.ranges.subnet) for region in mesh.all_regions()), PLATFORM]
+        found["mesh"] = _rule(own, "*", protocol="*")
+        found["virtual-network"] = _rule(["VirtualNetwork"], "*", protocol="*", access="Deny")
+    return found
 
 
 def firewall(mesh: Mesh, region: Region, taken: Collection[int] = ()) -> Body:
-    """Return the network security group with its three rules: SSH, Kubernetes API, NodePorts, from `allow_from` only.
+    """Return the network security group with our rules.
 
-    Priorities that other people's rules have `taken` are passed over: Azure wants each once. Traffic within the VNet
-    and with peered ones is allowed by Azure's default rules.
+    Priorities that other people's rules have `taken` are passed over: Azure wants each once.
     """
-    rules = []
-    for (name, first), port in zip(RULES.items(), ports(mesh), strict=True):
-        priority = next(number for number in count(first) if number not in taken)
-        rules.append({"name": name, "properties": _allow(mesh, priority, port)})
-    return _regional(mesh, region.name, properties={"securityRules": rules})
+    found = []
+    for name, properties in rules(mesh).items():
+        priority = next(number for number in count(RULES[name]) if number not in taken)
+        found.append({"name": name, "properties": {"priority": priority, **properties}})
+    return _regional(mesh, region.name, properties={"securityRules": found})
 
 
-def cut(mesh: Mesh, region: Region, rules: Iterable[Body]) -> list[Body]:
+def cut(mesh: Mesh, region: Region, there: Iterable[Body]) -> list[Body]:
     """Return the rules that deny everything between a region and the VNets of the others, beside those that are there.
 
     What is within the region goes on, and so do SSH and the Kubernetes API from outside.
     """
     found = []
     for name, direction in CUT.items():
-        taken = {one["properties"]["priority"] for one in rules if one["properties"]["direction"] == direction}
+        taken = {one["properties"]["priority"] for one in there if one["properties"]["direction"] == direction}
         ours, theirs = ("destination", "source") if direction == "Inbound" else ("source", "destination")
         properties = {
             "priority": next(number for number in count(100) if number not in taken),
@@ -241,16 +267,14 @@ def usable_zones(sku: Body, location: str) -> tuple[str, ...]:
     return tuple(sorted(offered))
 
 
-def _allow(mesh: Mesh, priority: int, ports: str) -> Body:
-    sources = list(mesh.sources)
-    source = {"sourceAddressPrefix": sources[0]} if len(sources) == 1 else {"sourceAddressPrefixes": sources}
+def _rule(sources: Sequence[str], ports: str, protocol: str = "Tcp", access: str = "Allow") -> Body:
+    source = {"sourceAddressPrefix": sources[0]} if len(sources) == 1 else {"sourceAddressPrefixes": list(sources)}
     if "*" in sources:
         source = {"sourceAddressPrefix": "*"}
     return {
-        "priority": priority,
         "direction": "Inbound",
-        "access": "Allow",
-        "protocol": "Tcp",
+        "access": access,
+        "protocol": protocol,
         **source,
         "sourcePortRange": "*",
         "destinationAddressPrefix": "*",

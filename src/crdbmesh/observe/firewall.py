@@ -1,4 +1,4 @@
-"""Judges a region's firewall: the mesh's own three rules, and what other people's rules let in beyond them."""
+"""Judges a region's firewall: the mesh's own rules, and what other people's rules let in beyond them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,12 +20,11 @@ KEEP_OR_PRUNE = "`crdbmesh up --prune-rules` removes these rules, `crdbmesh up -
 _SOURCES = ("sourceAddressPrefix", "sourceAddressPrefixes")
 _TARGETS = ("destinationAddressPrefix", "destinationAddressPrefixes")
 _PORTS = ("destinationPortRange", "destinationPortRanges")
-_LET_IN_ANYWAY = frozenset({"virtualnetwork", "azureloadbalancer"})
-"""The sources that Azure's default rules let in, to any port."""
+_PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 
 
 def firewall(world: World, region: Region) -> Observed:
-    """Judge a region's network security group: our three rules, and none that lets in more.
+    """Judge a region's network security group: our rules, and none that lets in more.
 
     Other rules of other people stay. One that lets in more is missing nothing when the run keeps such rules; one that
     it prunes is left out of what was found, if it still lets in what it did when that was decided.
@@ -33,7 +32,8 @@ def firewall(world: World, region: Region) -> Observed:
     name = names.firewall(world.mesh.name, region.name)
     read = kinds.NSG.find(world.session, world.group, name)
     found = without_cut(read)
-    seen = resource.judge(world, kinds.NSG, name, found, desired.firewall(world.mesh, region, _taken(found)))
+    wanted = desired.firewall(world.mesh, region, _taken(world.mesh, found))
+    seen = resource.judge(world, kinds.NSG, name, found, wanted)
     if found is not read:
         seen = seen.with_missing(f"{seen.title}: a drill has the region cut off (by {cut_by(read)})")
     wider = find_wider(world.mesh, found)
@@ -63,7 +63,7 @@ def find_wider(mesh: Mesh, nsg: Mapping[str, Any] | None) -> dict[str, str]:
     found = {}
     for rule in _rules(nsg):
         properties = rule["properties"]
-        if rule["name"] not in desired.RULES and _is_wider(mesh, properties):
+        if rule["name"] not in desired.rules(mesh) and _is_wider(mesh, properties):
             sources = ", ".join(both(properties, *_SOURCES)) or "a security group"
             ports = ", ".join(both(properties, *_PORTS))
             found[str(rule["name"])] = f"{rule['name']} ({properties.get('protocol')} {ports} from {sources})"
@@ -112,14 +112,18 @@ def _names(prefix: str, address: str) -> bool:
 def _is_wider(mesh: Mesh, properties: Mapping[str, Any]) -> bool:
     if (properties["access"].lower(), properties["direction"].lower()) != ("allow", "inbound"):
         return False
-    sources = both(properties, *_SOURCES)
-    networks = [region.ranges.vnet for region in mesh.all_regions()]
-    if all(source.lower() in _LET_IN_ANYWAY or _is_in(source, networks) for source in sources):
+    sources, ports = both(properties, *_SOURCES), both(properties, *_PORTS)
+    let_in_anyway = {"azureloadbalancer"} if mesh.layout > 1 else {"azureloadbalancer", "virtualnetwork"}
+    networks = [region.ranges.subnet if mesh.layout > 1 else region.ranges.vnet for region in mesh.all_regions()]
+    if all(source.lower() in let_in_anyway or _is_in(source, [*networks, desired.PLATFORM]) for source in sources):
         # Also when there are none: members of application security groups are in the VNet.
         return False
     is_named = "*" in mesh.sources or all(_is_in(source, mesh.sources) for source in sources)
-    ports = all(any(_covers(ours, port) for ours in desired.ports(mesh)) for port in both(properties, *_PORTS))
-    return not (is_named and ports and properties["protocol"].lower() == "tcp")
+    is_open = all(any(_covers(ours, port) for ours in desired.ports(mesh).values()) for port in ports)
+    # An application in a peered network is let in to a Service, and to no machine.
+    is_application = all(_is_in(source, _PRIVATE) for source in sources)
+    is_application = is_application and all(_covers(desired.NODE_PORTS, port) for port in ports)
+    return not (((is_named and is_open) or is_application) and properties["protocol"].lower() == "tcp")
 
 
 def _is_in(source: str, networks: Iterable[Any]) -> bool:
@@ -139,17 +143,18 @@ def _rules(nsg: Mapping[str, Any] | None) -> list[Body]:
     return (nsg or {}).get("properties", {}).get("securityRules") or []
 
 
-def _taken(nsg: Mapping[str, Any] | None) -> set[int]:
-    others = [rule["properties"] for rule in _rules(nsg) if rule["name"] not in desired.RULES]
+def _taken(mesh: Mesh, nsg: Mapping[str, Any] | None) -> set[int]:
+    others = [rule["properties"] for rule in _rules(nsg) if rule["name"] not in desired.rules(mesh)]
     return {int(properties["priority"]) for properties in others if properties["direction"].lower() == "inbound"}
 
 
 @dataclass(frozen=True, slots=True)
 class SSHRule:
-    """The SSH rule of a region's firewall."""
+    """The SSH rule of a region's firewall, and whether one for NodePorts is beside it."""
 
     port: int
     sources: tuple[str, ...]
+    node_ports: bool
 
 
 def find_ssh_rule(session: Session, group: str, mesh: str, region: str) -> SSHRule | None:
@@ -163,7 +168,8 @@ def ssh_rule(nsg: Body | None) -> SSHRule | None:
         properties = rule.get("properties", {})
         port = next(iter(both(properties, *_PORTS)), "")
         if rule.get("name") == "ssh" and port.isdigit():
-            return SSHRule(int(port), tuple(both(properties, *_SOURCES)))
+            is_beside = any(one.get("name") == "node-ports" for one in _rules(nsg))
+            return SSHRule(int(port), tuple(both(properties, *_SOURCES)), is_beside)
     return None
 
 

@@ -19,6 +19,7 @@ values of Cilium's chart and the template of the database's pods. Layout 1 is th
 BEFORE: dict[str, Any] = {
     "layout": 1,
     **{f"versions.{program}": release for program, release in RELEASE_0_1.model_dump(mode="json").items()},
+    "network.node_ports": True,
     "machines.size": "Standard_D4s_v5",
     "cockroach.clients": 1,
     "cockroach.cpu": 2,

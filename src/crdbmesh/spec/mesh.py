@@ -49,11 +49,13 @@ class NetworkSpec(Model):
     """Address base and peering options.
 
     Attributes:
+        node_ports: whether NodePorts are open to `allow_from`; machines of the mesh reach each other's in any case.
         encryption: `wireguard` encrypts what pods of different machines say to each other, within regions and between.
     """
 
     base: IPv4Network = IPv4Network("10.0.0.0/8")
     gateway_transit: bool = False
+    node_ports: bool = False
     encryption: Literal["none", "wireguard"] = "none"
 
 

@@ -156,11 +156,15 @@ def _joins_after(region: Region, machine: Machine) -> frozenset[str]:
 
 
 def _peerings(world: World) -> Iterator[Step]:
-    """A step per pair. Azure wants one writer per VNet at a time, so a pair holds both of its VNets."""
+    """A step per pair. Azure wants one writer per VNet at a time, so a pair holds both of its VNets.
+
+    Each region's firewall lets in the other's subnet before anything needs it.
+    """
     for one, other in world.mesh.pairs():
         nets = frozenset({f"{one.name}/network", f"{other.name}/network"})
         name = f"{one.name}-{other.name}/peerings"
-        yield _step(network.Peerings, name, *nets, exclusive=nets, world=world, pair=(one, other))
+        walls = (f"{one.name}/firewall", f"{other.name}/firewall")
+        yield _step(network.Peerings, name, *nets, *walls, exclusive=nets, world=world, pair=(one, other))
 
 
 def _between(world: World, region: Region) -> Iterator[Step]:

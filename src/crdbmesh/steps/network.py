@@ -57,7 +57,7 @@ class Group(MeshStep):
 
 
 class Firewall(ResourceStep):
-    """A region's network security group with our three rules.
+    """A region's network security group with our rules.
 
     The rules are in the same PUT as the group, so that there is no moment with half of them.
     """

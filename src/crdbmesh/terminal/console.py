@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from crdbmesh.desired.azure import opened
 from crdbmesh.engine.step import Outcome
 from crdbmesh.errors import CrdbmeshError, ElsewhereError, Finding, PreflightError, UnsafeError
 from crdbmesh.observe.belongings import Belongings
@@ -124,10 +125,10 @@ def show_intent(console: Console, mesh: Mesh) -> None:
         table.add_row(region.name, str(len(region.machines)), *ranges)
     console.print(Padding(table, (0, 0, 0, 2), expand=False))
     if "*" in mesh.sources:
-        loud = "  SSH, the Kubernetes API and NodePorts will be open to EVERYONE (allow_from: *)"
+        loud = f"  {opened(mesh)} will be open to EVERYONE (allow_from: *)"
         console.print(Text(loud, style="bold red"))
     else:
-        console.print(f"  SSH, Kubernetes API and NodePorts: open to {', '.join(mesh.sources)} only", markup=False)
+        console.print(f"  {opened(mesh)}: open to {', '.join(mesh.sources)} only", markup=False)
     if len(regions) == 2:
         warning = "  Two regions do not survive the loss of one: a majority takes three."
         console.print(Text(warning, style="yellow"))

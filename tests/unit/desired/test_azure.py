@@ -71,13 +71,38 @@ def test_everything_carries_the_mesh_tag_and_the_users_tags(mesh: Mesh) -> None:
             assert body["tags"]["team"] == "data"
 
 
-def test_the_firewall_opens_three_ports_to_the_given_sources_only(mesh: Mesh) -> None:
-    rules = resources.firewall(mesh, mesh.all_regions()[0])["properties"]["securityRules"]
-    opened = {rule["properties"]["destinationPortRange"]: rule["properties"] for rule in rules}
-    assert set(opened) == {"22", "6443", "30000-32767"}
-    for properties in opened.values():
+def rules_of(mesh: Mesh, taken: tuple[int, ...] = ()) -> dict[str, dict[str, Any]]:
+    rules = resources.firewall(mesh, mesh.all_regions()[0], taken)["properties"]["securityRules"]
+    return {rule["name"]: rule["properties"] for rule in rules}
+
+
+@pytest.mark.parametrize("node_ports", [False, True])
+def test_the_firewall_opens_what_is_named_to_the_given_sources_only(mesh: Mesh, *, node_ports: bool) -> None:
+    mesh = mesh.model_copy(update={"network": mesh.network.model_copy(update={"node_ports": node_ports})})
+    opened = [one for name, one in rules_of(mesh).items() if name not in ("mesh", "virtual-network")]
+    assert {one["destinationPortRange"] for one in opened} == {"22", "6443", *(["30000-32767"] if node_ports else [])}
+    for properties in opened:
         assert properties["sourceAddressPrefix"] == "203.0.113.7/32"
         assert properties["protocol"] == "Tcp"
+    assert ("NodePorts" in resources.opened(mesh)) is node_ports
+
+
+def test_within_vnets_only_the_meshs_subnets_reach_its_machines(mesh: Mesh) -> None:
+    rules = rules_of(mesh, taken=(400, 4000))
+    own, rest = rules["mesh"], rules["virtual-network"]
+    subnets = [str(region.ranges.subnet) for region in mesh.all_regions()]
+    assert own["sourceAddressPrefixes"] == [*subnets, "168.63.129.16/32"]
+    assert (own["access"], own["protocol"], own["destinationPortRange"], own["priority"]) == ("Allow", "*", "*", 401)
+    assert (rest["sourceAddressPrefix"], rest["access"], rest["protocol"]) == ("VirtualNetwork", "Deny", "*")
+    assert (rest["destinationPortRange"], rest["priority"]) == ("*", 4001)
+    older = mesh.model_copy(update={"layout": 1})
+    assert rules_of(older).keys() == {"ssh", "kubernetes-api"}
+
+
+def test_a_drills_cut_comes_before_what_lets_the_mesh_in(mesh: Mesh) -> None:
+    region = mesh.all_regions()[0]
+    there = resources.firewall(mesh, region)["properties"]["securityRules"]
+    assert all(rule["properties"]["priority"] < 400 for rule in resources.cut(mesh, region, there))
 
 
 def test_disk_nic_and_address_go_with_the_machine(mesh: Mesh) -> None:

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crdbmesh.clients.azure.session import Session
+from crdbmesh.desired import azure
 from crdbmesh.local import birth, contents
 from crdbmesh.local.birth import Aim
 from crdbmesh.local.folder import LocalFolder
 from crdbmesh.observe import belongings, firewall
 from crdbmesh.observe.belongings import Ownership
-from crdbmesh.spec import names
+from crdbmesh.spec import load, names
 
 MESH_NAMES = st.from_regex(r"[a-z]([-a-z0-9]{0,10}[a-z0-9])?", fullmatch=True)
 REGION_NAMES = st.from_regex(r"[a-z][a-z0-9]{0,12}", fullmatch=True)
@@ -53,6 +54,39 @@ def test_a_machine_of_a_mesh_with_a_longer_name_is_not_taken_for_ones_own() -> N
 def test_the_firewalls_rule_says_port_and_sources(properties: dict[str, Any], rule: Any) -> None:
     found = firewall.ssh_rule({"properties": {"securityRules": [{"name": "ssh", "properties": properties}]}})
     assert (found and (found.port, found.sources)) == rule
+    assert found is None or not found.node_ports
+
+
+@pytest.mark.parametrize(
+    ("source", "ports", "layout", "is_wider"),
+    [
+        ("VirtualNetwork", "*", 1, False),
+        ("VirtualNetwork", "*", 2, True),
+        ("AzureLoadBalancer", "*", 2, False),
+        ("192.168.7.0/24", "22", 2, True),
+        ("192.168.7.0/24", "30257", 2, False),
+        ("198.51.100.0/24", "30257", 2, True),
+        ("203.0.113.7", "6443", 2, False),
+        ("203.0.113.7", "30257", 2, True),
+    ],
+)
+def test_a_rule_of_others_is_wider_when_it_lets_more_reach_the_machines(
+    source: str, ports: str, layout: int, *, is_wider: bool
+) -> None:
+    mesh = load.mesh({"regions": ["eastus"], "allow_from": ["203.0.113.7"], "layout": layout})
+    of = {"access": "Allow", "direction": "Inbound", "protocol": "Tcp", "priority": 150}
+    properties = {**of, "sourceAddressPrefix": source, "destinationPortRange": ports}
+    found = firewall.find_wider(mesh, {"properties": {"securityRules": [{"name": "theirs", "properties": properties}]}})
+    assert bool(found) is is_wider
+
+
+def test_a_rule_of_ours_that_the_spec_has_closed_since_is_wider() -> None:
+    document = {"regions": ["eastus"], "allow_from": ["203.0.113.7"], "network": {"node_ports": True}}
+    mesh = load.mesh(document)
+    nsg = azure.firewall(mesh, mesh.all_regions()[0])
+    assert not firewall.find_wider(mesh, nsg)
+    closed = load.mesh({**document, "network": {}})
+    assert firewall.find_wider(closed, nsg).keys() == {"node-ports"}
 
 
 GROUP = "/subscriptions/s/resourceGroups/Mine/providers"
