@@ -61,9 +61,9 @@ def test_up_ends_with_a_card_asks_nothing_when_nothing_is_to_be_done_and_others_
     assert re.search(r"\d+ of \d+ steps done in .*, about \d+ (s|min) to go", shown)
     assert "crdbmesh is up in eastus." in shown
     card = shown.rpartition("crdbmesh is up in eastus.")[2]
-    assert "where     subscription Simulated subscription" in card
+    assert re.search(r"where +subscription Simulated subscription", card)
     assert "healthy: 1 region, 1 machine, 1 live CockroachDB node" in card
-    assert re.search(r"costs +about 0\.22 USD an hour", card)
+    assert re.findall(r"costs +about (\S+) USD an hour", card) == ["0.44"]
     assert str(home / "crdbmesh") in card.replace("\n", "")
     assert "crdbmesh kubeconfig --merge" in card
     assert "crdbmesh status" in card
