@@ -58,7 +58,8 @@ class Kind:
 
     def delete(self, session: Session, group: str, *names: str, say: Say = unsaid) -> None:
         """Delete a resource and wait; one that does not exist is done. Raises as `ensure` does."""
-        begin = self.operations(session).begin_delete
+        operations = self.operations(session)
+        begin = getattr(operations, "begin_delete", None) or operations.delete
         session.remove(self._doing("DELETE", names), begin, group, *names, say=say, deadline_s=self.deadline_s)
 
     def list(self, session: Session, group: str | None = None, *names: str) -> list[Body]:
