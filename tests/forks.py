@@ -52,7 +52,7 @@ class Popen(subprocess.Popen[AnyStr]):
         getattr(self, "_close_pipe_fds")(*more[9:15])  # noqa: B009 - of the base class, not known to mypy
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
-        if wait_flags and not select.select([self._keeper], [], [], 0)[0]:
+        if wait_flags and not _is_readable(self._keeper):
             return 0, 0
         with self._keeper:
             return self.pid, *_NUMBER.unpack(self._keeper.recv(_NUMBER.size))
@@ -61,6 +61,13 @@ class Popen(subprocess.Popen[AnyStr]):
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.wait(0)
         return self.returncode
+
+
+def _is_readable(stream: socket.socket) -> bool:
+    """Tell whether something can be read, also of a stream whose number is beyond what select(2) takes."""
+    asked = select.poll()
+    asked.register(stream, select.POLLIN)
+    return bool(asked.poll(0))
 
 
 def run(

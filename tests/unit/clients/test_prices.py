@@ -135,7 +135,7 @@ def test_a_list_that_is_not_there_and_one_without_tls_elsewhere_are_errors_too()
 
 
 def test_a_mesh_costs_its_machines_disks_and_addresses_by_the_list(listed: PriceList) -> None:
-    mesh = load.mesh({"regions": ["eastus"]})
+    mesh = load.mesh({"regions": ["eastus"], "layout": 1})
     paid = cost.of_mesh(mesh, cloud(listed.url))
     assert paid.hour == pytest.approx(3 * (0.192 + 21.9 / 730 + 0.005))
     assert str(paid) == "about 0.68 USD an hour, 497 USD a month, without traffic (Azure's list prices)"
