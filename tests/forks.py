@@ -25,6 +25,7 @@ import termios
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, AnyStr, NoReturn
 
 _SDKS = ("compute", "network", "resource.resources", "resource.subscriptions")
@@ -61,6 +62,14 @@ class Popen(subprocess.Popen[AnyStr]):
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.wait(0)
         return self.returncode
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Wait for its end; a test that has failed waits for nothing."""
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, traceback)
 
 
 def _is_readable(stream: socket.socket) -> bool:
