@@ -101,8 +101,8 @@ def test_rates_that_are_refused_change_nothing() -> None:
 
 def test_the_preset_has_every_transient_fault_and_no_other() -> None:
     lasting = {"arm.allocation_failed", "arm.zonal_allocation_failed", "arm.sku_not_available", "arm.quota"}
-    # A machine that is running keeps its hardware, however often it is asked.
-    lasting.add("arm.size_not_in_cluster")
+    # A machine that is running keeps its hardware, however often it is asked, and a clock that is off stays off.
+    lasting |= {"arm.size_not_in_cluster", "clock.off"}
     assert set(MODERATE) == set(KNOWN) - lasting
     assert all(0 < rate <= 0.3 for rate in MODERATE.values())
 
