@@ -45,6 +45,8 @@ BEHIND = {
     "Microsoft.Network/virtualNetworks/subnets/write",
     "Microsoft.Network/networkSecurityGroups/securityRules/write",
     "Microsoft.Compute/disks/write",
+    # This where a machine is read with what it is doing.
+    "Microsoft.Compute/virtualMachines/instanceView/read",
     # These it asks for when a machine is deleted, which takes its interface, and that its address, with it.
     "Microsoft.Network/networkInterfaces/delete",
     "Microsoft.Network/publicIPAddresses/delete",

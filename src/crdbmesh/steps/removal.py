@@ -106,6 +106,8 @@ def _uses(mesh: str, user: Resource, used: Resource) -> bool:
         return _kind(user) is kinds.VM and of[0] == of[1]
     if kind is kinds.PUBLIC_IP:
         return _kind(user) is kinds.NIC and of[0] == of[1]
+    if kind is kinds.AVAILABILITY_SET:
+        return _kind(user) is kinds.VM and user["name"].startswith(str(used["name"]).removesuffix("set"))
     region = str(used["name"]).removesuffix("-nsg")
     return kind in {kinds.VNET, kinds.NSG} and _kind(user) is kinds.NIC and user["name"].startswith(f"{region}-")
 
