@@ -45,10 +45,8 @@ def read(world: World) -> Health:
             RegionHealth(region.name, tuple(asked[region.name, name].result() for name in readers))
             for region in regions
         )
-        license_, notes = (
-            pool.submit(_license, world),
-            [pool.submit(read, world) for read in (_survival, _backup, _expiry)],
-        )
+        license_ = pool.submit(_license, world)
+        notes = [pool.submit(read, world) for read in (_survival, _backup, _expiry)]
         cluster_ids = tuple(sorted({known for future in ids if (known := future.result())}))
         told = tuple(note for future in notes if (note := future.result()))
     return Health(world.mesh.name, found, cluster_ids, license_.result(), told)

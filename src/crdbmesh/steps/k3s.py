@@ -86,6 +86,8 @@ class Member(MachineStep):
             self.kube.wait(*at, until, awaited=awaited, deadline_s=self.world.deadline(START_DEADLINE_S), say=say)
 
     def _servers_first(self) -> tuple[bool | None, str]:
+        if self.world.rollout_ended:
+            raise RefusedError(f"{self.machine.node} stays as it is: {self.world.rollout_ended}", hint=rollout.AGAIN)
         others = [server.node for server in self.region.servers if observed.other_k3s(self.world, server)]
         return (None, f"{', '.join(others)} not upgraded yet") if others else (True, "")
 

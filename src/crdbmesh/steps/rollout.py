@@ -22,22 +22,22 @@ _TWICE_S = 22.0
 """The time after which the gate is looked at again before it is believed: a node that has just come back counts as
 whole for a moment (cockroachdb/cockroach-operator#527)."""
 _LOOK_S = 4.0
+AGAIN = "mend that, then run `up` again"
+"""The remedy for what is left because the rollout ended before it."""
 
 
 @contextlib.contextmanager
 def one(world: World, where: Machine | Region, what: str, say: Say) -> Iterator[None]:
     """Let one thing of the mesh be disturbed: when the gate is open, and until it is open again.
 
-    Of all that waits for its turn, the first region goes first, and in it the first machine.
-
-    Where no database serves yet, or the operator allows an outage, there is no gate. It is a RefusedError when the gate
+    Of all that waits for its turn, the first region goes first, and in it the first machine. Where no database serves yet, or the operator allows an outage, there is no gate. It is a RefusedError when the gate
     does not open in time, and for everything that would come afterwards.
     """
     region, number = (where.region, where.number) if isinstance(where, Machine) else (where.name, 0)
     order = next(at for at, one in enumerate(world.mesh.regions) if one.name == region)
     with world.turn("rollout", (order, number)):
         if world.rollout_ended:
-            raise RefusedError(f"{what} stays as it is: {world.rollout_ended}", hint="mend that, then run `up` again")
+            raise RefusedError(f"{what} stays as it is: {world.rollout_ended}", hint=AGAIN)
         gated = not world.allows_outage and serving.is_initialised(world)
         if gated:
             for one_region in world.mesh.all_regions():
