@@ -30,8 +30,9 @@ AGAIN = "mend that, then run `up` again"
 def one(world: World, where: Machine | Region, what: str, say: Say) -> Iterator[None]:
     """Let one thing of the mesh be disturbed: when the gate is open, and until it is open again.
 
-    Of all that waits for its turn, the first region goes first, and in it the first machine. Where no database serves yet, or the operator allows an outage, there is no gate. It is a RefusedError when the gate
-    does not open in time, and for everything that would come afterwards.
+    Of all that waits for its turn, the first region goes first, and in it the first machine. There is no gate where no
+    database serves yet, or the operator allows an outage. It is a RefusedError when the gate does not open in time, and
+    for everything that would come afterwards.
     """
     region, number = (where.region, where.number) if isinstance(where, Machine) else (where.name, 0)
     order = next(at for at, one in enumerate(world.mesh.regions) if one.name == region)
